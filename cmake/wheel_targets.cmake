@@ -1,0 +1,37 @@
+# ROS wheels carry exported CMake targets that name include directories of the machine that built
+# them, and CMake stops at the generate step on a directory that does not exist. Drop those from
+# every imported target; generator expressions stay. On a normal ROS installation nothing changes.
+function(edge_perception_drop_missing_include_directories)
+  get_directory_property(targets IMPORTED_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(directories ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(NOT directories)
+      continue()
+    endif()
+    set(kept "")
+    foreach(directory IN LISTS directories)
+      if(directory MATCHES "^\\$<" OR EXISTS "${directory}")
+        list(APPEND kept "${directory}")
+      endif()
+    endforeach()
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+  endforeach()
+endfunction()
+
+# The generated Python extension exports NumPy's include directory. Where NumPy sits in a virtual
+# environment below this source tree, CMake refuses to export it; it is needed at build time only.
+function(edge_perception_keep_numpy_include_directory_private)
+  set(target ${PROJECT_NAME}__rosidl_generator_py)
+  if(NOT TARGET ${target})
+    return()
+  endif()
+  get_target_property(directories ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  set(kept "")
+  foreach(directory IN LISTS directories)
+    if(IS_ABSOLUTE "${directory}")
+      set(directory "$<BUILD_INTERFACE:${directory}>")
+    endif()
+    list(APPEND kept "${directory}")
+  endforeach()
+  set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+endfunction()

@@ -1,0 +1,1 @@
+"""Multimodal perception runtime for ROS 2."""

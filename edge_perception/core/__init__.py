@@ -1,0 +1,1 @@
+"""Types, clocks, mailboxes and errors: NumPy only, no ROS and no inference library."""

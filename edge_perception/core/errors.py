@@ -1,0 +1,44 @@
+"""The one tree of errors.
+
+Messages say what, where, expected and got, for example
+``camera_front: input 'images' expects (1, 3, 416, 416) float32, got (1, 3, 640, 640)``.
+"""
+
+
+class EdgePerceptionError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(EdgePerceptionError):
+    """A parameter, scenario or configuration file is wrong."""
+
+
+class UnknownNameError(ConfigurationError):
+    """A name that must be one of a known set is not; the text lists the set."""
+
+    def __init__(self, *, kind: str, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown {kind} '{name}'; known: {', '.join(sorted(known)) or 'none'}")
+
+
+class InvalidFrameError(EdgePerceptionError):
+    """A sensor message cannot be used; the frame is refused and counted."""
+
+
+class ModelError(EdgePerceptionError):
+    """Base of what can be wrong with a model or its bundle."""
+
+
+class ManifestError(ModelError):
+    """A manifest breaks its schema; the text names the field."""
+
+
+class BundleError(ModelError):
+    """Files of a bundle are missing, truncated or do not match their manifest."""
+
+
+class BackendError(ModelError):
+    """An inference runtime cannot load or run a model."""
+
+
+class InvalidOutputError(ModelError):
+    """A model returned NaN, Inf or another shape than its manifest says."""

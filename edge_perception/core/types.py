@@ -1,0 +1,231 @@
+"""What flows through the runtime: sensor frames, features and the fused view.
+
+Frozen and keyword-only. Stamps are nanoseconds since the epoch of the node clock. Lengths are
+metres, angles radians. Frames follow REP-103 (base: x forward, y left, z up; z = 0 on the road)
+and optical frames follow REP-103 too (z forward, x right, y down). ``T_a_b`` maps coordinates in
+frame b to frame a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instant:
+    """One moment on the two clocks that matter: ages use one, liveness the other."""
+
+    node_ns: int  # node clock: wall time, or /clock with use_sim_time
+    steady_ns: int  # never jumps, never pauses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFrame:
+    """One camera image."""
+
+    stamp_ns: int
+    frame_id: str
+    bgr: NDArray[np.uint8]  # (H, W, 3)
+    intrinsics: NDArray[np.float64] | None = None  # (3, 3), px, of this image; None: not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCloud:
+    """One LiDAR sweep."""
+
+    stamp_ns: int
+    frame_id: str
+    xyz_m: NDArray[np.float32]  # (N, 3), sensor frame, finite
+    intensity: NDArray[np.float32] | None = None  # (N,), 0 to 1
+    ring: NDArray[np.uint16] | None = None  # (N,)
+    time_offset_s: NDArray[np.float32] | None = None  # (N,), relative to stamp_ns
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioBlock:
+    """Consecutive samples of one device."""
+
+    stamp_ns: int  # time of the first sample
+    frame_id: str
+    samples: NDArray[np.float32]  # (N, C), full scale 1.0
+    sample_rate_hz: int
+    first_sample_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Where a sensor sits and how it projects."""
+
+    T_base_sensor: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))  # (4, 4)
+    intrinsics: NDArray[np.float64] | None = None  # (3, 3), px, cameras only
+    image_size: tuple[int, int] | None = None  # (width, height), px, cameras only
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """Identity of a model bundle."""
+
+    role: str
+    name: str
+    version: str
+    sha256: str  # of the manifest
+    feature_space: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageObject:
+    """A detection in the image plane."""
+
+    class_name: str
+    score: float  # 0 to 1
+    x_min: float  # px in the original image
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedObject:
+    """An oriented box in the base frame."""
+
+    class_name: str
+    score: float  # 0 to 1
+    center_m: tuple[float, float, float]
+    size_m: tuple[float, float, float]  # length (along the heading), width, height
+    yaw_rad: float
+    velocity_mps: tuple[float, float, float] = (UNKNOWN, UNKNOWN, UNKNOWN)
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundEvent:
+    """A recognised sound in a time window."""
+
+    class_name: str
+    score: float  # 0 to 1
+    window_start_ns: int
+    window_end_ns: int
+    source: str = ""
+    bearing_rad: float = UNKNOWN  # about +z of the base frame, 0: ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameLatency:
+    """Where the time of one frame went, seconds. NaN: not measured."""
+
+    receive_s: float = UNKNOWN  # acquisition stamp to arrival, node clock
+    queue_s: float = UNKNOWN  # this and the rest: steady clock
+    preprocess_s: float = UNKNOWN
+    inference_s: float = UNKNOWN
+    postprocess_s: float = UNKNOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """What an encoder knows of one frame."""
+
+    stamp_ns: int
+    frame_id: str
+    source: str
+    modality: str
+    model: ModelVersion
+    sequence: int
+    dropped: int = 0
+    refused: int = 0
+    invalid_reason: str = ""  # empty: valid
+    geometry: Geometry = field(default_factory=Geometry)
+    tensors: Mapping[str, NDArray] = field(default_factory=dict)
+    objects: tuple[DetectedObject, ...] = ()  # base frame
+    image_objects: tuple[ImageObject, ...] = ()
+    sound_events: tuple[SoundEvent, ...] = ()
+    latency: FrameLatency = field(default_factory=FrameLatency)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the frame was usable."""
+        return not self.invalid_reason
+
+
+class SourceState(IntEnum):
+    """Health of one source; values as in SourceStatus.msg."""
+
+    OK = 0
+    LATE = 1
+    STALE = 2
+    MISSING = 3
+    INVALID = 4
+
+
+class Mode(IntEnum):
+    """How much of the configured sensing stands behind a message; values as in the message."""
+
+    NONE = 0
+    MINIMAL = 1
+    DEGRADED = 2
+    FULL = 3
+
+
+class FusionLevel(IntEnum):
+    """Where the objects of a message come from; values as in FusedPerception.msg."""
+
+    NONE = 0
+    FEATURE = 1
+    DECISION = 2
+
+
+class ClosedBy(IntEnum):
+    """Why a cycle ended; values as in FusedPerception.msg."""
+
+    COMPLETE = 0
+    DEADLINE = 1
+    TIMER = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceStatus:
+    """What fusion knows of one source."""
+
+    source: str
+    modality: str
+    state: SourceState
+    reason: str = ""
+    contributed: bool = False
+    stamp_ns: int = 0
+    age_s: float = UNKNOWN
+    silence_s: float = UNKNOWN
+    rate_hz: float = 0.0
+    received: int = 0
+    dropped: int = 0
+    refused: int = 0
+    late: int = 0
+    latency: FrameLatency = field(default_factory=FrameLatency)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedView:
+    """One fused view of the surroundings, before it becomes a FusedPerception message."""
+
+    stamp_ns: int  # newest contributing acquisition stamp
+    oldest_stamp_ns: int  # oldest contributing acquisition stamp; 0: none
+    frame_id: str
+    sequence: int
+    mode: Mode
+    valid: bool
+    reason: str
+    level: FusionLevel
+    level_reason: str
+    closed_by: ClosedBy
+    sources: tuple[SourceStatus, ...]
+    objects: tuple[DetectedObject, ...]
+    sound_events: tuple[SoundEvent, ...]
+    models: tuple[ModelVersion, ...]
+    opened_steady_ns: int
+    wait_s: float
+    fusion_s: float

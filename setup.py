@@ -1,0 +1,5 @@
+"""Metadata lives in setup.cfg, which the CMake install reads too."""
+
+from setuptools import setup
+
+setup()
