@@ -1,0 +1,6 @@
+"""ONNX Runtime, the default runtime."""
+
+from edge_perception.backends import BackendSpec
+from edge_perception.backends.onnxruntime.session import load
+
+SPEC = BackendSpec(name="onnxruntime", load=load)

@@ -1,0 +1,113 @@
+"""Encoders: one folder a modality, each exporting SPEC.
+
+A frame takes the same steps in every modality:
+
+    intake.accept(message)      callback thread: cheap, may keep a stream together
+    intake.frame(item)          inference thread: message to sensor frame
+    encoder.preprocess(frame)   sensor frame to graph inputs
+    encoder.infer(inputs)       graph inputs to graph outputs
+    encoder.postprocess(...)    graph outputs to feature tensors and decisions
+
+Message converters read attributes of the message and import no ROS package.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from edge_perception.backends import Backend
+from edge_perception.core.registry import Registry, discover
+from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
+from edge_perception.models.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOutput:
+    """What one frame gave."""
+
+    tensors: Mapping[str, NDArray] = field(default_factory=dict)
+    objects: tuple[DetectedObject, ...] = ()  # base frame
+    image_objects: tuple[ImageObject, ...] = ()
+    sound_events: tuple[SoundEvent, ...] = ()
+
+
+class Intake(Protocol):
+    """Turns messages of one source into frames."""
+
+    def accept(self, message: Any) -> Any | None:
+        """Take a message in the callback; return what the worker shall see, or None for nothing.
+
+        Raises:
+            InvalidFrameError: the message cannot be used.
+        """
+        ...
+
+    def frame(self, item: Any) -> Any:
+        """Convert what `accept` returned into a sensor frame, in the worker.
+
+        Raises:
+            InvalidFrameError: the message cannot be used.
+        """
+        ...
+
+
+class Encoder(Protocol):
+    """One modality with one model. Not thread-safe: one inference thread uses it."""
+
+    def preprocess(self, frame: Any, geometry: Geometry) -> dict[str, NDArray]:
+        """Return the graph inputs of a frame.
+
+        Raises:
+            InvalidFrameError: the frame cannot be used by this model.
+        """
+        ...
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model.
+
+        Raises:
+            BackendError: the run failed.
+            InvalidOutputError: the outputs contain NaN or Inf.
+        """
+        ...
+
+    def postprocess(
+        self, outputs: Mapping[str, NDArray], frame: Any, geometry: Geometry
+    ) -> EncoderOutput:
+        """Return feature tensors and decisions."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicSpec:
+    """One input topic of a modality."""
+
+    topic: str  # relative default name
+    type: str  # for example sensor_msgs/msg/Image
+    reliable: bool = False
+    depth: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """What a modality's folder exports."""
+
+    modality: str
+    topics: tuple[TopicSpec, ...]  # every one feeds the same intake
+    calibration: TopicSpec | None = None  # sensor_msgs/msg/CameraInfo, for cameras
+    rate_hz: float = field(metadata={"min": 0.01, "max": 1000.0, "unit": "Hz"})  # default
+    default_model: str  # bundle name
+    make_intake: Callable[[Manifest], Intake]
+    make_encoder: Callable[[Manifest, Backend], Encoder]
+
+
+@cache
+def encoders() -> Registry[EncoderSpec]:
+    """All modalities that can be imported here, and why the others cannot."""
+    return discover(sys.modules[__name__], kind="modality", spec_type=EncoderSpec)

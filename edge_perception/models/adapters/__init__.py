@@ -1,0 +1,58 @@
+"""Adapters: how the raw outputs of a model family become decisions. A module exports SPEC.
+
+A manifest names its adapter; its `postprocessing` holds the adapter's options.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from edge_perception.core.registry import Registry, discover
+from edge_perception.core.types import DetectedObject, ImageObject, SoundEvent
+from edge_perception.models.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decisions:
+    """What a model says by itself."""
+
+    objects: tuple[DetectedObject, ...] = ()
+    image_objects: tuple[ImageObject, ...] = ()
+    sound_events: tuple[SoundEvent, ...] = ()
+
+
+class Decoder(Protocol):
+    """Turns raw outputs into decisions; made once a model, called once a frame."""
+
+    def __call__(self, outputs: Mapping[str, NDArray], context: Any) -> Decisions:
+        """Decode.
+
+        Args:
+            outputs: graph outputs by name.
+            context: what the modality's preprocessing left for it (letterbox, window stamps, …).
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSpec:
+    """What an adapter module exports."""
+
+    name: str
+    roles: tuple[str, ...]
+    make_decoder: Callable[[Manifest], Decoder]
+    # Describes a foreign ONNX file as a manifest (without `files`); None: cannot import.
+    describe: Callable[[Path], dict[str, Any]] | None = None
+
+
+@cache
+def adapters() -> Registry[AdapterSpec]:
+    """All adapters that can be imported here, and why the others cannot."""
+    return discover(sys.modules[__name__], kind="adapter", spec_type=AdapterSpec)

@@ -1,0 +1,223 @@
+"""The manifest of a model bundle, and its strict validation.
+
+A bundle is a folder with ``manifest.json``, the model and its golden inputs and outputs. The
+manifest says everything that is needed to run the model: no code goes with a bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import BundleError, ManifestError
+from edge_perception.core.schema import decode
+from edge_perception.core.types import ModelVersion
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+_DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64", "bool")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a bundle."""
+
+    sha256: str
+    size: int = field(metadata={"min": 0, "max": 2**40, "unit": "bytes"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of the graph. Shapes are static."""
+
+    name: str
+    dtype: str = field(metadata={"choices": _DTYPES})
+    shape: tuple[int, ...]
+    layout: str = ""  # for example NCHW
+    modality: str = ""  # fusion inputs: which modality's feature feeds it; "presence" for the mask
+    tensor: str = ""  # fusion inputs: name of that feature's tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What the model needs to run."""
+
+    opset: int = field(metadata={"min": 7, "max": 25})
+    precision: str = field(default="fp32", metadata={"choices": ("fp32", "fp16", "int8")})
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the model costs; 0 means not measured."""
+
+    disk_bytes: int = 0
+    peak_memory_bytes: int = 0
+    load_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What a candidate must pass before it may serve."""
+
+    warm_up_runs: int = field(default=2, metadata={"min": 1, "max": 100})
+    absolute_tolerance: float = field(default=1e-3, metadata={"min": 0.0, "max": 1e6})
+    relative_tolerance: float = field(default=1e-3, metadata={"min": 0.0, "max": 1.0})
+    latency_ms: float = field(default=0.0, metadata={"min": 0.0, "max": 1e5, "unit": "ms"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """Files with recorded inputs and outputs, NumPy .npz keyed by tensor name."""
+
+    inputs: str
+    outputs: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the model comes from."""
+
+    licence: str
+    source: str = ""  # project or publication
+    training_script: str = ""
+    data: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    model_card: str = ""  # file of the bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about one model."""
+
+    schema_version: int
+    name: str
+    role: str = field(metadata={"choices": ("camera", "lidar", "audio", "fusion")})
+    version: str  # semantic version
+    release: int = field(default=1, metadata={"min": 1, "max": 2**31})
+    created: str = ""  # ISO 8601, UTC
+    expires: str = ""
+    adapter: str
+    model: str = "model.onnx"
+    files: Mapping[str, FileEntry]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)  # checked by the encoder
+    postprocessing: Mapping[str, Any] = field(default_factory=dict)  # checked by the adapter
+    labels: tuple[str, ...] = ()
+    feature_space: str = ""
+    features: Mapping[str, str] = field(default_factory=dict)  # feature tensor -> graph output
+    compatible_with: tuple[str, ...] = ()  # feature spaces a fusion model accepts
+    runtime: Runtime
+    resources: Resources = field(default_factory=Resources)
+    gates: Gates = field(default_factory=Gates)
+    golden: Golden | None = None
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        """Check what single fields cannot say."""
+        if self.schema_version != SCHEMA_VERSION:
+            raise ManifestError(
+                f"manifest.schema_version: expected {SCHEMA_VERSION}, got {self.schema_version}"
+            )
+        named = [self.model, *([self.golden.inputs, self.golden.outputs] if self.golden else [])]
+        for name in named:
+            if name not in self.files:
+                raise ManifestError(
+                    f"manifest.files: expected an entry for '{name}', got {sorted(self.files)}"
+                )
+        for name in self.files:
+            if Path(name).name != name or name in ("", ".", "..", MANIFEST_NAME):
+                raise ManifestError(f"manifest.files: expected plain file names, got '{name}'")
+        outputs = {spec.name for spec in self.outputs}
+        for tensor, output in self.features.items():
+            if output not in outputs:
+                raise ManifestError(
+                    f"manifest.features.{tensor}: expected one of {sorted(outputs)}, got '{output}'"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A manifest, where its files are, and the digest that identifies it."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.path / self.manifest.model
+
+    def version_for(self, role: str) -> ModelVersion:
+        """Return the identity to publish when this bundle serves `role`."""
+        return ModelVersion(
+            role=role,
+            name=self.manifest.name,
+            version=self.manifest.version,
+            sha256=self.sha256,
+            feature_space=self.manifest.feature_space,
+        )
+
+
+def parse_manifest(text: str | bytes, where: str = "manifest") -> Manifest:
+    """Validate the text of a manifest.
+
+    Raises:
+        ManifestError: not JSON, or a field is unknown, missing, of the wrong type or range.
+    """
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{where}: expected JSON, got an error: {error}") from error
+    return decode(Manifest, data, where, error=ManifestError)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every file's size and hash against its manifest.
+
+    Raises:
+        BundleError: the folder, the manifest or a file is missing or differs.
+        ManifestError: the manifest breaks its schema.
+    """
+    manifest_path = path / MANIFEST_NAME
+    try:
+        text = manifest_path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: expected a bundle with {MANIFEST_NAME}: {error}") from error
+    manifest = parse_manifest(text)
+    for name, entry in manifest.files.items():
+        verify_file(path / name, entry)
+    return Bundle(path=path, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
+
+
+def verify_file(path: Path, entry: FileEntry) -> None:
+    """Compare size first, then hash, so that an oversized file is refused unread."""
+    try:
+        size = path.stat().st_size
+        if size != entry.size:
+            raise BundleError(f"{path.name}: expected {entry.size} bytes, got {size}")
+        with path.open("rb") as file:
+            digest = _sha256(file)
+    except OSError as error:
+        raise BundleError(f"{path.name}: cannot be read: {error}") from error
+    if digest != entry.sha256:
+        raise BundleError(f"{path.name}: expected sha256 {entry.sha256}, got {digest}")
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Describe a file for a manifest."""
+    with path.open("rb") as file:
+        return FileEntry(sha256=_sha256(file), size=path.stat().st_size)
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
