@@ -1,0 +1,94 @@
+"""The sampling grid that lifts image features to the bird's-eye grid of the base frame.
+
+It depends on the calibration only, so it is computed once for each geometry and then fed to the
+graph with every image: the network itself knows nothing of a particular camera or mounting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import Geometry
+
+OUTSIDE = -2.0  # a normalised coordinate that GridSample answers with zeros
+_MIN_DEPTH_M = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftConfig:
+    """The bird's-eye grid: rows follow +x, columns +y, one layer for each height."""
+
+    x_range_m: tuple[float, float] = (-25.6, 51.2)
+    y_range_m: tuple[float, float] = (-25.6, 25.6)
+    cell_m: float = field(default=0.8, metadata={"min": 0.05, "max": 10.0, "unit": "m"})
+    heights_m: tuple[float, ...] = (0.0,)  # base frame
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows (x) and columns (y) of the grid."""
+        return (
+            round((self.x_range_m[1] - self.x_range_m[0]) / self.cell_m),
+            round((self.y_range_m[1] - self.y_range_m[0]) / self.cell_m),
+        )
+
+    def centers_m(self) -> NDArray[np.float64]:
+        """Return the cell centres, (heights, rows, columns, 3), base frame."""
+        rows, columns = self.shape
+        x = self.x_range_m[0] + (np.arange(rows) + 0.5) * self.cell_m
+        y = self.y_range_m[0] + (np.arange(columns) + 0.5) * self.cell_m
+        z, x, y = np.meshgrid(np.asarray(self.heights_m), x, y, indexing="ij")
+        return np.stack([x, y, z], axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePlacement:
+    """Where an image lies in the network's input: network px = scale * image px + offset.
+
+    Both in continuous coordinates, where the first pixel spans 0 to 1.
+    """
+
+    size: tuple[int, int]  # width, height of the network input, px
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+def lift_grid(
+    geometry: Geometry, config: LiftConfig, placement: ImagePlacement
+) -> NDArray[np.float32]:
+    """Return where each grid point is seen, (1, heights * rows, columns, 2), float32.
+
+    The last axis is x, y in the convention of ONNX GridSample with align_corners=0: -1 to 1 from
+    edge to edge of the network input. Points behind the camera or outside the image hold
+    `OUTSIDE`, also where the letterbox padding would be sampled.
+
+    Args:
+        geometry: T_base_sensor of the optical frame (z forward, x right, y down), intrinsics in
+            pixels of the original image (pixel centres at integers), image_size.
+        config: the bird's-eye grid.
+        placement: how the image was resized and padded.
+
+    Raises:
+        InvalidFrameError: intrinsics or image size are not known.
+    """
+    if geometry.intrinsics is None or geometry.image_size is None:
+        raise InvalidFrameError(
+            "lifting to the bird's-eye grid expects intrinsics and image size, got none: "
+            "no camera_info yet"
+        )
+    T_sensor_base = np.linalg.inv(geometry.T_base_sensor)
+    points = config.centers_m() @ T_sensor_base[:3, :3].T + T_sensor_base[:3, 3]
+    depth = points[..., 2]
+    safe = np.maximum(depth, _MIN_DEPTH_M)
+    K = geometry.intrinsics
+    u = (K[0, 0] * points[..., 0] + K[0, 1] * points[..., 1]) / safe + K[0, 2] + 0.5
+    v = K[1, 1] * points[..., 1] / safe + K[1, 2] + 0.5
+    width, height = geometry.image_size
+    seen = (depth > _MIN_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    x = (u * placement.scale[0] + placement.offset[0]) * 2 / placement.size[0] - 1
+    y = (v * placement.scale[1] + placement.offset[1]) * 2 / placement.size[1] - 1
+    grid = np.where(seen[..., None], np.stack([x, y], axis=-1), OUTSIDE)
+    return np.ascontiguousarray(grid.reshape(1, -1, config.shape[1], 2), dtype=np.float32)

@@ -1,0 +1,214 @@
+"""Sweeps in the base frame become a bird's-eye raster and a thinned set of obstacle points.
+
+The raster's rows follow +x (row 0 at `x_range_m[0]`), its columns +y. Heights are measured above
+the local ground, so that slopes and mounting errors of a few centimetres do not matter. The
+ground is the lowest return of coarse cells, limited to a slope a road can have: a cell whose
+only returns lie on a car roof takes its height from its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+_COARSE = 16  # fine cells along a side of a ground cell
+_GROUND_RANK = 2  # that many fine cells may lie below the ground (multipath returns)
+_DENSITY_FULL = 32.0  # returns in a cell at which the density channel reaches 1
+_EXTRA_CHANNELS = ("max_height", "min_height", "density", "intensity", "ground_m")
+MAX_OBSTACLE_POINTS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarPreprocessing:
+    """How a sweep becomes graph inputs; `preprocessing` of a LiDAR manifest."""
+
+    input: str = "raster"  # graph input name
+    x_range_m: tuple[float, float] = (-25.6, 51.2)
+    y_range_m: tuple[float, float] = (-25.6, 25.6)
+    z_range_m: tuple[float, float] = (-3.0, 5.0)  # base frame; returns outside are not used
+    cell_m: float = field(default=0.2, metadata={"min": 0.02, "max": 5.0, "unit": "m"})
+    height_edges_m: tuple[float, ...] = (0.25, 0.6, 1.0, 1.4, 1.8, 2.4, 3.6)  # above the ground
+    max_slope: float = field(default=0.12, metadata={"min": 0.0, "max": 1.0})
+    obstacle_height_m: tuple[float, float] = (0.3, 3.6)  # above the ground
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows (x) and columns (y) of the raster."""
+        return (
+            round((self.x_range_m[1] - self.x_range_m[0]) / self.cell_m),
+            round((self.y_range_m[1] - self.y_range_m[0]) / self.cell_m),
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What each channel of the raster holds."""
+        edges = self.height_edges_m
+        slices = [f"occupied_{a:g}_{b:g}" for a, b in zip(edges, edges[1:], strict=False)]
+        return (*slices, *_EXTRA_CHANNELS)
+
+    @cached_property
+    def _slice_lookup(self) -> NDArray[np.int64]:
+        """Slice of each centimetre above the first edge; the last entry means none."""
+        edges = np.asarray(self.height_edges_m)
+        centimetres = np.arange(round((edges[-1] - edges[0]) * 100)) / 100 + edges[0] + 0.005
+        return np.searchsorted(edges, centimetres, side="right") - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BinnedPoints:
+    """The returns of a sweep that lie in the raster."""
+
+    index: NDArray[np.int64]  # (M,) into the sweep
+    cell: NDArray[np.int64]  # (M,) flat raster cell
+    height_m: NDArray[np.float32]  # (M,) above the local ground
+    ground_m: NDArray[np.float32]  # (H * W,) base frame
+
+
+def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> BinnedPoints:
+    """Sort returns into raster cells and measure their height above the ground.
+
+    Args:
+        xyz_base: (N, 3), m, base frame, finite.
+        config: the raster.
+    """
+    rows, columns = config.shape
+    scale = np.float32(1.0 / config.cell_m)
+    x, y, z = (np.ascontiguousarray(xyz_base[:, axis], dtype=np.float32) for axis in range(3))
+    row = (x - np.float32(config.x_range_m[0])) * scale
+    column = (y - np.float32(config.y_range_m[0])) * scale
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    inside &= (z > config.z_range_m[0]) & (z < config.z_range_m[1])
+    index = np.flatnonzero(inside)
+    cell = row[index].astype(np.int64) * columns + column[index].astype(np.int64)
+    z = z[index]
+    ground = _ground(cell, z, config).ravel()
+    return BinnedPoints(index=index, cell=cell, height_m=z - ground[cell], ground_m=ground)
+
+
+def rasterize(
+    xyz_base: NDArray[np.float32],
+    intensity: NDArray[np.float32] | None,
+    config: LidarPreprocessing,
+    out: NDArray[np.float32] | None = None,
+    *,
+    binned: BinnedPoints | None = None,
+) -> NDArray[np.float32]:
+    """Return the raster, (C, H, W), channels as in `config.channels`.
+
+    Values are about 0 to 1, but for `ground_m`: the ground's height in metres, base frame.
+
+    Args:
+        xyz_base: (N, 3), m, base frame, finite.
+        intensity: (N,), 0 to 1; None leaves that channel 0, which training has seen.
+        config: the raster.
+        out: (C, H, W), overwritten and returned when given.
+        binned: what `bin_points` returned for the same sweep; saves doing it twice.
+    """
+    rows, columns = config.shape
+    cells = rows * columns
+    raster = np.empty((len(config.channels), rows, columns), np.float32) if out is None else out
+    raster.fill(0.0)
+    flat = raster.reshape(len(raster), cells)
+    binned = bin_points(xyz_base, config) if binned is None else binned
+    slices = len(config.height_edges_m) - 1
+    lookup = config._slice_lookup
+    step = ((binned.height_m - config.height_edges_m[0]) * 100).astype(np.int64)
+    raised = np.flatnonzero((step >= 0) & (step < len(lookup)))
+    flat[:slices].reshape(-1)[lookup[step[raised]] * cells + binned.cell[raised]] = 1.0
+    _fill_heights(flat[slices], flat[slices + 1], binned, config)
+    count = np.bincount(binned.cell, minlength=cells)
+    flat[slices + 2] = _density_lookup()[np.minimum(count, len(_density_lookup()) - 1)]
+    if intensity is not None:
+        weights = np.asarray(intensity, np.float32)[binned.index]
+        total = np.bincount(binned.cell, weights=weights, minlength=cells)
+        flat[slices + 3] = total / np.maximum(count, 1)
+    flat[slices + 4] = binned.ground_m
+    return raster
+
+
+def obstacle_points(
+    xyz_base: NDArray[np.float32],
+    config: LidarPreprocessing,
+    *,
+    limit: int = MAX_OBSTACLE_POINTS,
+    binned: BinnedPoints | None = None,
+) -> NDArray[np.float32]:
+    """Return up to `limit` returns above the ground, (K, 3), m, base frame, evenly thinned.
+
+    Thinning takes the points in raster order and keeps every n-th one, so that the share of
+    each object stays what it was in the sweep.
+    """
+    binned = bin_points(xyz_base, config) if binned is None else binned
+    low, high = config.obstacle_height_m
+    raised = np.flatnonzero((binned.height_m > low) & (binned.height_m < high))
+    if len(raised) > limit:
+        raised = raised[np.argsort(binned.cell[raised], kind="stable")]
+        raised = raised[np.linspace(0, len(raised) - 1, limit).astype(np.int64)]
+    return np.ascontiguousarray(xyz_base[binned.index[raised]], dtype=np.float32)
+
+
+def _fill_heights(
+    highest: NDArray[np.float32],
+    lowest: NDArray[np.float32],
+    binned: BinnedPoints,
+    config: LidarPreprocessing,
+) -> None:
+    """Highest and lowest raised return of each cell, as a share of the last height edge."""
+    top = np.float32(config.height_edges_m[-1])
+    raised = np.flatnonzero((binned.height_m > config.height_edges_m[0]) & (binned.height_m < top))
+    cell, share = binned.cell[raised], binned.height_m[raised] / top
+    np.maximum.at(highest, cell, share)
+    lowest.fill(1.0)
+    np.minimum.at(lowest, cell, share)
+    lowest[highest == 0.0] = 0.0
+
+
+def _ground(
+    cell: NDArray[np.int64], z: NDArray[np.float32], config: LidarPreprocessing
+) -> NDArray[np.float32]:
+    """Return the ground height of every fine cell, (H, W), m, base frame."""
+    rows, columns = config.shape
+    lowest = np.full(rows * columns, np.inf, np.float32)
+    np.minimum.at(lowest, cell, z)
+    shape = (-(-rows // _COARSE), -(-columns // _COARSE))
+    padded = np.full((shape[0] * _COARSE, shape[1] * _COARSE), np.inf, np.float32)
+    padded[:rows, :columns] = lowest.reshape(rows, columns)
+    blocks = padded.reshape(shape[0], _COARSE, shape[1], _COARSE).swapaxes(1, 2)
+    blocks = blocks.reshape(*shape, _COARSE * _COARSE)
+    coarse = np.partition(blocks, _GROUND_RANK, axis=-1)[..., _GROUND_RANK]
+    coarse = _limit_slope(coarse, config.max_slope * config.cell_m * _COARSE)
+    coarse[~np.isfinite(coarse)] = 0.0  # not one return near: the base frame's own road plane
+    x_weights, y_weights = _interpolation(rows, shape[0]), _interpolation(columns, shape[1])
+    return np.asarray(x_weights @ coarse @ y_weights.T, dtype=np.float32)
+
+
+def _limit_slope(coarse: NDArray[np.float32], rise: float) -> NDArray[np.float32]:
+    """Lower cells that stand more than `rise` above a neighbour; fills cells without returns."""
+    for _ in range(4):
+        padded = np.pad(coarse, 1, constant_values=np.inf)
+        around = np.minimum.reduce(
+            [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
+        )
+        empty = ~np.isfinite(coarse)
+        coarse = np.where(empty, around, np.minimum(coarse, around + np.float32(rise)))
+    return coarse
+
+
+@lru_cache(maxsize=8)
+def _interpolation(fine: int, coarse: int) -> NDArray[np.float32]:
+    """Return (fine, coarse) weights of linear interpolation between the centres of coarse cells."""
+    position = np.clip((np.arange(fine) + 0.5) / _COARSE - 0.5, 0, coarse - 1)
+    low = np.minimum(position.astype(int), max(coarse - 2, 0))
+    weights = np.zeros((fine, coarse), np.float32)
+    weights[np.arange(fine), low] = 1 - (position - low)
+    if coarse > 1:
+        weights[np.arange(fine), low + 1] = position - low
+    return weights
+
+
+@lru_cache(maxsize=1)
+def _density_lookup() -> NDArray[np.float32]:
+    return np.minimum(np.log1p(np.arange(64)) / np.log1p(_DENSITY_FULL), 1.5).astype(np.float32)

@@ -1,0 +1,179 @@
+"""Decoder of bird's-eye centre-heatmap heads: peaks become boxes in the base frame.
+
+The graph gives `heatmap` logits (1, K, H, W), rows along +x and columns along +y, and `boxes`
+(1, 8 or 10, H, W): offset of the centre in the cell along x and y (cells, from the cell's
+corner), z of the centre (m), log of length, width, height (log m), sine and cosine of the yaw
+and, with ten channels, velocity x, y (m/s). The heads are those of CenterPoint
+(Yin et al., 2021), the suppression is a simpler one: a box dies when its centre lies in the
+footprint of a stronger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.schema import decode
+from edge_perception.core.types import UNKNOWN, DetectedObject
+from edge_perception.models.adapters import AdapterSpec, Decisions
+from edge_perception.models.manifest import Manifest
+
+_BOX_CHANNELS = (8, 10)
+_MAX_LOG_SIZE = 4.0  # e^4 = 55 m, longer than any road user
+
+
+@dataclass(frozen=True, kw_only=True)
+class BevCenterOptions:
+    """`postprocessing` of a manifest with this adapter."""
+
+    heatmap: str = "heatmap"  # graph outputs
+    boxes: str = "boxes"
+    x_min_m: float = -25.6
+    y_min_m: float = -25.6
+    cell_m: float = field(default=0.8, metadata={"min": 0.05, "max": 10.0, "unit": "m"})
+    score_threshold: float = field(default=0.3, metadata={"min": 0.0, "max": 1.0})
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # instead, by class
+    temperature: float = field(default=1.0, metadata={"min": 0.01, "max": 100.0})
+    max_objects: int = field(default=128, metadata={"min": 1, "max": 10000})
+    suppression_scale: float = field(default=1.0, metadata={"min": 0.0, "max": 10.0})
+    # Objects this close to the base origin are the vehicle itself.
+    ego_radius_m: float = field(default=0.0, metadata={"min": 0.0, "max": 20.0, "unit": "m"})
+
+
+class BevCenterDecoder:
+    """Decodes one model's heads."""
+
+    def __init__(self, options: BevCenterOptions, labels: tuple[str, ...]) -> None:
+        self._options = options
+        self._labels = labels
+        scores = [options.class_thresholds.get(name, options.score_threshold) for name in labels]
+        clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+        logits = np.log(clipped / (1 - clipped)) * options.temperature
+        self._logit_thresholds = logits.astype(np.float32)[:, None, None]
+
+    def __call__(self, outputs: Mapping[str, NDArray], context: Any = None) -> Decisions:  # noqa: ARG002
+        """Return the objects, strongest first.
+
+        Raises:
+            InvalidOutputError: an output is missing, or its shape does not fit the labels.
+        """
+        heatmap, boxes = self._checked(outputs)
+        peaks = self._peaks(heatmap)  # (3, N): class, row, column
+        logits = heatmap[peaks[0], peaks[1], peaks[2]]
+        order = np.argsort(-logits, kind="stable")[: self._options.max_objects]
+        peaks, logits = peaks[:, order], logits[order]
+        values = self._boxes(boxes, peaks)  # (N, 10): x y z l w h yaw vx vy, distance
+        keep = np.flatnonzero(self._keep(values))
+        scores = 1.0 / (1.0 + np.exp(-logits / self._options.temperature))
+        return Decisions(
+            objects=tuple(
+                self._object(int(peaks[0, i]), float(scores[i]), values[i].tolist()) for i in keep
+            )
+        )
+
+    def _checked(self, outputs: Mapping[str, NDArray]) -> tuple[NDArray, NDArray]:
+        options = self._options
+        for name in (options.heatmap, options.boxes):
+            if name not in outputs:
+                raise InvalidOutputError(
+                    f"bev_center: expected output '{name}', got {sorted(outputs)}"
+                )
+        heatmap, boxes = outputs[options.heatmap], outputs[options.boxes]
+        if heatmap.ndim != 4 or heatmap.shape[:2] != (1, len(self._labels)):
+            raise InvalidOutputError(
+                f"bev_center: '{options.heatmap}' expects (1, {len(self._labels)}, H, W), "
+                f"got {heatmap.shape}"
+            )
+        if boxes.shape[1] not in _BOX_CHANNELS or boxes.shape[2:] != heatmap.shape[2:]:
+            raise InvalidOutputError(
+                f"bev_center: '{options.boxes}' expects (1, 8 or 10, {heatmap.shape[2]}, "
+                f"{heatmap.shape[3]}), got {boxes.shape}"
+            )
+        return heatmap[0], boxes[0]
+
+    def _peaks(self, heatmap: NDArray) -> NDArray[np.int64]:
+        """Cells above the threshold that no neighbour of their class exceeds."""
+        found = np.stack(np.nonzero(heatmap > self._logit_thresholds))
+        rows, columns = heatmap.shape[1:]
+        values = heatmap[found[0], found[1], found[2]]
+        peak = np.ones(found.shape[1], bool)
+        for step_row in (-1, 0, 1):
+            for step_column in (-1, 0, 1):
+                row = np.clip(found[1] + step_row, 0, rows - 1)
+                column = np.clip(found[2] + step_column, 0, columns - 1)
+                neighbour = heatmap[found[0], row, column]
+                # Of equal neighbours the later cell wins, so that a plateau gives one peak.
+                later = (step_row, step_column) > (0, 0)
+                peak &= (
+                    (values >= neighbour)
+                    if not later
+                    else (values > neighbour) | ((row == found[1]) & (column == found[2]))
+                )
+        return found[:, peak]
+
+    def _boxes(self, boxes: NDArray, peaks: NDArray[np.int64]) -> NDArray[np.float64]:
+        options = self._options
+        raw = boxes[:, peaks[1], peaks[2]].T.astype(np.float64)  # (N, 8 or 10)
+        values = np.full((raw.shape[0], 10), UNKNOWN)
+        values[:, 0] = options.x_min_m + (peaks[1] + raw[:, 0]) * options.cell_m
+        values[:, 1] = options.y_min_m + (peaks[2] + raw[:, 1]) * options.cell_m
+        values[:, 2] = raw[:, 2]
+        values[:, 3:6] = np.exp(np.clip(raw[:, 3:6], -_MAX_LOG_SIZE, _MAX_LOG_SIZE))
+        values[:, 6] = np.arctan2(raw[:, 6], raw[:, 7])
+        if raw.shape[1] == 10:
+            values[:, 7:9] = raw[:, 8:10]
+        values[:, 9] = np.hypot(values[:, 0], values[:, 1])
+        return values
+
+    def _keep(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Greedy suppression, strongest first."""
+        delta = values[:, None, :2] - values[None, :, :2]  # (j, i): centre j seen from box i
+        cos, sin = np.cos(values[:, 6]), np.sin(values[:, 6])
+        along = np.abs(delta[..., 0] * cos + delta[..., 1] * sin)
+        across = np.abs(delta[..., 1] * cos - delta[..., 0] * sin)
+        half = values[:, 3:5] * (0.5 * self._options.suppression_scale)
+        inside = (along < half[:, 0]) & (across < half[:, 1])
+        keep = values[:, 9] >= self._options.ego_radius_m
+        for i in range(len(values)):
+            if keep[i]:
+                keep[i + 1 :] &= ~inside[i + 1 :, i]
+        return keep
+
+    def _object(self, label: int, score: float, value: list[float]) -> DetectedObject:
+        velocity = (value[7], value[8], UNKNOWN if np.isnan(value[7]) else 0.0)
+        return DetectedObject(
+            class_name=self._labels[label],
+            score=score,
+            center_m=(value[0], value[1], value[2]),
+            size_m=(value[3], value[4], value[5]),
+            yaw_rad=value[6],
+            velocity_mps=velocity,
+        )
+
+
+def make_decoder(manifest: Manifest) -> BevCenterDecoder:
+    """Make the decoder of a manifest.
+
+    Raises:
+        ManifestError: the postprocessing does not fit, or there are no labels.
+    """
+    where = f"{manifest.name}: manifest.postprocessing"
+    options = decode(BevCenterOptions, manifest.postprocessing, where, error=ManifestError)
+    if not manifest.labels:
+        raise ManifestError(f"{manifest.name}: manifest.labels: expected class names, got none")
+    for name in options.class_thresholds:
+        if name not in manifest.labels:
+            raise ManifestError(
+                f"{where}.class_thresholds.{name}: expected one of {', '.join(manifest.labels)}"
+            )
+    return BevCenterDecoder(options, manifest.labels)
+
+
+SPEC = AdapterSpec(
+    name="bev_center", roles=("camera", "lidar", "fusion"), make_decoder=make_decoder
+)
