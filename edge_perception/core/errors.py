@@ -40,5 +40,9 @@ class BackendError(ModelError):
     """An inference runtime cannot load or run a model."""
 
 
+class SwapError(ModelError):
+    """A model change was asked for at the wrong time or in the wrong order."""
+
+
 class InvalidOutputError(ModelError):
     """A model returned NaN, Inf or another shape than its manifest says."""

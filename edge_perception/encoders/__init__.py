@@ -103,6 +103,8 @@ class EncoderSpec:
     calibration: TopicSpec | None = None  # sensor_msgs/msg/CameraInfo, for cameras
     rate_hz: float = field(metadata={"min": 0.01, "max": 1000.0, "unit": "Hz"})  # default
     default_model: str  # bundle name
+    # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
+    read_calibration: Callable[[Any], Geometry] | None = None
     make_intake: Callable[[Manifest], Intake]
     make_encoder: Callable[[Manifest, Backend], Encoder]
 

@@ -1,0 +1,157 @@
+"""Health of one encoder, from evidence younger than its limits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from edge_perception.core.health import Health, Level, worst
+from edge_perception.core.latency import LatencyWindow
+from edge_perception.core.rate import RateMeter
+from edge_perception.core.types import Feature, Instant
+from edge_perception.encoders.pipeline import EncoderPipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthLimits:
+    """What an encoder is measured against."""
+
+    rate_hz: float = field(
+        default=10.0,
+        metadata={
+            "text": "expected rate of features",
+            "unit": "Hz",
+            "min": 0.01,
+            "max": 1000.0,
+            "dynamic": True,
+        },
+    )
+    budget_ms: float = field(
+        default=50.0,
+        metadata={
+            "text": "preprocessing, inference and postprocessing of one frame, 95th percentile",
+            "unit": "ms",
+            "min": 0.1,
+            "max": 60000.0,
+            "dynamic": True,
+        },
+    )
+    silence_periods: float = field(
+        default=5.0,
+        metadata={
+            "text": "periods without a message until the input counts as silent",
+            "unit": "periods",
+            "min": 1.0,
+            "max": 1000.0,
+            "dynamic": True,
+        },
+    )
+
+
+class EncoderHealth:
+    """Collects evidence of one encoder and judges it when asked."""
+
+    def __init__(self, *, started: Instant) -> None:
+        self._lock = threading.Lock()
+        self._started = started
+        self._messages = RateMeter()
+        self._features = RateMeter()
+        self._total = LatencyWindow()
+        self._inference = LatencyWindow()
+        self._last_message_ns = 0
+        self._last_feature: Feature | None = None
+        self._last_error = ""
+
+    def on_message(self, now: Instant) -> None:
+        """Note that a message arrived."""
+        with self._lock:
+            self._messages.add(now.steady_ns)
+            self._last_message_ns = now.steady_ns
+
+    def on_feature(self, feature: Feature, now: Instant) -> None:
+        """Note what a frame became."""
+        latency = feature.latency
+        with self._lock:
+            self._last_feature = feature
+            self._last_error = ""
+            if feature.valid:
+                self._features.add(now.steady_ns)
+                self._inference.add(latency.inference_s)
+                self._total.add(latency.preprocess_s + latency.inference_s + latency.postprocess_s)
+
+    def on_error(self, error: Exception) -> None:
+        """Note an exception that no frame should have caused."""
+        with self._lock:
+            self._last_error = f"{type(error).__name__}: {error}"
+
+    def judge(
+        self, *, pipeline: EncoderPipeline, limits: HealthLimits, topics: str, now: Instant
+    ) -> Health:
+        """Return the health; OK needs a valid feature younger than the silence limit."""
+        with self._lock:
+            values = self._values(pipeline, now)
+            return worst(
+                Health(level=Level.OK, message=f"{values['rate_hz']} Hz", values=values),
+                *self._findings(pipeline, limits, topics, now),
+            )
+
+    def _findings(
+        self, pipeline: EncoderPipeline, limits: HealthLimits, topics: str, now: Instant
+    ) -> list[Health]:
+        findings = []
+        silence_limit_s = limits.silence_periods / limits.rate_hz
+        since_ns = self._last_message_ns or self._started.steady_ns
+        silence_s = (now.steady_ns - since_ns) / 1e9
+        if silence_s > silence_limit_s:
+            findings.append(
+                Health(
+                    level=Level.ERROR,
+                    message=f"no message on {topics} for {silence_s:.1f} s "
+                    f"> {silence_limit_s:.1f} s",
+                )
+            )
+        feature = self._last_feature
+        if feature is None and not findings:
+            findings.append(Health(level=Level.WARN, message="waiting for the first frame"))
+        if feature is not None and not feature.valid:
+            findings.append(Health(level=Level.ERROR, message=f"refused: {feature.invalid_reason}"))
+        if self._last_error:
+            findings.append(Health(level=Level.ERROR, message=self._last_error))
+        p95_ms = self._total.percentile(95)[0] * 1e3
+        if p95_ms > limits.budget_ms:
+            findings.append(
+                Health(
+                    level=Level.WARN,
+                    message=f"processing {p95_ms:.1f} ms > budget {limits.budget_ms:.1f} ms (p95)",
+                )
+            )
+        info = pipeline.model.loaded.info
+        if info.fell_back:
+            findings.append(
+                Health(level=Level.WARN, message=f"provider fell back to {info.provider}")
+            )
+        return findings
+
+    def _values(self, pipeline: EncoderPipeline, now: Instant) -> dict[str, str]:
+        feature = self._last_feature
+        loaded = pipeline.model.loaded
+        manifest = loaded.bundle.manifest
+        inference = self._inference.percentile(50, 95)
+        total = self._total.percentile(50, 95)
+        age_s = (now.node_ns - feature.stamp_ns) / 1e9 if feature else float("nan")
+        return {
+            "source": pipeline.source,
+            "rate_hz": f"{self._features.rate_hz(now.steady_ns):.1f}",
+            "input_rate_hz": f"{self._messages.rate_hz(now.steady_ns):.1f}",
+            "age_s": f"{age_s:.3f}",
+            "dropped": str(pipeline.dropped()),
+            "refused": str(pipeline.refused),
+            "inference_ms_p50": f"{inference[0] * 1e3:.2f}",
+            "inference_ms_p95": f"{inference[1] * 1e3:.2f}",
+            "processing_ms_p50": f"{total[0] * 1e3:.2f}",
+            "processing_ms_p95": f"{total[1] * 1e3:.2f}",
+            "model": manifest.name,
+            "model_version": manifest.version,
+            "model_sha256": loaded.bundle.sha256,
+            "provider": loaded.info.provider,
+        }

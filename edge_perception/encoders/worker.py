@@ -1,0 +1,64 @@
+"""The inference thread of one source, behind a latest-only mailbox."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edge_perception.core.mailbox import Mailbox
+from edge_perception.core.types import Feature
+from edge_perception.encoders.pipeline import EncoderPipeline, Job
+
+
+class EncoderWorker:
+    """Takes the newest job, runs the pipeline and hands the feature to `sink`.
+
+    An exception that is no refused frame goes to `on_error`, and the thread goes on with the next
+    frame: one bad frame must not end a sensor.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: EncoderPipeline,
+        sink: Callable[[Feature], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._sink = sink
+        self._on_error = on_error
+        self._mailbox: Mailbox[Job] = Mailbox()
+        pipeline.dropped = lambda: self._mailbox.dropped
+        self._thread = threading.Thread(
+            target=self._run, name=f"{pipeline.source}_inference", daemon=True
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Frames overwritten by a newer one before inference."""
+        return self._mailbox.dropped
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Hand over the newest frame."""
+        self._mailbox.put(job)
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread after the frame in progress."""
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._mailbox.closed:
+            job = self._mailbox.get()
+            if job is None:
+                continue
+            try:
+                feature = self._pipeline.process(job)
+                if feature is not None:
+                    self._sink(feature)
+            except Exception as error:
+                self._on_error(error)

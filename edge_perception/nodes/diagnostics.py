@@ -1,0 +1,100 @@
+"""Health on /diagnostics: at 1 Hz and at once when a level changes.
+
+`diagnostic_updater` is used where ROS provides it; without it the same array is published here.
+A task is a function that returns a Health: it is asked, so OK is never a remembered value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+from edge_perception.core.health import Health, Level
+from edge_perception.nodes import qos
+
+try:
+    import diagnostic_updater
+except ImportError:  # not among the ROS wheels
+    diagnostic_updater = None
+
+
+class Diagnostics:
+    """Asks one task for its health and publishes it under the node's name."""
+
+    CHECK_PERIOD_S = 0.1
+    PUBLISH_PERIOD_S = 1.0
+
+    def __init__(self, node: Node, task: Callable[[], Health]) -> None:
+        self._node, self._task = node, task
+        self._last_level: Level | None = None
+        self._checks_since_publish = 0
+        name = node.get_fully_qualified_name().lstrip("/")
+        self._publish = (
+            _own_publish(node, name) if diagnostic_updater is None else _updater_publish(node, name)
+        )
+        self._timer = node.create_timer(self.CHECK_PERIOD_S, self._on_timer)
+
+    def _on_timer(self) -> None:
+        health = self._task()
+        self._checks_since_publish += 1
+        due = self._checks_since_publish * self.CHECK_PERIOD_S >= self.PUBLISH_PERIOD_S
+        if health.level != self._last_level:
+            self._log_transition(health)
+        elif not due:
+            return
+        self._last_level = health.level
+        self._checks_since_publish = 0
+        self._publish(health)
+
+    def _log_transition(self, health: Health) -> None:
+        # One call site a severity: rclpy refuses another severity from the same line.
+        text = f"{health.level.name}: {health.message}"
+        logger = self._node.get_logger()
+        if health.level == Level.OK:
+            logger.info(text)
+        elif health.level == Level.WARN:
+            logger.warning(text)
+        else:
+            logger.error(text)
+
+
+def _own_publish(node: Node, name: str) -> Callable[[Health], None]:
+    publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+
+    def publish(health: Health) -> None:
+        status = DiagnosticStatus(
+            level=bytes([health.level]),
+            name=name,
+            message=health.message,
+            hardware_id="none",
+            values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(array)
+
+    return publish
+
+
+def _updater_publish(node: Node, name: str) -> Callable[[Health], None]:
+    # The updater's own clock would ignore sim time, and its own timer level changes: both are ours.
+    updater = diagnostic_updater.Updater(node, period=3600.0)
+    updater.setHardwareID("none")
+    latest: list[Health] = []
+
+    def task(status: diagnostic_updater.DiagnosticStatusWrapper):
+        health = latest[-1]
+        status.summary(bytes([health.level]), health.message)
+        for key, value in health.values.items():
+            status.add(key, value)
+        return status
+
+    updater.add(name, task)
+
+    def publish(health: Health) -> None:
+        latest[:] = [health]
+        updater.force_update()
+
+    return publish

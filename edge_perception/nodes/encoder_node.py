@@ -1,0 +1,239 @@
+"""The generic encoder node: one source, whatever its modality."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edge_perception import msg
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, SwapError
+from edge_perception.core.health import Health
+from edge_perception.core.types import Feature, Geometry
+from edge_perception.encoders import TopicSpec, encoders
+from edge_perception.encoders.health import EncoderHealth, HealthLimits
+from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
+from edge_perception.encoders.worker import EncoderWorker
+from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.nodes import qos
+from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.conversion import feature_msg, stamp_ns
+from edge_perception.nodes.message_types import message_type
+from edge_perception.nodes.model_services import ModelServices, model_info
+from edge_perception.nodes.spin import run
+
+IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which sensor this node serves."""
+
+    source: str = field(metadata={"text": "unique name of the sensor; its topics start with it"})
+    T_base_sensor: tuple[float, ...] = field(
+        default=IDENTITY,
+        metadata={"text": "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"},
+    )
+
+
+class EncoderNode(PerceptionNode):
+    """Sensor messages in, features out."""
+
+    def __init__(
+        self,
+        modality: str,
+        *,
+        source: str | None = None,
+        sink: Callable[[Feature], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Declare parameters.
+
+        Args:
+            modality: camera, lidar, audio, or any other folder of `encoders/`.
+            source: name of the sensor; the modality when not given.
+            sink: takes features by reference, in a composed process. The topic is then served
+                only while somebody listens.
+            kwargs: for the rclpy node.
+        """
+        source = source or modality
+        super().__init__(f"{source}_encoder", **kwargs)
+        self._spec = encoders()[modality]
+        self._source = self.declare_parameters_of(SourceOptions, defaults={"source": source})
+        self._model = self.declare_parameters_of(
+            ModelOptions, defaults={"model": self._spec.default_model}
+        )
+        self._limits = self.declare_parameters_of(
+            HealthLimits, defaults={"rate_hz": self._spec.rate_hz}
+        )
+        self._sink = sink
+        self._pipeline: EncoderPipeline | None = None
+        self._worker: EncoderWorker | None = None
+        self._last_error = ""
+        ModelServices(self, self)
+
+    # -- lifecycle --
+
+    def configure(self) -> None:
+        """Load and warm the model."""
+        source = self._source.config.source
+        loaded = load_model(self._model.config, role=self._spec.modality)
+        self._pipeline = EncoderPipeline(
+            source=source,
+            spec=self._spec,
+            model=ServedModel.build(self._spec, loaded),
+            geometry=Geometry(T_base_sensor=transform(self._source.config.T_base_sensor)),
+            clock=self.clock,
+        )
+        self._publisher = self.create_publisher(msg.Feature, f"features/{source}", qos.FEATURES)
+        self.get_logger().info(
+            f"{source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "
+            f"{loaded.info.runtime} {loaded.info.provider}"
+        )
+
+    def activate(self) -> None:
+        """Start the inference thread, then subscribe."""
+        self._health_evidence = EncoderHealth(started=self.clock.now())
+        self._worker = EncoderWorker(
+            pipeline=self._pipeline, sink=self._on_feature, on_error=self._on_error
+        )
+        self._worker.start()
+        self._inputs = [self._subscribe(topic, self._on_message) for topic in self._spec.topics]
+        if self._spec.calibration is not None:
+            self._inputs.append(self._subscribe(self._spec.calibration, self._on_calibration))
+
+    def deactivate(self) -> None:
+        """Unsubscribe, then stop the inference thread."""
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        self._worker.stop()
+
+    def cleanup(self) -> None:
+        """Release the model."""
+        if self._pipeline is not None:
+            self._pipeline.model.loaded.backend.close()
+            self._pipeline = None
+            self.destroy_publisher(self._publisher)
+
+    def health(self) -> Health:
+        """Judge the encoder."""
+        return self._health_evidence.judge(
+            pipeline=self._pipeline,
+            limits=self._limits.config,
+            topics=" or ".join(self.resolve_topic_name(self._topic(t)) for t in self._spec.topics),
+            now=self.clock.now(),
+        )
+
+    # -- the path of a frame --
+
+    def _on_message(self, message: Any) -> None:
+        received = self.clock.now()
+        self._health_evidence.on_message(received)
+        header = message.header
+        job = self._pipeline.accept(message, stamp_ns(header.stamp), header.frame_id, received)
+        if job is not None:
+            self._worker.put(job)
+
+    def _on_feature(self, feature: Feature) -> None:
+        """Hand a feature on; runs in the inference thread."""
+        self._health_evidence.on_feature(feature, self.clock.now())
+        if self._sink is not None:
+            self._sink(feature)
+        if self._sink is None or self._publisher.get_subscription_count():
+            self._publisher.publish(feature_msg(feature))
+
+    def _on_calibration(self, message: Any) -> None:
+        try:
+            calibrated = self._spec.read_calibration(message)
+        except EdgePerceptionError as error:
+            self._on_error(error)
+            return
+        self._pipeline.geometry = replace(
+            calibrated, T_base_sensor=self._pipeline.geometry.T_base_sensor
+        )
+
+    def _on_error(self, error: Exception) -> None:
+        self._last_error = f"{type(error).__name__}: {error}"
+        self._health_evidence.on_error(error)
+        self.get_logger().error(f"{self._source.config.source}: {error!r}")
+
+    # -- model changes --
+
+    def prepare_model(self, name: str, version: str) -> None:
+        """Load and warm a model beside the running one."""
+        if self._pipeline is None:
+            raise SwapError(f"{self.get_name()} is not configured")
+        loaded = load_model(
+            self._model.config, role=self._spec.modality, name=name, version=version
+        )
+        self._pipeline.prepare(ServedModel.build(self._spec, loaded))
+
+    def commit_model(self, effective_stamp_ns: int) -> None:
+        """Let the prepared model serve frames from a stamp on."""
+        self._pipeline.commit(effective_stamp_ns)
+
+    def abort_model(self) -> None:
+        """Drop the prepared model."""
+        self._pipeline.abort()
+
+    def model_infos(self) -> list[msg.ModelInfo]:
+        """Return what is served now."""
+        if self._pipeline is None:
+            return []
+        served = self._pipeline.model
+        return [
+            model_info(
+                self,
+                served.loaded,
+                role=self._source.config.source,
+                since_ns=served.since_ns,
+                frames_served=served.frames,
+                last_error=self._last_error,
+            )
+        ]
+
+    # -- helpers --
+
+    def _topic(self, topic: TopicSpec) -> str:
+        """Return the topic's default name for this source: camera/image_raw → camera_rear/…."""
+        return topic.topic.replace(self._spec.modality, self._source.config.source, 1)
+
+    def _subscribe(self, topic: TopicSpec, callback: Callable[[Any], None]) -> Any:
+        return self.create_subscription(
+            message_type(topic.type), self._topic(topic), callback, qos.input_qos(topic)
+        )
+
+
+def transform(pose: tuple[float, ...]) -> np.ndarray:
+    """Return a pose (x, y, z, qx, qy, qz, qw) as a (4, 4) float64 matrix.
+
+    Raises:
+        ConfigurationError: not seven finite numbers, or the quaternion is not of unit length.
+    """
+    values = np.asarray(pose, np.float64)
+    if values.shape != (7,) or not np.isfinite(values).all():
+        raise ConfigurationError(f"T_base_sensor: expected x, y, z, qx, qy, qz, qw, got {pose}")
+    x, y, z, w = values[3:]
+    norm = np.linalg.norm(values[3:])
+    if abs(norm - 1.0) > 1e-3:
+        raise ConfigurationError(
+            f"T_base_sensor: expected a quaternion of length 1, got {norm:.4f} in {pose}"
+        )
+    x, y, z, w = values[3:] / norm
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    T[:3, 3] = values[:3]
+    return T
+
+
+camera = functools.partial(run, lambda **kwargs: [EncoderNode("camera", **kwargs)])
+lidar = functools.partial(run, lambda **kwargs: [EncoderNode("lidar", **kwargs)])
+audio = functools.partial(run, lambda **kwargs: [EncoderNode("audio", **kwargs)])

@@ -1,0 +1,139 @@
+"""The services by which the model manager changes and asks for a node's model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rclpy.node import Node
+from rclpy.task import Future
+
+from edge_perception import msg, srv
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.models.loading import LoadedModel
+from edge_perception.models.swap import SwapSequence
+from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
+
+
+class ModelHost(Protocol):
+    """A node that serves a model."""
+
+    def prepare_model(self, name: str, version: str) -> None:
+        """Load and warm a model beside the running one; runs in a thread of its own."""
+        ...
+
+    def commit_model(self, effective_stamp_ns: int) -> None:
+        """Let the prepared model serve from a stamp on."""
+        ...
+
+    def abort_model(self) -> None:
+        """Drop the prepared model."""
+        ...
+
+    def model_infos(self) -> list[msg.ModelInfo]:
+        """Return what is served now."""
+        ...
+
+
+class ModelServices:
+    """~/prepare_model, ~/commit_model, ~/abort_model and ~/get_versions of one node."""
+
+    def __init__(self, node: Node, host: ModelHost) -> None:
+        self._node, self._host = node, host
+        self._sequence = SwapSequence()
+        for type_, name, callback in (
+            (srv.PrepareModel, "~/prepare_model", self._on_prepare),
+            (srv.CommitModel, "~/commit_model", self._on_commit),
+            (srv.AbortModel, "~/abort_model", self._on_abort),
+            (srv.GetVersions, "~/get_versions", self._on_get_versions),
+        ):
+            node.create_service(type_, name, callback)
+
+    async def _on_prepare(
+        self, request: srv.PrepareModel.Request, response: srv.PrepareModel.Response
+    ) -> srv.PrepareModel.Response:
+        try:
+            transaction_id = self._sequence.begin()
+        except EdgePerceptionError as error:
+            response.reason = str(error)
+            return response
+        started_ns = self._node.get_clock().now().nanoseconds
+        error = await in_thread(
+            self._node, lambda: self._host.prepare_model(request.name, request.version)
+        )
+        if error is not None:
+            self._sequence.failed()
+            response.reason = str(error)
+            return response
+        self._sequence.prepared()
+        response.success, response.transaction_id = True, transaction_id
+        response.load_s = (self._node.get_clock().now().nanoseconds - started_ns) / 1e9
+        return response
+
+    def _on_commit(
+        self, request: srv.CommitModel.Request, response: srv.CommitModel.Response
+    ) -> srv.CommitModel.Response:
+        try:
+            self._sequence.end(request.transaction_id)
+            self._host.commit_model(stamp_ns(request.effective_stamp))
+        except EdgePerceptionError as error:
+            response.reason = str(error)
+            return response
+        response.success = True
+        response.current = self._host.model_infos()[0].model
+        return response
+
+    def _on_abort(
+        self, request: srv.AbortModel.Request, response: srv.AbortModel.Response
+    ) -> srv.AbortModel.Response:
+        try:
+            self._sequence.end(request.transaction_id)
+            self._host.abort_model()
+            response.success = True
+        except EdgePerceptionError as error:
+            response.reason = str(error)
+        return response
+
+    def _on_get_versions(
+        self, request: srv.GetVersions.Request, response: srv.GetVersions.Response
+    ) -> srv.GetVersions.Response:
+        response.models = self._host.model_infos()
+        return response
+
+
+async def in_thread(node: Node, work: Callable[[], Any]) -> Exception | None:
+    """Run blocking work beside the executor; return what it raised, or None."""
+    done: Future = Future(executor=node.executor)
+
+    def target() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except Exception as error:
+            done.set_result(error)
+
+    threading.Thread(target=target, name="prepare_model", daemon=True).start()
+    return await done
+
+
+def model_info(
+    node: Node,
+    loaded: LoadedModel,
+    *,
+    role: str,
+    since_ns: int,
+    frames_served: int,
+    last_error: str = "",
+) -> msg.ModelInfo:
+    """Describe a model that `node` serves as `role` since a time on the node clock."""
+    return msg.ModelInfo(
+        model=model_msg(loaded.bundle.version_for(role)),
+        slot="current",
+        node=node.get_fully_qualified_name(),
+        provider=loaded.info.provider,
+        precision=loaded.bundle.manifest.runtime.precision,
+        since=time_msg(since_ns),
+        frames_served=frames_served,
+        last_error=last_error,
+    )

@@ -1,0 +1,153 @@
+"""A frozen dataclass declared as ROS parameters, once, with unit, range and text.
+
+Field metadata: ``text``, ``unit``, ``min``, ``max``, ``choices``, and ``dynamic=True`` for what may
+change while the node runs. A value that does not fit is refused with the allowed range.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.schema import check_limits, decode
+
+C = TypeVar("C")
+
+
+class ParameterSet(Generic[C]):
+    """The parameters of one dataclass, below an optional prefix."""
+
+    def __init__(
+        self,
+        node: Node,
+        cls: type[C],
+        *,
+        prefix: str = "",
+        defaults: dict[str, object] | None = None,
+        on_change: Callable[[C], None] | None = None,
+    ) -> None:
+        """Declare the parameters and read their first values.
+
+        Args:
+            node: the node to declare on.
+            cls: frozen dataclass of scalars and tuples of scalars.
+            prefix: for example "camera." for the parameters of one source.
+            defaults: defaults that replace or complete the dataclass's own.
+            on_change: called with the new config after a change was accepted.
+
+        Raises:
+            ConfigurationError: a value of the parameter file does not fit.
+        """
+        self._node, self._cls, self._prefix = node, cls, prefix
+        self._on_change = on_change
+        self._fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        self._hints = typing.get_type_hints(cls)
+        values = {}
+        for name, field in self._fields.items():
+            default = (defaults or {}).get(name, _default(field))
+            values[name] = self._declare(field, default, self._hints[name])
+        self.config: C = decode(cls, values, node.get_name())
+        node.add_on_set_parameters_callback(self._on_set)
+        node.add_post_set_parameters_callback(self._on_set_done)
+
+    def _declare(self, field: dataclasses.Field, default: object, hint: object) -> object:
+        name = self._prefix + field.name
+        if isinstance(default, tuple):
+            default = list(default)
+        if default == []:  # rclpy takes an empty list for bytes
+            default = Parameter.Type.STRING_ARRAY
+        descriptor = _descriptor(field, is_float=hint is float, is_int=hint is int)
+        try:
+            return _plain(self._node.declare_parameter(name, default, descriptor).value, hint)
+        except InvalidParameterValueException as error:  # its text does not name the range
+            check_limits(error.value, field.metadata, name)
+            raise
+
+    def refusal(self, parameters: list[Parameter]) -> str:
+        """Return why these values cannot be set; empty: they can."""
+        try:
+            for parameter in parameters:
+                field = self._field_of(parameter)
+                if field is None:
+                    continue
+                if not field.metadata.get("dynamic", False):
+                    return f"{parameter.name}: cannot change while the node runs; set it at start"
+                check_limits(parameter.value, field.metadata, parameter.name)
+            self._with(parameters)
+        except EdgePerceptionError as error:
+            return str(error)
+        return ""
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        reason = self.refusal(parameters)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _on_set_done(self, parameters: list[Parameter]) -> None:
+        if any(self._field_of(parameter) for parameter in parameters):
+            self.config = self._with(parameters)
+            if self._on_change is not None:
+                self._on_change(self.config)
+
+    def _with(self, parameters: list[Parameter]) -> C:
+        values: dict[str, Any] = {name: getattr(self.config, name) for name in self._fields}
+        for parameter in parameters:
+            field = self._field_of(parameter)
+            if field is not None:
+                values[field.name] = _plain(parameter.value, self._hints[field.name])
+        return decode(self._cls, values, self._node.get_name())
+
+    def _field_of(self, parameter: Parameter) -> dataclasses.Field | None:
+        if not parameter.name.startswith(self._prefix):
+            return None
+        return self._fields.get(parameter.name[len(self._prefix) :])
+
+
+def _default(field: dataclasses.Field) -> object:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None
+
+
+def _plain(value: object, hint: object) -> object:
+    """Return ROS arrays as lists, an unset list as empty, and 1 as 1.0 where a float is wanted."""
+    if typing.get_origin(hint) is tuple:
+        return list(value or [])  # type: ignore[call-overload]
+    return value
+
+
+def _descriptor(field: dataclasses.Field, *, is_float: bool, is_int: bool) -> ParameterDescriptor:
+    meta = field.metadata
+    unit = f" [{meta['unit']}]" if meta.get("unit") else ""
+    constraints = ""
+    if "choices" in meta:
+        constraints = "one of " + ", ".join(map(str, meta["choices"]))
+    descriptor = ParameterDescriptor(
+        name=field.name,
+        description=f"{meta.get('text', field.name)}{unit}",
+        additional_constraints=constraints,
+    )
+    if "min" in meta and "max" in meta:
+        if is_float:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(meta["min"]), to_value=float(meta["max"]))
+            ]
+        elif is_int:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(meta["min"]), to_value=int(meta["max"]))
+            ]
+    return descriptor

@@ -1,0 +1,23 @@
+"""Quality of service of every topic, in one place."""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from edge_perception.encoders import TopicSpec
+
+FEATURES = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+FUSED = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+DIAGNOSTICS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+def input_qos(topic: TopicSpec) -> QoSProfile:
+    """Return the profile of a sensor topic: best effort unless the modality asks for more."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=topic.depth,
+        reliability=ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT,
+    )

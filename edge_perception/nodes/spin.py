@@ -1,0 +1,42 @@
+"""Start nodes, spin them, end them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.nodes.base import PerceptionNode
+
+
+def run(
+    make_nodes: Callable[[], Sequence[PerceptionNode]], args: Sequence[str] | None = None
+) -> int:
+    """Run nodes in one process until SIGINT or SIGTERM.
+
+    Returns:
+        0 after a clean end, 2 when a node cannot be made (a parameter that does not fit).
+    """
+    rclpy.init(args=args)
+    nodes: Sequence[PerceptionNode] = []
+    executor = SingleThreadedExecutor()
+    try:
+        nodes = make_nodes()
+        for node in nodes:
+            executor.add_node(node)
+            node.autostart()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except EdgePerceptionError as error:
+        print(f"edge_perception: {error}", file=sys.stderr)
+        return 2
+    finally:
+        for node in nodes:
+            node.close()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return 0
