@@ -1,0 +1,215 @@
+"""What a simulated drive contains: a frozen configuration, valid by construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.simulation.seeding import stream
+
+WEATHERS = ("clear", "fog", "rain")
+LIGHTS = ("day", "dusk", "night")
+LAYOUTS = ("intersection", "road")
+SENSORS = ("camera", "lidar", "audio")
+LIDARS = ("pandar64", "spinning32")
+SIRENS = ("wail", "yelp", "hi_lo")
+DIRECTIONS = ("behind", "ahead", "left", "right")
+SOUNDS = ("horn", "engine", "speech", "street", "rain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Inclusive limits of a drawn number."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actors:
+    """How many road users of each class are drawn within 80 m, inclusive."""
+
+    car: tuple[int, int] = (8, 30)
+    truck: tuple[int, int] = (0, 3)
+    bus: tuple[int, int] = (0, 1)
+    pedestrian: tuple[int, int] = (0, 10)
+    cyclist: tuple[int, int] = (0, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emergency:
+    """One emergency vehicle with its siren."""
+
+    direction: str = "behind"  # one of DIRECTIONS
+    siren: str = "wail"  # one of SIRENS
+    distance_m: float = 40.0
+    speed_mps: float = 12.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """The front camera; optical axis along +x of the base frame."""
+
+    width: int = 960
+    height: int = 540
+    horizontal_fov_deg: float = 52.0
+    position_m: tuple[float, float, float] = (0.6, 0.0, 1.8)
+    dirty_lens: float = 0.0  # share of the lens covered, 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lidar:
+    """The roof LiDAR; level, x forward."""
+
+    model: str = "pandar64"  # one of LIDARS
+    position_m: tuple[float, float, float] = (0.66, 0.0, 1.86)
+    dropout: float = 0.0  # extra share of returns lost, 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Microphones:
+    """Microphones on the roof, base frame."""
+
+    positions_m: tuple[tuple[float, float, float], ...] = ((0.0, 0.35, 1.6), (0.0, -0.35, 1.6))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """A sensor that delivers nothing from `start_s` until `end_s`."""
+
+    sensor: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One kind of drive; together with a seed it fixes every number of the simulation."""
+
+    name: str
+    description: str = ""
+    weather: str = "clear"  # one of WEATHERS
+    light: str = "day"  # one of LIGHTS
+    layout: str = "intersection"  # one of LAYOUTS
+    ego_speed_mps: float = 6.0
+    occlusion: bool = False  # a pedestrian steps out from behind a parked van
+    actors: Actors = field(default_factory=Actors)
+    emergency: Emergency | None = None
+    sounds: tuple[str, ...] = ("engine", "street")  # of SOUNDS
+    sensors: tuple[str, ...] = SENSORS
+    camera: Camera = field(default_factory=Camera)
+    lidar: Lidar = field(default_factory=Lidar)
+    microphones: Microphones = field(default_factory=Microphones)
+    outages: tuple[Outage, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their set and combinations that contradict each other."""
+        _choice(self.weather, WEATHERS, "weather")
+        _choice(self.light, LIGHTS, "light")
+        _choice(self.layout, LAYOUTS, "layout")
+        _choice(self.lidar.model, LIDARS, "lidar.model")
+        for index, sound in enumerate(self.sounds):
+            _choice(sound, SOUNDS, f"sounds[{index}]")
+        for index, sensor in enumerate(self.sensors):
+            _choice(sensor, SENSORS, f"sensors[{index}]")
+        if not self.sensors:
+            raise ScenarioError(
+                "sensors", f"expects at least one of {', '.join(SENSORS)}, got none"
+            )
+        _limits(self.ego_speed_mps, 0.0, 20.0, "ego_speed_mps")
+        _limits(self.lidar.dropout, 0.0, 1.0, "lidar.dropout")
+        _limits(self.camera.dirty_lens, 0.0, 1.0, "camera.dirty_lens")
+        _limits(self.camera.width, 64, 4096, "camera.width")
+        _limits(self.camera.height, 48, 4096, "camera.height")
+        _limits(self.camera.horizontal_fov_deg, 10.0, 150.0, "camera.horizontal_fov_deg")
+        for item in fields(self.actors):
+            low, high = getattr(self.actors, item.name)
+            _limits(low, 0, 200, f"actors.{item.name}")
+            _limits(high, 0, 200, f"actors.{item.name}")
+            if low > high:
+                raise ScenarioError(f"actors.{item.name}", f"minimum {low} is above maximum {high}")
+        if not self.microphones.positions_m:
+            raise ScenarioError(
+                "microphones.positions_m", "expects at least one position, got none"
+            )
+        if self.emergency is not None:
+            _choice(self.emergency.direction, DIRECTIONS, "emergency.direction")
+            _choice(self.emergency.siren, SIRENS, "emergency.siren")
+            _limits(self.emergency.distance_m, 5.0, 200.0, "emergency.distance_m")
+            _limits(self.emergency.speed_mps, 0.0, 40.0, "emergency.speed_mps")
+        if "rain" in self.sounds and self.weather != "rain":
+            raise ScenarioError("sounds", f"has 'rain', but weather is '{self.weather}'")
+        if self.occlusion and self.actors.pedestrian[1] == 0:
+            raise ScenarioError("occlusion", "needs a pedestrian, but actors.pedestrian is 0")
+        for index, outage in enumerate(self.outages):
+            name = f"outages[{index}]"
+            _choice(outage.sensor, SENSORS, f"{name}.sensor")
+            if outage.sensor not in self.sensors:
+                raise ScenarioError(
+                    f"{name}.sensor",
+                    f"'{outage.sensor}' is not in sensors ({', '.join(self.sensors)})",
+                )
+            if not 0.0 <= outage.start_s < outage.end_s:
+                raise ScenarioError(
+                    f"{name}.end_s",
+                    f"expects 0 <= start_s < end_s, got {outage.start_s} and {outage.end_s}",
+                )
+
+
+class ScenarioError(ConfigurationError):
+    """A field of a scenario is wrong; `where` is its dotted path."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+def _choice(value: str, known: tuple[str, ...], where: str) -> None:
+    if value not in known:
+        raise ScenarioError(where, f"expects one of {', '.join(known)}, got '{value}'")
+
+
+def _limits(value: float, low: float, high: float, where: str) -> None:
+    if not low <= value <= high:
+        raise ScenarioError(where, f"expects {low} to {high}, got {value}")
+
+
+def random_scenario(seed: int, *, camera: Camera | None = None) -> Scenario:
+    """Return a scenario drawn from everything the simulator can show, for training.
+
+    Args:
+        seed: Seed of the draw; the same seed gives the same scenario.
+        camera: Camera to use instead of the default one.
+    """
+    rng = stream(seed, "scenario")
+    weather = str(rng.choice(WEATHERS, p=(0.7, 0.15, 0.15)))
+    sounds = [s for s in ("horn", "engine", "speech", "street") if rng.random() < 0.4]
+    if weather == "rain":
+        sounds.append("rain")
+    emergency = None
+    if rng.random() < 0.35:
+        emergency = Emergency(
+            direction=str(rng.choice(DIRECTIONS)),
+            siren=str(rng.choice(SIRENS)),
+            distance_m=float(rng.uniform(8, 80)),
+            speed_mps=float(rng.uniform(0, 18)),
+        )
+    dense = rng.random() < 0.5
+    return Scenario(
+        name=f"random_{seed}",
+        weather=weather,
+        light=str(rng.choice(LIGHTS, p=(0.6, 0.2, 0.2))),
+        layout=str(rng.choice(LAYOUTS, p=(0.7, 0.3))),
+        ego_speed_mps=float(rng.choice([0.0, rng.uniform(1, 14)])),
+        actors=Actors(
+            car=(20, 60) if dense else (4, 25),
+            truck=(0, 4),
+            bus=(0, 2),
+            pedestrian=(0, 20),
+            cyclist=(0, 6),
+        ),
+        emergency=emergency,
+        sounds=tuple(sounds),
+        camera=camera or Camera(),
+    )
