@@ -1,0 +1,109 @@
+"""``edge-perception play``: plays a recording into ROS at real time."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from typing import Any
+
+from edge_perception.replay.player import Player, PlayReport, wait_for
+from edge_perception.replay.reader import Recording
+from edge_perception.replay.schedule import PlayPlan, parse_cut
+
+NAME = "play"
+HELP = "play a recording (MCAP) into ROS at real time"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("bag", type=Path, help="recording, an .mcap file")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed, 1: real time")
+    parser.add_argument("--loop", action="store_true", help="start again at the end, for ever")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="skip the first S s")
+    parser.add_argument("--duration", type=float, default=1e9, metavar="S", help="play only S s")
+    parser.add_argument("--topics", nargs="+", default=[], help="only these topics")
+    parser.add_argument(
+        "--cut",
+        action="append",
+        default=[],
+        metavar="NAME:FROM-TO",
+        help="silence topics for a while, for example lidar:6-9 (s of the recording); repeatable",
+    )
+    parser.add_argument("--namespace", default="", help="put in front of every topic")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="wait up to S s until every topic has a subscription",
+    )
+    stamps = parser.add_mutually_exclusive_group()
+    stamps.add_argument("--restamp", action="store_true", help="shift header stamps to the present")
+    stamps.add_argument(
+        "--clock",
+        type=float,
+        nargs="?",
+        const=100.0,
+        default=0.0,
+        metavar="HZ",
+        help="keep the stamps and publish /clock, for nodes with use_sim_time (100 Hz)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play, and say what was played."""
+    recording = Recording(args.bag)
+    plan = PlayPlan(
+        rate=args.rate,
+        loops=0 if args.loop else 1,
+        start_s=args.start,
+        duration_s=args.duration,
+        topics=tuple(args.topics),
+        cuts=tuple(parse_cut(text) for text in args.cut),
+    )
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("player", context=context)
+    try:
+        report = _play(node, recording, plan, args)
+    finally:
+        node.destroy_node()
+        context.shutdown()
+    _say(report)
+    return 0
+
+
+def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> PlayReport:
+    from edge_perception.replay.ros_sink import RosSink
+
+    wanted = [t for name, t in recording.topics.items() if not plan.topics or name in plan.topics]
+    sink = RosSink(node, wanted, namespace=args.namespace, with_clock=args.clock > 0.0)
+    player = Player(recording, plan, sink, restamp=args.restamp, clock_hz=args.clock)
+    previous = {
+        number: signal.signal(number, lambda *_: player.stop())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        if not wait_for(lambda: player.stopped or not sink.unheard(), timeout_s=args.wait):
+            print(f"nobody subscribes to: {', '.join(sink.unheard())}", flush=True)
+        print(f"playing {recording.path} ({recording.duration_s:.1f} s)", flush=True)
+        return player.run()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        sink.close()
+
+
+def _say(report: PlayReport) -> None:
+    for topic, count in sorted(report.sent.items()):
+        withheld = report.withheld.get(topic, 0)
+        print(f"{topic}: {count} sent" + (f", {withheld} withheld" if withheld else ""))
+    if report.late:
+        print(
+            f"{report.late} sent more than 20 ms late, "
+            f"the worst {report.worst_lateness_s * 1e3:.0f} ms"
+        )

@@ -1,0 +1,1 @@
+"""Recordings: write, read and play MCAP files that rosbag2 understands."""
