@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
+from edge_perception.core.errors import UnknownNameError
 from edge_perception.core.registry import Registry, discover
 from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
 from edge_perception.models.manifest import Manifest
@@ -113,3 +114,16 @@ class EncoderSpec:
 def encoders() -> Registry[EncoderSpec]:
     """All modalities that can be imported here, and why the others cannot."""
     return discover(sys.modules[__name__], kind="modality", spec_type=EncoderSpec)
+
+
+def modality_of(source: str) -> str:
+    """Return the modality that a source's name begins with: `camera_rear` is a camera.
+
+    Raises:
+        UnknownNameError: it begins with none.
+    """
+    known = encoders()
+    for modality in sorted(known.specs, key=len, reverse=True):
+        if source == modality or source.startswith(f"{modality}_"):
+            return modality
+    raise UnknownNameError(kind="modality of source", name=source, known=list(known.specs))

@@ -16,8 +16,9 @@ from edge_perception.core.errors import (
     ConfigurationError,
     InvalidFrameError,
     InvalidOutputError,
+    SwapError,
 )
-from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
+from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant, ModelVersion
 from edge_perception.encoders import Encoder, EncoderOutput, EncoderSpec, Intake
 from edge_perception.models.loading import LoadedModel
 
@@ -202,12 +203,13 @@ class EncoderPipeline:
         with self._lock:
             self._next, self._effective_stamp_ns = model, None
 
-    def commit(self, effective_stamp_ns: int) -> None:
+    def commit(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames with a stamp at or after `effective_stamp_ns`."""
         with self._lock:
             if self._next is None:
-                raise ConfigurationError(f"{self._source}: no prepared model to commit")
+                raise SwapError(f"{self._source}: no prepared model to commit")
             self._effective_stamp_ns = effective_stamp_ns
+            return self._next.loaded.bundle.version_for(self._source)
 
     def abort(self) -> None:
         """Drop the prepared model."""

@@ -12,7 +12,7 @@ import numpy as np
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
-from edge_perception.core.types import Feature, Geometry
+from edge_perception.core.types import Feature, Geometry, ModelVersion
 from edge_perception.encoders import TopicSpec, encoders
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
@@ -172,9 +172,9 @@ class EncoderNode(PerceptionNode):
         )
         self._pipeline.prepare(ServedModel.build(self._spec, loaded))
 
-    def commit_model(self, effective_stamp_ns: int) -> None:
+    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames from a stamp on."""
-        self._pipeline.commit(effective_stamp_ns)
+        return self._pipeline.commit(effective_stamp_ns)
 
     def abort_model(self) -> None:
         """Drop the prepared model."""

@@ -92,7 +92,7 @@ class ModelManagerNode(PerceptionNode):
         return response
 
     async def _on_get_versions(
-        self, request: srv.GetVersions.Request, response: srv.GetVersions.Response
+        self, _request: srv.GetVersions.Request, response: srv.GetVersions.Response
     ) -> srv.GetVersions.Response:
         response.models, response.unreachable = await self._versions()
         return response

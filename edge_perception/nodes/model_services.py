@@ -11,6 +11,7 @@ from rclpy.task import Future
 
 from edge_perception import msg, srv
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.types import ModelVersion
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.swap import SwapSequence
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
@@ -23,8 +24,8 @@ class ModelHost(Protocol):
         """Load and warm a model beside the running one; runs in a thread of its own."""
         ...
 
-    def commit_model(self, effective_stamp_ns: int) -> None:
-        """Let the prepared model serve from a stamp on."""
+    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
+        """Let the prepared model serve from a stamp on, and return what it is."""
         ...
 
     def abort_model(self) -> None:
@@ -76,12 +77,12 @@ class ModelServices:
     ) -> srv.CommitModel.Response:
         try:
             self._sequence.end(request.transaction_id)
-            self._host.commit_model(stamp_ns(request.effective_stamp))
+            committed = self._host.commit_model(stamp_ns(request.effective_stamp))
         except EdgePerceptionError as error:
             response.reason = str(error)
             return response
         response.success = True
-        response.current = self._host.model_infos()[0].model
+        response.current = model_msg(committed)
         return response
 
     def _on_abort(
@@ -96,7 +97,7 @@ class ModelServices:
         return response
 
     def _on_get_versions(
-        self, request: srv.GetVersions.Request, response: srv.GetVersions.Response
+        self, _request: srv.GetVersions.Request, response: srv.GetVersions.Response
     ) -> srv.GetVersions.Response:
         response.models = self._host.model_infos()
         return response

@@ -1,0 +1,30 @@
+"""All nodes in one process: encoders hand features to fusion by reference."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+
+from edge_perception.encoders import modality_of
+from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.spin import run
+
+
+def compose() -> Sequence[PerceptionNode]:
+    """Make fusion, one encoder for each of its sources, and the model manager."""
+    fusion = FusionNode(subscribe=False)
+    encoders = [
+        EncoderNode(modality_of(source), source=source, sink=fusion.accept)
+        for source in fusion.sources
+    ]
+    return [fusion, *encoders, ModelManagerNode()]
+
+
+main = functools.partial(run, compose)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Health of fusion, from its last view."""
+
+from __future__ import annotations
+
+import threading
+
+from edge_perception.core.health import Health, Level, worst
+from edge_perception.core.latency import LatencyWindow
+from edge_perception.core.rate import RateMeter
+from edge_perception.core.types import FusedView, Instant, Mode, SourceState
+from edge_perception.fusion.config import CycleConfig
+
+_LEVEL_OF = {
+    SourceState.OK: Level.OK,
+    SourceState.LATE: Level.WARN,
+    SourceState.STALE: Level.ERROR,
+    SourceState.MISSING: Level.ERROR,
+    SourceState.INVALID: Level.ERROR,
+}
+
+
+class FusionHealth:
+    """Collects evidence of fusion and judges it when asked."""
+
+    SILENT_AFTER_DEADLINES = 4
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._view: FusedView | None = None
+        self._published_ns = 0
+        self._rate = RateMeter()
+        self._fusion = LatencyWindow()
+        self._missed = 0
+        self._last_error = ""
+        self.feature_level_views = 0
+
+    def on_view(self, view: FusedView, *, missed: bool, now: Instant) -> None:
+        """Note a published view."""
+        with self._lock:
+            self._view, self._published_ns, self._last_error = view, now.steady_ns, ""
+            self._rate.add(now.steady_ns)
+            self._fusion.add(view.fusion_s)
+            self._missed += missed
+            self.feature_level_views += view.level.name == "FEATURE"
+
+    def on_error(self, error: Exception) -> None:
+        """Note an exception in the fusion thread."""
+        with self._lock:
+            self._last_error = f"{type(error).__name__}: {error}"
+
+    def judge(self, cycle: CycleConfig, now: Instant) -> Health:
+        """Return the health; OK needs a full view younger than a few deadlines."""
+        with self._lock:
+            if self._view is None:
+                return Health(level=Level.WARN, message=self._last_error or "no view yet")
+            findings = [
+                Health(level=Level.OK, message=self._view.mode.name, values=self._values(now))
+            ]
+            limit_s = cycle.deadline_s * self.SILENT_AFTER_DEADLINES
+            silence_s = (now.steady_ns - self._published_ns) / 1e9
+            if silence_s > limit_s:
+                findings.append(
+                    Health(
+                        level=Level.ERROR,
+                        message=f"no fused view for {silence_s:.2f} s > {limit_s:.2f} s",
+                    )
+                )
+            if self._last_error:
+                findings.append(Health(level=Level.ERROR, message=self._last_error))
+            findings.extend(_of_view(self._view))
+            return worst(*findings)
+
+    def _values(self, now: Instant) -> dict[str, str]:
+        view = self._view
+        fusion_ms = [value * 1e3 for value in self._fusion.percentile(50, 95)]
+        values = {
+            "mode": view.mode.name,
+            "valid": str(view.valid),
+            "level": view.level.name,
+            "rate_hz": f"{self._rate.rate_hz(now.steady_ns):.1f}",
+            "fusion_ms_p50": f"{fusion_ms[0]:.2f}",
+            "fusion_ms_p95": f"{fusion_ms[1]:.2f}",
+            "deadline_missed": str(self._missed),
+            "models": " ".join(f"{model.name}:{model.version}" for model in view.models),
+        }
+        for status in view.sources:
+            values[f"{status.source}.state"] = status.state.name
+            values[f"{status.source}.age_s"] = f"{status.age_s:.3f}"
+            values[f"{status.source}.rate_hz"] = f"{status.rate_hz:.1f}"
+            values[f"{status.source}.contributed"] = str(status.contributed)
+        return values
+
+
+def _of_view(view: FusedView) -> list[Health]:
+    findings = [
+        Health(
+            level=_LEVEL_OF[status.state],
+            message=f"{status.source}: {status.state.name}, {status.reason}",
+        )
+        for status in view.sources
+        if status.state is not SourceState.OK
+    ]
+    if not view.valid:
+        findings.append(Health(level=Level.ERROR, message=f"not valid: {view.reason}"))
+    elif view.mode is not Mode.FULL and not findings:
+        findings.append(Health(level=Level.WARN, message=f"mode {view.mode.name}: {view.reason}"))
+    return findings

@@ -1,0 +1,212 @@
+"""The fusion node: features in, one fused view a cycle out."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_perception import msg
+from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.core.health import Health
+from edge_perception.core.types import Feature, FusedView, ModelVersion
+from edge_perception.encoders import modality_of
+from edge_perception.fusion.config import (
+    MODALITY_DEFAULTS,
+    CycleConfig,
+    DecisionConfig,
+    FusionConfig,
+    SourceConfig,
+)
+from edge_perception.fusion.hybrid import Fusion
+from edge_perception.models.fusion_model import BundleFusionModel
+from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
+from edge_perception.nodes import qos
+from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.conversion import feature_from_msg, fused_msg
+from edge_perception.nodes.detections import DetectionPublisher
+from edge_perception.nodes.fusion_health import FusionHealth
+from edge_perception.nodes.fusion_worker import FusionWorker
+from edge_perception.nodes.markers import MarkerPublisher
+from edge_perception.nodes.model_services import ModelServices, model_info
+from edge_perception.nodes.spin import run
+
+DEFAULT_FUSION_MODEL = "bev_lite/fusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionNodeOptions:
+    """Which sources fusion listens to."""
+
+    sources: tuple[str, ...] = field(
+        default=("camera", "lidar", "audio"),
+        metadata={"text": "names of the sources; each begins with its modality"},
+    )
+
+
+class FusionNode(PerceptionNode):
+    """Joins the features of all sources under a deadline."""
+
+    def __init__(self, *, subscribe: bool = True, **kwargs: Any) -> None:
+        """Declare parameters.
+
+        Args:
+            subscribe: False in a composed process, where encoders call `accept` themselves.
+            kwargs: for the rclpy node.
+        """
+        super().__init__("fusion", **kwargs)
+        self._subscribe = subscribe
+        self._options = self.declare_parameters_of(FusionNodeOptions)
+        self._model = self.declare_parameters_of(
+            ModelOptions, defaults={"model": DEFAULT_FUSION_MODEL}
+        )
+        self._cycle = self.declare_parameters_of(CycleConfig, on_change=self._on_config)
+        self._decision = self.declare_parameters_of(
+            DecisionConfig, prefix="decision.", on_change=self._on_config
+        )
+        self._sources = [self._declare_source(name) for name in self.sources]
+        self._loaded: LoadedModel | None = None
+        self._prepared: LoadedModel | None = None
+        self._worker: FusionWorker | None = None
+        ModelServices(self, self)
+
+    def _declare_source(self, source: str) -> Any:
+        modality = modality_of(source)
+        defaults = {**MODALITY_DEFAULTS.get(modality, {}), "source": source, "modality": modality}
+        return self.declare_parameters_of(
+            SourceConfig, prefix=f"{source}.", defaults=defaults, on_change=self._on_config
+        )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources."""
+        return self._options.config.sources
+
+    # -- lifecycle --
+
+    def configure(self) -> None:
+        """Load the fusion model, where one is named."""
+        if self._model.config.model:
+            self._loaded = load_model(self._model.config, role="fusion")
+        self._publisher = self.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
+        self._views = (MarkerPublisher(self), DetectionPublisher(self))
+
+    def activate(self) -> None:
+        """Start the cycles, then subscribe."""
+        model = BundleFusionModel(self._loaded) if self._loaded else None
+        fusion = Fusion(self._config(), start=self.clock.now(), model=model)
+        self._since_ns = self.clock.now().node_ns
+        self._evidence = FusionHealth()
+        self._missed = 0
+        self._worker = FusionWorker(
+            fusion=fusion, clock=self.clock, sink=self._on_view, on_error=self._on_error
+        )
+        self._worker.start()
+        names = self.sources if self._subscribe else ()
+        self._inputs = [
+            self.create_subscription(
+                msg.Feature, f"features/{name}", self._on_feature, qos.FEATURES
+            )
+            for name in names
+        ]
+
+    def deactivate(self) -> None:
+        """Unsubscribe, then stop the cycles."""
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        self._worker.stop()
+
+    def cleanup(self) -> None:
+        """Release the fusion model."""
+        if self._loaded is not None:
+            self._loaded.backend.close()
+            self._loaded = None
+
+    def health(self) -> Health:
+        """Judge the last fused view."""
+        return self._evidence.judge(self._cycle.config, self.clock.now())
+
+    # -- the path of a feature --
+
+    def _on_feature(self, message: msg.Feature) -> None:
+        try:
+            self.accept(feature_from_msg(message))
+        except EdgePerceptionError as error:
+            self._on_error(error)
+
+    def accept(self, feature: Feature) -> None:
+        """Take a feature by reference; from any thread."""
+        if self.is_active:
+            self._worker.offer(feature)
+
+    def _on_view(self, view: FusedView) -> None:
+        """Publish a view; runs in the fusion thread."""
+        message = fused_msg(view)
+        now = self.clock.now()
+        open_s = (now.steady_ns - view.opened_steady_ns) / 1e9
+        message.deadline_missed = open_s > self._cycle.config.deadline_s
+        self._missed += message.deadline_missed
+        message.deadline_missed_total = self._missed
+        message.end_to_end_s = (
+            (now.node_ns - view.oldest_stamp_ns) / 1e9 if view.oldest_stamp_ns else float("nan")
+        )
+        self._publisher.publish(message)
+        for publisher in self._views:
+            publisher.publish(view)
+        self._evidence.on_view(view, missed=message.deadline_missed, now=now)
+
+    # -- parameters --
+
+    def _config(self) -> FusionConfig:
+        return FusionConfig(
+            sources=tuple(source.config for source in self._sources),
+            cycle=self._cycle.config,
+            decision=self._decision.config,
+        )
+
+    def _on_config(self, _changed: object) -> None:
+        if self._worker is not None:
+            self._worker.change(lambda fusion: fusion.configure(self._config()))
+
+    def _on_error(self, error: Exception) -> None:
+        self._evidence.on_error(error)
+        self.get_logger().error(f"{error!r}")
+
+    # -- model changes --
+
+    def prepare_model(self, name: str, version: str) -> None:
+        """Load and warm a fusion model beside the running one."""
+        self._prepared = load_model(self._model.config, role="fusion", name=name, version=version)
+
+    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
+        """Let the prepared model fuse cycles from a stamp on."""
+        prepared = self._prepared
+        if prepared is None or self._worker is None:
+            raise SwapError("fusion: no prepared model to commit")
+        model = BundleFusionModel(prepared)
+        self._worker.change(lambda fusion: fusion.set_model(model, effective_stamp_ns))
+        self._loaded, self._prepared = prepared, None
+        self._since_ns = effective_stamp_ns
+        return prepared.bundle.version_for("fusion")
+
+    def abort_model(self) -> None:
+        """Drop the prepared model."""
+        self._prepared = None
+
+    def model_infos(self) -> list[msg.ModelInfo]:
+        """Return what is served now; nothing without a fusion model."""
+        if self._loaded is None:
+            return []
+        return [
+            model_info(
+                self,
+                self._loaded,
+                role="fusion",
+                since_ns=self._since_ns,
+                frames_served=self._evidence.feature_level_views,
+            )
+        ]
+
+
+main = functools.partial(run, lambda: [FusionNode()])

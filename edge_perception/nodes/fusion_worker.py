@@ -1,0 +1,67 @@
+"""The thread that closes fusion cycles on time, whatever the executor is doing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edge_perception.core.clock import Clock
+from edge_perception.core.types import Feature, FusedView
+from edge_perception.fusion.hybrid import Fusion
+
+
+class FusionWorker:
+    """Offers features to fusion and runs its cycles; fusing itself happens outside the lock."""
+
+    def __init__(
+        self,
+        *,
+        fusion: Fusion,
+        clock: Clock,
+        sink: Callable[[FusedView], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._fusion, self._clock = fusion, clock
+        self._sink, self._on_error = sink, on_error
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def offer(self, feature: Feature) -> None:
+        """Take a feature; from any thread."""
+        with self._condition:
+            self._fusion.offer(feature, self._clock.now())
+            self._condition.notify()
+
+    def change(self, change: Callable[[Fusion], None]) -> None:
+        """Run a change of the fusion object between two cycles."""
+        with self._condition:
+            change(self._fusion)
+            self._condition.notify()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread after the cycle in progress."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                if self._stopping:
+                    return
+                now = self._clock.now()
+                cycle = self._fusion.close(now)
+                if cycle is None:
+                    wait_ns = self._fusion.next_deadline_ns() - now.steady_ns
+                    self._condition.wait(max(wait_ns, 0) / 1e9)
+                    continue
+            try:
+                self._sink(self._fusion.fuse(cycle))
+            except Exception as error:
+                self._on_error(error)
