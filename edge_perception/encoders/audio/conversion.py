@@ -1,0 +1,117 @@
+"""AudioChunk messages to blocks of samples. Messages are read by attribute, no ROS import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import AudioBlock
+
+MIN_RATE_HZ = 1_000
+MAX_RATE_HZ = 384_000
+MAX_CHANNELS = 64
+MAX_BLOCK_S = 10.0
+MAX_PEAK = 16.0  # times full scale; beyond that the samples are no float audio but scaled integers
+S16_FULL_SCALE = 32767.0
+CHUNK_FORMATS = ("s16le", "f32le")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFormat:
+    """How one sample is stored: value = (stored - zero) / full_scale."""
+
+    dtype: str
+    full_scale: float = 1.0
+    zero: float = 0.0
+
+
+SAMPLE_FORMATS = {
+    "u8": SampleFormat(dtype="u1", full_scale=127.0, zero=128.0),
+    "s8": SampleFormat(dtype="i1", full_scale=127.0),
+    "s16le": SampleFormat(dtype="<i2", full_scale=S16_FULL_SCALE),
+    "s16be": SampleFormat(dtype=">i2", full_scale=S16_FULL_SCALE),
+    "s32le": SampleFormat(dtype="<i4", full_scale=2147483647.0),
+    "f32le": SampleFormat(dtype="<f4"),
+    "f64le": SampleFormat(dtype="<f8"),
+}
+
+
+def block_from_chunk(message: Any) -> AudioBlock:
+    """Convert an ``edge_perception/msg/AudioChunk``.
+
+    Raises:
+        InvalidFrameError: the format is neither s16le nor f32le, rate, channels or size are out of
+            range, the data is no whole number of frames, or a sample is NaN or Inf.
+    """
+    if message.format not in CHUNK_FORMATS:
+        raise InvalidFrameError(
+            f"audio chunk: format expects one of {', '.join(CHUNK_FORMATS)}, got '{message.format}'"
+        )
+    rate_hz, channels = int(message.sample_rate), int(message.channels)
+    return AudioBlock(
+        stamp_ns=stamp_of(message.header),
+        frame_id=message.header.frame_id,
+        samples=decode_samples(
+            message.data, SAMPLE_FORMATS[message.format], rate_hz=rate_hz, channels=channels
+        ),
+        sample_rate_hz=rate_hz,
+        first_sample_index=int(message.first_sample_index),
+    )
+
+
+def stamp_of(header: Any) -> int:
+    """Return a std_msgs/Header's stamp in nanoseconds."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def decode_samples(
+    data: Any, sample_format: SampleFormat, *, rate_hz: int, channels: int
+) -> NDArray[np.float32]:
+    """Return interleaved bytes (or a typed array of samples) as (N, C) float32, full scale 1.0.
+
+    Raises:
+        InvalidFrameError: as in `block_from_chunk`.
+    """
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise InvalidFrameError(
+            f"audio chunk: sample_rate expects {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, got {rate_hz}"
+        )
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise InvalidFrameError(
+            f"audio chunk: channels expects 1 to {MAX_CHANNELS}, got {channels}"
+        )
+    raw = memoryview(data).cast("B")
+    frame_bytes = np.dtype(sample_format.dtype).itemsize * channels
+    frames, rest = divmod(len(raw), frame_bytes)
+    if rest or not frames:
+        raise InvalidFrameError(
+            f"audio chunk: data expects a multiple of {frame_bytes} bytes "
+            f"({channels} channels of {sample_format.dtype}), got {len(raw)}"
+        )
+    if frames > MAX_BLOCK_S * rate_hz:
+        raise InvalidFrameError(
+            f"audio chunk: data expects at most {MAX_BLOCK_S:g} s, got {frames / rate_hz:.1f} s"
+        )
+    stored = np.frombuffer(raw, dtype=sample_format.dtype)
+    samples = stored.astype(np.float32)
+    if sample_format.zero:
+        samples -= np.float32(sample_format.zero)
+    if sample_format.full_scale != 1.0:
+        samples *= np.float32(1.0 / sample_format.full_scale)
+    else:
+        _check_float(samples)
+    return samples.reshape(frames, channels)
+
+
+def _check_float(samples: NDArray[np.float32]) -> None:
+    peak = float(np.abs(samples).max())  # NaN and Inf come through the maximum
+    if not np.isfinite(peak):
+        raise InvalidFrameError(f"audio chunk: data expects finite samples, got {peak}")
+    if peak > MAX_PEAK:
+        raise InvalidFrameError(
+            f"audio chunk: float samples expect full scale 1.0, got a peak of {peak:g}"
+        )

@@ -1,0 +1,143 @@
+"""The audio intake and encoder: AudioChunk in, embedding and sound events out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.backends import Backend
+from edge_perception.core.errors import InvalidFrameError, InvalidOutputError, ManifestError
+from edge_perception.core.schema import decode
+from edge_perception.core.types import Geometry
+from edge_perception.encoders import EncoderOutput
+from edge_perception.encoders.audio.foreign import MessageConverter
+from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
+from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler, StreamCounts
+from edge_perception.models.adapters import adapters
+from edge_perception.models.adapters.audio_tagger import SoundContext
+from edge_perception.models.manifest import Manifest
+
+
+def log_mel_config(manifest: Manifest) -> LogMelConfig:
+    """Return a manifest's preprocessing.
+
+    Raises:
+        ManifestError: a field is unknown, missing or out of range.
+    """
+    where = f"{manifest.name}: preprocessing"
+    return decode(LogMelConfig, manifest.preprocessing, where, error=ManifestError)
+
+
+class AudioIntake:
+    """Keeps one microphone's stream together; used by the callback thread.
+
+    Converting and resampling a 100 ms block takes well under a millisecond, so it is done where
+    no block can be lost, ahead of the latest-only mailbox.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        config = log_mel_config(manifest)
+        self._converter = MessageConverter()
+        self._stream = StreamAssembler(
+            rate_hz=config.sample_rate_hz,
+            window_samples=config.patch_samples,
+            hop_samples=config.patch_hop_samples,
+        )
+
+    @property
+    def counts(self) -> StreamCounts:
+        """Gaps, restarts and repeats so far."""
+        return self._stream.counts
+
+    def accept(self, message: Any) -> AudioWindow | None:
+        """Take an AudioChunk, a message of either audio_common_msgs, or an AudioBlock.
+
+        Returns:
+            A window each hop; None while the next one is not complete.
+
+        Raises:
+            InvalidFrameError: the message cannot be used, or the stream was interrupted before it.
+        """
+        try:
+            block = self._converter.convert(message)
+        except InvalidFrameError:
+            # The block's samples are missing now, which is said here and needs no second refusal.
+            self._stream.reset()
+            raise
+        return None if block is None else self._stream.push(block)
+
+    def frame(self, item: AudioWindow) -> AudioWindow:
+        """Return the window: nothing is left to convert."""
+        return item
+
+
+class AudioEncoder:
+    """A model on log-mel patches. Used by one inference thread."""
+
+    def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        config = log_mel_config(manifest)
+        self._name = manifest.name
+        self._backend = backend
+        self._log_mel = LogMel(config)
+        self._features = manifest.features
+        self._input_name, self._input_shape = _patch_input(manifest, config)
+        self._decode = adapters()[manifest.adapter].make_decoder(manifest)
+
+    def preprocess(
+        self,
+        frame: AudioWindow,
+        geometry: Geometry,  # noqa: ARG002 (one microphone has no use for it)
+    ) -> dict[str, NDArray]:
+        """Return the log-mel patch under the graph's input name."""
+        return {self._input_name: self._log_mel.patch(frame).reshape(self._input_shape)}
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model.
+
+        Raises:
+            BackendError: the run failed.
+            InvalidOutputError: an output contains NaN or Inf.
+        """
+        outputs = self._backend.infer(inputs)
+        for name, output in outputs.items():
+            if not np.isfinite(output).all():
+                raise InvalidOutputError(
+                    f"{self._name}: output '{name}' expects finite values, got NaN or Inf"
+                )
+        return outputs
+
+    def postprocess(
+        self,
+        outputs: Mapping[str, NDArray],
+        frame: AudioWindow,
+        geometry: Geometry,  # noqa: ARG002
+    ) -> EncoderOutput:
+        """Return the feature tensors and the sound events of the window."""
+        context = SoundContext(
+            window_start_ns=frame.window_start_ns,
+            window_end_ns=frame.window_end_ns,
+            segment=frame.segment,
+        )
+        return EncoderOutput(
+            tensors={tensor: outputs[output] for tensor, output in self._features.items()},
+            sound_events=self._decode(outputs, context).sound_events,
+        )
+
+
+def _patch_input(manifest: Manifest, config: LogMelConfig) -> tuple[str, tuple[int, ...]]:
+    patch = (config.patch_frames, config.mel_bins)
+    fitting = [
+        spec
+        for spec in manifest.inputs
+        if spec.shape[-2:] == patch and set(spec.shape[:-2]) <= {1} and spec.dtype == "float32"
+    ]
+    if len(manifest.inputs) != 1 or not fitting:
+        got = ", ".join(f"'{spec.name}' {spec.shape} {spec.dtype}" for spec in manifest.inputs)
+        raise ManifestError(
+            f"{manifest.name}: inputs: expected one of shape (1, …, {patch[0]}, {patch[1]}) "
+            f"float32 (patch_frames, mel_bins), got {got}"
+        )
+    return fitting[0].name, fitting[0].shape

@@ -1,0 +1,133 @@
+"""Messages of the two packages that are both called audio_common_msgs.
+
+- ros-drivers/audio_common: ``AudioDataStamped`` (header, audio.data bytes) with the format on a
+  topic of its own, ``AudioInfo`` (channels, sample_rate, sample_format, coding_format).
+- mgonzs13/audio_common: ``AudioStamped`` (header, audio.audio_data with one list a PortAudio type,
+  audio.info with format, channels, rate, chunk).
+
+Neither counts samples. The index is made up from the stamps, so a gap shorter than
+`STAMP_TOLERANCE_S` cannot be told from jitter and is not noticed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.conversion import (
+    SAMPLE_FORMATS,
+    block_from_chunk,
+    decode_samples,
+    stamp_of,
+)
+
+STAMP_TOLERANCE_S = 0.1
+# PaSampleFormat flags of portaudio.h, the list that carries the samples, and how they are stored.
+_PORTAUDIO = {
+    0x01: ("float32_data", "f4", "f32le"),
+    0x02: ("int32_data", "i4", "s32le"),
+    0x08: ("int16_data", "i2", "s16le"),
+    0x10: ("int8_data", "i1", "s8"),
+    0x20: ("uint8_data", "u1", "u8"),
+}
+
+
+class MessageConverter:
+    """Turns every kind of audio message into blocks; keeps what spans messages of one source."""
+
+    def __init__(self) -> None:
+        self._info: Any | None = None
+        self._counter = SampleCounter()
+
+    def convert(self, message: Any) -> AudioBlock | None:
+        """Return the block of a message; None for an AudioInfo, which only tells the format.
+
+        Raises:
+            InvalidFrameError: the message cannot be used.
+        """
+        if isinstance(message, AudioBlock):
+            return message
+        if hasattr(message, "first_sample_index"):
+            return block_from_chunk(message)
+        if hasattr(message, "coding_format"):
+            self._info = message
+            return None
+        audio = getattr(message, "audio", None)
+        if hasattr(audio, "audio_data"):
+            return self._from_audio_stamped(message)
+        if hasattr(audio, "data"):
+            return self._from_audio_data_stamped(message)
+        raise InvalidFrameError(
+            "audio: expected an AudioChunk, AudioDataStamped, AudioInfo or AudioStamped message, "
+            f"got {type(message).__name__}"
+        )
+
+    def _from_audio_data_stamped(self, message: Any) -> AudioBlock:
+        info = self._info
+        if info is None:
+            raise InvalidFrameError(
+                "audio: AudioDataStamped expects an AudioInfo message before it, got none"
+            )
+        if info.coding_format.lower() not in ("wave", "raw"):
+            raise InvalidFrameError(
+                f"audio: AudioInfo.coding_format expects wave, got '{info.coding_format}'"
+            )
+        sample_format = SAMPLE_FORMATS.get(info.sample_format.lower())
+        if sample_format is None:
+            raise InvalidFrameError(
+                f"audio: AudioInfo.sample_format expects one of {', '.join(SAMPLE_FORMATS)}, "
+                f"got '{info.sample_format}'"
+            )
+        rate_hz = int(info.sample_rate)
+        samples = decode_samples(
+            message.audio.data, sample_format, rate_hz=rate_hz, channels=int(info.channels)
+        )
+        return self._counter.block(message.header, samples, rate_hz)
+
+    def _from_audio_stamped(self, message: Any) -> AudioBlock:
+        info, data = message.audio.info, message.audio.audio_data
+        if info.format not in _PORTAUDIO:
+            raise InvalidFrameError(
+                "audio: AudioStamped info.format expects a PortAudio format of "
+                f"{', '.join(map(str, _PORTAUDIO))}, got {info.format}"
+            )
+        name, dtype, stored_as = _PORTAUDIO[info.format]
+        rate_hz = int(info.rate)
+        samples = decode_samples(
+            np.asarray(getattr(data, name), dtype=f"<{dtype}"),
+            SAMPLE_FORMATS[stored_as],
+            rate_hz=rate_hz,
+            channels=int(info.channels),
+        )
+        return self._counter.block(message.header, samples, rate_hz)
+
+
+class SampleCounter:
+    """Numbers the samples of a stream whose messages carry a stamp only."""
+
+    def __init__(self) -> None:
+        self._next_index = 0
+        self._next_stamp_ns: int | None = None
+
+    def block(self, header: Any, samples: np.ndarray, rate_hz: int) -> AudioBlock:
+        """Return the block, its index moved on by what the stamps say is missing."""
+        stamp_ns = stamp_of(header)
+        if self._next_stamp_ns is not None:
+            late_s = (stamp_ns - self._next_stamp_ns) / 1e9
+            if late_s > STAMP_TOLERANCE_S:
+                self._next_index += round(late_s * rate_hz)
+            elif late_s < -STAMP_TOLERANCE_S:
+                self._next_index = 0
+        index = self._next_index
+        self._next_index += len(samples)
+        self._next_stamp_ns = stamp_ns + round(len(samples) * 1e9 / rate_hz)
+        return AudioBlock(
+            stamp_ns=stamp_ns,
+            frame_id=header.frame_id,
+            samples=samples,
+            sample_rate_hz=rate_hz,
+            first_sample_index=index,
+        )

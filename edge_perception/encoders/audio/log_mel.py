@@ -1,0 +1,146 @@
+"""Log-mel patches, computed as the audio goes on.
+
+The formulas are those of YAMNet's and VGGish's published feature code: periodic Hann window,
+magnitude (not power) of the FFT, triangles of height 1 in HTK mel, ln(mel + offset).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import ManifestError
+from edge_perception.encoders.audio.stream import AudioWindow
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogMelConfig:
+    """The `preprocessing` of an audio model's manifest."""
+
+    sample_rate_hz: int = field(metadata={"min": 1000, "max": 384_000, "unit": "Hz"})
+    window_s: float = field(metadata={"min": 1e-3, "max": 1.0, "unit": "s"})
+    hop_s: float = field(metadata={"min": 1e-3, "max": 1.0, "unit": "s"})
+    fft_size: int = field(metadata={"min": 16, "max": 65_536, "unit": "samples"})
+    mel_bins: int = field(metadata={"min": 1, "max": 512})
+    mel_min_hz: float = field(metadata={"min": 0.0, "max": 192_000.0, "unit": "Hz"})
+    mel_max_hz: float = field(metadata={"min": 0.0, "max": 192_000.0, "unit": "Hz"})
+    log_offset: float = field(metadata={"min": 1e-12, "max": 1.0})
+    patch_frames: int = field(metadata={"min": 1, "max": 10_000})
+    patch_hop_frames: int = field(metadata={"min": 1, "max": 10_000})  # a patch every so many
+    mel_scale: str = field(default="htk", metadata={"choices": ("htk",)})
+
+    def __post_init__(self) -> None:
+        """Check what single fields cannot say."""
+        for name in ("window_s", "hop_s"):
+            samples = getattr(self, name) * self.sample_rate_hz
+            if abs(samples - round(samples)) > 1e-6 * samples:
+                raise ManifestError(
+                    f"preprocessing.{name}: expected whole samples at {self.sample_rate_hz} Hz, "
+                    f"got {samples:g}"
+                )
+        if self.fft_size < self.window_samples:
+            raise ManifestError(
+                f"preprocessing.fft_size: expected at least {self.window_samples} (window_s), "
+                f"got {self.fft_size}"
+            )
+        if not self.mel_min_hz < self.mel_max_hz <= self.sample_rate_hz / 2:
+            raise ManifestError(
+                "preprocessing.mel_max_hz: expected more than mel_min_hz "
+                f"({self.mel_min_hz:g}) and at most {self.sample_rate_hz / 2:g} Hz, "
+                f"got {self.mel_max_hz:g}"
+            )
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of one frame."""
+        return round(self.window_s * self.sample_rate_hz)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from frame to frame."""
+        return round(self.hop_s * self.sample_rate_hz)
+
+    @property
+    def patch_samples(self) -> int:
+        """Samples of one patch."""
+        return (self.patch_frames - 1) * self.hop_samples + self.window_samples
+
+    @property
+    def patch_hop_samples(self) -> int:
+        """Samples from patch to patch."""
+        return self.patch_hop_frames * self.hop_samples
+
+
+class LogMel:
+    """Computes a window's patch, taking over the frames it shares with the window before.
+
+    Windows may come in any order and with any number of them dropped: a frame is known by its
+    segment and sample index, never by counting calls.
+    """
+
+    def __init__(self, config: LogMelConfig) -> None:
+        self._config = config
+        self._hann = _periodic_hann(config.window_samples)
+        self._mel = mel_matrix(config)
+        self._segment = -1
+        self._first_sample = 0
+        self._patch = np.zeros((config.patch_frames, config.mel_bins), dtype=np.float32)
+        self.computed_frames = 0  # since the start; for tests and benchmarks
+
+    def patch(self, window: AudioWindow) -> NDArray[np.float32]:
+        """Return the (patch_frames, mel_bins) log-mel patch of a window."""
+        kept = self._shared_frames(window)
+        patch = np.empty_like(self._patch)
+        patch[:kept] = self._patch[len(patch) - kept :]
+        patch[kept:] = self.frames(window.samples[kept * self._config.hop_samples :])
+        self._segment, self._first_sample, self._patch = (
+            window.segment,
+            window.first_sample,
+            patch,
+        )
+        return patch
+
+    def frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (F, mel_bins) log-mel frames that fit wholly into (N,) samples."""
+        config = self._config
+        cut = sliding_window_view(samples, config.window_samples)[:: config.hop_samples]
+        magnitude = np.abs(np.fft.rfft(cut * self._hann, config.fft_size, axis=1))
+        self.computed_frames += len(cut)
+        mel = magnitude.astype(np.float32, copy=False) @ self._mel
+        return np.log(mel + np.float32(config.log_offset))
+
+    def _shared_frames(self, window: AudioWindow) -> int:
+        """Return how many leading frames of `window` are the last ones of the kept patch."""
+        step = window.first_sample - self._first_sample
+        moved, rest = divmod(step, self._config.hop_samples)
+        if window.segment != self._segment or rest or moved < 0:
+            return 0
+        return max(self._config.patch_frames - moved, 0)
+
+
+def mel_matrix(config: LogMelConfig) -> NDArray[np.float32]:
+    """Return (fft_size / 2 + 1, mel_bins): weights from FFT magnitudes to mel bins.
+
+    HTK mel (Young et al., The HTK Book): mel = 1127 ln(1 + f / 700). The triangles' edges are
+    evenly spaced in mel and their slopes are linear in mel; the bin of 0 Hz counts nowhere.
+    """
+    bins_mel = _htk_mel(np.fft.rfftfreq(config.fft_size, 1.0 / config.sample_rate_hz))
+    low, high = _htk_mel(np.array([config.mel_min_hz, config.mel_max_hz]))
+    edges = np.linspace(low, high, config.mel_bins + 2)
+    rising = (bins_mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins_mel[:, None]) / (edges[2:] - edges[1:-1])
+    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights[0] = 0.0
+    return weights.astype(np.float32)
+
+
+def _htk_mel(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1127.0 * np.log1p(frequency_hz / 700.0)
+
+
+def _periodic_hann(length: int) -> NDArray[np.float32]:
+    phase = 2.0 * np.pi * np.arange(length) / length
+    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)

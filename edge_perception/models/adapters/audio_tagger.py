@@ -1,0 +1,151 @@
+"""Audio taggers: class scores of a window become sound events.
+
+An event takes the highest score of its labels. Windows overlap, so a real sound shows in several
+of them in a row: an event starts once its score reached `threshold` in `confirm_windows`
+consecutive windows and goes on until the score falls below `release`. That state belongs to one
+stream; it is forgotten when the stream was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.schema import decode
+from edge_perception.core.types import SoundEvent
+from edge_perception.models.adapters import AdapterSpec, Decisions
+from edge_perception.models.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRule:
+    """When one event is reported."""
+
+    labels: tuple[str, ...]  # of the manifest; the highest score counts
+    threshold: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
+    # Score below which a running event ends; none: the threshold.
+    release: float | None = field(default=None, metadata={"min": 0.0, "max": 1.0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerOptions:
+    """The `postprocessing` of the manifest."""
+
+    scores: str  # graph output of shape (…, labels); leading dimensions are patches, best counts
+    activation: str = field(default="none", metadata={"choices": ("none", "sigmoid", "softmax")})
+    events: Mapping[str, EventRule]
+    confirm_windows: int = field(default=1, metadata={"min": 1, "max": 100})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundContext:
+    """What the decoder must know of a window."""
+
+    window_start_ns: int
+    window_end_ns: int
+    segment: int  # changes when the stream was interrupted
+
+
+class SoundDecoder:
+    """Reports the events of one stream, window by window."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        where = f"{manifest.name}: postprocessing"
+        self._options = decode(TaggerOptions, manifest.postprocessing, where, error=ManifestError)
+        _check_scores(manifest, self._options.scores, where)
+        self._columns = {
+            name: _columns(manifest.labels, rule, f"{where}.events.{name}")
+            for name, rule in self._options.events.items()
+        }
+        self._labels = len(manifest.labels)
+        self._segment: int | None = None
+        self._runs: dict[str, int] = {}  # consecutive windows above the threshold
+        self._active: set[str] = set()
+
+    def __call__(self, outputs: Mapping[str, NDArray], context: Any) -> Decisions:
+        """Decode one window; `context` is a SoundContext.
+
+        Raises:
+            InvalidOutputError: the scores are missing or have another length than the labels.
+        """
+        if context.segment != self._segment:
+            self._segment = context.segment
+            self._runs, self._active = dict.fromkeys(self._columns, 0), set()
+        scores = self.event_scores(outputs)
+        for name, score in scores.items():
+            self._update(name, score)
+        return Decisions(
+            sound_events=tuple(
+                SoundEvent(
+                    class_name=name,
+                    score=score,
+                    window_start_ns=context.window_start_ns,
+                    window_end_ns=context.window_end_ns,
+                )
+                for name, score in scores.items()
+                if name in self._active
+            )
+        )
+
+    def event_scores(self, outputs: Mapping[str, NDArray]) -> dict[str, float]:
+        """Return the score of every event, reported or not; changes no state."""
+        raw = outputs.get(self._options.scores)
+        if raw is None or raw.shape[-1] != self._labels:
+            got = sorted(outputs) if raw is None else raw.shape
+            raise InvalidOutputError(
+                f"output '{self._options.scores}' expects {self._labels} scores, got {got}"
+            )
+        rows = _activate(raw.reshape(-1, self._labels).astype(np.float32), self._options.activation)
+        best = rows.max(axis=0)
+        return {name: float(best[columns].max()) for name, columns in self._columns.items()}
+
+    def _update(self, name: str, score: float) -> None:
+        rule = self._options.events[name]
+        release = rule.threshold if rule.release is None else rule.release
+        self._runs[name] = self._runs[name] + 1 if score >= rule.threshold else 0
+        if self._runs[name] >= self._options.confirm_windows:
+            self._active.add(name)
+        elif score < release:
+            self._active.discard(name)
+
+
+def _activate(rows: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
+    if activation == "sigmoid":
+        return np.float32(1.0) / (np.float32(1.0) + np.exp(-np.clip(rows, -80.0, 80.0)))
+    if activation == "softmax":
+        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+    return rows
+
+
+def _check_scores(manifest: Manifest, output: str, where: str) -> None:
+    shapes = {spec.name: spec.shape for spec in manifest.outputs}
+    if output not in shapes:
+        raise ManifestError(f"{where}.scores: expected one of {sorted(shapes)}, got '{output}'")
+    if shapes[output][-1:] != (len(manifest.labels),):
+        raise ManifestError(
+            f"{where}.scores: expected a last dimension of {len(manifest.labels)} (labels), "
+            f"got {shapes[output]}"
+        )
+
+
+def _columns(labels: tuple[str, ...], rule: EventRule, where: str) -> list[int]:
+    unknown = [label for label in rule.labels if label not in labels]
+    if unknown or not rule.labels:
+        raise ManifestError(
+            f"{where}.labels: expected labels of the manifest, got {unknown or 'none'}"
+        )
+    if rule.release is not None and rule.release > rule.threshold:
+        raise ManifestError(
+            f"{where}.release: expected at most the threshold {rule.threshold:g}, "
+            f"got {rule.release:g}"
+        )
+    return [labels.index(label) for label in rule.labels]
+
+
+SPEC = AdapterSpec(name="audio_tagger", roles=("audio",), make_decoder=SoundDecoder)

@@ -1,0 +1,181 @@
+"""YAMNet, Google's AudioSet tagger of 521 classes (Apache-2.0), imported from an ONNX file.
+
+The graph takes log-mel patches; its constants are those of YAMNet's published params.py. Decoding
+is that of any tagger: see audio_tagger.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters import AdapterSpec
+from edge_perception.models.adapters.audio_tagger import SoundDecoder
+
+CLASS_MAP_NAME = "yamnet_class_map.csv"
+CLASSES = 521
+EMBEDDING_SIZE = 1024
+PATCH = (96, 64)  # frames, mel bins
+
+PREPROCESSING = {
+    "sample_rate_hz": 16_000,
+    "window_s": 0.025,
+    "hop_s": 0.010,
+    "fft_size": 512,
+    "mel_bins": PATCH[1],
+    "mel_min_hz": 125.0,
+    "mel_max_hz": 7500.0,
+    "mel_scale": "htk",
+    "log_offset": 0.001,
+    "patch_frames": PATCH[0],
+    "patch_hop_frames": 10,  # YAMNet's own is 48; a vehicle wants a fresh answer every 0.1 s
+}
+
+# What a vehicle should hear: AudioSet labels, score to start, score to end. A horn heard over a
+# siren scores as "Car alarm", which in AudioSet is a horn sounding again and again.
+EVENTS: dict[str, tuple[tuple[str, ...], float, float]] = {
+    "siren": (
+        (
+            "Emergency vehicle",
+            "Police car (siren)",
+            "Ambulance (siren)",
+            "Fire engine, fire truck (siren)",
+            "Siren",
+        ),
+        0.5,
+        0.35,
+    ),
+    "car_horn": (
+        ("Vehicle horn, car horn, honking", "Air horn, truck horn", "Car alarm"),
+        0.5,
+        0.4,
+    ),
+    "train": (("Train", "Train whistle", "Train horn", "Railroad car, train wagon"), 0.8, 0.6),
+    "vehicle": (
+        ("Vehicle", "Motor vehicle (road)", "Car", "Car passing by", "Truck", "Bus", "Engine"),
+        0.6,
+        0.4,
+    ),
+    "motorcycle": (("Motorcycle",), 0.5, 0.35),
+    "bicycle_bell": (("Bicycle bell",), 0.5, 0.35),
+    "reversing": (("Reversing beeps",), 0.5, 0.35),
+    "skidding": (("Skidding", "Tire squeal"), 0.5, 0.35),
+    "crash": (("Smash, crash", "Glass"), 0.5, 0.35),
+    "speech": (("Speech", "Conversation"), 0.5, 0.35),
+    "children": (
+        ("Child speech, kid speaking", "Children shouting", "Children playing", "Child singing"),
+        0.5,
+        0.35,
+    ),
+    "shout": (("Shout", "Yell", "Screaming"), 0.5, 0.35),
+    "dog": (("Dog", "Bark"), 0.5, 0.35),
+    "rain": (("Rain", "Rain on surface"), 0.6, 0.4),
+}
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Describe a YAMNet ONNX file as a manifest (without `files`).
+
+    The labels come from `yamnet_class_map.csv` beside the file. The embedding is the tensor that
+    the last fully connected layer reads (average pool of 1024 channels); it is declared as an
+    output, which the import adds to the graph.
+
+    Raises:
+        ModelError: the graph is no YAMNet on log-mel patches, or the class map is missing.
+    """
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    graph = model.graph
+    shapes = {
+        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    patch = _one(path, "input", [v.name for v in graph.input], shapes, PATCH)
+    scores = _one(path, "output", [v.name for v in graph.output], shapes, (CLASSES,))
+    embedding = _one(
+        path,
+        "input of the last MatMul or Gemm",
+        _classifier_input(graph),
+        shapes,
+        (EMBEDDING_SIZE,),
+    )
+    return {
+        "schema_version": 1,
+        "name": "yamnet",
+        "role": "audio",
+        "version": "1.0.0",
+        "adapter": "yamnet",
+        "inputs": [_tensor(patch, shapes)],
+        "outputs": [_tensor(scores, shapes), _tensor(embedding, shapes)],
+        "preprocessing": dict(PREPROCESSING),
+        "postprocessing": {
+            "scores": scores,
+            "activation": "none",
+            "confirm_windows": 2,
+            "events": {
+                name: {"labels": list(labels), "threshold": threshold, "release": release}
+                for name, (labels, threshold, release) in EVENTS.items()
+            },
+        },
+        "labels": read_class_map(path.with_name(CLASS_MAP_NAME)),
+        "feature_space": "yamnet_1024",
+        "features": {"embedding": embedding},
+        "runtime": {"opset": _opset(model)},
+        "provenance": {
+            "licence": "Apache-2.0",
+            "source": "YAMNet, github.com/tensorflow/models/tree/master/research/audioset/yamnet",
+            "data": "AudioSet",
+        },
+    }
+
+
+def read_class_map(path: Path) -> list[str]:
+    """Return the display names of a YAMNet class map, in the order of the scores.
+
+    Raises:
+        ModelError: the file is missing or does not list 521 classes.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            names = [row["display_name"] for row in csv.DictReader(file)]
+    except (OSError, KeyError) as error:
+        raise ModelError(
+            f"{path.name}: expected YAMNet's class map beside the model: {error!r}"
+        ) from error
+    if len(names) != CLASSES:
+        raise ModelError(f"{path.name}: expected {CLASSES} classes, got {len(names)}")
+    return names
+
+
+def _one(
+    path: Path,
+    what: str,
+    names: list[str],
+    shapes: dict[str, tuple[int, ...]],
+    trailing: tuple[int, ...],
+) -> str:
+    fitting = [name for name in names if shapes.get(name, ())[-len(trailing) :] == trailing]
+    if len(fitting) != 1:
+        got = {name: shapes.get(name) for name in names}
+        raise ModelError(f"{path.name}: {what}: expected one of shape (1, *{trailing}), got {got}")
+    return fitting[0]
+
+
+def _classifier_input(graph: Any) -> list[str]:
+    weights = {tensor.name for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    return [name for name in layers[-1].input[:1] if name not in weights] if layers else []
+
+
+def _tensor(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    return {"name": name, "dtype": "float32", "shape": list(shapes[name])}
+
+
+def _opset(model: Any) -> int:
+    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+
+
+SPEC = AdapterSpec(name="yamnet", roles=("audio",), make_decoder=SoundDecoder, describe=describe)
