@@ -66,6 +66,10 @@ class Geometry:
     T_base_sensor: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))  # (4, 4)
     intrinsics: NDArray[np.float64] | None = None  # (3, 3), px, cameras only
     image_size: tuple[int, int] | None = None  # (width, height), px, cameras only
+    # Lens distortion as in sensor_msgs/CameraInfo; None: the image is a pinhole image. Boxes of
+    # an encoder are always in the pinhole image of `intrinsics`.
+    distortion_model: str = ""  # plumb_bob, rational_polynomial or equidistant
+    distortion: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,19 @@
+"""Cameras: Image and CompressedImage to features, 2-D boxes and bird's-eye features."""
+
+from edge_perception.encoders import EncoderSpec, TopicSpec
+from edge_perception.encoders.camera.calibration import geometry_from_camera_info
+from edge_perception.encoders.camera.encoder import make_encoder, make_intake
+
+SPEC = EncoderSpec(
+    modality="camera",
+    topics=(
+        TopicSpec(topic="camera/image_raw", type="sensor_msgs/msg/Image"),
+        TopicSpec(topic="camera/image_raw/compressed", type="sensor_msgs/msg/CompressedImage"),
+    ),
+    calibration=TopicSpec(topic="camera/camera_info", type="sensor_msgs/msg/CameraInfo"),
+    read_calibration=geometry_from_camera_info,
+    rate_hz=10.0,
+    default_model="bev_lite/camera",
+    make_intake=make_intake,
+    make_encoder=make_encoder,
+)

@@ -1,0 +1,157 @@
+"""The camera encoder: image to feature tensors, 2-D boxes and, from lifting models, 3-D boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.backends import Backend
+from edge_perception.core.types import Geometry, ImageFrame, ImageObject
+from edge_perception.encoders import EncoderOutput
+from edge_perception.encoders._outputs import check_outputs, feature_tensors
+from edge_perception.encoders.camera.calibration import geometry_of_image, undistort_boxes
+from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.camera.letterbox import Letterbox
+from edge_perception.encoders.camera.lift import LiftConfig, lift_grid
+from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
+from edge_perception.models.adapters import adapters
+from edge_perception.models.manifest import Manifest
+
+
+class CameraIntake:
+    """Latest image only: the callback keeps the message, the worker decodes it."""
+
+    def accept(self, message: Any) -> Any:
+        """Return the message as it is."""
+        return message
+
+    def frame(self, item: Any) -> ImageFrame:
+        """Decode a sensor_msgs/Image or CompressedImage.
+
+        Raises:
+            InvalidFrameError: the message cannot be used.
+        """
+        return image_from_msg(item)
+
+
+class CameraEncoder:
+    """One camera model. Not thread-safe.
+
+    `image_objects` are in pixels of `geometry.image_size` (of the image itself where that is not
+    known), in the pinhole image of the intrinsics: of a lens with distortion the box corners are
+    undistorted, and a box that lies wholly beyond 80 degrees off the axis is left out.
+    """
+
+    def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        self._manifest = manifest
+        self._backend = backend
+        self._config = camera_preprocessing(manifest)
+        self._preprocessor = ImagePreprocessor(self._config)
+        self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
+        self._lift_key: tuple = ()
+        self._lift = np.empty(0, np.float32)
+
+    def preprocess(self, frame: ImageFrame, geometry: Geometry) -> dict[str, NDArray]:
+        """Return the graph inputs; the next call overwrites them.
+
+        Raises:
+            InvalidFrameError: the model lifts to the bird's-eye grid and the calibration is not
+                known.
+        """
+        inputs: dict[str, NDArray] = {self._config.image_input: self._preprocessor(frame.bgr)}
+        if self._config.lift is not None:
+            size = image_size(frame)
+            known = _geometry(frame, geometry)
+            inputs[self._config.lift_input] = self._grid(
+                self._config.lift, geometry_of_image(known, size), size
+            )
+        return inputs
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model.
+
+        Raises:
+            BackendError: the run failed.
+            InvalidOutputError: an output has the wrong shape, NaN or Inf.
+        """
+        outputs = self._backend.infer(inputs)
+        check_outputs(outputs, self._manifest)
+        return outputs
+
+    def postprocess(
+        self, outputs: Mapping[str, NDArray], frame: ImageFrame, geometry: Geometry
+    ) -> EncoderOutput:
+        """Return feature tensors, boxes in the image and objects in the base frame."""
+        size = image_size(frame)
+        letterbox: Letterbox = self._preprocessor.letterbox(size)
+        decisions = self._decoder(outputs, letterbox)
+        return EncoderOutput(
+            tensors=feature_tensors(outputs, self._manifest),
+            objects=decisions.objects,
+            image_objects=pinhole_objects(
+                decisions.image_objects, size, _geometry(frame, geometry)
+            ),
+        )
+
+    def _grid(
+        self, config: LiftConfig, geometry: Geometry, size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        key = (
+            size,
+            geometry.image_size,
+            geometry.T_base_sensor.tobytes(),
+            None if geometry.intrinsics is None else geometry.intrinsics.tobytes(),
+            None if geometry.distortion is None else geometry.distortion.tobytes(),
+        )
+        if key != self._lift_key:
+            self._lift = lift_grid(geometry, config, self._preprocessor.letterbox(size))
+            self._lift_key = key
+        return self._lift
+
+
+def image_size(frame: ImageFrame) -> tuple[int, int]:
+    """Return width and height of a frame, px."""
+    return frame.bgr.shape[1], frame.bgr.shape[0]
+
+
+def pinhole_objects(
+    objects: tuple[ImageObject, ...], size: tuple[int, int], geometry: Geometry
+) -> tuple[ImageObject, ...]:
+    """Move boxes from an image of `size` to the pinhole image of `geometry`."""
+    target = geometry.image_size or size
+    if not objects or (geometry.distortion is None and target == size):
+        return objects
+    boxes = np.array([(o.x_min, o.y_min, o.x_max, o.y_max) for o in objects])
+    boxes = undistort_boxes(boxes, geometry_of_image(geometry, size))
+    scale = np.tile(np.divide(target, size), 2)
+    boxes = (boxes + 0.5) * scale - 0.5
+    return tuple(
+        replace(item, x_min=box[0], y_min=box[1], x_max=box[2], y_max=box[3])
+        for item, box in zip(objects, boxes.tolist(), strict=True)
+        if np.isfinite(box).all()
+    )
+
+
+def _geometry(frame: ImageFrame, geometry: Geometry) -> Geometry:
+    """The calibration given, or the one that came with the frame."""
+    if geometry.intrinsics is not None or frame.intrinsics is None:
+        return geometry
+    return replace(geometry, intrinsics=frame.intrinsics, image_size=image_size(frame))
+
+
+def make_intake(manifest: Manifest) -> CameraIntake:  # noqa: ARG001
+    """Return the intake; images need nothing of the manifest."""
+    return CameraIntake()
+
+
+def make_encoder(manifest: Manifest, backend: Backend) -> CameraEncoder:
+    """Return the encoder of a manifest.
+
+    Raises:
+        ManifestError: preprocessing or postprocessing do not fit the model.
+    """
+    return CameraEncoder(manifest, backend)

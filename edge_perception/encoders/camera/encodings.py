@@ -1,0 +1,171 @@
+"""Raw image encodings: how the bytes of a sensor_msgs/Image become BGR.
+
+Names are those of sensor_msgs/image_encodings. YUV is BT.601 limited range, as in OpenCV and
+cv_bridge. 16-bit values are scaled by 255 / 65535. The generic types 8UC1, 8UC3 and 8UC4 are taken
+in OpenCV's order (grey, BGR, BGRA). 16UC1 and float types are depth, not pictures, and unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidFrameError
+
+Plane: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+# BT.601 limited range: rows B, G, R of (Y, U, V, 1).
+_BGR_FROM_YUV = np.array(
+    [
+        [1.164383, 2.017232, 0.0, -276.8356],
+        [1.164383, -0.391762, -0.812968, 135.5753],
+        [1.164383, 0.0, 1.596027, -222.9216],
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Memory layout of one encoding and how it becomes BGR."""
+
+    channels: int  # items a pixel in a row
+    to_bgr: Callable[[Plane], Plane]  # of shape (rows, W, channels), 8 or 16 bit
+    item_bytes: int = 1
+    rows: tuple[int, int] = (1, 1)  # rows in memory per image row, numerator and denominator
+    width_multiple: int = 1
+    height_multiple: int = 1
+
+
+def decode_raw(
+    encoding: Encoding, data: NDArray[np.uint8], size: tuple[int, int], step: int, big_endian: bool
+) -> NDArray[np.uint8]:
+    """Return BGR, (H, W, 3); a view of `data` where no conversion is needed.
+
+    Args:
+        encoding: how to read the bytes.
+        data: all bytes of the message, one dimension.
+        size: width and height of the image, px.
+        step: bytes from one row to the next.
+        big_endian: byte order of 16-bit values.
+
+    Raises:
+        InvalidFrameError: size, step and length of the data do not fit the encoding.
+    """
+    width, height = size
+    _check_multiple("width", width, encoding.width_multiple)
+    _check_multiple("height", height, encoding.height_multiple)
+    row_bytes = width * encoding.channels * encoding.item_bytes
+    if step < row_bytes:
+        raise InvalidFrameError(f"step: expected at least {row_bytes} bytes a row, got {step}")
+    rows = height * encoding.rows[0] // encoding.rows[1]
+    needed = step * (rows - 1) + row_bytes  # some drivers leave out the last row's padding
+    if data.size < needed:
+        raise InvalidFrameError(
+            f"data: expected at least {needed} bytes for {width} x {height}, got {data.size}"
+        )
+    dtype = np.dtype("u1" if encoding.item_bytes == 1 else ">u2" if big_endian else "<u2")
+    pixels: NDArray = np.ndarray(
+        (rows, width, encoding.channels),
+        dtype,
+        data,
+        strides=(step, encoding.channels * dtype.itemsize, dtype.itemsize),
+    )
+    if not dtype.isnative:
+        pixels = pixels.astype(dtype.newbyteorder("="))
+    try:
+        bgr = encoding.to_bgr(pixels)
+    except cv2.error as error:
+        raise InvalidFrameError(f"{width} x {height} image cannot be converted: {error}") from error
+    return bgr if bgr.dtype == np.uint8 else _eight_bit(bgr)
+
+
+def _check_multiple(what: str, value: int, multiple: int) -> None:
+    if value % multiple:
+        raise InvalidFrameError(f"{what}: expected a multiple of {multiple}, got {value}")
+
+
+def _eight_bit(pixels: Plane) -> NDArray[np.uint8]:
+    return np.asarray(cv2.convertScaleAbs(pixels, alpha=255.0 / 65535.0), dtype=np.uint8)
+
+
+def _convert(code: int) -> Callable[[Plane], Plane]:
+    def to_bgr(pixels: Plane) -> Plane:
+        return cv2.cvtColor(pixels, code)  # type: ignore[return-value]
+
+    return to_bgr
+
+
+def _plane(code: int) -> Callable[[Plane], Plane]:
+    """Conversion of an encoding with one channel, or planes below each other."""
+
+    def to_bgr(pixels: Plane) -> Plane:
+        return cv2.cvtColor(pixels[..., 0], code)  # type: ignore[return-value]
+
+    return to_bgr
+
+
+def _same(pixels: Plane) -> Plane:
+    return pixels
+
+
+def _grey(pixels: Plane) -> Plane:
+    grey = pixels[..., 0]
+    if grey.dtype != np.uint8:  # before it is three times as large
+        grey = _eight_bit(grey)
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+
+
+def _nv24(pixels: Plane) -> Plane:
+    """A plane of Y, then one of U and V in turn at full resolution, its rows two steps long."""
+    height, width = pixels.shape[0] // 3, pixels.shape[1]
+    chroma = np.lib.stride_tricks.as_strided(
+        pixels[height:], shape=(height, width, 2), strides=(2 * pixels.strides[0], 2, 1)
+    )
+    yuv = np.concatenate([pixels[:height], chroma], axis=2)
+    return cv2.transform(yuv, _BGR_FROM_YUV)  # type: ignore[return-value]
+
+
+def _bayer(order: str, bits: int) -> Encoding:
+    code = getattr(cv2, f"COLOR_Bayer{order.upper()}2BGR")
+    return Encoding(channels=1, item_bytes=bits // 8, to_bgr=_plane(code))
+
+
+_NV_ROWS = {"rows": (3, 2), "width_multiple": 2, "height_multiple": 2}
+_UYVY = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_UYVY), width_multiple=2)
+_YUYV = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_YUY2), width_multiple=2)
+_GREY = Encoding(channels=1, to_bgr=_grey)
+_BGR = Encoding(channels=3, to_bgr=_same)
+_BGRA = Encoding(channels=4, to_bgr=_convert(cv2.COLOR_BGRA2BGR))
+
+ENCODINGS: dict[str, Encoding] = {
+    "bgr8": _BGR,
+    "8UC3": _BGR,
+    "rgb8": Encoding(channels=3, to_bgr=_convert(cv2.COLOR_RGB2BGR)),
+    "bgra8": _BGRA,
+    "8UC4": _BGRA,
+    "rgba8": Encoding(channels=4, to_bgr=_convert(cv2.COLOR_RGBA2BGR)),
+    "mono8": _GREY,
+    "8UC1": _GREY,
+    "mono16": Encoding(channels=1, item_bytes=2, to_bgr=_grey),
+    "bgr16": Encoding(channels=3, item_bytes=2, to_bgr=_same),
+    "rgb16": Encoding(channels=3, item_bytes=2, to_bgr=_convert(cv2.COLOR_RGB2BGR)),
+    "bgra16": Encoding(channels=4, item_bytes=2, to_bgr=_convert(cv2.COLOR_BGRA2BGR)),
+    "rgba16": Encoding(channels=4, item_bytes=2, to_bgr=_convert(cv2.COLOR_RGBA2BGR)),
+    "uyvy": _UYVY,
+    "yuv422": _UYVY,
+    "yuyv": _YUYV,
+    "yuv422_yuy2": _YUYV,
+    "nv12": Encoding(channels=1, to_bgr=_plane(cv2.COLOR_YUV2BGR_NV12), **_NV_ROWS),
+    "nv21": Encoding(channels=1, to_bgr=_plane(cv2.COLOR_YUV2BGR_NV21), **_NV_ROWS),
+    "nv24": Encoding(channels=1, rows=(3, 1), to_bgr=_nv24),
+    **{
+        f"bayer_{order}{bits}": _bayer(order, bits)
+        for order in ("rggb", "bggr", "gbrg", "grbg")
+        for bits in (8, 16)
+    },
+}
