@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.types import DetectedObject, Geometry, ImageFrame, PointCloud
+from edge_perception.core.types import AudioBlock, DetectedObject, Geometry, ImageFrame, PointCloud
 from edge_perception.simulation import lidar
+from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.camera import Visibility, pinhole_of, render
 from edge_perception.simulation.scenario import Scenario
 from edge_perception.simulation.seeding import stream
@@ -59,6 +61,14 @@ class SimulatedFrame:
         return self.cloud.xyz_m @ T[:3, :3].T + T[:3, 3]
 
 
+__all__ = [
+    "LabelledObject",
+    "SimulatedAudio",
+    "SimulatedFrame",
+    "generate_audio",
+    "generate_frame",
+    "simulate_sequence",
+]
 TRUTH_RANGE_M = 80.0
 
 
@@ -127,3 +137,60 @@ def generate_frame(
         objects=objects,
         ego_velocity_mps=scene.ego_velocity_mps,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorSample:
+    """One delivery of one sensor in a sequence, in the order of acquisition."""
+
+    sensor: str  # camera, lidar or audio
+    stamp_ns: int
+    t_s: float  # since the start of the drive
+    data: ImageFrame | PointCloud | AudioBlock
+    frame: SimulatedFrame | None  # truth at this moment; None for audio
+
+
+def simulate_sequence(
+    scenario: Scenario,
+    seed: int,
+    duration_s: float,
+    *,
+    start_ns: int = 1_000_000_000_000,
+    rate_hz: float = 10.0,
+) -> Iterator[SensorSample]:
+    """Yield what the sensors deliver, ordered by stamp.
+
+    Camera and LiDAR deliver at `rate_hz`, the camera half a LiDAR period after it; audio comes
+    in blocks of 100 ms stamped with their first sample. Outages of the scenario are left out.
+
+    Args:
+        scenario: What kind of drive.
+        seed: Fixes every number together with the scenario.
+        duration_s: Length of the drive.
+        start_ns: Stamp of its start.
+        rate_hz: Rate of camera and LiDAR.
+    """
+    world = World(scenario, seed)
+    blocks = []
+    if "audio" in scenario.sensors:
+        sound = generate_audio(scenario, seed, duration_s, start_ns=start_ns, world=world)
+        blocks = sound.blocks()
+    times = [
+        (index / rate_hz + (0.5 / rate_hz if sensor == "camera" else 0.0), sensor)
+        for sensor in ("lidar", "camera")
+        if sensor in scenario.sensors
+        for index in range(int(duration_s * rate_hz + 1e-9))
+    ]
+    plan = [(start_ns + round(t * 1e9), sensor, t, None) for t, sensor in times]
+    plan += [(b.stamp_ns, "audio", (b.stamp_ns - start_ns) * 1e-9, b) for b in blocks]
+    for stamp_ns, sensor, t_s, block in sorted(plan, key=lambda item: (item[0], item[1])):
+        if any(o.sensor == sensor and o.start_s <= t_s < o.end_s for o in scenario.outages):
+            continue
+        if block is not None:
+            yield SensorSample(sensor=sensor, stamp_ns=stamp_ns, t_s=t_s, data=block, frame=None)
+            continue
+        only = replace(scenario, sensors=(sensor,), outages=())
+        frame = generate_frame(only, seed, t_s, start_ns=start_ns, world=world)
+        data = frame.image if sensor == "camera" else frame.cloud
+        if data is not None:
+            yield SensorSample(sensor=sensor, stamp_ns=stamp_ns, t_s=t_s, data=data, frame=frame)
