@@ -128,10 +128,18 @@ def check_limits(value: object, metadata: Mapping[str, Any], where: str) -> None
         return
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
-        raise MisfitError(where, f"one of {', '.join(map(str, choices))}", value)
+        raise MisfitError(where, limits_text(metadata), value)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
     low, high = metadata.get("min", float("-inf")), metadata.get("max", float("inf"))
     if not low <= value <= high:  # also refuses NaN
-        unit = f" {metadata['unit']}" if metadata.get("unit") else ""
-        raise MisfitError(where, f"{low:g} to {high:g}{unit}", value)
+        raise MisfitError(where, limits_text(metadata), value)
+
+
+def limits_text(metadata: Mapping[str, Any]) -> str:
+    """Say what a field's metadata allows, for example ``0 to 1 s``."""
+    if "choices" in metadata:
+        return f"one of {', '.join(map(str, metadata['choices']))}"
+    unit = f" {metadata['unit']}" if metadata.get("unit") else ""
+    low, high = metadata.get("min", float("-inf")), metadata.get("max", float("inf"))
+    return f"{low:g} to {high:g}{unit}"

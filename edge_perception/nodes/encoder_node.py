@@ -21,7 +21,7 @@ from edge_perception.models.loading import ModelOptions, load_model
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_msg, stamp_ns
-from edge_perception.nodes.message_types import message_type
+from edge_perception.nodes.message_types import is_installed, message_type
 from edge_perception.nodes.model_services import ModelServices, model_info
 from edge_perception.nodes.spin import run
 
@@ -101,7 +101,7 @@ class EncoderNode(PerceptionNode):
             pipeline=self._pipeline, sink=self._on_feature, on_error=self._on_error
         )
         self._worker.start()
-        self._inputs = [self._subscribe(topic, self._on_message) for topic in self._spec.topics]
+        self._inputs = [self._subscribe(topic, self._on_message) for topic in self._topics()]
         if self._spec.calibration is not None:
             self._inputs.append(self._subscribe(self._spec.calibration, self._on_calibration))
 
@@ -124,7 +124,7 @@ class EncoderNode(PerceptionNode):
         return self._health_evidence.judge(
             pipeline=self._pipeline,
             limits=self._limits.config,
-            topics=" or ".join(self.resolve_topic_name(self._topic(t)) for t in self._spec.topics),
+            topics=" or ".join(self.resolve_topic_name(self._topic(t)) for t in self._topics()),
             now=self.clock.now(),
         )
 
@@ -133,8 +133,11 @@ class EncoderNode(PerceptionNode):
     def _on_message(self, message: Any) -> None:
         received = self.clock.now()
         self._health_evidence.on_message(received)
-        header = message.header
-        job = self._pipeline.accept(message, stamp_ns(header.stamp), header.frame_id, received)
+        header = getattr(message, "header", None)
+        if header is None:  # tells how to read the messages after it
+            job = self._pipeline.accept(message, received.node_ns, "", received)
+        else:
+            job = self._pipeline.accept(message, stamp_ns(header.stamp), header.frame_id, received)
         if job is not None:
             self._worker.put(job)
 
@@ -197,6 +200,9 @@ class EncoderNode(PerceptionNode):
         ]
 
     # -- helpers --
+
+    def _topics(self) -> list[TopicSpec]:
+        return [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
 
     def _topic(self, topic: TopicSpec) -> str:
         """Return the topic's default name for this source: camera/image_raw → camera_rear/…."""

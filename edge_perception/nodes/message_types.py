@@ -21,3 +21,12 @@ def message_type(name: str) -> Any:
         raise ConfigurationError(
             f"message type '{name}': expected package/msg/Type of an installed package: {error}"
         ) from error
+
+
+def is_installed(name: str) -> bool:
+    """Return whether the type's package is there."""
+    try:
+        message_type(name)
+    except ConfigurationError:
+        return False
+    return True

@@ -21,8 +21,8 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.core.schema import check_limits, decode
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.core.schema import check_limits, decode, limits_text
 
 C = TypeVar("C")
 
@@ -73,8 +73,9 @@ class ParameterSet(Generic[C]):
         try:
             return _plain(self._node.declare_parameter(name, default, descriptor).value, hint)
         except InvalidParameterValueException as error:  # its text does not name the range
-            check_limits(error.value, field.metadata, name)
-            raise
+            raise ConfigurationError(
+                f"{name}: expected {limits_text(field.metadata)}: {error}"
+            ) from error
 
     def refusal(self, parameters: list[Parameter]) -> str:
         """Return why these values cannot be set; empty: they can."""

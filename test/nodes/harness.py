@@ -1,0 +1,117 @@
+"""Real nodes and a driver node over real DDS, spun in a background thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+class Received:
+    """Messages of one topic, to be waited for."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self.messages: list[Any] = []
+
+    def add(self, message: Any) -> None:
+        with self._condition:
+            self.messages.append(message)
+            self._condition.notify_all()
+
+    def wait(
+        self,
+        accept: Callable[[Any], bool] = lambda _: True,
+        *,
+        since: int = 0,
+        timeout_s: float = 20,
+    ) -> Any:
+        """Return the first message from index `since` on that is accepted."""
+
+        def first() -> Any:
+            return next((m for m in self.messages[since:] if accept(m)), None)
+
+        with self._condition:
+            if self._condition.wait_for(lambda: first() is not None, timeout_s):
+                return first()
+            raise AssertionError(
+                f"no such message within {timeout_s} s; got {len(self.messages[since:])}, "
+                f"last: {self.messages[-1] if self.messages else None}"
+            )
+
+
+class Harness:
+    """One ROS context in this process with the nodes under test and a driver."""
+
+    def __init__(self, domain_id: int) -> None:
+        self.context = Context()
+        rclpy.init(args=[], context=self.context, domain_id=domain_id)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self._driver_executor = SingleThreadedExecutor(context=self.context)
+        self.driver = Node("driver", context=self.context)
+        self._driver_executor.add_node(self.driver)
+        self.nodes: list[Any] = []
+        self._threads = [
+            threading.Thread(target=_spin, args=(executor,), daemon=True)
+            for executor in (self.executor, self._driver_executor)
+        ]
+
+    def add(self, make: Callable[..., Any], *args: Any, parameters: dict | None = None, **kwargs):
+        """Make a node of the package with parameters, and start it."""
+        overrides = [Parameter(name, value=value) for name, value in (parameters or {}).items()]
+        node = make(*args, context=self.context, parameter_overrides=overrides, **kwargs)
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        node.autostart()
+        return node
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def subscribe(self, type_: Any, topic: str, qos: Any = 10) -> Received:
+        received = Received()
+        self.driver.create_subscription(type_, topic, received.add, qos)
+        return received
+
+    def call(self, type_: Any, name: str, request: Any, timeout_s: float = 20.0) -> Any:
+        client = self.driver.create_client(type_, name)
+        assert client.wait_for_service(timeout_s), f"no service {name}"
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        assert done.wait(timeout_s), f"{name}: no answer within {timeout_s} s"
+        return future.result()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+        self.executor.shutdown()
+        self._driver_executor.shutdown()
+        rclpy.try_shutdown(context=self.context)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(5.0)
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Poll for graph events, which ROS does not announce to Python."""
+    done = threading.Event()
+    for _ in range(int(timeout_s / 0.02)):
+        if condition():
+            return
+        done.wait(0.02)
+    raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        pass

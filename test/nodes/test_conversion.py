@@ -1,0 +1,125 @@
+"""Dataclass to message and back, through real serialisation."""
+
+import math
+
+import numpy as np
+import pytest
+from edge_perception import msg
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import (
+    DetectedObject,
+    Feature,
+    FrameLatency,
+    Geometry,
+    ImageObject,
+    ModelVersion,
+    SoundEvent,
+)
+from edge_perception.nodes.conversion import (
+    feature_from_msg,
+    feature_msg,
+    stamp_ns,
+    tensor_from_msg,
+    tensor_msg,
+    time_msg,
+)
+from rclpy.serialization import deserialize_message, serialize_message
+
+FEATURE = Feature(
+    stamp_ns=1_700_000_000_123_456_789,
+    frame_id="camera_optical",
+    source="camera_rear",
+    modality="camera",
+    model=ModelVersion(
+        role="camera_rear", name="m", version="1.2.3", sha256="ab" * 32, feature_space="s-1"
+    ),
+    sequence=7,
+    dropped=3,
+    refused=1,
+    geometry=Geometry(
+        T_base_sensor=np.diag([1.0, 2.0, 3.0, 1.0]),
+        intrinsics=np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]),
+        image_size=(640, 480),
+    ),
+    tensors={
+        "bev": np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4),
+        "empty": np.zeros((0, 3), np.float32),
+        "half": np.array([1.5], np.float16),
+    },
+    objects=(
+        DetectedObject(
+            class_name="car",
+            score=0.5,
+            center_m=(1.0, 2.0, 3.0),
+            size_m=(4.0, 2.0, 1.5),
+            yaw_rad=0.25,
+            sources=("camera_rear",),
+        ),
+    ),
+    image_objects=(ImageObject(class_name="car", score=0.5, x_min=1, y_min=2, x_max=3, y_max=4),),
+    sound_events=(
+        SoundEvent(class_name="siren", score=0.5, window_start_ns=1, window_end_ns=2_000_000_001),
+    ),
+    latency=FrameLatency(receive_s=0.5, queue_s=0.25, inference_s=0.125),
+)
+
+
+def test_a_feature_survives_the_wire():
+    data = serialize_message(feature_msg(FEATURE))
+    back = feature_from_msg(deserialize_message(data, msg.Feature))
+    for name in ("stamp_ns", "frame_id", "source", "modality", "model", "sequence", "dropped"):
+        assert getattr(back, name) == getattr(FEATURE, name)
+    assert back.refused == 1
+    assert back.valid
+    assert back.image_objects == FEATURE.image_objects
+    assert back.objects[0].center_m == FEATURE.objects[0].center_m
+    assert all(math.isnan(value) for value in back.objects[0].velocity_mps)
+    assert back.sound_events[0].window_end_ns == 2_000_000_001
+    assert back.latency.inference_s == 0.125
+    assert math.isnan(back.latency.preprocess_s)
+    np.testing.assert_array_equal(back.geometry.T_base_sensor, FEATURE.geometry.T_base_sensor)
+    np.testing.assert_array_equal(back.geometry.intrinsics, FEATURE.geometry.intrinsics)
+    assert back.geometry.image_size == (640, 480)
+    assert set(back.tensors) == {"bev", "empty", "half"}
+    for name, tensor in FEATURE.tensors.items():
+        np.testing.assert_array_equal(back.tensors[name], tensor)
+        assert back.tensors[name].dtype == tensor.dtype
+
+
+def test_big_endian_and_strided_arrays_are_sent_little_endian_and_contiguous():
+    values = np.arange(12, dtype=">f4").reshape(3, 4)[:, ::2]
+    np.testing.assert_array_equal(tensor_from_msg(tensor_msg("x", values)), values)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"dtype": "object"}, "expected a dtype of"),
+        ({"shape": [5]}, "expects 20 bytes, got 16"),
+        ({"shape": [2**31, 2**31, 2**31]}, "got 16"),
+    ],
+)
+def test_a_tensor_that_lies_about_itself_is_refused(change, text):
+    message = tensor_msg("x", np.zeros(4, np.float32))
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(InvalidFrameError, match=text):
+        tensor_from_msg(message)
+
+
+def test_geometry_of_the_wrong_shape_is_refused():
+    message = feature_msg(FEATURE)
+    message.tensors.append(tensor_msg("T_base_sensor", np.eye(3)))
+    with pytest.raises(InvalidFrameError, match=r"T_base_sensor.*\(4, 4\)"):
+        feature_from_msg(message)
+
+
+def test_an_invalid_feature_without_a_reason_stays_invalid():
+    message = feature_msg(FEATURE)
+    message.valid, message.invalid_reason = False, ""
+    assert not feature_from_msg(message).valid
+
+
+@pytest.mark.parametrize("stamp", [0, 1, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789])
+def test_stamps_are_exact(stamp):
+    assert stamp_ns(time_msg(stamp)) == stamp
