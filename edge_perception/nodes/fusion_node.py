@@ -18,7 +18,7 @@ from edge_perception.fusion.config import (
     FusionConfig,
     SourceConfig,
 )
-from edge_perception.fusion.hybrid import Fusion
+from edge_perception.fusion.fusion import Fusion
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
 from edge_perception.nodes import qos
@@ -93,8 +93,8 @@ class FusionNode(PerceptionNode):
 
     def activate(self) -> None:
         """Start the cycles, then subscribe."""
-        model = BundleFusionModel(self._loaded) if self._loaded else None
-        fusion = Fusion(self._config(), start=self.clock.now(), model=model)
+        models = (BundleFusionModel(self._loaded),) if self._loaded else ()
+        fusion = Fusion(config=self._config(), now=self.clock.now(), models=models)
         self._since_ns = self.clock.now().node_ns
         self._evidence = FusionHealth()
         self._missed = 0
@@ -184,8 +184,9 @@ class FusionNode(PerceptionNode):
         prepared = self._prepared
         if prepared is None or self._worker is None:
             raise SwapError("fusion: no prepared model to commit")
-        model = BundleFusionModel(prepared)
-        self._worker.change(lambda fusion: fusion.set_model(model, effective_stamp_ns))
+        # The old model stays behind the new one: it still fuses features of its own space.
+        models = tuple(BundleFusionModel(loaded) for loaded in (prepared, self._loaded) if loaded)
+        self._worker.change(lambda fusion: fusion.set_models(models))
         self._loaded, self._prepared = prepared, None
         self._since_ns = effective_stamp_ns
         return prepared.bundle.version_for("fusion")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from edge_perception.core.clock import Clock
 from edge_perception.core.types import Feature, FusedView
-from edge_perception.fusion.hybrid import Fusion
+from edge_perception.fusion.fusion import Fusion
 
 
 class FusionWorker:
@@ -58,10 +59,15 @@ class FusionWorker:
                 now = self._clock.now()
                 cycle = self._fusion.close(now)
                 if cycle is None:
-                    wait_ns = self._fusion.next_deadline_ns() - now.steady_ns
-                    self._condition.wait(max(wait_ns, 0) / 1e9)
+                    deadline_ns = self._fusion.next_deadline_ns()
+                    wait_s = (
+                        None if deadline_ns is None else max(deadline_ns - now.steady_ns, 0) / 1e9
+                    )
+                    self._condition.wait(wait_s)
                     continue
             try:
-                self._sink(self._fusion.fuse(cycle))
+                view = self._fusion.fuse(cycle)
+                fusion_ns = self._clock.now().steady_ns - now.steady_ns
+                self._sink(replace(view, fusion_s=fusion_ns / 1e9))
             except Exception as error:
                 self._on_error(error)

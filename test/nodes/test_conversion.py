@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+
 from edge_perception import msg
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import (
@@ -23,7 +25,6 @@ from edge_perception.nodes.conversion import (
     tensor_msg,
     time_msg,
 )
-from rclpy.serialization import deserialize_message, serialize_message
 
 FEATURE = Feature(
     stamp_ns=1_700_000_000_123_456_789,

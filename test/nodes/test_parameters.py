@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 import pytest
-from edge_perception.core.errors import ConfigurationError
-from edge_perception.nodes.base import PerceptionNode
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.nodes.base import PerceptionNode
 
 
 @dataclass(frozen=True, kw_only=True)
