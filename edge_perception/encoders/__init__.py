@@ -93,6 +93,7 @@ class TopicSpec:
     type: str  # for example sensor_msgs/msg/Image
     reliable: bool = False
     depth: int = 1
+    optional: bool = False  # left out where the type's package is not installed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,27 @@ SPEC = EncoderSpec(
     modality="audio",
     topics=(
         TopicSpec(topic="audio", type="edge_perception/msg/AudioChunk", reliable=True, depth=50),
+        # ros-drivers/audio_common, under the names of its audio_capture node
+        TopicSpec(
+            topic="audio_stamped",
+            type="audio_common_msgs/msg/AudioDataStamped",
+            reliable=True,
+            depth=50,
+            optional=True,
+        ),
+        TopicSpec(
+            topic="audio_info",
+            type="audio_common_msgs/msg/AudioInfo",
+            reliable=True,
+            optional=True,
+        ),
+        # mgonzs13/audio_common publishes best effort on `audio`, where another type is served
+        TopicSpec(
+            topic="audio_common",
+            type="audio_common_msgs/msg/AudioStamped",
+            depth=50,
+            optional=True,
+        ),
     ),
     rate_hz=10.0,
     default_model="bev_lite/audio",
