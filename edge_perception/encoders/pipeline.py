@@ -100,8 +100,7 @@ class EncoderPipeline:
 
     def accept(self, message: Any, stamp_ns: int, frame_id: str, received: Instant) -> Job | None:
         """Take a message in the callback; None: nothing to infer yet (a stream filling up)."""
-        with self._lock:
-            models = [self._current] if self._next is None else [self._current, self._next]
+        models = self._models()
         refusal, items = "", []
         if stamp_ns <= 0:
             refusal = f"{self._source}: expected an acquisition stamp, got a zero stamp"
@@ -215,6 +214,10 @@ class EncoderPipeline:
         """Drop the prepared model."""
         with self._lock:
             self._next = self._effective_stamp_ns = None
+
+    def _models(self) -> list[ServedModel]:
+        with self._lock:
+            return [self._current] if self._next is None else [self._current, self._next]
 
     def _model_for(self, stamp_ns: int) -> ServedModel:
         with self._lock:

@@ -62,6 +62,7 @@ class EncoderNode(PerceptionNode):
         source = source or modality
         super().__init__(f"{source}_encoder", **kwargs)
         self._spec = encoders()[modality]
+        self._topics = [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
         self._source = self.declare_parameters_of(SourceOptions, defaults={"source": source})
         self._model = self.declare_parameters_of(
             ModelOptions, defaults={"model": self._spec.default_model}
@@ -101,7 +102,7 @@ class EncoderNode(PerceptionNode):
             pipeline=self._pipeline, sink=self._on_feature, on_error=self._on_error
         )
         self._worker.start()
-        self._inputs = [self._subscribe(topic, self._on_message) for topic in self._topics()]
+        self._inputs = [self._subscribe(topic, self._on_message) for topic in self._topics]
         if self._spec.calibration is not None:
             self._inputs.append(self._subscribe(self._spec.calibration, self._on_calibration))
 
@@ -124,7 +125,7 @@ class EncoderNode(PerceptionNode):
         return self._health_evidence.judge(
             pipeline=self._pipeline,
             limits=self._limits.config,
-            topics=" or ".join(self.resolve_topic_name(self._topic(t)) for t in self._topics()),
+            topics=" or ".join(self.resolve_topic_name(self._topic(t)) for t in self._topics),
             now=self.clock.now(),
         )
 
@@ -200,9 +201,6 @@ class EncoderNode(PerceptionNode):
         ]
 
     # -- helpers --
-
-    def _topics(self) -> list[TopicSpec]:
-        return [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
 
     def _topic(self, topic: TopicSpec) -> str:
         """Return the topic's default name for this source: camera/image_raw → camera_rear/…."""
