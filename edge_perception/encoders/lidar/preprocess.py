@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class LidarPreprocessing:
     def channels(self) -> tuple[str, ...]:
         """What each channel of the raster holds."""
         edges = self.height_edges_m
-        slices = [f"occupied_{a:g}_{b:g}" for a, b in zip(edges, edges[1:], strict=False)]
+        slices = [f"occupied_{a:g}_{b:g}" for a, b in pairwise(edges)]
         return (*slices, *_EXTRA_CHANNELS)
 
     @cached_property

@@ -1,0 +1,118 @@
+"""A fusion bundle as fusion sees it: features of any subset of the modalities in, objects out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidOutputError, ManifestError, ModelError
+from edge_perception.core.types import Feature, ModelVersion
+from edge_perception.fusion.model import FusionOutput
+from edge_perception.models.adapters import adapters
+from edge_perception.models.loading import LoadedModel
+from edge_perception.models.manifest import Manifest, TensorSpec
+
+PRESENCE = "presence"
+
+
+class BundleFusionModel:
+    """Runs a fusion bundle. Not thread-safe: one fusion thread uses it.
+
+    The manifest's inputs name the modality and the feature tensor each takes; the input of
+    modality `presence`, (1, M), says which of the others are there, in their order. What is
+    absent is fed as zeros and marked so in the mask: the model was trained with that.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        manifest = loaded.bundle.manifest
+        self._name = manifest.name
+        self._backend = loaded.backend
+        self._version = loaded.bundle.version_for("fusion")
+        self._compatible = frozenset(manifest.compatible_with)
+        self._inputs, self._presence = _split_inputs(manifest)
+        self._outputs = manifest.outputs
+        self._zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._inputs}
+        self._decode = adapters()[manifest.adapter].make_decoder(manifest)
+
+    @property
+    def version(self) -> ModelVersion:
+        """Identity of the bundle."""
+        return self._version
+
+    @property
+    def compatible(self) -> Collection[str]:
+        """Feature spaces it was trained with."""
+        return self._compatible
+
+    def run(self, features: Mapping[str, Feature]) -> FusionOutput:
+        """Fuse features by source; sources that are absent are masked out.
+
+        Sound events stay those of the encoders, which follow a sound from window to window.
+
+        Raises:
+            ModelError: two sources of one modality, a feature without its tensor or of another
+                shape, or an output with NaN or Inf.
+        """
+        outputs = self._backend.infer(self.inputs(features))
+        for spec in self._outputs:
+            if spec.name not in outputs or not np.isfinite(outputs[spec.name]).all():
+                raise InvalidOutputError(
+                    f"{self._name}: output '{spec.name}' expects finite values, got NaN, Inf or "
+                    "nothing"
+                )
+        return FusionOutput(objects=self._decode(outputs, None).objects)
+
+    def inputs(self, features: Mapping[str, Feature]) -> dict[str, NDArray]:
+        """Return the graph inputs for features by source.
+
+        Raises:
+            ModelError: two sources of one modality, or a feature that does not fit.
+        """
+        by_modality: dict[str, Feature] = {}
+        for source in sorted(features):
+            feature = features[source]
+            if feature.modality in by_modality:
+                raise ModelError(
+                    f"{self._name}: expected one source of modality {feature.modality}, "
+                    f"got '{by_modality[feature.modality].source}' and '{source}'"
+                )
+            by_modality[feature.modality] = feature
+        arrays: dict[str, NDArray] = {}
+        presence = np.zeros(self._presence.shape, self._presence.dtype)
+        for column, spec in enumerate(self._inputs):
+            present = by_modality.get(spec.modality)
+            arrays[spec.name] = (
+                self._zeros[spec.name] if present is None else self._tensor(spec, present)
+            )
+            presence[0, column] = present is not None
+        arrays[self._presence.name] = presence
+        return arrays
+
+    def _tensor(self, spec: TensorSpec, feature: Feature) -> NDArray:
+        tensor = feature.tensors.get(spec.tensor)
+        if tensor is None or tensor.shape != spec.shape or tensor.dtype != spec.dtype:
+            got = "nothing" if tensor is None else f"{tensor.shape} {tensor.dtype}"
+            raise ModelError(
+                f"{self._name}: input '{spec.name}' expects tensor '{spec.tensor}' "
+                f"{spec.shape} {spec.dtype} of '{feature.source}', got {got}"
+            )
+        return tensor
+
+
+def _split_inputs(manifest: Manifest) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
+    """Return the feature inputs in order and the presence mask."""
+    features = tuple(spec for spec in manifest.inputs if spec.modality != PRESENCE)
+    masks = [spec for spec in manifest.inputs if spec.modality == PRESENCE]
+    if len(masks) != 1 or masks[0].shape != (1, len(features)):
+        raise ManifestError(
+            f"{manifest.name}: manifest.inputs: expected one of modality '{PRESENCE}' and shape "
+            f"(1, {len(features)}), got {[(spec.name, spec.shape) for spec in masks]}"
+        )
+    for spec in features:
+        if not spec.modality or not spec.tensor:
+            raise ManifestError(
+                f"{manifest.name}: manifest.inputs: '{spec.name}' expects modality and tensor"
+            )
+    return features, masks[0]
