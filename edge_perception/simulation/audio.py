@@ -20,7 +20,7 @@ _STEP_S = 0.02  # paths are straight enough to be sampled this often
 _HEAD_S = 1.0  # sound already on its way when the recording starts
 
 # RMS one metre from the source, full scale 1 at the microphone.
-_LEVEL = {"siren": 4.0, "horn": 2.2, "engine": 0.35, "speech": 0.25}
+_LEVEL = {"siren": 4.0, "car_horn": 2.2, "vehicle": 0.35, "speech": 0.25}
 _DIFFUSE_LEVEL = {"street": 0.02, "rain": 0.03}
 _Path = Callable[[NDArray], NDArray]  # times (K,) in s -> positions (K, 3), base frame
 
@@ -29,7 +29,7 @@ _Path = Callable[[NDArray], NDArray]  # times (K,) in s -> positions (K, 3), bas
 class SoundTrack:
     """One source over the recording, as heard at the centre of the microphones."""
 
-    class_name: str  # siren, horn, engine or speech
+    class_name: str  # siren, car_horn, vehicle or speech
     spans_s: tuple[tuple[float, float], ...]  # when it is heard, since the start of the drive
     time_s: NDArray[np.float32]  # (K,)
     bearing_rad: NDArray[np.float32]  # (K,), about +z of the base frame, 0: ahead
@@ -170,7 +170,7 @@ def generate_audio(
     for source in _sources(world, rng, start_s, count):
         heard = propagate(source.wave, source.path, microphones, start_s, count)
         level = _LEVEL[source.class_name] * float(rng.uniform(0.6, 1.5))
-        (loud if source.class_name in ("siren", "horn") else quiet).append(heard * level)
+        (loud if source.class_name in ("siren", "car_horn") else quiet).append(heard * level)
         tracks.append(_track(source, microphones.mean(axis=0), start_s, duration_s))
     wet, decay = float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.08, 0.35))
     shape = (count, len(microphones))
@@ -246,12 +246,12 @@ def _sources(world: World, rng: np.random.Generator, start_s: float, count: int)
         wave, spans = sounds.horn(size, rng)
         when = tuple((a + start_s - _HEAD_S, b + start_s - _HEAD_S) for a, b in spans)
         path = _path_of(world, _pick(world, rng, ("car", "truck", "bus")), 0.7)
-        result.append(_Source(class_name="horn", wave=wave, spans_s=when, path=path))
+        result.append(_Source(class_name="car_horn", wave=wave, spans_s=when, path=path))
     if "engine" in scenario.sounds:
         for index in _nearest(world, start_s, ("car", "truck", "bus"), 3):
             wave = sounds.engine(size, rng, speed_mps=world.actors[index].speed_mps)
             path = _path_of(world, index, 0.5)
-            result.append(_Source(class_name="engine", wave=wave, spans_s=always, path=path))
+            result.append(_Source(class_name="vehicle", wave=wave, spans_s=always, path=path))
     if "speech" in scenario.sounds:
         wave = sounds.speech(size, rng)
         path = _path_of(world, _pick(world, rng, ("pedestrian",)), 1.6)

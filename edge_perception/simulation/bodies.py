@@ -138,8 +138,8 @@ def _person(
         top=(lean - 0.1, lean + 0.12, -half, half),
         z0=hip, z1=neck, material=Material.CLOTH, bgr=cloth,
     )  # fmt: skip
-    head = box((lean - 0.09, lean + 0.12), (-0.08, 0.08), (neck, height), Material.SKIN, skin,
-               taper=(0.03, 0.03, 0.02, 0.02))  # fmt: skip
+    head = box((lean - 0.08, lean + 0.12), (-0.07, 0.07), (neck + 0.03, height), Material.SKIN,
+               skin, taper=(0.03, 0.03, 0.03, 0.03))  # fmt: skip
     return [torso, head], cloth
 
 
@@ -175,8 +175,8 @@ def _cyclist(rng: np.random.Generator) -> tuple[_Size, list[Part]]:
     black = (0.06, 0.06, 0.06)
     for x in (-half + 0.33, half - 0.33):
         parts.append(
-            Part(bottom=(x - 0.18, x + 0.18, -0.025, 0.025), top=(x - 0.33, x + 0.33, -0.025, 0.025),
-                 z0=0.0, z1=0.4, material=Material.TYRE, bgr=black)
+            Part(bottom=(x - 0.18, x + 0.18, -0.025, 0.025),
+                 top=(x - 0.33, x + 0.33, -0.025, 0.025), z0=0.0, z1=0.4, material=Material.TYRE, bgr=black)
         )  # fmt: skip
     parts += [
         box((-half + 0.4, half - 0.4), (-0.03, 0.03), (0.35, 0.9), Material.METAL, _paint(rng)),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.types import ImageFrame
 from edge_perception.simulation.lens import apply_lens
-from edge_perception.simulation.raster import Pinhole, Raster, rasterise, visible_faces
+from edge_perception.simulation.noise import noise_tile
+from edge_perception.simulation.raster import (
+    Pinhole,
+    VisibleFace,
+    polygon_mask,
+    rasterise,
+    visible_faces,
+)
 from edge_perception.simulation.scenario import Camera
 from edge_perception.simulation.shading import shade
 from edge_perception.simulation.world import Scene
@@ -72,7 +78,7 @@ def render(
         dirty_lens: Share of the lens covered, 0 to 1.
         frame_id: Frame of the image.
     """
-    raster = rasterise(scene.solids, scene.ground, pinhole)
+    raster = rasterise(scene.solids, scene.ground, pinhole, noise_tile(look_seed))
     colour, glow = shade(scene, pinhole, raster, weather=weather, light=light, seed=look_seed)
     bgr = apply_lens(
         colour, glow, weather=weather, light=light, dirty_lens=dirty_lens,
@@ -96,41 +102,32 @@ def _visibility(scene: Scene, pinhole: Pinhole, actor: NDArray) -> dict[int, Vis
     """Compare what is seen of each road user with its outline if nothing stood before it."""
     solids = scene.solids
     mine = np.nonzero(solids.actor >= 0)[0]
-    outlines: dict[int, list[NDArray]] = {}
-    for polygon, _, face in visible_faces(solids.select(mine), pinhole):
-        outlines.setdefault(int(solids.actor[mine[face // 6]]), []).append(polygon)
+    outlines: dict[int, list[VisibleFace]] = {}
+    for item in visible_faces(solids.select(mine), pinhole):
+        outlines.setdefault(int(solids.actor[mine[item.face // 6]]), []).append(item)
     counts = np.bincount(actor[actor >= 0], minlength=len(scene.actors))
     size = np.array([pinhole.width, pinhole.height])
     result = {}
-    for index, polygons in outlines.items():
-        corners = np.concatenate(polygons).astype(np.float32)
+    for index, faces in outlines.items():
+        corners = np.concatenate([item.polygon for item in faces])
         low, high = corners.min(axis=0), corners.max(axis=0)
-        area = float(np.prod(high - low))
-        overlap = np.clip(np.minimum(high, size) - np.maximum(low, 0), 0, None)
-        inside = float(np.prod(overlap))
-        alone = _outline_pixels(polygons, low, high, size)
+        inside = np.clip(np.minimum(high, size) - np.maximum(low, 0), 0, None)
+        alone = _outline_pixels(faces)
         if alone == 0:
             continue
         result[index] = Visibility(
             pixels=int(counts[index]),
             visible_fraction=min(1.0, float(counts[index]) / alone),
-            truncation=1.0 - inside / max(area, 1e-9),
+            truncation=1.0 - float(np.prod(inside)) / max(float(np.prod(high - low)), 1e-9),
         )
     return result
 
 
-def _outline_pixels(polygons: list[NDArray], low: NDArray, high: NDArray, size: NDArray) -> int:
-    first = np.maximum(np.floor(low), 0).astype(int)
-    last = np.minimum(np.ceil(high) + 1, size).astype(int)
-    if (last <= first).any():
-        return 0
-    mask = np.zeros((last[1] - first[1], last[0] - first[0]), np.uint8)
-    for polygon in polygons:
-        corners = np.rint(np.clip((polygon - first) * 16, -2e7, 2e7)).astype(np.int32)
-        cv2.fillConvexPoly(mask, corners, 1, shift=4)
+def _outline_pixels(faces: list[VisibleFace]) -> int:
+    windows = np.array([item.window for item in faces])
+    (u0, v0), (u1, v1) = windows[:, :2].min(axis=0), windows[:, 2:].max(axis=0)
+    mask = np.zeros((v1 - v0, u1 - u0), np.uint8)
+    for item in faces:
+        a, b, c, d = item.window
+        mask[b - v0 : d - v0, a - u0 : c - u0] |= polygon_mask(item, item.window)
     return int(np.count_nonzero(mask))
-
-
-def raster_only(scene: Scene, pinhole: Pinhole) -> Raster:
-    """Return the depth buffer without the look, for tests of geometry."""
-    return rasterise(scene.solids, scene.ground, pinhole)

@@ -90,8 +90,8 @@ def draw_ground(rng: np.random.Generator, *, roughness: float = 1.0) -> Ground:
     length_m = np.array([220.0, 140.0, 80.0, 25.0]) * rng.uniform(0.7, 1.3, 4)
     heading = rng.uniform(0, 2 * np.pi, 4)
     wave = np.stack([np.cos(heading), np.sin(heading)], 1) * (2 * np.pi / length_m)[:, None]
-    amplitude = np.array([1.2, 0.4, 0.12, 0.015]) * rng.uniform(0.0, 1.0, 4) * roughness
-    slope = rng.normal(0, 0.008, 2) * min(roughness, 1.0)
+    amplitude = np.array([2.0, 0.6, 0.15, 0.015]) * rng.uniform(0.0, 1.0, 4) * roughness
+    slope = rng.normal(0, 0.012, 2) * min(roughness, 1.0)
     return Ground(
         wave=wave.astype(np.float32),
         phase=rng.uniform(0, 2 * np.pi, 4).astype(np.float32),

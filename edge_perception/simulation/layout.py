@@ -90,7 +90,7 @@ def draw_layout(rng: np.random.Generator, *, intersection: bool) -> Layout:
         _fill_block(rng, (x0, x1, y0, y1), statics, lots)
     for street, other in ((main, cross), (cross, main)):
         if street is not None:
-            _furnish(rng, street, other, sidewalk, statics)
+            _furnish(rng, street, other, statics)
     return Layout(
         main=main, cross=cross, sidewalk_m=sidewalk, statics=tuple(statics), lots=tuple(lots)
     )
@@ -193,11 +193,11 @@ def foliage(
     """Return a crown or bush: overlapping tapered boxes of leaves around the origin."""
     parts = []
     for _ in range(count):
-        r = radius * rng.uniform(0.45, 0.8)
-        x, y = rng.normal(0, 0.33 * radius, 2)
-        low = z0 + (z1 - z0) * rng.uniform(0.0, 0.35)
-        high = z1 - (z1 - z0) * rng.uniform(0.0, 0.35)
-        t = r * rng.uniform(0.2, 0.6)
+        r = radius * rng.uniform(0.4, 0.7)
+        x, y = rng.normal(0, 0.3 * radius, 2)
+        low = z0 + (z1 - z0) * rng.uniform(0.0, 0.4)
+        high = low + (z1 - low) * rng.uniform(0.6, 1.0)
+        t = r * rng.uniform(0.3, 0.7)
         green = np.array([0.10, 0.26, 0.16]) * rng.uniform(0.6, 1.5)
         parts.append(
             box((x - r, x + r), (y - r, y + r), (low, high), Material.FOLIAGE, tuple(green),
@@ -211,15 +211,16 @@ def _hedge(rng: np.random.Generator, plot: tuple, statics: list) -> None:
     for _ in range(int(rng.integers(3, 8))):
         x, y = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
         height = float(rng.uniform(1.0, 4.0))
-        parts = foliage(rng, float(rng.uniform(0.8, 2.2)), -0.3, height, 3)
-        statics.append((x, y, float(rng.uniform(0, 3.1)), tuple(parts)))
+        radius = float(rng.uniform(0.8, 2.2))
+        for _ in range(2):
+            parts = foliage(rng, radius, -0.3, height, 2)
+            statics.append((x, y, float(rng.uniform(0, 3.1)), tuple(parts)))
 
 
 def _furnish(
     rng: np.random.Generator,
     street: Street,
     other: Street | None,
-    sidewalk: float,
     statics: list[tuple[float, float, float, tuple[Part, ...]]],
 ) -> None:
     """Put trees, lamp poles, signs and small things on both pavements of one street."""
@@ -234,20 +235,24 @@ def _furnish(
             x, y = street.place(at, offset)
             kind = rng.random()
             if trees and kind < 0.55:
-                parts = _tree(rng)
-            elif kind < 0.8:
+                _tree(rng, x, y, statics)
+                continue
+            if kind < 0.8:
                 parts = _pole(rng)
             else:
                 parts = _clutter(rng)
             statics.append((x, y, float(rng.uniform(0, 6.28)), tuple(parts)))
 
 
-def _tree(rng: np.random.Generator) -> list[Part]:
+def _tree(rng: np.random.Generator, x: float, y: float, statics: list) -> None:
     trunk, radius = float(rng.uniform(1.6, 2.8)), float(rng.uniform(1.2, 2.6))
     r = float(rng.uniform(0.09, 0.2))
     top = trunk + float(rng.uniform(1.5, 3.0)) * radius
     stem = box((-r, r), (-r, r), (-1.0, trunk + 0.5), Material.METAL, (0.12, 0.17, 0.22))
-    return [stem, *foliage(rng, radius, trunk, top, int(rng.integers(3, 6)))]
+    statics.append((x, y, 0.0, (stem,)))
+    for _ in range(3):  # groups turned against each other make a round crown
+        parts = foliage(rng, radius, trunk, top, 2)
+        statics.append((x, y, float(rng.uniform(0, 3.1)), tuple(parts)))
 
 
 def _pole(rng: np.random.Generator) -> list[Part]:

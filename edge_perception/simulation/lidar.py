@@ -270,7 +270,11 @@ def _returns(
     )
     # Rays were cast with base axes; the cloud is in the axes of the sensor.
     xyz = xyz @ np.asarray(T_base_lidar, np.float32)[:3, :3]
-    intensity = signal[kept] * 0.55 * rng.uniform(0.6, 1.4, len(column)).astype(np.float32)
+    speckle = rng.gamma(4.0, 0.25, len(column)).astype(np.float32)
+    intensity = signal[kept] * np.float32(0.3) * speckle
+    # Lamps, plates and reflective stripes on bodies saturate the receiver.
+    bright = (owner[kept] == Material.PAINT) & (rng.random(len(column), np.float32) < 0.03)
+    intensity = np.where(bright, np.float32(1.0), intensity)
     return LidarSweep(
         cloud=PointCloud(
             stamp_ns=stamp_ns,

@@ -9,67 +9,90 @@ from edge_perception.simulation.noise import lookup
 from edge_perception.simulation.solids import BACK, FRONT, TOP, Material
 from edge_perception.simulation.world import Scene
 
-_GLASS = np.array([0.10, 0.085, 0.075], np.float32)
+_Plane = NDArray[np.float32]
+_GLASS = np.array([0.10, 0.085, 0.075], np.float32)[:, None]
 
 
 def facade_colours(
-    albedo: NDArray, emission: NDArray, points: NDArray, normals: NDArray, solid: NDArray,
-    material: NDArray, walls: NDArray, lit: float, tile: NDArray,
+    albedo: _Plane, emission: _Plane, points: _Plane, shift: _Plane, normals: _Plane,
+    solid: NDArray, material: NDArray, lit: float, tile: NDArray,
 ) -> None:  # fmt: skip
-    """Give walls grain and houses windows, some of them lit; works in place on (M, 3) arrays."""
-    p, n = points[walls], normals[walls]
-    along = np.where(np.abs(n[:, 0]) > np.abs(n[:, 1]), p[:, 1], p[:, 0])
+    """Give walls grain and houses windows, some of them lit; works in place.
+
+    Args:
+        albedo: (3, M), changed.
+        emission: (3, M), changed where windows are lit.
+        points: (3, M), base frame.
+        shift: (3, 1), from the base to the map frame.
+        normals: (M, 3).
+        solid: (M,), index of the solid, which draws the style of a house.
+        material: (M,).
+        lit: Strength of lit windows.
+        tile: Noise texture.
+    """
+    walls = np.flatnonzero((material == Material.FACADE) | (material == Material.WALL))
+    if not len(walls):
+        return
+    x, y, up = points[:, walls] + shift
+    n = normals[walls]
+    along = np.where(np.abs(n[:, 0]) > np.abs(n[:, 1]), y, x)
     key = solid[walls]
-    up = p[:, 2]
-    grain = lookup(tile, along * 24 + key * 37, up * 24)
-    shade = 0.82 + 0.36 * grain
-    storey = 2.9 + 0.2 * (key % 5)
-    bay = 1.8 + 0.45 * (key % 6)
-    u, v = np.mod(along, bay) / bay, np.mod(up, storey) / storey
-    window = (u > 0.2) & (u < 0.8) & (v > 0.32) & (v < 0.82) & (up > 0.6)
+    style = key.astype(np.float32)
+    value = albedo[:, walls] * (
+        np.float32(0.82) + np.float32(0.36) * lookup(tile, along * 24 + style * 37, up * 24)
+    )
+    storey = np.float32(2.9) + np.float32(0.2) * np.mod(style, np.float32(5))
+    bay = np.float32(1.8) + np.float32(0.45) * np.mod(style, np.float32(6))
+    column, row = along / bay, up / storey
+    u, v = column - np.floor(column), row - np.floor(row)
+    window = (np.abs(u - 0.5) < 0.3) & (np.abs(v - 0.57) < 0.25) & (up > 0.6)
     window &= (material[walls] == Material.FACADE) & (np.abs(n[:, 2]) < 0.3) & (key % 4 != 3)
-    frame = window & ((np.abs(u - 0.5) < 0.02) | (u < 0.23) | (u > 0.77))
-    value = albedo[walls] * shade[:, None]
-    value[window] = _GLASS * (1.0 + 3.0 * lookup(tile, along * 5, up * 5)[window][:, None])
-    value[frame] = 0.5
-    albedo[walls] = value
+    panes = np.flatnonzero(window)
+    sheen = lookup(tile, along[panes] * 5, up[panes] * 5)
+    value[:, panes] = _GLASS * (1 + 3 * sheen)
+    off_middle = np.abs(u[panes] - 0.5)
+    framed = (off_middle < 0.02) | (off_middle > 0.27)
+    value[:, panes[framed]] = 0.5
+    albedo[:, walls] = value
     if lit > 0:
-        room = (np.floor(along / bay) * 7 + np.floor(up / storey) * 13 + key * 5).astype(int) % 11
-        glowing = window & ~frame & (room < 3)
-        light = np.zeros((len(p), 3), np.float32)
-        light[glowing] = np.array([0.25, 0.48, 0.62], np.float32) * lit
-        emission[walls] = light
+        room = np.floor(column[panes]) * 7 + np.floor(row[panes]) * 13 + style[panes] * 5
+        glowing = panes[~framed & (np.mod(room, 11) < 3)]
+        emission[:, walls[glowing]] = np.array([[0.25], [0.48], [0.62]], np.float32) * lit
 
 
 def actor_colours(
-    albedo: NDArray, emission: NDArray, shine: NDArray, scene: Scene, points: NDArray,
-    normals: NDArray, solid: NDArray, face: NDArray, lit: float,
+    albedo: _Plane, emission: _Plane, shine: _Plane, scene: Scene, points: _Plane,
+    solid: NDArray, side: NDArray, lit: float,
 ) -> None:  # fmt: skip
-    """Give vehicles glass, lamps, plates and doors; works in place on (M, ...) arrays."""
+    """Give vehicles glass, lamps and plates; works in place on (3, M) and (M,) arrays."""
     owner = scene.solids.actor[solid]
-    mine = np.nonzero(owner >= 0)[0]
+    mine = np.flatnonzero(owner >= 0)
     if not len(mine):
         return
     boxes = [a.box for a in scene.actors]
-    pose = np.array([(*b.center_m, b.yaw_rad, *b.size_m) for b in boxes], np.float32)[owner[mine]]
-    offset = points[mine] - pose[:, :3]
-    c, s = np.cos(pose[:, 3]), np.sin(pose[:, 3])
-    x = (c * offset[:, 0] + s * offset[:, 1]) / pose[:, 4]  # -0.5 rear to 0.5 front
-    y = (-s * offset[:, 0] + c * offset[:, 1]) / pose[:, 5]
-    z = offset[:, 2] + 0.5 * pose[:, 6]  # metres over the road
-    high = z / pose[:, 6]
-    material, side = scene.solids.material[solid[mine]], face[mine]
-    colour, light = albedo[mine], np.zeros((len(mine), 3), np.float32)
-    gloss = np.where(np.isin(material, (Material.PAINT, Material.BUS)), 0.12, 0.0)
-    colour *= np.where(material == Material.PAINT, 0.75 + 0.5 * np.clip(high, 0, 0.6), 1.0)[:, None]
-    glass = _glass(material, side, x, y, high)
-    colour[glass] = _GLASS
+    table = np.array([(*b.center_m, b.yaw_rad, *b.size_m) for b in boxes], np.float32)
+    owner = owner[mine]
+    pose = [table[:, k][owner] for k in range(7)]
+    dx, dy, dz = (points[k, mine] - pose[k] for k in range(3))
+    c, s = np.cos(table[:, 3])[owner], np.sin(table[:, 3])[owner]
+    x = (c * dx + s * dy) / pose[4]  # -0.5 rear to 0.5 front
+    y = (c * dy - s * dx) / pose[5]
+    z = dz + 0.5 * pose[6]  # metres over the road
+    high = z / pose[6]
+    material, side = scene.solids.material[solid[mine]], side[mine]
+    colour, light = albedo[:, mine], np.zeros((3, len(mine)), np.float32)
+    body = (material == Material.PAINT) | (material == Material.BUS)
+    gloss = np.where(body, np.float32(0.12), np.float32(0.0))
+    # Paint mirrors the dark road below and the sky above the belt line.
+    colour *= np.where(material == Material.PAINT, 0.75 + 0.5 * np.clip(high, 0, 0.6), 1)
+    glass = np.flatnonzero(_glass(material, side, x, y, high))
+    colour[:, glass] = _GLASS
     gloss[glass] = 0.3
-    _lamps(colour, light, material, side, y, z, pose, lit, scene, owner[mine])
-    albedo[mine], emission[mine], shine[mine] = colour, light, gloss
+    _lamps(colour, light, material, side, y, z, pose[6], lit, scene, owner)
+    albedo[:, mine], emission[:, mine], shine[mine] = colour, light, gloss
 
 
-def _glass(material: NDArray, side: NDArray, x: NDArray, y: NDArray, high: NDArray) -> NDArray:
+def _glass(material: NDArray, side: NDArray, x: _Plane, y: _Plane, high: _Plane) -> NDArray:
     cabin = (material == Material.CABIN) & (side != TOP)
     lengthwise = side <= BACK
     pillar = ~lengthwise & (np.abs(np.mod(x + 0.06, 0.21) - 0.105) > 0.093)
@@ -81,28 +104,29 @@ def _glass(material: NDArray, side: NDArray, x: NDArray, y: NDArray, high: NDArr
 
 
 def _lamps(
-    colour: NDArray, light: NDArray, material: NDArray, side: NDArray, y: NDArray, z: NDArray,
-    pose: NDArray, lit: float, scene: Scene, owner: NDArray,
+    colour: _Plane, light: _Plane, material: NDArray, side: NDArray, y: _Plane, z: _Plane,
+    height: _Plane, lit: float, scene: Scene, owner: NDArray,
 ) -> None:  # fmt: skip
     body = np.isin(material, (Material.PAINT, Material.BUS, Material.CARGO))
-    low = np.where(pose[:, 6] > 2.4, 0.75, 0.62)
-    band = body & (np.abs(z - low) < 0.11) & (np.abs(y) > 0.28) & (np.abs(y) < 0.49)
-    head, tail = band & (side == FRONT), band & (side == BACK)
-    colour[head] = (0.85, 0.88, 0.88)
-    colour[tail] = (0.10, 0.08, 0.55)
-    plate = body & (side <= BACK) & (np.abs(z - 0.55 * low - 0.1) < 0.07) & (np.abs(y) < 0.14)
-    colour[plate] = (0.78, 0.8, 0.8)
-    trim = body & (side <= BACK) & (z < 0.36)
-    colour[trim] *= 0.35
-    grille = body & (side == FRONT) & (np.abs(y) < 0.26) & (np.abs(z - low) < 0.1)
-    colour[grille] = 0.05
+    ends = np.flatnonzero(body & (side <= BACK))
+    aside, rise = np.abs(y[ends]), z[ends]
+    low = np.where(height[ends] > 2.4, np.float32(0.75), np.float32(0.62))
+    front = side[ends] == FRONT
+    band = (np.abs(rise - low) < 0.11) & (aside > 0.28) & (aside < 0.49)
+    head, tail = ends[band & front], ends[band & ~front]
+    colour[:, ends[rise < 0.36]] *= 0.35
+    colour[:, ends[front & (aside < 0.26) & (np.abs(rise - low) < 0.1)]] = 0.05
+    colour[:, ends[(np.abs(rise - 0.55 * low - 0.1) < 0.07) & (aside < 0.14)]] = 0.79
+    colour[:, head] = 0.87
+    colour[:, tail] = np.array([[0.10], [0.08], [0.55]])
     speed = np.array([np.hypot(*a.box.velocity_mps[:2]) for a in scene.actors], np.float32)
-    # Parked vehicles keep their lamps off; waiting ones brake, which cannot be told apart here.
-    on = (speed[owner] > 0.1) | (owner % 2 == 0)
+    # Of the vehicles at rest about half wait with their lamps on.
+    on = (speed > 0.1) | (np.arange(len(speed)) % 2 == 0)
     strength = 0.15 + 0.85 * lit
-    light[head & on] = np.array([0.9, 1.0, 1.0], np.float32) * strength * (lit > 0)
-    light[tail & on] = np.array([0.05, 0.04, 0.75], np.float32) * strength
-    beacon = material == Material.BEACON
-    blink = np.mod(scene.t_s * 2.0, 1.0) < 0.5
-    light[beacon & ((y > 0) == blink)] = (1.0, 0.35, 0.1)
-    light[beacon & ((y > 0) != blink)] = (0.05, 0.05, 0.8)
+    if lit > 0:
+        light[:, head[on[owner[head]]]] = np.array([[0.9], [1.0], [1.0]]) * strength
+    light[:, tail[on[owner[tail]]]] = np.array([[0.05], [0.04], [0.75]]) * strength
+    beacon = np.flatnonzero(material == Material.BEACON)
+    blue = (y[beacon] > 0) == (np.mod(scene.t_s * 2.0, 1.0) < 0.5)
+    light[:, beacon[blue]] = np.array([[1.0], [0.35], [0.1]])
+    light[:, beacon[~blue]] = np.array([[0.05], [0.05], [0.8]])

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.simulation.ground import Ground
-from edge_perception.simulation.solids import FACES, Solids
+from edge_perception.simulation.solids import FACES, Material, Solids
 
 SKY = -2  # values of Raster.face that are no face
 ROAD = -1
 _NEAR_M = 0.3
-_GROUND_STEP = 8  # the road is smooth: its depth is found on every eighth pixel
+_GROUND_STEP = 12  # the road is smooth: its depth is found on a coarse grid of pixels
 _SHIFT = 4  # fractional bits of polygon corners
 
 
@@ -28,10 +28,13 @@ class Pinhole:
     T_base_camera: NDArray[np.float64]  # (4, 4), optical frame
 
     def rays(self, step: int = 1) -> NDArray[np.float32]:
-        """Return directions of the pixel centres in base axes with unit optical depth, (h, w, 3)."""
+        """Return directions of every `step`-th pixel in base axes, (h, w, 3), optical depth 1.
+
+        One row and column more than fit are returned, so that the last pixels lie between rays.
+        """
         fx, fy, cx, cy = (self.intrinsics[i] for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
-        u = (np.arange(0, self.width + step - 1, step) - cx) / fx
-        v = (np.arange(0, self.height + step - 1, step) - cy) / fy
+        u = (np.arange(0, self.width + step, step) - cx) / fx
+        v = (np.arange(0, self.height + step, step) - cy) / fy
         R = self.T_base_camera[:3, :3].astype(np.float32)
         u, v = u.astype(np.float32), v.astype(np.float32)
         return u[None, :, None] * R[:, 0] + v[:, None, None] * R[:, 1] + R[:, 2]
@@ -45,12 +48,13 @@ class Raster:
     face: NDArray[np.int32]  # (H, W), solid index * 6 + face, ROAD or SKY
 
 
-def rasterise(solids: Solids, ground: Ground, camera: Pinhole) -> Raster:
-    """Return what is nearest at each pixel."""
+def rasterise(solids: Solids, ground: Ground, camera: Pinhole, tile: NDArray) -> Raster:
+    """Return what is nearest at each pixel; `tile` is the noise that leaves gaps in foliage."""
     inverse_depth = _ground_depth(ground, camera)
     face = np.where(inverse_depth > 0, np.int32(ROAD), np.int32(SKY))
-    for polygon, plane, index in visible_faces(solids, camera):
-        _fill(inverse_depth, face, polygon, plane, index)
+    for item in visible_faces(solids, camera):
+        leaves = tile if solids.material[item.face // 6] == Material.FOLIAGE else None
+        _fill(inverse_depth, face, item, leaves)
     return Raster(inverse_depth=inverse_depth, face=face)
 
 
@@ -63,7 +67,6 @@ def _ground_depth(ground: Ground, camera: Pinhole) -> NDArray[np.float32]:
         rays[..., 2] / horizontal,
     )
     coarse = (horizontal / distance).astype(np.float32)
-    height, width = coarse.shape
     # Corner-aligned enlargement, so that a coarse sample stays at its pixel.
     u = np.arange(camera.width, dtype=np.float32) / _GROUND_STEP
     v = np.arange(camera.height, dtype=np.float32) / _GROUND_STEP
@@ -76,13 +79,18 @@ def _ground_depth(ground: Ground, camera: Pinhole) -> NDArray[np.float32]:
     )
 
 
-def visible_faces(
-    solids: Solids, camera: Pinhole
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64], int]]:
-    """Return polygons (P, 2) in px, planes and face numbers of what faces the camera.
+@dataclass(frozen=True)
+class VisibleFace:
+    """One face that looks at the camera."""
 
-    A plane (a, b, c) gives the inverse depth a u + b v + c at pixel (u, v).
-    """
+    polygon: NDArray[np.float64]  # (P, 2), px
+    window: tuple[int, int, int, int]  # u0, v0, u1, v1: the pixels it can touch
+    plane: NDArray[np.float64]  # (a, b, c): inverse depth a u + b v + c at pixel (u, v)
+    face: int  # solid index * 6 + face
+
+
+def visible_faces(solids: Solids, camera: Pinhole) -> list[VisibleFace]:
+    """Return what faces the camera and reaches into the image, near to far."""
     R, origin = camera.T_base_camera[:3, :3], camera.T_base_camera[:3, 3]
     normals, offsets = solids.planes()
     reach = offsets - normals @ origin.astype(np.float32)
@@ -98,15 +106,28 @@ def visible_faces(
     depth = quads[..., 2]
     pixels = quads[..., :2] / np.maximum(depth, _NEAR_M)[..., None] * (fx, fy) + (cx, cy)
     whole = depth.min(axis=1) > _NEAR_M
-    low, high = pixels.min(axis=1), pixels.max(axis=1)
-    inside = (high > -0.5).all(1) & (low[:, 0] < camera.width) & (low[:, 1] < camera.height)
-    keep = np.nonzero((whole & inside) | (~whole & (depth.max(axis=1) > _NEAR_M)))[0]
-    keep = keep[np.argsort(depth[keep].min(axis=1))]
+    windows = _windows(pixels, camera)
+    touching = (windows[:, 2] > windows[:, 0]) & (windows[:, 3] > windows[:, 1])
+    keep = np.nonzero((whole & touching) | (~whole & (depth.max(axis=1) > _NEAR_M)))[0]
     result = []
-    for i in keep:
-        polygon = pixels[i] if whole[i] else _clip_near(quads[i]) * (fx, fy) + (cx, cy)
-        result.append((polygon, planes[i], int(solid[i] * 6 + number[i])))
+    for i in keep[np.argsort(depth[keep].min(axis=1))]:
+        polygon, window = pixels[i], windows[i]
+        if not whole[i]:
+            polygon = _clip_near(quads[i]) * (fx, fy) + (cx, cy)
+            window = _windows(polygon[None], camera)[0]
+            if window[2] <= window[0] or window[3] <= window[1]:
+                continue
+        face = int(solid[i] * 6 + number[i])
+        result.append(VisibleFace(polygon, tuple(window.tolist()), planes[i], face))
     return result
+
+
+def _windows(pixels: NDArray, camera: Pinhole) -> NDArray[np.int64]:
+    """Return the pixel windows (M, 4) of polygons (M, P, 2), cut at the image."""
+    size = (camera.width, camera.height)
+    low = np.clip(np.floor(pixels.min(axis=1)), 0, size)
+    high = np.clip(np.floor(pixels.max(axis=1)) + 2, 0, size)
+    return np.concatenate([low, high], axis=1).astype(np.int64)
 
 
 def _clip_near(quad: NDArray) -> NDArray:
@@ -121,22 +142,31 @@ def _clip_near(quad: NDArray) -> NDArray:
     return points[:, :2] / points[:, 2:]
 
 
-def _fill(
-    inverse_depth: NDArray, face: NDArray, polygon: NDArray, plane: NDArray, index: int
-) -> None:
-    height, width = face.shape
-    u0, v0 = np.maximum(np.floor(polygon.min(axis=0)), 0).astype(int)
-    u1 = min(int(polygon[:, 0].max()) + 2, width)
-    v1 = min(int(polygon[:, 1].max()) + 2, height)
-    if u1 <= u0 or v1 <= v0:
-        return
+def polygon_mask(item: VisibleFace, window: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Return a mask of the window, 1 where the polygon is."""
+    u0, v0, u1, v1 = window
     mask = np.zeros((v1 - v0, u1 - u0), np.uint8)
-    corners = np.clip((polygon - (u0, v0)) * (1 << _SHIFT), -2e7, 2e7)
+    corners = np.clip((item.polygon - (u0, v0)) * (1 << _SHIFT), -2e7, 2e7)
     cv2.fillConvexPoly(mask, np.rint(corners).astype(np.int32), 1, shift=_SHIFT)
-    u = np.arange(u0, u1, dtype=np.float32) * np.float32(plane[0]) + np.float32(plane[2])
-    v = np.arange(v0, v1, dtype=np.float32) * np.float32(plane[1])
-    new = u[None, :] + v[:, None]
+    return mask
+
+
+def _fill(inverse_depth: NDArray, face: NDArray, item: VisibleFace, leaves: NDArray | None) -> None:
+    u0, v0, u1, v1 = item.window
+    a, b, c = item.plane
+    u = np.arange(u0, u1, dtype=np.float32) * np.float32(a) + np.float32(c)
+    v = np.arange(v0, v1, dtype=np.float32) * np.float32(b)
+    new = u + v[:, None]
     view = inverse_depth[v0:v1, u0:u1]
-    nearer = (new > view) & mask.view(bool)
+    nearer = new > view
+    if not nearer.any():
+        return
+    nearer &= polygon_mask(item, item.window).view(bool)
+    if leaves is not None:
+        row, column = np.mod(np.array([v1 - v0, u1 - u0]) * item.face, 128)
+        rows = min(v1 - v0, 384)
+        columns = min(u1 - u0, 384)
+        gap = leaves[row : row + rows, column : column + columns] < 0.36
+        nearer[:rows, :columns] &= ~gap
     np.copyto(view, new, where=nearer)
-    np.copyto(face[v0:v1, u0:u1], np.int32(index), where=nearer)
+    np.copyto(face[v0:v1, u0:u1], np.int32(item.face), where=nearer)

@@ -38,10 +38,19 @@ def _sweep_hz(kind: str, t: NDArray, rng: np.random.Generator) -> NDArray:
 def siren(kind: str, count: int, rng: np.random.Generator) -> _Wave:
     """Return a siren: ``wail``, ``yelp`` or ``hi_lo``."""
     t = np.arange(count) / SAMPLE_RATE_HZ
-    phase = 2 * np.pi * np.cumsum(_sweep_hz(kind, t, rng)) / SAMPLE_RATE_HZ
+    pitch = _sweep_hz(kind, t, rng)
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE_HZ
     drive, odd = rng.uniform(1.0, 3.5), rng.uniform(0.0, 0.4)
-    # A horn loudspeaker driven hard: soft clipping gives the harmonics.
-    wave = np.tanh(drive * (np.sin(phase) + odd * np.sin(2 * phase + 0.5)))
+    # A horn loudspeaker driven hard: soft clipping gives the harmonics, added one by one so that
+    # those above half the sample rate can be left out.
+    cycle = 2 * np.pi * np.arange(256) / 256
+    harmonics = np.fft.rfft(np.tanh(drive * (np.sin(cycle) + odd * np.sin(2 * cycle + 0.5)))) / 128
+    wave = np.zeros(count)
+    for k in range(1, 16):
+        audible = np.clip((0.47 * SAMPLE_RATE_HZ - k * pitch) / 200.0, 0.0, 1.0)
+        if abs(harmonics[k]) < 1e-3 or not audible.any():
+            continue
+        wave += audible * abs(harmonics[k]) * np.cos(k * phase + np.angle(harmonics[k]))
     return (wave / np.std(wave)).astype(np.float32)
 
 

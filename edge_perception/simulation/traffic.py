@@ -11,8 +11,6 @@ from edge_perception.simulation.layout import Layout, Street
 from edge_perception.simulation.scenario import Scenario
 from edge_perception.simulation.solids import Part
 
-_EGO_HALF_LENGTH_M = 2.6
-
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
@@ -42,7 +40,7 @@ class _Site:
 
     def __init__(self) -> None:
         self.actors: list[Actor] = []
-        self._taken: list[tuple[float, float, float, float]] = [(0.0, 0.0, 3.2, 1.3)]
+        self._taken: list[tuple[float, float, float, float]] = [(1.4, 0.0, 4.6, 1.3)]
 
     def add(self, actor: Actor, *, gap_m: float = 0.4) -> bool:
         """Add the actor unless its axis-aligned footprint meets another one."""
@@ -130,8 +128,8 @@ def _draw_place(
     return _drive(class_name, street, other, size, speeds, rng)
 
 
-def _clear_of(along: float, street: Street, other: Street | None, margin: float) -> float:
-    """Move a place along `street` out of the crossing with `other`."""
+def _clear_of(along: float, other: Street | None, margin: float) -> float:
+    """Move a place along a street out of the crossing with `other`."""
     if other is None:
         return along
     half = other.kerb_m + margin
@@ -145,7 +143,7 @@ def _park(
     street: Street, other: Street | None, size: tuple[float, float, float], rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     side = float(rng.choice([-1.0, 1.0]))
-    along = _clear_of(_along(rng, street), street, other, 0.5 * size[0] + rng.uniform(1, 6))
+    along = _clear_of(_along(rng, street), other, 0.5 * size[0] + rng.uniform(1, 6))
     offset = side * (street.kerb_m - 0.5 * size[1] - float(rng.uniform(0.1, 0.4)))
     x, y = street.place(along, offset)
     yaw = street.yaw_rad + (0.0 if side < 0 else np.pi) + float(rng.normal(0, 0.025))
@@ -181,7 +179,7 @@ def _drive(
         speed = float(rng.uniform(2, 6)) if speed > 0 else 0.0
     along = _along(rng, street)
     if speed == 0.0:
-        along = _clear_of(along, street, other, 0.5 * size[0] + 2.0)
+        along = _clear_of(along, other, 0.5 * size[0] + 2.0)
         # Stopped traffic queues on its own side of the crossing.
         if other is not None and (along < other.centre_m) != forward and rng.random() < 0.8:
             along = 2 * other.centre_m - along

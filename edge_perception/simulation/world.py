@@ -65,17 +65,18 @@ class World:
         ground = self.ground.seen_from(x, y, yaw)
         c, s = np.cos(yaw), np.sin(yaw)
         T_map_base = np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-        states, poses = [], []
-        for index, actor in enumerate(self.actors):
-            px, py, heading = actor.at(t_s)
-            bx = c * (px - x) + s * (py - y)
-            by = -s * (px - x) + c * (py - y)
-            bz = float(ground.height(np.float32(bx), np.float32(by)))
-            poses.append((bx, by, bz, heading - yaw))
-            states.append(_state(index, actor, (bx, by, bz), heading - yaw))
-        solids = concatenate(
-            self._place_statics(ground, (x, y, yaw)), _move(self._bodies, np.array(poses))
-        )
+        places = np.array([actor.at(t_s) for actor in self.actors]).reshape(-1, 3)
+        dx, dy = places[:, 0] - x, places[:, 1] - y
+        bx, by = c * dx + s * dy, c * dy - s * dx
+        bz = ground.height(bx.astype(np.float32), by.astype(np.float32))
+        poses = np.stack([bx, by, bz, places[:, 2] - yaw], axis=1)
+        states = [
+            _state(index, actor, (float(px), float(py), float(pz)), float(heading))
+            for index, (actor, (px, py, pz, heading)) in enumerate(
+                zip(self.actors, poses, strict=True)
+            )
+        ]
+        solids = concatenate(self._place_statics(ground, (x, y, yaw)), _move(self._bodies, poses))
         centre = solids.vertices_m.mean(axis=1)
         radius = np.linalg.norm(solids.vertices_m[:, 6] - centre, axis=1)
         near = np.hypot(centre[:, 0], centre[:, 1]) - radius < _REACH_M
