@@ -1,0 +1,81 @@
+"""Memory of a set of processes, as proportional set size (PSS).
+
+Pages shared by n processes count 1/n in each, so the sum over processes is what they cost
+together (Linux, Documentation/filesystems/proc.rst, smaps_rollup).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+def pss_mb(pid: int) -> float:
+    """Return the proportional set size of a process, in 10^6 bytes; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySample:
+    """One look at all processes."""
+
+    time_s: float  # since sampling started
+    by_process_mb: Mapping[str, float]
+
+    @property
+    def sum_mb(self) -> float:
+        """All processes together."""
+        return sum(self.by_process_mb.values())
+
+
+@dataclass(kw_only=True)
+class MemoryReport:
+    """All samples of a run."""
+
+    samples: list[MemorySample] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the last sample by process, the sum, and the highest sum seen."""
+        if not self.samples:
+            return {"sum": 0.0, "peak": 0.0, "by_process": {}}
+        last = self.samples[-1]
+        return {
+            "sum": round(last.sum_mb, 1),
+            "peak": round(max(sample.sum_mb for sample in self.samples), 1),
+            "by_process": {name: round(mb, 1) for name, mb in last.by_process_mb.items()},
+        }
+
+
+class MemorySampler:
+    """Looks at processes every few seconds in a thread of its own; a context manager."""
+
+    def __init__(self, processes: Mapping[str, int], *, period_s: float = 2.0) -> None:
+        self._processes, self._period_s = dict(processes), period_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+        self.report = MemoryReport()
+
+    def _run(self) -> None:
+        elapsed_s = 0.0
+        while not self._stop.wait(self._period_s):
+            elapsed_s += self._period_s
+            self._sample(elapsed_s)
+
+    def _sample(self, time_s: float) -> None:
+        by_process = {name: pss_mb(pid) for name, pid in self._processes.items()}
+        self.report.samples.append(MemorySample(time_s=time_s, by_process_mb=by_process))
+
+    def __enter__(self) -> MemorySampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()

@@ -1,0 +1,82 @@
+"""Sensor messages of a scene, serialised as drivers would send them."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
+
+from edge_perception.demo.scene import Scene, SceneFrame
+from edge_perception.msg import AudioChunk
+
+CLOUD_DTYPE = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("time", "<f4")]
+)
+
+
+def image_bytes(frame: SceneFrame) -> bytes:
+    """Return the camera image as a CompressedImage; the JPEG is kept as it is."""
+    message = CompressedImage(format="jpeg", data=byte_array(frame.jpeg))
+    message.header.frame_id = "camera"
+    return bytes(serialize_message(message))
+
+
+def camera_info_bytes(scene: Scene) -> bytes:
+    """Return the calibration of an image without distortion."""
+    K = scene.intrinsics
+    message = CameraInfo(
+        width=scene.image_size[0], height=scene.image_size[1], distortion_model="plumb_bob"
+    )
+    message.header.frame_id = "camera"
+    message.d = [0.0] * 5
+    message.k = K.reshape(-1).tolist()
+    message.r = np.eye(3).reshape(-1).tolist()
+    message.p = np.hstack([K, np.zeros((3, 1))]).reshape(-1).tolist()
+    return bytes(serialize_message(message))
+
+
+def cloud_bytes(frame: SceneFrame) -> bytes:
+    """Return the sweep as a PointCloud2.
+
+    Fields: x, y, z (m), intensity (0 to 255), time (s, against the stamp), all float32.
+    """
+    points = np.empty(len(frame.xyz_m), CLOUD_DTYPE)
+    points["x"], points["y"], points["z"] = frame.xyz_m.T
+    points["intensity"], points["time"] = frame.intensity, frame.time_offset_s
+    message = PointCloud2(
+        height=1,
+        width=len(points),
+        point_step=CLOUD_DTYPE.itemsize,
+        row_step=CLOUD_DTYPE.itemsize * len(points),
+        is_dense=True,
+        data=byte_array(points.tobytes()),
+    )
+    message.header.frame_id = "lidar"
+    message.fields = [
+        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+        for index, name in enumerate(CLOUD_DTYPE.names or ())
+    ]
+    return bytes(serialize_message(message))
+
+
+def chunk_bytes(samples: NDArray[np.int16], *, sample_rate_hz: int, first_index: int) -> bytes:
+    """Return mono samples, (M,), as an AudioChunk."""
+    message = AudioChunk(
+        sample_rate=sample_rate_hz,
+        channels=1,
+        format=AudioChunk.FORMAT_S16LE,
+        first_sample_index=first_index,
+        data=byte_array(samples.astype("<i2").tobytes()),
+    )
+    message.header.frame_id = "microphone"
+    return bytes(serialize_message(message))
+
+
+def byte_array(data: bytes) -> array:
+    """Return bytes as the array that a ``uint8[]`` field takes without a copy a byte."""
+    values = array("B")
+    values.frombytes(data)
+    return values

@@ -1,0 +1,56 @@
+"""What a demo recording is made of, wherever it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.demo.truth import LabelledBox, LabelledSound
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneFrame:
+    """One image and one sweep of the same moment."""
+
+    name: str
+    jpeg: bytes
+    camera_offset_s: float  # exposure minus LiDAR stamp
+    xyz_m: NDArray[np.float32]  # (N, 3), LiDAR frame
+    intensity: NDArray[np.uint8]  # (N,)
+    time_offset_s: NDArray[np.float32]  # (N,), against the LiDAR stamp
+    boxes: tuple[LabelledBox, ...]  # base frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Short sequences of frames at 10 Hz, a sound clip and a calibration."""
+
+    origin: str
+    sequences: tuple[tuple[SceneFrame, ...], ...]
+    start_ns: int  # LiDAR stamp of the first frame
+    intrinsics: NDArray[np.float64]  # (3, 3), px
+    image_size: tuple[int, int]  # width, height
+    T_base_camera: NDArray[np.float64]  # (4, 4)
+    T_base_lidar: NDArray[np.float64]  # (4, 4)
+    clip_name: str
+    clip: NDArray[np.int16]  # (M,), mono
+    sample_rate_hz: int
+    sounds: tuple[LabelledSound, ...]
+
+
+def shown_frames(lengths: tuple[int, ...], count: int) -> list[tuple[int, int]]:
+    """Return which frame is shown at each of `count` steps, as (sequence, frame).
+
+    Each sequence gets an equal share of the steps and is shown forth and back
+    (0 1 2 3 3 2 1 0 0 1 …), so that nothing jumps by more than one frame.
+    """
+    steps = []
+    for index in range(count):
+        sequence = index * len(lengths) // count
+        first = -(-sequence * count // len(lengths))  # first step of this sequence
+        phase = (index - first) % (2 * lengths[sequence])
+        frame = phase if phase < lengths[sequence] else 2 * lengths[sequence] - 1 - phase
+        steps.append((sequence, frame))
+    return steps
