@@ -67,9 +67,7 @@ def geometry_of_image(geometry: Geometry, image_size: tuple[int, int]) -> Geomet
         return geometry
     assert geometry.image_size is not None
     scale = (image_size[0] / geometry.image_size[0], image_size[1] / geometry.image_size[1])
-    return replace(
-        geometry, intrinsics=_rescale(geometry.intrinsics, scale), image_size=image_size
-    )
+    return replace(geometry, intrinsics=_rescale(geometry.intrinsics, scale), image_size=image_size)
 
 
 def project(points_m: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
@@ -109,9 +107,9 @@ def undistort_pixels(pixels: NDArray[np.float64], geometry: Geometry) -> NDArray
     assert K is not None
     points = np.ascontiguousarray(pixels, dtype=np.float64)[:, None]
     if geometry.distortion_model == "equidistant":
-        rays = cv2.fisheye.undistortPoints(points, K, D)[:, 0]
+        rays = np.asarray(cv2.fisheye.undistortPoints(points, K, D)[:, 0], np.float64)
     else:
-        rays = cv2.undistortPoints(points, K, D)[:, 0]
+        rays = np.asarray(cv2.undistortPoints(points, K, D)[:, 0], np.float64)
     seen = (pixels - K[:2, 2]) @ np.linalg.inv(K[:2, :2]).T
     for _ in range(_NEWTON_STEPS):  # OpenCV 4 stops after five fixed-point steps
         rays = _newton_step(rays, seen, geometry)
@@ -142,9 +140,7 @@ def undistort_boxes(boxes: NDArray[np.float64], geometry: Geometry) -> NDArray[n
     outline = np.concatenate(sides, axis=1)  # (N, 4 * P, 2)
     mapped = undistort_pixels(outline.reshape(-1, 2), geometry).reshape(outline.shape)
     # fmin and fmax ignore NaN unless all are.
-    return np.concatenate(
-        [np.fmin.reduce(mapped, axis=1), np.fmax.reduce(mapped, axis=1)], axis=1
-    )
+    return np.concatenate([np.fmin.reduce(mapped, axis=1), np.fmax.reduce(mapped, axis=1)], axis=1)
 
 
 def _distort(rays: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
@@ -166,8 +162,8 @@ def _newton_step(
     """Improve rays so that the lens maps them to `seen`; both (N, 2), x / z and y / z."""
     step = 1e-6
     bent = _distort(rays, geometry)
-    along_x = (_distort(rays + [step, 0.0], geometry) - bent) / step
-    along_y = (_distort(rays + [0.0, step], geometry) - bent) / step
+    along_x = (_distort(rays + np.array([step, 0.0]), geometry) - bent) / step
+    along_y = (_distort(rays + np.array([0.0, step]), geometry) - bent) / step
     error = seen - bent
     determinant = along_x[:, 0] * along_y[:, 1] - along_x[:, 1] * along_y[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -70,7 +70,7 @@ def _strip_padding(data: NDArray[np.uint8]) -> bytes:
 
 def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int]:
     """Walk the segments to the frame header, which holds precision, height and width."""
-    view, at = memoryview(data), 2
+    view, at = data.data, 2
     while at + 9 <= len(view):
         if view[at] != 0xFF:
             break

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 
-Plane: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+Plane: TypeAlias = NDArray[Any]  # uint8 or uint16
 
 # BT.601 limited range: rows B, G, R of (Y, U, V, 1).
 _BGR_FROM_YUV = np.array(
@@ -95,7 +95,7 @@ def _eight_bit(pixels: Plane) -> NDArray[np.uint8]:
 
 def _convert(code: int) -> Callable[[Plane], Plane]:
     def to_bgr(pixels: Plane) -> Plane:
-        return cv2.cvtColor(pixels, code)  # type: ignore[return-value]
+        return cv2.cvtColor(pixels, code)
 
     return to_bgr
 
@@ -104,7 +104,7 @@ def _plane(code: int) -> Callable[[Plane], Plane]:
     """Conversion of an encoding with one channel, or planes below each other."""
 
     def to_bgr(pixels: Plane) -> Plane:
-        return cv2.cvtColor(pixels[..., 0], code)  # type: ignore[return-value]
+        return cv2.cvtColor(pixels[..., 0], code)
 
     return to_bgr
 
@@ -117,7 +117,7 @@ def _grey(pixels: Plane) -> Plane:
     grey = pixels[..., 0]
     if grey.dtype != np.uint8:  # before it is three times as large
         grey = _eight_bit(grey)
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
 
 
 def _nv24(pixels: Plane) -> Plane:
@@ -127,7 +127,7 @@ def _nv24(pixels: Plane) -> Plane:
         pixels[height:], shape=(height, width, 2), strides=(2 * pixels.strides[0], 2, 1)
     )
     yuv = np.concatenate([pixels[:height], chroma], axis=2)
-    return cv2.transform(yuv, _BGR_FROM_YUV)  # type: ignore[return-value]
+    return cv2.transform(yuv, _BGR_FROM_YUV)
 
 
 def _bayer(order: str, bits: int) -> Encoding:
@@ -135,7 +135,13 @@ def _bayer(order: str, bits: int) -> Encoding:
     return Encoding(channels=1, item_bytes=bits // 8, to_bgr=_plane(code))
 
 
-_NV_ROWS = {"rows": (3, 2), "width_multiple": 2, "height_multiple": 2}
+def _subsampled(code: int) -> Encoding:
+    """A plane of Y, then one of U and V (or V and U) in turn at half the resolution."""
+    return Encoding(
+        channels=1, to_bgr=_plane(code), rows=(3, 2), width_multiple=2, height_multiple=2
+    )
+
+
 _UYVY = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_UYVY), width_multiple=2)
 _YUYV = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_YUY2), width_multiple=2)
 _GREY = Encoding(channels=1, to_bgr=_grey)
@@ -160,8 +166,8 @@ ENCODINGS: dict[str, Encoding] = {
     "yuv422": _UYVY,
     "yuyv": _YUYV,
     "yuv422_yuy2": _YUYV,
-    "nv12": Encoding(channels=1, to_bgr=_plane(cv2.COLOR_YUV2BGR_NV12), **_NV_ROWS),
-    "nv21": Encoding(channels=1, to_bgr=_plane(cv2.COLOR_YUV2BGR_NV21), **_NV_ROWS),
+    "nv12": _subsampled(cv2.COLOR_YUV2BGR_NV12),
+    "nv21": _subsampled(cv2.COLOR_YUV2BGR_NV21),
     "nv24": Encoding(channels=1, rows=(3, 1), to_bgr=_nv24),
     **{
         f"bayer_{order}{bits}": _bayer(order, bits)

@@ -1,0 +1,151 @@
+"""The LiDAR encoder: sweep to bird's-eye features, 3-D boxes and obstacle points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.backends import Backend
+from edge_perception.core.errors import ManifestError
+from edge_perception.core.schema import decode
+from edge_perception.core.types import Geometry, PointCloud
+from edge_perception.encoders import EncoderOutput
+from edge_perception.encoders._outputs import check_outputs, feature_tensors
+from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.lidar.preprocess import (
+    BinnedPoints,
+    LidarPreprocessing,
+    bin_points,
+    obstacle_points,
+    rasterize,
+)
+from edge_perception.models.adapters import adapters
+from edge_perception.models.manifest import Manifest
+
+OBSTACLE_POINTS = "obstacle_points"
+
+
+class LidarIntake:
+    """Latest sweep only: the callback keeps the message, the worker converts it."""
+
+    def accept(self, message: Any) -> Any:
+        """Return the message as it is."""
+        return message
+
+    def frame(self, item: Any) -> PointCloud:
+        """Convert a sensor_msgs/PointCloud2.
+
+        Raises:
+            InvalidFrameError: the message cannot be used.
+        """
+        return cloud_from_msg(item)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """What preprocessing found, kept for the postprocessing of the same frame."""
+
+    frame: PointCloud
+    geometry: Geometry
+    xyz_base: NDArray[np.float32]
+    binned: BinnedPoints
+
+
+class LidarEncoder:
+    """One LiDAR model. Not thread-safe.
+
+    Beside the features of the manifest it gives `obstacle_points`, float32 (K, 3), m, base frame:
+    a thinned set of returns above the ground, which places camera boxes in space.
+    """
+
+    def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        self._manifest = manifest
+        self._backend = backend
+        self._config = lidar_preprocessing(manifest)
+        self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
+        self._raster = np.zeros((1, len(self._config.channels), *self._config.shape), np.float32)
+        self._sweep: _Sweep | None = None
+
+    def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
+        """Return the graph inputs; the next call overwrites them."""
+        sweep = self._sweep_of(frame, geometry)
+        rasterize(
+            sweep.xyz_base, frame.intensity, self._config, self._raster[0], binned=sweep.binned
+        )
+        return {self._config.input: self._raster}
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model.
+
+        Raises:
+            BackendError: the run failed.
+            InvalidOutputError: an output has the wrong shape, NaN or Inf.
+        """
+        outputs = self._backend.infer(inputs)
+        check_outputs(outputs, self._manifest)
+        return outputs
+
+    def postprocess(
+        self, outputs: Mapping[str, NDArray], frame: PointCloud, geometry: Geometry
+    ) -> EncoderOutput:
+        """Return feature tensors with the obstacle points, and objects in the base frame."""
+        sweep = self._sweep_of(frame, geometry)
+        points = obstacle_points(sweep.xyz_base, self._config, binned=sweep.binned)
+        decisions = self._decoder(outputs, None)
+        return EncoderOutput(
+            tensors={**feature_tensors(outputs, self._manifest), OBSTACLE_POINTS: points},
+            objects=decisions.objects,
+        )
+
+    def _sweep_of(self, frame: PointCloud, geometry: Geometry) -> _Sweep:
+        last = self._sweep
+        if last is None or last.frame is not frame or last.geometry is not geometry:
+            xyz_base = to_base(frame.xyz_m, geometry)
+            last = _Sweep(
+                frame=frame,
+                geometry=geometry,
+                xyz_base=xyz_base,
+                binned=bin_points(xyz_base, self._config),
+            )
+            self._sweep = last
+        return last
+
+
+def to_base(xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Move points of the sensor frame to the base frame, (N, 3), m."""
+    rotation = geometry.T_base_sensor[:3, :3].astype(np.float32)
+    translation = geometry.T_base_sensor[:3, 3].astype(np.float32)
+    return np.asarray(xyz_m @ rotation.T + translation)
+
+
+def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:
+    """Read and check `preprocessing` of a LiDAR manifest.
+
+    Raises:
+        ManifestError: a field is wrong, or does not fit the input of the graph.
+    """
+    where = f"{manifest.name}: manifest.preprocessing"
+    config = decode(LidarPreprocessing, manifest.preprocessing, where, error=ManifestError)
+    expected = {config.input: ((1, len(config.channels), *config.shape), "float32")}
+    declared = {spec.name: (spec.shape, spec.dtype) for spec in manifest.inputs}
+    if declared != expected:
+        raise ManifestError(f"{where}: expects inputs {expected}, manifest.inputs has {declared}")
+    return config
+
+
+def make_intake(manifest: Manifest) -> LidarIntake:  # noqa: ARG001
+    """Return the intake; sweeps need nothing of the manifest."""
+    return LidarIntake()
+
+
+def make_encoder(manifest: Manifest, backend: Backend) -> LidarEncoder:
+    """Return the encoder of a manifest.
+
+    Raises:
+        ManifestError: preprocessing or postprocessing do not fit the model.
+    """
+    return LidarEncoder(manifest, backend)

@@ -1,0 +1,116 @@
+"""Describes a YOLOX ONNX file as a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._coco import COCO_LABELS, ROAD_USERS
+from edge_perception.models.graph import dominators, load_graph, opset_of, tensor_shapes
+
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
+FEATURE = "neck"
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Describe a YOLOX ONNX file as a manifest (without `files`).
+
+    Preprocessing is that of YOLOX 0.1.1 and later: BGR 0 to 255 without normalisation, image at
+    the top left, padding of 114. Models of 80 classes get the COCO labels. The feature is the
+    coarsest output of the neck (PAFPN), the tensor that the head of the largest stride reads.
+
+    Raises:
+        ModelError: the graph is no YOLOX with an input of fixed size.
+    """
+    model = load_graph(path)
+    shapes = tensor_shapes(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in weights]
+    outputs = [value.name for value in model.graph.output]
+    if len(inputs) != 1 or len(shapes[inputs[0]]) != 4 or -1 in shapes[inputs[0]]:
+        got = {name: shapes[name] for name in inputs}
+        raise ModelError(f"{path.name}: expected one input (1, 3, H, W) of fixed size, got {got}")
+    _, _, height, width = shapes[inputs[0]]
+    output, strides = _head(path, {name: shapes[name] for name in outputs}, (width, height))
+    classes = shapes[output][2] - 5
+    feature = neck_output(model, shapes, output, (width // strides[-1], height // strides[-1]))
+    declared = [output] if feature in ("", output) else [output, feature]
+    is_coco = classes == len(COCO_LABELS)
+    return {
+        "schema_version": 1,
+        "name": path.stem,
+        "role": "camera",
+        "version": "1.0.0",
+        "adapter": "yolox",
+        "inputs": [{**_tensor(inputs[0], shapes), "layout": "NCHW"}],
+        "outputs": [_tensor(name, shapes) for name in declared],
+        "preprocessing": {
+            "image_input": inputs[0],
+            "size": [width, height],
+            "resize": "letterbox",
+            "pad_value": 114.0,
+            "pad": "bottom_right",
+            "color": "bgr",
+        },
+        "postprocessing": {
+            "output": output,
+            "strides": list(strides),
+            "decoded": any(node.op_type == "Exp" for node in model.graph.node),
+            "classes": dict(ROAD_USERS) if is_coco else {},
+        },
+        "labels": list(COCO_LABELS) if is_coco else [],
+        "features": {FEATURE: feature} if feature else {},
+        "runtime": {"opset": opset_of(model)},
+        "provenance": {
+            "licence": "Apache-2.0",
+            "source": "YOLOX, github.com/Megvii-BaseDetection/YOLOX",
+            "data": "COCO 2017" if is_coco else "",
+        },
+    }
+
+
+def neck_output(model: Any, shapes: dict, output: str, grid: tuple[int, int]) -> str:
+    """Return the tensor of size `grid` (width, height) that the head of that level reads.
+
+    Of the tensors of that size everything the head makes comes through its stem, a convolution
+    that leads to both branches; what the stem reads is the neck's. "" where there is no such
+    tensor.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    parent = dominators(model)
+    ends = [
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "Concat"
+        and _is_head_level(shapes.get(node.output[0]), shapes, output, grid)
+    ]
+    name = parent.get(ends[-1], "") if ends else ""
+    while name and name in made_by:
+        node = made_by[name]
+        if node.op_type == "Conv":
+            return str(node.input[0])
+        name = parent[name]
+    return ""
+
+
+def _is_head_level(shape: Any, shapes: dict, output: str, grid: tuple[int, int]) -> bool:
+    return shape == (1, shapes[output][2], grid[1], grid[0])
+
+
+def _head(
+    path: Path, outputs: dict[str, tuple[int, ...]], size: tuple[int, int]
+) -> tuple[str, tuple[int, ...]]:
+    for strides in _STRIDES:
+        cells = sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+        for name, shape in outputs.items():
+            if len(shape) == 3 and shape[:2] == (1, cells) and shape[2] > 5:
+                return name, strides
+    raise ModelError(
+        f"{path.name}: expected an output (1, cells of strides 8, 16, 32, 5 + classes) for an "
+        f"input of {size[0]} x {size[1]} px, got {outputs}"
+    )
+
+
+def _tensor(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    return {"name": name, "dtype": "float32", "shape": list(shapes[name])}

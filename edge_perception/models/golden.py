@@ -1,0 +1,128 @@
+"""Golden inputs and outputs of a bundle: recorded when it was made, compared when it is checked."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.backends import Backend
+from edge_perception.core.errors import BundleError
+from edge_perception.models.manifest import Bundle, Gates, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """How far one output is from its golden one."""
+
+    output: str
+    absolute: float  # largest difference; NaN where one has NaN and the other has not
+    passed: bool
+    reason: str = ""
+
+
+def read_golden(bundle: Bundle) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Return the golden inputs and outputs of a bundle.
+
+    Raises:
+        BundleError: there are none, or they do not fit the manifest.
+    """
+    golden = bundle.manifest.golden
+    if golden is None:
+        raise BundleError(f"{bundle.manifest.name}: manifest.golden: expected files, got none")
+    inputs = _read(bundle.path / golden.inputs, bundle.manifest.inputs)
+    return inputs, _read(bundle.path / golden.outputs, bundle.manifest.outputs)
+
+
+def compare_golden(bundle: Bundle, backend: Backend) -> list[Deviation]:
+    """Run the golden inputs and compare with the golden outputs, within the manifest's gates.
+
+    Raises:
+        BundleError: the bundle has no golden data.
+        BackendError: the run failed.
+    """
+    inputs, expected = read_golden(bundle)
+    got = backend.infer(inputs)
+    return [
+        _compare(name, got[name], values, bundle.manifest.gates)
+        for name, values in expected.items()
+    ]
+
+
+def generated_inputs(specs: tuple[TensorSpec, ...], seed: int = 0) -> dict[str, NDArray]:
+    """Return arrays of the right shapes: smooth noise from 0 to 1 (integers: 0 and 1).
+
+    The same for ever: PCG64 of one seed, linear interpolation.
+    """
+    rng = np.random.default_rng(seed)
+    return {spec.name: _noise(spec, rng) for spec in specs}
+
+
+def _noise(spec: TensorSpec, rng: np.random.Generator) -> NDArray:
+    if len(spec.shape) < 2 or np.dtype(spec.dtype).kind != "f":
+        values = rng.random(spec.shape)
+        return (values if np.dtype(spec.dtype).kind == "f" else values > 0.5).astype(spec.dtype)
+    rows, columns = spec.shape[-2:]
+    coarse = rng.random((*spec.shape[:-2], rows // 16 + 2, columns // 16 + 2))
+    row, column = np.arange(rows) / 16, np.arange(columns) / 16
+    low, left = row.astype(int), column.astype(int)
+    down, right = (row - low)[:, None], column - left
+    top = coarse[..., low, :] * (1 - down) + coarse[..., low + 1, :] * down
+    smooth = top[..., left] * (1 - right) + top[..., left + 1] * right
+    return np.ascontiguousarray(np.round(smooth, 3).astype(spec.dtype))
+
+
+def _read(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, NDArray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path.name}: expected a NumPy archive: {error}") from error
+    for spec in specs:
+        array = arrays.get(spec.name)
+        if array is None or array.shape != spec.shape or array.dtype != spec.dtype:
+            got = "nothing" if array is None else f"{array.shape} {array.dtype}"
+            raise BundleError(
+                f"{path.name}: '{spec.name}' expects {spec.shape} {spec.dtype}, got {got}"
+            )
+    return {spec.name: arrays[spec.name] for spec in specs}
+
+
+def _compare(name: str, got: NDArray, expected: NDArray, gates: Gates) -> Deviation:
+    if got.shape != expected.shape:
+        return Deviation(
+            output=name,
+            absolute=float("nan"),
+            passed=False,
+            reason=f"expected shape {expected.shape}, got {got.shape}",
+        )
+    difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+    allowed = gates.absolute_tolerance + gates.relative_tolerance * np.abs(
+        expected.astype(np.float64)
+    )
+    bad = ~(difference <= allowed)  # also NaN
+    count = int(np.count_nonzero(bad))
+    return Deviation(
+        output=name,
+        absolute=float(difference.max(initial=0.0)),
+        passed=count == 0,
+        reason=f"{count} of {bad.size} values differ by more than the gates allow" if count else "",
+    )
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Write arrays as a compressed .npz; the same arrays give the same bytes.
+
+    NumPy's own savez takes names as keyword arguments, which some tensor names cannot be.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            # A ZipInfo made of a name alone has a fixed date.
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)

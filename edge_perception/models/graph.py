@@ -1,0 +1,113 @@
+"""Reading and extending ONNX graphs at import time. Needs the package onnx, which running does not.
+
+A model at run time goes through a backend; nothing here is imported there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ModelError
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load_graph(path: Path) -> Any:
+    """Read an ONNX file, with the shapes of all tensors inferred.
+
+    Raises:
+        ModelError: onnx is not installed, or the file is no valid model.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ModelError(
+            f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
+        ) from error
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    except Exception as error:  # protobuf and onnx raise many types on a damaged file
+        raise ModelError(f"{path.name}: expected an ONNX model: {error}") from error
+
+
+def tensor_shapes(model: Any) -> Shapes:
+    """Return the shape of every tensor by name; -1 marks a dimension that is not fixed."""
+    graph = model.graph
+    return {
+        value.name: tuple(
+            size.dim_value if size.HasField("dim_value") else -1
+            for size in value.type.tensor_type.shape.dim
+        )
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+
+
+def opset_of(model: Any) -> int:
+    """Return the version of the default operator set.
+
+    Raises:
+        ModelError: the model names none.
+    """
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return int(entry.version)
+    raise ModelError("expected a model of the default operator set, got none")
+
+
+def with_outputs(model: Any, names: list[str]) -> Any:
+    """Return a copy of the model in which the tensors `names` are graph outputs too.
+
+    Raises:
+        ModelError: a tensor does not exist, or its shape or type is not known.
+    """
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    present = {value.name for value in copy.graph.output}
+    known = {value.name: value for value in copy.graph.value_info}
+    for name in names:
+        if name in present:
+            continue
+        if name not in known:
+            close = sorted(n for n in known if name in n)[:8] or sorted(known)[-8:]
+            raise ModelError(
+                f"tensor '{name}' is not computed in the graph, or its shape cannot be inferred; "
+                f"{len(known)} are, for example {', '.join(close)}"
+            )
+        copy.graph.output.append(known[name])
+    return copy
+
+
+def dominators(model: Any) -> dict[str, str]:
+    """Return for each tensor the nearest tensor before it that everything it holds came through.
+
+    The dominator tree of the data flow, without weights: a tensor that comes straight from the
+    inputs, or from several of them, has the dominator "". ONNX lists nodes in order of
+    computation, so one pass does (Cooper, Harvey and Kennedy, 2001).
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    parent: dict[str, str] = {
+        value.name: "" for value in model.graph.input if value.name not in weights
+    }
+    depth = dict.fromkeys(parent, 1) | {"": 0}
+    for node in model.graph.node:
+        sources = [name for name in node.input if name in parent]
+        if not sources:
+            continue  # a constant
+        common = sources[0]
+        for other in sources[1:]:
+            while common != other:
+                if depth[common] >= depth[other]:
+                    common = parent[common]
+                else:
+                    other = parent[other]
+        for output in node.output:
+            parent[output] = common
+            depth[output] = depth[common] + 1
+    return parent

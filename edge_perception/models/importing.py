@@ -1,0 +1,156 @@
+"""Importing a foreign ONNX model: an adapter describes it, the result is an ordinary bundle."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import ModelError
+from edge_perception.core.schema import decode
+from edge_perception.models.adapters import adapters
+from edge_perception.models.golden import generated_inputs
+from edge_perception.models.graph import load_graph, tensor_shapes, with_outputs
+from edge_perception.models.manifest import Bundle, Manifest, TensorSpec
+from edge_perception.models.writing import write_bundle
+
+_DTYPES = {  # onnx.TensorProto.DataType
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+}
+
+
+def import_model(
+    onnx_path: Path,
+    *,
+    adapter: str,
+    into: Path,
+    name: str = "",
+    version: str = "",
+    features: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
+    manifest: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Make a bundle of an ONNX file.
+
+    Args:
+        onnx_path: the model.
+        adapter: name of the adapter that knows the model family.
+        into: folder that will hold the bundle's folder.
+        name: of the bundle; empty: what the adapter says.
+        version: semantic version; empty: what the adapter says.
+        features: feature name -> tensor of the graph, also an intermediate one; None: those the
+            adapter picks.
+        labels: class names; empty: what the adapter says.
+        manifest: fields that replace what the adapter says, for example `provenance`.
+        replace: overwrite a bundle of that name.
+
+    Raises:
+        ModelError: the adapter cannot import, the file is no model of its family, a tensor does
+            not exist, labels do not fit, or the bundle exists.
+    """
+    spec = adapters()[adapter]
+    if spec.describe is None:
+        importers = sorted(n for n, s in adapters().specs.items() if s.describe)
+        raise ModelError(f"adapter '{adapter}' cannot import; these can: {', '.join(importers)}")
+    described = {**spec.describe(onnx_path), **(manifest or {})}
+    described.update({k: v for k, v in (("name", name), ("version", version)) if v})
+    if labels:
+        described["labels"] = list(labels)
+    model = _declare_features(described, onnx_path, features)
+    described.setdefault("feature_space", _feature_space(described, model))
+    checked = decode(
+        Manifest, {**described, "files": {"model.onnx": {"sha256": "", "size": 0}}}, "manifest"
+    )
+    spec.make_decoder(checked)  # postprocessing and labels must fit before anything is written
+    return write_bundle(
+        into / described["name"],
+        manifest=described,
+        model=model,
+        golden_inputs=_golden_inputs(checked),
+        replace=replace,
+    )
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read class names: a text file with one a line, or a CSV with a column (display_)name.
+
+    Raises:
+        ModelError: the file cannot be read or holds no names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: labels cannot be read: {error}") from error
+    if path.suffix.lower() != ".csv":
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    else:
+        rows = csv.DictReader(text.splitlines())
+        columns = rows.fieldnames or []
+        column = next((c for c in columns if c.lower() in ("display_name", "name", "label")), None)
+        if column is None:
+            raise ModelError(f"{path.name}: expected a column display_name or name, got {columns}")
+        names = [row[column] for row in rows]
+    if not names:
+        raise ModelError(f"{path.name}: expected class names, got none")
+    return names
+
+
+def _declare_features(
+    described: dict[str, Any], onnx_path: Path, features: Mapping[str, str] | None
+) -> bytes:
+    """Make the feature tensors graph outputs and declare them; returns the model's bytes."""
+    model = load_graph(onnx_path)
+    original = [value.name for value in model.graph.output]
+    if features is not None:
+        described["features"] = dict(features)
+    wanted = [*original, *described.get("features", {}).values()]
+    extended = with_outputs(model, wanted)
+    shapes = tensor_shapes(extended)
+    outputs = []
+    for value in extended.graph.output:
+        shape = shapes[value.name]
+        if -1 in shape:
+            raise ModelError(
+                f"{onnx_path.name}: tensor '{value.name}' expects a fixed shape, got {shape}"
+            )
+        dtype = _DTYPES.get(value.type.tensor_type.elem_type, "unknown")
+        outputs.append({"name": value.name, "dtype": dtype, "shape": list(shape)})
+    described["outputs"] = outputs
+    del extended.graph.value_info[:]
+    return bytes(extended.SerializeToString())
+
+
+def _feature_space(described: Mapping[str, Any], model: bytes) -> str:
+    """Features of other weights or other tensors are another space."""
+    digest = hashlib.sha256(model + repr(sorted(described.get("features", {}).items())).encode())
+    return f"{described['name']}_{digest.hexdigest()[:12]}"
+
+
+def _golden_inputs(manifest: Manifest) -> dict[str, NDArray]:
+    """Generated inputs; a camera's picture goes through the model's own preprocessing."""
+    if manifest.role != "camera":
+        return generated_inputs(manifest.inputs)
+    from edge_perception.encoders.camera.preprocess import (
+        ImagePreprocessor,
+        camera_preprocessing,
+    )
+
+    config = camera_preprocessing(manifest)
+    inputs = generated_inputs(manifest.inputs)
+    picture = TensorSpec(name="picture", dtype="float32", shape=(3, 270, 480))
+    pixels = generated_inputs((picture,))["picture"] * 255
+    bgr = np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0))
+    return {**inputs, config.image_input: ImagePreprocessor(config)(bgr)}
