@@ -1,0 +1,89 @@
+"""How nodes of this package move large messages: environment of the processes to be started.
+
+Camera images and point clouds are megabytes. By default Fast DDS has a shared-memory segment of
+512 KB and cuts them into UDP datagrams, and glibc returns each freed block to the system; both
+cost more than the message itself. The remedies must be in the environment before a process starts,
+so whatever starts our nodes (launch files, `edge-perception run`, the demo) asks here.
+`test/bench/bench_transport.py` measures the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_perception.share import share_file
+
+PROFILE = "config/fastdds_shm.xml"
+# Older Fast DDS reads the first name, Fast DDS 3 the second.
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+# Somebody who set one of these chose transports; a profile would override the choice.
+CHOICES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "SKIP_DEFAULT_XML")
+SHARED_MEMORY = Path("/dev/shm")
+# The nodes of one robot and its drivers, 64 MB each.
+SHARED_MEMORY_NEEDED_BYTES = 8 * 64 * 2**20
+# Above the largest message, and not above half an arena (32 MB), which older glibc refuses.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transport:
+    """Variables to add to an environment, and why they are these."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    reason: str
+
+
+def transport_environment(current: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables to add to the environment of a process with nodes.
+
+    Args:
+        current: the environment so far; what it sets stays as it is.
+
+    Returns:
+        Only additions: ``{**current, **transport_environment(current)}`` is the environment to use.
+    """
+    allocator = {name: value for name, value in ALLOCATOR.items() if name not in current}
+    return allocator | choose_transport(current).variables
+
+
+def choose_transport(
+    current: Mapping[str, str], *, shared_memory_bytes: int | None = None
+) -> Transport:
+    """Return the choice for the middleware alone, with its reason for logs and `doctor`.
+
+    Args:
+        current: the environment so far.
+        shared_memory_bytes: free shared memory of the machine; read from it when not given.
+    """
+    rmw = current.get("RMW_IMPLEMENTATION", "")
+    if rmw and not rmw.startswith("rmw_fastrtps"):
+        return Transport(reason=f"RMW_IMPLEMENTATION is {rmw}: its own transport")
+    for name in CHOICES:
+        if current.get(name):
+            return Transport(reason=f"{name} is {current[name]}: left as set")
+    free = _free_shared_memory() if shared_memory_bytes is None else shared_memory_bytes
+    if free < SHARED_MEMORY_NEEDED_BYTES:
+        return Transport(
+            reason=f"{SHARED_MEMORY} has {free >> 20} MB free, {SHARED_MEMORY_NEEDED_BYTES >> 20} "
+            "MB needed: Fast DDS defaults, large messages may be lost"
+        )
+    profile = str(share_file(PROFILE))
+    return Transport(
+        variables=dict.fromkeys(PROFILE_VARIABLES, profile),
+        reason=f"shared memory for large messages: {profile}",
+    )
+
+
+def _free_shared_memory() -> int:
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:  # no such file system: nothing free
+        return 0
+    return status.f_bavail * status.f_frsize
