@@ -27,7 +27,7 @@ def log_mel_config(manifest: Manifest) -> LogMelConfig:
     Raises:
         ManifestError: a field is unknown, missing or out of range.
     """
-    where = f"{manifest.name}: preprocessing"
+    where = f"{manifest.name}: manifest.preprocessing"
     return decode(LogMelConfig, manifest.preprocessing, where, error=ManifestError)
 
 

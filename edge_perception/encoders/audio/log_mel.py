@@ -95,7 +95,8 @@ class LogMel:
         kept = self._shared_frames(window)
         patch = np.empty_like(self._patch)
         patch[:kept] = self._patch[len(patch) - kept :]
-        patch[kept:] = self.frames(window.samples[kept * self._config.hop_samples :])
+        if kept < len(patch):
+            patch[kept:] = self.frames(window.samples[kept * self._config.hop_samples :])
         self._segment, self._first_sample, self._patch = (
             window.segment,
             window.first_sample,

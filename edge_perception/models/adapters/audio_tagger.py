@@ -55,7 +55,7 @@ class SoundDecoder:
     """Reports the events of one stream, window by window."""
 
     def __init__(self, manifest: Manifest) -> None:
-        where = f"{manifest.name}: postprocessing"
+        where = f"{manifest.name}: manifest.postprocessing"
         self._options = decode(TaggerOptions, manifest.postprocessing, where, error=ManifestError)
         _check_scores(manifest, self._options.scores, where)
         self._columns = {
@@ -129,8 +129,8 @@ def _check_scores(manifest: Manifest, output: str, where: str) -> None:
         raise ManifestError(f"{where}.scores: expected one of {sorted(shapes)}, got '{output}'")
     if shapes[output][-1:] != (len(manifest.labels),):
         raise ManifestError(
-            f"{where}.scores: expected a last dimension of {len(manifest.labels)} (labels), "
-            f"got {shapes[output]}"
+            f"{manifest.name}: manifest.labels: expected a label for each score of '{output}' "
+            f"{shapes[output]}, got {len(manifest.labels)} labels"
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters import AdapterSpec
 from edge_perception.models.adapters.audio_tagger import SoundDecoder
+from edge_perception.models.graph import load_graph, opset_of, tensor_shapes
 
 CLASS_MAP_NAME = "yamnet_class_map.csv"
 CLASSES = 521
@@ -76,40 +77,30 @@ EVENTS: dict[str, tuple[tuple[str, ...], float, float]] = {
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Describe a YAMNet ONNX file as a manifest (without `files`).
+    """Describe a YAMNet ONNX file as a manifest.
 
-    The labels come from `yamnet_class_map.csv` beside the file. The embedding is the tensor that
-    the last fully connected layer reads (average pool of 1024 channels); it is declared as an
-    output, which the import adds to the graph.
+    The labels come from `yamnet_class_map.csv` beside the file; without it the import must be
+    given them. The embedding is the tensor that the last fully connected layer reads (the average
+    pool of 1024 channels).
 
     Raises:
-        ModelError: the graph is no YAMNet on log-mel patches, or the class map is missing.
+        ModelError: the graph is no YAMNet on log-mel patches, or the class map is damaged.
     """
-    import onnx
-
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
-    graph = model.graph
-    shapes = {
-        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
-    patch = _one(path, "input", [v.name for v in graph.input], shapes, PATCH)
-    scores = _one(path, "output", [v.name for v in graph.output], shapes, (CLASSES,))
+    model = load_graph(path)
+    shapes = tensor_shapes(model)
+    patch = _one(path, "input", [value.name for value in model.graph.input], shapes, PATCH)
+    scores = _one(path, "output", [value.name for value in model.graph.output], shapes, (CLASSES,))
     embedding = _one(
-        path,
-        "input of the last MatMul or Gemm",
-        _classifier_input(graph),
-        shapes,
-        (EMBEDDING_SIZE,),
+        path, "classifier input", _classifier_inputs(model.graph), shapes, (EMBEDDING_SIZE,)
     )
+    class_map = path.with_name(CLASS_MAP_NAME)
     return {
         "schema_version": 1,
         "name": "yamnet",
         "role": "audio",
         "version": "1.0.0",
         "adapter": "yamnet",
-        "inputs": [_tensor(patch, shapes)],
-        "outputs": [_tensor(scores, shapes), _tensor(embedding, shapes)],
+        "inputs": [{"name": patch, "dtype": "float32", "shape": list(shapes[patch])}],
         "preprocessing": dict(PREPROCESSING),
         "postprocessing": {
             "scores": scores,
@@ -120,10 +111,9 @@ def describe(path: Path) -> dict[str, Any]:
                 for name, (labels, threshold, release) in EVENTS.items()
             },
         },
-        "labels": read_class_map(path.with_name(CLASS_MAP_NAME)),
-        "feature_space": "yamnet_1024",
+        "labels": read_class_map(class_map) if class_map.exists() else [],
         "features": {"embedding": embedding},
-        "runtime": {"opset": _opset(model)},
+        "runtime": {"opset": opset_of(model)},
         "provenance": {
             "licence": "Apache-2.0",
             "source": "YAMNet, github.com/tensorflow/models/tree/master/research/audioset/yamnet",
@@ -136,15 +126,13 @@ def read_class_map(path: Path) -> list[str]:
     """Return the display names of a YAMNet class map, in the order of the scores.
 
     Raises:
-        ModelError: the file is missing or does not list 521 classes.
+        ModelError: the file cannot be read or does not list 521 classes.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             names = [row["display_name"] for row in csv.DictReader(file)]
     except (OSError, KeyError) as error:
-        raise ModelError(
-            f"{path.name}: expected YAMNet's class map beside the model: {error!r}"
-        ) from error
+        raise ModelError(f"{path.name}: expected YAMNet's class map, got {error!r}") from error
     if len(names) != CLASSES:
         raise ModelError(f"{path.name}: expected {CLASSES} classes, got {len(names)}")
     return names
@@ -164,18 +152,9 @@ def _one(
     return fitting[0]
 
 
-def _classifier_input(graph: Any) -> list[str]:
-    weights = {tensor.name for tensor in graph.initializer}
+def _classifier_inputs(graph: Any) -> list[str]:
     layers = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
-    return [name for name in layers[-1].input[:1] if name not in weights] if layers else []
-
-
-def _tensor(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    return {"name": name, "dtype": "float32", "shape": list(shapes[name])}
-
-
-def _opset(model: Any) -> int:
-    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+    return list(layers[-1].input[:1]) if layers else []
 
 
 SPEC = AdapterSpec(name="yamnet", roles=("audio",), make_decoder=SoundDecoder, describe=describe)

@@ -1,4 +1,3 @@
-import json
 import os
 from pathlib import Path
 
@@ -6,8 +5,8 @@ import pytest
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.encoders.audio.encoder import AudioEncoder, AudioIntake
-from edge_perception.models.adapters.yamnet import describe
-from edge_perception.models.manifest import Bundle, Manifest, file_entry, load_bundle
+from edge_perception.models.importing import import_model
+from edge_perception.models.manifest import Bundle, Manifest
 
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
@@ -31,28 +30,7 @@ def yamnet_source() -> Path:
 
 @pytest.fixture(scope="session")
 def yamnet_bundle(yamnet_source, tmp_path_factory) -> Bundle:
-    return bundle_yamnet(yamnet_source, tmp_path_factory.mktemp("yamnet"))
-
-
-def bundle_yamnet(source: Path, folder: Path) -> Bundle:
-    """Make a bundle of the YAMNet file, its embedding a graph output."""
-    import onnx
-
-    described = describe(source)
-    model = onnx.load(str(source))
-    present = {value.name for value in model.graph.output}
-    for spec in described["outputs"]:
-        if spec["name"] not in present:
-            model.graph.output.append(
-                onnx.helper.make_tensor_value_info(
-                    spec["name"], onnx.TensorProto.FLOAT, spec["shape"]
-                )
-            )
-    onnx.save(model, str(folder / "model.onnx"))
-    entry = file_entry(folder / "model.onnx")
-    described["files"] = {"model.onnx": {"sha256": entry.sha256, "size": entry.size}}
-    (folder / "manifest.json").write_text(json.dumps(described))
-    return load_bundle(folder)
+    return import_model(yamnet_source, adapter="yamnet", into=tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")

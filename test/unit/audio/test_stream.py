@@ -1,0 +1,175 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from audio_messages import blocks, tone
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.audio.stream import StreamAssembler
+
+START_NS = 10_000_000_000
+SECOND_NS = 1_000_000_000
+
+
+def assembler(window=8000, hop=1600):
+    return StreamAssembler(rate_hz=16_000, window_samples=window, hop_samples=hop)
+
+
+def push(stream, given):
+    return [window for block in given if (window := stream.push(block)) is not None]
+
+
+def noise(seconds, rate_hz=16_000):
+    return np.random.default_rng(3).normal(0, 0.1, round(seconds * rate_hz)).astype(np.float32)
+
+
+def test_a_window_each_hop_with_its_own_samples_and_times():
+    samples = noise(1.0)
+    windows = push(assembler(), blocks(samples))
+    assert [w.first_sample for w in windows] == [0, 1600, 3200, 4800, 6400, 8000]
+    for window in windows:
+        first = window.first_sample
+        np.testing.assert_array_equal(window.samples, samples[first : first + 8000])
+        assert window.window_start_ns == START_NS + first * SECOND_NS // 16_000
+        assert window.window_end_ns - window.window_start_ns == SECOND_NS // 2
+
+
+def test_the_stamp_is_that_of_the_newest_block_untouched():
+    given = blocks(noise(0.6), block=700)
+    stream = assembler()
+    for block in given:
+        window = stream.push(block)
+        assert window is None or window.stamp_ns == block.stamp_ns
+        assert window is None or window.frame_id == "microphone"
+    assert stream.counts.skipped_windows == 0
+
+
+def test_times_follow_a_clock_that_drifts():
+    given = blocks(noise(1.0))
+    drifting = [replace(b, stamp_ns=b.stamp_ns + 1_000_000 * k) for k, b in enumerate(given)]
+    last = push(assembler(), drifting)[-1]
+    assert last.window_end_ns == drifting[-1].stamp_ns + SECOND_NS // 10
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44_100, 48_000])
+def test_windows_at_another_rate_start_at_their_time(rate_hz):
+    click_s = 0.7
+    samples = np.zeros(rate_hz, np.float32)
+    samples[round(click_s * rate_hz)] = 1.0
+    windows = push(assembler(), blocks(samples, rate_hz=rate_hz, block=rate_hz // 10))
+    found = [w for w in windows if np.abs(w.samples).max() > 0.05]
+    assert found
+    for window in found:
+        offset_s = np.abs(window.samples).argmax() / 16_000
+        heard_s = (window.window_start_ns - START_NS) / 1e9 + offset_s
+        assert heard_s == pytest.approx(click_s, abs=1 / 16_000)
+
+
+def test_channels_are_mixed():
+    samples = noise(0.6)
+    stereo = np.stack([samples, -samples], axis=1)
+    assert np.abs(push(assembler(), blocks(stereo))[0].samples).max() < 1e-7
+
+
+def test_a_gap_is_named_once_and_nothing_is_glued_across_it():
+    samples = noise(2.0)
+    given = blocks(samples)
+    stream = assembler()
+    push(stream, given[:7])
+    with pytest.raises(InvalidFrameError, match=r"gap of 3200 samples .*expected 11200, got 14400"):
+        stream.push(given[9])
+    after = push(stream, given[10:])
+    assert stream.counts.gaps == 1
+    assert after[0].segment == 2
+    np.testing.assert_array_equal(after[0].samples, samples[14400 : 14400 + 8000])
+    assert after[0].window_start_ns == given[9].stamp_ns
+
+
+def test_a_restarted_device_is_no_repeat():
+    stream = assembler()
+    push(stream, blocks(noise(0.3)))
+    again = blocks(noise(1.0), start_ns=START_NS + 2 * SECOND_NS)
+    with pytest.raises(InvalidFrameError, match=r"restarted: .*expected 4800, got 0"):
+        stream.push(again[0])
+    assert push(stream, again[1:])[0].window_start_ns == again[0].stamp_ns
+    assert (stream.counts.restarts, stream.counts.gaps) == (1, 0)
+
+
+def test_a_looped_recording_is_a_restart():
+    given = blocks(noise(3.0))
+    stream = assembler()
+    push(stream, given)
+    with pytest.raises(InvalidFrameError, match="restarted"):
+        stream.push(given[0])
+    assert len(push(stream, given[1:])) == 26
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sample_rate_hz": 48_000}, "expected 16000 Hz with 1 channels as before, got 48000 Hz"),
+        (
+            {"samples": np.zeros((1600, 2), np.float32)},
+            "got 16000 Hz with 2; the window starts anew",
+        ),
+    ],
+)
+def test_a_changed_format_starts_anew(change, words):
+    given = blocks(noise(0.4))
+    stream = assembler()
+    push(stream, given[:3])
+    with pytest.raises(InvalidFrameError, match=words):
+        stream.push(replace(given[3], **change))
+    assert stream.counts.format_changes == 1
+
+
+def test_repeated_samples_are_trimmed():
+    samples = noise(2.0)
+    given = blocks(samples)
+    overlapping = [  # each block starts 400 samples early
+        replace(
+            b,
+            samples=samples[max(b.first_sample_index - 400, 0) : b.first_sample_index + 1600, None],
+            first_sample_index=max(b.first_sample_index - 400, 0),
+            stamp_ns=START_NS + max(b.first_sample_index - 400, 0) * SECOND_NS // 16_000,
+        )
+        for b in given
+    ]
+    twice = [block for block in overlapping for _ in range(2)]
+    stream = assembler()
+    windows = push(stream, twice)
+    for window, expected in zip(windows, push(assembler(), given), strict=True):
+        np.testing.assert_array_equal(window.samples, expected.samples)
+        assert window.window_start_ns == expected.window_start_ns
+    assert stream.counts.repeated_samples > 0
+    assert stream.counts.restarts == 0
+
+
+def test_a_block_longer_than_a_hop_gives_the_newest_window_and_counts_the_rest():
+    samples = noise(2.0)
+    stream = assembler()
+    windows = push(stream, blocks(samples, block=16_000))
+    assert [w.first_sample for w in windows] == [8000, 24_000 - 24_000 % 1600]
+    assert stream.counts.skipped_windows == 5 + 9
+
+
+def test_a_hop_longer_than_the_window():
+    windows = push(assembler(window=1000, hop=5000), blocks(noise(1.0)))
+    assert [w.first_sample for w in windows] == [0, 5000, 10_000, 15_000]
+
+
+def test_reset_is_no_gap():
+    given = blocks(noise(2.0))
+    stream = assembler()
+    push(stream, given[:6])
+    stream.reset()
+    after = push(stream, given[8:])
+    assert after[0].window_start_ns == given[8].stamp_ns
+    assert stream.counts.gaps == 0
+
+
+def test_memory_stays_that_of_a_window():
+    stream = assembler()
+    for block in blocks(tone(30.0)):
+        stream.push(block)
+        assert len(stream._collected) <= 8000 + 1600
