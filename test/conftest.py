@@ -1,0 +1,89 @@
+"""Fixtures of all layers, and skips that name what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+LAYERS_WITH_ROS = ("nodes", "launch", "faults")
+# Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
+DOMAIN_PORT_BASE = 32768
+DOMAINS = range(1, 101)
+
+# Helper modules beside the tests; test files of the same name may exist in several folders.
+sys.path += sorted(
+    {
+        str(path.parent)
+        for path in TESTS.rglob("*.py")
+        if not path.name.startswith("test_") and path.name != "conftest.py"
+    }
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-ros", action="store_true", help="fail, not skip, where ROS 2 is missing"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    reason = why_no_ros()
+    if reason and config.getoption("--require-ros"):
+        raise pytest.UsageError(reason)
+
+
+def why_no_ros() -> str:
+    """Return what the tests with nodes lack, empty when they can run."""
+    for module in ("rclpy", "edge_perception.msg"):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            return f"{module} cannot be imported ({error}); `make test` sets it up"
+    return ""
+
+
+class _SkippedModule(pytest.Module):
+    """A module that is not even imported, as its first lines would fail."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        raise pytest.skip.Exception(why_no_ros(), allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
+    layer = module_path.resolve().relative_to(TESTS).parts[0]
+    if layer in LAYERS_WITH_ROS and why_no_ros():
+        return _SkippedModule.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The recordings and public models."""
+    path = Path(os.environ.get("EDGE_PERCEPTION_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no recordings: {path} is not there, set EDGE_PERCEPTION_DATA")
+    return path
+
+
+@pytest.fixture
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A ROS domain that no other test on this machine uses meanwhile, set as ROS_DOMAIN_ID."""
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        with socket.socket() as reservation:
+            try:
+                reservation.bind(("", DOMAIN_PORT_BASE + domain))
+            except OSError:
+                continue
+            monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+            yield domain
+            return
+    pytest.fail(f"all ROS domains from {DOMAINS[0]} to {DOMAINS[-1]} are in use")
