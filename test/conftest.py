@@ -27,6 +27,8 @@ sys.path += sorted(
         if not path.name.startswith("test_") and path.name != "conftest.py"
     }
 )
+# Without an install space on the paths the core is tested from the checkout.
+sys.path.append(str(ROOT))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
