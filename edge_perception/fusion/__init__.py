@@ -1,0 +1,1 @@
+"""Fusion: from the latest features of each source to one view; NumPy only, no clock, no threads."""

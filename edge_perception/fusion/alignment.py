@@ -1,0 +1,137 @@
+"""Which features belong together: a few unused ones of each source, matched by stamp.
+
+No source is the anchor. The picked set lies around the newest moment of which every delivered
+source knows something: the oldest of the sources' newest stamps. A source that delivers twice
+while others are slow is therefore matched by stamp and not by arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edge_perception.fusion.state import Arrival, SourceTrack
+
+HISTORY = 4  # unused features kept of each source
+
+
+class Selection:
+    """Features picked for one cycle."""
+
+    __slots__ = ("left_out", "picks", "spread_ns")
+
+    def __init__(self, picks: dict[str, Arrival], left_out: list[str], spread_ns: int) -> None:
+        self.picks = picks
+        self.left_out = left_out  # sources whose newest is too old for the others
+        self.spread_ns = spread_ns
+
+
+class Aligner:
+    """Unused features of the sources that set the pace, since the last output."""
+
+    def __init__(self) -> None:
+        self._unused: dict[str, list[Arrival]] = {}
+        self.opened_ns: int | None = None  # steady clock; None: no cycle is open
+
+    def add(self, track: SourceTrack, arrival: Arrival) -> None:
+        """Add a feature; opens a cycle when none is open."""
+        unused = self._unused.setdefault(track.config.source, [])
+        if unused and unused[-1].stamp_ns >= arrival.stamp_ns:
+            track.superseded += len(unused)  # its stamps start again
+            unused.clear()
+        unused.append(arrival)
+        if len(unused) > HISTORY:
+            del unused[0]
+            track.superseded += 1
+        if self.opened_ns is None:
+            self.opened_ns = arrival.arrived_ns
+
+    def clear(self) -> None:
+        """Forget everything, as after a jump of the clock."""
+        self._unused.clear()
+        self.opened_ns = None
+
+    def keep(self, sources: Iterable[str]) -> None:
+        """Forget sources that are not configured any more."""
+        self._unused = {name: self._unused[name] for name in sources if name in self._unused}
+        if not self._unused:
+            self.opened_ns = None
+
+    def select(self, window_ns: int) -> Selection:
+        """Pick one feature of each source so that the stamps fit the window."""
+        candidates = {name: unused for name, unused in self._unused.items() if unused}
+        left_out: list[str] = []
+        while True:
+            picks = _around_newest_common(candidates)
+            stamps = [pick.stamp_ns for pick in picks.values()]
+            spread_ns = max(stamps) - min(stamps) if stamps else 0
+            if spread_ns <= window_ns:
+                return Selection(picks, left_out, spread_ns)
+            oldest = min(candidates, key=lambda name: candidates[name][-1].stamp_ns)
+            left_out.append(oldest)
+            del candidates[oldest]
+
+    def is_newest(self, source: str, arrival: Arrival) -> bool:
+        """Whether nothing newer of this source waits."""
+        return self._unused[source][-1] is arrival
+
+    def consume(self, selection: Selection, tracks: dict[str, SourceTrack], now_ns: int) -> None:
+        """Remove what was used and what is older; newer ones open the next cycle."""
+        self.opened_ns = None
+        for name, pick in selection.picks.items():
+            unused = self._unused[name]
+            used = unused.index(pick) + 1
+            tracks[name].superseded += used - 1
+            del unused[:used]
+            if unused:
+                self.opened_ns = now_ns
+        for name in selection.left_out:
+            count_late(tracks[name], self._unused[name][-1])
+
+    def drop_older(self, track: SourceTrack, node_ns: int) -> None:
+        """Remove features that passed their age limit while they waited."""
+        unused = self._unused.get(track.config.source)
+        while unused and node_ns - unused[0].stamp_ns > track.max_age_ns:
+            count_late(track, unused.pop(0))
+        if not any(self._unused.values()):
+            self.opened_ns = None
+
+
+def count_late(track: SourceTrack, arrival: Arrival) -> None:
+    """Count a feature that missed its cycle, once."""
+    if not arrival.counted_late:
+        arrival.counted_late = True
+        track.late += 1
+
+
+def settle_ns(
+    selection: Selection, aligner: Aligner, tracks: dict[str, SourceTrack], window_ns: int
+) -> int:
+    """Until when waiting promises a much better match; 0: publish now. Steady clock.
+
+    With sources of equal rate in a bad phase (90 of 100 ms apart) the oldest source's next feature
+    is a far better partner. Waiting for it once moves all later cycles to the good phase.
+    """
+    if 2 * selection.spread_ns <= window_ns:  # good enough; also a single source
+        return 0
+    name = min(selection.picks, key=lambda source: selection.picks[source].stamp_ns)
+    pick, period_ns = selection.picks[name], tracks[name].period_ns
+    if not aligner.is_newest(name, pick):
+        return 0
+    stamps = [other.stamp_ns for source, other in selection.picks.items() if source != name]
+    stamps.append(pick.stamp_ns + period_ns)
+    if 2 * (max(stamps) - min(stamps)) > selection.spread_ns:
+        return 0
+    return pick.arrived_ns + period_ns + period_ns // 5
+
+
+def _around_newest_common(candidates: dict[str, list[Arrival]]) -> dict[str, Arrival]:
+    if not candidates:
+        return {}
+    common_ns = min(unused[-1].stamp_ns for unused in candidates.values())
+    picks = {}
+    for name, unused in candidates.items():
+        best = unused[-1]
+        if len(unused) > 1:
+            best = min(reversed(unused), key=lambda item: abs(item.stamp_ns - common_ns))
+        picks[name] = best
+    return picks

@@ -1,0 +1,73 @@
+"""Watches the node clock against the steady clock: jumps, pauses, and clocks that never started."""
+
+from __future__ import annotations
+
+from edge_perception.core.types import Instant
+from edge_perception.fusion.config import NS
+
+# A callback may note its time before another one and take the lock after it: a few milliseconds
+# backwards are no jump.
+BACKWARD_NS = NS // 10
+FORWARD_NS = NS // 2
+# Replay up to this many times real time is no jump either.
+MAX_CLOCK_RATE = 20
+PAUSE_NS = 3 * NS // 10
+# Features that were on their way when the clock jumped still arrive for this long.
+IN_FLIGHT_NS = NS
+TOLD_FOR_NS = 5 * NS
+
+
+class ClockWatch:
+    """Compares successive moments on both clocks."""
+
+    def __init__(self, start: Instant) -> None:
+        self.last = start
+        self.jumps = 0
+        self._moved_steady_ns = start.steady_ns  # when the node clock last moved
+        self._jump_steady_ns: int | None = None
+        self._jump_s = 0.0
+        self._before_jump_ns = 0
+
+    def observe(self, now: Instant) -> bool:
+        """Take in a moment; True when the node clock jumped since the last one."""
+        last = self.last
+        steady_step = now.steady_ns - last.steady_ns
+        if steady_step < 0:
+            return False
+        node_step = now.node_ns - last.node_ns
+        self.last = now
+        if node_step:
+            self._moved_steady_ns = now.steady_ns
+        excess = node_step - steady_step
+        if node_step >= -BACKWARD_NS and excess <= max(FORWARD_NS, MAX_CLOCK_RATE * steady_step):
+            return False
+        if last.node_ns == 0:  # the first /clock message
+            return False
+        self.jumps += 1
+        self._jump_steady_ns = now.steady_ns
+        self._jump_s = excess / NS
+        self._before_jump_ns = last.node_ns
+        return True
+
+    def is_from_before_jump(self, stamp_ns: int, slack_ns: int) -> bool:
+        """Whether a stamp ahead of the clock was taken just before the clock jumped back."""
+        return (
+            self._jump_steady_ns is not None
+            and self._jump_s < 0
+            and self.last.steady_ns - self._jump_steady_ns <= IN_FLIGHT_NS
+            and stamp_ns <= self._before_jump_ns + slack_ns
+        )
+
+    def note(self) -> str:
+        """Say what is odd about the node clock; empty: nothing."""
+        last = self.last
+        if last.node_ns == 0:
+            return "node clock is at zero: use_sim_time without /clock?"
+        still_ns = last.steady_ns - self._moved_steady_ns
+        if still_ns > PAUSE_NS:
+            return f"node clock stands still for {still_ns / NS:.1f} s: playback paused?"
+        if self._jump_steady_ns is not None:
+            since_ns = last.steady_ns - self._jump_steady_ns
+            if since_ns <= TOLD_FOR_NS:
+                return f"node clock jumped {self._jump_s:+.2f} s, {since_ns / NS:.1f} s ago"
+        return ""

@@ -1,0 +1,86 @@
+"""What one cycle hands over: everything needed to fuse it, decided and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from edge_perception.core.types import (
+    ClosedBy,
+    Feature,
+    Mode,
+    SoundEvent,
+    SourceStatus,
+)
+from edge_perception.fusion.config import FusionConfig, SourceConfig
+from edge_perception.fusion.model import FusionModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """A closed cycle: fusing it is a pure function of this."""
+
+    sequence: int
+    config: FusionConfig
+    opened_steady_ns: int
+    closed_steady_ns: int
+    closed_by: ClosedBy
+    features: Mapping[str, Feature]  # contributing, by source
+    stamps_ns: Mapping[str, int]  # of the same, after the time offset: what compensation needs
+    stamp_ns: int  # newest of the sources that set the pace; 0: none contributes
+    oldest_stamp_ns: int
+    sources: tuple[SourceStatus, ...]
+    mode: Mode
+    valid: bool
+    reason: str
+    sound_events: tuple[SoundEvent, ...] = ()  # not told in an earlier cycle
+    fresh: frozenset[str] = frozenset()  # reusable sources with something new
+    models: tuple[FusionModel, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """How much stands behind a message."""
+
+    mode: Mode
+    valid: bool
+    reason: str  # why it is not valid, or not FULL
+
+
+def judge(
+    configs: tuple[SourceConfig, ...],
+    statuses: tuple[SourceStatus, ...],
+    in_time: Collection[str],
+) -> Judgement:
+    """Decide mode and validity from what contributes and how the others are.
+
+    A source that is in time and has just nothing new (its one frame was lost, or its rate is lower
+    than the output's) takes nothing away, even while it recovers; any other source that did not
+    contribute is absent.
+    """
+    absent, lost_required = [], []
+    contributes = locating = locating_wanted = False
+    for config, status in zip(configs, statuses, strict=True):
+        locating_wanted |= config.locates
+        if status.contributed:
+            contributes = True
+            locating |= config.locates
+        elif status.source not in in_time:
+            absent.append(f"{status.source}: {status.state.name}, {status.reason}")
+            if config.required:
+                lost_required.append(status.source)
+    reason = "; ".join(absent)
+    if not contributes:
+        mode, valid = Mode.NONE, False
+        reason = f"no source contributes: {reason}" if reason else "no source contributes"
+    elif not locating:
+        # Without a source that sees, an empty list of objects must not read as a free road.
+        mode, valid = Mode.MINIMAL, not locating_wanted
+        if not valid:
+            reason = f"no source that locates objects contributes: {reason}"
+    else:
+        mode, valid = (Mode.DEGRADED if absent else Mode.FULL), True
+    if lost_required:
+        valid = False
+        reason = f"required source missing ({', '.join(lost_required)}): {reason}"
+    return Judgement(mode=mode, valid=valid, reason=reason)

@@ -1,0 +1,265 @@
+"""The fusion of one robot: features in, fused views out, time as an argument.
+
+Call ``offer`` for every feature, then ``close``; call ``close`` again at ``next_deadline_ns``.
+These share state: hold one lock around them. ``fuse`` uses the closed cycle only and runs
+outside of the lock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from edge_perception.core.types import (
+    ClosedBy,
+    Feature,
+    FusedView,
+    Instant,
+    Mode,
+    SoundEvent,
+    SourceState,
+)
+from edge_perception.fusion.alignment import Aligner, count_late, settle_ns
+from edge_perception.fusion.clock_watch import ClockWatch
+from edge_perception.fusion.config import NS, FusionConfig
+from edge_perception.fusion.cycle import Cycle, judge
+from edge_perception.fusion.hybrid import fuse_cycle
+from edge_perception.fusion.model import FusionModel
+from edge_perception.fusion.schedule import Schedule
+from edge_perception.fusion.state import Arrival, SourceTrack
+
+MAX_UNTOLD_EVENTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionCounters:
+    """What happened since the start."""
+
+    closed: Mapping[ClosedBy, int]
+    modes: Mapping[Mode, int]
+    superseded: Mapping[str, int]  # features replaced by a newer one of their source, unused
+    unknown: int  # features of sources that are not configured
+    last_unknown: str
+    clock_jumps: int
+
+
+class Fusion:
+    """Aligns features, watches their sources and decides when a view is due."""
+
+    def __init__(
+        self, *, config: FusionConfig, now: Instant, models: tuple[FusionModel, ...] = ()
+    ) -> None:
+        self._clock = ClockWatch(now)
+        self._aligner = Aligner()
+        self._schedule = Schedule(config.cycle, now.steady_ns)
+        self._tracks: dict[str, SourceTrack] = {}
+        self._models = models
+        self._untold: deque[SoundEvent] = deque(maxlen=MAX_UNTOLD_EVENTS)
+        self._fresh: set[str] = set()  # sources that set no pace, with something new
+        self._sequence = 0
+        self._closed: Counter[ClosedBy] = Counter()
+        self._modes: Counter[Mode] = Counter()
+        self._unknown, self._last_unknown = 0, ""
+        self._last_stamp_ns = 0  # of the last output, and who contributed to it
+        self._last_sources: frozenset[str] = frozenset()
+        self.configure(config)
+
+    def configure(self, config: FusionConfig) -> None:
+        """Take a new configuration; what is known of sources that stay is kept."""
+        last = self._clock.last
+        tracks = {}
+        for source in config.sources:
+            track = self._tracks.get(source.source)
+            if track is None or track.config.modality != source.modality:
+                track = SourceTrack(source, last)
+            track.configure(source)
+            tracks[source.source] = track
+        self._config, self._tracks = config, tracks
+        self._schedule.configure(config.cycle, last.steady_ns)
+        self._window_ns = round(config.cycle.alignment_window_s * NS)
+        if self._schedule.fixed:
+            self._aligner.clear()
+        self._aligner.keep(name for name, track in tracks.items() if track.paces)
+        self._fresh &= {name for name, track in tracks.items() if not track.paces}
+
+    def set_models(self, models: tuple[FusionModel, ...]) -> None:
+        """Set the fusion models, the preferred one first; several while a set is swapped."""
+        self._models = models
+
+    @property
+    def config(self) -> FusionConfig:
+        """The configuration in use."""
+        return self._config
+
+    @property
+    def counters(self) -> FusionCounters:
+        """What happened since the start."""
+        return FusionCounters(
+            closed=dict(self._closed),
+            modes=dict(self._modes),
+            superseded={name: track.superseded for name, track in self._tracks.items()},
+            unknown=self._unknown,
+            last_unknown=self._last_unknown,
+            clock_jumps=self._clock.jumps,
+        )
+
+    def offer(self, feature: Feature, now: Instant) -> None:
+        """Take in a feature that just arrived."""
+        self._observe(now)
+        track = self._tracks.get(feature.source)
+        if track is None:
+            self._unknown, self._last_unknown = self._unknown + 1, feature.source
+            return
+        arrival = track.offer(feature, now, self._clock, self._config.cycle.recovery_frames)
+        if arrival is None:
+            return
+        if now.node_ns - arrival.stamp_ns > track.max_age_ns:
+            count_late(track, arrival)
+            return
+        for event in feature.sound_events:
+            self._untold.append(event if event.source else replace(event, source=feature.source))
+        if not track.paces:
+            self._fresh.add(feature.source)
+            return
+        if arrival.stamp_ns <= self._last_stamp_ns and feature.source not in self._last_sources:
+            count_late(track, arrival)
+        if not self._schedule.fixed:
+            self._aligner.add(track, arrival)
+
+    def poll(self, now: Instant) -> FusedView | None:
+        """Close the cycle if it is due, and fuse it."""
+        cycle = self.close(now)
+        return None if cycle is None else fuse_cycle(cycle)
+
+    def close(self, now: Instant) -> Cycle | None:
+        """Return the cycle that is due now; None: nothing is. Cheap, runs no model."""
+        self._observe(now)
+        raws = {name: track.raw_state(now) for name, track in self._tracks.items()}
+        pacing = [
+            name for name, raw in raws.items() if raw is SourceState.OK and self._tracks[name].paces
+        ]
+        if self._schedule.fixed:
+            return self._on_timer(now, raws, pacing)
+        for track in self._tracks.values():
+            self._aligner.drop_older(track, now.node_ns)
+        opened_ns = self._aligner.opened_ns
+        if opened_ns is None:
+            return None if pacing else self._when_idle(now, raws)
+        selection = self._aligner.select(self._window_ns)
+        complete = all(name in selection.picks for name in pacing)
+        closed_by = self._schedule.due(
+            complete=complete,
+            settle_ns=settle_ns(selection, self._aligner, self._tracks, self._window_ns),
+            opened_ns=opened_ns,
+            now_ns=now.steady_ns,
+        )
+        if closed_by is None:
+            return None
+        self._aligner.consume(selection, self._tracks, now.steady_ns)
+        return self._emit(now, raws, selection.picks, closed_by, opened_ns)
+
+    @staticmethod
+    def fuse(cycle: Cycle) -> FusedView:
+        """Fuse a closed cycle; `fusion_s` is left to the caller, who has a clock."""
+        return fuse_cycle(cycle)
+
+    def next_deadline_ns(self) -> int | None:
+        """Return when `close` must be called again if nothing arrives; steady clock."""
+        last = self._clock.last
+        live = [track for track in self._tracks.values() if track.raw_state(last) is SourceState.OK]
+        return self._schedule.next_ns(
+            opened_ns=self._aligner.opened_ns,
+            pacing=any(track.paces for track in live),
+            late_ns=[track.late_at_ns for track in live],
+        )
+
+    def _observe(self, now: Instant) -> None:
+        if self._clock.observe(now):
+            self._aligner.clear()
+            self._last_stamp_ns = 0
+            for track in self._tracks.values():
+                track.on_clock_jump()
+
+    def _when_idle(self, now: Instant, raws: dict[str, SourceState]) -> Cycle | None:
+        """Speak without a source that sets the pace: at the rate of the others, or a heartbeat."""
+        fresh = [self._tracks[name].newest for name in self._fresh]
+        arrivals = [arrival.arrived_ns for arrival in fresh if arrival is not None]
+        if arrivals:
+            return self._emit(now, raws, {}, ClosedBy.COMPLETE, min(arrivals))
+        if now.steady_ns >= self._schedule.idle_until_ns():
+            return self._emit(now, raws, {}, ClosedBy.DEADLINE, now.steady_ns)
+        return None
+
+    def _on_timer(
+        self, now: Instant, raws: dict[str, SourceState], pacing: list[str]
+    ) -> Cycle | None:
+        """Close on the timer, with the freshest feature of every source that is in time."""
+        tick_ns = self._schedule.take_tick(now.steady_ns)
+        if tick_ns is None:
+            return None
+        picks = {name: newest for name in pacing if (newest := self._tracks[name].newest)}
+        return self._emit(now, raws, picks, ClosedBy.TIMER, tick_ns)
+
+    def _reused(self, now: Instant, raws: dict[str, SourceState]) -> dict[str, Arrival]:
+        """Newest features of the sources that set no pace, while they may be used."""
+        alone = not any(
+            raw is SourceState.OK and self._tracks[name].paces for name, raw in raws.items()
+        )
+        reused = {}
+        for name, track in self._tracks.items():
+            newest = track.newest
+            if track.paces or newest is None or raws[name] is not SourceState.OK:
+                continue
+            young = now.steady_ns - newest.arrived_ns <= track.reuse_ns
+            if alone or young or name in self._fresh:
+                reused[name] = newest
+        return reused
+
+    def _emit(
+        self,
+        now: Instant,
+        raws: dict[str, SourceState],
+        picks: dict[str, Arrival],
+        closed_by: ClosedBy,
+        opened_ns: int,
+    ) -> Cycle:
+        used = {**picks, **self._reused(now, raws)}
+        stamps = [arrival.stamp_ns for arrival in (picks or used).values()]
+        note, recovery = self._clock.note(), self._config.cycle.recovery_frames
+        statuses = tuple(
+            track.status(now, raws[name], note, recovery, name in used)
+            for name, track in self._tracks.items()
+        )
+        in_time = [name for name, raw in raws.items() if raw is SourceState.OK]
+        judgement = judge(self._config.sources, statuses, in_time)
+        cycle = Cycle(
+            sequence=self._sequence,
+            config=self._config,
+            opened_steady_ns=opened_ns,
+            closed_steady_ns=now.steady_ns,
+            closed_by=closed_by,
+            features={name: arrival.feature for name, arrival in used.items()},
+            stamps_ns={name: arrival.stamp_ns for name, arrival in used.items()},
+            stamp_ns=max(stamps, default=0),
+            oldest_stamp_ns=min(stamps, default=0),
+            sources=statuses,
+            mode=judgement.mode,
+            valid=judgement.valid,
+            reason=judgement.reason,
+            sound_events=tuple(self._untold),
+            fresh=frozenset(self._fresh),
+            models=self._models,
+        )
+        self._note_output(cycle, now)
+        return cycle
+
+    def _note_output(self, cycle: Cycle, now: Instant) -> None:
+        self._sequence += 1
+        self._untold.clear()
+        self._fresh.clear()
+        self._closed[cycle.closed_by] += 1
+        self._modes[cycle.mode] += 1
+        self._last_stamp_ns = cycle.stamp_ns or self._last_stamp_ns
+        self._last_sources = frozenset(cycle.features)
+        self._schedule.on_output(now.steady_ns, cycle.mode)

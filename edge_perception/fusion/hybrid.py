@@ -1,0 +1,126 @@
+"""Feature level where a model and the features allow it, decision level otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_perception.core.errors import InvalidOutputError
+from edge_perception.core.types import (
+    UNKNOWN,
+    Feature,
+    FusedView,
+    FusionLevel,
+    ModelVersion,
+    SoundEvent,
+)
+from edge_perception.fusion.cycle import Cycle
+from edge_perception.fusion.decision import decide
+from edge_perception.fusion.model import FusionModel, FusionOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """What came of the feature level."""
+
+    reason: str  # why not, or why not for all sources; empty: all of it
+    output: FusionOutput | None = None
+    version: ModelVersion | None = None
+    features: Mapping[str, Feature] | None = None  # the ones the model took
+
+
+def fuse_cycle(cycle: Cycle) -> FusedView:
+    """Fuse a closed cycle; depends on nothing else, so it needs no lock."""
+    attempt = _feature_level(cycle)
+    taken = attempt.features or {}
+    rest = {name: feature for name, feature in cycle.features.items() if name not in taken}
+    seeds = []
+    if attempt.output is not None:
+        locating = _locating(cycle, taken)
+        seeds = [(box, box.sources or locating) for box in attempt.output.objects]
+    decision = decide(rest, cycle.config.decision, seeds=seeds, points_of=cycle.features)
+    level = FusionLevel.DECISION if attempt.output is None else FusionLevel.FEATURE
+    return FusedView(
+        stamp_ns=cycle.stamp_ns,
+        oldest_stamp_ns=cycle.oldest_stamp_ns,
+        frame_id=cycle.config.cycle.base_frame,
+        sequence=cycle.sequence,
+        mode=cycle.mode,
+        valid=cycle.valid,
+        reason=cycle.reason,
+        level=level if cycle.features else FusionLevel.NONE,
+        level_reason="; ".join(filter(None, (attempt.reason, *decision.notes))),
+        closed_by=cycle.closed_by,
+        sources=cycle.sources,
+        objects=decision.objects,
+        sound_events=_sound_events(cycle, attempt),
+        models=_models(cycle, attempt),
+        opened_steady_ns=cycle.opened_steady_ns,
+        wait_s=(cycle.closed_steady_ns - cycle.opened_steady_ns) / 1e9,
+        fusion_s=UNKNOWN,
+    )
+
+
+def _feature_level(cycle: Cycle) -> _Attempt:
+    if not cycle.features:
+        return _Attempt(reason="no source contributes")
+    if not cycle.models:
+        return _Attempt(reason="no fusion model is installed")
+    fitting = [(model, _compatible(cycle, model)) for model in cycle.models]
+    model, features = max(fitting, key=lambda pair: len(pair[1]))  # the first of equals
+    strangers = "; ".join(
+        f"{name}: feature space '{feature.model.feature_space}' is not one of the model's"
+        for name, feature in cycle.features.items()
+        if name not in features
+    )
+    if not _locating(cycle, features):
+        return _Attempt(reason=strangers or "no source that locates objects contributes")
+    version = model.version
+    try:
+        output = model.run(features)
+        _check_finite(output, version)
+    except Exception as error:  # a model is foreign code: whatever it raises, the decisions stand
+        return _Attempt(reason=f"fusion model {version.name} {version.version} failed: {error}")
+    return _Attempt(reason=strangers, output=output, version=version, features=features)
+
+
+def _compatible(cycle: Cycle, model: FusionModel) -> dict[str, Feature]:
+    return {
+        name: feature
+        for name, feature in cycle.features.items()
+        if feature.model.feature_space and feature.model.feature_space in model.compatible
+    }
+
+
+def _locating(cycle: Cycle, features: Mapping[str, Feature]) -> tuple[str, ...]:
+    return tuple(
+        source.source
+        for source in cycle.config.sources
+        if source.locates and source.source in features
+    )
+
+
+def _check_finite(output: FusionOutput, version: ModelVersion) -> None:
+    for box in output.objects:
+        if not math.isfinite(box.score + sum(box.center_m) + sum(box.size_m) + box.yaw_rad):
+            raise InvalidOutputError(f"fusion model {version.name}: {box.class_name} is not finite")
+
+
+def _sound_events(cycle: Cycle, attempt: _Attempt) -> tuple[SoundEvent, ...]:
+    """Return events not told before; a model's own stand for the encoders' where it gives any.
+
+    A model hears a reused feature again: what it says of it was said in an earlier cycle.
+    """
+    events = cycle.sound_events
+    if attempt.output is not None and attempt.output.sound_events is not None:
+        events = attempt.output.sound_events if cycle.fresh else ()
+    unique = {(item.source, item.class_name, item.window_start_ns): item for item in events}
+    return tuple(unique.values())
+
+
+def _models(cycle: Cycle, attempt: _Attempt) -> tuple[ModelVersion, ...]:
+    versions = [feature.model for feature in cycle.features.values()]
+    if attempt.version is not None:
+        versions.append(attempt.version)
+    return tuple(dict.fromkeys(versions))

@@ -1,0 +1,224 @@
+"""Health of one source, from what arrived and when; hysteresis in time, not in frames.
+
+Two ages: ``silence`` is the steady clock since the last arrival and decides LATE, STALE and
+MISSING, so that a paused or jumping node clock fakes nothing. ``age`` is the node clock minus the
+stamp of the newest valid feature and decides whether its evidence may still be used.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edge_perception.core.rate import RateMeter
+from edge_perception.core.types import (
+    UNKNOWN,
+    Feature,
+    FrameLatency,
+    Instant,
+    SourceState,
+    SourceStatus,
+)
+from edge_perception.fusion.clock_watch import ClockWatch
+from edge_perception.fusion.config import NS, SourceConfig
+
+_MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
+_FULL_CHECK = 4096  # elements; of larger tensors an even sample of this size is looked at
+_LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
+
+
+class Arrival:
+    """One accepted feature with its stamp after the source's time offset."""
+
+    __slots__ = ("arrived_ns", "counted_late", "feature", "stamp_ns")
+
+    def __init__(self, feature: Feature, stamp_ns: int, arrived_ns: int) -> None:
+        self.feature = feature
+        self.stamp_ns = stamp_ns
+        self.arrived_ns = arrived_ns  # steady clock
+        self.counted_late = False
+
+
+class SourceTrack:
+    """What is known of one source since the start."""
+
+    def __init__(self, config: SourceConfig, start: Instant) -> None:
+        self.started_ns = start.steady_ns
+        self.last_arrival_ns: int | None = None  # steady clock, refused ones too
+        self.newest: Arrival | None = None  # newest accepted feature
+        self.received = self.refused = self.late = self.superseded = 0
+        self._encoder_dropped = self._encoder_refused = 0
+        self._latency = FrameLatency()
+        self._last_stamp_ns = 0  # what the next stamp must exceed
+        self._invalid_reason = ""
+        self._stamp_refused = False
+        self._held: SourceState | None = SourceState.LATE  # reported until recovered
+        self._good = 0
+        self._meter = RateMeter()
+        self.configure(config)
+
+    def configure(self, config: SourceConfig) -> None:
+        """Take new limits; what is known stays."""
+        self.config = config
+        self.paces = config.reuse_s == 0.0
+        self.late_ns, self.stale_ns = config.late_ns, config.stale_ns
+        self.missing_ns, self.max_age_ns = config.missing_ns, config.max_age_ns
+        self.period_ns, self.reuse_ns = config.period_ns, round(config.reuse_s * NS)
+        self._offset_ns = round(config.time_offset_s * NS)
+        self._max_future_ns = round(config.max_future_s * NS)
+
+    def offer(
+        self, feature: Feature, now: Instant, clock: ClockWatch, recovery_frames: int
+    ) -> Arrival | None:
+        """Take in a feature; returns it when its stamp and content can be trusted."""
+        was = self.raw_state(now)
+        stamp_ns = feature.stamp_ns + self._offset_ns
+        reason = self._refusal(feature, stamp_ns, now, clock)
+        self.received += 1
+        self.last_arrival_ns = now.steady_ns
+        self._meter.add(now.steady_ns)
+        self._encoder_dropped, self._encoder_refused = feature.dropped, feature.refused
+        if reason is None:  # on its way when the clock jumped: neither good nor bad
+            self.late += 1
+            return None
+        if reason:
+            self.refused += feature.valid  # the encoder counts the others itself
+            self._invalid_reason, self._held, self._good = reason, SourceState.INVALID, 0
+            return None
+        self._invalid_reason, self._stamp_refused = "", False
+        self._last_stamp_ns = stamp_ns
+        self._latency = feature.latency
+        self._recover(was, recovery_frames)
+        self.newest = Arrival(feature, stamp_ns, now.steady_ns)
+        return self.newest
+
+    def raw_state(self, now: Instant) -> SourceState:
+        """Return the state of this moment, without hysteresis."""
+        if self.last_arrival_ns is None:
+            return SourceState.MISSING
+        silence_ns = now.steady_ns - self.last_arrival_ns
+        if silence_ns > self.late_ns:
+            if silence_ns > self.missing_ns:
+                return SourceState.MISSING
+            if silence_ns > self.stale_ns:
+                return SourceState.STALE
+            return SourceState.INVALID if self._invalid_reason else SourceState.LATE
+        if self._invalid_reason:
+            return SourceState.INVALID
+        if self.newest is not None and now.node_ns - self.newest.stamp_ns > self.max_age_ns:
+            return SourceState.STALE
+        return SourceState.OK
+
+    @property
+    def late_at_ns(self) -> int:
+        """When to look whether silence made a live source LATE, steady clock."""
+        return (self.last_arrival_ns or 0) + self.late_ns + _MORE_NS
+
+    def on_clock_jump(self) -> None:
+        """Forget stamps of before the jump; silence and counters stay."""
+        self._last_stamp_ns = 0
+        self.newest = None
+        if self._stamp_refused:  # the jump explains what was refused
+            self._invalid_reason, self._stamp_refused, self._held = "", False, None
+
+    def status(
+        self,
+        now: Instant,
+        raw: SourceState,
+        clock_note: str,
+        recovery_frames: int,
+        contributed: bool,
+    ) -> SourceStatus:
+        """Return what a message says of this source."""
+        state = self.reported(raw)
+        reason = ""
+        if state is not SourceState.OK:
+            reason = self._reason(now, raw, recovery_frames)
+            if clock_note:
+                reason = f"{reason}; {clock_note}"
+        newest, arrival_ns = self.newest, self.last_arrival_ns
+        return SourceStatus(
+            source=self.config.source,
+            modality=self.config.modality,
+            state=state,
+            reason=reason,
+            contributed=contributed,
+            stamp_ns=newest.feature.stamp_ns if newest else 0,
+            age_s=(now.node_ns - newest.stamp_ns) / NS if newest else UNKNOWN,
+            silence_s=(now.steady_ns - arrival_ns) / NS if arrival_ns is not None else UNKNOWN,
+            rate_hz=self._meter.rate_hz(now.steady_ns),
+            received=self.received,
+            dropped=self._encoder_dropped,
+            refused=self._encoder_refused + self.refused,
+            late=self.late,
+            latency=self._latency,
+        )
+
+    def reported(self, raw: SourceState) -> SourceState:
+        """Return the state with hysteresis: recovery takes a few good frames."""
+        if raw is SourceState.OK and self._held is not None:
+            return self._held
+        return raw
+
+    def _recover(self, was: SourceState, recovery_frames: int) -> None:
+        if was is SourceState.INVALID:
+            self._held = SourceState.INVALID
+        elif was is not SourceState.OK:
+            self._held, self._good = SourceState.LATE, 0
+        self._good += 1
+        if self._good >= recovery_frames:
+            self._held = None
+
+    def _refusal(
+        self, feature: Feature, stamp_ns: int, now: Instant, clock: ClockWatch
+    ) -> str | None:
+        """Say why a feature is refused; empty: it is good; None: ignore it silently."""
+        if not feature.valid:
+            return feature.invalid_reason
+        if feature.stamp_ns <= 0:
+            return f"stamp is {feature.stamp_ns / NS:g} s"
+        ahead_ns = stamp_ns - now.node_ns
+        if ahead_ns > self._max_future_ns:
+            if clock.is_from_before_jump(stamp_ns, self._max_future_ns):
+                return None
+            self._stamp_refused = True
+            limit_s = self._max_future_ns / NS
+            return f"stamp {ahead_ns / NS:.2f} s ahead of the node clock > {limit_s:.2f} s"
+        if stamp_ns <= self._last_stamp_ns:
+            self._stamp_refused = True
+            back_s = (self._last_stamp_ns - stamp_ns) / NS
+            self._last_stamp_ns = stamp_ns  # a clock set back: the next one may go on from here
+            return f"stamp went back {back_s:.3f} s" if back_s else "stamp did not advance"
+        return _not_finite(feature)
+
+    def _reason(self, now: Instant, raw: SourceState, recovery_frames: int) -> str:
+        if raw is SourceState.OK:
+            return f"recovering, {self._good} of {recovery_frames} good frames"
+        if self.last_arrival_ns is None:
+            return f"nothing received for {(now.steady_ns - self.started_ns) / NS:.2f} s"
+        if raw is SourceState.INVALID:
+            return self._invalid_reason
+        silence_ns = now.steady_ns - self.last_arrival_ns
+        if silence_ns > self.late_ns:
+            limit_ns = getattr(self, _LIMIT_OF.get(raw, "missing_ns"))
+            return f"silence {silence_ns / NS:.3f} s > {limit_ns / NS:.3f} s"
+        assert self.newest is not None
+        age_s = (now.node_ns - self.newest.stamp_ns) / NS
+        return f"age {age_s:.2f} s > {self.max_age_ns / NS:.2f} s"
+
+
+def _not_finite(feature: Feature) -> str:
+    """Name the first tensor or decision with NaN or Inf; the encoder has looked closely already."""
+    for name, tensor in feature.tensors.items():
+        if tensor.dtype.kind == "f" and tensor.size:
+            flat = tensor.reshape(-1)[:: max(1, tensor.size // _FULL_CHECK)]
+            if not math.isfinite(float(flat.sum(dtype=np.float64))):
+                return f"tensor '{name}' has NaN or Inf"
+    for box in feature.objects:
+        if not math.isfinite(box.score + sum(box.center_m) + sum(box.size_m) + box.yaw_rad):
+            return f"object '{box.class_name}' has NaN or Inf"
+    for item in feature.image_objects:
+        if not math.isfinite(item.score + item.x_min + item.y_min + item.x_max + item.y_max):
+            return f"image object '{item.class_name}' has NaN or Inf"
+    return ""
