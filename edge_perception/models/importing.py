@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ModelError
 from edge_perception.core.schema import decode
-from edge_perception.models.adapters import adapters
+from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.golden import generated_inputs
-from edge_perception.models.graph import load_graph, tensor_shapes, with_outputs
-from edge_perception.models.manifest import Bundle, Manifest, TensorSpec
+from edge_perception.models.graph import load_graph, opset_of, tensor_shapes, with_outputs
+from edge_perception.models.manifest import SCHEMA_VERSION, Bundle, Manifest, TensorSpec
 from edge_perception.models.writing import write_bundle
 
 _DTYPES = {  # onnx.TensorProto.DataType
@@ -54,7 +54,8 @@ def import_model(
         features: feature name -> tensor of the graph, also an intermediate one; None: those the
             adapter picks.
         labels: class names; empty: what the adapter says.
-        manifest: fields that replace what the adapter says, for example `provenance`.
+        manifest: fields that replace what the adapter says (mappings field by field); an adapter
+            that cannot describe a file needs them all, but for `inputs` and `outputs`.
         replace: overwrite a bundle of that name.
 
     Raises:
@@ -62,13 +63,12 @@ def import_model(
             not exist, labels do not fit, or the bundle exists.
     """
     spec = adapters()[adapter]
-    if spec.describe is None:
-        importers = sorted(n for n, s in adapters().specs.items() if s.describe)
-        raise ModelError(f"adapter '{adapter}' cannot import; these can: {', '.join(importers)}")
-    described = {**spec.describe(onnx_path), **(manifest or {})}
+    described = _merge(_describe(spec, onnx_path, manifest), manifest or {})
     described.update({k: v for k, v in (("name", name), ("version", version)) if v})
     if labels:
         described["labels"] = list(labels)
+    if not described.get("labels"):
+        raise ModelError(f"{onnx_path.name}: expected class names, got none: give its labels")
     model = _declare_features(described, onnx_path, features)
     described.setdefault("feature_space", _feature_space(described, model))
     checked = decode(
@@ -82,6 +82,39 @@ def import_model(
         golden_inputs=_golden_inputs(checked),
         replace=replace,
     )
+
+
+def _describe(
+    spec: AdapterSpec, onnx_path: Path, manifest: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    if spec.describe is not None:
+        return spec.describe(onnx_path)
+    if not manifest:
+        importers = sorted(n for n, s in adapters().specs.items() if s.describe)
+        raise ModelError(
+            f"adapter '{spec.name}' cannot describe a file by itself, so it needs a manifest; "
+            f"these can: {', '.join(importers)}"
+        )
+    model = load_graph(onnx_path)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": onnx_path.stem,
+        "version": "1.0.0",
+        "adapter": spec.name,
+        "inputs": _declared(model, inputs, onnx_path.name),
+        "runtime": {"opset": opset_of(model)},
+    }
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = {**old, **value} if both else value
+    return merged
 
 
 def read_labels(path: Path) -> list[str]:
@@ -118,19 +151,27 @@ def _declare_features(
         described["features"] = dict(features)
     wanted = [*original, *described.get("features", {}).values()]
     extended = with_outputs(model, wanted)
-    shapes = tensor_shapes(extended)
-    outputs = []
-    for value in extended.graph.output:
-        shape = shapes[value.name]
-        if -1 in shape:
-            raise ModelError(
-                f"{onnx_path.name}: tensor '{value.name}' expects a fixed shape, got {shape}"
-            )
-        dtype = _DTYPES.get(value.type.tensor_type.elem_type, "unknown")
-        outputs.append({"name": value.name, "dtype": dtype, "shape": list(shape)})
-    described["outputs"] = outputs
+    described["outputs"] = _declared(extended, extended.graph.output, onnx_path.name)
     del extended.graph.value_info[:]
     return bytes(extended.SerializeToString())
+
+
+def _declared(model: Any, values: Iterable[Any], where: str) -> list[dict[str, Any]]:
+    """Return graph inputs or outputs as in a manifest."""
+    shapes = tensor_shapes(model)
+    for value in values:
+        if -1 in shapes[value.name]:
+            raise ModelError(
+                f"{where}: tensor '{value.name}' expects a fixed shape, got {shapes[value.name]}"
+            )
+    return [
+        {
+            "name": value.name,
+            "dtype": _DTYPES.get(value.type.tensor_type.elem_type, "unknown"),
+            "shape": list(shapes[value.name]),
+        }
+        for value in values
+    ]
 
 
 def _feature_space(described: Mapping[str, Any], model: bytes) -> str:

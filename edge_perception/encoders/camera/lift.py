@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Geometry
+from edge_perception.encoders.camera.calibration import project
 
 OUTSIDE = -2.0  # a normalised coordinate that GridSample answers with zeros
 _MIN_DEPTH_M = 0.1
@@ -82,10 +83,8 @@ def lift_grid(
     T_sensor_base = np.linalg.inv(geometry.T_base_sensor)
     points = config.centers_m() @ T_sensor_base[:3, :3].T + T_sensor_base[:3, 3]
     depth = points[..., 2]
-    safe = np.maximum(depth, _MIN_DEPTH_M)
-    K = geometry.intrinsics
-    u = (K[0, 0] * points[..., 0] + K[0, 1] * points[..., 1]) / safe + K[0, 2] + 0.5
-    v = K[1, 1] * points[..., 1] / safe + K[1, 2] + 0.5
+    pixels = project(points, geometry) + 0.5  # NaN where the lens does not look
+    u, v = pixels[..., 0], pixels[..., 1]
     width, height = geometry.image_size
     seen = (depth > _MIN_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     x = (u * placement.scale[0] + placement.offset[0]) * 2 / placement.size[0] - 1

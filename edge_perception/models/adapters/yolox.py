@@ -34,6 +34,8 @@ class YoloxOptions:
     decoded: bool = False  # the graph gives boxes in px of its input already
     score_threshold: float = field(default=0.3, metadata={"min": 0.001, "max": 1.0})
     overlap_threshold: float = field(default=0.45, metadata={"min": 0.0, "max": 1.0})  # IoU
+    # Boxes of two classes that overlap that much are one object (a van: car and truck).
+    duplicate_threshold: float = field(default=0.8, metadata={"min": 0.0, "max": 1.0})  # IoU
     max_objects: int = field(default=100, metadata={"min": 1, "max": 1000})
     # Label -> published class; labels that are not listed are left out. Empty: all, as they are.
     classes: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +81,12 @@ class YoloxDecoder:
         boxes = context.to_image(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
         width, height = context.image_size
         np.clip(boxes, -0.5, np.tile([width - 0.5, height - 0.5], 2), out=boxes)
-        kept = suppress(boxes, scores, classes, self._options.overlap_threshold)
+        kept = suppress(
+            boxes,
+            classes,
+            self._options.overlap_threshold,
+            self._options.duplicate_threshold,
+        )
         # What lay in the padding has no area left.
         kept = kept[np.all(boxes[kept, 2:] > boxes[kept, :2], axis=1)]
         return Decisions(
@@ -134,17 +141,17 @@ def grid_cells(
 
 def suppress(
     boxes: NDArray[np.float64],
-    scores: NDArray[np.float64],
     classes: NDArray[np.int64],
     overlap_threshold: float,
+    duplicate_threshold: float = 1.0,
 ) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression within each class.
+    """Greedy non-maximum suppression.
 
     Args:
         boxes: (N, 4), x_min, y_min, x_max, y_max, strongest first.
-        scores: (N,), falling.
         classes: (N,).
-        overlap_threshold: intersection over union above which the weaker box dies.
+        overlap_threshold: intersection over union above which the weaker box of a class dies.
+        duplicate_threshold: the same for boxes of different classes.
 
     Returns:
         Indices of the boxes that stay, strongest first.
@@ -154,9 +161,10 @@ def suppress(
     shared = np.prod(np.maximum(high - low, 0.0), axis=2)
     area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1)
     union = np.maximum(area[:, None] + area[None] - shared, 1e-9)
-    rivals = (shared > overlap_threshold * union) & (classes[:, None] == classes[None])
-    keep = np.ones(len(scores), bool)
-    for i in range(len(scores)):
+    same_class = classes[:, None] == classes[None]
+    rivals = shared > np.where(same_class, overlap_threshold, duplicate_threshold) * union
+    keep = np.ones(len(boxes), bool)
+    for i in range(len(boxes)):
         if keep[i]:
             keep[i + 1 :] &= ~rivals[i, i + 1 :]
     return np.flatnonzero(keep)

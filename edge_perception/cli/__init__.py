@@ -1,0 +1,1 @@
+"""Commands of `edge-perception`, one module each."""

@@ -1,0 +1,86 @@
+"""`edge-perception COMMAND …`: finds the commands of this folder and runs one.
+
+A command is a module of this folder with NAME, HELP, add_arguments(parser) and run(args) -> int.
+It imports at its top what every machine has; ROS and other heavy parts are imported by `run`, so
+that one command works where another's needs are missing.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import edge_perception.cli
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+
+PROGRAM = "edge-perception"
+OK, FAILED, USAGE = 0, 1, 2
+_PARTS = ("NAME", "HELP", "add_arguments", "run")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status. Errors are one line on stderr."""
+    commands, failures = discover_commands()
+    parser = _parser(commands, failures)
+    args = parser.parse_args(argv)
+    if args.command in failures:
+        return _say(f"{args.command} cannot be used here: {failures[args.command]}", FAILED)
+    try:
+        return commands[args.command].run(args)
+    except ConfigurationError as error:
+        return _say(str(error), USAGE)
+    except EdgePerceptionError as error:
+        return _say(str(error), FAILED)
+    except ImportError as error:
+        return _say(f"{args.command} needs what is not installed here: {error}", FAILED)
+    except BrokenPipeError:  # the reader of our output has gone: `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return 130  # as a shell reports SIGINT
+
+
+def discover_commands() -> tuple[dict[str, ModuleType], dict[str, str]]:
+    """Return the commands by name, and why the others cannot be imported."""
+    commands: dict[str, ModuleType] = {}
+    failures: dict[str, str] = {}
+    for info in pkgutil.iter_modules(edge_perception.cli.__path__):
+        if info.name.startswith("_") or info.name == "main":
+            continue
+        try:
+            module = importlib.import_module(f"edge_perception.cli.{info.name}")
+        except ImportError as error:
+            failures[info.name] = str(error)
+            continue
+        if all(hasattr(module, part) for part in _PARTS):
+            commands[module.NAME] = module
+    return commands, failures
+
+
+def _parser(commands: dict[str, ModuleType], failures: dict[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Multimodal perception for ROS 2.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in sorted(commands.items()):
+        module.add_arguments(
+            subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+        )
+    for name, reason in sorted(failures.items()):
+        unusable = subparsers.add_parser(name, help=f"not usable here: {reason}")
+        unusable.add_argument("ignored", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _say(text: str, status: int) -> int:
+    print(f"{PROGRAM}: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""Models on disk: bring one, list what there is, look at one, check one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge_perception.backends import BackendOptions, backends
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.models.adapters import adapters
+from edge_perception.models.golden import compare_golden
+from edge_perception.models.importing import import_model, read_labels
+from edge_perception.models.manifest import Bundle
+from edge_perception.models.store import (
+    USER_FOLDER,
+    find_bundle,
+    installed_model_folders,
+    stored_bundles,
+)
+
+NAME = "models"
+HELP = "import, list, inspect and verify models"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare import, list, inspect and verify."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_import(actions.add_parser("import", help="make a bundle of an ONNX file"))
+    listing = actions.add_parser("list", help="list the bundles that are found")
+    inspect = actions.add_parser("inspect", help="show a bundle's manifest")
+    verify = actions.add_parser("verify", help="check hashes, graph and golden outputs")
+    for action in (inspect, verify):
+        action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
+    for action in (listing, inspect, verify):
+        action.add_argument(
+            "--folder",
+            type=Path,
+            action="append",
+            default=[],
+            help="search this folder before the installed ones; repeatable",
+        )
+        action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the ONNX file")
+    parser.add_argument(
+        "--adapter", required=True, choices=sorted(adapters().specs), help="family of the model"
+    )
+    parser.add_argument("--name", default="", help="name of the bundle")
+    parser.add_argument("--version", default="", help="semantic version, for example 1.0.0")
+    parser.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="[NAME=]TENSOR",
+        help="tensor of the graph to publish as a feature, also an intermediate one; repeatable",
+    )
+    parser.add_argument(
+        "--manifest",
+        type=Path,
+        help="JSON with manifest fields that replace what the adapter says of the model",
+    )
+    parser.add_argument("--labels", type=Path, help="class names, one a line, or CSV")
+    parser.add_argument(
+        "--into", type=Path, default=USER_FOLDER, help="folder of bundles (%(default)s)"
+    )
+    parser.add_argument("--replace", action="store_true", help="overwrite a bundle of that name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action that was asked for."""
+    actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}
+    return actions[args.action](args)
+
+
+def _import(args: argparse.Namespace) -> int:
+    for path in (args.file, args.labels, args.manifest):
+        if path is not None and not path.is_file():
+            raise ConfigurationError(f"{path}: expected a file, got none")
+    bundle = import_model(
+        args.file,
+        adapter=args.adapter,
+        into=args.into.expanduser(),
+        name=args.name,
+        version=args.version,
+        features=_features(args.feature),
+        labels=read_labels(args.labels) if args.labels else (),
+        manifest=_fields(args.manifest) if args.manifest else None,
+        replace=args.replace,
+    )
+    if args.json:
+        _print_json(_summary(bundle))
+    else:
+        print(f"{bundle.manifest.name} {bundle.manifest.version} is in {bundle.path}")
+        print(f"features: {_features_text(bundle)}; space {bundle.manifest.feature_space}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    entries = stored_bundles(_folders(args))
+    if args.json:
+        _print_json(
+            [
+                {"path_name": entry.name, **_summary(entry.bundle)}
+                if entry.bundle
+                else {"path_name": entry.name, "path": str(entry.path), "error": entry.error}
+                for entry in entries
+            ]
+        )
+        return 0
+    if not entries:
+        print(f"no bundle in {', '.join(map(str, _folders(args))) or 'any folder'}")
+    for entry in entries:
+        if entry.bundle is None:
+            print(f"{entry.name:28} unusable: {entry.error}")
+            continue
+        manifest = entry.bundle.manifest
+        size = manifest.resources.disk_bytes / 1e6
+        print(
+            f"{entry.name:28} {manifest.role:7} {manifest.version:9} {manifest.adapter:13} "
+            f"{size:6.1f} MB  {entry.bundle.sha256[:12]}"
+        )
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    bundle = find_bundle(args.name, _folders(args))
+    manifest = bundle.manifest
+    if args.json:
+        _print_json({**_summary(bundle), "manifest": asdict(manifest)})
+        return 0
+    rows = {
+        "name": f"{manifest.name} {manifest.version} (release {manifest.release})",
+        "role": f"{manifest.role}, adapter {manifest.adapter}",
+        "path": bundle.path,
+        "sha256": bundle.sha256,
+        "created": manifest.created or "not said",
+        "inputs": _tensors_text(manifest.inputs),
+        "outputs": _tensors_text(manifest.outputs),
+        "features": f"{_features_text(bundle)}; space {manifest.feature_space or 'none'}",
+        "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}"
+        + (", …" if len(manifest.labels) > 8 else ""),
+        "preprocessing": json.dumps(manifest.preprocessing),
+        "runtime": f"opset {manifest.runtime.opset}, {manifest.runtime.precision}",
+        "provenance": f"{manifest.provenance.licence}; {manifest.provenance.source}",
+    }
+    for name, value in rows.items():
+        print(f"{name:14} {value}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Finding it checks sizes and hashes; then the golden inputs run."""
+    bundle = find_bundle(args.name, _folders(args))
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    try:
+        deviations = compare_golden(bundle, backend)
+    finally:
+        backend.close()
+    passed = all(deviation.passed for deviation in deviations)
+    if args.json:
+        _print_json(
+            {
+                **_summary(bundle),
+                "passed": passed,
+                "golden": [asdict(deviation) for deviation in deviations],
+            }
+        )
+        return 0 if passed else 1
+    print(f"{bundle.manifest.name}: {len(bundle.manifest.files)} files match the manifest")
+    for deviation in deviations:
+        verdict = "passed" if deviation.passed else f"FAILED: {deviation.reason}"
+        print(f"  {deviation.output}: largest difference {deviation.absolute:.2g}, {verdict}")
+    return 0 if passed else 1
+
+
+def _features(texts: list[str]) -> dict[str, str] | None:
+    """`neck=1024` names the feature, `1024` alone takes the tensor's name."""
+    if not texts:
+        return None
+    pairs = [(text.partition("=")[0], text.partition("=")[2] or text) for text in texts]
+    for name, tensor in pairs:
+        if not name or not tensor:
+            raise ConfigurationError(f"--feature: expected [NAME=]TENSOR, got '{name}={tensor}'")
+    return dict(pairs)
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: expected JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _folders(args: argparse.Namespace) -> list[Path]:
+    for folder in args.folder:
+        if not folder.is_dir():
+            raise ConfigurationError(f"--folder: expected a folder, got {folder}")
+    return [*args.folder, *installed_model_folders()]
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "name": manifest.name,
+        "role": manifest.role,
+        "version": manifest.version,
+        "adapter": manifest.adapter,
+        "path": str(bundle.path),
+        "sha256": bundle.sha256,
+        "feature_space": manifest.feature_space,
+        "features": dict(manifest.features),
+    }
+
+
+def _features_text(bundle: Bundle) -> str:
+    features = bundle.manifest.features
+    return ", ".join(f"{name} from tensor {output}" for name, output in features.items()) or "none"
+
+
+def _tensors_text(tensors: tuple[Any, ...]) -> str:
+    return ", ".join(f"{t.name} {t.dtype} {tuple(t.shape)}" for t in tensors)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2))
