@@ -104,5 +104,9 @@ def _read_samples(path: Path) -> tuple[NDArray[np.float32], int]:
         raise InvalidFrameError(f"{path.name}: expected a PCM wav file: {error}") from error
     if width != 2:
         raise InvalidFrameError(f"{path.name}: expected 16-bit samples, got {8 * width}-bit")
+    if len(data) % (width * channels):
+        raise InvalidFrameError(
+            f"{path.name}: expected whole frames of {channels} samples, got {len(data)} bytes"
+        )
     stored = np.frombuffer(data, dtype="<i2").reshape(-1, channels)
     return stored.astype(np.float32) / np.float32(S16_FULL_SCALE), rate_hz

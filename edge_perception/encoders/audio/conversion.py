@@ -49,7 +49,7 @@ def block_from_chunk(message: Any) -> AudioBlock:
     """
     if message.format not in CHUNK_FORMATS:
         raise InvalidFrameError(
-            f"audio chunk: format expects one of {', '.join(CHUNK_FORMATS)}, got '{message.format}'"
+            f"format expects one of {', '.join(CHUNK_FORMATS)}, got '{message.format}'"
         )
     rate_hz, channels = int(message.sample_rate), int(message.channels)
     return AudioBlock(
@@ -78,23 +78,22 @@ def decode_samples(
     """
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise InvalidFrameError(
-            f"audio chunk: sample_rate expects {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, got {rate_hz}"
+            f"sample_rate expects {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, got {rate_hz}"
         )
     if not 1 <= channels <= MAX_CHANNELS:
-        raise InvalidFrameError(
-            f"audio chunk: channels expects 1 to {MAX_CHANNELS}, got {channels}"
-        )
+        raise InvalidFrameError(f"channels expects 1 to {MAX_CHANNELS}, got {channels}")
     raw = memoryview(data).cast("B")
-    frame_bytes = np.dtype(sample_format.dtype).itemsize * channels
+    sample_bytes = np.dtype(sample_format.dtype).itemsize
+    frame_bytes = sample_bytes * channels
     frames, rest = divmod(len(raw), frame_bytes)
     if rest or not frames:
         raise InvalidFrameError(
-            f"audio chunk: data expects a multiple of {frame_bytes} bytes "
-            f"({channels} channels of {sample_format.dtype}), got {len(raw)}"
+            f"data expects a multiple of {frame_bytes} bytes "
+            f"({channels} channels of {sample_bytes} bytes), got {len(raw)}"
         )
     if frames > MAX_BLOCK_S * rate_hz:
         raise InvalidFrameError(
-            f"audio chunk: data expects at most {MAX_BLOCK_S:g} s, got {frames / rate_hz:.1f} s"
+            f"data expects at most {MAX_BLOCK_S:g} s, got {frames / rate_hz:.1f} s"
         )
     stored = np.frombuffer(raw, dtype=sample_format.dtype)
     samples = stored.astype(np.float32)
@@ -110,8 +109,6 @@ def decode_samples(
 def _check_float(samples: NDArray[np.float32]) -> None:
     peak = float(np.abs(samples).max())  # NaN and Inf come through the maximum
     if not np.isfinite(peak):
-        raise InvalidFrameError(f"audio chunk: data expects finite samples, got {peak}")
+        raise InvalidFrameError(f"data expects finite samples, got {peak}")
     if peak > MAX_PEAK:
-        raise InvalidFrameError(
-            f"audio chunk: float samples expect full scale 1.0, got a peak of {peak:g}"
-        )
+        raise InvalidFrameError(f"float samples expect full scale 1.0, got a peak of {peak:g}")

@@ -61,7 +61,7 @@ class MessageConverter:
         if hasattr(audio, "data"):
             return self._from_audio_data_stamped(message)
         raise InvalidFrameError(
-            "audio: expected an AudioChunk, AudioDataStamped, AudioInfo or AudioStamped message, "
+            "expected an AudioChunk, AudioDataStamped, AudioInfo or AudioStamped message, "
             f"got {type(message).__name__}"
         )
 
@@ -69,16 +69,16 @@ class MessageConverter:
         info = self._info
         if info is None:
             raise InvalidFrameError(
-                "audio: AudioDataStamped expects an AudioInfo message before it, got none"
+                "AudioDataStamped expects an AudioInfo message before it, got none"
             )
         if info.coding_format.lower() not in ("wave", "raw"):
             raise InvalidFrameError(
-                f"audio: AudioInfo.coding_format expects wave, got '{info.coding_format}'"
+                f"AudioInfo.coding_format expects wave, got '{info.coding_format}'"
             )
         sample_format = SAMPLE_FORMATS.get(info.sample_format.lower())
         if sample_format is None:
             raise InvalidFrameError(
-                f"audio: AudioInfo.sample_format expects one of {', '.join(SAMPLE_FORMATS)}, "
+                f"AudioInfo.sample_format expects one of {', '.join(SAMPLE_FORMATS)}, "
                 f"got '{info.sample_format}'"
             )
         rate_hz = int(info.sample_rate)
@@ -91,7 +91,7 @@ class MessageConverter:
         info, data = message.audio.info, message.audio.audio_data
         if info.format not in _PORTAUDIO:
             raise InvalidFrameError(
-                "audio: AudioStamped info.format expects a PortAudio format of "
+                "AudioStamped info.format expects a PortAudio format of "
                 f"{', '.join(map(str, _PORTAUDIO))}, got {info.format}"
             )
         name, dtype, stored_as = _PORTAUDIO[info.format]

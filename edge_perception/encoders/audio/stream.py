@@ -84,20 +84,20 @@ class StreamAssembler:
         if (rate_hz, channels) != (self._device_rate_hz, self._channels):
             self.counts.format_changes += 1
             return (
-                f"audio: expected {self._device_rate_hz} Hz with {self._channels} channels as "
+                f"expected {self._device_rate_hz} Hz with {self._channels} channels as "
                 f"before, got {rate_hz} Hz with {channels}; the window starts anew"
             )
         ahead = block.first_sample_index - self._next_index
         if ahead > 0:
             self.counts.gaps += 1
             return (
-                f"audio: gap of {ahead} samples ({ahead / rate_hz:.3f} s): first_sample_index "
+                f"gap of {ahead} samples ({ahead / rate_hz:.3f} s): first_sample_index "
                 f"expected {self._next_index}, got {block.first_sample_index}"
             )
         if ahead < 0 and not self._is_repeat(block, -ahead):
             self.counts.restarts += 1
             return (
-                "audio: the device restarted: first_sample_index expected "
+                "the device restarted: first_sample_index expected "
                 f"{self._next_index}, got {block.first_sample_index}"
             )
         return ""

@@ -113,7 +113,7 @@ def test_another_graph_is_refused(yamnet_source, tmp_path):
 def test_missing_labels_and_a_short_class_map_are_refused(yamnet_source, tmp_path):
     model = tmp_path / "y.onnx"
     shutil.copy(yamnet_source, model)
-    with pytest.raises(ModelError, match=r"expected a label for each score .*got 0 labels"):
+    with pytest.raises(ModelError, match="expected class names, got none"):
         import_model(model, adapter="yamnet", into=tmp_path)
     (tmp_path / CLASS_MAP_NAME).write_text("index,mid,display_name\n0,/m/09x0r,Speech\n")
     with pytest.raises(ModelError, match="expected 521 classes, got 1"):
