@@ -25,11 +25,13 @@ if [ -d "$_ep_root/.venv" ]; then
     fi
 fi
 if [ -d "$_ep_install" ]; then
-    _ep_site="$(echo "$_ep_install"/lib/python3*/site-packages)"
     _ep_prepend AMENT_PREFIX_PATH "$_ep_install"
     _ep_prepend CMAKE_PREFIX_PATH "$_ep_install"
     _ep_prepend LD_LIBRARY_PATH "$_ep_install/lib"
-    _ep_prepend PYTHONPATH "$_ep_site"
+    # Debian's Python 3.10 installs below local/lib/…/dist-packages.
+    for _ep_site in $(find "$_ep_install" -maxdepth 5 -name "*-packages" -type d); do
+        _ep_prepend PYTHONPATH "$_ep_site"
+    done
     _ep_prepend PATH "$_ep_install/lib/edge_perception"
 fi
 unset -f _ep_prepend
