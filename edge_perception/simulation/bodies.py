@@ -147,7 +147,8 @@ def _pedestrian(rng: np.random.Generator) -> tuple[_Size, list[Part]]:
     length, width, height = _jitter(rng, *_SIZES["pedestrian"])
     hip = 0.48 * height
     parts, cloth = _person(rng, height, hip, 0.02)
-    trousers, stride = _paint(rng), rng.uniform(0.0, 0.5) * length
+    trousers, stride = _paint(rng), rng.uniform(0.3, 1.0) * (length - 0.2)
+    length = stride + 0.24
     for sign in (-1.0, 1.0):
         foot, arm = sign * 0.5 * stride, -sign * 0.35 * stride
         parts.append(
@@ -176,7 +177,8 @@ def _cyclist(rng: np.random.Generator) -> tuple[_Size, list[Part]]:
     for x in (-half + 0.33, half - 0.33):
         parts.append(
             Part(bottom=(x - 0.18, x + 0.18, -0.025, 0.025),
-                 top=(x - 0.33, x + 0.33, -0.025, 0.025), z0=0.0, z1=0.4, material=Material.TYRE, bgr=black)
+                 top=(x - 0.33, x + 0.33, -0.025, 0.025), z0=0.0, z1=0.4,
+                 material=Material.TYRE, bgr=black)
         )  # fmt: skip
     parts += [
         box((-half + 0.4, half - 0.4), (-0.03, 0.03), (0.35, 0.9), Material.METAL, _paint(rng)),

@@ -75,7 +75,7 @@ class Ground:
         upper = np.clip(index, 1, len(ranges) - 1).astype(np.intp)
         a = np.take_along_axis(seen, upper[..., None] - 1, axis=-1)[..., 0]
         b = np.take_along_axis(seen, upper[..., None], axis=-1)[..., 0]
-        share = (ray - a) / np.maximum(b - a, 1e-9)
+        share = np.clip((ray - a) / np.maximum(b - a, np.float32(1e-9)), 0, 1)
         inverse = 1.0 / ranges
         distance = 1.0 / (inverse[upper - 1] * (1 - share) + inverse[upper] * share)
         distance = np.where(inside, distance, np.float32(np.inf))

@@ -237,10 +237,7 @@ def _furnish(
             if trees and kind < 0.55:
                 _tree(rng, x, y, statics)
                 continue
-            if kind < 0.8:
-                parts = _pole(rng)
-            else:
-                parts = _clutter(rng)
+            parts = _pole(rng) if kind < 0.8 else _clutter(rng)
             statics.append((x, y, float(rng.uniform(0, 6.28)), tuple(parts)))
 
 

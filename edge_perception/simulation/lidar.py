@@ -105,7 +105,8 @@ def _hit_one(
     distance: NDArray, solid: NDArray, facing: NDArray,
 ) -> None:  # fmt: skip
     """Intersect one tapered box with a window of rays and keep what is nearer."""
-    side = normals[:, 0, None] * cos + normals[:, 1, None] * sin  # (6, C)
+    # A zero is added so that -0.0 becomes 0.0: rays along a face then stay inside or outside of it.
+    side = normals[:, 0, None] * cos + normals[:, 1, None] * sin + np.float32(0.0)  # (6, C)
     closing = side[:, :, None] + (normals[:, 2, None] * slope)[:, None, :]  # (6, C, B)
     with np.errstate(divide="ignore", invalid="ignore"):
         s = reach[:, None, None] / closing

@@ -18,14 +18,6 @@ SOUNDS = ("horn", "engine", "speech", "street", "rain")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Range:
-    """Inclusive limits of a drawn number."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Actors:
     """How many road users of each class are drawn within 80 m, inclusive."""
 
@@ -104,56 +96,10 @@ class Scenario:
 
     def __post_init__(self) -> None:
         """Refuse values outside their set and combinations that contradict each other."""
-        _choice(self.weather, WEATHERS, "weather")
-        _choice(self.light, LIGHTS, "light")
-        _choice(self.layout, LAYOUTS, "layout")
-        _choice(self.lidar.model, LIDARS, "lidar.model")
-        for index, sound in enumerate(self.sounds):
-            _choice(sound, SOUNDS, f"sounds[{index}]")
-        for index, sensor in enumerate(self.sensors):
-            _choice(sensor, SENSORS, f"sensors[{index}]")
-        if not self.sensors:
-            raise ScenarioError(
-                "sensors", f"expects at least one of {', '.join(SENSORS)}, got none"
-            )
-        _limits(self.ego_speed_mps, 0.0, 20.0, "ego_speed_mps")
-        _limits(self.lidar.dropout, 0.0, 1.0, "lidar.dropout")
-        _limits(self.camera.dirty_lens, 0.0, 1.0, "camera.dirty_lens")
-        _limits(self.camera.width, 64, 4096, "camera.width")
-        _limits(self.camera.height, 48, 4096, "camera.height")
-        _limits(self.camera.horizontal_fov_deg, 10.0, 150.0, "camera.horizontal_fov_deg")
-        for item in fields(self.actors):
-            low, high = getattr(self.actors, item.name)
-            _limits(low, 0, 200, f"actors.{item.name}")
-            _limits(high, 0, 200, f"actors.{item.name}")
-            if low > high:
-                raise ScenarioError(f"actors.{item.name}", f"minimum {low} is above maximum {high}")
-        if not self.microphones.positions_m:
-            raise ScenarioError(
-                "microphones.positions_m", "expects at least one position, got none"
-            )
-        if self.emergency is not None:
-            _choice(self.emergency.direction, DIRECTIONS, "emergency.direction")
-            _choice(self.emergency.siren, SIRENS, "emergency.siren")
-            _limits(self.emergency.distance_m, 5.0, 200.0, "emergency.distance_m")
-            _limits(self.emergency.speed_mps, 0.0, 40.0, "emergency.speed_mps")
-        if "rain" in self.sounds and self.weather != "rain":
-            raise ScenarioError("sounds", f"has 'rain', but weather is '{self.weather}'")
-        if self.occlusion and self.actors.pedestrian[1] == 0:
-            raise ScenarioError("occlusion", "needs a pedestrian, but actors.pedestrian is 0")
-        for index, outage in enumerate(self.outages):
-            name = f"outages[{index}]"
-            _choice(outage.sensor, SENSORS, f"{name}.sensor")
-            if outage.sensor not in self.sensors:
-                raise ScenarioError(
-                    f"{name}.sensor",
-                    f"'{outage.sensor}' is not in sensors ({', '.join(self.sensors)})",
-                )
-            if not 0.0 <= outage.start_s < outage.end_s:
-                raise ScenarioError(
-                    f"{name}.end_s",
-                    f"expects 0 <= start_s < end_s, got {outage.start_s} and {outage.end_s}",
-                )
+        _check_values(self)
+        _check_actors(self.actors)
+        _check_emergency(self.emergency)
+        _check_contradictions(self)
 
 
 class ScenarioError(ConfigurationError):
@@ -173,6 +119,73 @@ def _choice(value: str, known: tuple[str, ...], where: str) -> None:
 def _limits(value: float, low: float, high: float, where: str) -> None:
     if not low <= value <= high:
         raise ScenarioError(where, f"expects {low} to {high}, got {value}")
+
+
+def _check_values(scenario: Scenario) -> None:
+    _choice(scenario.weather, WEATHERS, "weather")
+    _choice(scenario.light, LIGHTS, "light")
+    _choice(scenario.layout, LAYOUTS, "layout")
+    _choice(scenario.lidar.model, LIDARS, "lidar.model")
+    for index, sound in enumerate(scenario.sounds):
+        _choice(sound, SOUNDS, f"sounds[{index}]")
+    for index, sensor in enumerate(scenario.sensors):
+        _choice(sensor, SENSORS, f"sensors[{index}]")
+    if not scenario.sensors:
+        raise ScenarioError("sensors", f"expects at least one of {', '.join(SENSORS)}, got none")
+    _limits(scenario.ego_speed_mps, 0.0, 20.0, "ego_speed_mps")
+    _limits(scenario.lidar.dropout, 0.0, 1.0, "lidar.dropout")
+    _limits(scenario.camera.dirty_lens, 0.0, 1.0, "camera.dirty_lens")
+    _limits(scenario.camera.width, 64, 4096, "camera.width")
+    _limits(scenario.camera.height, 48, 4096, "camera.height")
+    _limits(scenario.camera.horizontal_fov_deg, 10.0, 150.0, "camera.horizontal_fov_deg")
+    positions = scenario.microphones.positions_m
+    if not positions:
+        raise ScenarioError("microphones.positions_m", "expects at least one position, got none")
+    mounts = [("camera.position_m", scenario.camera.position_m)]
+    mounts.append(("lidar.position_m", scenario.lidar.position_m))
+    mounts += [(f"microphones.positions_m[{i}]", p) for i, p in enumerate(positions)]
+    for where, (x, y, z) in mounts:
+        _limits(x, -10.0, 10.0, f"{where}[0]")
+        _limits(y, -3.0, 3.0, f"{where}[1]")
+        _limits(z, 0.2, 5.0, f"{where}[2]")
+
+
+def _check_actors(actors: Actors) -> None:
+    for item in fields(actors):
+        low, high = getattr(actors, item.name)
+        _limits(low, 0, 200, f"actors.{item.name}")
+        _limits(high, 0, 200, f"actors.{item.name}")
+        if low > high:
+            raise ScenarioError(f"actors.{item.name}", f"minimum {low} is above maximum {high}")
+
+
+def _check_emergency(emergency: Emergency | None) -> None:
+    if emergency is None:
+        return
+    _choice(emergency.direction, DIRECTIONS, "emergency.direction")
+    _choice(emergency.siren, SIRENS, "emergency.siren")
+    _limits(emergency.distance_m, 5.0, 200.0, "emergency.distance_m")
+    _limits(emergency.speed_mps, 0.0, 40.0, "emergency.speed_mps")
+
+
+def _check_contradictions(scenario: Scenario) -> None:
+    if "rain" in scenario.sounds and scenario.weather != "rain":
+        raise ScenarioError("sounds", f"has 'rain', but weather is '{scenario.weather}'")
+    if scenario.occlusion and scenario.actors.pedestrian[1] == 0:
+        raise ScenarioError("occlusion", "needs a pedestrian, but actors.pedestrian is 0")
+    if scenario.camera.dirty_lens > 0 and "camera" not in scenario.sensors:
+        raise ScenarioError("camera.dirty_lens", "is set, but sensors has no camera")
+    if scenario.lidar.dropout > 0 and "lidar" not in scenario.sensors:
+        raise ScenarioError("lidar.dropout", "is set, but sensors has no lidar")
+    for index, outage in enumerate(scenario.outages):
+        name = f"outages[{index}]"
+        _choice(outage.sensor, SENSORS, f"{name}.sensor")
+        if outage.sensor not in scenario.sensors:
+            have = ", ".join(scenario.sensors)
+            raise ScenarioError(f"{name}.sensor", f"'{outage.sensor}' is not in sensors ({have})")
+        if not 0.0 <= outage.start_s < outage.end_s:
+            span = f"{outage.start_s} and {outage.end_s}"
+            raise ScenarioError(f"{name}.end_s", f"expects 0 <= start_s < end_s, got {span}")
 
 
 def random_scenario(seed: int, *, camera: Camera | None = None) -> Scenario:

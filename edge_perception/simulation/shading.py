@@ -60,7 +60,7 @@ def light_of(light: str, weather: str, rng: np.random.Generator) -> Light:
     }[light]  # fmt: skip
     direct, ambient, zenith, horizon = (np.array(v, np.float32)[:, None] for v in table[:4])
     if weather != "clear":
-        grey = np.float32(0.75 if light == "day" else 1.0)
+        grey = np.float32({"day": 0.75, "dusk": 0.42, "night": 1.0}[light])
         ambient = ambient + np.float32(0.35) * direct
         direct = np.float32(0.05) * direct
         zenith = grey * horizon * np.float32(0.9)

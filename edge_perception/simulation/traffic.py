@@ -55,6 +55,10 @@ class _Site:
         self.actors.append(actor)
         return True
 
+    def reserve(self, x_m: float, y_m: float, half_x_m: float, half_y_m: float) -> None:
+        """Keep a rectangle free of whoever is added later."""
+        self._taken.append((x_m, y_m, half_x_m, half_y_m))
+
 
 def place_actors(scenario: Scenario, layout: Layout, rng: np.random.Generator) -> tuple[Actor, ...]:
     """Return the road users of a scene; nobody overlaps at the start."""
@@ -220,8 +224,8 @@ def _place_emergency(
     class_name = "truck" if size[0] > 5.8 else "car"
     main = layout.main
     distance = wanted.distance_m
-    # An ego vehicle ahead in the same lane would be hit: it overtakes towards the centre line.
-    left = main.centre_m if main.lanes == 1 else main.lane_m
+    # The ego vehicle would be hit by one in its own lane: it passes on the left.
+    left = max(main.centre_m, 3.0) if main.lanes == 1 else main.lane_m
     x, y, yaw, speed = {
         "behind": (-distance, left, 0.0, wanted.speed_mps),
         "ahead": (distance, main.centre_m + 0.5 * main.lane_m, np.pi, wanted.speed_mps),
@@ -233,6 +237,11 @@ def _place_emergency(
         yaw_rad=float(yaw), speed_mps=speed, emergency=True,
     )  # fmt: skip
     site.add(actor)
+    # Traffic makes way: nobody else is put on its path.
+    if wanted.direction in ("behind", "ahead"):
+        site.reserve(0.0, actor.y_m, distance + 60.0, 0.5 * size[1] + 0.2)
+    else:
+        site.reserve(actor.x_m, 0.0, 0.5 * size[1] + 0.2, distance + 20.0)
 
 
 def _crossing(layout: Layout, distance: float) -> float:
