@@ -55,7 +55,7 @@ class ClockWatch:
             self._jump_steady_ns is not None
             and self._jump_s < 0
             and self.last.steady_ns - self._jump_steady_ns <= IN_FLIGHT_NS
-            and stamp_ns <= self._before_jump_ns + slack_ns
+            and -IN_FLIGHT_NS <= stamp_ns - self._before_jump_ns <= slack_ns
         )
 
     def note(self) -> str:
