@@ -18,9 +18,12 @@ class LatencyWindow:
             self._ring[self._next % len(self._ring)] = seconds
             self._next += 1
 
+    def __len__(self) -> int:
+        return min(self._next, len(self._ring))
+
     def percentile(self, *percents: float) -> tuple[float, ...]:
         """Return percentiles (0 to 100) in seconds; NaN while nothing was recorded."""
-        known = self._ring[: min(self._next, len(self._ring))]
+        known = self._ring[: len(self)]
         if not len(known):
             return (float("nan"),) * len(percents)
         return tuple(float(value) for value in np.percentile(known, percents))

@@ -12,6 +12,9 @@ from edge_perception.core.types import Feature, Instant
 from edge_perception.encoders.pipeline import EncoderPipeline
 
 
+MIN_SAMPLES = 20  # a percentile of fewer says nothing
+
+
 @dataclass(frozen=True, kw_only=True)
 class HealthLimits:
     """What an encoder is measured against."""
@@ -118,7 +121,7 @@ class EncoderHealth:
         if self._last_error:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
         p95_ms = self._total.percentile(95)[0] * 1e3
-        if p95_ms > limits.budget_ms:
+        if len(self._total) >= MIN_SAMPLES and p95_ms > limits.budget_ms:
             findings.append(
                 Health(
                     level=Level.WARN,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.client import Client
+from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
 
 from edge_perception import msg, srv
@@ -19,6 +22,7 @@ from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import model_msg, time_msg
 from edge_perception.nodes.spin import run
 
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 _GET_VERSIONS = "edge_perception/srv/GetVersions"
 
 
@@ -54,12 +58,16 @@ class ManagerOptions:
 class ModelManagerNode(PerceptionNode):
     """Lists, verifies and swaps models through the services of the nodes that serve them."""
 
+    POLL_PERIOD_S = 0.01
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
         self._previous: dict[str, msg.ModelVersion] = {}
         self._factory: dict[str, msg.ModelVersion] = {}
-        self._clients: dict[tuple[type, str], Client] = {}
+        self._node_clients: dict[str, Client] = {}
+        # A service that waits for other nodes must not keep their answers from being taken.
+        self._group = ReentrantCallbackGroup()
         for type_, name, callback in (
             (srv.ListModels, "~/list_models", self._on_list_models),
             (srv.GetVersions, "~/get_versions", self._on_get_versions),
@@ -67,7 +75,7 @@ class ModelManagerNode(PerceptionNode):
             (srv.SwapModel, "~/swap_model", self._on_swap_model),
             (srv.RollbackModel, "~/rollback_model", self._on_rollback_model),
         ):
-            self.create_service(type_, name, callback)
+            self.create_service(type_, name, callback, callback_group=self._group)
 
     def health(self) -> Health:
         """Say which nodes serve models, and whether swapping is on."""
@@ -211,19 +219,40 @@ class ModelManagerNode(PerceptionNode):
         return models, unreachable
 
     async def _call(self, type_: Any, name: str, request: Any, timeout_s: float) -> Any:
-        client = self._clients.get((type_, name))
+        """Call a service of another node.
+
+        Raises:
+            SwapError: no answer in time.
+        """
+        client = self._node_clients.get(name)
         if client is None:
-            client = self._clients[type_, name] = self.create_client(type_, name)
-        answer: Future = client.call_async(request)
-        timer = self.create_timer(timeout_s, lambda: answer.done() or answer.set_result(None))
-        try:
-            response = await answer
-        finally:
-            self.destroy_timer(timer)
-        if response is None:
+            client = self.create_client(type_, name, callback_group=self._group)
+            self._node_clients[name] = client
+        if not await self._until(client.service_is_ready, timeout_s):
+            raise SwapError(f"{name}: no such service within {timeout_s:g} s")
+        answer = client.call_async(request)
+        if not await self._until(answer.done, timeout_s):
             client.remove_pending_request(answer)
             raise SwapError(f"{name}: no answer within {timeout_s:g} s")
-        return response
+        return answer.result()
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait beside the executor until a condition holds; False after the time."""
+        done: Future = Future(executor=self.executor)
+        give_up_ns = self.clock.now().steady_ns + round(timeout_s * 1e9)
+
+        def check() -> None:
+            if not done.done() and (condition() or self.clock.now().steady_ns > give_up_ns):
+                done.set_result(None)
+
+        timer = self.create_timer(
+            self.POLL_PERIOD_S, check, callback_group=self._group, clock=_STEADY
+        )
+        try:
+            await done
+        finally:
+            self.destroy_timer(timer)
+        return condition()
 
 
 def _stored(bundle: Bundle) -> msg.ModelInfo:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -43,13 +44,15 @@ class ModelServices:
     def __init__(self, node: Node, host: ModelHost) -> None:
         self._node, self._host = node, host
         self._sequence = SwapSequence()
+        # Its own group: while a model loads, sensor messages must be taken.
+        group = ReentrantCallbackGroup()
         for type_, name, callback in (
             (srv.PrepareModel, "~/prepare_model", self._on_prepare),
             (srv.CommitModel, "~/commit_model", self._on_commit),
             (srv.AbortModel, "~/abort_model", self._on_abort),
             (srv.GetVersions, "~/get_versions", self._on_get_versions),
         ):
-            node.create_service(type_, name, callback)
+            node.create_service(type_, name, callback, callback_group=group)
 
     async def _on_prepare(
         self, request: srv.PrepareModel.Request, response: srv.PrepareModel.Response
