@@ -20,7 +20,7 @@ _STEP_S = 0.02  # paths are straight enough to be sampled this often
 _HEAD_S = 1.0  # sound already on its way when the recording starts
 
 # RMS one metre from the source, full scale 1 at the microphone.
-_LEVEL = {"siren": 4.0, "car_horn": 2.2, "vehicle": 0.35, "speech": 0.25}
+_LEVEL = {"siren": 4.0, "car_horn": 2.2, "vehicle": 0.5, "speech": 0.25}
 _DIFFUSE_LEVEL = {"street": 0.02, "rain": 0.03}
 _Path = Callable[[NDArray], NDArray]  # times (K,) in s -> positions (K, 3), base frame
 

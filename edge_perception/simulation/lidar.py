@@ -85,8 +85,7 @@ def cast_rays(
     relative = solids.vertices_m - origin_m.astype(np.float32)
     windows = _windows(relative, slope, len(azimuth_rad))
     for index in windows.order:
-        first, last, top, bottom, nearest = (int(v) if k < 4 else v for k, v in
-                                             enumerate(windows.of(index)))  # fmt: skip
+        first, last, top, bottom, nearest = windows.of(index)
         for a, b in _wrap(first, last, len(azimuth_rad)):
             view = (slice(a, b), slice(top, bottom))
             if distance[view].max() <= nearest:
@@ -112,8 +111,7 @@ def _hit_one(
         s = reach[:, None, None] / closing
     entering = closing < 0
     enter = np.where(entering, s, -np.inf)
-    face = enter.argmax(axis=0)
-    start = np.take_along_axis(enter, face[None], axis=0)[0]
+    start = enter.max(axis=0)
     end = np.where(entering, np.inf, s).min(axis=0)
     hit = (start < end) & (start > 0.0)
     if porous:
@@ -121,12 +119,13 @@ def _hit_one(
         start = start + rng.exponential(0.7, start.shape).astype(np.float32)
         hit &= start < end
     hit &= start < distance
-    if not hit.any():
+    column, beam = np.nonzero(hit)
+    if not len(column):
         return
-    cosine = -np.take_along_axis(closing, face[None], axis=0)[0] / level
-    np.copyto(distance, start, where=hit)
-    np.copyto(facing, cosine, where=hit)
-    solid[hit] = index
+    face = enter[:, column, beam].argmax(axis=0)
+    distance[column, beam] = start[column, beam]
+    facing[column, beam] = -closing[face, column, beam] / level[beam]
+    solid[column, beam] = index
 
 
 class _Windows:
@@ -139,9 +138,11 @@ class _Windows:
         order = np.argsort(nearest, kind="stable")
         self.order = order[useful[order]]
 
-    def of(self, index: int) -> tuple:
+    def of(self, index: int) -> tuple[int, int, int, int, float]:
         """Return first and last column, first and last beam, and the nearest distance."""
-        return tuple(column[index] for column in self._table)
+        first, last, top, bottom, nearest = self._table
+        spans = int(first[index]), int(last[index]), int(top[index]), int(bottom[index])
+        return *spans, float(nearest[index])
 
 
 def _windows(relative: NDArray, slope: NDArray, columns: int) -> _Windows:

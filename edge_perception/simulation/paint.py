@@ -15,7 +15,7 @@ _GLASS = np.array([0.10, 0.085, 0.075], np.float32)[:, None]
 
 def facade_colours(
     albedo: _Plane, emission: _Plane, points: _Plane, shift: _Plane, normals: _Plane,
-    solid: NDArray, material: NDArray, lit: float, tile: NDArray,
+    face: NDArray, material: NDArray, lit: float, tile: NDArray,
 ) -> None:  # fmt: skip
     """Give walls grain and houses windows, some of them lit; works in place.
 
@@ -24,8 +24,8 @@ def facade_colours(
         emission: (3, M), changed where windows are lit.
         points: (3, M), base frame.
         shift: (3, 1), from the base to the map frame.
-        normals: (M, 3).
-        solid: (M,), index of the solid, which draws the style of a house.
+        normals: (6 N, 3), of all faces of the scene.
+        face: (M,), solid index * 6 + face; the solid draws the style of a house.
         material: (M,).
         lit: Strength of lit windows.
         tile: Noise texture.
@@ -33,20 +33,21 @@ def facade_colours(
     walls = np.flatnonzero((material == Material.FACADE) | (material == Material.WALL))
     if not len(walls):
         return
-    x, y, up = points[:, walls] + shift
-    n = normals[walls]
-    along = np.where(np.abs(n[:, 0]) > np.abs(n[:, 1]), y, x)
-    key = solid[walls]
-    style = key.astype(np.float32)
-    value = albedo[:, walls] * (
-        np.float32(0.82) + np.float32(0.36) * lookup(tile, along * 24 + style * 37, up * 24)
-    )
-    storey = np.float32(2.9) + np.float32(0.2) * np.mod(style, np.float32(5))
-    bay = np.float32(1.8) + np.float32(0.45) * np.mod(style, np.float32(6))
+    x, y, up = (points[k, walls] + shift[k] for k in range(3))
+    # What depends on the face or the house only is found once each and looked up.
+    n = np.abs(normals)
+    faces = face[walls]
+    along = np.where((n[:, 0] > n[:, 1])[faces], y, x)
+    style = np.arange(len(normals), dtype=np.float32) // 6
+    grain = lookup(tile, along * 24 + (style * 37)[faces], up * 24)
+    value = albedo[:, walls] * (np.float32(0.82) + np.float32(0.36) * grain)
+    storey = (2.9 + 0.2 * np.mod(style, 5)).astype(np.float32)[faces]
+    bay = (1.8 + 0.45 * np.mod(style, 6)).astype(np.float32)[faces]
+    glazed = ((n[:, 2] < 0.3) & (np.mod(style, 4) != 3))[faces]
     column, row = along / bay, up / storey
     u, v = column - np.floor(column), row - np.floor(row)
     window = (np.abs(u - 0.5) < 0.3) & (np.abs(v - 0.57) < 0.25) & (up > 0.6)
-    window &= (material[walls] == Material.FACADE) & (np.abs(n[:, 2]) < 0.3) & (key % 4 != 3)
+    window &= (material[walls] == Material.FACADE) & glazed
     panes = np.flatnonzero(window)
     sheen = lookup(tile, along[panes] * 5, up[panes] * 5)
     value[:, panes] = _GLASS * (1 + 3 * sheen)
@@ -55,7 +56,7 @@ def facade_colours(
     value[:, panes[framed]] = 0.5
     albedo[:, walls] = value
     if lit > 0:
-        room = np.floor(column[panes]) * 7 + np.floor(row[panes]) * 13 + style[panes] * 5
+        room = np.floor(column[panes]) * 7 + np.floor(row[panes]) * 13 + (style * 5)[faces[panes]]
         glowing = panes[~framed & (np.mod(room, 11) < 3)]
         emission[:, walls[glowing]] = np.array([[0.25], [0.48], [0.62]], np.float32) * lit
 

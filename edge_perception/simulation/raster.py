@@ -14,7 +14,8 @@ from edge_perception.simulation.solids import FACES, Material, Solids
 SKY = -2  # values of Raster.face that are no face
 ROAD = -1
 _NEAR_M = 0.3
-_GROUND_STEP = 12  # the road is smooth: its depth is found on a coarse grid of pixels
+_GROUND_STEP = 16  # the road is smooth: its depth is found on a coarse grid of pixels
+_SMALLEST_PX = 4  # windows this small add nothing to see
 _SHIFT = 4  # fractional bits of polygon corners
 
 
@@ -107,7 +108,8 @@ def visible_faces(solids: Solids, camera: Pinhole) -> list[VisibleFace]:
     pixels = quads[..., :2] / np.maximum(depth, _NEAR_M)[..., None] * (fx, fy) + (cx, cy)
     whole = depth.min(axis=1) > _NEAR_M
     windows = _windows(pixels, camera)
-    touching = (windows[:, 2] > windows[:, 0]) & (windows[:, 3] > windows[:, 1])
+    size = windows[:, 2:] - windows[:, :2]
+    touching = (size > 0).all(axis=1) & (size.prod(axis=1) > _SMALLEST_PX)
     keep = np.nonzero((whole & touching) | (~whole & (depth.max(axis=1) > _NEAR_M)))[0]
     result = []
     for i in keep[np.argsort(depth[keep].min(axis=1))]:

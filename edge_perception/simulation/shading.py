@@ -167,7 +167,7 @@ def _solids(
     shine = np.zeros(len(face), np.float32)
     emission = np.zeros_like(albedo)
     shift = scene.T_map_base[:3, 3].astype(np.float32)[:, None]
-    facade_colours(albedo, emission, points, shift, normals[face], solid, material, lamp.lit, tile)
+    facade_colours(albedo, emission, points, shift, normals, face, material, lamp.lit, tile)
     actor_colours(albedo, emission, shine, scene, points, solid, side, lamp.lit)
     leaves = np.flatnonzero(material == Material.FOLIAGE)
     x, y, z = points[:, leaves]

@@ -81,8 +81,8 @@ def engine(count: int, rng: np.random.Generator, *, speed_mps: float) -> _Wave:
     wobble = 1 + 0.02 * np.sin(2 * np.pi * rng.uniform(0.1, 0.5) * t + rng.uniform(0, 6))
     phase = 2 * np.pi * np.cumsum(firing_hz * wobble) / SAMPLE_RATE_HZ
     wave = np.zeros(count)
-    for k in range(1, 16):
-        wave += rng.uniform(0.3, 1.0) / k**0.8 * np.sin(0.5 * k * phase + rng.uniform(0, 6))
+    for k in range(1, 48):
+        wave += rng.uniform(0.3, 1.0) / k**0.6 * np.sin(0.5 * k * phase + rng.uniform(0, 6))
     rumble = shaped_noise(rng, count, lambda f: 1.0 / (1.0 + (f / 180.0) ** 2))
     total = wave / np.std(wave) + 0.5 * rumble + 0.08 * speed_mps * tyres(count, rng)
     return (total / np.std(total)).astype(np.float32)
