@@ -1,0 +1,225 @@
+"""The whole pipeline in one process, and fusion alone on hand-made features."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+import sensors
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import wait_until
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from edge_perception import msg
+from edge_perception.core.types import DetectedObject, Feature, ModelVersion
+from edge_perception.nodes.conversion import feature_msg, tensor_msg
+from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.fusion_node import FusionNode
+
+CAR = DetectedObject(
+    class_name="car", score=0.9, center_m=(10.0, 0.0, 0.8), size_m=(4.5, 1.8, 1.6), yaw_rad=0.1
+)
+VERSION = ModelVersion(role="lidar", name="hand-made", version="1.0.0", sha256="0" * 64)
+
+
+class Fusion:
+    """A real fusion node with LiDAR as its only source, fed by hand."""
+
+    def __init__(self, harness):
+        self.node = harness.add(FusionNode, parameters={"sources": ["lidar"], "model": ""})
+        assert self.node.is_active
+        self.fused = harness.subscribe(msg.FusedPerception, "perception/fused")
+        self.markers = harness.subscribe(MarkerArray, "perception/markers")
+        self.diagnostics = harness.subscribe(DiagnosticArray, "/diagnostics")
+        self.publisher = harness.driver.create_publisher(msg.Feature, "features/lidar", 10)
+        self.sequence = 0
+        harness.start()
+        wait_until(
+            lambda: (
+                self.publisher.get_subscription_count()
+                and harness.driver.count_publishers("perception/fused")
+            ),
+            "discovery",
+        )
+
+    def send(self, stamp_ns=None, change=None):
+        self.sequence += 1
+        message = feature_msg(
+            Feature(
+                stamp_ns=time.time_ns() if stamp_ns is None else stamp_ns,
+                frame_id="lidar",
+                source="lidar",
+                modality="lidar",
+                model=VERSION,
+                sequence=self.sequence,
+                objects=(CAR,),
+            )
+        )
+        if change:
+            change(message)
+        since = len(self.fused.messages)
+        self.publisher.publish(message)
+        return since
+
+    def state(self, message):
+        return message.sources[0].state
+
+
+@pytest.fixture
+def fusion(harness):
+    return Fusion(harness)
+
+
+def contributed(message):
+    return message.sources[0].contributed
+
+
+def test_a_feature_becomes_a_fused_message(fusion):
+    stamp_ns = time.time_ns()
+    since = fusion.send(stamp_ns)
+    message = fusion.fused.wait(contributed, since=since)
+    assert message.mode in (msg.FusedPerception.MODE_FULL, msg.FusedPerception.MODE_DEGRADED)
+    assert message.valid
+    assert message.level == msg.FusedPerception.LEVEL_DECISION
+    assert message.level_reason
+    assert message.header.frame_id == "base_link"
+    assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp_ns
+    (item,) = message.objects
+    assert (item.class_name, list(item.sources)) == ("car", ["lidar"])
+    assert item.center.x == pytest.approx(10.0)
+    assert [model.name for model in message.models] == ["hand-made"]
+    assert 0 < message.end_to_end_s < 10
+    assert not message.deadline_missed
+
+
+def test_silence_is_said_and_never_silent(fusion):
+    fusion.send()
+    missing = fusion.fused.wait(lambda m: fusion.state(m) == msg.SourceStatus.MISSING)
+    assert missing.mode == msg.FusedPerception.MODE_NONE
+    assert not missing.valid
+    assert "silence" in missing.sources[0].reason or "nothing" in missing.sources[0].reason
+    assert not missing.objects
+    since = len(fusion.fused.messages)
+    fusion.fused.wait(lambda m: not m.valid, since=since)
+    status = fusion.diagnostics.wait(
+        lambda array: any("MISSING" in status.message for status in array.status)
+    ).status[0]
+    assert status.level == b"\x02"
+
+
+@pytest.mark.parametrize(
+    ("stamp_ns", "text"),
+    [(lambda: 0, "stamp"), (lambda: time.time_ns() + 10**10, "ahead of the node clock")],
+)
+def test_zero_and_future_stamps_are_invalid_and_never_used(fusion, stamp_ns, text):
+    since = fusion.send(stamp_ns())
+    message = fusion.fused.wait(lambda m: fusion.state(m) == msg.SourceStatus.INVALID, since=since)
+    assert text in message.sources[0].reason
+    assert not contributed(message)
+    since = fusion.send()
+    assert fusion.fused.wait(contributed, since=since).valid
+
+
+def test_a_backward_stamp_is_invalid(fusion):
+    stamp_ns = time.time_ns()
+    fusion.fused.wait(contributed, since=fusion.send(stamp_ns))
+    since = fusion.send(stamp_ns - 50_000_000)
+    message = fusion.fused.wait(lambda m: fusion.state(m) == msg.SourceStatus.INVALID, since=since)
+    assert "back" in message.sources[0].reason
+
+
+def test_nan_in_a_tensor_is_invalid(fusion):
+    def poison(message):
+        message.tensors.append(tensor_msg("bev", np.full((4, 4), np.nan, np.float32)))
+
+    since = fusion.send(change=poison)
+    message = fusion.fused.wait(lambda m: fusion.state(m) == msg.SourceStatus.INVALID, since=since)
+    assert "bev" in message.sources[0].reason
+    assert fusion.fused.wait(contributed, since=fusion.send()).valid
+
+
+def test_a_tensor_that_lies_about_its_size_is_refused_and_the_next_feature_used(fusion):
+    def lie(message):
+        message.tensors.append(tensor_msg("bev", np.zeros(4, np.float32)))
+        message.tensors[-1].shape = [4096, 4096]
+
+    fusion.send(change=lie)
+    fusion.diagnostics.wait(
+        lambda array: any("expects 67108864 bytes" in s.message for s in array.status)
+    )
+    assert fusion.fused.wait(contributed, since=fusion.send()).valid
+
+
+def test_markers_show_the_objects(fusion):
+    wait_until(lambda: fusion.node.count_subscribers("perception/markers") > 0, "discovery")
+    fusion.send()
+    markers = fusion.markers.wait(lambda array: len(array.markers) > 1).markers
+    assert {marker.ns for marker in markers} >= {"boxes", "labels"}
+    box = next(marker for marker in markers if marker.ns == "boxes")
+    assert box.pose.position.x == pytest.approx(10.0)
+    assert 2 * math.atan2(box.pose.orientation.z, box.pose.orientation.w) == pytest.approx(0.1)
+
+
+class Pipeline:
+    """Camera and LiDAR encoders with fusion, as separate nodes or composed by reference."""
+
+    def __init__(self, harness, *, composed):
+        fusion = harness.add(
+            FusionNode, parameters={"sources": ["camera", "lidar"]}, subscribe=not composed
+        )
+        sink = fusion.accept if composed else None
+        for modality in ("camera", "lidar"):
+            assert harness.add(EncoderNode, modality, sink=sink).is_active
+        assert fusion.is_active
+        self.fused = harness.subscribe(msg.FusedPerception, "perception/fused")
+        self.image = harness.driver.create_publisher(
+            Image, "camera/image_raw", qos_profile_sensor_data
+        )
+        self.cloud = harness.driver.create_publisher(
+            PointCloud2, "lidar/points", qos_profile_sensor_data
+        )
+        harness.start()
+        wait_until(
+            lambda: (
+                self.image.get_subscription_count()
+                and self.cloud.get_subscription_count()
+                and harness.driver.count_publishers("perception/fused")
+                and (composed or fusion.count_publishers("features/lidar"))
+            ),
+            "discovery",
+        )
+
+    def send_until(self, accept, *, camera=True, lidar=True, seconds=15.0):
+        """Publish at 10 Hz until a fused message is accepted."""
+        since = len(self.fused.messages)
+        for _ in range(int(seconds * 10)):
+            if camera:
+                self.image.publish(sensors.image(time.time_ns()))
+            if lidar:
+                self.cloud.publish(sensors.cloud(time.time_ns()))
+            try:
+                return self.fused.wait(accept, since=since, timeout_s=0.1)
+            except AssertionError:
+                continue
+        return self.fused.wait(accept, since=since, timeout_s=0.1)
+
+
+@pytest.mark.parametrize("composed", [False, True], ids=["separate", "composed"])
+def test_sensors_come_and_go_and_the_output_says_so(harness, composed):
+    pipeline = Pipeline(harness, composed=composed)
+    mode = msg.FusedPerception
+    full = pipeline.send_until(lambda m: m.mode == mode.MODE_FULL)
+    assert all(status.contributed for status in full.sources)
+    assert full.level == mode.LEVEL_FEATURE, full.level_reason
+    assert {model.role for model in full.models} == {"camera", "lidar", "fusion"}
+    degraded = pipeline.send_until(lambda m: m.mode == mode.MODE_DEGRADED, lidar=False)
+    assert "lidar" in degraded.reason
+    assert degraded.valid
+    pipeline.send_until(lambda m: m.mode == mode.MODE_FULL)
+    pipeline.send_until(
+        lambda m: m.mode == mode.MODE_DEGRADED and "camera" in m.reason, camera=False
+    )
