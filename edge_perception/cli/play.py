@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_perception.replay.player import Player, PlayReport, wait_for
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.schedule import PlayPlan, parse_cut
+if TYPE_CHECKING:
+    from edge_perception.replay.player import PlayReport
+    from edge_perception.replay.reader import Recording
+    from edge_perception.replay.schedule import PlayPlan
 
 NAME = "play"
 HELP = "play a recording (MCAP) into ROS at real time"
@@ -53,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, and say what was played."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from edge_perception.replay.reader import Recording
+    from edge_perception.replay.schedule import PlayPlan, parse_cut
+
     recording = Recording(args.bag)
     plan = PlayPlan(
         rate=args.rate,
@@ -62,9 +69,6 @@ def run(args: argparse.Namespace) -> int:
         topics=tuple(args.topics),
         cuts=tuple(parse_cut(text) for text in args.cut),
     )
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("player", context=context)
@@ -78,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> PlayReport:
+    from edge_perception.replay.player import Player, wait_for
     from edge_perception.replay.ros_sink import RosSink
 
     wanted = [t for name, t in recording.topics.items() if not plan.topics or name in plan.topics]

@@ -1,0 +1,140 @@
+"""Correct cars of the running nodes, and of each sensor alone through the same fusion code."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_perception.core.types import DetectedObject, Feature, Mode
+from edge_perception.demo.fused_log import FusedEntry
+from edge_perception.demo.matching import Region, Score, compare, total
+from edge_perception.demo.truth import GroundTruth, Shown
+from edge_perception.fusion.config import DecisionConfig
+from edge_perception.fusion.decision import decide
+from edge_perception.replay.schedule import Cut, StampMap, active_cut
+
+CAMERA, LIDAR = "camera", "lidar"
+SETTLE_S = 1.0  # after the start and after a cut, until everything is OK again
+REPEATS = 3  # times each frame is looked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameView:
+    """One distinct frame as the running nodes saw it, all sensors OK."""
+
+    frame: int
+    entry: FusedEntry
+    camera_stamp_ns: int  # of the recording
+    lidar_stamp_ns: int
+
+
+def frames_to_collect(
+    truth: GroundTruth, cuts: Collection[Cut], start_ns: int
+) -> dict[str, set[int]]:
+    """Return the stamps of the recording whose features are needed, by source.
+
+    They are the first few showings of every frame away from the start and from the cuts.
+    """
+    taken: dict[int, int] = defaultdict(int)
+    wanted: dict[str, set[int]] = {CAMERA: set(), LIDAR: set()}
+    for sweep, image in zip(truth.sweeps, truth.images, strict=True):
+        time_s = (sweep.stamp_ns - start_ns) * 1e-9
+        near = any(
+            active_cut([cut], f"/{cut.name}", time_s + shift_s)
+            for cut in cuts
+            for shift_s in (0.0, -SETTLE_S, 0.3)
+        )
+        if time_s < SETTLE_S or near or taken[sweep.frame] >= REPEATS:
+            continue
+        taken[sweep.frame] += 1
+        wanted[LIDAR].add(sweep.stamp_ns)
+        wanted[CAMERA].add(image.stamp_ns)
+    return wanted
+
+
+def frame_views(
+    entries: Iterable[FusedEntry], truth: GroundTruth, stamps: StampMap
+) -> dict[int, list[FrameView]]:
+    """Return, by frame, the FULL messages whose image and sweep show that frame."""
+    sweeps = {shown.stamp_ns: shown.frame for shown in truth.sweeps}
+    images = {shown.stamp_ns: shown.frame for shown in truth.images}
+    views: dict[int, list[FrameView]] = defaultdict(list)
+    for entry in entries:
+        camera, lidar = entry.source(CAMERA), entry.source(LIDAR)
+        if entry.mode != Mode.FULL or not (camera and lidar):
+            continue
+        if not (camera.contributed and lidar.contributed):
+            continue
+        camera_ns = stamps.to_recorded(camera.stamp_ns)
+        lidar_ns = stamps.to_recorded(lidar.stamp_ns)
+        frame = sweeps.get(lidar_ns)
+        if frame is not None and images.get(camera_ns) == frame:
+            views[frame].append(
+                FrameView(
+                    frame=frame, entry=entry, camera_stamp_ns=camera_ns, lidar_stamp_ns=lidar_ns
+                )
+            )
+    return views
+
+
+def correct_objects(
+    entries: Sequence[FusedEntry],
+    truth: GroundTruth,
+    stamps: StampMap,
+    collected: Mapping[tuple[str, int], bytes],
+) -> tuple[dict[str, Score], int]:
+    """Compare fused, camera alone and LiDAR alone on every distinct frame.
+
+    Args:
+        entries: fused messages of the run.
+        truth: labels.
+        stamps: from the run to the recording.
+        collected: serialised features by source and recorded stamp.
+
+    Returns:
+        Scores over all frames by name, and how many frames could be compared.
+    """
+    region = Region.of(truth)
+    scores: dict[str, list[Score]] = {"fused": [], CAMERA: [], LIDAR: []}
+    for frame, views in sorted(frame_views(entries, truth, stamps).items()):
+        view = next(
+            (
+                v
+                for v in views
+                if (CAMERA, v.camera_stamp_ns) in collected
+                and (LIDAR, v.lidar_stamp_ns) in collected
+            ),
+            None,
+        )
+        if view is None:
+            continue
+        boxes = truth.frames[frame].boxes
+        features = {
+            CAMERA: feature_of(collected[CAMERA, view.camera_stamp_ns]),
+            LIDAR: feature_of(collected[LIDAR, view.lidar_stamp_ns]),
+        }
+        scores["fused"].append(compare(view.entry.objects, boxes, region).score)
+        for source, feature in features.items():
+            scores[source].append(compare(alone(feature), boxes, region).score)
+    return {name: total(found) for name, found in scores.items()}, len(scores["fused"])
+
+
+def alone(feature: Feature) -> tuple[DetectedObject, ...]:
+    """Return what decision-level fusion makes of one source."""
+    return decide({feature.source: feature}, DecisionConfig()).objects
+
+
+def feature_of(data: bytes) -> Feature:
+    """Decode a serialised Feature message."""
+    from rclpy.serialization import deserialize_message
+
+    from edge_perception.msg import Feature as FeatureMessage
+    from edge_perception.nodes.conversion import feature_from_msg
+
+    return feature_from_msg(deserialize_message(data, FeatureMessage))
+
+
+def shown_at(shown: Sequence[Shown], stamp_ns: int) -> int | None:
+    """Return the frame that a message with this stamp shows."""
+    return next((item.frame for item in shown if item.stamp_ns == stamp_ns), None)

@@ -1,0 +1,137 @@
+"""Writes what a run leaves behind: summary.json, pictures, a table on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.types import Mode
+from edge_perception.demo.alone import FrameView, frame_views
+from edge_perception.demo.build import IMAGE, POINTS
+from edge_perception.demo.matching import Region, compare
+from edge_perception.demo.session import Outcome
+from edge_perception.demo.summary import Run, cut_reports, summarise
+from edge_perception.demo.table import table
+from edge_perception.demo.truth import matrix_of
+from edge_perception.replay.reader import Recording
+from edge_perception.replay.stamps import read_stamp_ns
+
+SUMMARY = "summary.json"
+CAMERA_PICTURE, BIRDSEYE_PICTURE, TIMELINE_PICTURE = "camera.jpg", "birdseye.png", "timeline.png"
+
+
+def write_report(outcome: Outcome, out: Path) -> list[str]:
+    """Write the files, print the table, and return what was not as a demo must be."""
+    summary = summarise(outcome.run)
+    (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
+    written = [SUMMARY, outcome.fused.name]
+    if outcome.run.entries:
+        written += _timeline(outcome.run, out)
+        written += _scene(outcome, out)
+    print(table(summary))
+    print(f"written to {out}/: {', '.join(written)}")
+    return problems(summary)
+
+
+def problems(summary: Mapping[str, Any]) -> list[str]:
+    """Return what a working pipeline never shows; timing is reported, not judged."""
+    found = []
+    if not summary["modes"].get(Mode.FULL.name):
+        found.append("no fused message with all sources")
+    for cut in summary["cuts"]:
+        if cut["degraded_after_s"] is None:
+            found.append(f"{cut['source']} was pulled and no fused message said so")
+        if cut["full_after_s"] is None:
+            found.append(f"no fused message with all sources after {cut['source']} came back")
+    for name, source in summary["sources"].items():
+        if source["refused"]:
+            found.append(f"{name}: {source['refused']} frames refused")
+    return found
+
+
+def _timeline(run: Run, out: Path) -> list[str]:
+    from edge_perception.demo.pictures.timeline import timeline_picture
+
+    timeline_picture(
+        out / TIMELINE_PICTURE,
+        entries=run.entries,
+        cuts=cut_reports(run),
+        start_ns=run.stamps.play_start_ns,
+        title="The fused view goes on when a sensor is pulled, and says what it lacks",
+    )
+    return [TIMELINE_PICTURE]
+
+
+def _scene(outcome: Outcome, out: Path) -> list[str]:
+    """Draw the frame with most cars to find, as all sensors together saw it."""
+    import cv2
+
+    from edge_perception.demo.pictures.birdseye import birdseye_picture
+    from edge_perception.demo.pictures.camera import camera_picture
+
+    run, truth = outcome.run, outcome.run.truth
+    region = Region.of(truth)
+    view = _richest(frame_views(run.entries, truth, run.stamps), truth.frames, region)
+    if view is None:
+        return []
+    recording = Recording(outcome.recording)
+    name = truth.frames[view.frame].name
+    camera = camera_picture(
+        _image(recording, view.camera_stamp_ns),
+        view.entry.objects,
+        K=truth.K,
+        T_camera_base=region.T_camera_base,
+        title=f"Fused objects in frame {name}",
+    )
+    cv2.imwrite(str(out / CAMERA_PICTURE), camera, (cv2.IMWRITE_JPEG_QUALITY, 90))
+    T = matrix_of(truth.T_base_lidar)
+    birdseye_picture(
+        out / BIRDSEYE_PICTURE,
+        points_m=_points(recording, view.lidar_stamp_ns) @ T[:3, :3].T + T[:3, 3],
+        objects=view.entry.objects,
+        boxes=truth.frames[view.frame].boxes,
+        region=region,
+        title=f"Frame {name} from above: fused boxes and labels",
+    )
+    return [CAMERA_PICTURE, BIRDSEYE_PICTURE]
+
+
+def _richest(
+    views: Mapping[int, Sequence[FrameView]], frames: Sequence[Any], region: Region
+) -> FrameView | None:
+    found = [view for group in views.values() for view in group[:1]]
+    return max(
+        found,
+        key=lambda v: compare((), frames[v.frame].boxes, region).score.labelled,
+        default=None,
+    )
+
+
+def _message(recording: Recording, topic: str, stamp_ns: int) -> bytes:
+    return next(m.data for m in recording.messages([topic]) if read_stamp_ns(m.data) == stamp_ns)
+
+
+def _image(recording: Recording, stamp_ns: int) -> NDArray[np.uint8]:
+    import cv2
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import CompressedImage
+
+    message = deserialize_message(_message(recording, IMAGE, stamp_ns), CompressedImage)
+    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(image, np.uint8)
+
+
+def _points(recording: Recording, stamp_ns: int) -> NDArray[np.float32]:
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import PointCloud2
+
+    from edge_perception.demo.messages import CLOUD_DTYPE
+
+    message = deserialize_message(_message(recording, POINTS, stamp_ns), PointCloud2)
+    cloud = np.frombuffer(message.data, CLOUD_DTYPE)
+    return np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1)

@@ -1,0 +1,201 @@
+"""One run of the demo: recording, nodes, cuts, and everything that was observed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.demo.alone import correct_objects, frames_to_collect
+from edge_perception.demo.build import parameters_path
+from edge_perception.demo.data import data_folder, ensure_recording
+from edge_perception.demo.fused_log import read_fused
+from edge_perception.demo.memory import MemorySampler
+from edge_perception.demo.models import ModelChoice, choose_models
+from edge_perception.demo.observer import FUSED_TOPIC, NotReadyError, Observer
+from edge_perception.demo.processes import NodeProcesses
+from edge_perception.demo.summary import Run
+from edge_perception.demo.truth import GroundTruth
+from edge_perception.replay.player import Player, PlayReport, wait_for
+from edge_perception.replay.reader import Recording
+from edge_perception.replay.ros_sink import RosSink
+from edge_perception.replay.schedule import Cut, PlayPlan, StampMap
+from edge_perception.transport import transport_environment
+
+RECORDING_S = 20.0
+READY_S = 60.0
+SETTLE_S = 0.15  # outputs of the last messages still arrive this long after them
+NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_manager")
+COMPOSED = "perception"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What the demo is asked for."""
+
+    out: Path
+    composed: bool = False
+    models: str = "auto"
+    duration_s: float = field(default=RECORDING_S, metadata={"min": 5.0, "max": 36000.0})
+    recording: Path | None = None  # None: demo_out/recording.mcap, made when missing
+    domain_id: int | None = None  # None: one of its own
+    cuts: tuple[Cut, ...] | None = None  # None: LiDAR for 3 s, then the camera for 3 s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The files of a run and what was observed in it."""
+
+    run: Run
+    recording: Path
+    fused: Path
+    stamps: StampMap
+
+
+def default_cuts(duration_s: float) -> tuple[Cut, ...]:
+    """Return a cut of the LiDAR and one of the camera, 3 s each where the time allows."""
+    length_s = min(3.0, 0.15 * duration_s)
+    return tuple(
+        Cut(name=name, start_s=share * duration_s, end_s=share * duration_s + length_s)
+        for name, share in (("lidar", 0.3), ("camera", 0.6))
+    )
+
+
+def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
+    """Run the demo.
+
+    Raises:
+        EdgePerceptionError: something is missing, or a node did not start or died.
+    """
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = data_folder()
+    length_s = min(options.duration_s, RECORDING_S)
+    path = options.recording or options.out / "recording.mcap"
+    if options.recording is None:
+        say(f"recording  {path}")
+        truth = ensure_recording(path, data=data, duration_s=length_s)
+    else:
+        from edge_perception.demo.truth import read_ground_truth
+
+        truth = read_ground_truth(Recording(path))
+    choice = choose_models(options.models, data=data, folder=options.out / "models")
+    say(f"models     {choice.name}: {choice.description}")
+    parameters = options.out / "params.yaml"
+    parameters.write_text(choice.to_yaml(), encoding="utf-8")
+    return _observe(options, path, truth, choice, parameters, say)
+
+
+def _observe(
+    options: DemoOptions,
+    path: Path,
+    truth: GroundTruth,
+    choice: ModelChoice,
+    parameters: Path,
+    say: Say,
+) -> Outcome:
+    recording = Recording(path)
+    cuts = default_cuts(recording.duration_s) if options.cuts is None else options.cuts
+    plan = _plan(recording, options.duration_s, cuts)
+    domain_id = options.domain_id if options.domain_id is not None else 20 + os.getpid() % 80
+    environment = _environment(domain_id)
+    os.environ.update(environment)  # our own publishers use the same transport
+    fused = options.out / "fused.mcap"
+    nodes = NodeProcesses(
+        _commands(options.composed, [parameters, parameters_path(path)]),
+        environment={**os.environ, **environment},
+        log_folder=options.out / "logs",
+    )
+    with nodes, Observer(domain_id=domain_id) as observer:
+        sink = RosSink(observer.node, recording.topics.values())
+        player = Player(recording, plan, sink, restamp=True)
+        wanted = frames_to_collect(truth, plan.cuts, recording.start_ns)
+        observer.record(fused)
+        observer.collect(("camera", "lidar"), _recorded_stamp(player.report), wanted)
+        say(f"nodes      {', '.join(nodes.pids)} (ROS_DOMAIN_ID {domain_id})")
+        observer.wait_active(NODES, timeout_s=READY_S, check=nodes.check)
+        _wait_connected(sink, observer)
+        say(f"playing    {options.duration_s:g} s, " + ", ".join(map(_cut_text, plan.cuts)))
+        with MemorySampler(nodes.pids) as memory:
+            started = time.monotonic()
+            report = player.run()
+            played_s = time.monotonic() - started
+            ended_ns = time.time_ns()
+            wait_for(lambda: time.time_ns() - ended_ns > SETTLE_S * 1e9, timeout_s=5.0)
+        nodes.check()
+        observer.finish()
+        collected = dict(observer.collected)
+    assert report.stamps is not None
+    stamps = report.stamps
+    last_ns = ended_ns + round(SETTLE_S * 1e9)
+    entries = [
+        e for e in read_fused(fused, FUSED_TOPIC) if stamps.play_start_ns <= e.arrival_ns < last_ns
+    ]
+    correct, frames = correct_objects(entries, truth, stamps, collected)
+    run = Run(
+        entries=entries,
+        play=report,
+        stamps=stamps,
+        played_s=played_s,
+        truth=truth,
+        correct=correct,
+        frames_compared=frames,
+        memory=memory.report,
+        models=choice.name,
+        composed=options.composed,
+    )
+    return Outcome(run=run, recording=path, fused=fused, stamps=stamps)
+
+
+def _plan(recording: Recording, duration_s: float, cuts: tuple[Cut, ...]) -> PlayPlan:
+    if duration_s <= recording.duration_s + 0.5:
+        return PlayPlan(duration_s=duration_s, cuts=cuts)
+    return PlayPlan(loops=math.ceil(duration_s / recording.duration_s), cuts=cuts)
+
+
+def _environment(domain_id: int) -> dict[str, str]:
+    return {
+        **transport_environment(os.environ),
+        "ROS_DOMAIN_ID": str(domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "OMP_NUM_THREADS": "1",  # NumPy's; the inference threads are a parameter
+    }
+
+
+def _commands(composed: bool, parameter_files: list[Path]) -> Mapping[str, list[str]]:
+    """Return the command lines, as `ros2 run` would build them."""
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    try:
+        folder = Path(get_package_prefix("edge_perception")) / "lib" / "edge_perception"
+    except PackageNotFoundError as error:
+        raise ConfigurationError(
+            "demo: expected edge_perception in the ROS environment, not found; "
+            "source the install space (make setup builds it)"
+        ) from error
+    arguments = ["--ros-args"]
+    for file in parameter_files:
+        arguments += ["--params-file", str(file)]
+    names = (COMPOSED,) if composed else NODES
+    return {name: [str(folder / name), *arguments] for name in names}
+
+
+def _wait_connected(sink: RosSink, observer: Observer) -> None:
+    if not wait_for(lambda: not sink.unheard() and observer.hears_fused(), timeout_s=15.0):
+        raise NotReadyError(
+            "nodes: expected a subscription to every topic of the recording and a publisher of "
+            f"{FUSED_TOPIC}, nobody subscribes to: {', '.join(sink.unheard()) or 'none of ours'}"
+        )
+
+
+def _recorded_stamp(report: PlayReport) -> Callable[[int], int | None]:
+    """Return a function that is safe to call before playing has started."""
+    return lambda stamp_ns: report.stamps.to_recorded(stamp_ns) if report.stamps else None
+
+
+def _cut_text(cut: Cut) -> str:
+    return f"{cut.name} cut from {cut.start_s:g} to {cut.end_s:g} s"
