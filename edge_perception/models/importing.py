@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.errors import ModelError
+from edge_perception.backends import BackendOptions, backends
+from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.core.schema import decode
 from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.golden import generated_inputs
@@ -72,9 +73,12 @@ def import_model(
     model = _declare_features(described, onnx_path, features)
     described.setdefault("feature_space", _feature_space(described, model))
     checked = decode(
-        Manifest, {**described, "files": {"model.onnx": {"sha256": "", "size": 0}}}, "manifest"
+        Manifest,
+        {**described, "files": {"model.onnx": {"sha256": "", "size": 0}}},
+        "manifest",
+        error=ManifestError,
     )
-    spec.make_decoder(checked)  # postprocessing and labels must fit before anything is written
+    _check_use(checked, onnx_path)
     return write_bundle(
         into / described["name"],
         manifest=described,
@@ -84,11 +88,25 @@ def import_model(
     )
 
 
+def _check_use(manifest: Manifest, onnx_path: Path) -> None:
+    """Make what a node would make of the model: all that can be refused is, before writing."""
+    from edge_perception.encoders import encoders  # they import this package
+
+    adapters()[manifest.adapter].make_decoder(manifest)
+    if manifest.role == "fusion":
+        return
+    backend = backends()["onnxruntime"].load(onnx_path, BackendOptions())
+    try:
+        encoders()[manifest.role].make_encoder(manifest, backend)
+    finally:
+        backend.close()
+
+
 def _describe(
     spec: AdapterSpec, onnx_path: Path, manifest: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     if spec.describe is not None:
-        return spec.describe(onnx_path)
+        return dict(spec.describe(onnx_path))
     if not manifest:
         importers = sorted(n for n, s in adapters().specs.items() if s.describe)
         raise ModelError(
@@ -113,7 +131,7 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for name, value in changes.items():
         old = merged.get(name)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[name] = {**old, **value} if both else value
+        merged[name] = {**dict(old or {}), **value} if both else value
     return merged
 
 

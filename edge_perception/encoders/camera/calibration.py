@@ -20,7 +20,7 @@ from edge_perception.core.types import Geometry
 # Number of coefficients each model of CameraInfo may have.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _EDGE_POINTS = 5  # a side of a box is undistorted at that many points
-_FIELD_MARGIN = 1.05  # of the widest ray in the image; past it polynomials fold back
+_FIELD_MARGIN = 1.05  # of the widest ray in the image; past it the calibration saw nothing
 _WIDEST = np.tan(np.radians(80.0))  # ray, x / z; wider ones have no useful pinhole image
 _MAX_RESIDUAL_PX = 0.5  # of a pixel undistorted and distorted again
 _NEWTON_STEPS = 4
@@ -86,7 +86,7 @@ def project(points_m: NDArray[np.float64], geometry: Geometry) -> NDArray[np.flo
     with np.errstate(divide="ignore", invalid="ignore"):
         rays = np.where(depth[:, None] > 1e-6, flat[:, :2] / depth[:, None], np.nan)
     if geometry.distortion is not None:
-        widest = _FIELD_MARGIN * _widest_ray(geometry)
+        widest = min(_FIELD_MARGIN * _widest_ray(geometry), _fold(geometry))
         rays[~(np.hypot(rays[:, 0], rays[:, 1]) <= widest)] = np.nan
         rays = _distort(rays, geometry)
     K = geometry.intrinsics
@@ -113,7 +113,7 @@ def undistort_pixels(pixels: NDArray[np.float64], geometry: Geometry) -> NDArray
     seen = (pixels - K[:2, 2]) @ np.linalg.inv(K[:2, :2]).T
     for _ in range(_NEWTON_STEPS):  # OpenCV 4 stops after five fixed-point steps
         rays = _newton_step(rays, seen, geometry)
-    rays[~(np.hypot(rays[:, 0], rays[:, 1]) < _WIDEST)] = np.nan
+    rays[~(np.hypot(rays[:, 0], rays[:, 1]) < _fold(geometry))] = np.nan
     back = _distort(rays, geometry) @ K[:2, :2].T + K[:2, 2]
     rays[~(np.abs(back - pixels).max(axis=1) < _MAX_RESIDUAL_PX)] = np.nan
     return np.asarray(rays @ K[:2, :2].T + K[:2, 2], dtype=np.float64)
@@ -170,6 +170,18 @@ def _newton_step(
         dx = (error[:, 0] * along_y[:, 1] - error[:, 1] * along_y[:, 0]) / determinant
         dy = (error[:, 1] * along_x[:, 0] - error[:, 0] * along_x[:, 1]) / determinant
     return np.asarray(rays + np.stack([dx, dy], axis=1))
+
+
+def _fold(geometry: Geometry) -> float:
+    """Length of ray (tangent of the angle) up to which the model is one to one.
+
+    Past the place where the distorted radius stops growing, the polynomials bring wide rays back
+    into the image.
+    """
+    lengths = np.linspace(0.0, _WIDEST, 2000)
+    radius = _distort(np.stack([lengths, np.zeros_like(lengths)], axis=1), geometry)[:, 0]
+    falling = np.flatnonzero(~(np.diff(radius) > 0))
+    return float(lengths[falling[0]] if falling.size else _WIDEST)
 
 
 def _widest_ray(geometry: Geometry) -> float:

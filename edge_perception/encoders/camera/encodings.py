@@ -75,7 +75,7 @@ def decode_raw(
         data,
         strides=(step, encoding.channels * dtype.itemsize, dtype.itemsize),
     )
-    if not dtype.isnative:
+    if not (dtype.isnative and pixels.flags.aligned):  # an odd step splits 16-bit values
         pixels = pixels.astype(dtype.newbyteorder("="))
     try:
         bgr = encoding.to_bgr(pixels)

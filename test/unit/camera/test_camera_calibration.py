@@ -1,0 +1,165 @@
+"""CameraInfo, resized images and lenses."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from camera_messages import camera_info
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import Geometry
+from edge_perception.encoders.camera.calibration import (
+    geometry_from_camera_info,
+    geometry_of_image,
+    project,
+    undistort_boxes,
+    undistort_pixels,
+)
+
+PLUMB_BOB = [-0.28, 0.09, 0.001, -0.0008, -0.01]
+RATIONAL = [0.1, 0.02, 0.0004, 0.0002, 0.001, 0.4, 0.05, 0.001]
+EQUIDISTANT = [0.05, -0.01, 0.003, -0.001]
+LENSES = [
+    ("plumb_bob", PLUMB_BOB),
+    ("rational_polynomial", RATIONAL),
+    ("equidistant", EQUIDISTANT),
+]
+
+
+def bend(model: str, d: list[float], x: float, y: float) -> tuple[float, float]:
+    """A ray (x / z, y / z) through the lens, by the formulas of the ROS CameraInfo models."""
+    r2 = x * x + y * y
+    if model == "equidistant":
+        r = np.sqrt(r2)
+        theta = np.arctan(r)
+        bent = theta * (1 + sum(k * theta ** (2 * i + 2) for i, k in enumerate(d)))
+        return x * bent / r, y * bent / r
+    k1, k2, p1, p2, k3 = d[:5]
+    k4, k5, k6 = d[5:8] if len(d) > 5 else (0.0, 0.0, 0.0)
+    radial = (1 + k1 * r2 + k2 * r2**2 + k3 * r2**3) / (1 + k4 * r2 + k5 * r2**2 + k6 * r2**3)
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+
+
+def lens(model: str, d: list[float]) -> Geometry:
+    return geometry_from_camera_info(camera_info(distortion_model=model, d=d))
+
+
+def test_pinhole() -> None:
+    geometry = geometry_from_camera_info(camera_info())
+    np.testing.assert_array_equal(geometry.intrinsics, [[500, 0, 320], [0, 510, 240], [0, 0, 1]])
+    assert geometry.image_size == (640, 480)
+    assert geometry.distortion is None
+    assert geometry.distortion_model == ""
+    np.testing.assert_array_equal(geometry.T_base_sensor, np.eye(4))
+
+
+def test_p_where_k_is_not_set() -> None:
+    geometry = geometry_from_camera_info(camera_info(k=[0.0] * 9, d=PLUMB_BOB))
+    assert geometry.intrinsics[0, 0] == 400.0
+    assert geometry.distortion is None  # P is of the rectified image
+
+
+def test_region_of_interest_and_binning() -> None:
+    roi = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=300, do_rectify=False)
+    geometry = geometry_from_camera_info(camera_info(roi=roi, binning_x=2, binning_y=2))
+    assert geometry.image_size == (200, 150)
+    # The centre of pixel 320 of the full image is 220 of the region, which continuous
+    # coordinates put at 220.5 / 2 = 110.25, 109.75 of pixel centres.
+    np.testing.assert_allclose(geometry.intrinsics, [[250, 0, 109.75], [0, 255, 99.75], [0, 0, 1]])
+
+
+def test_image_of_another_size() -> None:
+    geometry = geometry_from_camera_info(camera_info())
+    half = geometry_of_image(geometry, (320, 240))
+    point = np.array([[0.4, -0.2, 3.0]])
+    full_px, half_px = project(point, geometry), project(point, half)
+    np.testing.assert_allclose(half_px + 0.5, (full_px + 0.5) / 2)
+    assert geometry_of_image(geometry, (640, 480)) is geometry
+
+
+@pytest.mark.parametrize(("model", "d"), LENSES)
+def test_projection_follows_the_model(model: str, d: list[float]) -> None:
+    geometry = lens(model, d)
+    rng = np.random.default_rng(0)
+    rays = rng.uniform(-0.45, 0.45, (50, 2))
+    got = project(np.c_[rays, np.ones(50)] * rng.uniform(1, 50, (50, 1)), geometry)
+    bent = np.array([bend(model, d, x, y) for x, y in rays])
+    np.testing.assert_allclose(got, bent * [500, 510] + [320, 240], atol=1e-6)
+
+
+@pytest.mark.parametrize(("model", "d"), LENSES)
+def test_undistortion_is_its_inverse(model: str, d: list[float]) -> None:
+    rng = np.random.default_rng(1)
+    rays = rng.uniform(-0.5, 0.5, (200, 2))
+    pixels = np.array([bend(model, d, x, y) for x, y in rays]) * [500, 510] + [320, 240]
+    got = undistort_pixels(pixels, lens(model, d))
+    np.testing.assert_allclose(got, rays * [500, 510] + [320, 240], atol=1e-3)
+
+
+@pytest.mark.parametrize(("model", "d"), LENSES)
+def test_undistorted_box_holds_what_the_box_held(model: str, d: list[float]) -> None:
+    geometry = lens(model, d)
+    box = np.array([[20.0, 30.0, 220.0, 180.0]])
+    low, high = undistort_boxes(box, geometry)[0].reshape(2, 2)
+    inside = np.random.default_rng(2).uniform(box[0, :2], box[0, 2:], (500, 2))
+    mapped = undistort_pixels(inside, geometry)
+    assert np.all(mapped > low - 1.5)
+    assert np.all(mapped < high + 1.5)
+
+
+def test_without_distortion_nothing_moves() -> None:
+    boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
+    assert undistort_boxes(boxes, lens("plumb_bob", [0.0] * 5)) is boxes
+
+
+def test_nothing_behind_the_camera() -> None:
+    got = project(np.array([[0.1, 0.1, -2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 4.0]]), lens(*LENSES[0]))
+    np.testing.assert_array_equal(np.isnan(got[:, 0]), [True, True, False])
+
+
+def test_points_past_the_field_do_not_fold_back_into_the_image() -> None:
+    barrel = [-0.4, 0.05, 0.0, 0.0, 0.0]
+    x, _ = bend("plumb_bob", barrel, 1.8, 0.0)
+    assert 320 < 500 * x + 320 < 640  # the bare polynomial puts it in the image
+    geometry = lens("plumb_bob", barrel)
+    got = project(np.array([[1.8, 0.0, 1.0], [0.5, 0.0, 1.0]]), geometry)
+    np.testing.assert_array_equal(np.isnan(got[:, 0]), [True, False])
+
+
+def test_fisheye_past_80_degrees_has_no_pinhole_image() -> None:
+    wide = camera_info(
+        distortion_model="equidistant",
+        d=[0.0, 0.0, 0.0, 1e-9],
+        k=[200.0, 0.0, 320.0, 0.0, 200.0, 240.0, 0.0, 0.0, 1.0],
+    )
+    geometry = geometry_from_camera_info(wide)
+    edge = 320 + 200 * np.radians([70.0, 88.0])
+    got = undistort_pixels(np.stack([edge, [240.0, 240.0]], axis=1), geometry)
+    assert got[0, 0] == pytest.approx(320 + 200 * np.tan(np.radians(70)), abs=1e-3)
+    assert np.isnan(got[1]).all()
+    boxes = np.array([[edge[0], 200.0, edge[1], 280.0], [edge[1], 239.0, edge[1] + 2, 241.0]])
+    seen = undistort_boxes(boxes, geometry)
+    assert np.isfinite(seen[0]).all()
+    assert np.isnan(seen[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"k": [0.0] * 9, "p": [0.0] * 12}, "uncalibrated"),
+        ({"k": [-1.0, 0, 0, 0, 1, 0, 0, 0, 1]}, "uncalibrated"),
+        ({"k": [float("nan"), 0, 0, 0, 1, 0, 0, 0, 1]}, "uncalibrated"),
+        ({"width": 0}, "image size, got 0 x 480"),
+        ({"distortion_model": "fov", "d": [0.9]}, "unknown distortion_model 'fov'; known: plumb"),
+        ({"d": [0.1, 0.2]}, "plumb_bob expects 4 or 5 finite coefficients"),
+        ({"d": [0.1, float("inf"), 0, 0, 0]}, "finite"),
+    ],
+)
+def test_refused(changes: dict, text: str) -> None:
+    with pytest.raises(InvalidFrameError, match=text):
+        geometry_from_camera_info(camera_info(**changes))

@@ -1,0 +1,149 @@
+"""JPEG and PNG: decoded, or refused before they cost anything."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from camera_messages import compressed_msg, encoded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.camera import compressed
+from edge_perception.encoders.camera.conversion import image_from_msg
+
+
+@pytest.fixture(scope="module")
+def bgr() -> np.ndarray:
+    """Smooth, with blue and red far apart, so that JPEG keeps it and a swap shows."""
+    row, column = np.mgrid[0:48, 0:80]
+    return np.dstack([40 + column, 60 + 2 * row, 200 - column]).astype(np.uint8)
+
+
+def near(got: np.ndarray, expected: np.ndarray) -> None:
+    assert got.shape == expected.shape
+    assert np.abs(got.astype(int) - expected.astype(int)).mean() < 3
+
+
+def test_png_is_exact(bgr: np.ndarray) -> None:
+    frame = image_from_msg(compressed_msg(encoded(bgr, ".png"), "png"))
+    np.testing.assert_array_equal(frame.bgr, bgr)
+    assert (frame.stamp_ns, frame.frame_id) == (1_500_000_001, "camera_optical")
+
+
+@pytest.mark.parametrize(
+    "options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)]
+)
+@pytest.mark.parametrize("text", ["jpeg", "jpg", "", "bgr8; jpeg compressed bgr8"])
+def test_jpeg(bgr: np.ndarray, text: str, options: tuple[int, ...]) -> None:
+    near(image_from_msg(compressed_msg(encoded(bgr, ".jpg", *options), text)).bgr, bgr)
+
+
+def test_publisher_that_compressed_rgb_as_if_bgr(bgr: np.ndarray) -> None:
+    data = encoded(bgr[..., ::-1], ".jpg")
+    near(image_from_msg(compressed_msg(data, "rgb8; jpeg compressed rgb8")).bgr, bgr)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_grey(bgr: np.ndarray, suffix: str) -> None:
+    grey = bgr[..., 1]
+    near(image_from_msg(compressed_msg(encoded(grey, suffix))).bgr, np.dstack([grey] * 3))
+
+
+def test_png_of_16_bits(bgr: np.ndarray) -> None:
+    data = encoded(bgr.astype(np.uint16) * 257, ".png")
+    near(image_from_msg(compressed_msg(data, "png")).bgr, bgr)
+
+
+def test_orientation_of_exif_is_ignored(bgr: np.ndarray) -> None:
+    """A camera's calibration belongs to the pixels as they are stored."""
+    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # rotate by 90
+    exif = b"Exif\0\0" + tiff
+    plain = encoded(bgr, ".jpg")
+    data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (80, 48, 3)
+    near(image_from_msg(compressed_msg(data)).bgr, bgr)
+
+
+def test_padding_after_the_end_is_accepted(bgr: np.ndarray) -> None:
+    near(image_from_msg(compressed_msg(encoded(bgr, ".jpg") + b"\0" * 4096)).bgr, bgr)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
+def test_truncated(bgr: np.ndarray, suffix: str, share: float) -> None:
+    noisy = np.random.default_rng(0).integers(0, 256, bgr.shape, dtype=np.uint8)
+    data = encoded(noisy, suffix)
+    with pytest.raises(InvalidFrameError, match=r"truncated|no end|header|first bytes"):
+        image_from_msg(compressed_msg(data[: int(len(data) * share)]))
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+def jpeg_bomb() -> bytes:
+    data = bytearray(encoded(np.zeros((8, 8, 3), np.uint8), ".jpg"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 65000, 65000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"), [(png_bomb(60000, 50000), "60000 x 50000"), (jpeg_bomb(), "65000 x 65000")]
+)
+def test_bomb_is_refused_undecoded(monkeypatch: pytest.MonkeyPatch, data: bytes, size: str) -> None:
+    def decoder(*_: object) -> None:
+        raise AssertionError("a decoder saw the bomb")
+
+    monkeypatch.setattr(compressed.cv2, "imdecode", decoder)
+    with pytest.raises(InvalidFrameError, match=f"image size: .* got {size}"):
+        image_from_msg(compressed_msg(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "reason"),
+    [
+        (b"", "jpeg", "expected JPEG or PNG data"),
+        (b"BM\x00\x00abcd", "bmp", r"format 'bmp'\): expected JPEG or PNG data.*42 4d"),
+        (b"\xff\xd8\xff\xd9", "jpeg", "frame header"),
+        (png_bomb(64, 64), "png", "decode"),
+        (encoded(np.zeros((4, 4), np.uint16), ".png"), "16UC1; compressedDepth png", "depth"),
+    ],
+)
+def test_refused(data: bytes, text: str, reason: str) -> None:
+    with pytest.raises(InvalidFrameError, match=reason):
+        image_from_msg(compressed_msg(data, text))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    suffix=st.sampled_from([".jpg", ".png"]),
+    places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6),
+)
+def test_damaged_bytes_give_an_image_or_are_refused(
+    suffix: str, places: list[tuple[float, int]]
+) -> None:
+    data = bytearray(encoded(np.full((24, 32, 3), 90, np.uint8), suffix))
+    for share, value in places:
+        data[int(share * len(data))] = value
+    try:
+        frame = image_from_msg(compressed_msg(bytes(data)))
+    except InvalidFrameError:
+        return
+    assert frame.bgr.ndim == 3

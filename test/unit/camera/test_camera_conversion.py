@@ -1,0 +1,234 @@
+"""Raw images: every encoding against expectations computed here, and what is refused."""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+import pytest
+from camera_messages import image_msg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.camera.cv_bridge_fallback import CvBridge
+from edge_perception.encoders.camera.encodings import ENCODINGS
+
+HEIGHT, WIDTH = 12, 16
+
+
+@pytest.fixture
+def bgr() -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def blocks() -> np.ndarray:
+    """Four 8 x 8 patches of one colour each, BGR: what subsampling and mosaics keep."""
+    colours = np.array([[[30, 60, 200], [180, 90, 40]], [[100, 140, 120], [60, 160, 150]]])
+    return np.kron(colours, np.ones((8, 8, 1), int)).astype(np.uint8)
+
+
+def yuv601(bgr: np.ndarray) -> np.ndarray:
+    """BT.601, limited range, by the standard's coefficients."""
+    b, g, r = (bgr[..., c].astype(float) for c in range(3))
+    y = 16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255
+    u = 128 + (-37.797 * r - 74.203 * g + 112.0 * b) / 255
+    v = 128 + (112.0 * r - 93.786 * g - 18.214 * b) / 255
+    return np.rint(np.stack([y, u, v], axis=-1)).astype(np.uint8)
+
+
+COLOUR = {
+    "bgr8": lambda p: p,
+    "8UC3": lambda p: p,
+    "rgb8": lambda p: p[..., ::-1],
+    "bgra8": lambda p: np.dstack([p, np.full(p.shape[:2], 9, p.dtype)]),
+    "8UC4": lambda p: np.dstack([p, np.full(p.shape[:2], 9, p.dtype)]),
+    "rgba8": lambda p: np.dstack([p[..., ::-1], np.full(p.shape[:2], 9, p.dtype)]),
+}
+COLOUR_16 = {
+    "bgr16": COLOUR["bgr8"],
+    "rgb16": COLOUR["rgb8"],
+    "bgra16": COLOUR["bgra8"],
+    "rgba16": COLOUR["rgba8"],
+}
+
+
+@pytest.mark.parametrize("encoding", COLOUR)
+def test_colour_of_8_bits(bgr: np.ndarray, encoding: str) -> None:
+    frame = image_from_msg(image_msg(COLOUR[encoding](bgr), encoding))
+    np.testing.assert_array_equal(frame.bgr, bgr)
+    assert frame.bgr.dtype == np.uint8
+    assert (frame.stamp_ns, frame.frame_id) == (1_500_000_001, "camera_optical")
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("encoding", COLOUR_16)
+def test_colour_of_16_bits(encoding: str, big_endian: bool) -> None:
+    wide = np.random.default_rng(3).integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    message = image_msg(COLOUR_16[encoding](wide), encoding, big_endian=big_endian)
+    np.testing.assert_array_equal(image_from_msg(message).bgr, np.rint(wide / 257))
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
+def test_grey(bgr: np.ndarray, encoding: str) -> None:
+    grey = bgr[..., 0]
+    np.testing.assert_array_equal(
+        image_from_msg(image_msg(grey, encoding)).bgr, np.dstack([grey] * 3)
+    )
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_grey_of_16_bits(big_endian: bool) -> None:
+    grey = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 300
+    got = image_from_msg(image_msg(grey, "mono16", big_endian=big_endian)).bgr
+    np.testing.assert_array_equal(got, np.dstack([np.rint(grey / 257)] * 3))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"),
+    [("uyvy", "uy"), ("yuv422", "uy"), ("yuyv", "yu"), ("yuv422_yuy2", "yu")],
+)
+def test_yuv_422(encoding: str, order: str) -> None:
+    yuv = yuv601(blocks())
+    chroma = np.where(np.arange(16) % 2 == 0, yuv[..., 1], yuv[..., 2])
+    pair = [chroma, yuv[..., 0]] if order == "uy" else [yuv[..., 0], chroma]
+    got = image_from_msg(image_msg(np.stack(pair, axis=-1), encoding)).bgr
+    np.testing.assert_allclose(got.astype(int), blocks().astype(int), atol=3)
+
+
+def planar(encoding: str) -> np.ndarray:
+    yuv = yuv601(blocks())
+    order = [2, 1] if encoding == "nv21" else [1, 2]
+    if encoding == "nv24":
+        return np.concatenate([yuv[..., 0], yuv[..., order].reshape(32, 16)])
+    return np.concatenate([yuv[..., 0], yuv[::2, ::2, order].reshape(8, 16)])
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "nv24"])
+def test_yuv_in_planes(encoding: str, padding: int) -> None:
+    rows = planar(encoding)
+    message = image_msg(rows, encoding, size=(16, 16), padding=padding)
+    if encoding == "nv24" and padding:  # rows of chroma are two steps long
+        step, data = 16 + padding, np.full((48, 16 + padding), 0xA5, np.uint8)
+        data[:16, :16] = rows[:16]
+        data[16:].reshape(16, 2 * step)[:, :32] = rows[16:].reshape(16, 32)
+        message.data = data.tobytes()
+    got = image_from_msg(message).bgr
+    np.testing.assert_allclose(got.astype(int), blocks().astype(int), atol=3)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("order", ["rggb", "bggr", "gbrg", "grbg"])
+def test_bayer(order: str, bits: int, big_endian: bool) -> None:
+    """Inside a patch of one colour every demosaicing gives that colour."""
+    image = blocks().astype(np.uint16) * (1 if bits == 8 else 257)
+    channel = np.tile(np.array(["bgr".index(c) for c in order]).reshape(2, 2), (8, 8))
+    mosaic = np.take_along_axis(image, channel[..., None], axis=2)[..., 0]
+    mosaic = mosaic.astype(np.uint8 if bits == 8 else np.uint16)
+    got = image_from_msg(image_msg(mosaic, f"bayer_{order}{bits}", big_endian=big_endian)).bgr
+    for row in (slice(2, 6), slice(10, 14)):
+        for column in (slice(2, 6), slice(10, 14)):
+            np.testing.assert_array_equal(got[row, column], blocks()[row, column])
+
+
+@pytest.mark.parametrize("padding", [1, 7, 64])
+@pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - {"nv24"}))
+def test_padded_rows_change_nothing(encoding: str, padding: int) -> None:
+    spec = ENCODINGS[encoding]
+    rows = HEIGHT * spec.rows[0] // spec.rows[1]
+    items = np.random.default_rng(1).integers(
+        0, 256**spec.item_bytes, (rows, WIDTH * spec.channels), dtype=f"u{spec.item_bytes}"
+    )
+    plain = image_from_msg(image_msg(items, encoding, size=(WIDTH, HEIGHT)))
+    padded = image_from_msg(image_msg(items, encoding, size=(WIDTH, HEIGHT), padding=padding))
+    assert plain.bgr.shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(padded.bgr, plain.bgr)
+
+
+@pytest.mark.parametrize(
+    "container", [bytes, bytearray, memoryview, lambda d: array.array("B", d), np.array]
+)
+def test_data_of_any_buffer(bgr: np.ndarray, container: type) -> None:
+    message = image_msg(bgr, "bgr8")
+    message.data = container(
+        np.frombuffer(message.data, np.uint8) if container is np.array else message.data
+    )
+    np.testing.assert_array_equal(image_from_msg(message).bgr, bgr)
+
+
+def test_bgr_is_not_copied(bgr: np.ndarray) -> None:
+    message = image_msg(bgr, "bgr8", padding=4)
+    data = message.data = np.frombuffer(message.data, np.uint8)
+    assert np.shares_memory(image_from_msg(message).bgr, data)
+
+
+def test_last_row_may_lack_its_padding(bgr: np.ndarray) -> None:
+    message = image_msg(bgr, "bgr8", padding=4)
+    message.data = message.data[:-4]
+    np.testing.assert_array_equal(image_from_msg(message).bgr, bgr)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"encoding": "bgr9"}, r"unknown encoding 'bgr9'; known: .*bayer_bggr16.*yuv422"),
+        ({"encoding": "16UC1"}, "unknown encoding '16UC1'"),
+        ({"encoding": ""}, "unknown encoding ''"),
+        ({"width": 0}, "got 0 x 12"),
+        ({"height": 0}, "got 16 x 0"),
+        ({"width": 20000}, "got 20000 x 12"),
+        ({"width": 2**31, "height": 2**31}, "image size"),
+        ({"step": 47}, "bgr8 image: step: expected at least 48 bytes a row, got 47"),
+        ({"step": 0}, "got 0"),
+        ({"data": b"\0" * (48 * 12 - 1)}, "expected at least 576 bytes for 16 x 12, got 575"),
+        ({"data": b""}, "got 0"),
+        ({"data": [1, 2, 3]}, "buffer of bytes, got list"),
+        ({"encoding": "uyvy", "width": 15}, "width: expected a multiple of 2, got 15"),
+        ({"encoding": "nv12", "height": 11}, "height: expected a multiple of 2, got 11"),
+    ],
+)
+def test_refused(bgr: np.ndarray, changes: dict, text: str) -> None:
+    message = image_msg(bgr, "bgr8")
+    vars(message).update(changes)
+    if changes.get("encoding", "bgr8") not in ENCODINGS and CvBridge is not None:
+        text = "cv_bridge|unknown"
+    with pytest.raises(InvalidFrameError, match=text):
+        image_from_msg(message)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    encoding=st.sampled_from(sorted(ENCODINGS)),
+    width=st.integers(1, 9),
+    height=st.integers(1, 9),
+    step=st.integers(0, 80),
+    data=st.binary(max_size=900),
+)
+def test_whatever_comes_is_an_image_or_refused(
+    encoding: str, width: int, height: int, step: int, data: bytes
+) -> None:
+    message = image_msg(np.zeros((1, 1, 3), np.uint8), encoding)
+    vars(message).update(width=width, height=height, step=step, data=data)
+    try:
+        frame = image_from_msg(message)
+    except InvalidFrameError:
+        return
+    assert frame.bgr.shape == (height, width, 3)
+    assert frame.bgr.dtype == np.uint8
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgra8", "mono8", "mono16", "bayer_rggb8", "yuv422"])
+def test_agrees_with_cv_bridge(encoding: str) -> None:
+    cv_bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed")
+    image = pytest.importorskip("sensor_msgs.msg", reason="sensor_msgs is not installed").Image()
+    spec = ENCODINGS[encoding]
+    items = np.random.default_rng(5).integers(
+        0, 256**spec.item_bytes, (HEIGHT, WIDTH * spec.channels), dtype=f"<u{spec.item_bytes}"
+    )
+    image.encoding, image.width, image.height = encoding, WIDTH, HEIGHT
+    image.step, image.data = items.strides[0], items.tobytes()
+    theirs = cv_bridge.CvBridge().imgmsg_to_cv2(image, desired_encoding="bgr8")
+    np.testing.assert_allclose(image_from_msg(image).bgr.astype(int), theirs.astype(int), atol=1)
