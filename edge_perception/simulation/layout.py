@@ -62,8 +62,14 @@ _FACADES = (
 )  # fmt: skip
 
 
-def draw_layout(rng: np.random.Generator, *, intersection: bool) -> Layout:
-    """Return the streets and static things of a scene."""
+def draw_layout(rng: np.random.Generator, *, intersection: bool, waiting: bool) -> Layout:
+    """Return the streets and static things of a scene.
+
+    Args:
+        rng: Draws everything.
+        intersection: Whether a street crosses.
+        waiting: The ego vehicle waits before the crossing instead of being anywhere near it.
+    """
     lanes = int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))
     lane = float(rng.uniform(3.1, 3.7))
     ego_lane = int(rng.integers(lanes))
@@ -76,13 +82,14 @@ def draw_layout(rng: np.random.Generator, *, intersection: bool) -> Layout:
     )
     cross = None
     if intersection:
+        lanes, lane = int(rng.choice([1, 2], p=[0.6, 0.4])), float(rng.uniform(3.1, 3.6))
+        parking = float(rng.choice([0.3, 2.4]))
+        centre = float(rng.uniform(-15, 55))
+        if waiting:  # the stop line lies 5 m before the kerb, the bumper before that
+            centre = lanes * lane + parking + 4.0 + float(rng.uniform(5.0, 30.0))
         cross = Street(
-            along_x=False,
-            centre_m=float(rng.uniform(-15, 55)),
-            lanes=int(rng.choice([1, 2], p=[0.6, 0.4])),
-            lane_m=float(rng.uniform(3.1, 3.6)),
-            parking_m=float(rng.choice([0.3, 2.4])),
-        )
+            along_x=False, centre_m=centre, lanes=lanes, lane_m=lane, parking_m=parking
+        )  # fmt: skip
     sidewalk = float(rng.uniform(1.8, 4.5))
     statics: list[tuple[float, float, float, tuple[Part, ...]]] = []
     lots: list[tuple[float, float, float, float]] = []

@@ -14,6 +14,7 @@ SENSORS = ("camera", "lidar", "audio")
 LIDARS = ("pandar64", "spinning32")
 SIRENS = ("wail", "yelp", "hi_lo")
 DIRECTIONS = ("behind", "ahead", "left", "right")
+WAITING_MPS = 0.5  # slower than this the ego vehicle counts as waiting
 SOUNDS = ("horn", "engine", "speech", "street", "rain")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge_perception.simulation.bodies import build_body
 from edge_perception.simulation.layout import Layout, Street
-from edge_perception.simulation.scenario import Scenario
+from edge_perception.simulation.scenario import WAITING_MPS, Scenario
 from edge_perception.simulation.solids import Part
+
+_LOOK_AHEAD_S = np.arange(0.25, 10.0, 0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,9 @@ class Actor:
 class _Site:
     """Collects actors and refuses places that are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, ego_speed_mps: float) -> None:
         self.actors: list[Actor] = []
+        self._ego_speed_mps = ego_speed_mps
         self._taken: list[tuple[float, float, float, float]] = [(1.4, 0.0, 4.6, 1.3)]
 
     def add(self, actor: Actor, *, gap_m: float = 0.4) -> bool:
@@ -51,9 +54,21 @@ class _Site:
         for x, y, ox, oy in self._taken:
             if abs(actor.x_m - x) < hx + ox and abs(actor.y_m - y) < hy + oy:
                 return False
+        if self.meets_ego(actor):
+            return False
         self._taken.append((actor.x_m, actor.y_m, hx, hy))
         self.actors.append(actor)
         return True
+
+    def meets_ego(self, actor: Actor) -> bool:
+        """Whether the actor would run into the ego vehicle, or that into it, later on."""
+        c, s = np.cos(actor.yaw_rad), np.sin(actor.yaw_rad)
+        x = actor.x_m + (actor.speed_mps * c - self._ego_speed_mps) * _LOOK_AHEAD_S
+        y = actor.y_m + actor.speed_mps * s * _LOOK_AHEAD_S
+        length, width, _ = actor.size_m
+        hx = 0.5 * (length * abs(c) + width * abs(s)) + 3.2
+        hy = 0.5 * (length * abs(s) + width * abs(c)) + 1.1
+        return bool(((np.abs(x - 1.4) < hx) & (np.abs(y) < hy)).any())
 
     def reserve(self, x_m: float, y_m: float, half_x_m: float, half_y_m: float) -> None:
         """Keep a rectangle free of whoever is added later."""
@@ -62,7 +77,7 @@ class _Site:
 
 def place_actors(scenario: Scenario, layout: Layout, rng: np.random.Generator) -> tuple[Actor, ...]:
     """Return the road users of a scene; nobody overlaps at the start."""
-    site = _Site()
+    site = _Site(scenario.ego_speed_mps)
     if scenario.emergency is not None:
         _place_emergency(scenario, layout, rng, site)
     if scenario.occlusion:
@@ -91,7 +106,7 @@ class _Speeds:
 
     def __init__(self, scenario: Scenario, layout: Layout, rng: np.random.Generator) -> None:
         self.ego = scenario.ego_speed_mps
-        green = self.ego > 0.5 or layout.cross is None
+        green = self.ego >= WAITING_MPS or layout.cross is None
         self._main = [float(rng.uniform(3, 13)) if green else 0.0 for _ in range(6)]
         self._cross = [0.0 if green else float(rng.uniform(3, 11)) for _ in range(6)]
 
@@ -236,6 +251,8 @@ def _place_emergency(
         class_name=class_name, size_m=size, parts=tuple(parts), x_m=float(x), y_m=float(y),
         yaw_rad=float(yaw), speed_mps=speed, emergency=True,
     )  # fmt: skip
+    if site.meets_ego(actor):  # it waits where it is rather than hit the ego vehicle
+        actor = replace(actor, speed_mps=0.0)
     site.add(actor)
     # Traffic makes way: nobody else is put on its path.
     if wanted.direction in ("behind", "ahead"):
@@ -250,21 +267,24 @@ def _crossing(layout: Layout, distance: float) -> float:
 
 
 def _place_occluded_pedestrian(layout: Layout, rng: np.random.Generator, site: _Site) -> None:
-    """A pedestrian steps out between the ego lane and the kerb, hidden by a parked truck."""
+    """A pedestrian steps onto the ego lane, hidden until then by a truck at the kerb."""
     main = layout.main
     size, parts = build_body("truck", rng)
-    along = float(rng.uniform(9, 14))
-    kerb = main.centre_m - main.kerb_m
-    site.add(
-        Actor(
-            class_name="truck", size_m=size, parts=tuple(parts), x_m=along,
-            y_m=max(kerb + 0.5 * size[1] + 0.1, -20.0), yaw_rad=0.0,
-        )
-    )  # fmt: skip
     body, limbs = build_body("pedestrian", rng)
-    site.add(
-        Actor(
+    kerb = main.centre_m - main.kerb_m
+    # On a narrow street the truck stands half on the pavement, as the lane must stay free.
+    y = min(kerb + 0.5 * size[1] + 0.1, -(1.6 + 0.5 * size[1]))
+    for along in np.arange(11.0, 60.0, 2.0) + rng.uniform(0.0, 2.0):
+        walker = Actor(
             class_name="pedestrian", size_m=body, parts=tuple(limbs),
-            x_m=along + 0.5 * size[0] + 1.0, y_m=kerb + 0.3, yaw_rad=0.5 * np.pi, speed_mps=1.2,
-        )
-    )  # fmt: skip
+            x_m=float(along + 0.5 * size[0] + 1.0), y_m=float(y), yaw_rad=0.5 * np.pi,
+            speed_mps=1.2,
+        )  # fmt: skip
+        if site.meets_ego(walker):
+            continue
+        truck = Actor(
+            class_name="truck", size_m=size, parts=tuple(parts), x_m=float(along),
+            y_m=float(y), yaw_rad=0.0,
+        )  # fmt: skip
+        if site.add(truck) and site.add(walker):
+            return

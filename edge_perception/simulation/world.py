@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_perception.core.types import DetectedObject
 from edge_perception.simulation.ground import Ground, draw_ground
 from edge_perception.simulation.layout import Layout, draw_layout
-from edge_perception.simulation.scenario import Scenario
+from edge_perception.simulation.scenario import WAITING_MPS, Scenario
 from edge_perception.simulation.seeding import stream
 from edge_perception.simulation.solids import STATIC, Part, Solids, concatenate, from_parts
 from edge_perception.simulation.traffic import Actor, place_actors
@@ -47,7 +47,9 @@ class World:
         self.scenario = scenario
         self.seed = seed
         self.layout = draw_layout(
-            stream(seed, "layout"), intersection=scenario.layout == "intersection"
+            stream(seed, "layout"),
+            intersection=scenario.layout == "intersection",
+            waiting=scenario.ego_speed_mps < WAITING_MPS,
         )
         self.ground = draw_ground(stream(seed, "ground"))
         self.actors: tuple[Actor, ...] = place_actors(scenario, self.layout, stream(seed, "actors"))

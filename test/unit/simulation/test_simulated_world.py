@@ -103,3 +103,29 @@ def test_where_things_stand_does_not_depend_on_when_it_is_asked():
     late = world.at(2.0)
     world.at(0.3)
     np.testing.assert_array_equal(late.solids.vertices_m, world.at(2.0).solids.vertices_m)
+
+
+@pytest.mark.parametrize(
+    "name", ["horn_traffic", "siren_crossing", "intersection", "straight_road"]
+)
+def test_nobody_drives_through_the_ego_vehicle(name):
+    for seed in range(6):
+        world = World(load_scenario(name), seed)
+        assert len(world.actors) > 8
+        for t_s in np.arange(0.0, 8.0, 0.5):
+            for actor in world.at(float(t_s)).actors:
+                x, y, _ = actor.box.center_m
+                assert abs(x - 1.4) > 2.4 or abs(y) > 1.2
+
+
+def test_the_occluded_pedestrian_comes_out_from_behind_the_truck():
+    scenario = load_scenario("occluded_pedestrian")
+    for seed in range(8):
+        world = World(scenario, seed)
+        truck, walker = world.actors[0], world.actors[1]
+        assert (truck.class_name, walker.class_name) == ("truck", "pedestrian")
+        start = np.arctan2(walker.y_m, walker.x_m - 0.6)
+        # The line of sight from the camera to the pedestrian passes through the truck at first.
+        crossing = np.tan(start) * (truck.x_m + 0.5 * truck.size_m[0] - 0.6)
+        assert abs(crossing - truck.y_m) < 0.5 * truck.size_m[1]
+        assert min(abs(walker.at(t)[1]) for t in np.arange(0, 8, 0.25)) < 0.3
