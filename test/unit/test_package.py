@@ -1,0 +1,210 @@
+"""The package files agree with each other, and the build installs what C++ users need."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Distribution or rosdep key of imported modules, where it is not simply the module's name.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "PyYAML"}
+ROSDEP_KEYS = {
+    "cv2": "python3-opencv",
+    "mcap": "mcap-ros2-support",
+    "onnxruntime": "python3-onnxruntime-pip",
+    "rosbags": "python3-rosbags-pip",
+}
+# rosdep has no key for it; the README says how to get it with pip.
+WITHOUT_ROSDEP_KEY = {"onnx"}
+
+CPP = """
+#include <cstdio>
+#include "edge_perception/msg/audio_chunk.hpp"
+#include "edge_perception/msg/feature.hpp"
+#include "edge_perception/msg/fused_perception.hpp"
+#include "edge_perception/srv/swap_model.hpp"
+
+int main() {
+  edge_perception::msg::FusedPerception fused;
+  fused.mode = edge_perception::msg::FusedPerception::MODE_FULL;
+  fused.sources.resize(2);
+  fused.sources[1].state = edge_perception::msg::SourceStatus::MISSING;
+  edge_perception::srv::SwapModel::Request request;
+  std::printf("%zu %d\\n", fused.sources.size(), fused.sources[1].state == 3);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def package_xml() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+@pytest.fixture(scope="module")
+def install_space() -> Path:
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(":"):
+        if prefix and (Path(prefix) / "share" / "edge_perception" / "package.xml").is_file():
+            return Path(prefix)
+    pytest.skip("edge_perception is not built: no install space in AMENT_PREFIX_PATH")
+
+
+def entry_points(setup_cfg: configparser.ConfigParser) -> dict[str, tuple[str, str]]:
+    lines = setup_cfg["options.entry_points"]["console_scripts"].strip().splitlines()
+    pairs = (line.split("=") for line in lines)
+    return {name.strip(): tuple(target.strip().split(":")) for name, target in pairs}
+
+
+def dependencies(package_xml: ElementTree.Element) -> set[str]:
+    tags = ("depend", "exec_depend")
+    return {e.text for tag in tags for e in package_xml.iter(tag)}
+
+
+def required_imports() -> dict[str, Path]:
+    """Return top-level modules imported where a file is loaded, outside of any `try`."""
+    found = {}
+    for path in sorted((ROOT / "edge_perception").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0]: path for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found[node.module.split(".")[0]] = path
+    return {k: v for k, v in found.items() if k not in sys.stdlib_module_names}
+
+
+def test_one_version(setup_cfg, package_xml):
+    version = package_xml.findtext("version")
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert setup_cfg["metadata"]["version"] == version
+    assert headings[0] == version
+    assert package_xml.findtext("license") == setup_cfg["metadata"]["license"]
+
+
+def test_every_executable_has_its_function(setup_cfg):
+    for name, (module, function) in entry_points(setup_cfg).items():
+        tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
+        names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        assigned = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+        names |= {n.id for target in assigned for n in ast.walk(target) if isinstance(n, ast.Name)}
+        assert function in names, f"{name}: {module} has no {function}"
+
+
+def test_executables_for_ros2_run(setup_cfg, tmp_path):
+    (tmp_path / "left_over").touch()
+    subprocess.run(
+        [sys.executable, ROOT / "cmake/write_executables.py", ROOT / "setup.cfg", tmp_path],
+        check=True,
+    )
+    scripts = {path.name: path for path in tmp_path.iterdir()}
+
+    assert set(scripts) == set(entry_points(setup_cfg))
+    for name, (module, function) in entry_points(setup_cfg).items():
+        assert os.access(scripts[name], os.X_OK)
+        compile(scripts[name].read_text(), name, "exec")
+        assert f"from {module} import {function}\n" in scripts[name].read_text()
+
+
+def test_every_requirement_is_pinned_and_pip_knows_the_direct_ones(setup_cfg):
+    wanted = set(setup_cfg["options"]["install_requires"].split())
+    direct = set()
+    for path in (ROOT / "requirements").glob("*.txt"):
+        for line in path.read_text().splitlines():
+            if line and not line.startswith(("#", "-")):
+                assert re.match(r"[\w.-]+==[\w.]+(; python_version [<>=]+ \"3\.\d+\")?$", line), (
+                    line
+                )
+    section = (ROOT / "requirements/runtime.txt").read_text().split("# brought along")[0]
+    direct = {line.split("==")[0] for line in section.splitlines() if "==" in line}
+
+    assert direct == wanted
+
+
+def test_what_is_imported_is_declared(setup_cfg, package_xml):
+    wheels = set(setup_cfg["options"]["install_requires"].split())
+    keys = dependencies(package_xml)
+    for module, path in required_imports().items():
+        if module == "edge_perception":
+            continue
+        wheel = DISTRIBUTIONS.get(module, module)
+        if wheel in wheels:
+            rosdep = ROSDEP_KEYS.get(module, f"python3-{module}")
+            declared = rosdep in keys or module in WITHOUT_ROSDEP_KEY
+            assert declared, f"{path}: package.xml lacks {rosdep}"
+        else:
+            assert module in keys, f"{path}: {module} is in neither setup.cfg nor package.xml"
+
+
+def test_message_packages_are_build_dependencies(package_xml):
+    text = "\n".join(p.read_text() for p in (*ROOT.glob("msg/*.msg"), *ROOT.glob("srv/*.srv")))
+    used = set(re.findall(r"^([a-z_0-9]+)/[A-Z]\w+", text, re.MULTILINE))
+
+    assert used <= {e.text for e in package_xml.iter("depend")}
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    assert used <= set(re.search(r"DEPENDENCIES ([^)]*)", cmake)[1].split())
+
+
+def test_cpp_headers_and_cmake_config_are_installed(install_space):
+    include = install_space / "include" / "edge_perception" / "edge_perception"
+    cmake = install_space / "share" / "edge_perception" / "cmake"
+    for path in (*ROOT.glob("msg/*.msg"), *ROOT.glob("srv/*.srv")):
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path.stem).lower()
+        assert (include / path.parent.name / f"{snake}.hpp").is_file()
+        assert (install_space / "share/edge_perception" / path.parent.name / path.name).is_file()
+
+    assert (cmake / "edge_perceptionConfig.cmake").is_file()
+    exported = "".join(p.read_text() for p in cmake.glob("*.cmake"))
+    assert "edge_perception::edge_perception__rosidl_typesupport_cpp" in exported
+    # The build folder of whoever compiled it is no place to look for headers.
+    assert str(ROOT / "build") not in exported
+
+
+def test_cpp_users_compile_against_the_install_space(install_space, tmp_path):
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler: Debian package build-essential")
+    prefixes = [p for p in os.environ["AMENT_PREFIX_PATH"].split(":") if p]
+    folders = {d for p in prefixes for d in (Path(p) / "include").glob("*") if d.is_dir()}
+    source = tmp_path / "user.cpp"
+    source.write_text(CPP)
+    includes = [flag for folder in sorted(folders) for flag in ("-isystem", str(folder))]
+
+    built = subprocess.run(
+        [compiler, "-std=c++17", "-O0", *includes, str(source), "-o", str(tmp_path / "user")],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr[-2000:]
+    done = subprocess.run([tmp_path / "user"], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 1\n"
+
+
+def test_data_files_go_where_the_package_looks():
+    spec = importlib.util.spec_from_file_location("share", ROOT / "edge_perception/share.py")
+    package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+
+    assert package.share_file("config/fastdds_shm.xml").is_file()
+    assert f"share/{package.PACKAGE}" in (ROOT / "setup.py").read_text()
+
+
+def test_installed_command_line_is_on_the_path(install_space, setup_cfg):
+    for name in entry_points(setup_cfg):
+        assert os.access(install_space / "lib" / "edge_perception" / name, os.X_OK)
+    assert os.access(install_space / "bin" / "edge-perception", os.X_OK)
