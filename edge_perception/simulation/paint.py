@@ -10,6 +10,8 @@ from edge_perception.simulation.solids import BACK, FRONT, TOP, Material
 from edge_perception.simulation.world import Scene
 
 _Plane = NDArray[np.float32]
+_LAMP_HEIGHT_M = np.zeros(len(Material), np.float32)  # 0: no lamps
+_LAMP_HEIGHT_M[[Material.PAINT, Material.BUS, Material.CARGO]] = (0.62, 0.75, 1.05)
 _GLASS = np.array([0.10, 0.085, 0.075], np.float32)[:, None]
 
 
@@ -89,7 +91,9 @@ def actor_colours(
     glass = np.flatnonzero(_glass(material, side, x, y, high))
     colour[:, glass] = _GLASS
     gloss[glass] = 0.3
-    _lamps(colour, light, material, side, y, z, pose[6], lit, scene, owner)
+    _wheels(colour, gloss, material, side, x * pose[4], x, z)
+    ends = np.flatnonzero((side <= BACK) & (np.abs(x) > 0.4))
+    _lamps(colour, light, material, side, y, z, ends, lit, scene, owner)
     albedo[:, mine], emission[:, mine], shine[mine] = colour, light, gloss
 
 
@@ -104,14 +108,28 @@ def _glass(material: NDArray, side: NDArray, x: _Plane, y: _Plane, high: _Plane)
     return glass | bus
 
 
+def _wheels(
+    colour: _Plane, gloss: _Plane, material: NDArray, side: NDArray, along_m: _Plane,
+    along: _Plane, z: _Plane,
+) -> None:  # fmt: skip
+    """Draw tyres and rims over the sills of cars, where the axles of their bodies are."""
+    flank = np.flatnonzero((material == Material.PAINT) & (side > BACK) & (side < TOP) & (z < 0.75))
+    x, length = along_m[flank], along_m[flank] / np.where(along[flank] == 0, 1, along[flank])
+    gap = np.minimum(np.abs(x + 0.29 * length), np.abs(x - 0.31 * length))
+    radius = np.hypot(gap, z[flank] - np.float32(0.33))
+    tyre, rim = flank[radius < 0.37], flank[radius < 0.21]
+    colour[:, tyre] = 0.035
+    colour[:, rim] = 0.3
+    gloss[tyre] = 0.0
+
+
 def _lamps(
     colour: _Plane, light: _Plane, material: NDArray, side: NDArray, y: _Plane, z: _Plane,
-    height: _Plane, lit: float, scene: Scene, owner: NDArray,
+    ends: NDArray, lit: float, scene: Scene, owner: NDArray,
 ) -> None:  # fmt: skip
-    body = np.isin(material, (Material.PAINT, Material.BUS, Material.CARGO))
-    ends = np.flatnonzero(body & (side <= BACK))
+    ends = ends[_LAMP_HEIGHT_M[material[ends]] > 0]
     aside, rise = np.abs(y[ends]), z[ends]
-    low = np.where(height[ends] > 2.4, np.float32(0.75), np.float32(0.62))
+    low = _LAMP_HEIGHT_M[material[ends]]
     front = side[ends] == FRONT
     band = (np.abs(rise - low) < 0.11) & (aside > 0.28) & (aside < 0.49)
     head, tail = ends[band & front], ends[band & ~front]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.simulation.noise import lookup, noise_tile
+from edge_perception.simulation.noise import lookup, lookup_smooth, noise_tile
 from edge_perception.simulation.paint import actor_colours, facade_colours
 from edge_perception.simulation.pavement import road_colours
 from edge_perception.simulation.raster import ROAD, Pinhole, Raster
@@ -102,7 +102,7 @@ def _sky(pinhole: Pinhole, lamp: Light, tile: NDArray) -> _Plane:
     up = z / np.sqrt(x * x + y * y + z * z)
     share = np.clip(up * np.float32(2.2), 0, 1)
     rise = np.maximum(up, 0.03)
-    cloud = lookup(tile, x / rise * 8, y / rise * 8)
+    cloud = lookup_smooth(tile, x / rise * 8, y / rise * 8)
     cover = np.clip(cloud * 2.4 - 1.1, 0, 1) * np.float32(0.6) * share
     share = share * (1 - cover)
     small = lamp.horizon[..., None] * (1 - share) + lamp.zenith[..., None] * share
