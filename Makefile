@@ -24,10 +24,10 @@ demo: setup ## play a recording into the real nodes, pictures and summary in dem
 	@$(ENV) edge-perception demo $(DEMO_ARGS)
 
 test: setup ## all tests
-	@$(ENV) python3 -m pytest $(PYTEST_ARGS)
+	@$(ENV) pytest $(PYTEST_ARGS)
 
 check: setup ## format, lint, types and all tests: what CI runs
-	@$(ENV) ruff format --check . && ruff check . && python3 -m mypy && python3 -m pytest $(PYTEST_ARGS)
+	@$(ENV) ruff format --check . && ruff check . && mypy && pytest $(PYTEST_ARGS)
 
 bench: setup ## benchmarks, figures as JSON in bench_out/
 	@$(ENV) mkdir -p bench_out && for script in test/bench/bench_*.py; do \
