@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_perception.simulation.solids import Material, Part, box
+from edge_perception.simulation import furniture
+from edge_perception.simulation.furniture import Plot, Static
 
 EXTENT_M = 130.0
 
@@ -52,14 +53,8 @@ class Layout:
     main: Street
     cross: Street | None
     sidewalk_m: float
-    statics: tuple[tuple[float, float, float, tuple[Part, ...]], ...]  # x, y, yaw, parts
-    lots: tuple[tuple[float, float, float, float], ...]  # off-street parking: x0, x1, y0, y1
-
-
-_FACADES = (
-    (0.52, 0.60, 0.66), (0.40, 0.46, 0.62), (0.62, 0.62, 0.60), (0.30, 0.38, 0.55),
-    (0.48, 0.55, 0.56), (0.68, 0.72, 0.75), (0.35, 0.35, 0.38),
-)  # fmt: skip
+    statics: tuple[Static, ...]
+    lots: tuple[Plot, ...]  # off-street parking
 
 
 def draw_layout(rng: np.random.Generator, *, intersection: bool, waiting: bool) -> Layout:
@@ -91,8 +86,8 @@ def draw_layout(rng: np.random.Generator, *, intersection: bool, waiting: bool) 
             along_x=False, centre_m=centre, lanes=lanes, lane_m=lane, parking_m=parking
         )  # fmt: skip
     sidewalk = float(rng.uniform(1.8, 4.5))
-    statics: list[tuple[float, float, float, tuple[Part, ...]]] = []
-    lots: list[tuple[float, float, float, float]] = []
+    statics: list[Static] = []
+    lots: list[Plot] = []
     for x0, x1, y0, y1 in _blocks(main, cross, sidewalk):
         _fill_block(rng, (x0, x1, y0, y1), statics, lots)
     for street, other in ((main, cross), (cross, main)):
@@ -103,9 +98,7 @@ def draw_layout(rng: np.random.Generator, *, intersection: bool, waiting: bool) 
     )
 
 
-def _blocks(
-    main: Street, cross: Street | None, sidewalk: float
-) -> list[tuple[float, float, float, float]]:
+def _blocks(main: Street, cross: Street | None, sidewalk: float) -> list[Plot]:
     """Return the building blocks (x0, x1, y0, y1) between the streets."""
     gap = main.kerb_m + sidewalk
     sides = [(main.centre_m + gap, EXTENT_M), (-EXTENT_M, main.centre_m - gap)]
@@ -118,9 +111,9 @@ def _blocks(
 
 def _fill_block(
     rng: np.random.Generator,
-    block: tuple[float, float, float, float],
-    statics: list[tuple[float, float, float, tuple[Part, ...]]],
-    lots: list[tuple[float, float, float, float]],
+    block: Plot,
+    statics: list[Static],
+    lots: list[Plot],
 ) -> None:
     """Put buildings along the street sides of one block; some plots are parking lots."""
     x0, x1, y0, y1 = block
@@ -150,85 +143,19 @@ def _fill_block(
             if kind < 0.12 and axis == "x" and width > 12:
                 lots.append(plot)
             elif kind < 0.2:
-                _fence(rng, plot, statics)
+                furniture.fence(rng, plot, statics)
             elif kind < 0.27:
-                _hedge(rng, plot, statics)
+                furniture.hedge(rng, plot, statics)
             else:
-                _building(rng, plot, statics)
+                furniture.building(rng, plot, statics)
             at += width + float(rng.choice([0.0, rng.uniform(1.0, 6.0)], p=[0.7, 0.3]))
-
-
-def _middle(plot: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    x0, x1, y0, y1 = plot
-    return 0.5 * (x0 + x1), 0.5 * (y0 + y1), 0.5 * (x1 - x0), 0.5 * (y1 - y0)
-
-
-def _building(rng: np.random.Generator, plot: tuple, statics: list) -> None:
-    x, y, hx, hy = _middle(plot)
-    colour = np.array(_FACADES[rng.integers(len(_FACADES))]) * rng.uniform(0.75, 1.15)
-    height = float(rng.choice([rng.uniform(4, 8), rng.uniform(8, 18), rng.uniform(18, 40)],
-                              p=[0.4, 0.45, 0.15]))  # fmt: skip
-    body = box((-hx, hx), (-hy, hy), (-3.0, height), Material.FACADE, tuple(np.clip(colour, 0, 1)))
-    parts = [body]
-    if rng.random() < 0.4:
-        eaves = box((-hx - 0.4, hx + 0.4), (-hy - 0.4, hy + 0.4), (height, height + 0.5),
-                    Material.WALL, tuple(np.clip(colour * 0.8, 0, 1)))  # fmt: skip
-        parts.append(eaves)
-    if rng.random() < 0.35:  # an awning over the pavement
-        z = float(rng.uniform(2.6, 3.4))
-        parts.append(
-            box((-hx * 0.6, hx * 0.6), (-hy - 1.0, hy + 1.0), (z, z + 0.3), Material.CLOTH,
-                tuple(rng.uniform(0.1, 0.6, 3)))
-        )  # fmt: skip
-    statics.append((x, y, 0.0, tuple(parts)))
-
-
-def _fence(rng: np.random.Generator, plot: tuple, statics: list) -> None:
-    x, y, hx, hy = _middle(plot)
-    height = float(rng.uniform(1.0, 3.5))
-    grey = (0.45, 0.47, 0.5)
-    walls = [
-        box((-hx, hx), (s * hy - 0.1, s * hy + 0.1), (-2.0, height), Material.WALL, grey)
-        for s in (-1.0, 1.0)
-    ]
-    statics.append((x, y, 0.0, tuple(walls)))
-
-
-def foliage(
-    rng: np.random.Generator, radius: float, z0: float, z1: float, count: int
-) -> list[Part]:
-    """Return a crown or bush: overlapping tapered boxes of leaves around the origin."""
-    parts = []
-    for _ in range(count):
-        r = radius * rng.uniform(0.4, 0.7)
-        x, y = rng.normal(0, 0.3 * radius, 2)
-        low = z0 + (z1 - z0) * rng.uniform(0.0, 0.4)
-        high = low + (z1 - low) * rng.uniform(0.6, 1.0)
-        t = r * rng.uniform(0.3, 0.7)
-        green = np.array([0.10, 0.26, 0.16]) * rng.uniform(0.6, 1.5)
-        parts.append(
-            box((x - r, x + r), (y - r, y + r), (low, high), Material.FOLIAGE, tuple(green),
-                taper=(t, t, t, t))
-        )  # fmt: skip
-    return parts
-
-
-def _hedge(rng: np.random.Generator, plot: tuple, statics: list) -> None:
-    x0, x1, y0, y1 = plot
-    for _ in range(int(rng.integers(3, 8))):
-        x, y = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
-        height = float(rng.uniform(1.0, 4.0))
-        radius = float(rng.uniform(0.8, 2.2))
-        for _ in range(2):
-            parts = foliage(rng, radius, -0.3, height, 2)
-            statics.append((x, y, float(rng.uniform(0, 3.1)), tuple(parts)))
 
 
 def _furnish(
     rng: np.random.Generator,
     street: Street,
     other: Street | None,
-    statics: list[tuple[float, float, float, tuple[Part, ...]]],
+    statics: list[Static],
 ) -> None:
     """Put trees, lamp poles, signs and small things on both pavements of one street."""
     for side in (-1.0, 1.0):
@@ -242,42 +169,7 @@ def _furnish(
             x, y = street.place(at, offset)
             kind = rng.random()
             if trees and kind < 0.55:
-                _tree(rng, x, y, statics)
+                furniture.tree(rng, x, y, statics)
                 continue
-            parts = _pole(rng) if kind < 0.8 else _clutter(rng)
+            parts = furniture.pole(rng) if kind < 0.8 else furniture.clutter(rng)
             statics.append((x, y, float(rng.uniform(0, 6.28)), tuple(parts)))
-
-
-def _tree(rng: np.random.Generator, x: float, y: float, statics: list) -> None:
-    trunk, radius = float(rng.uniform(1.6, 2.8)), float(rng.uniform(1.2, 2.6))
-    r = float(rng.uniform(0.09, 0.2))
-    top = trunk + float(rng.uniform(1.5, 3.0)) * radius
-    stem = box((-r, r), (-r, r), (-1.0, trunk + 0.5), Material.METAL, (0.12, 0.17, 0.22))
-    statics.append((x, y, 0.0, (stem,)))
-    for _ in range(3):  # groups turned against each other make a round crown
-        parts = foliage(rng, radius, trunk, top, 2)
-        statics.append((x, y, float(rng.uniform(0, 3.1)), tuple(parts)))
-
-
-def _pole(rng: np.random.Generator) -> list[Part]:
-    r, height = float(rng.uniform(0.05, 0.16)), float(rng.uniform(2.5, 9.0))
-    grey = (0.35, 0.35, 0.35)
-    parts = [box((-r, r), (-r, r), (-1.0, height), Material.METAL, grey, taper=(0.02,) * 4)]
-    if rng.random() < 0.5:
-        z = min(height, float(rng.uniform(2.2, 3.0)))
-        colour = ((0.1, 0.1, 0.7), (0.1, 0.4, 0.1), (0.8, 0.8, 0.8))[rng.integers(3)]
-        parts.append(box((-0.03, 0.03), (-0.35, 0.35), (z - 0.7, z), Material.SIGN, colour))
-    elif height > 5.0:
-        parts.append(box((-0.1, 2.5), (-0.06, 0.06), (height - 0.2, height), Material.METAL, grey))
-    return parts
-
-
-def _clutter(rng: np.random.Generator) -> list[Part]:
-    """Bins, boxes, hydrants, cones and benches."""
-    hx, hy, z = rng.uniform(0.12, 0.6), rng.uniform(0.12, 0.35), rng.uniform(0.4, 1.4)
-    if rng.random() < 0.3:
-        t = 0.15
-        return [box((-0.19, 0.19), (-0.19, 0.19), (-0.1, 0.75), Material.SIGN, (0.05, 0.35, 0.9),
-                    taper=(t, t, t, t))]  # fmt: skip
-    colour = tuple(float(v) for v in rng.uniform(0.1, 0.6, 3))
-    return [box((-hx, hx), (-hy, hy), (-0.3, z), Material.WALL, colour)]

@@ -13,7 +13,8 @@ from edge_perception.simulation.layout import Layout, draw_layout
 from edge_perception.simulation.scenario import WAITING_MPS, Scenario
 from edge_perception.simulation.seeding import stream
 from edge_perception.simulation.solids import STATIC, Part, Solids, concatenate, from_parts
-from edge_perception.simulation.traffic import Actor, place_actors
+from edge_perception.simulation.staging import Actor
+from edge_perception.simulation.traffic import place_actors
 
 _REACH_M = 130.0
 

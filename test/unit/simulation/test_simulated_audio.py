@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from edge_perception.simulation import sounds
-from edge_perception.simulation.audio import SPEED_OF_SOUND_MPS, generate_audio, propagate
+from edge_perception.simulation.audio import generate_audio
 from edge_perception.simulation.generate import simulate_sequence
+from edge_perception.simulation.propagation import SPEED_OF_SOUND_MPS, propagate
 from edge_perception.simulation.scenario import Camera, Emergency, Outage, Scenario
 from edge_perception.simulation.world import World
 

@@ -5,7 +5,7 @@ import pytest
 
 from edge_perception.simulation.generate import generate_frame
 from edge_perception.simulation.ground import draw_ground
-from edge_perception.simulation.lidar import cast_rays
+from edge_perception.simulation.raycast import cast_rays
 from edge_perception.simulation.scenario import Lidar, Scenario
 from edge_perception.simulation.scenario_file import load_scenario
 from edge_perception.simulation.solids import Material, box, from_parts
