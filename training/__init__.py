@@ -1,0 +1,1 @@
+"""Training of the reference models `bev_lite`; a development dependency only."""

@@ -1,0 +1,124 @@
+"""Train the audio encoder: `python -m training.audio`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from edge_perception.core.schema import decode
+from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
+from training.lidar import OUT, pandaset_folder
+from training.loop import Plan, train
+from training.nets import AudioNet
+from training.sounds import CLASSES, RATE_HZ, mixture
+
+PREPROCESSING = {
+    "sample_rate_hz": RATE_HZ, "window_s": 0.025, "hop_s": 0.010, "fft_size": 512,
+    "mel_bins": 64, "mel_min_hz": 125.0, "mel_max_hz": 7500.0, "mel_scale": "htk",
+    "log_offset": 0.001, "patch_frames": 96, "patch_hop_frames": 10,
+}  # fmt: skip
+CONFIG = decode(LogMelConfig, PREPROCESSING, "preprocessing")
+HELD_OUT = 1 << 29  # samples from here on are never trained on
+
+
+class AudioSamples(Dataset):
+    """Synthetic windows; sample i depends on i alone."""
+
+    def __init__(self) -> None:
+        self._log_mel = LogMel(CONFIG)
+
+    def __len__(self) -> int:
+        return 1 << 30
+
+    def __getitem__(self, index: int) -> dict[str, NDArray]:
+        rng = np.random.default_rng([3, index])
+        samples, labels, certain = mixture(rng, CONFIG.patch_samples)
+        patch = self._log_mel.frames(samples.astype(np.float32))
+        return {
+            "patch": patch[None],
+            "labels": labels.astype(np.float32),
+            "certain": certain.astype(np.float32),
+        }
+
+
+def audio_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the binary cross-entropy over the labels that are certain."""
+    logits, _ = net(batch["patch"])
+    loss = functional.binary_cross_entropy_with_logits(logits, batch["labels"], reduction="none")
+    return {"labels": (loss * batch["certain"]).sum() / batch["certain"].sum()}
+
+
+def read_wav(path: Path) -> NDArray[np.float32]:
+    """Read a 16-bit mono file."""
+    with wave.open(str(path)) as file:
+        data = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return data.astype(np.float32) / 32768
+
+
+def score_clip(net: nn.Module, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scores of every window, (W, K), one window each 0.1 s."""
+    short = max(0, CONFIG.patch_samples - len(samples))
+    frames = LogMel(CONFIG).frames(np.pad(samples, (0, short)))
+    starts = range(0, len(frames) - CONFIG.patch_frames + 1, CONFIG.patch_hop_frames)
+    patches = np.stack([frames[s : s + CONFIG.patch_frames] for s in starts])
+    with torch.no_grad():
+        return torch.sigmoid(net(torch.from_numpy(patches)[:, None])[0]).numpy()
+
+
+def evaluate(net: nn.Module, threshold: float = 0.5, windows: int = 2000) -> dict:
+    """Return F1 by class on held-out synthetic windows and maxima on the recorded clips."""
+    data = AudioSamples()
+    samples = [data[HELD_OUT + i] for i in range(windows)]
+    with torch.no_grad():
+        patches = torch.from_numpy(np.stack([s["patch"] for s in samples]))
+        scores = torch.sigmoid(net(patches)[0]).numpy()
+    report: dict = {"synthetic_held_out_f1": {}, "clips": {}}
+    for k, name in enumerate(CLASSES):
+        sure = np.array([s["certain"][k] for s in samples]) > 0
+        wanted = np.array([s["labels"][k] for s in samples])[sure] > 0
+        found = scores[sure, k] > threshold
+        f1 = 2 * (wanted & found).sum() / max(wanted.sum() + found.sum(), 1)
+        report["synthetic_held_out_f1"][name] = round(float(f1), 3)
+    for path in sorted((pandaset_folder().parent / "audio").glob("*.wav")):
+        clip = score_clip(net, read_wav(path))
+        report["clips"][path.stem] = {
+            name: [round(float(v), 2) for v in np.percentile(clip[:, k], [50, 90, 100])]
+            for k, name in enumerate(CLASSES)
+        }
+    clip = score_clip(net, read_wav(pandaset_folder().parent / "audio/siren_horn_voice.wav"))
+    for k, name in enumerate(CLASSES[:2]):
+        report[f"siren_horn_voice_{name}"] = [round(float(v), 1) for v in clip[::2, k]]
+    return report
+
+
+def main() -> None:
+    """Train, evaluate, save the weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--name", default="audio")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    plan = Plan(
+        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
+        learning_rate=2e-3, folder=OUT,
+    )  # fmt: skip
+    average = train(plan, AudioNet(len(CLASSES)), AudioSamples(), audio_loss)
+    report = evaluate(average)
+    torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
+    (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
+    print(json.dumps(report, indent=1).replace("\n    ", " "))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Write the bundles of a trained set: `python -m training.bundle --version 0.1.0`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edge_perception.encoders.camera.lift import lift_grid
+from edge_perception.encoders.lidar.preprocess import rasterize
+from edge_perception.models.writing import write_bundle
+from training import audio, camera, lidar, sounds
+from training.cards import card
+from training.export import OPSET, differences, median_ms, to_onnx
+from training.nets import AudioNet, CameraNet, FusionNet, LidarNet
+from training.pictures import cached_picture
+from training.samples import CLASSES
+from training.simulated import HELD_OUT_SEED, cached_sweep
+
+SET = Path("models/bev_lite")
+GOLDEN_SEED = HELD_OUT_SEED + 203
+BUDGET_MS = {"camera": 15.0, "lidar": 15.0, "audio": 2.0, "fusion": 6.0}
+EVENTS = {
+    "siren": {"labels": ["siren"], "threshold": 0.6, "release": 0.4},
+    "car_horn": {"labels": ["car_horn"], "threshold": 0.6, "release": 0.4},
+    "speech": {"labels": ["speech"], "threshold": 0.6, "release": 0.4},
+}
+DATA = {
+    "lidar": "simulated sweeps and PandaSet sequence 001 (4 frames, CC BY 4.0), augmented",
+    "camera": "simulated images and PandaSet sequence 001 (4 frames, CC BY 4.0), augmented",
+    "audio": "synthetic sounds",
+    "fusion": "features of the encoders on simulated scenes and PandaSet sequence 001",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One model of the set, ready to export."""
+
+    net: nn.Module
+    inputs: dict[str, NDArray]
+    outputs: tuple[str, ...]
+    manifest: dict[str, Any]  # what is special about this role
+    input_fields: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def golden_lidar() -> NDArray[np.float32]:
+    """Return the raster of a held-out simulated sweep."""
+    sweep = cached_sweep(GOLDEN_SEED)
+    return rasterize(sweep.xyz_m, sweep.intensity, lidar.CONFIG)[None]
+
+
+def lidar_part(report: dict) -> Part:
+    """Describe the LiDAR encoder."""
+    return Part(
+        net=LidarNet(len(lidar.CONFIG.channels), len(CLASSES)),
+        inputs={"raster": golden_lidar()},
+        outputs=("bev", "heatmap", "boxes"),
+        manifest={
+            "adapter": "bev_center",
+            "labels": list(CLASSES),
+            "features": {"bev": "bev"},
+            "preprocessing": plain(asdict(lidar.CONFIG)),
+            "postprocessing": heads(report["thresholds"]),
+        },
+    )
+
+
+def camera_part(report: dict) -> Part:
+    """Describe the camera encoder."""
+    picture = cached_picture(GOLDEN_SEED)
+    return Part(
+        net=CameraNet(len(CLASSES), len(camera.LIFT.heights_m)),
+        inputs={
+            "images": camera.image_tensor(picture.bgr)[None],
+            "grid": lift_grid(picture.geometry, camera.LIFT, camera.PLACEMENT),
+        },
+        outputs=("bev", "heatmap", "boxes"),
+        manifest={
+            "adapter": "bev_center",
+            "labels": list(CLASSES),
+            "features": {"bev": "bev"},
+            "preprocessing": {
+                "image_input": "images",
+                "size": list(camera.SIZE),
+                "scale": camera.SCALE,
+                "mean": list(camera.MEAN),
+                "pad_value": 128.0,
+                "lift_input": "grid",
+                "lift": plain(asdict(camera.LIFT)),
+            },
+            "postprocessing": heads(report["thresholds"]),
+        },
+    )
+
+
+def audio_part(report: dict) -> Part:  # noqa: ARG001
+    """Describe the audio encoder."""
+    patch = audio.AudioSamples()[audio.HELD_OUT]["patch"]
+    return Part(
+        net=AudioNet(len(sounds.CLASSES)),
+        inputs={"log_mel": np.ascontiguousarray(patch[None])},
+        outputs=("logits", "embedding"),
+        manifest={
+            "adapter": "audio_tagger",
+            "labels": list(sounds.CLASSES),
+            "features": {"embedding": "embedding"},
+            "preprocessing": audio.PREPROCESSING,
+            "postprocessing": {
+                "scores": "logits",
+                "activation": "sigmoid",
+                "events": EVENTS,
+                "confirm_windows": 3,
+            },
+        },
+    )
+
+
+def fusion_part(report: dict, parts: dict[str, Part]) -> Part:
+    """Describe the fusion model; its golden inputs are the golden outputs of the encoders."""
+    values = {}
+    with torch.no_grad():
+        for role, output in (("camera", 0), ("lidar", 0), ("audio", 1)):
+            arrays = (torch.from_numpy(a) for a in parts[role].inputs.values())
+            raw = parts[role].net.eval()(*arrays)[output].numpy()
+            values[role] = raw.astype(np.float16).astype(np.float32)  # compresses to half
+    return Part(
+        net=FusionNet(len(CLASSES), len(sounds.CLASSES)),
+        inputs={
+            "camera_bev": values["camera"],
+            "lidar_bev": values["lidar"],
+            "audio_embedding": values["audio"],
+            "presence": np.ones((1, 3), np.float32),
+        },
+        outputs=("heatmap", "boxes", "sounds"),
+        manifest={
+            "adapter": "bev_center",
+            "labels": list(CLASSES),
+            "postprocessing": heads(report["simulated_held_out"]["thresholds"]),
+        },
+        input_fields={
+            "camera_bev": {"modality": "camera", "tensor": "bev"},
+            "lidar_bev": {"modality": "lidar", "tensor": "bev"},
+            "audio_embedding": {"modality": "audio", "tensor": "embedding"},
+            "presence": {"modality": "presence"},
+        },
+    )
+
+
+def heads(thresholds: dict[str, float]) -> dict[str, Any]:
+    """Return the postprocessing of the centre heads."""
+    return {"class_thresholds": thresholds, "ego_radius_m": 1.5}
+
+
+def plain(value: Any) -> Any:
+    """Tuples to lists, for JSON."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def peak_memory_bytes(model: bytes, inputs: dict[str, NDArray]) -> int:
+    """Return how much a process grows by loading and running a model."""
+    code = (
+        "import sys, numpy as np, onnxruntime as ort\n"
+        "status = lambda: open('/proc/self/status').read()\n"
+        "peak = lambda: int(status().split('VmHWM:')[1].split()[0]) * 1024\n"
+        "inputs = dict(np.load(sys.argv[2])); before = peak()\n"
+        "o = ort.SessionOptions(); o.intra_op_num_threads = 1\n"
+        "s = ort.InferenceSession(sys.argv[1], o, providers=['CPUExecutionProvider'])\n"
+        "[s.run(None, inputs) for _ in range(5)]; print(peak() - before)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model_path, inputs_path = Path(folder) / "model.onnx", Path(folder) / "inputs.npz"
+        model_path.write_bytes(model)
+        np.savez(inputs_path, **inputs)
+        command = [sys.executable, "-c", code, str(model_path), str(inputs_path)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+def write(role: str, part: Part, *, version: str, release: int, report: dict) -> None:
+    """Export, check and write one bundle."""
+    model = to_onnx(part.net, part.inputs, part.outputs)
+    difference = differences(part.net, model, part.inputs, part.outputs)
+    with torch.no_grad():
+        results = part.net(*(torch.from_numpy(a) for a in part.inputs.values()))
+    cost_ms = median_ms(model, part.inputs)
+    metrics = {"evaluation": report, "onnx_against_pytorch": difference, "cpu_1_thread_ms": cost_ms}
+    space = f"bev_lite-{version}"
+    manifest = {
+        "name": f"bev_lite_{role}",
+        "role": role,
+        "version": version,
+        "release": release,
+        **part.manifest,
+        "inputs": [
+            {"name": n, "dtype": "float32", "shape": list(a.shape), **part.input_fields.get(n, {})}
+            for n, a in part.inputs.items()
+        ],
+        "outputs": [
+            {"name": n, "dtype": "float32", "shape": list(r.shape)}
+            for n, r in zip(part.outputs, results, strict=True)
+        ],
+        "feature_space": space,
+        "compatible_with": [space] if role == "fusion" else [],
+        "runtime": {"opset": OPSET, "precision": "fp32", "providers": ["CPUExecutionProvider"]},
+        "resources": {"peak_memory_bytes": peak_memory_bytes(model, part.inputs)},
+        "gates": {
+            "warm_up_runs": 2, "absolute_tolerance": 2e-3, "relative_tolerance": 2e-3,
+            "latency_ms": BUDGET_MS[role],
+        },
+        "provenance": {
+            "licence": "Apache-2.0",
+            "source": "edge_perception",
+            "training_script": f"training/{role}.py",
+            "data": DATA[role],
+            "metrics": metrics,
+            "model_card": "MODEL_CARD.md",
+        },
+    }  # fmt: skip
+    text = card(role, version=version, report=report, part_inputs=manifest["inputs"],
+                outputs=manifest["outputs"], cost_ms=cost_ms, size=len(model),
+                memory=manifest["resources"]["peak_memory_bytes"])  # fmt: skip
+    bundle = write_bundle(
+        SET / role, manifest=manifest, model=model, golden_inputs=part.inputs,
+        files={"MODEL_CARD.md": text.encode()}, replace=True,
+    )  # fmt: skip
+    size = bundle.manifest.resources.disk_bytes
+    print(f"{role}: model {len(model)} bytes, bundle {size} bytes, {cost_ms} ms, {difference}")
+
+
+def main() -> None:
+    """Write all four bundles; encoders and fusion belong together."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--release", type=int, default=1)
+    for role in BUDGET_MS:
+        parser.add_argument(f"--{role}", default=role, help="name of the weights")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    parts: dict[str, Part] = {}
+    for role, make in (("camera", camera_part), ("lidar", lidar_part), ("audio", audio_part)):
+        parts[role] = load(role, make, getattr(arguments, role))
+    parts["fusion"] = load("fusion", lambda report: fusion_part(report, parts), arguments.fusion)
+    for role, part in parts.items():
+        report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())
+        write(role, part, version=arguments.version, release=arguments.release, report=report)
+
+
+def load(role: str, make: Any, weights: str) -> Part:  # noqa: ARG001
+    """Make a part and load its trained weights."""
+    report = json.loads((lidar.OUT / f"{weights}_report.json").read_text())
+    part = make(report)
+    part.net.load_state_dict(torch.load(lidar.OUT / f"{weights}.pt", weights_only=True))
+    part.net.eval()
+    return part
+
+
+if __name__ == "__main__":
+    main()

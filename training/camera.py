@@ -1,0 +1,201 @@
+"""Train the camera encoder: `python -m training.camera`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from edge_perception.core.types import DetectedObject
+from edge_perception.encoders.camera.lift import ImagePlacement, LiftConfig, lift_grid
+from edge_perception.encoders.lidar.preprocess import bin_points
+from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
+from training.lidar import CONFIG as RASTER
+from training.lidar import OUT, pandaset_folder, print_report
+from training.loop import Plan, train
+from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
+from training.nets import CameraNet
+from training.pictures import SIZE, Picture, cached_picture, jitter, load_pictures, shrink
+from training.samples import CLASSES
+from training.simulated import HELD_OUT_SEED
+from training.targets import count_points, detection_loss, make_targets
+
+LIFT = LiftConfig(heights_m=(0.0, 0.8, 1.6))
+SCALE, MEAN = 1.0 / 64.0, (2.0, 2.0, 2.0)  # input = pixel * SCALE - MEAN, BGR
+FIRST_SEED = 10_000
+HELD_OUT = range(HELD_OUT_SEED + 200, HELD_OUT_SEED + 350)
+SEEN_POINTS = 1000  # stands for "seen" where a metric asks for LiDAR returns
+PLACEMENT = ImagePlacement(size=SIZE)
+
+
+class CameraSamples(Dataset):
+    """Augmented pictures; sample i depends on i alone."""
+
+    def __init__(self, *, frames: int, real: Sequence[Picture], real_share: float) -> None:
+        self._frames = frames
+        self._real = real
+        self._real_share = real_share
+
+    def __len__(self) -> int:
+        return 1 << 30
+
+    def __getitem__(self, index: int) -> dict[str, NDArray]:
+        rng = np.random.default_rng([5, index])
+        if rng.random() < self._real_share:
+            picture = shrink(self._real[rng.integers(len(self._real))], rng)
+        else:
+            picture = cached_picture(FIRST_SEED + int(rng.integers(self._frames)))
+        return camera_sample(augmented(picture, rng))
+
+
+def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Change the look, mirror, and turn the base frame below the camera."""
+    picture = replace(picture, bgr=jitter(picture.bgr, rng))
+    if rng.random() < 0.5:
+        picture = mirrored(picture)
+    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.25 else rng.normal(0, 0.15)
+    c, s = np.cos(turn), np.sin(turn)
+    T = np.array([[c, -s, 0, rng.normal(0, 1)], [s, c, 0, rng.normal(0, 1)],
+                  [0, 0, 1, rng.normal(0, 0.03)], [0, 0, 0, 1]])  # fmt: skip
+    boxes = picture.boxes.copy()
+    boxes[:, :3] = boxes[:, :3] @ T[:3, :3].T + T[:3, 3]
+    boxes[:, 6] += turn
+    geometry = replace(picture.geometry, T_base_sensor=T @ picture.geometry.T_base_sensor)
+    return replace(picture, boxes=boxes, geometry=geometry)
+
+
+def mirrored(picture: Picture) -> Picture:
+    """Swap left and right of the image and of the world."""
+    width = picture.bgr.shape[1]
+    K = np.asarray(picture.geometry.intrinsics).copy()
+    K[0, 2] = width - 1 - K[0, 2]
+    flip = np.diag([1.0, -1.0, 1.0, 1.0])
+    boxes = picture.boxes.copy()
+    boxes[:, [1, 6, 8]] *= -1
+    pose = flip @ picture.geometry.T_base_sensor @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    geometry = replace(picture.geometry, intrinsics=K, T_base_sensor=pose)
+    bgr = np.ascontiguousarray(picture.bgr[:, ::-1])
+    return replace(picture, bgr=bgr, boxes=boxes, geometry=geometry)
+
+
+def image_tensor(bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (3, H, W) of an image that has the network's size."""
+    if (bgr.shape[1], bgr.shape[0]) != SIZE:
+        bgr = cv2.resize(bgr, SIZE)
+    planes = bgr.astype(np.float32).transpose(2, 0, 1) * np.float32(SCALE)
+    return np.ascontiguousarray(planes - np.array(MEAN, np.float32)[:, None, None])
+
+
+def camera_sample(picture: Picture) -> dict[str, NDArray]:
+    """Return image, sampling grid and targets; the heatmap counts only where the camera looks."""
+    grid = lift_grid(picture.geometry, LIFT, PLACEMENT)[0]
+    targets = make_targets(picture.boxes, picture.labels, picture.visible)
+    rows, columns = LIFT.shape
+    seen = (grid[..., 0] > -1.5).reshape(len(LIFT.heights_m), rows, columns).any(axis=0)
+    targets["heat_mask"] = targets["heat_mask"] * seen
+    targets["box_mask"] = targets["box_mask"] * seen
+    return {"image": image_tensor(picture.bgr), "grid": grid, **targets}
+
+
+def camera_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return heatmap and box loss of a batch."""
+    image = batch["image"].contiguous(memory_format=torch.channels_last)
+    _, heat, box = net(image, batch["grid"])
+    heat_loss, box_loss = detection_loss(heat, box, batch)
+    return {"heat": heat_loss, "box": 0.5 * box_loss}
+
+
+def real_pictures(sequence: str) -> list[Picture]:
+    """Return the frames of a PandaSet sequence; seen is what the LiDAR sees too."""
+    result = []
+    for picture, sweep in load_pictures(pandaset_folder(), sequence):
+        points = count_points(bin_points(sweep.xyz_m, RASTER), sweep.boxes, RASTER)
+        result.append(replace(picture, visible=picture.visible & (points >= 5)))
+    return result
+
+
+def detect(
+    net: nn.Module, pictures: Sequence[Picture], options: BevCenterOptions
+) -> list[tuple[Truth, Sequence[DetectedObject]]]:
+    """Return truth and detections of pictures."""
+    decoder = BevCenterDecoder(options, CLASSES)
+    frames = []
+    with torch.no_grad():
+        for picture in pictures:
+            picture = shrink(picture)
+            grid = torch.from_numpy(lift_grid(picture.geometry, LIFT, PLACEMENT))
+            image = torch.from_numpy(image_tensor(picture.bgr))[None]
+            _, heat, box = net(image, grid)
+            found = decoder({"heatmap": heat.numpy(), "boxes": box.numpy()}, None).objects
+            points = np.where(picture.visible, SEEN_POINTS, 0)
+            frames.append((Truth(boxes=picture.boxes, labels=picture.labels, points=points), found))
+    return frames
+
+
+def evaluate(net: nn.Module) -> dict:
+    """Return metrics on held-out simulated pictures and on both PandaSet sequences."""
+    sets = {
+        "simulated_held_out": [cached_picture(seed) for seed in HELD_OUT],
+        "pandaset_001_trained_on": real_pictures("001"),
+        "pandaset_002_held_out": real_pictures("002"),
+    }
+    found = {
+        name: detect(net, pictures, BevCenterOptions(score_threshold=0.05))
+        for name, pictures in sets.items()
+    }
+    thresholds = {
+        name: best_threshold(k, found["simulated_held_out"], region=Region())
+        for k, name in enumerate(CLASSES)
+    }
+    report: dict = {"thresholds": thresholds}
+    for name, frames in found.items():
+        kept = [(t, [d for d in ds if d.score >= thresholds[d.class_name]]) for t, ds in frames]
+        report[name] = {
+            area: {
+                CLASSES[k]: {
+                    **evaluate_class(k, kept, region=region),
+                    "ap": evaluate_class(k, frames, region=region)["ap"],
+                }
+                for k in range(len(CLASSES))
+            }
+            for area, region in (("all", Region()), ("ahead_40m", AHEAD))
+        }
+    return report
+
+
+def main() -> None:
+    """Train, evaluate, save the weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=1400, help="simulated pictures to train on")
+    parser.add_argument("--real-share", type=float, default=0.12)
+    parser.add_argument("--name", default="camera")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    net = CameraNet(len(CLASSES), len(LIFT.heights_m)).to(memory_format=torch.channels_last)
+    data = CameraSamples(
+        frames=arguments.frames, real=real_pictures("001"), real_share=arguments.real_share
+    )
+    plan = Plan(
+        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
+        learning_rate=3e-3, folder=OUT,
+    )  # fmt: skip
+    average = train(plan, net, data, camera_loss)
+    report = evaluate(average)
+    torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
+    (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
+    print_report(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Train the LiDAR encoder: `python -m training.lidar`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from edge_perception.core.types import DetectedObject
+from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, bin_points, rasterize
+from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
+from training import augment
+from training.loop import Plan, train
+from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
+from training.nets import LidarNet
+from training.samples import CLASSES, Sweep, load_pandaset
+from training.simulated import HELD_OUT_SEED, cached_sweep
+from training.targets import count_points, detection_loss, make_targets
+
+LEAST_POINTS = 5
+OUT = Path("training_out")
+CONFIG = LidarPreprocessing()
+
+
+def pandaset_folder() -> Path:
+    """Return where the recordings lie."""
+    return Path(os.environ.get("EDGE_PERCEPTION_DATA", "../shared/data")) / "pandaset"
+
+
+class LidarSamples(Dataset):
+    """Augmented sweeps; sample i depends on i and the seed alone."""
+
+    def __init__(self, *, seed: int, frames: int, real: Sequence[Sweep], real_share: float) -> None:
+        self._seed = seed
+        self._frames = frames
+        self._real = real
+        self._real_share = real_share
+        self._cutouts = augment.collect_cutouts(real)
+
+    def __len__(self) -> int:
+        return 1 << 30
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng([self._seed, index])
+        is_real = rng.random() < self._real_share
+        sweep = self._draw(rng, is_real=is_real)
+        sweep = augment.augment(sweep, self._cutouts, rng, paste_up_to=20 if is_real else 8)
+        if rng.random() < 0.3:
+            other = augment.augment(self._draw(rng, is_real=not is_real), self._cutouts, rng)
+            sweep = augment.mix_sectors(sweep, other, rng)
+        return lidar_sample(sweep)
+
+    def _draw(self, rng: np.random.Generator, *, is_real: bool) -> Sweep:
+        if is_real:
+            return self._real[rng.integers(len(self._real))]
+        return cached_sweep(int(rng.integers(self._frames)))
+
+
+def lidar_sample(sweep: Sweep) -> dict[str, np.ndarray]:
+    """Return raster and targets of a sweep."""
+    binned = bin_points(sweep.xyz_m, CONFIG)
+    raster = rasterize(sweep.xyz_m, sweep.intensity, CONFIG, binned=binned)
+    points = count_points(binned, sweep.boxes, CONFIG)
+    return {"raster": raster, **make_targets(sweep.boxes, sweep.labels, points >= LEAST_POINTS)}
+
+
+def lidar_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return heatmap and box loss of a batch."""
+    raster = batch["raster"].contiguous(memory_format=torch.channels_last)
+    _, heat, box = net(raster)
+    heat_loss, box_loss = detection_loss(heat, box, batch)
+    return {"heat": heat_loss, "box": 0.5 * box_loss}
+
+
+def detect(
+    net: nn.Module, sweeps: Sequence[Sweep], options: BevCenterOptions
+) -> list[tuple[Truth, Sequence[DetectedObject]]]:
+    """Return truth and detections of sweeps."""
+    decoder = BevCenterDecoder(options, CLASSES)
+    frames = []
+    with torch.no_grad():
+        for sweep in sweeps:
+            binned = bin_points(sweep.xyz_m, CONFIG)
+            raster = rasterize(sweep.xyz_m, sweep.intensity, CONFIG, binned=binned)
+            _, heat, box = net(torch.from_numpy(raster)[None])
+            found = decoder({"heatmap": heat.numpy(), "boxes": box.numpy()}, None).objects
+            points = count_points(binned, sweep.boxes, CONFIG)
+            frames.append((Truth(boxes=sweep.boxes, labels=sweep.labels, points=points), found))
+    return frames
+
+
+def evaluate(net: nn.Module, thresholds: dict[str, float] | None = None) -> dict:
+    """Return metrics on held-out simulated sweeps and on both PandaSet sequences."""
+    sets = {
+        "simulated_held_out": [cached_sweep(HELD_OUT_SEED + i) for i in range(100)],
+        "pandaset_001_trained_on": load_pandaset(pandaset_folder(), "001"),
+        "pandaset_002_held_out": load_pandaset(pandaset_folder(), "002"),
+    }
+    low = BevCenterOptions(score_threshold=0.05, ego_radius_m=1.5)
+    found = {name: detect(net, sweeps, low) for name, sweeps in sets.items()}
+    if thresholds is None:
+        tuned = found["simulated_held_out"] + found["pandaset_001_trained_on"] * 5
+        thresholds = {
+            name: best_threshold(k, tuned, region=Region()) for k, name in enumerate(CLASSES)
+        }
+    report: dict = {"thresholds": thresholds}
+    for name, frames in found.items():
+        kept = [(t, [d for d in ds if d.score >= thresholds[d.class_name]]) for t, ds in frames]
+        report[name] = {
+            area: {
+                CLASSES[k]: {
+                    "ap": evaluate_class(k, frames, region=region)["ap"],
+                    **{
+                        m: v for m, v in evaluate_class(k, kept, region=region).items() if m != "ap"
+                    },
+                }
+                for k in range(len(CLASSES))
+            }
+            for area, region in (("all", Region()), ("ahead_40m", AHEAD))
+        }
+    return report
+
+
+def print_report(report: dict) -> None:
+    """Print what matters of `evaluate`."""
+    print("thresholds", report["thresholds"])
+    for name, areas in report.items():
+        if name == "thresholds":
+            continue
+        for area, classes in areas.items():
+            cells = [
+                f"{label} ap {m['ap']:.2f} r {m['recall']:.2f} p {m['precision']:.2f} "
+                f"n {m['wanted']}"
+                for label, m in classes.items()
+                if m["wanted"]
+            ]
+            print(f"{name:24s} {area:9s} {' | '.join(cells)}", flush=True)
+
+
+def main() -> None:
+    """Train, evaluate, save the weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=700, help="simulated sweeps to train on")
+    parser.add_argument("--real-share", type=float, default=0.4)
+    parser.add_argument("--name", default="lidar")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    real = load_pandaset(pandaset_folder(), "001")
+    net = LidarNet(len(CONFIG.channels), len(CLASSES)).to(memory_format=torch.channels_last)
+    data = LidarSamples(seed=1, frames=arguments.frames, real=real, real_share=arguments.real_share)
+    plan = Plan(
+        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
+        learning_rate=3e-3, folder=OUT,
+    )  # fmt: skip
+    average = train(plan, net, data, lidar_loss)
+    report = evaluate(average)
+    torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
+    (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
+    print_report(report)
+
+
+if __name__ == "__main__":
+    main()

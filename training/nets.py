@@ -1,0 +1,174 @@
+"""The networks of `bev_lite`. Shapes are for one frame; B is the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BEV_CHANNELS = 24  # the last one of the LiDAR's is the ground height, m
+BOX_CHANNELS = 8  # dx dy z log(l) log(w) log(h) sin cos
+HEAT_BIAS = -4.0  # a prior of about 2 % keeps the first steps of the focal loss calm
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.first = ConvBlock(channels, channels)
+        self.second = nn.Conv2d(
+            channels, channels, 3, padding=dilation, dilation=dilation, bias=False
+        )
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the same shape."""
+        return functional.relu(x + self.norm(self.second(self.first(x))))
+
+
+class Heads(nn.Module):
+    """Centre heatmap and box regression on a BEV map."""
+
+    def __init__(self, inputs: int, classes: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.shared = ConvBlock(inputs, hidden)
+        self.heat = nn.Conv2d(hidden, classes, 1)
+        self.box = nn.Conv2d(hidden, BOX_CHANNELS, 1)
+        nn.init.constant_(self.heat.bias, HEAT_BIAS)
+
+    def forward(self, x: Tensor, ground: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return heatmap logits (B, K, H, W) and boxes (B, 8, H, W).
+
+        `ground` (B, 1, H, W), m, is added to z, so that the network learns heights above ground.
+        """
+        hidden = self.shared(x)
+        box = self.box(hidden)
+        if ground is not None:
+            box = torch.cat([box[:, :2], box[:, 2:3] + ground, box[:, 3:]], dim=1)
+        return self.heat(hidden), box
+
+
+class LidarNet(nn.Module):
+    """Raster (B, C, 384, 256) to bev (B, 24, 96, 64), heatmap and boxes."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvBlock(channels - 1, 16, stride=2), ConvBlock(16, 16))
+        self.quarter = nn.Sequential(ConvBlock(16, 32, stride=2), Residual(32))
+        self.eighth = nn.Sequential(ConvBlock(32, 64, stride=2), Residual(64), Residual(64, 2))
+        self.up = ConvBlock(64, 32, kernel=1)
+        self.merge = ConvBlock(64, 32)
+        self.bev = ConvBlock(32, BEV_CHANNELS - 1, kernel=1)
+        self.heads = Heads(BEV_CHANNELS - 1, classes)
+
+    def forward(self, raster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return bev, heatmap logits, boxes."""
+        ground = functional.avg_pool2d(raster[:, -1:], 4)
+        quarter = self.quarter(self.stem(raster[:, :-1]))
+        context = functional.interpolate(
+            self.up(self.eighth(quarter)), scale_factor=2, mode="nearest"
+        )
+        bev = self.bev(self.merge(torch.cat([quarter, context], dim=1)))
+        heat, box = self.heads(bev, ground)
+        return torch.cat([bev, ground], dim=1), heat, box
+
+
+class CameraNet(nn.Module):
+    """Image (B, 3, 288, 512) and sampling grid (B, L * 96, 64, 2) to bev, heatmap and boxes."""
+
+    def __init__(self, classes: int, layers: int, *, rows: int = 96, columns: int = 64) -> None:
+        super().__init__()
+        self.layers = layers
+        self.shape = (rows, columns)
+        self.stem = nn.Sequential(ConvBlock(3, 16, stride=2), ConvBlock(16, 24, stride=2))
+        self.eighth = nn.Sequential(ConvBlock(24, 48, stride=2), Residual(48))
+        self.sixteenth = nn.Sequential(ConvBlock(48, 64, stride=2), Residual(64), Residual(64, 2))
+        self.up = ConvBlock(64, 48, kernel=1)
+        self.squeeze = ConvBlock(48, 24)
+        self.mix = nn.Sequential(ConvBlock(24 * layers + 1, 32), Residual(32), Residual(32, 2))
+        self.bev = ConvBlock(32, BEV_CHANNELS, kernel=1)
+        self.heads = Heads(BEV_CHANNELS, classes)
+
+    def forward(self, image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return bev, heatmap logits, boxes."""
+        eighth = self.eighth(self.stem(image))
+        context = functional.interpolate(
+            self.up(self.sixteenth(eighth)), scale_factor=2, mode="nearest"
+        )
+        flat = self.squeeze(eighth + context)
+        lifted = functional.grid_sample(flat, grid, mode="bilinear", align_corners=False)
+        lifted = lifted.reshape(-1, 24 * self.layers, *self.shape)
+        seen = (grid[..., 0] > -1.5).float().reshape(-1, self.layers, *self.shape)
+        bev = self.bev(self.mix(torch.cat([lifted, seen[:, :1]], dim=1)))
+        heat, box = self.heads(bev)
+        return bev, heat, box
+
+
+class AudioNet(nn.Module):
+    """Log-mel patch (B, 1, 96, 64) to logits (B, K) and embedding (B, 32)."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            ConvBlock(1, 16, stride=2),
+            ConvBlock(16, 32),
+            ConvBlock(32, 48, stride=2),
+            ConvBlock(48, 64),
+            ConvBlock(64, 80, stride=2),
+            ConvBlock(80, 96),
+        )
+        self.embed = nn.Linear(192, 32)
+        self.classify = nn.Linear(32, classes)
+
+    def forward(self, patch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and embedding."""
+        # ln(mel + 0.001) of quiet to loud sound lies between -7 and 3.
+        x = self.trunk((patch + 3.0) * 0.3)
+        pooled = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+        embedding = functional.relu(self.embed(pooled))
+        return self.classify(embedding), embedding
+
+
+class FusionNet(nn.Module):
+    """BEV features, audio embedding and presence (B, 3) to heads and sound logits.
+
+    Absent modalities are multiplied by 0 and replaced by a learned constant, so that whatever
+    an absent input holds has no effect.
+    """
+
+    def __init__(self, classes: int, sounds: int) -> None:
+        super().__init__()
+        self.absent_camera = nn.Parameter(torch.zeros(1, BEV_CHANNELS, 1, 1))
+        self.absent_lidar = nn.Parameter(torch.zeros(1, BEV_CHANNELS - 1, 1, 1))
+        self.absent_audio = nn.Parameter(torch.zeros(1, 32))
+        self.join = ConvBlock(2 * BEV_CHANNELS - 1 + 2, 32, kernel=1)
+        self.mix = nn.Sequential(Residual(32), Residual(32, 2))
+        self.heads = Heads(32, classes)
+        self.audio = nn.Linear(32, sounds)
+
+    def forward(
+        self, camera_bev: Tensor, lidar_bev: Tensor, audio_embedding: Tensor, presence: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return heatmap logits, boxes, sound logits."""
+        has = presence[:, :, None, None]
+        ground = lidar_bev[:, -1:] * has[:, 1:2]
+        camera = camera_bev * has[:, 0:1] + self.absent_camera * (1 - has[:, 0:1])
+        lidar = lidar_bev[:, :-1] * has[:, 1:2] + self.absent_lidar * (1 - has[:, 1:2])
+        plane = torch.ones_like(ground)
+        flags = torch.cat([plane * has[:, 0:1], plane * has[:, 1:2]], dim=1)
+        mixed = self.mix(self.join(torch.cat([camera, lidar, flags], dim=1)))
+        heat, box = self.heads(mixed, ground)
+        heard = presence[:, 2:3]
+        return heat, box, self.audio(audio_embedding * heard + self.absent_audio * (1 - heard))

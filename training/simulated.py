@@ -1,0 +1,89 @@
+"""Simulated sweeps, cached on disk: `python -m training.simulated --frames 600`."""
+
+from __future__ import annotations
+
+import argparse
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+
+from edge_perception.simulation.lidar import sweep as lidar_sweep
+from edge_perception.simulation.scenario import random_scenario
+from edge_perception.simulation.world import Scene, World
+from training.samples import CLASSES, Sweep, load_sweep, save_sweep
+
+CACHE = Path("training_out/cache/lidar")
+HELD_OUT_SEED = 1_000_000  # seeds from here on are never trained on
+
+
+def scene_boxes(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Return boxes (M, 9) and labels (M,) of a scene."""
+    states = [state.box for state in scene.actors]
+    boxes = [(*b.center_m, *b.size_m, b.yaw_rad, *b.velocity_mps[:2]) for b in states]
+    labels = [CLASSES.index(b.class_name) for b in states]
+    return np.array(boxes, np.float32).reshape(-1, 9), np.array(labels, np.int64)
+
+
+def scene_time(seed: int) -> float:
+    """Return at what time of its drive a seed's scene is taken."""
+    return float(np.random.default_rng([seed, 7]).uniform(0, 5))
+
+
+def simulate_sweep(seed: int) -> Sweep:
+    """Return the sweep of a random scene, LiDAR model and mounting."""
+    rng = np.random.default_rng([seed, 7])
+    scenario = random_scenario(seed)
+    scene = World(scenario, seed).at(float(rng.uniform(0, 5)))  # that is scene_time(seed)
+    mounting = np.eye(4)
+    mounting[:3, 3] = (rng.uniform(-0.3, 1.4), 0.0, rng.uniform(1.6, 2.2))
+    swept = lidar_sweep(
+        scene,
+        model="pandar64" if rng.random() < 0.75 else "spinning32",
+        T_base_lidar=mounting,
+        weather=scenario.weather,
+        dropout=float(rng.choice([0.0, 0.0, rng.uniform(0, 0.3)])),
+        rng=rng,
+        stamp_ns=0,
+    )
+    boxes, labels = scene_boxes(scene)
+    intensity = swept.cloud.intensity
+    assert intensity is not None
+    return Sweep(
+        xyz_m=swept.cloud.xyz_m + mounting[:3, 3].astype(np.float32),
+        intensity=intensity,
+        boxes=boxes,
+        labels=labels,
+    )
+
+
+def cached_sweep(seed: int) -> Sweep:
+    """Return the sweep of a seed, simulated once."""
+    path = CACHE / f"{seed:07d}.npz"
+    if not path.exists():
+        save_sweep(path, simulate_sweep(seed))
+    return load_sweep(path)
+
+
+def _fill(seed: int) -> int:
+    cached_sweep(seed)
+    return seed
+
+
+def main() -> None:
+    """Fill the cache."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--held-out", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    seeds = [*range(arguments.frames), *range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.held_out)]
+    with Pool(arguments.processes) as pool:
+        for count, _ in enumerate(pool.imap_unordered(_fill, seeds, chunksize=8), 1):
+            if count % 100 == 0:
+                print(f"{count}/{len(seeds)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

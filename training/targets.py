@@ -1,0 +1,113 @@
+"""Targets of the centre-heatmap heads and their loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from edge_perception.encoders.lidar.preprocess import BinnedPoints, LidarPreprocessing
+from training.samples import CLASSES
+
+CELL_M = 0.8
+ORIGIN_M = (-25.6, -25.6)
+SHAPE = (96, 64)
+_SIGMA = (1.0, 1.2, 1.4, 0.7, 0.8)  # cells, by class
+_NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+def make_targets(
+    boxes: NDArray, labels: NDArray, visible: NDArray
+) -> dict[str, NDArray[np.float32]]:
+    """Return heat (K, H, W), box (8, H, W), box_mask (H, W) and heat_mask (H, W).
+
+    Args:
+        boxes: (M, 9), base frame.
+        labels: (M,), class or IGNORED.
+        visible: (M,), False for boxes that nobody can find: masked, not background.
+    """
+    heat = np.zeros((len(CLASSES), *SHAPE), np.float32)
+    box_target = np.zeros((8, *SHAPE), np.float32)
+    box_mask = np.zeros(SHAPE, np.float32)
+    heat_mask = np.ones(SHAPE, np.float32)
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32) + 0.5
+    for box, label, seen in zip(boxes, labels, visible, strict=True):
+        row, column = (box[0] - ORIGIN_M[0]) / CELL_M, (box[1] - ORIGIN_M[1]) / CELL_M
+        if not (-2 <= row < SHAPE[0] + 2 and -2 <= column < SHAPE[1] + 2):
+            continue
+        if label < 0 or not seen:
+            _mask_footprint(heat_mask, box, rows, columns)
+            continue
+        i, j = int(np.floor(row)), int(np.floor(column))
+        if not (0 <= i < SHAPE[0] and 0 <= j < SHAPE[1]):
+            continue
+        # The centre of the cell that holds the object is the peak, so that it reaches 1.
+        distance = (rows - i - 0.5) ** 2 + (columns - j - 0.5) ** 2
+        np.maximum(heat[label], np.exp(-distance / (2 * _SIGMA[label] ** 2)), out=heat[label])
+        near = _NEIGHBOURS if label <= 2 else _NEIGHBOURS[:1]
+        for k, (di, dj) in enumerate(near):
+            a, b = i + di, j + dj
+            if not (0 <= a < SHAPE[0] and 0 <= b < SHAPE[1]) or (k and box_mask[a, b] == 1.0):
+                continue
+            box_target[:, a, b] = (
+                row - a, column - b, box[2], *np.log(box[3:6]), np.sin(box[6]), np.cos(box[6]),
+            )  # fmt: skip
+            box_mask[a, b] = 0.4 if k else 1.0
+    heat_mask[heat.max(axis=0) > 0.3] = 1.0
+    return {"heat": heat, "box": box_target, "box_mask": box_mask, "heat_mask": heat_mask}
+
+
+def count_points(
+    binned: BinnedPoints, boxes: NDArray, config: LidarPreprocessing
+) -> NDArray[np.int64]:
+    """Return how many raised points each box holds, counted on the fine raster."""
+    raised = binned.cell[(binned.height_m > 0.25) & (binned.height_m < 4.5)]
+    rows, columns = config.shape
+    image = np.bincount(raised, minlength=rows * columns).reshape(rows, columns)
+    counts = np.zeros(len(boxes), np.int64)
+    for k, box in enumerate(boxes):
+        reach = 0.5 * float(np.hypot(box[3], box[4])) + config.cell_m
+        low = np.floor((box[:2] - reach - ORIGIN_M) / config.cell_m).astype(int)
+        high = np.ceil((box[:2] + reach - ORIGIN_M) / config.cell_m).astype(int)
+        low, high = np.maximum(low, 0), np.minimum(high, (rows, columns))
+        if (low >= high).any():
+            continue
+        x = (np.arange(low[0], high[0]) + 0.5)[:, None] * config.cell_m + ORIGIN_M[0] - box[0]
+        y = (np.arange(low[1], high[1]) + 0.5)[None] * config.cell_m + ORIGIN_M[1] - box[1]
+        c, s = np.cos(box[6]), np.sin(box[6])
+        margin = 0.5 * config.cell_m
+        inside = (np.abs(x * c + y * s) < 0.5 * box[3] + margin) & (
+            np.abs(y * c - x * s) < 0.5 * box[4] + margin
+        )
+        counts[k] = image[low[0] : high[0], low[1] : high[1]][inside].sum()
+    return counts
+
+
+def detection_loss(heat: Tensor, box: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the penalty-reduced focal loss (CornerNet, Law and Deng 2018) and the box loss."""
+    wanted, mask = target["heat"], target["heat_mask"][:, None]
+    positive = (wanted > 0.999).float()
+    log_p, log_n = functional.logsigmoid(heat), functional.logsigmoid(-heat)
+    p = torch.sigmoid(heat)
+    loss = positive * (1 - p) ** 2 * log_p
+    loss = loss + (1 - positive) * (1 - wanted) ** 4 * p**2 * log_n
+    heat_loss = -(loss * mask).sum() / positive.sum().clamp(min=1)
+    weight = target["box_mask"]
+    total = weight.sum().clamp(min=1)
+    error = (box[:, :6] - target["box"][:, :6]).abs().sum(dim=1)
+    facing = (box[:, 6:8] - target["box"][:, 6:8]).abs().sum(dim=1)
+    turned = (box[:, 6:8] + target["box"][:, 6:8]).abs().sum(dim=1)
+    # Front and back of a parked car look alike: the axis matters more than the direction.
+    yaw = torch.minimum(facing, turned) + 0.2 * facing
+    return heat_loss, ((error + yaw) * weight).sum() / total
+
+
+def _mask_footprint(mask: NDArray, box: NDArray, rows: NDArray, columns: NDArray) -> None:
+    x, y = rows * CELL_M + ORIGIN_M[0] - box[0], columns * CELL_M + ORIGIN_M[1] - box[1]
+    c, s = np.cos(box[6]), np.sin(box[6])
+    inside = (np.abs(x * c + y * s) < 0.5 * box[3] + CELL_M) & (
+        np.abs(y * c - x * s) < 0.5 * box[4] + CELL_M
+    )
+    mask[inside] = 0.0
