@@ -76,6 +76,11 @@ class EncoderNode(PerceptionNode):
         self._last_error = ""
         ModelServices(self, self)
 
+    @property
+    def geometry(self) -> Geometry:
+        """Pose of the sensor and, once known, its calibration."""
+        return self._pipeline.geometry
+
     # -- lifecycle --
 
     def configure(self) -> None:

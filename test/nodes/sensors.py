@@ -5,10 +5,14 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
+from harness import wait_until
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from edge_perception.msg import AudioChunk
 from edge_perception.nodes.conversion import time_msg
+from edge_perception.nodes.encoder_node import EncoderNode
 
 RATE_HZ = 16000
 CHUNK = 1600
@@ -40,6 +44,17 @@ def camera_info(stamp_ns: int, *, width: int = 320, height: int = 240) -> Camera
     message.p = [300.0, 0.0, width / 2, 0.0, 0.0, 300.0, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
     message.header.stamp, message.header.frame_id = time_msg(stamp_ns), "camera_optical"
     return message
+
+
+def calibrate(driver: Node, encoder: EncoderNode) -> None:
+    """Publish camera_info until the encoder has it."""
+    publisher = driver.create_publisher(CameraInfo, "camera/camera_info", qos_profile_sensor_data)
+
+    def known() -> bool:
+        publisher.publish(camera_info(1))
+        return encoder.geometry.intrinsics is not None
+
+    wait_until(known, "calibration")
 
 
 def cloud(stamp_ns: int, *, points: int = 5000, seed: int = 0) -> PointCloud2:

@@ -56,7 +56,9 @@ class Source:
 
 @pytest.fixture
 def camera(harness):
-    return Source(harness, "camera", Image, "camera/image_raw", qos_profile_sensor_data)
+    source = Source(harness, "camera", Image, "camera/image_raw", qos_profile_sensor_data)
+    sensors.calibrate(harness.driver, source.node)
+    return source
 
 
 @pytest.fixture
@@ -88,6 +90,13 @@ IMAGES = {
 def test_a_bad_image_is_refused_and_the_next_is_used(camera, case):
     changes, text = IMAGES[case]
     camera.refuses(broken(sensors.image(time.time_ns()), **changes), text)
+    assert camera.send(sensors.image(time.time_ns())).valid
+
+
+def test_images_without_calibration_are_refused_until_it_comes(harness):
+    camera = Source(harness, "camera", Image, "camera/image_raw", qos_profile_sensor_data)
+    camera.refuses(sensors.image(time.time_ns()), "no camera_info yet")
+    sensors.calibrate(harness.driver, camera.node)
     assert camera.send(sensors.image(time.time_ns())).valid
 
 

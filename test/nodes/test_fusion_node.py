@@ -172,8 +172,11 @@ class Pipeline:
             FusionNode, parameters={"sources": ["camera", "lidar"]}, subscribe=not composed
         )
         sink = fusion.accept if composed else None
-        for modality in ("camera", "lidar"):
-            assert harness.add(EncoderNode, modality, sink=sink).is_active
+        camera, lidar = (
+            harness.add(EncoderNode, modality, sink=sink) for modality in ("camera", "lidar")
+        )
+        assert camera.is_active
+        assert lidar.is_active
         assert fusion.is_active
         self.fused = harness.subscribe(msg.FusedPerception, "perception/fused")
         self.image = harness.driver.create_publisher(
@@ -192,6 +195,7 @@ class Pipeline:
             ),
             "discovery",
         )
+        sensors.calibrate(harness.driver, camera)
 
     def send_until(self, accept, *, camera=True, lidar=True, seconds=15.0):
         """Publish at 10 Hz until a fused message is accepted."""

@@ -24,9 +24,9 @@ def folder(tmp_path):
     bundle = find_bundle("bev_lite/lidar", installed_model_folders())
     for name in ("second", "damaged"):
         shutil.copytree(bundle.path, tmp_path / name)
-    manifest = json.loads((tmp_path / "second" / "manifest.json").read_text())
-    manifest.update(version="9.9.9", name="second")
-    (tmp_path / "second" / "manifest.json").write_text(json.dumps(manifest))
+        path = tmp_path / name / "manifest.json"
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "version": "9.9.9", "name": name}))
     model = tmp_path / "damaged" / "model.onnx"
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
