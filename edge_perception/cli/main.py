@@ -29,11 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. Errors are one line on stderr."""
     commands, failures = discover_commands()
     parser = _parser(commands, failures)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
     if args.command in failures:
         return _say(f"{args.command} cannot be used here: {failures[args.command]}", FAILED)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return commands[args.command].run(args)
+        return int(commands[args.command].run(args))
     except ConfigurationError as error:
         return _say(str(error), USAGE)
     except EdgePerceptionError as error:
@@ -72,8 +74,7 @@ def _parser(commands: dict[str, ModuleType], failures: dict[str, str]) -> argpar
             subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         )
     for name, reason in sorted(failures.items()):
-        unusable = subparsers.add_parser(name, help=f"not usable here: {reason}")
-        unusable.add_argument("ignored", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+        subparsers.add_parser(name, help=f"not usable here: {reason}")
     return parser
 
 
