@@ -87,11 +87,14 @@ class Aligner:
         for name in selection.left_out:
             count_late(tracks[name], self._unused[name][-1])
 
-    def drop_older(self, track: SourceTrack, node_ns: int) -> None:
+    def drop_older(self, tracks: dict[str, SourceTrack], node_ns: int) -> None:
         """Remove features that passed their age limit while they waited."""
-        unused = self._unused.get(track.config.source)
-        while unused and node_ns - unused[0].stamp_ns > track.max_age_ns:
-            count_late(track, unused.pop(0))
+        if self.opened_ns is None:
+            return
+        for name, unused in self._unused.items():
+            track = tracks[name]
+            while unused and node_ns - unused[0].stamp_ns > track.max_age_ns:
+                count_late(track, unused.pop(0))
         if not any(self._unused.values()):
             self.opened_ns = None
 

@@ -53,7 +53,6 @@ class ClockWatch:
         """Whether a stamp ahead of the clock was taken just before the clock jumped back."""
         return (
             self._jump_steady_ns is not None
-            and self._jump_s < 0
             and self.last.steady_ns - self._jump_steady_ns <= IN_FLIGHT_NS
             and -IN_FLIGHT_NS <= stamp_ns - self._before_jump_ns <= slack_ns
         )

@@ -27,8 +27,8 @@ class Cycle:
     closed_by: ClosedBy
     features: Mapping[str, Feature]  # contributing, by source
     stamps_ns: Mapping[str, int]  # of the same, after the time offset: what compensation needs
-    stamp_ns: int  # newest of the sources that set the pace; 0: none contributes
-    oldest_stamp_ns: int
+    stamp_ns: int  # newest of the sources that set the pace; the node clock where none contributes
+    oldest_stamp_ns: int  # 0: none contributes
     sources: tuple[SourceStatus, ...]
     mode: Mode
     valid: bool

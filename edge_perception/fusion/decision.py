@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.types import DetectedObject, Feature, ImageObject
-from edge_perception.fusion.classes import PERSON, VEHICLE, common_name
+from edge_perception.fusion.classes import PERSON, VEHICLE, common_name, group_of
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.geometry import (
     box_corners,
@@ -24,6 +24,7 @@ from edge_perception.fusion.placement import Sight, place
 OBSTACLE_POINTS = "obstacle_points"  # float32 (K, 3), base frame, returns above the ground
 
 _PRECISION = {"lidar": 0, "camera": 2}  # order in which geometry is believed
+_MIN_SIDE_PX = 1.0  # of a 2-D box
 _FULLY_SEEN = 0.9  # share of a box's outline inside the image
 _HIDDEN = 0.5  # share of it behind a nearer box
 
@@ -86,9 +87,12 @@ def _points(features: Mapping[str, Feature]) -> NDArray[np.float64]:
 def _add_camera(
     hypotheses: list[Hypothesis], feature: Feature, sight: Sight, config: DecisionConfig
 ) -> None:
-    """Match a camera's 2-D boxes to boxes in space, doubt what it does not see, place the rest."""
+    """Match a camera's 2-D boxes to boxes in space, place the rest, doubt what it does not see."""
     items = [
-        (item, name) for item in feature.image_objects if (name := common_name(item.class_name))
+        (item, name)
+        for item in feature.image_objects
+        if (name := common_name(item.class_name))
+        and min(item.x_max - item.x_min, item.y_max - item.y_min) >= _MIN_SIDE_PX
     ]
     rectangles, shares = image_rectangles(
         box_corners([hypothesis.box for hypothesis in hypotheses]), feature.geometry
@@ -97,11 +101,11 @@ def _add_camera(
     for known, index in matched.items():
         item, name = items[index]
         hypotheses[known].support(feature.source, name, item.score)
-    _doubt_unseen(hypotheses, rectangles, shares, feature, config)
     used = set(matched.values())
     loose = [items[index] for index in range(len(items)) if index not in used]
     for item, name in sorted(loose, key=lambda pair: -pair[0].score):
         _place_one(hypotheses, item, name, sight, config)
+    _doubt_unseen(hypotheses[: len(rectangles)], rectangles, shares, feature, config)
 
 
 def _match(
@@ -120,16 +124,11 @@ def _match(
     known, seen = np.nonzero(overlap >= config.min_image_iou)
     for pair in np.argsort(-overlap[known, seen], kind="stable"):
         i, j = int(known[pair]), int(seen[pair])
-        if i in pairs or j in used or not _same_group(hypotheses[i], items[j][1]):
+        if i in pairs or j in used or hypotheses[i].group != group_of(items[j][1]):
             continue
         pairs[i] = j
         used.add(j)
     return pairs
-
-
-def _same_group(hypothesis: Hypothesis, class_name: str) -> bool:
-    group = VEHICLE if class_name in ("car", "truck", "bus") else PERSON
-    return hypothesis.group == group
 
 
 def _doubt_unseen(
@@ -170,8 +169,7 @@ def _place_one(
     box = place(item, class_name, sight, config)
     if box is None:
         return
-    group = VEHICLE if class_name in ("car", "truck", "bus") else PERSON
-    gate_m = gate_of(group, config)
+    gate_m = gate_of(group_of(class_name), config)
     known = nearest(hypotheses, box, gate_m)
     if known is None:
         hypotheses.append(Hypothesis(box, [sight.source]))

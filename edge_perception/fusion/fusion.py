@@ -141,8 +141,7 @@ class Fusion:
         ]
         if self._schedule.fixed:
             return self._on_timer(now, raws, pacing)
-        for track in self._tracks.values():
-            self._aligner.drop_older(track, now.node_ns)
+        self._aligner.drop_older(self._tracks, now.node_ns)
         opened_ns = self._aligner.opened_ns
         if opened_ns is None:
             return None if pacing else self._when_idle(now, raws)
@@ -241,7 +240,7 @@ class Fusion:
             closed_by=closed_by,
             features={name: arrival.feature for name, arrival in used.items()},
             stamps_ns={name: arrival.stamp_ns for name, arrival in used.items()},
-            stamp_ns=max(stamps, default=0),
+            stamp_ns=max(stamps, default=now.node_ns),
             oldest_stamp_ns=min(stamps, default=0),
             sources=statuses,
             mode=judgement.mode,
@@ -260,6 +259,7 @@ class Fusion:
         self._fresh.clear()
         self._closed[cycle.closed_by] += 1
         self._modes[cycle.mode] += 1
-        self._last_stamp_ns = cycle.stamp_ns or self._last_stamp_ns
+        if cycle.features:
+            self._last_stamp_ns = cycle.stamp_ns
         self._last_sources = frozenset(cycle.features)
         self._schedule.on_output(now.steady_ns, cycle.mode)

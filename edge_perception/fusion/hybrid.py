@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from edge_perception.core.types import (
 )
 from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.decision import decide
+from edge_perception.fusion.finite import is_finite
 from edge_perception.fusion.model import FusionModel, FusionOutput
 
 
@@ -103,7 +103,7 @@ def _locating(cycle: Cycle, features: Mapping[str, Feature]) -> tuple[str, ...]:
 
 def _check_finite(output: FusionOutput, version: ModelVersion) -> None:
     for box in output.objects:
-        if not math.isfinite(box.score + sum(box.center_m) + sum(box.size_m) + box.yaw_rad):
+        if not is_finite(box):
             raise InvalidOutputError(f"fusion model {version.name}: {box.class_name} is not finite")
 
 

@@ -7,10 +7,6 @@ stamp of the newest valid feature and decides whether its evidence may still be 
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import (
     UNKNOWN,
@@ -22,9 +18,9 @@ from edge_perception.core.types import (
 )
 from edge_perception.fusion.clock_watch import ClockWatch
 from edge_perception.fusion.config import NS, SourceConfig
+from edge_perception.fusion.finite import not_finite
 
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
-_FULL_CHECK = 4096  # elements; of larger tensors an even sample of this size is looked at
 _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
 
 
@@ -190,7 +186,7 @@ class SourceTrack:
             back_s = (self._last_stamp_ns - stamp_ns) / NS
             self._last_stamp_ns = stamp_ns  # a clock set back: the next one may go on from here
             return f"stamp went back {back_s:.3f} s" if back_s else "stamp did not advance"
-        return _not_finite(feature)
+        return not_finite(feature)
 
     def _reason(self, now: Instant, raw: SourceState, recovery_frames: int) -> str:
         if raw is SourceState.OK:
@@ -206,19 +202,3 @@ class SourceTrack:
         assert self.newest is not None
         age_s = (now.node_ns - self.newest.stamp_ns) / NS
         return f"age {age_s:.2f} s > {self.max_age_ns / NS:.2f} s"
-
-
-def _not_finite(feature: Feature) -> str:
-    """Name the first tensor or decision with NaN or Inf; the encoder has looked closely already."""
-    for name, tensor in feature.tensors.items():
-        if tensor.dtype.kind == "f" and tensor.size:
-            flat = tensor.reshape(-1)[:: max(1, tensor.size // _FULL_CHECK)]
-            if not math.isfinite(float(flat.sum(dtype=np.float64))):
-                return f"tensor '{name}' has NaN or Inf"
-    for box in feature.objects:
-        if not math.isfinite(box.score + sum(box.center_m) + sum(box.size_m) + box.yaw_rad):
-            return f"object '{box.class_name}' has NaN or Inf"
-    for item in feature.image_objects:
-        if not math.isfinite(item.score + item.x_min + item.y_min + item.x_max + item.y_max):
-            return f"image object '{item.class_name}' has NaN or Inf"
-    return ""

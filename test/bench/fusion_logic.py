@@ -26,7 +26,9 @@ def offers_us(sources: int, cycles: int) -> np.ndarray:
     """Return the time of each offer with the polling after it, microseconds."""
     names = [f"lidar_{index}" for index in range(sources)]
     configs = tuple(SourceConfig.for_modality(name, "lidar") for name in names)
-    fusion = Fusion(config=FusionConfig(sources=configs), now=Instant(node_ns=START_NS, steady_ns=0))
+    fusion = Fusion(
+        config=FusionConfig(sources=configs), now=Instant(node_ns=START_NS, steady_ns=0)
+    )
     took = []
     for index in range(cycles * sources):
         at_ns = index * PERIOD_NS // sources + 1

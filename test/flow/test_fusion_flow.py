@@ -173,6 +173,20 @@ def test_slow_sources_are_waited_for_within_the_deadline_only():
     assert sum("lidar" in output.contributors for output in outputs) == 5
 
 
+def test_sources_slower_than_the_deadline_still_meet():
+    configs = (
+        SourceConfig(source=name, modality=name, rate_hz=3.0) for name in ("camera", "lidar")
+    )
+    rig = Rig(make_config(*configs))
+    rig.driver("camera", times(0, 333, 6000))
+    rig.driver("lidar", times(60, 333, 6000))
+    outputs = [output for output in rig.run(6000) if output.at_ms > 700]
+    assert {frozenset(output.contributors) for output in outputs} == {
+        frozenset({"camera", "lidar"})
+    }
+    assert len(outputs) == 16
+
+
 def test_stamps_too_far_apart_close_at_the_deadline_and_count_late():
     rig = Rig(make_config("camera", "lidar", alignment_window_s=0.05))
     rig.driver("camera", times(0, 100, 2000))

@@ -42,7 +42,10 @@ def _check_views(outputs):
         assert output.view.sequence == previous.view.sequence + 1
     for output in outputs:
         view = output.view
-        assert view.stamp_ns - view.oldest_stamp_ns <= WINDOW_NS
+        if output.contributors:
+            assert view.stamp_ns - view.oldest_stamp_ns <= WINDOW_NS
+        else:
+            assert view.oldest_stamp_ns == 0
         assert view.valid <= (view.mode >= Mode.DEGRADED)
         assert bool(view.reason) == (view.mode is not Mode.FULL)
         assert (view.mode is Mode.NONE) == (not output.contributors)
