@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recording", type=Path, help="an .mcap of record-demo (default: made in the out folder)"
     )
+    parser.add_argument(
+        "--params-file", type=Path, action="append", default=[], help="more parameters; repeatable"
+    )
     parser.add_argument("--domain", type=int, help="ROS_DOMAIN_ID (default: one of its own)")
 
 
@@ -47,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
                 duration_s=args.duration,
                 recording=args.recording,
                 domain_id=args.domain,
+                params_files=tuple(args.params_file),
             ),
             say=lambda text: print(text, flush=True),
         )

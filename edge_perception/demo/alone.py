@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from edge_perception.core.types import DetectedObject, Feature, Mode
 from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.demo.matching import Region, Score, compare, total
-from edge_perception.demo.truth import GroundTruth, Shown
+from edge_perception.demo.truth import GroundTruth
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.decision import decide
 from edge_perception.replay.schedule import Cut, StampMap, active_cut
 
 CAMERA, LIDAR = "camera", "lidar"
-SETTLE_S = 1.0  # after the start and after a cut, until everything is OK again
+SETTLE_S = 1.5  # after the start and after a cut, until everything is OK again
 REPEATS = 3  # times each frame is looked for
+PAIR_NS = 60_000_000  # an image this near to a sweep shows the same moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def frames_to_collect(
     """
     taken: dict[int, int] = defaultdict(int)
     wanted: dict[str, set[int]] = {CAMERA: set(), LIDAR: set()}
-    for sweep, image in zip(truth.sweeps, truth.images, strict=True):
+    for sweep in truth.sweeps:
         time_s = (sweep.stamp_ns - start_ns) * 1e-9
         near = any(
             active_cut([cut], f"/{cut.name}", time_s + shift_s)
@@ -49,16 +50,19 @@ def frames_to_collect(
             continue
         taken[sweep.frame] += 1
         wanted[LIDAR].add(sweep.stamp_ns)
-        wanted[CAMERA].add(image.stamp_ns)
+        wanted[CAMERA].update(
+            image.stamp_ns
+            for image in truth.images
+            if abs(image.stamp_ns - sweep.stamp_ns) <= PAIR_NS
+        )
     return wanted
 
 
 def frame_views(
     entries: Iterable[FusedEntry], truth: GroundTruth, stamps: StampMap
 ) -> dict[int, list[FrameView]]:
-    """Return, by frame, the FULL messages whose image and sweep show that frame."""
+    """Return, by frame of the sweep, the FULL messages with an image of the same moment."""
     sweeps = {shown.stamp_ns: shown.frame for shown in truth.sweeps}
-    images = {shown.stamp_ns: shown.frame for shown in truth.images}
     views: dict[int, list[FrameView]] = defaultdict(list)
     for entry in entries:
         camera, lidar = entry.source(CAMERA), entry.source(LIDAR)
@@ -69,7 +73,7 @@ def frame_views(
         camera_ns = stamps.to_recorded(camera.stamp_ns)
         lidar_ns = stamps.to_recorded(lidar.stamp_ns)
         frame = sweeps.get(lidar_ns)
-        if frame is not None and images.get(camera_ns) == frame:
+        if frame is not None and abs(camera_ns - lidar_ns) <= PAIR_NS:
             views[frame].append(
                 FrameView(
                     frame=frame, entry=entry, camera_stamp_ns=camera_ns, lidar_stamp_ns=lidar_ns
@@ -133,8 +137,3 @@ def feature_of(data: bytes) -> Feature:
     from edge_perception.nodes.conversion import feature_from_msg
 
     return feature_from_msg(deserialize_message(data, FeatureMessage))
-
-
-def shown_at(shown: Sequence[Shown], stamp_ns: int) -> int | None:
-    """Return the frame that a message with this stamp shows."""
-    return next((item.frame for item in shown if item.stamp_ns == stamp_ns), None)

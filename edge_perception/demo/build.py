@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -16,7 +17,7 @@ from edge_perception.demo.messages import (
     cloud_bytes,
     image_bytes,
 )
-from edge_perception.demo.scene import Scene, shown_frames
+from edge_perception.demo.scene import Scene, ahead_offset_s, shown_frames
 from edge_perception.demo.truth import (
     ATTACHMENT,
     GroundTruth,
@@ -53,7 +54,7 @@ class BuildOptions:
 
 
 def build_recording(scene: Scene, path: Path, options: BuildOptions) -> GroundTruth:
-    """Write a recording and, beside it, the extrinsics as a parameter file.
+    """Write a recording and, beside it, its calibration as a parameter file.
 
     Returns:
         What the recording carries about itself.
@@ -70,27 +71,31 @@ def build_recording(scene: Scene, path: Path, options: BuildOptions) -> GroundTr
         writer.add_attachment(
             ATTACHMENT, truth.to_json(), media_type="application/json", time_ns=scene.start_ns
         )
-    parameters_path(path).write_text(extrinsics_parameters(truth), encoding="utf-8")
+    parameters_path(path).write_text(calibration_parameters(truth), encoding="utf-8")
     return truth
 
 
 def parameters_path(recording: Path) -> Path:
-    """Return where the extrinsics of a recording are kept as ROS parameters."""
+    """Return where the calibration of a recording is kept as ROS parameters."""
     return recording.with_suffix(".params.yaml")
 
 
-def extrinsics_parameters(truth: GroundTruth) -> str:
-    """Return the text of a parameter file with the pose of every sensor in the base frame."""
+def calibration_parameters(truth: GroundTruth) -> str:
+    """Return the text of a parameter file with the pose and the timing of the sensors."""
     poses = {
         "camera": truth.T_base_camera,
         "lidar": truth.T_base_lidar,
         "audio": truth.T_base_audio,
     }
-    document = {
+    document: dict[str, Any] = {
         f"/**/{source}_encoder": {"ros__parameters": {"T_base_sensor": list(pose)}}
         for source, pose in poses.items()
     }
-    head = "# Poses of the sensors in the base frame: x, y, z (m), qx, qy, qz, qw.\n"
+    document["/**/fusion"] = {"ros__parameters": {"lidar.time_offset_s": truth.lidar_ahead_s}}
+    head = (
+        "# Poses of the sensors in the base frame: x, y, z (m), qx, qy, qz, qw.\n"
+        "# time_offset_s: when a sweep passes straight ahead, where the camera looks.\n"
+    )
     return head + str(yaml.safe_dump(document, sort_keys=False, default_flow_style=None))
 
 
@@ -115,6 +120,7 @@ def ground_truth(scene: Scene, options: BuildOptions) -> GroundTruth:
         T_base_camera=pose_of(scene.T_base_camera),
         T_base_lidar=pose_of(scene.T_base_lidar),
         T_base_audio=pose_of(microphone),
+        lidar_ahead_s=round(ahead_offset_s(frames), 4),
         intrinsics=tuple(tuple(row) for row in scene.intrinsics.tolist()),
         image_size=scene.image_size,
         frames=tuple(LabelledFrame(name=frame.name, boxes=frame.boxes) for frame in frames),

@@ -25,11 +25,12 @@ class ModelChoice:
     parameters: dict[str, dict[str, Any]]  # node -> parameter -> value
 
     def to_yaml(self) -> str:
-        """Return the text of a parameter file."""
+        """Return the text of a parameter file; of comments only when nothing is changed."""
         document = {
             f"/**/{node}": {"ros__parameters": values} for node, values in self.parameters.items()
         }
-        return f"# {self.description}\n" + str(yaml.safe_dump(document, sort_keys=False))
+        text = yaml.safe_dump(document, sort_keys=False) if document else ""
+        return f"# {self.description}\n{text}"
 
 
 def choose_models(choice: str, *, data: Path | None, folder: Path) -> ModelChoice:
@@ -82,8 +83,8 @@ def _imported(models: Path, folder: Path) -> ModelChoice:
         name="imported",
         description="YOLOX-nano and YAMNet imported, bundled LiDAR model, decision level",
         parameters={
-            "camera_encoder": {"model": camera.manifest.name, "model_folders": folders},
-            "audio_encoder": {"model": audio.manifest.name, "model_folders": folders},
+            "camera_encoder": {"model": camera.manifest.name, "model_folders": [*folders]},
+            "audio_encoder": {"model": audio.manifest.name, "model_folders": [*folders]},
             "fusion": {"model": ""},
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +171,12 @@ class Observer:
         self._thread.join(timeout=2.0)
         self.node.destroy_node()
         self._context.try_shutdown()
+
+
+def write_features(path: Path, collected: Mapping[tuple[str, int], bytes]) -> None:
+    """Write collected features, by source and recorded stamp, as a recording of their own."""
+    with RecordingWriter(path) as writer:
+        for source in sorted({source for source, _ in collected}):
+            writer.add_topic(Topic(name=f"/features/{source}", type="edge_perception/msg/Feature"))
+        for (source, stamp_ns), data in sorted(collected.items(), key=lambda item: item[0][1]):
+            writer.write(f"/features/{source}", data, log_time_ns=stamp_ns)

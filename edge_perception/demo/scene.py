@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.demo.truth import LabelledBox, LabelledSound
+
+_AHEAD_RAD = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,19 @@ class Scene:
     clip: NDArray[np.int16]  # (M,), mono
     sample_rate_hz: int
     sounds: tuple[LabelledSound, ...]
+
+
+def ahead_offset_s(frames: Iterable[SceneFrame]) -> float:
+    """Return when sweeps pass straight ahead, against their stamps: the median over the points.
+
+    It is where a camera that looks ahead has to be compared with the sweep.
+    """
+    offsets = [
+        frame.time_offset_s[np.abs(np.arctan2(frame.xyz_m[:, 1], frame.xyz_m[:, 0])) < _AHEAD_RAD]
+        for frame in frames
+    ]
+    found = np.concatenate(offsets)
+    return float(np.median(found)) if len(found) else 0.0
 
 
 def shown_frames(lengths: tuple[int, ...], count: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from edge_perception.demo.data import data_folder, ensure_recording
 from edge_perception.demo.fused_log import read_fused
 from edge_perception.demo.memory import MemorySampler
 from edge_perception.demo.models import ModelChoice, choose_models
-from edge_perception.demo.observer import FUSED_TOPIC, NotReadyError, Observer
+from edge_perception.demo.observer import FUSED_TOPIC, NotReadyError, Observer, write_features
 from edge_perception.demo.processes import NodeProcesses
 from edge_perception.demo.summary import Run
 from edge_perception.demo.truth import GroundTruth
@@ -45,6 +45,7 @@ class DemoOptions:
     recording: Path | None = None  # None: demo_out/recording.mcap, made when missing
     domain_id: int | None = None  # None: one of its own
     cuts: tuple[Cut, ...] | None = None  # None: LiDAR for 3 s, then the camera for 3 s
+    params_files: tuple[Path, ...] = ()  # more parameters for the nodes; the last one wins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def _observe(
     os.environ.update(environment)  # our own publishers use the same transport
     fused = options.out / "fused.mcap"
     nodes = NodeProcesses(
-        _commands(options.composed, [parameters, parameters_path(path)]),
+        _commands(options.composed, [parameters_path(path), parameters, *options.params_files]),
         environment={**os.environ, **environment},
         log_folder=options.out / "logs",
     )
@@ -129,6 +130,7 @@ def _observe(
         nodes.check()
         observer.finish()
         collected = dict(observer.collected)
+    write_features(options.out / "features.mcap", collected)
     assert report.stamps is not None
     stamps = report.stamps
     last_ns = ended_ns + round(SETTLE_S * 1e9)

@@ -77,6 +77,7 @@ class GroundTruth:
     T_base_camera: Pose
     T_base_lidar: Pose
     T_base_audio: Pose
+    lidar_ahead_s: float  # when a sweep passes straight ahead, against its stamp
     intrinsics: tuple[tuple[float, float, float], ...]  # (3, 3), px
     image_size: tuple[int, int]  # width, height
     frames: tuple[LabelledFrame, ...]
