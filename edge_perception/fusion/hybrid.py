@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edge_perception.core.errors import InvalidOutputError
 from edge_perception.core.types import (
     UNKNOWN,
+    DetectedObject,
     Feature,
     FusedView,
     FusionLevel,
@@ -17,6 +18,7 @@ from edge_perception.core.types import (
 from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.decision import decide
 from edge_perception.fusion.finite import is_finite
+from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.fusion.model import FusionModel, FusionOutput
 
 
@@ -37,8 +39,7 @@ def fuse_cycle(cycle: Cycle) -> FusedView:
     rest = {name: feature for name, feature in cycle.features.items() if name not in taken}
     seeds = []
     if attempt.output is not None:
-        locating = _locating(cycle, taken)
-        seeds = [(box, box.sources or locating) for box in attempt.output.objects]
+        seeds = _with_witnesses(attempt.output.objects, taken, _locating(cycle, taken))
     decision = decide(rest, cycle.config.decision, seeds=seeds, points_of=cycle.features)
     level = FusionLevel.DECISION if attempt.output is None else FusionLevel.FEATURE
     return FusedView(
@@ -99,6 +100,27 @@ def _locating(cycle: Cycle, features: Mapping[str, Feature]) -> tuple[str, ...]:
         for source in cycle.config.sources
         if source.locates and source.source in features
     )
+
+
+def _with_witnesses(
+    objects: tuple[DetectedObject, ...], features: Mapping[str, Feature], locating: tuple[str, ...]
+) -> list[tuple[DetectedObject, tuple[str, ...]]]:
+    """Pair each object with the sources that could see it: no camera vouches for what is behind it.
+
+    A model that names an object's sources itself is believed. An object that no camera frames and
+    that only cameras could have found keeps them all.
+    """
+    corners = box_corners(objects)
+    framed = {
+        name: image_rectangles(corners, features[name].geometry)[1] > 0.0
+        for name in locating
+        if features[name].geometry.intrinsics is not None
+    }
+    pairs = []
+    for index, box in enumerate(objects):
+        seen_by = tuple(name for name in locating if name not in framed or framed[name][index])
+        pairs.append((box, box.sources or seen_by or locating))
+    return pairs
 
 
 def _check_finite(output: FusionOutput, version: ModelVersion) -> None:

@@ -95,6 +95,14 @@ def test_feature_level_takes_all_features_and_nothing_else():
     assert {version.name for version in view.models} == {"camera_net", "lidar_net", "ears", "fuser"}
 
 
+def test_no_camera_vouches_for_what_it_cannot_see():
+    behind = box(-15.0, 2.0, score=0.8)
+    model = Model(output=FusionOutput(objects=(CAR, behind)))
+    view = fuse_cycle(_cycle(CAMERA, LIDAR, models=[model]))
+    sources = {item.center_m[0]: item.sources for item in view.objects}
+    assert sources == {20.0: ("camera", "lidar"), -15.0: ("lidar",)}
+
+
 def test_without_a_model_the_decisions_are_fused():
     view = fuse_cycle(_cycle(CAMERA, LIDAR))
     assert (view.level, view.level_reason) == (
