@@ -28,7 +28,19 @@ def test_clock_jump_with_stamps_that_follow_costs_one_message_at_most(jump_s, at
     for output in after:
         assert output.view.stamp_ns - output.view.oldest_stamp_ns <= 100 * MS
         assert output.state("camera") is not SourceState.INVALID
+        if output.contributors and output.at_ms > at_ms:
+            node_ns = FakeClock().now().node_ns + round((output.at_ms + jump_s * 1e3) * MS)
+            assert 0 <= node_ns - output.view.oldest_stamp_ns <= 300 * MS, "of before the jump"
     assert rig.fusion.counters.clock_jumps == 1
+
+
+def test_feature_that_waited_through_a_jump_is_not_used():
+    rig = Rig(make_config("camera", "lidar"))
+    rig.driver("camera", times(0, 100, 4000), latency_ms=30)
+    rig.driver("lidar", times(50, 100, 1999), latency_ms=30)  # its last one waits at 1980
+    rig.at(2005, lambda: rig.clock.jump_node_clock(-1.0))
+    after = [output for output in rig.run(4000) if output.at_ms > 2005]
+    assert {frozenset(output.contributors) for output in after} == {frozenset({"camera"})}
 
 
 def test_bag_loop_is_joined_again_within_one_message():

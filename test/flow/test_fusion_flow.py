@@ -235,6 +235,16 @@ def test_sound_is_told_once_however_often_it_is_reused():
     assert outputs[11].view.stamp_ns - outputs[11].view.oldest_stamp_ns == 50 * MS
 
 
+def test_slow_sound_alone_is_minimal_without_a_break():
+    rig = Rig(make_config("camera", SourceConfig.for_modality("audio", "audio", rate_hz=2.0)))
+    rig.driver("camera", times(0, 100, 2000))
+    rig.driver("audio", times(40, 500, 6000), latency_ms=20)
+    outputs = [output for output in rig.run(6000) if output.at_ms > 2200]
+    assert {output.view.mode for output in outputs} == {Mode.MINIMAL}
+    assert not any(output.view.valid for output in outputs)
+    assert max(gaps_ms(outputs, 2200, 6000)) <= DEADLINE_MS
+
+
 def test_fixed_rate_publishes_on_the_timer_with_the_freshest():
     rig = Rig(make_config("camera", "lidar", policy="fixed_rate", rate_hz=20.0))
     rig.driver("camera", times(0, 100, 2000))

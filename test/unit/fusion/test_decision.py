@@ -120,6 +120,7 @@ def test_pedestrians_side_by_side_stay_two():
     pair = (box(15.0, 0.0, name="pedestrian"), box(15.0, 1.2, name="pedestrian"))
     objects = _decide(lidar(*pair), camera(*(seen(item, name="person") for item in pair)))
     assert [item.sources for item in objects] == [("lidar", "camera")] * 2
+    pair = (box(15.0, 0.0, name="pedestrian"), box(15.0, 0.8, name="pedestrian"))
     alone = _decide(lidar(pair[0]), camera(*(seen(item, name="person") for item in pair)))
     assert len(alone) == 2
 
