@@ -38,7 +38,8 @@ def cloud_from_msg(message: Any) -> PointCloud:
     """
     points = _points(message)
     xyz = _xyz(points)
-    finite = np.isfinite(xyz.sum(axis=1))  # a sum of three is finite only if each is
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(xyz.sum(axis=1))  # a sum of three is finite only if each is
     keep: NDArray[np.bool_] | None = None if finite.all() else finite
     if keep is not None and not keep.any():
         raise InvalidFrameError(f"point cloud: all {len(xyz)} points are NaN or Inf")
