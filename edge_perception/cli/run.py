@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     if args.use_sim_time:
         arguments += ["-p", "use_sim_time:=true"]
     if args.sources:
-        arguments += ["-p", f"fusion:sources:=[{args.sources}]"]
+        # Only fusion has this parameter. With the node's name in front it would hold in the root
+        # namespace alone.
+        arguments += ["-p", f"sources:=[{args.sources}]"]
     command = [sys.executable, "-m", "edge_perception.nodes.composition", *arguments]
     environment = {**os.environ, **transport_environment(dict(os.environ))}
     os.execve(sys.executable, command, environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -39,4 +40,7 @@ def run(
             node.close()
         executor.shutdown()
         rclpy.try_shutdown()
+        # Ctrl-C reaches a node twice, from the terminal and from ros2 launch. The second one must
+        # not kill a process that is ending well.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0

@@ -1,0 +1,130 @@
+"""The pipeline on a vehicle: encoders, fusion, model manager.
+
+ros2 launch edge_perception perception.launch.py sources:=camera_front,lidar composed:=true
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from edge_perception.process_plan import (
+    DEFAULT_PARAMETERS,
+    FUSION,
+    choose_sources,
+    encoder_processes,
+)
+from edge_perception.share import share_file
+from edge_perception.transport import transport_environment
+
+PACKAGE = "edge_perception"
+BOOLEAN = ["true", "false"]
+RESPAWN_DELAY_S = 1.0
+
+
+def generate_launch_description():
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="namespace of all nodes"
+            ),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=str(share_file(DEFAULT_PARAMETERS)),
+                description="ROS parameter file; config/perception.yaml has every parameter",
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time", default_value="false", choices=BOOLEAN, description="follow /clock"
+            ),
+            DeclareLaunchArgument(
+                "composed",
+                default_value="false",
+                choices=BOOLEAN,
+                description="all nodes in one process, features handed over by reference",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="log level of the nodes",
+            ),
+            DeclareLaunchArgument(
+                "sources",
+                default_value="",
+                description="names with commas between, each beginning with its modality; "
+                "empty: as the parameter file says",
+            ),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="true",
+                choices=BOOLEAN,
+                description="nodes configure and activate themselves",
+            ),
+            DeclareLaunchArgument(
+                "respawn",
+                default_value="true",
+                choices=BOOLEAN,
+                description="start a process again when it ends",
+            ),
+            OpaqueFunction(function=start_nodes),
+        ]
+    )
+
+
+def start_nodes(context):
+    values = {
+        name: LaunchConfiguration(name).perform(context)
+        for name in ("namespace", "params_file", "composed", "log_level", "sources")
+    }
+    sources = choose_sources(
+        values["sources"], Path(values["params_file"]), namespace=values["namespace"]
+    )
+    encoders = encoder_processes(sources)
+    common = {
+        "package": PACKAGE,
+        "namespace": values["namespace"],
+        "output": "screen",
+        "respawn": LaunchConfiguration("respawn"),
+        "respawn_delay": RESPAWN_DELAY_S,
+        # Only for these processes: what else the robot starts keeps its own environment.
+        "additional_env": transport_environment(context.environment),
+    }
+    parameters = [
+        values["params_file"],
+        {
+            name: ParameterValue(LaunchConfiguration(name), value_type=bool)
+            for name in ("use_sim_time", "autostart")
+        },
+    ]
+    log_level = ["--log-level", values["log_level"]]
+    if values["composed"] == "true":
+        # Only fusion has `sources`; it tells the other nodes of the process which encoders to be.
+        return [
+            Node(
+                executable="perception",
+                parameters=[*parameters, {"sources": list(sources)}],
+                ros_arguments=log_level,
+                **common,
+            )
+        ]
+
+    def node(executable, name, **extra):
+        return LifecycleNode(
+            executable=executable,
+            name=name,
+            parameters=[*parameters, extra] if extra else parameters,
+            ros_arguments=log_level,
+            **common,
+        )
+
+    return [
+        *(
+            node(encoder.executable, encoder.node_name, source=encoder.source)
+            for encoder in encoders
+        ),
+        node(FUSION, FUSION, sources=list(sources)),
+        node("model_manager", "model_manager"),
+    ]
