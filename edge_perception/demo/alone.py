@@ -8,16 +8,25 @@ from dataclasses import dataclass
 
 from edge_perception.core.types import DetectedObject, Feature, Mode
 from edge_perception.demo.fused_log import FusedEntry
-from edge_perception.demo.matching import Region, Score, compare, total
+from edge_perception.demo.matching import Region, Score, compare
 from edge_perception.demo.truth import GroundTruth
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.decision import decide
-from edge_perception.replay.schedule import Cut, StampMap, active_cut
+from edge_perception.replay.schedule import Cut, StampMap
 
 CAMERA, LIDAR = "camera", "lidar"
 SETTLE_S = 1.5  # after the start and after a cut, until everything is OK again
+LEAD_S = 0.3  # before a cut: the message of a moment comes after it
 REPEATS = 3  # times each frame is looked for
 PAIR_NS = 60_000_000  # an image this near to a sweep shows the same moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameScores:
+    """One distinct frame compared with its labels."""
+
+    name: str
+    scores: Mapping[str, Score]  # fused, camera, lidar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +50,7 @@ def frames_to_collect(
     wanted: dict[str, set[int]] = {CAMERA: set(), LIDAR: set()}
     for sweep in truth.sweeps:
         time_s = (sweep.stamp_ns - start_ns) * 1e-9
-        near = any(
-            active_cut([cut], f"/{cut.name}", time_s + shift_s)
-            for cut in cuts
-            for shift_s in (0.0, -SETTLE_S, 0.3)
-        )
+        near = any(cut.start_s - LEAD_S <= time_s < cut.end_s + SETTLE_S for cut in cuts)
         if time_s < SETTLE_S or near or taken[sweep.frame] >= REPEATS:
             continue
         taken[sweep.frame] += 1
@@ -82,12 +87,12 @@ def frame_views(
     return views
 
 
-def correct_objects(
+def compare_frames(
     entries: Sequence[FusedEntry],
     truth: GroundTruth,
     stamps: StampMap,
     collected: Mapping[tuple[str, int], bytes],
-) -> tuple[dict[str, Score], int]:
+) -> list[FrameScores]:
     """Compare fused, camera alone and LiDAR alone on every distinct frame.
 
     Args:
@@ -97,31 +102,26 @@ def correct_objects(
         collected: serialised features by source and recorded stamp.
 
     Returns:
-        Scores over all frames by name, and how many frames could be compared.
+        One entry for every frame that was seen by all sensors and whose features are there.
     """
     region = Region.of(truth)
-    scores: dict[str, list[Score]] = {"fused": [], CAMERA: [], LIDAR: []}
+    compared = []
     for frame, views in sorted(frame_views(entries, truth, stamps).items()):
-        view = next(
-            (
-                v
-                for v in views
-                if (CAMERA, v.camera_stamp_ns) in collected
-                and (LIDAR, v.lidar_stamp_ns) in collected
-            ),
-            None,
-        )
-        if view is None:
+        for view in views:
+            stamp_of = {CAMERA: view.camera_stamp_ns, LIDAR: view.lidar_stamp_ns}
+            data = [collected.get((source, stamp)) for source, stamp in stamp_of.items()]
+            features = [feature_of(item) for item in data if item is not None]
+            if len(features) == len(stamp_of):
+                break
+        else:
             continue
-        boxes = truth.frames[frame].boxes
-        features = {
-            CAMERA: feature_of(collected[CAMERA, view.camera_stamp_ns]),
-            LIDAR: feature_of(collected[LIDAR, view.lidar_stamp_ns]),
+        objects = {"fused": view.entry.objects} | {f.source: alone(f) for f in features}
+        scores = {
+            name: compare(found, truth.frames[frame].boxes, region).score
+            for name, found in objects.items()
         }
-        scores["fused"].append(compare(view.entry.objects, boxes, region).score)
-        for source, feature in features.items():
-            scores[source].append(compare(alone(feature), boxes, region).score)
-    return {name: total(found) for name, found in scores.items()}, len(scores["fused"])
+        compared.append(FrameScores(name=truth.frames[frame].name, scores=scores))
+    return compared
 
 
 def alone(feature: Feature) -> tuple[DetectedObject, ...]:

@@ -7,6 +7,7 @@ together (Linux, Documentation/filesystems/proc.rst, smaps_rollup).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,14 +43,19 @@ class MemoryReport:
     samples: list[MemorySample] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Return the last sample by process, the sum, and the highest sum seen."""
+        """Return the last sample by process, the sum, the highest sum, and one sum a minute."""
         if not self.samples:
-            return {"sum": 0.0, "peak": 0.0, "by_process": {}}
+            return {"sum": 0.0, "peak": 0.0, "by_process": {}, "by_minute": {}}
         last = self.samples[-1]
         return {
             "sum": round(last.sum_mb, 1),
             "peak": round(max(sample.sum_mb for sample in self.samples), 1),
             "by_process": {name: round(mb, 1) for name, mb in last.by_process_mb.items()},
+            "by_minute": {
+                str(minute): round(sample.sum_mb, 1)
+                for minute in range(1, int(last.time_s // 60) + 1)
+                if (sample := next((s for s in self.samples if s.time_s >= 60 * minute), None))
+            },
         }
 
 
@@ -63,10 +69,9 @@ class MemorySampler:
         self.report = MemoryReport()
 
     def _run(self) -> None:
-        elapsed_s = 0.0
+        start = time.monotonic()
         while not self._stop.wait(self._period_s):
-            elapsed_s += self._period_s
-            self._sample(elapsed_s)
+            self._sample(time.monotonic() - start)
 
     def _sample(self, time_s: float) -> None:
         by_process = {name: pss_mb(pid) for name, pid in self._processes.items()}

@@ -62,23 +62,19 @@ class Observer:
         )
 
     def collect(
-        self,
-        sources: Collection[str],
-        recorded_stamp: Callable[[int], int | None],
-        wanted: dict[str, set[int]],
+        self, recorded_stamp: Callable[[int], int | None], wanted: Mapping[str, set[int]]
     ) -> None:
-        """Keep the features of some moments.
+        """Keep the features of some moments in `collected`.
 
         Args:
-            sources: whose features.
             recorded_stamp: from a stamp of the run to that of the recording; None: not yet known.
             wanted: by source, recorded stamps to keep; the subscription ends when all are there.
         """
-        for source in sources:
+        for source, stamps in wanted.items():
             self._features[source] = self.node.create_subscription(
                 msg.Feature,
                 f"/features/{source}",
-                self._collector(source, recorded_stamp, set(wanted[source])),
+                self._collector(source, recorded_stamp, set(stamps)),
                 _RELIABLE,
                 raw=True,
             )

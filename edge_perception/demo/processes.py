@@ -14,7 +14,7 @@ from typing import IO
 from edge_perception.core.errors import EdgePerceptionError
 
 # How long a process group gets to end after each signal, s.
-_PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
+PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 _TAIL_LINES = 15
 
 
@@ -29,6 +29,7 @@ class NodeProcesses:
         commands: command line by name.
         environment: of all of them.
         log_folder: gets one log file a process.
+        patience: signals to end a process with, each with the seconds it gets.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class NodeProcesses:
         *,
         environment: Mapping[str, str],
         log_folder: Path,
+        patience: Sequence[tuple[int, float]] = PATIENCE,
     ) -> None:
         self._commands = commands
         self._environment = dict(environment)
         self._log_folder = log_folder
+        self._patience = patience
         self._processes: dict[str, subprocess.Popen] = {}
         self._logs: list[IO[bytes]] = []
 
@@ -61,7 +64,7 @@ class NodeProcesses:
 
     def stop(self) -> dict[str, int]:
         """End all processes, politely first; return the exit codes."""
-        for number, patience_s in _PATIENCE:
+        for number, patience_s in self._patience:
             alive = [p for p in self._processes.values() if p.poll() is None]
             for process in alive:
                 _signal_group(process, number)

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.demo.alone import correct_objects, frames_to_collect
+from edge_perception.demo.alone import compare_frames, frames_to_collect
 from edge_perception.demo.build import parameters_path
 from edge_perception.demo.data import data_folder, ensure_recording
+from edge_perception.demo.domain import reserved_domain
 from edge_perception.demo.fused_log import read_fused
-from edge_perception.demo.memory import MemorySampler
+from edge_perception.demo.memory import MemoryReport, MemorySampler
 from edge_perception.demo.models import ModelChoice, choose_models
 from edge_perception.demo.observer import FUSED_TOPIC, NotReadyError, Observer, write_features
 from edge_perception.demo.processes import NodeProcesses
 from edge_perception.demo.summary import Run
-from edge_perception.demo.truth import GroundTruth
+from edge_perception.demo.truth import GroundTruth, read_ground_truth
 from edge_perception.replay.player import Player, PlayReport, wait_for
 from edge_perception.replay.reader import Recording
 from edge_perception.replay.ros_sink import RosSink
-from edge_perception.replay.schedule import Cut, PlayPlan, StampMap
+from edge_perception.replay.schedule import Cut, PlayPlan
 from edge_perception.transport import transport_environment
 
 RECORDING_S = 20.0
@@ -31,6 +32,7 @@ READY_S = 60.0
 SETTLE_S = 0.15  # outputs of the last messages still arrive this long after them
 NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_manager")
 COMPOSED = "perception"
+FUSED_FILE, FEATURES_FILE = "fused.mcap", "features.mcap"
 Say = Callable[[str], None]
 
 
@@ -55,7 +57,17 @@ class Outcome:
     run: Run
     recording: Path
     fused: Path
-    stamps: StampMap
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Observed:
+    """What came of playing the recording into the nodes."""
+
+    report: PlayReport
+    played_s: float
+    ended_ns: int  # node clock
+    memory: MemoryReport
+    collected: Mapping[tuple[str, int], bytes]  # features by source and recorded stamp
 
 
 def default_cuts(duration_s: float) -> tuple[Cut, ...]:
@@ -81,42 +93,41 @@ def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
         say(f"recording  {path}")
         truth = ensure_recording(path, data=data, duration_s=length_s)
     else:
-        from edge_perception.demo.truth import read_ground_truth
-
         truth = read_ground_truth(Recording(path))
     choice = choose_models(options.models, data=data, folder=options.out / "models")
     say(f"models     {choice.name}: {choice.description}")
     parameters = options.out / "params.yaml"
     parameters.write_text(choice.to_yaml(), encoding="utf-8")
-    return _observe(options, path, truth, choice, parameters, say)
+    files = [parameters_path(path), parameters, *options.params_files]
+    with reserved_domain(options.domain_id) as domain_id:
+        observed = _observe(options, Recording(path), truth, files, domain_id, say)
+    run = _run(options, choice, truth, observed)
+    return Outcome(run=run, recording=path, fused=options.out / FUSED_FILE)
 
 
 def _observe(
     options: DemoOptions,
-    path: Path,
+    recording: Recording,
     truth: GroundTruth,
-    choice: ModelChoice,
-    parameters: Path,
+    parameter_files: list[Path],
+    domain_id: int,
     say: Say,
-) -> Outcome:
-    recording = Recording(path)
+) -> _Observed:
+    """Start the nodes, play, record, and end the nodes."""
+    os.environ.update(_environment(domain_id))  # our own publishers use the same transport
     cuts = default_cuts(recording.duration_s) if options.cuts is None else options.cuts
     plan = _plan(recording, options.duration_s, cuts)
-    domain_id = options.domain_id if options.domain_id is not None else 20 + os.getpid() % 80
-    environment = _environment(domain_id)
-    os.environ.update(environment)  # our own publishers use the same transport
-    fused = options.out / "fused.mcap"
     nodes = NodeProcesses(
-        _commands(options.composed, [parameters_path(path), parameters, *options.params_files]),
-        environment={**os.environ, **environment},
+        _commands(options.composed, parameter_files),
+        environment=os.environ,
         log_folder=options.out / "logs",
     )
     with nodes, Observer(domain_id=domain_id) as observer:
         sink = RosSink(observer.node, recording.topics.values())
         player = Player(recording, plan, sink, restamp=True)
         wanted = frames_to_collect(truth, plan.cuts, recording.start_ns)
-        observer.record(fused)
-        observer.collect(("camera", "lidar"), _recorded_stamp(player.report), wanted)
+        observer.record(options.out / FUSED_FILE)
+        observer.collect(_recorded_stamp(player.report), wanted)
         say(f"nodes      {', '.join(nodes.pids)} (ROS_DOMAIN_ID {domain_id})")
         observer.wait_active(NODES, timeout_s=READY_S, check=nodes.check)
         _wait_connected(sink, observer)
@@ -124,33 +135,43 @@ def _observe(
         with MemorySampler(nodes.pids) as memory:
             started = time.monotonic()
             report = player.run()
-            played_s = time.monotonic() - started
-            ended_ns = time.time_ns()
+            played_s, ended_ns = time.monotonic() - started, time.time_ns()
             wait_for(lambda: time.time_ns() - ended_ns > SETTLE_S * 1e9, timeout_s=5.0)
         nodes.check()
         observer.finish()
         collected = dict(observer.collected)
-    write_features(options.out / "features.mcap", collected)
-    assert report.stamps is not None
-    stamps = report.stamps
-    last_ns = ended_ns + round(SETTLE_S * 1e9)
-    entries = [
-        e for e in read_fused(fused, FUSED_TOPIC) if stamps.play_start_ns <= e.arrival_ns < last_ns
-    ]
-    correct, frames = correct_objects(entries, truth, stamps, collected)
-    run = Run(
-        entries=entries,
-        play=report,
-        stamps=stamps,
+    write_features(options.out / FEATURES_FILE, collected)
+    return _Observed(
+        report=report,
         played_s=played_s,
-        truth=truth,
-        correct=correct,
-        frames_compared=frames,
+        ended_ns=ended_ns,
         memory=memory.report,
+        collected=collected,
+    )
+
+
+def _run(options: DemoOptions, choice: ModelChoice, truth: GroundTruth, observed: _Observed) -> Run:
+    """Read back what was recorded; messages of before and after playing are left out."""
+    stamps = observed.report.stamps
+    if stamps is None:
+        raise ConfigurationError("demo: expected a restamped recording, got the original stamps")
+    last_ns = observed.ended_ns + round(SETTLE_S * 1e9)
+    entries = [
+        entry
+        for entry in read_fused(options.out / FUSED_FILE, FUSED_TOPIC)
+        if stamps.play_start_ns <= entry.arrival_ns < last_ns
+    ]
+    return Run(
+        entries=entries,
+        play=observed.report,
+        stamps=stamps,
+        played_s=observed.played_s,
+        truth=truth,
+        frames=compare_frames(entries, truth, stamps, observed.collected),
+        memory=observed.memory,
         models=choice.name,
         composed=options.composed,
     )
-    return Outcome(run=run, recording=path, fused=fused, stamps=stamps)
 
 
 def _plan(recording: Recording, duration_s: float, cuts: tuple[Cut, ...]) -> PlayPlan:

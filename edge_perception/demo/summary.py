@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_perception.core.types import Mode, SourceState
+from edge_perception.demo.alone import FrameScores
 from edge_perception.demo.cuts import CutReport, report_cut
 from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.demo.latency import latency_report
-from edge_perception.demo.matching import RULE, Score
+from edge_perception.demo.matching import RULE, total
 from edge_perception.demo.memory import MemoryReport
 from edge_perception.demo.sounds import HeardSpan, HearingReport, heard_spans, judge_hearing
 from edge_perception.demo.truth import GroundTruth
 from edge_perception.replay.player import PlayReport
 from edge_perception.replay.schedule import StampMap
+
+COMPARED = ("fused", "camera", "lidar")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,7 @@ class Run:
     stamps: StampMap
     played_s: float
     truth: GroundTruth
-    correct: Mapping[str, Score]  # fused, camera, lidar
-    frames_compared: int
+    frames: Sequence[FrameScores]  # compared with their labels
     memory: MemoryReport
     models: str
     composed: bool
@@ -76,7 +78,7 @@ def summarise(run: Run) -> dict[str, Any]:
             "deadline_missed": missed,
             "cycles_by_deadline_share": (count - missed) / count if count else 0.0,
             "cuts": [dataclasses.asdict(report) for report in cut_reports(run)],
-            "correct_objects": _correct(run),
+            "correct_objects": _correct(run.frames),
             "sound_events": [dataclasses.asdict(span) for span in hearing.spans],
             "sounds_expected": [dataclasses.asdict(report) for report in hearing.reports],
             "resident_mb": run.memory.summary(),
@@ -147,16 +149,27 @@ def _source(entries: Sequence[FusedEntry], name: str) -> dict[str, Any]:
     }
 
 
-def _correct(run: Run) -> dict[str, Any]:
-    fused = run.correct.get("fused", Score())
+def _correct(frames: Sequence[FrameScores]) -> dict[str, Any]:
+    """Return the counts over all frames, and by the sequence that their names start with."""
+    by_sequence: dict[str, list[FrameScores]] = {}
+    for frame in frames:
+        by_sequence.setdefault(frame.name.split("/")[0], []).append(frame)
     return {
-        **{name: score.correct for name, score in run.correct.items()},
-        "labelled": fused.labelled,
-        "false": {name: score.false for name, score in run.correct.items()},
-        "precision": {name: score.precision for name, score in run.correct.items()},
-        "recall": {name: score.recall for name, score in run.correct.items()},
-        "frames": run.frames_compared,
+        **_counts(frames),
+        "by_sequence": {name: _counts(found) for name, found in by_sequence.items()},
         "rule": RULE,
+    }
+
+
+def _counts(frames: Sequence[FrameScores]) -> dict[str, Any]:
+    scores = {name: total(frame.scores[name] for frame in frames) for name in COMPARED}
+    return {
+        **{name: score.correct for name, score in scores.items()},
+        "labelled": scores["fused"].labelled,
+        "false": {name: score.false for name, score in scores.items()},
+        "precision": {name: score.precision for name, score in scores.items()},
+        "recall": {name: score.recall for name, score in scores.items()},
+        "frames": len(frames),
     }
 
 

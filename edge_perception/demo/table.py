@@ -81,11 +81,15 @@ def _objects(correct: Mapping[str, Any]) -> str:
         "(within 2 m, 40 m ahead, in view)"
     ]
     for name in ("fused", "camera", "lidar"):
-        precision = correct["precision"].get(name)
+        precision = correct["precision"][name]
         shown = "-" if precision is None else f"{precision:.2f}"
+        parts = ", ".join(
+            f"{sequence} {counts[name]} of {counts['labelled']}"
+            for sequence, counts in correct["by_sequence"].items()
+        )
         rows.append(
-            f"  {name:<8}{correct.get(name, 0):>5} correct {correct['false'].get(name, 0):>5} false"
-            f"   precision {shown}"
+            f"  {name:<8}{correct[name]:>5} correct {correct['false'][name]:>4} false"
+            f"   precision {shown}   ({parts})"
         )
     return "\n".join(rows)
 

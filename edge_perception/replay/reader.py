@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Recording:
         try:
             with path.open("rb") as file:
                 summary = SeekingReader(file).get_summary()
-        except (OSError, McapError, ValueError) as error:
+        except (OSError, McapError, ValueError, struct.error) as error:
             raise ConfigurationError(f"{path}: expected an MCAP recording: {error}") from error
         if summary is None or summary.statistics is None:
             raise ConfigurationError(

@@ -125,14 +125,15 @@ def _draw_sounds(axes: Axes, entries: Sequence[FusedEntry], start_ns: int, row: 
         for entry in entries
         for event in entry.sound_events
     }
+    classes = sorted({name for name, _ in events})
+    height = _LANE / max(1, len(classes))
     for (name, window_start_ns), event in events.items():
         start_s = (window_start_ns - start_ns) * 1e-9
         length_s = (event.window_end_ns - window_start_ns) * 1e-9
-        low = row - _LANE / 2 if name != "car_horn" else row
+        low = row + _LANE / 2 - (classes.index(name) + 1) * height
         axes.broken_barh(
-            [(start_s, length_s)], (low, _LANE / 2 if name in SOUND else _LANE),
-            facecolors=SOUND.get(name, OTHER_SOUND), lw=0,
-        )  # fmt: skip
+            [(start_s, length_s)], (low, height), facecolors=SOUND.get(name, OTHER_SOUND), lw=0
+        )
 
 
 def _draw_latency(axes: Axes, entries: Sequence[FusedEntry], start_ns: int) -> None:

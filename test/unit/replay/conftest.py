@@ -23,16 +23,24 @@ def cloud_bytes(stamp_ns: int, *, points: int = 3) -> bytes:
 
 
 def chunk_bytes(stamp_ns: int) -> bytes:
-    from edge_perception.msg import AudioChunk
     from rclpy.serialization import serialize_message
+
+    from edge_perception.msg import AudioChunk
 
     message = AudioChunk(sample_rate=16000, channels=1, format="s16le")
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
     return serialize_message(message)
 
 
+@pytest.fixture(scope="session")
+def ros():
+    """Skip where messages cannot be made."""
+    for module in ("rclpy", "edge_perception.msg"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+
+
 @pytest.fixture
-def recording_path(tmp_path):
+def recording_path(tmp_path, ros):
     """Two seconds: clouds and audio chunks at 10 Hz, each 5 ms after its stamp."""
     path = tmp_path / "small.mcap"
     with RecordingWriter(path) as writer:
@@ -56,6 +64,6 @@ def start_ns():
 
 
 @pytest.fixture
-def make_cloud():
+def make_cloud(ros):
     """Make a serialised PointCloud2 with a stamp."""
     return cloud_bytes

@@ -8,6 +8,8 @@ from edge_perception.replay.definitions import (
     starts_with_header,
 )
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 
 def test_contained_types_follow_the_definition_once_each():
     text = full_definition("edge_perception/msg/FusedPerception")

@@ -89,7 +89,9 @@ def test_a_failed_recording_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"not a recording at all, but long enough" * 10])
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"not a recording at all, but long enough" * 10]
+)
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "b.mcap"
     path.write_bytes(content)

@@ -14,7 +14,7 @@ from edge_perception.replay.stamps import read_stamp_ns, with_stamp_ns
     frame_id=st.text(max_size=9),
 )
 @settings(max_examples=30, deadline=None)
-def test_a_restamped_message_decodes_to_the_same_but_for_its_stamp(before, after, frame_id):
+def test_a_restamped_message_decodes_to_the_same_but_for_its_stamp(ros, before, after, frame_id):
     from rclpy.serialization import deserialize_message, serialize_message
     from sensor_msgs.msg import CompressedImage
 

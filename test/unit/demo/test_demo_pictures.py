@@ -1,0 +1,87 @@
+"""Pictures are written, as wide as promised, and show what they are given."""
+
+import cv2
+import numpy as np
+import pytest
+from made_up_run import OPTICAL, PLAY_NS, car, found
+
+from edge_perception.demo.cuts import CutReport
+from edge_perception.demo.matching import Region
+from edge_perception.demo.pictures.camera import box_corners, camera_picture
+from edge_perception.demo.pictures.style import EVIDENCE, bgr, evidence
+
+K = np.array([[1000.0, 0, 960], [0, 1000, 540], [0, 0, 1]])
+CUT = CutReport(
+    source="lidar", from_s=1.0, to_s=2.0, messages=10, longest_gap_s=0.1, degraded_after_s=0.05,
+    modes={"DEGRADED": 10}, other_sources_blamed=(), full_after_s=0.05,
+)  # fmt: skip
+
+
+@pytest.fixture
+def pyplot():
+    return pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
+
+
+def painted(picture, kind):
+    return int((picture == np.array(bgr(EVIDENCE[kind]), np.uint8)).all(axis=2).sum())
+
+
+def draw(objects):
+    return camera_picture(
+        np.full((1080, 1920, 3), 128, np.uint8),
+        objects,
+        K=K,
+        T_camera_base=np.linalg.inv(OPTICAL),
+        title="test",
+    )
+
+
+def test_the_camera_picture_shows_boxes_in_the_colour_of_their_sources():
+    picture = draw([found(10, 0), found(15, 4, sources=("lidar",))])
+    empty = draw([])
+    assert picture.shape[1] == 1600
+    for kind in ("camera + lidar", "lidar"):
+        assert painted(picture, kind) > painted(empty, kind) + 500
+    assert painted(picture, "camera") == painted(empty, "camera")
+
+
+def test_objects_behind_the_camera_are_not_drawn():
+    assert (draw([found(-10, 0), found(0.2, 0)]) == draw([])).all()
+
+
+def test_corners_of_a_box():
+    corners = box_corners(found(10, 0))
+    assert corners.shape == (8, 3)
+    np.testing.assert_allclose(corners.mean(axis=0), (10, 0, 0.8), atol=1e-9)
+    assert np.ptp(corners[:, 2]) == pytest.approx(1.6)
+
+
+def test_evidence_of_several_cameras_is_still_camera():
+    assert evidence(("camera_front", "camera_rear")) == "camera"
+    assert evidence(("camera_front", "lidar")) == "camera + lidar"
+    assert evidence(("radar",)) == "other"
+
+
+def test_the_birdseye_picture(tmp_path, pyplot):
+    from edge_perception.demo.pictures.birdseye import birdseye_picture
+
+    path = tmp_path / "birdseye.png"
+    birdseye_picture(
+        path,
+        points_m=np.random.default_rng(0).uniform(-60, 60, (1000, 3)).astype(np.float32),
+        objects=[found(10, 0), found(20, 5, sources=("camera",))],
+        boxes=[car(10, 0)],
+        region=Region(T_camera_base=np.linalg.inv(OPTICAL), K=K, image_size=(1920, 1080)),
+        title="test",
+    )
+    assert cv2.imread(str(path)).shape[1] == 1600
+    assert not pyplot.get_fignums()
+
+
+def test_the_timeline(tmp_path, entries, pyplot):
+    from edge_perception.demo.pictures.timeline import timeline_picture
+
+    path = tmp_path / "timeline.png"
+    timeline_picture(path, entries=entries, cuts=[CUT], start_ns=PLAY_NS, title="test")
+    assert cv2.imread(str(path)).shape[1] == 1600
+    assert not pyplot.get_fignums()
