@@ -144,6 +144,7 @@ class Feature:
     dropped: int = 0
     refused: int = 0
     invalid_reason: str = ""  # empty: valid
+    warning: str = ""  # usable, but its content is doubtful: value and limit
     geometry: Geometry = field(default_factory=Geometry)
     tensors: Mapping[str, NDArray] = field(default_factory=dict)
     objects: tuple[DetectedObject, ...] = ()  # base frame
@@ -200,6 +201,7 @@ class SourceStatus:
     modality: str
     state: SourceState
     reason: str = ""
+    warning: str = ""  # its content is doubtful although it is used
     contributed: bool = False
     stamp_ns: int = 0
     age_s: float = UNKNOWN
@@ -209,6 +211,8 @@ class SourceStatus:
     dropped: int = 0
     refused: int = 0
     late: int = 0
+    # smallest arrival minus stamp lately: delay plus clock offset
+    clock_offset_s: float = UNKNOWN
     latency: FrameLatency = field(default_factory=FrameLatency)
 
 
@@ -233,3 +237,5 @@ class FusedView:
     opened_steady_ns: int
     wait_s: float
     fusion_s: float
+    confidence: float = UNKNOWN  # 0 to 1
+    safe_stop_reason: str = ""  # why the degradation policy asks for a safe stop; empty: it does not

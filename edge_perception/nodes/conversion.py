@@ -219,6 +219,7 @@ def feature_msg(feature: Feature) -> msg.Feature:
         refused=feature.refused,
         valid=feature.valid,
         invalid_reason=feature.invalid_reason,
+        warning=feature.warning,
         tensors=tensors,
         objects=[object_msg(item) for item in feature.objects],
         image_objects=[image_object_msg(item) for item in feature.image_objects],
@@ -249,6 +250,7 @@ def feature_from_msg(message: msg.Feature) -> Feature:
         dropped=message.dropped,
         refused=message.refused,
         invalid_reason=invalid_reason,
+        warning=message.warning,
         geometry=Geometry(
             T_base_sensor=T_base_sensor,
             intrinsics=intrinsics,
@@ -283,6 +285,7 @@ def source_status_msg(status: SourceStatus) -> msg.SourceStatus:
         modality=status.modality,
         state=int(status.state),
         reason=status.reason,
+        warning=status.warning,
         contributed=status.contributed,
         stamp=time_msg(status.stamp_ns),
         age_s=status.age_s,
@@ -292,6 +295,7 @@ def source_status_msg(status: SourceStatus) -> msg.SourceStatus:
         dropped=status.dropped,
         refused=status.refused,
         late=status.late,
+        clock_offset_s=status.clock_offset_s,
         latency=latency_msg(status.latency),
     )
 
@@ -304,6 +308,9 @@ def fused_msg(view: FusedView) -> msg.FusedPerception:
         mode=int(view.mode),
         valid=view.valid,
         reason=view.reason,
+        confidence=view.confidence,
+        safe_stop=bool(view.safe_stop_reason),
+        safe_stop_reason=view.safe_stop_reason,
         level=int(view.level),
         level_reason=view.level_reason,
         closed_by=int(view.closed_by),
