@@ -18,7 +18,7 @@ HELP = "play a recording (MCAP) into ROS at real time"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("bag", type=Path, help="recording, an .mcap file")
+    parser.add_argument("bag", type=Path, help="recording: an .mcap file or its folder")
     parser.add_argument("--rate", type=float, default=1.0, help="speed, 1: real time")
     parser.add_argument("--loop", action="store_true", help="start again at the end, for ever")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="skip the first S s")

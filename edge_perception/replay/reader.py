@@ -27,15 +27,31 @@ class RecordedMessage:
     data: bytes  # CDR with encapsulation header
 
 
+def recording_file(path: Path) -> Path:
+    """Return the file of a recording: itself, or the one MCAP file of a rosbag2 folder.
+
+    Raises:
+        ConfigurationError: a folder holds none or several.
+    """
+    if not path.is_dir():
+        return path
+    files = sorted(path.glob("*.mcap"))
+    if len(files) != 1:
+        raise ConfigurationError(
+            f"{path}: expected a folder with one .mcap file, got {[f.name for f in files]}"
+        )
+    return files[0]
+
+
 class Recording:
-    """An indexed MCAP file of ROS 2 messages.
+    """An indexed MCAP file of ROS 2 messages, or the rosbag2 folder that holds it.
 
     Raises:
         ConfigurationError: the file is missing, damaged, has no index or holds no CDR messages.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        path = self.path = recording_file(path)
         try:
             with path.open("rb") as file:
                 summary = SeekingReader(file).get_summary()

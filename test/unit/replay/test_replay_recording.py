@@ -99,6 +99,14 @@ def test_other_files_are_refused(tmp_path, content):
         Recording(path)
 
 
+def test_a_folder_with_one_file_is_a_recording(recording_path):
+    folder = recording_path.parent
+    assert Recording(folder).path == recording_path
+    (folder / "second.mcap").write_bytes(recording_path.read_bytes())
+    with pytest.raises(ConfigurationError, match=r"one \.mcap file, got .'s"):
+        Recording(folder)
+
+
 def test_a_truncated_recording_is_refused(recording_path):
     content = recording_path.read_bytes()
     recording_path.write_bytes(content[: len(content) // 2])
