@@ -8,7 +8,7 @@ outside of the lock.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from edge_perception.core.types import (
@@ -20,7 +20,7 @@ from edge_perception.core.types import (
     SoundEvent,
     SourceState,
 )
-from edge_perception.fusion.alignment import Aligner, count_late, settle_ns
+from edge_perception.fusion.alignment import Aligner, count_late, of_set, settle_ns
 from edge_perception.fusion.clock_watch import ClockWatch
 from edge_perception.fusion.config import NS, FusionConfig
 from edge_perception.fusion.cycle import Cycle, judge
@@ -55,6 +55,7 @@ class Fusion:
         self._schedule = Schedule(config.cycle, now.steady_ns)
         self._tracks: dict[str, SourceTrack] = {}
         self._models = models
+        self._exclusive: frozenset[str] = frozenset()
         self._untold: deque[SoundEvent] = deque(maxlen=MAX_UNTOLD_EVENTS)
         self._fresh: set[str] = set()  # sources that set no pace, with something new
         self._sequence = 0
@@ -83,9 +84,17 @@ class Fusion:
         self._aligner.keep(name for name, track in tracks.items() if track.paces)
         self._fresh &= {name for name, track in tracks.items() if not track.paces}
 
-    def set_models(self, models: tuple[FusionModel, ...]) -> None:
-        """Set the fusion models, the preferred one first; several while a set is swapped."""
-        self._models = models
+    def set_models(
+        self, models: tuple[FusionModel, ...], *, exclusive: Collection[str] = ()
+    ) -> None:
+        """Set the fusion models, the preferred one first; several while a set is swapped.
+
+        Args:
+            models: those that may fuse from now on.
+            exclusive: feature spaces of sets that replace one another: features of two of them
+                never meet in one cycle.
+        """
+        self._models, self._exclusive = models, frozenset(exclusive)
 
     @property
     def config(self) -> FusionConfig:
@@ -145,7 +154,7 @@ class Fusion:
         opened_ns = self._aligner.opened_ns
         if opened_ns is None:
             return None if pacing else self._when_idle(now, raws)
-        selection = self._aligner.select(self._window_ns)
+        selection = self._aligner.select_one_set(self._window_ns, pacing, self._exclusive)
         complete = all(name in selection.picks for name in pacing)
         closed_by = self._schedule.due(
             complete=complete,
@@ -223,7 +232,8 @@ class Fusion:
         closed_by: ClosedBy,
         opened_ns: int,
     ) -> Cycle:
-        used = {**picks, **self._reused(now, raws)}
+        reused = of_set(self._reused(now, raws), picks, self._exclusive)
+        used = {**picks, **reused}
         stamps = [arrival.stamp_ns for arrival in (picks or used).values()]
         note, recovery = self._clock.note(), self._config.cycle.recovery_frames
         statuses = tuple(
