@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from edge_perception.core.health import Health, Level
@@ -32,9 +33,13 @@ class Diagnostics:
         self._checks_since_publish = 0
         name = node.get_fully_qualified_name().lstrip("/")
         self._publish = (
-            _own_publish(node, name) if diagnostic_updater is None else _updater_publish(node, name)
+            _own_publish(node, name)
+            if diagnostic_updater is None
+            else _updater_publish(node, name, task)
         )
-        self._timer = node.create_timer(self.CHECK_PERIOD_S, self._on_timer)
+        # Steady: while /clock stands still or jumps, health is still said.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(self.CHECK_PERIOD_S, self._on_timer, clock=steady)
 
     def _on_timer(self) -> None:
         health = self._task()
@@ -78,14 +83,15 @@ def _own_publish(node: Node, name: str) -> Callable[[Health], None]:
     return publish
 
 
-def _updater_publish(node: Node, name: str) -> Callable[[Health], None]:
-    # The updater's own clock would ignore sim time, and its own timer level changes: both are ours.
+def _updater_publish(node: Node, name: str, ask: Callable[[], Health]) -> Callable[[Health], None]:
+    # The updater's own timer knows no level changes, so ours asks it to publish. Its own still
+    # runs, in the node's time: the first /clock may let an hour pass at once.
     updater = diagnostic_updater.Updater(node, period=3600.0)
     updater.setHardwareID("none")
     latest: list[Health] = []
 
     def task(status: diagnostic_updater.DiagnosticStatusWrapper):
-        health = latest[-1]
+        health = latest[-1] if latest else ask()
         status.summary(bytes([health.level]), health.message)
         for key, value in health.values.items():
             status.add(key, value)
