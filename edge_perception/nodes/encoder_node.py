@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from edge_perception import msg
-from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, SwapError
+from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, Geometry, ModelVersion
 from edge_perception.encoders import TopicSpec, encoders
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
+from edge_perception.encoders.options import SourceOptions, transform
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.loading import ModelOptions, load_model
@@ -24,19 +23,6 @@ from edge_perception.nodes.conversion import feature_msg, stamp_ns
 from edge_perception.nodes.message_types import is_installed, message_type
 from edge_perception.nodes.model_services import ModelServices, model_info
 from edge_perception.nodes.spin import run
-
-IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """Which sensor this node serves."""
-
-    source: str = field(metadata={"text": "unique name of the sensor; its topics start with it"})
-    T_base_sensor: tuple[float, ...] = field(
-        default=IDENTITY,
-        metadata={"text": "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"},
-    )
 
 
 class EncoderNode(PerceptionNode):
@@ -215,32 +201,6 @@ class EncoderNode(PerceptionNode):
         return self.create_subscription(
             message_type(topic.type), self._topic(topic), callback, qos.input_qos(topic)
         )
-
-
-def transform(pose: tuple[float, ...]) -> np.ndarray:
-    """Return a pose (x, y, z, qx, qy, qz, qw) as a (4, 4) float64 matrix.
-
-    Raises:
-        ConfigurationError: not seven finite numbers, or the quaternion is not of unit length.
-    """
-    values = np.asarray(pose, np.float64)
-    if values.shape != (7,) or not np.isfinite(values).all():
-        raise ConfigurationError(f"T_base_sensor: expected x, y, z, qx, qy, qz, qw, got {pose}")
-    x, y, z, w = values[3:]
-    norm = np.linalg.norm(values[3:])
-    if abs(norm - 1.0) > 1e-3:
-        raise ConfigurationError(
-            f"T_base_sensor: expected a quaternion of length 1, got {norm:.4f} in {pose}"
-        )
-    x, y, z, w = values[3:] / norm
-    T = np.eye(4)
-    T[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    T[:3, 3] = values[:3]
-    return T
 
 
 camera = functools.partial(run, lambda **kwargs: [EncoderNode("camera", **kwargs)])

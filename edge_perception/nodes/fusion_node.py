@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
 from typing import Any
 
 from edge_perception import msg
@@ -19,6 +18,7 @@ from edge_perception.fusion.config import (
     SourceConfig,
 )
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
 from edge_perception.nodes import qos
@@ -30,18 +30,6 @@ from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
 from edge_perception.nodes.model_services import ModelServices, model_info
 from edge_perception.nodes.spin import run
-
-DEFAULT_FUSION_MODEL = "bev_lite/fusion"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusionNodeOptions:
-    """Which sources fusion listens to."""
-
-    sources: tuple[str, ...] = field(
-        default=("camera", "lidar", "audio"),
-        metadata={"text": "names of the sources; each begins with its modality"},
-    )
 
 
 class FusionNode(PerceptionNode):

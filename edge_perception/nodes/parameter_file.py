@@ -11,16 +11,16 @@ import yaml
 
 from edge_perception.encoders import encoders
 from edge_perception.encoders.health import HealthLimits
+from edge_perception.encoders.options import SourceOptions
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
     CycleConfig,
     DecisionConfig,
     SourceConfig,
 )
+from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes.base import NodeOptions
-from edge_perception.nodes.encoder_node import SourceOptions
-from edge_perception.nodes.fusion_node import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.nodes.model_manager_node import ManagerOptions
 
 _HEAD = """\

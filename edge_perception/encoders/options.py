@@ -1,0 +1,48 @@
+"""Which sensor an encoder serves, and where that sensor sits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_perception.core.errors import ConfigurationError
+
+IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which sensor this node serves."""
+
+    source: str = field(metadata={"text": "unique name of the sensor; its topics start with it"})
+    T_base_sensor: tuple[float, ...] = field(
+        default=IDENTITY,
+        metadata={"text": "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"},
+    )
+
+
+def transform(pose: tuple[float, ...]) -> np.ndarray:
+    """Return a pose (x, y, z, qx, qy, qz, qw) as a (4, 4) float64 matrix.
+
+    Raises:
+        ConfigurationError: not seven finite numbers, or the quaternion is not of unit length.
+    """
+    values = np.asarray(pose, np.float64)
+    if values.shape != (7,) or not np.isfinite(values).all():
+        raise ConfigurationError(f"T_base_sensor: expected x, y, z, qx, qy, qz, qw, got {pose}")
+    x, y, z, w = values[3:]
+    norm = np.linalg.norm(values[3:])
+    if abs(norm - 1.0) > 1e-3:
+        raise ConfigurationError(
+            f"T_base_sensor: expected a quaternion of length 1, got {norm:.4f} in {pose}"
+        )
+    x, y, z, w = values[3:] / norm
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    T[:3, 3] = values[:3]
+    return T

@@ -1,0 +1,17 @@
+"""Which sources fusion listens to, and which model fuses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+DEFAULT_FUSION_MODEL = "bev_lite/fusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionNodeOptions:
+    """Which sources fusion listens to."""
+
+    sources: tuple[str, ...] = field(
+        default=("camera", "lidar", "audio"),
+        metadata={"text": "names of the sources; each begins with its modality"},
+    )
