@@ -13,12 +13,20 @@ from edge_perception.core.types import DetectedObject, Feature, ImageObject
 from edge_perception.fusion.classes import PERSON, VEHICLE, common_name, group_of
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.geometry import (
+    bev_iou,
     box_corners,
     image_rectangles,
     intersection,
     rectangle_iou,
 )
-from edge_perception.fusion.hypotheses import Hypothesis, gate_of, merge_boxes, nearest
+from edge_perception.fusion.hypotheses import (
+    SHARED_GROUND,
+    Hypothesis,
+    gate_of,
+    merge_boxes,
+    nearest,
+    overlapped,
+)
 from edge_perception.fusion.placement import Sight, place
 
 OBSTACLE_POINTS = "obstacle_points"  # float32 (K, 3), base frame, returns above the ground
@@ -170,10 +178,13 @@ def _place_one(
     if box is None:
         return
     gate_m = gate_of(group_of(class_name), config)
-    known = nearest(hypotheses, box, gate_m)
+    known = nearest(hypotheses, box, gate_m) or overlapped(hypotheses, box)
     if known is None:
         hypotheses.append(Hypothesis(box, [sight.source]))
     elif sight.source not in known.scores:
         known.support(sight.source, class_name, box.score)
-    elif math.dist(known.box.center_m[:2], box.center_m[:2]) > gate_m / 2:
+    elif (
+        math.dist(known.box.center_m[:2], box.center_m[:2]) > gate_m / 2
+        and bev_iou(known.box, box) < SHARED_GROUND
+    ):
         hypotheses.append(Hypothesis(box, [sight.source]))  # two objects close together

@@ -12,6 +12,8 @@ from edge_perception.fusion.classes import COMMON_NAMES, GATE_SHARE, group_of
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.geometry import bev_iou
 
+SHARED_GROUND = 0.02  # intersection over union of footprints
+
 
 class Hypothesis:
     """One object and who believes in it."""
@@ -90,6 +92,18 @@ def nearest(
             if distance_m <= best_m:
                 best, best_m = hypothesis, distance_m
     return best
+
+
+def overlapped(hypotheses: Sequence[Hypothesis], box: DetectedObject) -> Hypothesis | None:
+    """Return the hypothesis of the same group whose ground a box takes most of, if any.
+
+    Two solid objects share no ground: a box placed from an image into a known one is a second
+    sight of it, or was placed wrongly.
+    """
+    group = group_of(box.class_name)
+    shares = [(bev_iou(item.box, box), item) for item in hypotheses if item.group == group]
+    share, best = max(shares, key=lambda pair: pair[0], default=(0.0, None))
+    return best if share >= SHARED_GROUND else None
 
 
 def gate_of(group: str, config: DecisionConfig) -> float:

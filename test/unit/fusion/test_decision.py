@@ -116,6 +116,14 @@ def test_long_vehicles_match_by_footprint():
     assert fused.sources == ("lidar", "camera")
 
 
+def test_a_placed_car_that_shares_ground_with_a_known_one_is_no_second_car():
+    known = box(20.0, -9.0)
+    astray = box(22.2, -8.0)  # 2.4 m off, footprints overlap
+    evidence = camera(seen(known), seen(astray, score=0.6))
+    objects = _decide(lidar(known, points=surface(astray)), evidence)
+    assert [item.center_m for item in objects] == [known.center_m]
+
+
 def test_pedestrians_side_by_side_stay_two():
     pair = (box(15.0, 0.0, name="pedestrian"), box(15.0, 1.2, name="pedestrian"))
     objects = _decide(lidar(*pair), camera(*(seen(item, name="person") for item in pair)))

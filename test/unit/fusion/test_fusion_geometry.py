@@ -106,7 +106,9 @@ def test_footprint_overlap_is_symmetric_and_matches_sampling(dx, dy, yaw_a, yaw_
     b = box(dx, dy, size=(4.0, 1.8, 1.5), yaw=yaw_b)
     overlap = bev_iou(a, b)
     assert overlap == pytest.approx(bev_iou(b, a), abs=1e-6)
-    grid = np.stack(np.meshgrid(np.linspace(-9, 9, 181), np.linspace(-9, 9, 181)), axis=-1)
+    # Centres of 5 cm cells: points on the boxes' own edges would count whole cells too much.
+    axis = np.arange(-8.975, 9.0, 0.05)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1)
     in_a, in_b = _inside(grid, a), _inside(grid, b)
     sampled = (in_a & in_b).sum() / max((in_a | in_b).sum(), 1)
     assert overlap == pytest.approx(sampled, abs=0.08)
