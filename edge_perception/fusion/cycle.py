@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_perception.core.types import (
+    UNKNOWN,
     ClosedBy,
     Feature,
     Mode,
     SoundEvent,
     SourceStatus,
 )
-from edge_perception.fusion.config import FusionConfig, SourceConfig
+from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.model import FusionModel
+from edge_perception.fusion.policy import Action, Situation, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Cycle:
     mode: Mode
     valid: bool
     reason: str
+    confidence: float = UNKNOWN  # 0 to 1
+    safe_stop_reason: str = ""
     sound_events: tuple[SoundEvent, ...] = ()  # not told in an earlier cycle
     fresh: frozenset[str] = frozenset()  # reusable sources with something new
     models: tuple[FusionModel, ...] = field(default=())
@@ -47,12 +51,8 @@ class Judgement:
     reason: str  # why it is not valid, or not FULL
 
 
-def judge(
-    configs: tuple[SourceConfig, ...],
-    statuses: tuple[SourceStatus, ...],
-    in_time: Collection[str],
-) -> Judgement:
-    """Decide mode and validity from what contributes and how the others are.
+def judge(situation: Situation, verdict: Verdict) -> Judgement:
+    """Decide validity from what the policy says and from the required sources.
 
     A source that is in time and has just nothing new (its one frame was lost, or its rate is lower
     than the output's) takes nothing away, even while it recovers; any other source that did not
@@ -60,27 +60,28 @@ def judge(
     """
     absent, lost_required = [], []
     contributes = locating = locating_wanted = False
-    for config, status in zip(configs, statuses, strict=True):
+    for config, status in zip(situation.sources, situation.statuses, strict=True):
         locating_wanted |= config.locates
         if status.contributed:
             contributes = True
             locating |= config.locates
-        elif status.source not in in_time:
+        elif status.source not in situation.in_time:
             absent.append(f"{status.source}: {status.state.name}, {status.reason}")
             if config.required:
                 lost_required.append(status.source)
-    reason = "; ".join(absent)
+    reason = "; ".join(filter(None, (*absent, verdict.limit)))
+    valid = verdict.action is Action.PUBLISH
     if not contributes:
-        mode, valid = Mode.NONE, False
+        valid = False
         reason = f"no source contributes: {reason}" if reason else "no source contributes"
     elif not locating:
         # Without a source that sees, an empty list of objects must not read as a free road.
-        mode, valid = Mode.MINIMAL, not locating_wanted
+        valid = not locating_wanted
         if not valid:
             reason = f"no source that locates objects contributes: {reason}"
-    else:
-        mode, valid = (Mode.DEGRADED if absent else Mode.FULL), True
+    elif not valid:
+        reason = f"mode {verdict.mode.name} is not valid by policy: {reason}"
     if lost_required:
         valid = False
         reason = f"required source missing ({', '.join(lost_required)}): {reason}"
-    return Judgement(mode=mode, valid=valid, reason=reason)
+    return Judgement(mode=verdict.mode, valid=valid, reason=reason)

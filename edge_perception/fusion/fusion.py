@@ -11,7 +11,9 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import (
+    UNKNOWN,
     ClosedBy,
     Feature,
     FusedView,
@@ -19,6 +21,7 @@ from edge_perception.core.types import (
     Mode,
     SoundEvent,
     SourceState,
+    SourceStatus,
 )
 from edge_perception.fusion.alignment import Aligner, count_late, of_set, settle_ns
 from edge_perception.fusion.clock_watch import ClockWatch
@@ -26,6 +29,12 @@ from edge_perception.fusion.config import NS, FusionConfig
 from edge_perception.fusion.cycle import Cycle, judge
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.fusion.model import FusionModel
+from edge_perception.fusion.policy import (
+    DegradationPolicy,
+    PolicyState,
+    Situation,
+    default_policy,
+)
 from edge_perception.fusion.schedule import Schedule
 from edge_perception.fusion.state import Arrival, SourceTrack
 
@@ -48,8 +57,15 @@ class Fusion:
     """Aligns features, watches their sources and decides when a view is due."""
 
     def __init__(
-        self, *, config: FusionConfig, now: Instant, models: tuple[FusionModel, ...] = ()
+        self,
+        *,
+        config: FusionConfig,
+        now: Instant,
+        models: tuple[FusionModel, ...] = (),
+        policy: DegradationPolicy | None = None,
     ) -> None:
+        self._policy = PolicyState(policy or default_policy())
+        self._outputs = RateMeter()
         self._clock = ClockWatch(now)
         self._aligner = Aligner()
         self._schedule = Schedule(config.cycle, now.steady_ns)
@@ -68,6 +84,7 @@ class Fusion:
 
     def configure(self, config: FusionConfig) -> None:
         """Take a new configuration; what is known of sources that stay is kept."""
+        self._policy.policy.check_sources(config.sources)
         last = self._clock.last
         tracks = {}
         for source in config.sources:
@@ -240,8 +257,9 @@ class Fusion:
             track.status(now, raws[name], note, recovery, name in used)
             for name, track in self._tracks.items()
         )
-        in_time = [name for name, raw in raws.items() if raw is SourceState.OK]
-        judgement = judge(self._config.sources, statuses, in_time)
+        situation = self._situation(now, raws, used, statuses)
+        verdict = self._policy.step(situation, now.steady_ns)
+        judgement = judge(situation, verdict)
         cycle = Cycle(
             sequence=self._sequence,
             config=self._config,
@@ -256,12 +274,32 @@ class Fusion:
             mode=judgement.mode,
             valid=judgement.valid,
             reason=judgement.reason,
+            confidence=verdict.confidence,
+            safe_stop_reason=verdict.safe_stop_reason,
             sound_events=tuple(self._untold),
             fresh=frozenset(self._fresh),
             models=self._models,
         )
         self._note_output(cycle, now)
         return cycle
+
+    def _situation(
+        self,
+        now: Instant,
+        raws: dict[str, SourceState],
+        used: dict[str, Arrival],
+        statuses: tuple[SourceStatus, ...],
+    ) -> Situation:
+        ages_ns = [now.node_ns - arrival.stamp_ns for arrival in used.values()]
+        self._outputs.add(now.steady_ns)
+        rate_hz = self._outputs.rate_hz(now.steady_ns)
+        return Situation(
+            sources=self._config.sources,
+            statuses=statuses,
+            in_time=[name for name, raw in raws.items() if raw is SourceState.OK],
+            oldest_age_s=max(ages_ns) / NS if ages_ns else UNKNOWN,
+            rate_hz=rate_hz or UNKNOWN,
+        )
 
     def _note_output(self, cycle: Cycle, now: Instant) -> None:
         self._sequence += 1

@@ -19,6 +19,7 @@ from edge_perception.core.types import (
 from edge_perception.fusion.clock_watch import ClockWatch
 from edge_perception.fusion.config import NS, SourceConfig
 from edge_perception.fusion.finite import not_finite
+from edge_perception.fusion.offsets import ClockOffset
 
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
 _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
@@ -52,6 +53,7 @@ class SourceTrack:
         self._held: SourceState | None = SourceState.LATE  # reported until recovered
         self._good = 0
         self._meter = RateMeter()
+        self._clock_offset = ClockOffset()
         self.configure(config)
 
     def configure(self, config: SourceConfig) -> None:
@@ -75,6 +77,8 @@ class SourceTrack:
         self.last_arrival_ns = now.steady_ns
         self._meter.add(now.steady_ns)
         self._encoder_dropped, self._encoder_refused = feature.dropped, feature.refused
+        if feature.stamp_ns > 0:
+            self._clock_offset.add(feature.stamp_ns, now)
         if reason is None:  # on its way when the clock jumped: neither good nor bad
             self.late += 1
             return None
@@ -115,6 +119,7 @@ class SourceTrack:
         """Forget stamps of before the jump; silence and counters stay."""
         self._last_stamp_ns = 0
         self.newest = None
+        self._clock_offset.clear()
         if self._stamp_refused:  # the jump explains what was refused
             self._invalid_reason, self._stamp_refused, self._held = "", False, None
 
@@ -148,6 +153,8 @@ class SourceTrack:
             dropped=self._encoder_dropped,
             refused=self._encoder_refused + self.refused,
             late=self.late,
+            warning=newest.feature.warning if newest and state is SourceState.OK else "",
+            clock_offset_s=self._clock_offset.offset_s,
             latency=self._latency,
         )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
+
+from std_msgs.msg import Bool
 
 from edge_perception import msg
 from edge_perception.core.errors import EdgePerceptionError, SwapError
@@ -19,6 +22,7 @@ from edge_perception.fusion.config import (
 )
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
+from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
 from edge_perception.nodes import qos
@@ -74,15 +78,20 @@ class FusionNode(PerceptionNode):
 
     def configure(self) -> None:
         """Load the fusion model, where one is named."""
+        path = self._options.config.policy
+        self._policy = read_policy(Path(path)) if path else default_policy()
         if self._model.config.model:
             self._loaded = load_model(self._model.config, role="fusion")
         self._publisher = self.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
+        self._safe_stop = self.create_publisher(Bool, "perception/safe_stop", qos.LATCHED)
         self._views = (MarkerPublisher(self), DetectionPublisher(self))
 
     def activate(self) -> None:
         """Start the cycles, then subscribe."""
         models = (BundleFusionModel(self._loaded),) if self._loaded else ()
-        fusion = Fusion(config=self._config(), now=self.clock.now(), models=models)
+        fusion = Fusion(
+            config=self._config(), now=self.clock.now(), models=models, policy=self._policy
+        )
         self._since_ns = self.clock.now().node_ns
         self._evidence = FusionHealth()
         self._missed = 0
@@ -140,6 +149,7 @@ class FusionNode(PerceptionNode):
             (now.node_ns - view.oldest_stamp_ns) / 1e9 if view.oldest_stamp_ns else float("nan")
         )
         self._publisher.publish(message)
+        self._safe_stop.publish(Bool(data=message.safe_stop))
         for publisher in self._views:
             publisher.publish(view)
         self._evidence.on_view(view, missed=message.deadline_missed, now=now)
