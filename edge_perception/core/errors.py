@@ -46,3 +46,19 @@ class SwapError(ModelError):
 
 class InvalidOutputError(ModelError):
     """A model returned NaN, Inf or another shape than its manifest says."""
+
+
+class SignatureError(ModelError):
+    """A bundle is not signed by whom this machine trusts, is expired or older than what it has."""
+
+
+class StoreError(ModelError):
+    """The store on disk cannot be read or written, or is held by another manager."""
+
+
+class AdmissionError(ModelError):
+    """A candidate would not fit, did not start in time, or is slower or larger than it says."""
+
+
+class TrialError(ModelError):
+    """A candidate failed beside or in place of the running model."""

@@ -23,6 +23,7 @@ class Deviation:
     absolute: float  # largest difference; NaN where one has NaN and the other has not
     passed: bool
     reason: str = ""
+    cosine: float = float("nan")  # similarity of direction, 1: the same
 
 
 def read_golden(bundle: Bundle) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
@@ -48,7 +49,7 @@ def compare_golden(bundle: Bundle, backend: Backend) -> list[Deviation]:
     inputs, expected = read_golden(bundle)
     got = backend.infer(inputs)
     return [
-        _compare(name, got[name], values, bundle.manifest.gates)
+        compare_arrays(name, got[name], values, bundle.manifest.gates)
         for name, values in expected.items()
     ]
 
@@ -92,7 +93,8 @@ def _read(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, NDArray]:
     return {spec.name: arrays[spec.name] for spec in specs}
 
 
-def _compare(name: str, got: NDArray, expected: NDArray, gates: Gates) -> Deviation:
+def compare_arrays(name: str, got: NDArray, expected: NDArray, gates: Gates) -> Deviation:
+    """Compare one output with what it should be, by the gates of that output."""
     if got.shape != expected.shape:
         return Deviation(
             output=name,
@@ -100,18 +102,35 @@ def _compare(name: str, got: NDArray, expected: NDArray, gates: Gates) -> Deviat
             passed=False,
             reason=f"expected shape {expected.shape}, got {got.shape}",
         )
-    difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-    allowed = gates.absolute_tolerance + gates.relative_tolerance * np.abs(
-        expected.astype(np.float64)
-    )
-    bad = ~(difference <= allowed)  # also NaN
+    gate = gates.outputs.get(name)
+    absolute = gate.absolute_tolerance if gate else gates.absolute_tolerance
+    relative = gate.relative_tolerance if gate else gates.relative_tolerance
+    wanted, found = expected.astype(np.float64), got.astype(np.float64)
+    difference = np.abs(found - wanted)
+    bad = ~(difference <= absolute + relative * np.abs(wanted))  # also NaN
     count = int(np.count_nonzero(bad))
+    cosine = _cosine(found, wanted)
+    least = gate.cosine if gate else gates.cosine
+    reasons = []
+    if count:
+        reasons.append(
+            f"{count} of {bad.size} values differ by more than the gates allow "
+            f"({absolute:g} + {relative:g} of the value)"
+        )
+    if least and not cosine >= least:
+        reasons.append(f"cosine {cosine:.6f} < {least:g}")
     return Deviation(
         output=name,
         absolute=float(difference.max(initial=0.0)),
-        passed=count == 0,
-        reason=f"{count} of {bad.size} values differ by more than the gates allow" if count else "",
+        cosine=cosine,
+        passed=not reasons,
+        reason="; ".join(reasons),
     )
+
+
+def _cosine(one: NDArray, other: NDArray) -> float:
+    norm = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(np.vdot(one, other)) / norm if norm else float(np.array_equal(one, other))
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:

@@ -111,3 +111,37 @@ def dominators(model: Any) -> dict[str, str]:
             parent[output] = common
             depth[output] = depth[common] + 1
     return parent
+
+
+def external_files(path: Path) -> list[str]:
+    """Return the files outside of the ONNX file that its tensors name as their data.
+
+    Raises:
+        ModelError: onnx is not installed, or the file is no valid model.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ModelError(
+            f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
+        ) from error
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf raises many types on a damaged file
+        raise ModelError(f"{path.name}: expected an ONNX model: {error}") from error
+    found: set[str] = set()
+    _external(model.graph, found)
+    for function in model.functions:
+        _external(function, found)
+    return sorted(found)
+
+
+def _external(graph: Any, found: set[str]) -> None:
+    tensors = list(getattr(graph, "initializer", ()))
+    for node in graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+            for inner in (attribute.g, *attribute.graphs):
+                _external(inner, found)
+    for tensor in tensors:
+        found.update(entry.value for entry in tensor.external_data if entry.key == "location")

@@ -9,7 +9,8 @@ from pathlib import Path
 from edge_perception.backends import Backend, BackendInfo, BackendOptions, backends
 from edge_perception.core.errors import ModelError
 from edge_perception.models.manifest import Bundle, TensorSpec
-from edge_perception.models.store import find_bundle, installed_model_folders
+from edge_perception.models.release_store import bundle_by_digest, current_bundle
+from edge_perception.models.store import find_bundle, find_digest, installed_model_folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,10 @@ class ModelOptions:
     )
     model_folders: tuple[str, ...] = field(
         default=(), metadata={"text": "folders searched before the installed ones"}
+    )
+    model_store: str = field(
+        default="",
+        metadata={"text": "folder of releases; its current release goes before `model`"},
     )
     backend: str = field(default="onnxruntime", metadata={"text": "inference runtime"})
     provider: str = field(
@@ -46,26 +51,47 @@ def model_folders(configured: Sequence[str]) -> list[Path]:
 
 
 def load_model(
-    options: ModelOptions, *, role: str, name: str = "", version: str = ""
+    options: ModelOptions,
+    *,
+    role: str,
+    modality: str = "",
+    name: str = "",
+    version: str = "",
+    sha256: str = "",
 ) -> LoadedModel:
     """Find, verify, load and warm a model.
 
     Args:
         options: where to look and how to run.
-        role: camera, lidar, audio or fusion; the bundle must have it.
-        name: bundle to load instead of `options.model`.
+        role: name of the source, or fusion.
+        modality: role that the bundle must have; empty: `role`.
+        name: bundle to load instead of the store's current one or `options.model`.
         version: the version it must have; empty: any.
+        sha256: the digest it must have; empty: any.
 
     Raises:
         ModelError: no such bundle, or it is damaged, of another role, or does not run here.
         UnknownNameError: the backend does not exist.
     """
-    bundle = find_bundle(name or options.model, model_folders(options.model_folders))
+    bundle = _find(options, role=role, name=name, sha256=sha256)
     manifest = bundle.manifest
-    if manifest.role != role:
-        raise ModelError(f"{manifest.name}: expected a model of role {role}, got {manifest.role}")
+    if manifest.role != (wanted := modality or role):
+        raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
+    loaded = open_bundle(bundle, options)
+    loaded.backend.warm_up(manifest.gates.warm_up_runs)
+    return loaded
+
+
+def open_bundle(bundle: Bundle, options: ModelOptions) -> LoadedModel:
+    """Create a session of a bundle and compare it with the manifest; nothing runs yet.
+
+    Raises:
+        ModelError: it does not load here, or its graph is not what the manifest says.
+        UnknownNameError: the backend does not exist.
+    """
+    manifest = bundle.manifest
     backend = backends()[options.backend].load(
         bundle.model_path, BackendOptions(threads=options.threads, provider=options.provider)
     )
@@ -77,8 +103,22 @@ def load_model(
         shapes = {tensor.name: (tensor.shape, tensor.dtype) for tensor in actual}
         for spec in declared:
             _check_tensor(manifest.name, kind, spec, shapes)
-    backend.warm_up(manifest.gates.warm_up_runs)
     return LoadedModel(bundle=bundle, backend=backend, info=info)
+
+
+def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle:
+    """By digest where one is given; at start what the store has as current; else by name."""
+    store = Path(options.model_store).expanduser() if options.model_store else None
+    folders = model_folders(options.model_folders)
+    if sha256:
+        if store is not None and (store / "releases" / sha256).is_dir():
+            return bundle_by_digest(store, sha256)
+        return find_digest(sha256, folders)
+    if not name and store is not None:
+        current = current_bundle(store, role)
+        if current is not None:
+            return current
+    return find_bundle(name or options.model, folders)
 
 
 def _check_tensor(model: str, kind: str, spec: TensorSpec, actual: dict) -> None:

@@ -19,6 +19,7 @@ from edge_perception.core.types import ModelVersion
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+_RESERVED = (MANIFEST_NAME, "signatures.json")
 _DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64", "bool")
 
 
@@ -61,6 +62,15 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputGate:
+    """Tolerances of one output, in place of the general ones."""
+
+    absolute_tolerance: float = field(default=0.0, metadata={"min": 0.0, "max": 1e6})
+    relative_tolerance: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
+    cosine: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gates:
     """What a candidate must pass before it may serve."""
 
@@ -68,6 +78,30 @@ class Gates:
     absolute_tolerance: float = field(default=1e-3, metadata={"min": 0.0, "max": 1e6})
     relative_tolerance: float = field(default=1e-3, metadata={"min": 0.0, "max": 1.0})
     latency_ms: float = field(default=0.0, metadata={"min": 0.0, "max": 1e5, "unit": "ms"})
+    # Live outputs against the running model; 0: this gate is not used.
+    cosine: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # at least
+    box_match: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # share, at least
+    class_agreement: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # at least
+    # Outputs that need other values, by name.
+    outputs: Mapping[str, OutputGate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objectives:
+    """What a candidate must hold while it serves on trial, and how surely that is decided."""
+
+    # Sequential probability ratio test: the rate of failed frames that is still good, and the
+    # rate that is bad (Wald, 1945).
+    error_rate: float = field(default=0.002, metadata={"min": 1e-6, "max": 0.4})
+    error_rate_bad: float = field(default=0.02, metadata={"min": 1e-5, "max": 0.9})
+    false_alarm: float = field(default=0.01, metadata={"min": 1e-6, "max": 0.2})
+    missed_alarm: float = field(default=0.005, metadata={"min": 1e-6, "max": 0.2})
+    # Inference time, candidate minus current, as a share of the current model's.
+    latency_increase: float = field(default=0.5, metadata={"min": 0.0, "max": 100.0})
+    deadline_ms: float = field(default=0.0, metadata={"min": 0.0, "max": 1e5, "unit": "ms"})
+    min_samples: int = field(default=30, metadata={"min": 1, "max": 10**6})  # a stage
+    max_samples: int = field(default=3000, metadata={"min": 10, "max": 10**7})  # in all
+    stage_timeout_s: float = field(default=120.0, metadata={"min": 0.1, "max": 86400.0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +149,7 @@ class Manifest:
     runtime: Runtime
     resources: Resources = field(default_factory=Resources)
     gates: Gates = field(default_factory=Gates)
+    objectives: Objectives = field(default_factory=Objectives)
     golden: Golden | None = None
     provenance: Provenance
 
@@ -131,7 +166,7 @@ class Manifest:
                     f"manifest.files: expected an entry for '{name}', got {sorted(self.files)}"
                 )
         for name in self.files:
-            if Path(name).name != name or name in ("", ".", "..", MANIFEST_NAME):
+            if Path(name).name != name or name in ("", ".", "..", *_RESERVED):
                 raise ManifestError(f"manifest.files: expected plain file names, got '{name}'")
         outputs = {spec.name for spec in self.outputs}
         for tensor, output in self.features.items():

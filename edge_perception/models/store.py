@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,21 @@ def find_bundle(name: str, folders: Sequence[Path]) -> Bundle:
     searched = ", ".join(map(str, folders)) or "no folder"
     known = sorted({str(path.relative_to(folder)) for folder, path in _bundles_in(folders)})
     raise UnknownNameError(kind=f"model (searched in {searched})", name=name, known=known)
+
+
+def find_digest(sha256: str, folders: Sequence[Path]) -> Bundle:
+    """Return the bundle whose manifest has this digest, its files verified.
+
+    Raises:
+        UnknownNameError: no folder has it.
+        ModelError: it is damaged.
+    """
+    for path in _bundle_paths(folders):
+        with contextlib.suppress(OSError):  # a broken neighbour
+            if hashlib.sha256((path / MANIFEST_NAME).read_bytes()).hexdigest() == sha256:
+                return load_bundle(path)
+    searched = ", ".join(map(str, folders)) or "no folder"
+    raise UnknownNameError(kind=f"model digest (searched in {searched})", name=sha256, known=[])
 
 
 def list_bundles(folders: Sequence[Path]) -> list[Bundle]:
