@@ -22,59 +22,63 @@ from edge_perception.process_plan import DEFAULT_PARAMETERS
 from edge_perception.share import share_file
 from edge_perception.transport import transport_environment
 
-# Passed on as they are to perception.launch.py, which declares them.
-PASSED_ON = ("namespace", "params_file", "composed", "log_level", "sources")
 CLOCK_HZ = "100"
 # Time for the nodes to load their models, for a player that cannot see whether they have.
 START_DELAY_S = "5"
+ARGUMENTS = {
+    "rate": ("1.0", "speed, 1: real time"),
+    "namespace": ("", "as in perception.launch.py"),
+    "params_file": ("", "ROS parameter file; empty: BAG.params.yaml where it is, else defaults"),
+    "composed": ("false", "as in perception.launch.py"),
+    "log_level": ("info", "as in perception.launch.py"),
+    "sources": ("", "as in perception.launch.py"),
+}
 
 
 def generate_launch_description():
-    defaults = {"params_file": str(share_file(DEFAULT_PARAMETERS)), "composed": "false"}
-    defaults["log_level"] = "info"
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="recording: an .mcap file or a bag folder"),
-            DeclareLaunchArgument("rate", default_value="1.0", description="speed, 1: real time"),
             *(
-                DeclareLaunchArgument(
-                    name,
-                    default_value=defaults.get(name, ""),
-                    description="as in perception.launch.py",
-                )
-                for name in PASSED_ON
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
             ),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(str(share_file("launch/perception.launch.py"))),
-                launch_arguments={
-                    **{name: LaunchConfiguration(name) for name in PASSED_ON},
-                    "use_sim_time": "true",
-                }.items(),
-            ),
-            OpaqueFunction(function=start_player),
+            OpaqueFunction(function=start),
         ]
     )
 
 
-def start_player(context):
-    bag = Path(LaunchConfiguration("bag").perform(context)).expanduser()
+def start(context):
+    values = {name: LaunchConfiguration(name).perform(context) for name in ("bag", *ARGUMENTS)}
+    bag = Path(values.pop("bag")).expanduser()
     if not bag.exists():
         raise RuntimeError(f"bag: {bag} is not there")
     command = player_command(
         bag,
-        rate=LaunchConfiguration("rate").perform(context),
-        namespace=LaunchConfiguration("namespace").perform(context),
+        rate=values.pop("rate"),
+        namespace=values["namespace"],
         packages=set(get_packages_with_prefixes()),
     )
+    values["params_file"] = values["params_file"] or str(parameters_of(bag))
     return [
+        IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(share_file("launch/perception.launch.py"))),
+            launch_arguments={**values, "use_sim_time": "true"}.items(),
+        ),
         ExecuteProcess(
             cmd=command,
             name="player",
             output="screen",
             additional_env=transport_environment(context.environment),
             on_exit=Shutdown(reason="the recording has ended"),
-        )
+        ),
     ]
+
+
+def parameters_of(bag):
+    """Return the parameters recorded with a bag (poses of its sensors), else the package's."""
+    beside = bag.with_suffix(".params.yaml")
+    return beside if beside.is_file() else share_file(DEFAULT_PARAMETERS)
 
 
 def player_command(bag, *, rate, namespace, packages):
