@@ -32,7 +32,7 @@ GOLDEN_SEED = HELD_OUT_SEED + 203
 BUDGET_MS = {"camera": 15.0, "lidar": 15.0, "audio": 2.0, "fusion": 6.0}
 EVENTS = {
     "siren": {"labels": ["siren"], "threshold": 0.6, "release": 0.4},
-    "car_horn": {"labels": ["car_horn"], "threshold": 0.6, "release": 0.4},
+    "car_horn": {"labels": ["car_horn"], "threshold": 0.75, "release": 0.5},
     "speech": {"labels": ["speech"], "threshold": 0.6, "release": 0.4},
 }
 DATA = {

@@ -26,10 +26,8 @@ from training.lidar import CONFIG, LEAST_POINTS, OUT, pandaset_folder
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import AudioNet, CameraNet, FusionNet, LidarNet
-from training.pictures import CACHE as PICTURES
 from training.pictures import Picture, cached_picture, jitter, load_pictures, shrink
 from training.samples import CLASSES, Sweep
-from training.simulated import CACHE as SWEEPS
 from training.simulated import cached_sweep
 from training.sounds import CLASSES as SOUNDS
 from training.targets import count_points, detection_loss, make_targets
@@ -171,9 +169,8 @@ def cached_pair(seed: int) -> tuple[Sweep, Picture]:
     """Return sweep and picture of one scene; both anew where another simulator made one of them."""
     sweep, picture = cached_sweep(seed), cached_picture(seed)
     if not np.array_equal(sweep.boxes, picture.boxes):
-        for folder in (SWEEPS, PICTURES):
-            (folder / f"{seed:07d}.npz").unlink()
-        sweep, picture = cached_sweep(seed), cached_picture(seed)
+        sweep = cached_sweep(seed, renew=True)
+        picture = cached_picture(seed, renew=True)
     return sweep, picture
 
 

@@ -70,10 +70,10 @@ def evaluate_class(
             best = _nearest(np.where(counted & ~taken, gap, np.inf), match_m)
             if best is not None:
                 taken[best] = True
-            elif _nearest(np.where(neutral, gap, np.inf), match_m) is not None:
-                continue
-            elif not region.holds(np.array(x), np.array(y)):  # noqa: SIM114
-                continue
+            else:
+                excused = _nearest(np.where(neutral, gap, np.inf), match_m) is not None
+                if excused or not region.holds(np.array(x), np.array(y)):
+                    continue
             scores.append(item.score)
             hits.append(best is not None)
     return _summary(np.array(scores), np.array(hits, bool), wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,10 +86,10 @@ def simulate_picture(seed: int) -> Picture:
     )
 
 
-def cached_picture(seed: int) -> Picture:
-    """Return the picture of a seed, rendered once."""
+def cached_picture(seed: int, *, renew: bool = False) -> Picture:
+    """Return the picture of a seed, rendered once, or anew."""
     path = CACHE / f"{seed:07d}.npz"
-    if not path.exists():
+    if renew or not path.exists():
         _save(path, simulate_picture(seed))
     with np.load(path) as data:
         bgr = cv2.imdecode(data["jpeg"], cv2.IMREAD_COLOR)
@@ -181,9 +180,3 @@ def jitter(bgr: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
     image += rng.normal(0, rng.uniform(0, 6), (*image.shape[:2], 1))
     return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def fill(seeds: Sequence[int]) -> None:
-    """Render what the cache lacks."""
-    for seed in seeds:
-        cached_picture(seed)

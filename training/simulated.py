@@ -57,10 +57,11 @@ def simulate_sweep(seed: int) -> Sweep:
     )
 
 
-def cached_sweep(seed: int) -> Sweep:
-    """Return the sweep of a seed, simulated once."""
+def cached_sweep(seed: int, *, renew: bool = False) -> Sweep:
+    """Return the sweep of a seed, simulated once, or anew."""
     path = CACHE / f"{seed:07d}.npz"
-    if not path.exists():
+    if renew or not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
         save_sweep(path, simulate_sweep(seed))
     return load_sweep(path)
 

@@ -18,7 +18,7 @@ def mixture(rng: np.random.Generator, samples: int) -> tuple[Wave, NDArray, NDAr
     labels = np.zeros(len(CLASSES))
     certain = np.ones(len(CLASSES))
     wave = _background(rng, samples)
-    shares = (0.4, 0.35, 0.35, 0.3, 0.15)
+    shares = (0.4, 0.35, 0.3, 0.4, 0.15)
     if rng.random() < 0.1:
         shares = (0.0,) * len(CLASSES)
     makers = (_siren, _horn, _engine, _speech, _rain)
@@ -151,7 +151,7 @@ def _horn(rng: np.random.Generator, samples: int) -> Wave:
 def _call(rng: np.random.Generator, samples: int) -> Wave:
     """A shout: one to three long vowels whose pitch glides, as no horn's does."""
     wave = np.zeros(samples)
-    base = rng.uniform(110, 420)
+    base = rng.uniform(110, 550)
     at = int(rng.uniform(0, 0.6) * samples)
     for _ in range(int(rng.integers(1, 4))):
         length = int(rng.uniform(0.15, 0.7) * RATE_HZ)
@@ -162,9 +162,10 @@ def _call(rng: np.random.Generator, samples: int) -> Wave:
         phase = 2 * np.pi * np.cumsum(base * (1 + bend + vibrato)) / RATE_HZ
         vowel = np.zeros(length)
         formants = (rng.uniform(300, 900), rng.uniform(900, 2400), rng.uniform(2300, 3600))
-        for k in range(1, int(7000 / base)):
-            near = sum(np.exp(-(((k * base - f) / 220.0) ** 2)) for f in formants)
-            vowel += (near + 0.25 / k**0.7) * np.sin(k * phase + rng.uniform(0, 6))
+        width, floor, tilt = rng.uniform(150, 700), rng.uniform(0.1, 0.9), rng.uniform(0.2, 1.0)
+        for k in range(1, int(7500 / base)):
+            near = sum(np.exp(-(((k * base - f) / width) ** 2)) for f in formants)
+            vowel += (near + floor / k**tilt) * np.sin(k * phase + rng.uniform(0, 6))
         rise, fall = rng.uniform(0.02, 0.2), rng.uniform(0.05, 0.4)
         vowel *= np.minimum(1, np.minimum(u / rise, (1 - u) / fall))
         end = min(at + length, samples)
@@ -176,7 +177,7 @@ def _call(rng: np.random.Generator, samples: int) -> Wave:
 
 
 def _speech(rng: np.random.Generator, samples: int) -> Wave:
-    if rng.random() < 0.45:
+    if rng.random() < 0.55:
         return _call(rng, samples)
     t = _time(samples)
     f0 = rng.uniform(85, 280)
