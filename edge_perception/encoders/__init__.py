@@ -25,6 +25,7 @@ from edge_perception.backends import Backend
 from edge_perception.core.errors import UnknownNameError
 from edge_perception.core.registry import Registry, discover
 from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
+from edge_perception.encoders.content import ContentSpec
 from edge_perception.models.manifest import Manifest
 
 
@@ -105,8 +106,10 @@ class EncoderSpec:
     calibration: TopicSpec | None = None  # sensor_msgs/msg/CameraInfo, for cameras
     rate_hz: float = field(metadata={"min": 0.01, "max": 1000.0, "unit": "Hz"})  # default
     default_model: str  # bundle name
+    stateful: bool = False  # frames depend on those before: a stream stays on one model
     # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
     read_calibration: Callable[[Any], Geometry] | None = None
+    content: ContentSpec | None = None  # check of the frames' content, where there is one
     make_intake: Callable[[Manifest], Intake]
     make_encoder: Callable[[Manifest, Backend], Encoder]
 

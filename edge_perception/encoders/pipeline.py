@@ -18,8 +18,11 @@ from edge_perception.core.errors import (
     InvalidOutputError,
     SwapError,
 )
+from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant, ModelVersion
 from edge_perception.encoders import Encoder, EncoderOutput, EncoderSpec, Intake
+from edge_perception.encoders.candidate import CandidateTrial, Sample
+from edge_perception.encoders.content import ContentCheck, Finding, Verdict
 from edge_perception.models.loading import LoadedModel
 
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
@@ -68,7 +71,18 @@ class EncoderPipeline:
         model: ServedModel,
         geometry: Geometry,
         clock: Clock,
+        content_limits: Any = None,
     ) -> None:
+        """Build the path of one source.
+
+        Args:
+            source: its name.
+            spec: its modality.
+            model: what serves first.
+            geometry: where the sensor sits.
+            clock: the clocks.
+            content_limits: thresholds of the content check; None: the modality's defaults.
+        """
         self._source = source
         self._spec = spec
         self._clock = clock
@@ -76,10 +90,21 @@ class EncoderPipeline:
         self._current = model
         self._next: ServedModel | None = None
         self._effective_stamp_ns: int | None = None
+        self._dropped: list[ServedModel] = []
+        self._trial: CandidateTrial | None = None
+        self._last_job: Job | None = None
+        self._to_shadow: tuple[Job, Sample] | None = None  # inference thread only
         self._sequence = 0
         self._refused = 0
         self.geometry = geometry
+        self._content: ContentCheck | None = None
+        if spec.content is not None:
+            self._content = spec.content.make(content_limits or spec.content.limits())
+        self._finding: Finding | None = None  # of the frame in work; inference thread only
+        self.content_s = LatencyWindow()  # what the content check takes, s
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
+        # Takes models that have no reader any more; set by whoever owns the models.
+        self.retired: Callable[[ServedModel], None] = lambda model: model.loaded.backend.close()
 
     @property
     def source(self) -> str:
@@ -90,6 +115,11 @@ class EncoderPipeline:
     def model(self) -> ServedModel:
         """The model that serves now."""
         return self._current
+
+    def set_content_limits(self, limits: Any) -> None:
+        """Change the thresholds of the content check; what it learnt stays."""
+        if self._content is not None:
+            self._content.limits = limits
 
     @property
     def refused(self) -> int:
@@ -106,8 +136,7 @@ class EncoderPipeline:
             refusal = f"{self._source}: expected an acquisition stamp, got a zero stamp"
         else:
             try:
-                offered = [(model, model.intake.accept(message)) for model in models]
-                items = [(model, item) for model, item in offered if item is not None]
+                items = _offer(models, message)
             except InvalidFrameError as error:
                 refusal = f"{self._source}: {error}"
         if not items and not refusal:
@@ -120,47 +149,122 @@ class EncoderPipeline:
             refusal=refusal,
         )
 
+    def refuse(self, reason: str, received: Instant) -> Job:
+        """Return the job of a message that could not be read, so that a feature says so."""
+        refusal = f"{self._source}: {reason}"
+        return Job(stamp_ns=0, frame_id="", received=received, items=(), refusal=refusal)
+
     def process(self, job: Job) -> Feature | None:
         """Infer a frame; a frame that cannot be used gives a feature that says so.
 
         None: the model that serves this stamp has no window yet (a stream just started).
         """
         started = self._clock.now()
+        self._finding = None
         latency = FrameLatency(
             receive_s=(job.received.node_ns - job.stamp_ns) / 1e9,
             queue_s=(started.steady_ns - job.received.steady_ns) / 1e9,
         )
         if job.refusal:
             return self._refuse(job, latency, job.refusal)
-        model = self._model_for(job.stamp_ns)
-        item = next((item for candidate, item in job.items if candidate is model), None)
+        model = self._model_for(job)
+        self._last_job = job
+        trial = self._trial
+        if trial is not None and trial.serves(job.stamp_ns):
+            feature = self._serve_candidate(job, trial, started, latency)
+            if feature is not None:
+                return feature
+        item = _item_for(job, model)
         if item is None:
             return None
         try:
-            output, latency = self._run(model, item, started, latency)
+            sample, latency = self._run(model, item, started, latency)
         except FRAME_ERRORS as error:
             return self._refuse(job, latency, f"{self._source}: {error}")
+        if trial is not None and trial.shadows(job.stamp_ns):
+            self._to_shadow = (job, sample)
+        return self._served(job, model, latency, sample)
+
+    def after(self) -> None:
+        """Run the candidate on the frame just published, where a trial wants it in the shadow.
+
+        Called by the inference thread once the feature is on its way.
+        """
+        pending, self._to_shadow = self._to_shadow, None
+        trial, candidate = self._trial, self._next
+        if pending is None or trial is None or candidate is None:
+            return
+        job, current = pending
+        item = _item_for(job, candidate)
+        if item is None:
+            return
+        try:
+            sample, _ = self._run(candidate, item, self._clock.now(), FrameLatency())
+        except Exception as error:  # whatever it raises, it is the candidate's end and not ours
+            trial.fail(f"shadow: {error}")
+            return
+        trial.compared(sample, current)
+
+    def _serve_candidate(
+        self, job: Job, trial: CandidateTrial, started: Instant, latency: FrameLatency
+    ) -> Feature | None:
+        """Let the candidate serve; None: it failed, or has no window yet, the current one must."""
+        candidate = self._next
+        item = _item_for(job, candidate) if candidate is not None else None
+        if candidate is None or item is None:
+            return None
+        try:
+            sample, latency = self._run(candidate, item, started, latency)
+        except InvalidFrameError:
+            return None  # the frame is to blame, or the current model does better
+        except Exception as error:  # whatever it raises, the current model serves this frame
+            trial.fail(f"canary: {error}")
+            return None
+        trial.served(sample)
+        return self._served(job, candidate, latency, sample)
+
+    def _served(
+        self, job: Job, model: ServedModel, latency: FrameLatency, sample: Sample
+    ) -> Feature:
         model.since_ns = model.since_ns or job.stamp_ns
         model.frames += 1
-        return self._feature(job, model, latency, output=output)
+        return self._feature(job, model, latency, output=sample.output, warning=self._warning())
 
     def _run(
         self, model: ServedModel, item: Any, started: Instant, latency: FrameLatency
-    ) -> tuple[EncoderOutput, FrameLatency]:
+    ) -> tuple[Sample, FrameLatency]:
         geometry = self.geometry
         frame = model.intake.frame(item)
+        self._check_content(frame)
         inputs = model.encoder.preprocess(frame, geometry)
         preprocessed = self._clock.now()
         outputs = model.encoder.infer(inputs)
         inferred = self._clock.now()
         output = model.encoder.postprocess(outputs, frame, geometry)
         finished = self._clock.now()
-        return output, replace(
+        inference_s = (inferred.steady_ns - preprocessed.steady_ns) / 1e9
+        sample = Sample(outputs=dict(outputs), output=output, inference_s=inference_s)
+        return sample, replace(
             latency,
             preprocess_s=(preprocessed.steady_ns - started.steady_ns) / 1e9,
-            inference_s=(inferred.steady_ns - preprocessed.steady_ns) / 1e9,
+            inference_s=inference_s,
             postprocess_s=(finished.steady_ns - inferred.steady_ns) / 1e9,
         )
+
+    def _check_content(self, frame: Any) -> None:
+        """Refuse a frame that shows nothing; once a frame, however many models run on it."""
+        if self._content is None:
+            return
+        if self._finding is None:
+            began = self._clock.now()
+            self._finding = self._content.check(frame)
+            self.content_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
+        if self._finding.verdict is Verdict.WORTHLESS:
+            raise InvalidFrameError(self._finding.text)
+
+    def _warning(self) -> str:
+        text = self._finding.text if self._finding is not None else ""
+        return f"{self._source}: {text}" if text else ""
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:
         self._refused += 1
@@ -174,6 +278,7 @@ class EncoderPipeline:
         *,
         output: EncoderOutput | None = None,
         reason: str = "",
+        warning: str = "",
     ) -> Feature:
         self._sequence += 1
         output = output or EncoderOutput()
@@ -187,6 +292,7 @@ class EncoderPipeline:
             dropped=self.dropped(),
             refused=self._refused,
             invalid_reason=reason,
+            warning=warning,
             geometry=self.geometry,
             tensors=output.tensors,
             objects=output.objects,
@@ -198,9 +304,47 @@ class EncoderPipeline:
     # -- changing the model --
 
     def prepare(self, model: ServedModel) -> None:
-        """Keep `model` beside the current one; streams start to fill its intake."""
+        """Warm `model` on the newest frame and keep it beside the current one.
+
+        Streams start to fill its intake; one that takes the same windows goes on with the
+        current intake, so no window is lost at the change.
+        """
+        manifest = model.loaded.bundle.manifest
+        serving = self._current.loaded.bundle.manifest
+        space = serving.feature_space
+        if self._spec.stateful and manifest.preprocessing == serving.preprocessing:
+            model.intake = self._current.intake
+        elif self._last_job is not None:
+            self._warm(model, self._last_job)
+        trial = CandidateTrial(
+            manifest,
+            same_space=manifest.feature_space == space,
+            stateful=self._spec.stateful,
+        )
         with self._lock:
-            self._next, self._effective_stamp_ns = model, None
+            self._next, self._effective_stamp_ns, self._trial = model, None, trial
+
+    def _warm(self, model: ServedModel, job: Job) -> None:
+        """Fill what the encoder computes once, such as the sampling grid of a calibration."""
+        item = _item_for(job, self._current)
+        if item is None or self._spec.stateful:
+            return
+        try:
+            self._run(model, item, self._clock.now(), FrameLatency())
+        except InvalidFrameError:
+            return  # the frame was no good, and that is no fault of the model
+
+    @property
+    def trial(self) -> CandidateTrial:
+        """Counts of the prepared model.
+
+        Raises:
+            SwapError: nothing is prepared.
+        """
+        trial = self._trial
+        if trial is None:
+            raise SwapError(f"{self._source}: no prepared model to try")
+        return trial
 
     def commit(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames with a stamp at or after `effective_stamp_ns`."""
@@ -211,17 +355,51 @@ class EncoderPipeline:
             return self._next.loaded.bundle.version_for(self._source)
 
     def abort(self) -> None:
-        """Drop the prepared model."""
+        """Drop the prepared model; it is retired by the next frame, when it has no reader."""
         with self._lock:
-            self._next = self._effective_stamp_ns = None
+            dropped, self._next = self._next, None
+            self._effective_stamp_ns = self._trial = None
+            if dropped is not None:
+                self._dropped.append(dropped)
+
+    @property
+    def committing(self) -> bool:
+        """Whether a committed model waits for its first frame."""
+        with self._lock:
+            return self._next is not None and self._effective_stamp_ns is not None
 
     def _models(self) -> list[ServedModel]:
         with self._lock:
             return [self._current] if self._next is None else [self._current, self._next]
 
-    def _model_for(self, stamp_ns: int) -> ServedModel:
+    def _model_for(self, job: Job) -> ServedModel:
+        """Return the model that serves a frame; runs in the inference thread, between frames.
+
+        A stream whose new window is not full yet stays on the old model until it is.
+        """
         with self._lock:
-            effective = self._effective_stamp_ns
-            if self._next is not None and effective is not None and stamp_ns >= effective:
-                self._current, self._next, self._effective_stamp_ns = self._next, None, None
-            return self._current
+            after, effective = self._next, self._effective_stamp_ns
+            due = effective is not None and job.stamp_ns >= effective
+            if after is not None and due and _item_for(job, after) is not None:
+                self._dropped.append(self._current)
+                self._current, self._next = after, None
+                self._effective_stamp_ns = self._trial = None
+            current = self._current
+            dropped, self._dropped = self._dropped, []
+        for model in dropped:
+            self.retired(model)
+        return current
+
+
+def _offer(models: list[ServedModel], message: Any) -> list[tuple[ServedModel, Any]]:
+    """Give a message to each intake once; models may share one, which is a stream."""
+    taken: dict[int, Any] = {}
+    for model in models:
+        if id(model.intake) not in taken:
+            taken[id(model.intake)] = model.intake.accept(message)
+    pairs = [(model, taken[id(model.intake)]) for model in models]
+    return [(model, item) for model, item in pairs if item is not None]
+
+
+def _item_for(job: Job, model: ServedModel) -> Any | None:
+    return next((item for candidate, item in job.items if candidate is model), None)

@@ -15,7 +15,7 @@ class FusionNodeOptions:
         default=("camera", "lidar", "audio"),
         metadata={"text": "names of the sources; each begins with its modality"},
     )
-    policy: str = field(
+    degradation_policy: str = field(
         default="",
         metadata={"text": "degradation policy, a YAML file; empty: as config/degradation.yaml"},
     )

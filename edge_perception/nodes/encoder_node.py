@@ -56,6 +56,13 @@ class EncoderNode(PerceptionNode):
         self._limits = self.declare_parameters_of(
             HealthLimits, defaults={"rate_hz": self._spec.rate_hz}
         )
+        self._content = (
+            self.declare_parameters_of(
+                self._spec.content.limits, prefix="content.", on_change=self._on_content_limits
+            )
+            if self._spec.content
+            else None
+        )
         self._sink = sink
         self._pipeline: EncoderPipeline | None = None
         self._worker: EncoderWorker | None = None
@@ -79,6 +86,7 @@ class EncoderNode(PerceptionNode):
             model=ServedModel.build(self._spec, loaded),
             geometry=Geometry(T_base_sensor=transform(self._source.config.T_base_sensor)),
             clock=self.clock,
+            content_limits=self._content.config if self._content else None,
         )
         self._publisher = self.create_publisher(msg.Feature, f"features/{source}", qos.FEATURES)
         self.get_logger().info(
@@ -150,6 +158,10 @@ class EncoderNode(PerceptionNode):
         self._pipeline.geometry = replace(
             calibrated, T_base_sensor=self._pipeline.geometry.T_base_sensor
         )
+
+    def _on_content_limits(self, limits: Any) -> None:
+        if self._pipeline is not None:
+            self._pipeline.set_content_limits(limits)
 
     def _on_error(self, error: Exception) -> None:
         self._last_error = f"{type(error).__name__}: {error}"

@@ -78,7 +78,7 @@ class FusionNode(PerceptionNode):
 
     def configure(self) -> None:
         """Load the fusion model, where one is named."""
-        path = self._options.config.policy
+        path = self._options.config.degradation_policy
         self._policy = read_policy(Path(path)) if path else default_policy()
         if self._model.config.model:
             self._loaded = load_model(self._model.config, role="fusion")

@@ -41,6 +41,8 @@ def parameter_file() -> str:
         sections.append(_parameters(SourceOptions, {"source": modality}))
         sections.append(_parameters(ModelOptions, {"model": spec.default_model}))
         sections.append(_parameters(HealthLimits, {"rate_hz": spec.rate_hz}))
+        if spec.content is not None:
+            sections.append(_parameters(spec.content.limits, prefix="content."))
     sections.append(_node("fusion"))
     sections.append(_parameters(NodeOptions))
     sections.append(_parameters(FusionNodeOptions))

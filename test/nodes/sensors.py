@@ -25,7 +25,7 @@ def filled(values: np.ndarray) -> array:
 
 
 def image(stamp_ns: int, *, width: int = 320, height: int = 240) -> Image:
-    rows, columns = np.mgrid[0:height, 0:width]
+    rows, columns = np.mgrid[0:height, 0:width] + stamp_ns // 1_000_000 % 256  # never frozen
     pixels = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1)
     message = Image(
         width=width,
@@ -63,6 +63,7 @@ def cloud(stamp_ns: int, *, points: int = 5000, seed: int = 0) -> PointCloud2:
     values[:, 0] = rng.uniform(-20, 50, points)
     values[:, 1] = rng.uniform(-20, 20, points)
     values[:, 3] = 0.5
+    values[:, :2] += stamp_ns // 1_000_000 % 1000 * 1e-4  # never frozen
     message = PointCloud2(
         width=points,
         height=1,

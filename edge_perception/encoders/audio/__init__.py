@@ -1,6 +1,7 @@
 """Audio: sound card samples to log-mel patches, an embedding and sound events."""
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
+from edge_perception.encoders.audio.content import CONTENT
 from edge_perception.encoders.audio.encoder import AudioEncoder, AudioIntake
 
 SPEC = EncoderSpec(
@@ -31,6 +32,8 @@ SPEC = EncoderSpec(
     ),
     rate_hz=10.0,
     default_model="bev_lite/audio",
+    stateful=True,
+    content=CONTENT,
     make_intake=AudioIntake,
     make_encoder=AudioEncoder,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge_perception.core.schema import decode
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.audio.foreign import MessageConverter
+from edge_perception.encoders.audio.levels import LevelMeter
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
 from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler, StreamCounts
 from edge_perception.models.adapters import adapters
@@ -41,6 +43,7 @@ class AudioIntake:
     def __init__(self, manifest: Manifest) -> None:
         config = log_mel_config(manifest)
         self._converter = MessageConverter()
+        self._meter = LevelMeter()
         self._stream = StreamAssembler(
             rate_hz=config.sample_rate_hz,
             window_samples=config.patch_samples,
@@ -67,7 +70,11 @@ class AudioIntake:
             # The block's samples are missing now, which is said here and needs no second refusal.
             self._stream.reset()
             raise
-        return None if block is None else self._stream.push(block)
+        if block is None:
+            return None
+        levels = self._meter.measure(block)
+        window = self._stream.push(block)
+        return None if window is None else replace(window, levels=levels)
 
     def frame(self, item: AudioWindow) -> AudioWindow:
         """Return the window: nothing is left to convert."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.levels import Levels
 from edge_perception.encoders.audio.resample import Resampler, to_mono
 
 # A block sent twice carries its old stamp; a reopened device starts its index anew at a new time.
@@ -30,6 +31,7 @@ class AudioWindow:
     samples: NDArray[np.float32]  # (N,), mono, model rate, full scale 1.0
     segment: int  # counts the uninterrupted stretches of the stream
     first_sample: int  # index of samples[0] in its segment, model rate
+    levels: Levels | None = None  # of the newest block, before it became mono
 
 
 @dataclass(kw_only=True)

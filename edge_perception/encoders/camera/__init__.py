@@ -2,6 +2,7 @@
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
 from edge_perception.encoders.camera.calibration import geometry_from_camera_info
+from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
 
 SPEC = EncoderSpec(
@@ -14,6 +15,7 @@ SPEC = EncoderSpec(
     read_calibration=geometry_from_camera_info,
     rate_hz=10.0,
     default_model="bev_lite/camera",
+    content=CONTENT,
     make_intake=make_intake,
     make_encoder=make_encoder,
 )

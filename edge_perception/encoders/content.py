@@ -1,0 +1,86 @@
+"""Data that arrives in time and is worthless: what a content check says, and how it is wired.
+
+A modality's folder offers a check as ``ContentSpec`` in its SPEC. The check looks at a small even
+sample of each frame, ahead of inference, in the inference thread; its thresholds are parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Verdict(IntEnum):
+    """What a frame's content deserves."""
+
+    GOOD = 0
+    DOUBTFUL = 1  # used, and said: WARN
+    WORTHLESS = 2  # refused: INVALID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The worst a check found; the text gives value and limit, empty when good."""
+
+    verdict: Verdict = Verdict.GOOD
+    text: str = ""
+
+
+GOOD = Finding()
+
+
+def doubtful(text: str) -> Finding:
+    """Return a finding that leaves the frame in use."""
+    return Finding(verdict=Verdict.DOUBTFUL, text=text)
+
+
+def worthless(text: str) -> Finding:
+    """Return a finding that refuses the frame."""
+    return Finding(verdict=Verdict.WORTHLESS, text=text)
+
+
+class ContentCheck(Protocol):
+    """Looks at the frames of one source in order. One thread uses it."""
+
+    limits: Any  # thresholds; may be replaced from another thread
+
+    def check(self, frame: Any) -> Finding:
+        """Judge a sensor frame."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentSpec:
+    """The content check of a modality."""
+
+    limits: type  # frozen dataclass of thresholds, declared as parameters below "content."
+    make: Callable[[Any], ContentCheck]  # limits to a check
+
+
+class Repeats:
+    """Counts frames whose sample equals the one before: a frozen sensor repeats itself exactly.
+
+    The noise of a live sensor makes two equal samples of thousands of values practically
+    impossible, also when nothing moves.
+    """
+
+    def __init__(self) -> None:
+        self._last: NDArray | None = None
+        self.count = 0
+
+    def see(self, sample: NDArray) -> int:
+        """Take in a sample, which is kept; return how many times it came again in a row."""
+        same = self._last is not None and np.array_equal(self._last, sample)
+        self.count = self.count + 1 if same else 0
+        self._last = sample
+        return self.count
+
+
+def limit(text: str, unit: str, low: float, high: float, **more: Any) -> dict[str, Any]:
+    """Return the metadata of a threshold that may change while running."""
+    return {"text": text, "unit": unit, "min": low, "max": high, "dynamic": True, **more}
