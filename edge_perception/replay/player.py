@@ -46,6 +46,7 @@ class PlayReport:
     stamps: StampMap | None = None  # None: stamps were left as recorded
     sent: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, int] = field(default_factory=dict)
+    loops: int = 0  # started
     late: int = 0
     worst_lateness_s: float = 0.0
     cuts: list[CutEvent] = field(default_factory=list)
@@ -125,6 +126,7 @@ class Player:
             lateness_s = self._wait_until(start.steady_ns, due.due_s)
             if self._stop.is_set():
                 return self.report
+            self.report.loops = due.loop + 1
             self._send(due, data, lateness_s)
         return self.report
 

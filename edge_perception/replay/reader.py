@@ -123,10 +123,10 @@ class Recording:
                 topics, starting_at=start_ns, ending_before=end_ns
             )
             try:
-                for _, channel, message in found:
+                for schema, channel, message in found:
                     yield RecordedMessage(
                         topic=channel.topic,
-                        type=self.topics[channel.topic].type,
+                        type=schema.name if schema else self.topics[channel.topic].type,
                         log_time_ns=message.log_time,
                         publish_time_ns=message.publish_time,
                         data=message.data,

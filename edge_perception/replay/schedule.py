@@ -99,9 +99,15 @@ class StampMap:
         Stamps from just before the recording's start come out one loop too late when the
         recording was looped.
         """
-        offset = round((played_ns - self.play_start_ns) * self.rate)
-        loop = max(0, offset // self.period_ns)
-        return self.recording_start_ns + offset - loop * self.period_ns
+        loop = self.loop_of(played_ns)
+        return self.recording_start_ns + self._offset(played_ns) - loop * self.period_ns
+
+    def loop_of(self, played_ns: int) -> int:
+        """Return in which loop a stamp was sent, with the same limit."""
+        return max(0, self._offset(played_ns) // self.period_ns)
+
+    def _offset(self, played_ns: int) -> int:
+        return round((played_ns - self.play_start_ns) * self.rate)
 
 
 def loop_period_ns(recording: Recording, plan: PlayPlan) -> int:

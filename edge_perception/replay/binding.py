@@ -1,0 +1,118 @@
+"""Which topic of a recording feeds which source, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.replay.bags import Bag
+from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.vehicle import SourcePlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """What the topics of a recording mean."""
+
+    inputs: Mapping[str, str]  # topic of the recording -> source
+    calibrations: Mapping[str, str]  # topic of the recording -> source
+    notes: tuple[str, ...] = ()  # what is missing
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics that are read."""
+        return tuple(sorted({*self.inputs, *self.calibrations}))
+
+
+def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
+    """Read rules `from:=to`; `from` is a topic of the recording, or a namespace ending in /.
+
+    Raises:
+        ConfigurationError: a rule has another form.
+    """
+    remaps = {}
+    for rule in rules:
+        source, separator, target = rule.partition(":=")
+        if not separator or not source.strip("/ ") or not target.strip():
+            raise ConfigurationError(f"remap: expected from:=to, got '{rule}'")
+        remaps["/" + source.strip().lstrip("/")] = "/" + target.strip().lstrip("/")
+    return remaps
+
+
+def bind(
+    bag: Bag, sources: Sequence[SourcePlan], decoder: MessageDecoder, remaps: Mapping[str, str]
+) -> Binding:
+    """Match the topics of a recording with the inputs of the sources.
+
+    Raises:
+        ConfigurationError: nothing matches, or a topic that matches has a type that cannot be
+            used.
+    """
+    for name in remaps:
+        if not name.endswith("/") and name not in bag.topics:
+            raise ConfigurationError(
+                f"remap: {bag.path} has no topic '{name}'; it has {', '.join(sorted(bag.topics))}"
+            )
+    named = {_remapped(topic, remaps): topic for topic in sorted(bag.topics)}
+    inputs: dict[str, str] = {}
+    calibrations: dict[str, str] = {}
+    notes: list[str] = []
+    for source in sources:
+        wanted = source.topics()
+        present = [name for name in wanted if name in named]
+        for name in present:
+            _check_type(bag, named[name], {spec.type for n, spec in wanted.items() if n == name})
+            _check_known(bag, named[name], decoder)
+            inputs[named[name]] = source.name
+        if not present:
+            notes.append(f"{source.name}: the recording has none of {', '.join(wanted)}")
+        calibration = source.calibration_topic
+        if calibration and calibration in named:
+            _check_known(bag, named[calibration], decoder)
+            calibrations[named[calibration]] = source.name
+        elif calibration and present:
+            notes.append(
+                f"{source.name}: the recording has no calibration on {calibration}; "
+                "what needs it is refused"
+            )
+    if not inputs:
+        raise ConfigurationError(
+            f"{bag.path}: a recording of another robot? expected at least one of "
+            f"{', '.join(t for s in sources for t in s.topics())}; it has "
+            f"{', '.join(sorted(bag.topics))}; name them with --remap from:=to"
+        )
+    return Binding(inputs=inputs, calibrations=calibrations, notes=tuple(notes))
+
+
+def _remapped(topic: str, remaps: Mapping[str, str]) -> str:
+    absolute = "/" + topic.lstrip("/")
+    if absolute in remaps:
+        return remaps[absolute]
+    for prefix, target in remaps.items():
+        if prefix.endswith("/") and absolute.startswith(prefix):
+            return target.rstrip("/") + "/" + absolute[len(prefix) :]
+    return absolute
+
+
+def _check_type(bag: Bag, topic: str, expected: set[str]) -> None:
+    types = bag.types_of(topic)
+    if len(types) > 1:
+        raise ConfigurationError(
+            f"{bag.path}: topic {topic} changes its type: {', '.join(sorted(types))}; "
+            f"expected {', '.join(sorted(expected))} throughout"
+        )
+    if not types <= expected:
+        raise ConfigurationError(
+            f"{bag.path}: topic {topic}: expected {', '.join(sorted(expected))}, "
+            f"got {', '.join(sorted(types))}"
+        )
+
+
+def _check_known(bag: Bag, topic: str, decoder: MessageDecoder) -> None:
+    for type_name in bag.types_of(topic):
+        if not decoder.knows(type_name):
+            raise ConfigurationError(
+                f"{bag.path}: topic {topic}: unknown type {type_name}: "
+                f"{decoder.why_unknown(type_name)}"
+            )

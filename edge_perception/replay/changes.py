@@ -1,0 +1,265 @@
+"""What-if: the same recording with silenced, delayed, shifted, foggy or noisy sensors.
+
+Changes name a part of a topic (`lidar` is /lidar/points), as cuts do. Random numbers depend on the
+seed and on a message's own stamp, so a message is changed alike in every run and every segment.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.replay.reader import RecordedMessage
+from edge_perception.replay.schedule import Cut, active_cut, parse_cut
+from edge_perception.replay.stamps import read_stamp_ns, with_stamp_ns
+from edge_perception.replay.virtual import NS, parse_seconds
+
+# Extinction coefficient of fog 1.0, 1/m: a visibility of 50 m by Koschmieder's law (3.0 / beta).
+FOG_BETA = 0.06
+FOG_DEPTH_M = 25.0  # an image has no depth: one for the whole scene
+FOG_GREY = 200.0
+JPEG_QUALITY = 95
+_STAMPED = 12  # bytes of CDR up to the end of a header's stamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A time that topics with a name part are delayed or shifted by."""
+
+    name: str
+    seconds: float
+
+    def matches(self, topic: str) -> bool:
+        """Whether this is about a topic."""
+        return f"/{self.name.strip('/')}/" in f"/{topic.strip('/')}/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """All changes of one run."""
+
+    drops: tuple[Cut, ...] = ()
+    delays: tuple[Timed, ...] = ()  # arrival
+    shifts: tuple[Timed, ...] = ()  # header stamp
+    losses: tuple[Timed, ...] = ()  # one message: the first at or after a moment
+    fog: float = 0.0  # 0: clear, 1: visibility of 50 m
+    noise: Mapping[str, float] | None = None  # by modality: grey values, m, full scale
+    seed: int = 0
+
+    @property
+    def longest_delay_ns(self) -> int:
+        """How much later than recorded a message may arrive."""
+        return max((round(item.seconds * NS) for item in self.delays), default=0)
+
+
+def parse_changes(
+    *,
+    drop: Sequence[str] = (),
+    delay: Sequence[str] = (),
+    shift: Sequence[str] = (),
+    lose: Sequence[str] = (),
+    fog: float = 0.0,
+    noise: Sequence[str] = (),
+    seed: int = 0,
+) -> Changes:
+    """Read the what-if options of the command line.
+
+    Raises:
+        ConfigurationError: one has another form.
+    """
+    if not 0.0 <= fog <= 10.0:
+        raise ConfigurationError(f"fog: expected 0 to 10, got {fog:g}")
+    levels = {}
+    for text in noise:
+        name, colon, value = text.partition(":")
+        level = _number(value) if colon else None
+        if level is None or level < 0.0 or name not in _NOISE:
+            raise ConfigurationError(
+                f"noise: expected one of {', '.join(_NOISE)} and a level as lidar:0.05, "
+                f"got '{text}'"
+            )
+        levels[name] = level
+    delays = tuple(_timed(text, "delay") for text in delay)
+    if any(item.seconds < 0 for item in delays):
+        raise ConfigurationError("delay: expected a time above 0; nothing arrives early")
+    return Changes(
+        drops=tuple(parse_cut(text) for text in drop),
+        delays=delays,
+        shifts=tuple(_timed(text, "shift") for text in shift),
+        losses=tuple(_timed(text, "lose") for text in lose),
+        fog=fog,
+        noise=levels or None,
+        seed=seed,
+    )
+
+
+def _timed(text: str, what: str) -> Timed:
+    name, colon, value = text.partition(":")
+    if not colon or not name:
+        raise ConfigurationError(f"{what}: expected name:time as camera:120ms, got '{text}'")
+    return Timed(name=name, seconds=parse_seconds(value, what))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+# -- arrivals and stamps --
+
+
+def changed_stream(
+    messages: Iterable[RecordedMessage],
+    changes: Changes,
+    *,
+    start_ns: int,
+) -> Iterator[RecordedMessage]:
+    """Apply what changes arrival and stamps; the order stays that of arrival.
+
+    Args:
+        messages: in order of arrival.
+        changes: what to change.
+        start_ns: of the recording; cuts count from there.
+    """
+    pending = list(changes.losses)
+    kept: Iterable[RecordedMessage] = _kept(messages, changes, pending, start_ns)
+    if not changes.delays:
+        yield from kept
+        return
+    heap: list[tuple[int, str, int, RecordedMessage]] = []
+    for index, message in enumerate(kept):
+        late_ns = sum(
+            round(item.seconds * NS) for item in changes.delays if item.matches(message.topic)
+        )
+        # What is not delayed comes next at the earliest: all before it can go.
+        while heap and heap[0][0] < message.log_time_ns:
+            yield heapq.heappop(heap)[-1]
+        arrival_ns = message.log_time_ns + late_ns
+        delayed = replace(message, log_time_ns=arrival_ns) if late_ns else message
+        heapq.heappush(heap, (arrival_ns, message.topic, index, delayed))
+    while heap:
+        yield heapq.heappop(heap)[-1]
+
+
+def _kept(
+    messages: Iterable[RecordedMessage],
+    changes: Changes,
+    pending: list[Timed],
+    start_ns: int,
+) -> Iterator[RecordedMessage]:
+    for message in messages:
+        time_s = (message.log_time_ns - start_ns) / NS
+        if changes.drops and active_cut(changes.drops, message.topic, time_s):
+            continue
+        lost = next((i for i in pending if i.matches(message.topic) and time_s >= i.seconds), None)
+        if lost is not None:
+            pending.remove(lost)
+            # A segment that starts later must not lose another one for it.
+            if time_s - lost.seconds < 1.0:
+                continue
+        shift_ns = sum(
+            round(item.seconds * NS) for item in changes.shifts if item.matches(message.topic)
+        )
+        if shift_ns and len(message.data) >= _STAMPED:
+            stamp_ns = read_stamp_ns(message.data)
+            if stamp_ns:
+                yield replace(message, data=with_stamp_ns(message.data, stamp_ns + shift_ns))
+                continue
+        yield message
+
+
+# -- content --
+
+
+def alter(message: Any, modality: str, changes: Changes) -> Any:
+    """Return a decoded message with fog and noise."""
+    noise = (changes.noise or {}).get(modality, 0.0)
+    foggy = changes.fog > 0.0 and modality in ("camera", "lidar")
+    if not noise and not foggy:
+        return message
+    stamp = message.header.stamp
+    rng = np.random.default_rng([changes.seed, stamp.sec & 0x7FFFFFFF, stamp.nanosec])
+    return _NOISE[modality](message, changes.fog if foggy else 0.0, noise, rng)
+
+
+def _camera(message: Any, fog: float, noise: float, rng: np.random.Generator) -> Any:
+    from edge_perception.encoders.camera.conversion import image_from_msg
+
+    compressed = hasattr(message, "format")
+    frame = image_from_msg(message)
+    picture = frame.bgr.astype(np.float32)
+    if fog:
+        seen = float(np.exp(-FOG_BETA * fog * FOG_DEPTH_M))
+        picture = picture * seen + FOG_GREY * (1.0 - seen)
+    if noise:
+        picture += rng.normal(0.0, noise, picture.shape).astype(np.float32)
+    bgr = np.clip(picture, 0, 255).astype(np.uint8)
+    if compressed:
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        return replace(message, format="jpeg", data=np.asarray(data).reshape(-1))
+    return replace(
+        message,
+        encoding="bgr8",
+        is_bigendian=0,
+        step=bgr.shape[1] * 3,
+        data=np.ascontiguousarray(bgr).reshape(-1),
+    )
+
+
+def _lidar(message: Any, fog: float, noise: float, rng: np.random.Generator) -> Any:
+    """Drop returns as the two-way extinction of fog does, and jitter the ranges."""
+    from edge_perception.encoders.lidar.conversion import cloud_from_msg
+
+    cloud = cloud_from_msg(message)
+    xyz = cloud.xyz_m.astype(np.float32)
+    range_m = np.maximum(np.linalg.norm(xyz, axis=1), 1e-3)
+    intensity = cloud.intensity if cloud.intensity is not None else np.zeros(len(xyz), np.float32)
+    if fog:
+        echo = np.exp(-2.0 * FOG_BETA * fog * range_m)
+        kept = rng.random(len(xyz)) < echo
+        kept[:1] = True  # a cloud without any point would be refused for that
+        xyz, range_m, intensity = xyz[kept], range_m[kept], intensity[kept] * echo[kept]
+    if noise:
+        xyz = xyz * (1.0 + rng.normal(0.0, noise, len(xyz)) / range_m)[:, None]
+    points = np.empty((len(xyz), 4), "<f4")
+    points[:, :3], points[:, 3] = xyz, intensity
+    field = type(message.fields[0])
+    return replace(
+        message,
+        height=1,
+        width=len(points),
+        is_bigendian=False,
+        point_step=16,
+        row_step=16 * len(points),
+        fields=[
+            field(name=name, offset=4 * index, datatype=7, count=1)
+            for index, name in enumerate(("x", "y", "z", "intensity"))
+        ],
+        data=points.view(np.uint8).reshape(-1),
+    )
+
+
+def _audio(message: Any, fog: float, noise: float, rng: np.random.Generator) -> Any:  # noqa: ARG001
+    raw = np.asarray(message.data, np.uint8).tobytes()
+    is_int = message.format == "s16le"
+    samples: NDArray = np.frombuffer(raw, "<i2" if is_int else "<f4").astype(np.float64)
+    full = 32767.0 if is_int else 1.0
+    noisy = samples + rng.normal(0.0, noise * full, samples.shape)
+    stored = np.clip(noisy, -full, full).astype("<i2" if is_int else "<f4")
+    return replace(message, data=np.frombuffer(stored.tobytes(), np.uint8))
+
+
+_NOISE: Mapping[str, Callable[[Any, float, float, np.random.Generator], Any]] = {
+    "camera": _camera,
+    "lidar": _lidar,
+    "audio": _audio,
+}

@@ -1,0 +1,212 @@
+"""The encoders of a replay: latest-only mailboxes and busy times on virtual time.
+
+What a source does with its frames depends on arrivals and on the declared latency only, never on
+fusion. Its frames may therefore be inferred ahead of virtual time, in a thread a source, and the
+result is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge_perception.core.types import Feature, FrameLatency, Instant
+from edge_perception.encoders.pipeline import EncoderPipeline, Job
+from edge_perception.replay.virtual import LatencyModel, StageTimes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emergence:
+    """A feature leaves its encoder."""
+
+    at_ns: int  # virtual, steady
+    order: int  # of the arrival behind it
+    source: str
+    feature: Callable[[], Feature | None]  # waits for the inference; None: no window yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    job: Job
+    order: int
+
+
+@dataclass(kw_only=True)
+class BareTimes:
+    """Runs of preprocessing and model alone, while nothing else ran."""
+
+    preprocess_s: float = 0.0
+    inference_s: float = 0.0
+    runs: int = 0
+
+
+class EncoderLane:
+    """One source: its mailbox, its worker's busy time, and the thread that infers for it."""
+
+    def __init__(
+        self, pipeline: EncoderPipeline, latency: LatencyModel, pool: ThreadPoolExecutor | None
+    ) -> None:
+        self.pipeline = pipeline
+        self._latency = latency
+        self._pool = pool
+        self._waiting: _Waiting | None = None
+        self._busy_until_ns = 0
+        self._started = 0
+        self.dropped = 0
+        self.measured: list[FrameLatency] = []  # real time of the stages, a bounded sample
+        self.inferred = 0
+        self.bare = BareTimes()
+        self._last: Job | None = None
+
+    def do(self, change: Callable[[], None]) -> None:
+        """Run a change in the order of the frames."""
+        if self._pool is None:
+            change()
+        else:
+            self._pool.submit(change)
+
+    def arrive(self, job: Job, at_ns: int, order: int) -> Iterator[Emergence]:
+        """Take a frame; yields what is started by it or became ready to start before it."""
+        yield from self.advance(at_ns)
+        if self._waiting is not None:
+            self.dropped += 1
+        self._waiting = _Waiting(job=job, order=order)
+        yield from self.advance(at_ns)
+
+    def advance(self, now_ns: int) -> Iterator[Emergence]:
+        """Start the waiting frame if the worker is free by now."""
+        waiting = self._waiting
+        if waiting is not None and self._busy_until_ns <= now_ns:
+            self._waiting = None
+            arrived_ns = waiting.job.received.steady_ns
+            yield self._start(waiting, max(self._busy_until_ns, arrived_ns))
+
+    def finish(self) -> Iterator[Emergence]:
+        """Start what still waits at the end of the recording."""
+        return self.advance(2**62)
+
+    def _start(self, waiting: _Waiting, at_ns: int) -> Emergence:
+        times = self._latency.of(self.pipeline.source, self._started)
+        self._started += 1
+        self._busy_until_ns = at_ns + times.total_ns
+        job, dropped = waiting.job, self.dropped
+        queue_s = (at_ns - job.received.steady_ns) / 1e9
+
+        def run() -> Feature | None:
+            return self._infer(job, dropped, queue_s, times)
+
+        future: Future[Feature | None]
+        if self._pool is None:
+            future = Future()
+            try:
+                future.set_result(run())
+            except Exception as error:  # told where a thread's would be
+                future.set_exception(error)
+        else:
+            future = self._pool.submit(run)
+        return Emergence(
+            at_ns=self._busy_until_ns,
+            order=waiting.order,
+            source=self.pipeline.source,
+            feature=future.result,
+        )
+
+    def run_bare(self) -> None:
+        """Run preprocessing and model once more on the last frame, alone; nothing is changed.
+
+        Postprocessing follows sounds from window to window and is left out.
+        """
+        job, served = self._last, self.pipeline.model
+        item = next((item for model, item in job.items if model is served), None) if job else None
+        if item is None:
+            return
+        started = time.perf_counter()
+        frame = served.intake.frame(item)
+        inputs = served.encoder.preprocess(frame, self.pipeline.geometry)
+        prepared = time.perf_counter()
+        served.encoder.infer(inputs)
+        self.bare.preprocess_s += prepared - started
+        self.bare.inference_s += time.perf_counter() - prepared
+        self.bare.runs += 1
+
+    def _infer(self, job: Job, dropped: int, queue_s: float, times: StageTimes) -> Feature | None:
+        feature = self.pipeline.process(job)
+        if feature is None:
+            return None
+        if feature.valid:
+            self.inferred += 1
+            self._last = job
+        if feature.valid and len(self.measured) < 4096:
+            self.measured.append(feature.latency)
+        receive_s = (job.received.node_ns - job.stamp_ns) / 1e9
+        latency = times.onto(FrameLatency(receive_s=receive_s, queue_s=queue_s))
+        return replace(feature, dropped=dropped, latency=latency)
+
+
+class EncoderStage:
+    """All sources; gives features in the order in which they leave their encoders."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, EncoderPipeline],
+        latency: LatencyModel,
+        *,
+        threaded: bool,
+    ) -> None:
+        self._pools = {
+            name: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}_replay")
+            for name in (pipelines if threaded else ())
+        }
+        self.lanes = {
+            name: EncoderLane(pipeline, latency, self._pools.get(name))
+            for name, pipeline in pipelines.items()
+        }
+        self._ready: list[tuple[int, int, int, Emergence]] = []
+        self._rank = {name: rank for rank, name in enumerate(pipelines)}
+        self._order = 0
+
+    def message(
+        self, source: str, message: Any, stamp_ns: int, frame_id: str, received: Instant
+    ) -> Iterator[Emergence]:
+        """Take a message of a source and yield the features that left before it arrived."""
+        yield from self.until(received.steady_ns)
+        self._order += 1
+        lane = self.lanes[source]
+        job = lane.pipeline.accept(message, stamp_ns, frame_id, received)
+        if job is not None:
+            for emergence in lane.arrive(job, received.steady_ns, self._order):
+                self._push(emergence)
+
+    def until(self, now_ns: int) -> Iterator[Emergence]:
+        """Yield the features that leave before a moment."""
+        for lane in self.lanes.values():
+            for emergence in lane.advance(now_ns):
+                self._push(emergence)
+        while self._ready and self._ready[0][0] < now_ns:
+            yield heapq.heappop(self._ready)[-1]
+
+    def finish(self) -> Iterator[Emergence]:
+        """Yield all that is left."""
+        for lane in self.lanes.values():
+            for emergence in lane.finish():
+                self._push(emergence)
+        while self._ready:
+            yield heapq.heappop(self._ready)[-1]
+
+    def drain(self) -> None:
+        """Wait until nothing is being inferred."""
+        for pool in self._pools.values():
+            pool.submit(int).result()
+
+    def close(self) -> None:
+        """End the threads."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _push(self, emergence: Emergence) -> None:
+        rank = self._rank[emergence.source]
+        heapq.heappush(self._ready, (emergence.at_ns, emergence.order, rank, emergence))

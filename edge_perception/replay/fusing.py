@@ -1,0 +1,104 @@
+"""Fusion on virtual time: what the fusion thread of the node does, without a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from edge_perception.core.types import Feature, FusedView, Instant
+from edge_perception.fusion.fusion import Fusion
+from edge_perception.replay.virtual import FUSION, NS, LatencyModel
+
+# The node's thread looks again and again while a deadline has passed and nothing is due; virtual
+# time would stand still.
+_LOOK_AGAIN_NS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedOutput:
+    """One published view, as the node would send it."""
+
+    view: FusedView
+    published_ns: int  # node clock
+    end_to_end_s: float  # oldest contributing stamp to publication; NaN: none contributes
+    deadline_missed: bool
+
+
+class NodeTime:
+    """The node clock against the steady one; they part where the recording's clock jumps."""
+
+    def __init__(self, start_ns: int) -> None:
+        self.offset_ns = start_ns - NS  # steady time starts at one second
+
+    def instant(self, steady_ns: int) -> Instant:
+        """Return a moment on both clocks."""
+        return Instant(node_ns=steady_ns + self.offset_ns, steady_ns=steady_ns)
+
+    def steady(self, node_ns: int) -> int:
+        """Return the steady time of a moment of the node clock."""
+        return node_ns - self.offset_ns
+
+
+class FusionStage:
+    """Takes features in their order, closes cycles on time, yields what is published."""
+
+    def __init__(self, fusion: Fusion, time_: NodeTime, latency: LatencyModel) -> None:
+        self.fusion = fusion
+        self._time = time_
+        self._latency = latency
+        self._busy_until_ns = 0
+        self._wake_ns: int | None = None
+        self._cycles = 0
+        self.measured_s: list[float] = []  # real time of fusing, a bounded sample
+
+    def until(self, now_ns: int) -> Iterator[FusedOutput]:
+        """Do what is due before a moment."""
+        while self._wake_ns is not None and self._wake_ns < now_ns:
+            yield from self._look(self._wake_ns)
+
+    def offer(self, feature: Feature, at_ns: int) -> Iterator[FusedOutput]:
+        """Take a feature that just left its encoder."""
+        yield from self.until(at_ns)
+        self.fusion.offer(feature, self._time.instant(at_ns))
+        if at_ns < self._busy_until_ns:
+            self._wake_ns = self._busy_until_ns
+        else:
+            yield from self._look(at_ns)
+
+    def look(self, at_ns: int) -> Iterator[FusedOutput]:
+        """Look whether a cycle is due, as after a change of the configuration."""
+        yield from self._look(max(at_ns, self._busy_until_ns))
+
+    def _look(self, at_ns: int) -> Iterator[FusedOutput]:
+        while True:
+            cycle = self.fusion.close(self._time.instant(at_ns))
+            if cycle is None:
+                deadline_ns = self.fusion.next_deadline_ns()
+                self._wake_ns = (
+                    None if deadline_ns is None else max(deadline_ns, at_ns + _LOOK_AGAIN_NS)
+                )
+                return
+            started = time.perf_counter()
+            view = self.fusion.fuse(cycle)
+            if len(self.measured_s) < 4096:
+                self.measured_s.append(time.perf_counter() - started)
+            times = self._latency.of(FUSION, self._cycles)
+            self._cycles += 1
+            self._busy_until_ns = at_ns + times.total_ns
+            yield self._output(replace(view, fusion_s=times.total_ns / NS), self._busy_until_ns)
+            if times.total_ns:
+                self._wake_ns = self._busy_until_ns
+                return
+
+    def _output(self, view: FusedView, at_ns: int) -> FusedOutput:
+        node_ns = self._time.instant(at_ns).node_ns
+        open_s = (at_ns - view.opened_steady_ns) / NS
+        return FusedOutput(
+            view=view,
+            published_ns=node_ns,
+            end_to_end_s=(
+                (node_ns - view.oldest_stamp_ns) / NS if view.oldest_stamp_ns else float("nan")
+            ),
+            deadline_missed=open_s > self.fusion.config.cycle.deadline_s,
+        )

@@ -1,0 +1,312 @@
+"""Lock-step replay: the vehicle's own encoders and fusion on virtual time, as fast as it goes.
+
+A message arrives at the time the recording noted; equal times are ordered by topic and then as
+recorded. Encoders are busy for the declared latency and keep the newest frame only, cycles close
+at their deadlines, all on virtual time: the same recording, parameters and models give the same
+bytes, whatever the machine is doing meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.types import FrameLatency
+from edge_perception.encoders.pipeline import ServedModel
+from edge_perception.fusion.fusion import Fusion
+from edge_perception.models.fusion_model import BundleFusionModel
+from edge_perception.replay.binding import Binding
+from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.encoding import Emergence, EncoderStage
+from edge_perception.replay.fusing import FusedOutput, FusionStage, NodeTime
+from edge_perception.replay.metering import MeteredBackend
+from edge_perception.replay.reader import RecordedMessage
+from edge_perception.replay.stamps import NS
+from edge_perception.replay.vehicle import FUSION, Vehicle
+from edge_perception.replay.virtual import LatencyModel
+
+MAX_GAP_NS = 30 * NS  # a longer silence of all topics is a jump of the recorder's clock
+AFTER_END_NS = NS  # cycles still close for this long
+AHEAD = 6  # frames inferred ahead of fusion
+BARE_EVERY = 24  # outputs between two looks at the bare models
+_AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
+PREPARE_NS = NS  # a swapped model takes in streams this long before it serves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swap:
+    """Another vehicle's models serve from a moment on."""
+
+    at_ns: int  # stamp, recording time
+    name: str
+    vehicle: Vehicle
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Jump:
+    """The node clock moves on without the steady one."""
+
+    steady_ns: int
+    by_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FusionSwap:
+    """Fusion gets other models."""
+
+    steady_ns: int
+    models: tuple[BundleFusionModel, ...]
+
+
+_Event = Emergence | _Jump | _FusionSwap
+
+
+@dataclass(kw_only=True)
+class ReplayStats:
+    """What a replay cost and what it met."""
+
+    wall_s: float = 0.0  # without the bare runs
+    messages: int = 0
+    outputs: int = 0
+    errors: Counter[str] = field(default_factory=Counter)  # by topic or source
+    first_error: dict[str, str] = field(default_factory=dict)
+    clock_jumps: list[str] = field(default_factory=list)
+    stamp_faults: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, int] = field(default_factory=dict)
+    bare_s: float = 0.0  # the models alone in a loop, for as many frames
+    work_s: float = 0.0  # the same with their pre- and postprocessing
+    measured: dict[str, list[FrameLatency]] = field(default_factory=dict)
+    fusion_measured_s: list[float] = field(default_factory=list)
+
+
+class LockStep:
+    """One replay.
+
+    Args:
+        vehicle: models and configuration; its pipelines are used up.
+        binding: what the topics mean.
+        decoder: for the messages.
+        latency: declared latency of the stages.
+        start_ns: node clock when the vehicle starts, not after the first message.
+        swaps: model changes on the way, by time.
+        alter: changes a decoded message of a source before it arrives.
+        threaded: infer in a thread a source, ahead of fusion; the result is the same.
+        measure_bare: now and then run the bare models, for `throughput_ratio`.
+    """
+
+    def __init__(
+        self,
+        vehicle: Vehicle,
+        binding: Binding,
+        decoder: MessageDecoder,
+        *,
+        latency: LatencyModel,
+        start_ns: int,
+        swaps: Iterable[Swap] = (),
+        alter: Callable[[str, Any], Any] | None = None,
+        threaded: bool = True,
+        measure_bare: bool = False,
+    ) -> None:
+        self._vehicle, self._binding, self._decoder = vehicle, binding, decoder
+        # Encoders run ahead of fusion: each has its own view of a clock that jumps.
+        self._time, self._arrivals = NodeTime(start_ns), NodeTime(start_ns)
+        self._encoders = EncoderStage(vehicle.pipelines, latency, threaded=threaded)
+        fusion = Fusion(
+            config=vehicle.plan.fusion,
+            now=self._time.instant(NS),
+            models=vehicle.fusion_models,
+        )
+        self._fusion = FusionStage(fusion, self._time, latency)
+        self._swaps = deque(sorted(swaps, key=lambda swap: swap.at_ns))
+        self._pending: deque[Swap] = deque()
+        self._served = [vehicle]
+        self._models = vehicle.fusion_models
+        self._alter = alter
+        self._ahead = AHEAD if threaded else 0
+        self._measure_bare = measure_bare
+        self._last_ns = start_ns
+        self._last_stamp: dict[str, int] = {}
+        self._calibration: dict[str, bytes] = {}
+        self.stats = ReplayStats()
+
+    def run(
+        self,
+        messages: Iterable[RecordedMessage],
+        progress: Callable[[RecordedMessage], None] | None = None,
+    ) -> Iterator[FusedOutput]:
+        """Yield the published views in their order."""
+        started = time.perf_counter()
+        bare_s = 0.0
+        try:
+            for output in self._outputs(messages, progress):
+                self.stats.outputs += 1
+                yield output
+                if self._measure_bare and self.stats.outputs % BARE_EVERY == BARE_EVERY // 2:
+                    self._encoders.drain()
+                    before = time.perf_counter()
+                    for lane in self._encoders.lanes.values():
+                        lane.run_bare()
+                    for backend in self._fusion_backends():
+                        backend.run_bare(1)
+                    bare_s += time.perf_counter() - before
+        finally:
+            self.stats.wall_s = time.perf_counter() - started - bare_s
+            self._encoders.close()
+            self._collect()
+
+    # -- events in their order --
+
+    def _outputs(
+        self,
+        messages: Iterable[RecordedMessage],
+        progress: Callable[[RecordedMessage], None] | None,
+    ) -> Iterator[FusedOutput]:
+        waiting: deque[_Event] = deque()
+        for event in self._events(messages, progress):
+            waiting.append(event)
+            if len(waiting) > self._ahead:
+                yield from self._fuse(waiting.popleft())
+        while waiting:
+            yield from self._fuse(waiting.popleft())
+        yield from self._fusion.until(self._time.steady(self._last_ns) + AFTER_END_NS)
+
+    def _fuse(self, event: _Event) -> Iterator[FusedOutput]:
+        if isinstance(event, _Jump):
+            yield from self._fusion.until(event.steady_ns)
+            self._time.offset_ns += event.by_ns
+        elif isinstance(event, _FusionSwap):
+            yield from self._fusion.until(event.steady_ns)
+            self._fusion.fusion.set_models(event.models)
+        else:
+            try:
+                feature = event.feature()
+            except Exception as error:  # as the node's worker: one bad frame ends no sensor
+                self._note_error(event.source, error)
+                return
+            if feature is not None:
+                yield from self._fusion.offer(feature, event.at_ns)
+
+    def _events(
+        self,
+        messages: Iterable[RecordedMessage],
+        progress: Callable[[RecordedMessage], None] | None,
+    ) -> Iterator[_Event]:
+        for message in messages:
+            self.stats.messages += 1
+            if progress is not None:
+                progress(message)
+            gap_ns = message.log_time_ns - self._last_ns
+            if gap_ns > MAX_GAP_NS and self.stats.messages > 1:
+                yield from self._jump(gap_ns)
+            self._last_ns = max(message.log_time_ns, self._last_ns)
+            yield from self._swap_until(self._last_ns)
+            yield from self._message(message)
+        yield from self._encoders.finish()
+
+    def _jump(self, gap_ns: int) -> Iterator[_Event]:
+        """Let the node clock jump: one second passes on the steady clock."""
+        yield from self._encoders.finish()
+        self.stats.clock_jumps.append(
+            f"nothing arrived for {gap_ns / NS:.1f} s: taken as a jump of the recorder's clock"
+        )
+        yield _Jump(steady_ns=self._arrivals.steady(self._last_ns) + NS, by_ns=gap_ns - NS)
+        self._arrivals.offset_ns += gap_ns - NS
+
+    def _message(self, message: RecordedMessage) -> Iterator[Emergence]:
+        source = self._binding.inputs.get(message.topic)
+        try:
+            if source is None:
+                self._calibrate(message)
+                return
+            decoded = self._decoder.decode(message.data, message.type)
+            if self._alter is not None:
+                decoded = self._alter(source, decoded)
+        except EdgePerceptionError as error:
+            self._note_error(message.topic, error)
+            return
+        header = getattr(decoded, "header", None)
+        received = self._arrivals.instant(self._arrivals.steady(message.log_time_ns))
+        if header is None:  # tells how to read the messages after it
+            stamp_ns, frame_id = received.node_ns, ""
+        else:
+            stamp_ns = int(header.stamp.sec) * NS + int(header.stamp.nanosec)
+            frame_id = str(header.frame_id)
+            self._note_stamp(message.topic, stamp_ns)
+        yield from self._encoders.message(source, decoded, stamp_ns, frame_id, received)
+
+    def _calibrate(self, message: RecordedMessage) -> None:
+        source = self._binding.calibrations.get(message.topic)
+        if source is None or self._calibration.get(source) == message.data[_AFTER_STAMP:]:
+            return
+        pipeline = self._encoders.lanes[source].pipeline
+        spec = next(s.spec for s in self._vehicle.plan.sources if s.name == source)
+        assert spec.read_calibration is not None
+        calibrated = spec.read_calibration(self._decoder.decode(message.data, message.type))
+        self._calibration[source] = message.data[_AFTER_STAMP:]
+
+        def take() -> None:
+            known = pipeline.geometry
+            pipeline.geometry = replace(calibrated, T_base_sensor=known.T_base_sensor)
+
+        self._encoders.lanes[source].do(take)
+
+    # -- model changes --
+
+    def _swap_until(self, now_ns: int) -> Iterator[_Event]:
+        while self._swaps and self._swaps[0].at_ns - PREPARE_NS <= now_ns:
+            swap = self._swaps.popleft()
+            self._pending.append(swap)
+            self._served.append(swap.vehicle)
+            for name, lane in self._encoders.lanes.items():
+                loaded = swap.vehicle.loaded[name]
+                if loaded.bundle.sha256 == lane.pipeline.model.loaded.bundle.sha256:
+                    continue
+                spec = next(s.spec for s in swap.vehicle.plan.sources if s.name == name)
+                lane.pipeline.prepare(ServedModel.build(spec, loaded))
+                lane.pipeline.commit(swap.at_ns)
+        while self._pending and self._pending[0].at_ns <= now_ns:
+            swap = self._pending.popleft()
+            steady_ns = self._arrivals.steady(swap.at_ns)
+            yield from self._encoders.until(steady_ns)
+            # As the node: the old model stays behind the new one for features on their way.
+            self._models = (*swap.vehicle.fusion_models, *self._models[:1])
+            yield _FusionSwap(steady_ns=steady_ns, models=self._models)
+
+    # -- accounts --
+
+    def _note_stamp(self, topic: str, stamp_ns: int) -> None:
+        last_ns = self._last_stamp.get(topic)
+        if last_ns is not None and stamp_ns <= last_ns:
+            what = "repeat" if stamp_ns == last_ns else "go back"
+            self.stats.stamp_faults[f"{topic}: stamps {what}"] += 1
+        self._last_stamp[topic] = stamp_ns
+
+    def _note_error(self, where: str, error: Exception) -> None:
+        self.stats.errors[where] += 1
+        self.stats.first_error.setdefault(where, f"{error}")
+
+    def _fusion_backends(self) -> list[MeteredBackend]:
+        loaded = [v.loaded[FUSION].backend for v in self._served if FUSION in v.loaded]
+        return [backend for backend in loaded if isinstance(backend, MeteredBackend)]
+
+    def _collect(self) -> None:
+        stats = self.stats
+        stats.fusion_measured_s = self._fusion.measured_s
+        for name, lane in self._encoders.lanes.items():
+            stats.dropped[name] = lane.dropped
+            stats.measured[name] = lane.measured
+            if lane.bare.runs and lane.measured:
+                infer_s = lane.bare.inference_s / lane.bare.runs
+                before_s = lane.bare.preprocess_s / lane.bare.runs
+                after_s = float(np.median([item.postprocess_s for item in lane.measured]))
+                stats.bare_s += infer_s * lane.inferred
+                stats.work_s += (before_s + infer_s + after_s) * lane.inferred
+        for backend in self._fusion_backends():
+            stats.bare_s += backend.bare_run_s * backend.runs
+            stats.work_s += backend.bare_run_s * backend.runs

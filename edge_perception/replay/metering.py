@@ -1,0 +1,62 @@
+"""A backend that notes how long the bare model takes, and can run it again on its last inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from numpy.typing import NDArray
+
+from edge_perception.backends import Backend, BackendInfo
+from edge_perception.models.loading import LoadedModel
+
+
+class MeteredBackend:
+    """Passes everything on to another backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._last: Mapping[str, NDArray] | None = None
+        self.runs = 0
+        self.bare_runs = 0
+        self.bare_s = 0.0
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model."""
+        self._last = inputs
+        self.runs += 1
+        return self._backend.infer(inputs)
+
+    def run_bare(self, times: int) -> None:
+        """Run the model alone on the inputs of its last frame; call it while nothing else runs."""
+        if self._last is None:
+            return
+        started = time.perf_counter()
+        for _ in range(times):
+            self._backend.infer(self._last)
+        self.bare_s += time.perf_counter() - started
+        self.bare_runs += times
+
+    @property
+    def bare_run_s(self) -> float:
+        """Time of one bare run; 0: never measured."""
+        return self.bare_s / self.bare_runs if self.bare_runs else 0.0
+
+    def warm_up(self, runs: int) -> None:
+        """Run on zero tensors."""
+        self._backend.warm_up(runs)
+
+    def describe(self) -> BackendInfo:
+        """Return what is really running."""
+        return self._backend.describe()
+
+    def close(self) -> None:
+        """Release the session."""
+        self._last = None
+        self._backend.close()
+
+
+def metered(loaded: LoadedModel) -> LoadedModel:
+    """Return a loaded model whose runs are metered."""
+    return replace(loaded, backend=MeteredBackend(loaded.backend))

@@ -1,0 +1,1 @@
+"""Offline validation: replays compared with a baseline, and the reports of it."""

@@ -1,0 +1,75 @@
+"""The canonical form of a fused output: one line of JSON, the same bytes for the same view."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from edge_perception.replay.fusing import FusedOutput
+
+
+def record_of(output: FusedOutput) -> dict[str, Any]:
+    """Return what one published message says, as plain data; NaN and Inf become null."""
+    plain = _plain(output.view)
+    assert isinstance(plain, dict)
+    del plain["opened_steady_ns"]  # a clock that starts with the replay
+    plain["published_ns"] = output.published_ns
+    plain["end_to_end_s"] = _plain(output.end_to_end_s)
+    plain["deadline_missed"] = output.deadline_missed
+    return plain
+
+
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """Return the canonical line: sorted keys, no spaces, shortest exact numbers."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
+
+
+class FusedWriter:
+    """Writes canonical lines and their SHA-256 as they come; nothing is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.count = 0
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record."""
+        line = line_of(record)
+        self._hash.update(line)
+        self._file.write(line)
+        self.count += 1
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all lines so far."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, IntEnum):
+        return value.name
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, int):
+        return int(value)
+    number = float(value)
+    if math.isfinite(number):
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    return None

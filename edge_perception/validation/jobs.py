@@ -1,0 +1,184 @@
+"""Replays as tasks: in this process, in processes of their own, or on a Ray cluster.
+
+A task is a segment of a recording. Its result is a folder, so that a worker that dies takes
+nothing else with it. Which segments there are does not depend on how many jobs run them.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.replay.virtual import NS
+from edge_perception.validation.replaying import ACCOUNT, Segment, replay_segment
+from edge_perception.validation.settings import ReplaySettings
+
+ATTEMPTS = 2
+_FAILURE = "failure.json"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One segment to replay, and where its result goes."""
+
+    name: str
+    settings: ReplaySettings
+    segment: Segment
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """What became of a task."""
+
+    task: Task
+    account: dict[str, Any] | None
+    failure: str = ""
+    usage: bool = False  # the failure is one of the input
+    attempts: int = 1
+
+
+def run_tasks(tasks: Sequence[Task], *, jobs: int, say: Say, ray: str = "") -> list[TaskResult]:
+    """Run tasks and return their results in the order of the tasks.
+
+    Args:
+        tasks: what to do.
+        jobs: processes at a time; a single task with one job runs in this process.
+        say: takes progress lines.
+        ray: address of a Ray cluster, `local` for one on this machine; empty: no Ray.
+    """
+    if ray:
+        from edge_perception.validation.ray_jobs import run_on_ray
+
+        return run_on_ray(tasks, address=ray, jobs=jobs, say=say)
+    if jobs == 1 and len(tasks) == 1:
+        return [_here(tasks[0], say)]
+    return _in_processes(tasks, jobs, say)
+
+
+def _here(task: Task, say: Say) -> TaskResult:
+    started = time.monotonic()
+    start_ns = task.segment.start_ns
+    last = [started]
+
+    def progress(messages: int, node_ns: int) -> None:
+        if time.monotonic() - last[0] < 2.0:
+            return
+        last[0] = time.monotonic()
+        elapsed_s, done_s = last[0] - started, (node_ns - start_ns) / NS
+        left = _left(task, node_ns, elapsed_s)
+        say(
+            f"{task.name}: {done_s:.0f} s of the recording, {messages / elapsed_s:.0f} messages/s, "
+            f"{done_s / elapsed_s:.1f} x real time{left}"
+        )
+
+    try:
+        account = replay_segment(
+            task.settings, task.segment, task.folder, threaded=True, progress=progress
+        )
+    except EdgePerceptionError as error:
+        return TaskResult(
+            task=task,
+            account=None,
+            failure=str(error),
+            usage=isinstance(error, ConfigurationError),
+        )
+    return TaskResult(task=task, account=account)
+
+
+def _left(task: Task, node_ns: int, elapsed_s: float) -> str:
+    end_ns = task.segment.end_ns
+    done_ns = node_ns - task.segment.start_ns
+    if end_ns is None or done_ns <= 0:
+        return ""
+    return f", {elapsed_s * (end_ns - node_ns) / done_ns:.0f} s left"
+
+
+def work(task: Task, *, threaded: bool = False) -> None:
+    """Run a task in a process of its own; a failure is written down."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        replay_segment(task.settings, task.segment, task.folder, threaded=threaded)
+    except Exception as error:
+        known = isinstance(error, EdgePerceptionError)
+        document = {
+            "text": str(error) if known else f"{error!r}\n{traceback.format_exc()}",
+            "final": known,  # it would fail again
+            "usage": isinstance(error, ConfigurationError),
+        }
+        (task.folder / _FAILURE).write_text(json.dumps(document), encoding="utf-8")
+
+
+def outcome(task: Task, exit_code: int | None, attempts: int) -> TaskResult:
+    """Read what a worker left in its folder."""
+    failure, account = task.folder / _FAILURE, task.folder / ACCOUNT
+    if failure.is_file():
+        told = json.loads(failure.read_text(encoding="utf-8"))
+        return TaskResult(
+            task=task,
+            account=None,
+            failure=told["text"],
+            usage=told["usage"],
+            attempts=ATTEMPTS if told["final"] else attempts,
+        )
+    if account.is_file():
+        found = json.loads(account.read_text(encoding="utf-8"))
+        return TaskResult(task=task, account=found, attempts=attempts)
+    return TaskResult(
+        task=task,
+        account=None,
+        failure=f"its process ended with exit code {exit_code} and no result",
+        attempts=attempts,
+    )
+
+
+def clear(task: Task) -> None:
+    """Remove what an earlier attempt left."""
+    for name in (_FAILURE, ACCOUNT):
+        (task.folder / name).unlink(missing_ok=True)
+
+
+def _in_processes(tasks: Sequence[Task], jobs: int, say: Say) -> list[TaskResult]:
+    context = multiprocessing.get_context("spawn")
+    waiting = [(task, 1) for task in tasks]
+    running: dict[Any, tuple[Any, Task, int]] = {}
+    done: dict[str, TaskResult] = {}
+    started = time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                task, attempt = waiting.pop(0)
+                clear(task)
+                process = context.Process(target=work, args=(task,), name=task.name)
+                process.start()
+                running[process.sentinel] = (process, task, attempt)
+            for sentinel in wait(list(running)):
+                process, task, attempt = running.pop(sentinel)
+                process.join()
+                result = outcome(task, process.exitcode, attempt)
+                if result.failure and result.attempts < ATTEMPTS:
+                    say(f"{task.name}: {result.failure.splitlines()[0]}; tried again")
+                    waiting.append((task, attempt + 1))
+                    continue
+                done[task.name] = result
+                _tell(result, len(done), len(tasks), time.monotonic() - started, say)
+    finally:
+        for process, _, _ in running.values():
+            process.kill()
+            process.join()
+    return [done[task.name] for task in tasks]
+
+
+def _tell(result: TaskResult, done: int, count: int, elapsed_s: float, say: Say) -> None:
+    state = f"failed: {result.failure.splitlines()[0]}" if result.failure else "done"
+    left_s = elapsed_s / done * (count - done)
+    say(f"{result.task.name}: {state} ({done} of {count}, {left_s:.0f} s left)")

@@ -1,0 +1,289 @@
+"""One segment of one recording, replayed into files; runs in whatever process it is sent to."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.replay.bags import Bag, open_bag
+from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.changes import alter, changed_stream
+from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
+from edge_perception.replay.reader import RecordedMessage
+from edge_perception.replay.stamps import read_stamp_ns
+from edge_perception.replay.vehicle import Vehicle, VehiclePlan, build_vehicle, read_plan, swapped
+from edge_perception.replay.virtual import NS, StageClock, parse_latency
+from edge_perception.validation.canonical import FusedWriter, record_of
+from edge_perception.validation.settings import ReplaySettings, parse_swap
+
+FUSED, ACCOUNT = "fused.jsonl", "account.json"
+_MODULUS = 1 << 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of a recording; its outputs are those published in [start, end)."""
+
+    index: int
+    start_ns: int
+    end_ns: int | None  # None: to the end
+    warm_up_ns: int  # replayed before it, its outputs thrown away
+
+
+Progress = Callable[[int, int], None]  # messages, node time of the recording
+
+
+def replay_segment(
+    settings: ReplaySettings,
+    segment: Segment,
+    folder: Path,
+    *,
+    threaded: bool,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Replay a segment; writes its outputs and returns its account, which is also a file.
+
+    Raises:
+        EdgePerceptionError: the recording, the parameters or a model cannot be used.
+    """
+    bag = open_bag(Path(settings.bag))
+    decoder = MessageDecoder(bag.definitions())
+    plan = read_plan(
+        settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
+    )
+    binding = bind(bag, plan.sources, decoder, parse_remaps(settings.remaps))
+    changes = settings.changes()
+    modality = {source.name: source.spec.modality for source in plan.sources}
+    vehicle = build_vehicle(plan, StageClock())
+    swaps = _swaps(settings, plan, bag)
+    start_ns = max(segment.start_ns - segment.warm_up_ns, bag.start_ns)
+    content = bool(changes.fog or changes.noise)
+    replay = LockStep(
+        vehicle,
+        binding,
+        decoder,
+        latency=parse_latency(settings.latency),
+        start_ns=start_ns,
+        swaps=swaps,
+        alter=(lambda name, m: alter(m, modality[name], changes)) if content else None,
+        threaded=threaded,
+        measure_bare=True,
+    )
+    digest = RecordingDigest(segment)
+    stream = changed_stream(
+        digest.over(_messages(bag, binding, segment, start_ns)),
+        changes,
+        start_ns=bag.start_ns,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = FusedWriter(folder / FUSED)
+    before: dict[str, Any] | None = None
+    told = _telling(progress, replay)
+    for output in replay.run(stream, told):
+        if output.published_ns < segment.start_ns:
+            before = record_of(output)
+        elif segment.end_ns is None or output.published_ns < segment.end_ns:
+            writer.write(record_of(output))
+    writer.close()
+    account = _account(replay.stats, plan, vehicle, swaps, bag, binding, digest)
+    account |= {"segment": dataclasses.asdict(segment), "before": before, "outputs": writer.count}
+    account["sha256"] = writer.sha256
+    vehicle.close()
+    (folder / ACCOUNT).write_text(json.dumps(account), encoding="utf-8")
+    return account
+
+
+def _telling(progress: Progress | None, replay: LockStep) -> Callable[[RecordedMessage], None]:
+    last = [0.0]
+
+    def tell(message: RecordedMessage) -> None:
+        if progress is not None and time.monotonic() - last[0] > 0.5:
+            last[0] = time.monotonic()
+            progress(replay.stats.messages, message.log_time_ns)
+
+    return tell
+
+
+def _messages(
+    bag: Bag, binding: Binding, segment: Segment, start_ns: int
+) -> Iterator[RecordedMessage]:
+    """Yield the messages of a segment; a calibration told once at the start holds for it too."""
+    if start_ns > bag.start_ns:
+        for topic in binding.calibrations:
+            first = next(bag.messages([topic], end_ns=start_ns), None)
+            if first is not None:
+                yield dataclasses.replace(first, log_time_ns=start_ns)
+    yield from bag.messages(binding.topics, start_ns=start_ns, end_ns=segment.end_ns)
+
+
+def _swaps(settings: ReplaySettings, plan: VehiclePlan, bag: Bag) -> list[Swap]:
+    swaps = []
+    for text in settings.swap:
+        release, seconds = parse_swap(text)
+        plan = swapped(plan, release)
+        vehicle = build_vehicle(plan, StageClock())
+        at_ns = bag.start_ns + round(seconds * NS)
+        swaps.append(Swap(at_ns=at_ns, name=release, vehicle=vehicle))
+    return swaps
+
+
+class RecordingDigest:
+    """Identifies a recording by what it holds, not by how its file is packed.
+
+    Sums of hashes of messages: segments can be added up in any order. `content` covers every byte
+    that is replayed, `timing` only topics, arrivals and stamps: a recording rendered on another
+    machine has the same timing and may differ in the last bit of a picture.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self.content = self.timing = self.count = 0
+
+    def over(self, messages: Iterator[RecordedMessage]) -> Iterator[RecordedMessage]:
+        """Pass messages on and note those of the segment."""
+        for message in messages:
+            self._note(message)
+            yield message
+
+    def _note(self, message: RecordedMessage) -> None:
+        if message.log_time_ns < self._segment.start_ns:
+            return
+        head = f"{message.topic}|{message.type}|{message.log_time_ns}|"
+        stamp = read_stamp_ns(message.data) if len(message.data) >= 12 else 0
+        self.timing += _number(hashlib.sha256(f"{head}{stamp}".encode()))
+        body = hashlib.sha256(head.encode())
+        body.update(message.data)
+        self.content += _number(body)
+        self.count += 1
+
+
+def _number(digest: Any) -> int:
+    return int.from_bytes(digest.digest(), "big")
+
+
+def as_hex(number: int) -> str:
+    """Return a sum of hashes as 64 hexadecimal digits."""
+    return f"{number % _MODULUS:064x}"
+
+
+def _account(
+    stats: ReplayStats,
+    plan: VehiclePlan,
+    vehicle: Vehicle,
+    swaps: list[Swap],
+    bag: Bag,
+    binding: Binding,
+    digest: RecordingDigest,
+) -> dict[str, Any]:
+    models = {name: _model(loaded) for name, loaded in sorted(vehicle.loaded.items())}
+    for swap in swaps:
+        for name, loaded in sorted(swap.vehicle.loaded.items()):
+            if loaded.bundle.sha256 != vehicle.loaded[name].bundle.sha256:
+                models[f"{name} from {swap.name}"] = _model(loaded)
+    return {
+        "parameters": parameters_of(plan),
+        "models": models,
+        "notes": [*bag.notes, *binding.notes, *_remarks(stats)],
+        "digest": {
+            "content": as_hex(digest.content),
+            "timing": as_hex(digest.timing),
+            "messages": digest.count,
+        },
+        "start_ns": bag.start_ns,
+        "end_ns": bag.end_ns,
+        "wall_s": stats.wall_s,
+        "bare_s": stats.bare_s,
+        "work_s": stats.work_s,
+        "messages": stats.messages,
+        "dropped": stats.dropped,
+        "stages": stages_of(stats),
+        "peak_mb": peak_mb(),
+    }
+
+
+def _model(loaded: Any) -> dict[str, str]:
+    manifest = loaded.bundle.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "sha256": loaded.bundle.sha256,
+        "runtime": f"{loaded.info.runtime} {loaded.info.runtime_version}",
+        "provider": loaded.info.provider,
+    }
+
+
+def parameters_of(plan: VehiclePlan) -> dict[str, Any]:
+    """Return all parameters that were used, flat, by node."""
+    flat: dict[str, Any] = {}
+    for source in plan.sources:
+        node = f"{source.name}_encoder"
+        flat[f"{node}.T_base_sensor"] = list(source.options.T_base_sensor)
+        for name in ("model", "backend", "provider"):
+            flat[f"{node}.{name}"] = getattr(source.model, name)
+    flat["fusion.model"] = plan.fusion_model.model
+    for config in (plan.fusion.cycle, plan.fusion.decision):
+        prefix = "decision." if config is plan.fusion.decision else ""
+        flat |= {f"fusion.{prefix}{k}": v for k, v in dataclasses.asdict(config).items()}
+    for item in plan.fusion.sources:
+        flat |= {f"fusion.{item.source}.{k}": v for k, v in dataclasses.asdict(item).items()}
+    return flat
+
+
+def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
+    """Return the measured times, s: preprocess, inference, postprocess by source; fusion."""
+    stages = {
+        name: [[x.preprocess_s, x.inference_s, x.postprocess_s] for x in items[:1024]]
+        for name, items in stats.measured.items()
+    }
+    stages["fusion"] = [[0.0, seconds, 0.0] for seconds in stats.fusion_measured_s[:1024]]
+    return stages
+
+
+def _remarks(stats: ReplayStats) -> list[str]:
+    remarks = list(stats.clock_jumps)
+    remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
+    for where, n in sorted(stats.errors.items()):
+        first = stats.first_error[where]
+        remarks.append(f"{where}: {n} messages cannot be used, the first: {first}")
+    return remarks
+
+
+def peak_mb() -> float:
+    """Return the highest resident size of this process so far, 10^6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1e-6 if sys.platform == "darwin" else 1024e-6), 1)
+
+
+def plan_segments(settings: ReplaySettings) -> list[Segment]:
+    """Cut a recording; depends on the settings and the recording only, not on the jobs.
+
+    Raises:
+        ConfigurationError: the recording cannot be read.
+    """
+    bag = open_bag(Path(settings.bag))
+    length_ns = round(settings.segment_s * NS)
+    duration_ns = bag.end_ns - bag.start_ns
+    if settings.segment_s and settings.segment_s < 1.0:
+        raise ConfigurationError(f"segment: expected at least 1 s, got {settings.segment_s:g} s")
+    # A rest of less than half a segment stays with the one before it.
+    count = max(1, round(duration_ns / length_ns)) if length_ns else 1
+    warm_up_ns = round(settings.warm_up_s * NS)
+    return [
+        Segment(
+            index=index,
+            start_ns=bag.start_ns + index * length_ns,
+            end_ns=None if index == count - 1 else bag.start_ns + (index + 1) * length_ns,
+            warm_up_ns=warm_up_ns if index else 0,
+        )
+        for index in range(count)
+    ]

@@ -1,0 +1,77 @@
+"""Everything that decides the result of a replay, as plain data that travels to a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.replay.changes import Changes, parse_changes
+from edge_perception.replay.virtual import parse_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """One recording and how it is replayed. Paths and numbers only."""
+
+    bag: str
+    params_files: tuple[str, ...] = ()
+    overrides: Mapping[str, object] = field(default_factory=dict)  # node.parameter
+    remaps: tuple[str, ...] = ()
+    subset: tuple[str, ...] = ()
+    latency: str = "zero"
+    drop: tuple[str, ...] = ()
+    delay: tuple[str, ...] = ()
+    shift: tuple[str, ...] = ()
+    lose: tuple[str, ...] = ()
+    fog: float = 0.0
+    noise: tuple[str, ...] = ()
+    swap: tuple[str, ...] = ()  # release@12s or role=bundle@12s
+    seed: int = 0
+    segment_s: float = field(default=60.0, metadata={"min": 0.0, "max": 1e6, "unit": "s"})
+    warm_up_s: float = field(default=5.0, metadata={"min": 0.0, "max": 600.0, "unit": "s"})
+
+    def changes(self) -> Changes:
+        """Return the what-if changes.
+
+        Raises:
+            ConfigurationError: one of them has the wrong form.
+        """
+        return parse_changes(
+            drop=self.drop,
+            delay=self.delay,
+            shift=self.shift,
+            lose=self.lose,
+            fog=self.fog,
+            noise=self.noise,
+            seed=self.seed,
+        )
+
+    def all_params_files(self) -> tuple[Path, ...]:
+        """Return the parameter files; that of the recording, where there is one, comes first."""
+        own = Path(self.bag).with_suffix(".params.yaml")
+        files = tuple(Path(name) for name in self.params_files)
+        return (own, *files) if own.is_file() else files
+
+    def what_if(self) -> dict[str, object]:
+        """Return what differs from a plain replay, for reports."""
+        plain = ReplaySettings(bag=self.bag)
+        names = ("subset", "latency", "drop", "delay", "shift", "lose", "fog", "noise", "swap")
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name in names
+            if (value := getattr(self, name)) != getattr(plain, name)
+        }
+
+
+def parse_swap(text: str) -> tuple[str, float]:
+    """Read `release@12s`.
+
+    Raises:
+        ConfigurationError: another form.
+    """
+    release, at, time = text.rpartition("@")
+    if not at or not release:
+        raise ConfigurationError(f"swap: expected release@12s or camera=bundle@12s, got '{text}'")
+    return release, parse_seconds(time, "swap")
