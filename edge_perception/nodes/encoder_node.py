@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_perception import msg
+from edge_perception.cdr import CdrError
 from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, Geometry, ModelVersion
@@ -17,10 +18,10 @@ from edge_perception.encoders.options import SourceOptions, transform
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.loading import ModelOptions, load_model
-from edge_perception.nodes import qos
+from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_msg, stamp_ns
-from edge_perception.nodes.message_types import is_installed, message_type
+from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices, model_info
 from edge_perception.nodes.spin import run
 
@@ -141,6 +142,11 @@ class EncoderNode(PerceptionNode):
         if job is not None:
             self._worker.put(job)
 
+    def _on_refused_message(self, error: CdrError) -> None:
+        received = self.clock.now()
+        self._health_evidence.on_message(received)
+        self._worker.put(self._pipeline.refuse(str(error), received))
+
     def _on_feature(self, feature: Feature) -> None:
         """Hand a feature on; runs in the inference thread."""
         self._health_evidence.on_feature(feature, self.clock.now())
@@ -210,8 +216,13 @@ class EncoderNode(PerceptionNode):
         return topic.topic.replace(self._spec.modality, self._source.config.source, 1)
 
     def _subscribe(self, topic: TopicSpec, callback: Callable[[Any], None]) -> Any:
-        return self.create_subscription(
-            message_type(topic.type), self._topic(topic), callback, qos.input_qos(topic)
+        return raw.subscribe(
+            self,
+            topic.type,
+            self._topic(topic),
+            callback,
+            qos.input_qos(topic),
+            on_refused=self._on_refused_message,
         )
 
 

@@ -10,6 +10,7 @@ import sensors
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import wait_until
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from edge_perception import msg
@@ -175,3 +176,23 @@ def test_an_interrupted_stream_says_so_and_recovers(audio, case, text):
     since = len(audio.features.messages)
     play(audio, index + 100 * sensors.CHUNK, chunks=24)
     assert audio.features.wait(lambda feature: feature.valid, since=since).valid
+
+
+HOSTILE = {
+    "truncated": lambda data: data[:60],
+    "a claimed length of 4 GB": lambda data: data[:12] + b"\xff\xff\xff\xff" + data[16:],
+    "three bytes": lambda _: b"\0\1\0",
+    "random": lambda _: b"\0\1\0\0" + np.random.default_rng(4).bytes(500),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_buffer_is_refused_and_the_next_image_is_used(camera, case):
+    good = bytes(serialize_message(sensors.image(time.time_ns())))
+    camera.refuses(HOSTILE[case](good), "sensor_msgs/msg/Image")
+    assert camera.send(sensors.image(time.time_ns())).valid
+
+
+def test_an_unusual_encapsulation_goes_through_the_typed_message(camera):
+    good = bytes(serialize_message(sensors.image(time.time_ns())))
+    assert camera.send(b"\0\3\0\0" + good[4:]).valid  # parameter list, read by rosidl

@@ -1,0 +1,80 @@
+"""Subscriptions that get serialised messages and read them in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
+
+from edge_perception.cdr import CdrError, CdrReader, UnsupportedCdrError
+from edge_perception.nodes.message_types import message_type
+
+
+def subscribe(
+    node: Node,
+    type_name: str,
+    topic: str,
+    callback: Callable[[Any], None],
+    qos: QoSProfile,
+    *,
+    on_refused: Callable[[CdrError], None],
+) -> Subscription:
+    """Subscribe; the callback gets views of the buffer with the message's attributes.
+
+    Types that are not read in place are subscribed typed, and a single buffer of an unusual
+    encoding is deserialised as rclpy does it.
+
+    Args:
+        node: the node.
+        type_name: such as ``sensor_msgs/msg/Image``.
+        topic: name of the topic.
+        callback: takes a message or a view of one.
+        qos: profile of the subscription.
+        on_refused: takes the error of a buffer that is no message of the type.
+
+    Raises:
+        ConfigurationError: no such type is installed.
+    """
+    message_class = message_type(type_name)
+    try:
+        read = reader(type_name)
+    except UnsupportedCdrError as error:
+        node.get_logger().info(f"{topic}: typed subscription, {error}")
+        return node.create_subscription(message_class, topic, callback, qos)
+
+    def on_buffer(buffer: bytes) -> None:
+        try:
+            message = read(buffer)
+        except CdrError as error:
+            on_refused(error)
+            return
+        except UnsupportedCdrError as error:
+            node.get_logger().info(f"{topic}: typed message, {error}", once=True)
+            message = _typed(buffer, type_name, on_refused)
+        if message is not None:
+            callback(message)
+
+    return node.create_subscription(message_class, topic, on_buffer, qos, raw=True)
+
+
+@cache
+def reader(type_name: str) -> CdrReader:
+    """Return the reader of a type; made once a process.
+
+    Raises:
+        UnsupportedCdrError: the type has fields that are not read in place.
+    """
+    return CdrReader(type_name, message_type)
+
+
+def _typed(buffer: bytes, type_name: str, on_refused: Callable[[CdrError], None]) -> Any | None:
+    try:
+        return deserialize_message(buffer, message_type(type_name))
+    except Exception as error:  # the middleware raises bare exceptions of several types
+        on_refused(CdrError(f"{type_name}: cannot be deserialised: {error}"))
+        return None
