@@ -330,7 +330,9 @@ class EncoderPipeline:
         if item is None or self._spec.stateful:
             return
         try:
-            self._run(model, item, self._clock.now(), FrameLatency())
+            frame = model.intake.frame(item)
+            outputs = model.encoder.infer(model.encoder.preprocess(frame, self.geometry))
+            model.encoder.postprocess(outputs, frame, self.geometry)
         except InvalidFrameError:
             return  # the frame was no good, and that is no fault of the model
 

@@ -60,5 +60,6 @@ class EncoderWorker:
                 feature = self._pipeline.process(job)
                 if feature is not None:
                     self._sink(feature)
+                self._pipeline.after()
             except Exception as error:
                 self._on_error(error)

@@ -72,6 +72,7 @@ class Fusion:
         self._tracks: dict[str, SourceTrack] = {}
         self._models = models
         self._exclusive: frozenset[str] = frozenset()
+        self._successors, self._from_stamp_ns = models, 0
         self._untold: deque[SoundEvent] = deque(maxlen=MAX_UNTOLD_EVENTS)
         self._fresh: set[str] = set()  # sources that set no pace, with something new
         self._sequence = 0
@@ -102,7 +103,12 @@ class Fusion:
         self._fresh &= {name for name, track in tracks.items() if not track.paces}
 
     def set_models(
-        self, models: tuple[FusionModel, ...], *, exclusive: Collection[str] = ()
+        self,
+        models: tuple[FusionModel, ...],
+        *,
+        exclusive: Collection[str] = (),
+        successors: tuple[FusionModel, ...] | None = None,
+        from_stamp_ns: int = 0,
     ) -> None:
         """Set the fusion models, the preferred one first; several while a set is swapped.
 
@@ -110,8 +116,12 @@ class Fusion:
             models: those that may fuse from now on.
             exclusive: feature spaces of sets that replace one another: features of two of them
                 never meet in one cycle.
+            successors: those that fuse cycles whose oldest stamp is at or after `from_stamp_ns`.
+            from_stamp_ns: see `successors`.
         """
         self._models, self._exclusive = models, frozenset(exclusive)
+        self._successors = models if successors is None else successors
+        self._from_stamp_ns = from_stamp_ns
 
     @property
     def config(self) -> FusionConfig:
@@ -252,6 +262,7 @@ class Fusion:
         reused = of_set(self._reused(now, raws), picks, self._exclusive)
         used = {**picks, **reused}
         stamps = [arrival.stamp_ns for arrival in (picks or used).values()]
+        due = min(stamps, default=0) >= self._from_stamp_ns
         note, recovery = self._clock.note(), self._config.cycle.recovery_frames
         statuses = tuple(
             track.status(now, raws[name], note, recovery, name in used)
@@ -278,7 +289,7 @@ class Fusion:
             safe_stop_reason=verdict.safe_stop_reason,
             sound_events=tuple(self._untold),
             fresh=frozenset(self._fresh),
-            models=self._models,
+            models=self._successors if due else self._models,
         )
         self._note_output(cycle, now)
         return cycle

@@ -45,6 +45,11 @@ class SwapSequence:
         with self._lock:
             self._state = SwapState.PREPARED
 
+    def check(self, transaction_id: str) -> None:
+        """Raise SwapError where nothing is prepared, or under another transaction."""
+        with self._lock:
+            self._check(transaction_id)
+
     def end(self, transaction_id: str) -> None:
         """Commit or abort the prepared change.
 
@@ -52,12 +57,15 @@ class SwapSequence:
             SwapError: nothing is prepared, or under another transaction.
         """
         with self._lock:
-            if self._state is not SwapState.PREPARED or transaction_id != self._transaction_id:
-                raise SwapError(
-                    f"expected the prepared transaction '{self._transaction_id or 'none'}', "
-                    f"got '{transaction_id}'"
-                )
+            self._check(transaction_id)
             self._reset()
+
+    def _check(self, transaction_id: str) -> None:
+        if self._state is not SwapState.PREPARED or transaction_id != self._transaction_id:
+            raise SwapError(
+                f"expected the prepared transaction '{self._transaction_id or 'none'}', "
+                f"got '{transaction_id}'"
+            )
 
     def failed(self) -> None:
         """Note that preparing failed."""

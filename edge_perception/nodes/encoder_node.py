@@ -13,11 +13,13 @@ from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, Geometry, ModelVersion
 from edge_perception.encoders import TopicSpec, encoders
+from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.options import SourceOptions, transform
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.models.release import release_model
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_msg, stamp_ns
@@ -80,7 +82,7 @@ class EncoderNode(PerceptionNode):
     def configure(self) -> None:
         """Load and warm the model."""
         source = self._source.config.source
-        loaded = load_model(self._model.config, role=self._spec.modality)
+        loaded = load_model(self._model.config, role=source, modality=self._spec.modality)
         self._pipeline = EncoderPipeline(
             source=source,
             spec=self._spec,
@@ -89,6 +91,7 @@ class EncoderNode(PerceptionNode):
             clock=self.clock,
             content_limits=self._content.config if self._content else None,
         )
+        self._pipeline.retired = lambda model: release_model(model.loaded)
         self._publisher = self.create_publisher(msg.Feature, f"features/{source}", qos.FEATURES)
         self.get_logger().info(
             f"{source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "
@@ -176,14 +179,26 @@ class EncoderNode(PerceptionNode):
 
     # -- model changes --
 
-    def prepare_model(self, name: str, version: str) -> None:
+    def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a model beside the running one."""
         if self._pipeline is None:
             raise SwapError(f"{self.get_name()} is not configured")
         loaded = load_model(
-            self._model.config, role=self._spec.modality, name=name, version=version
+            self._model.config,
+            role=self._source.config.source,
+            modality=self._spec.modality,
+            name=name,
+            version=version,
+            sha256=sha256,
         )
         self._pipeline.prepare(ServedModel.build(self._spec, loaded))
+
+    def try_model(self, mode: str, share: float) -> CandidateTrial:
+        """Let the prepared model run on some frames; STATUS changes nothing."""
+        trial = self._pipeline.trial
+        if mode in MODES:
+            trial.set_mode(mode, share)
+        return trial
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames from a stamp on."""
@@ -192,6 +207,11 @@ class EncoderNode(PerceptionNode):
     def abort_model(self) -> None:
         """Drop the prepared model."""
         self._pipeline.abort()
+
+    @property
+    def model_changing(self) -> bool:
+        """Whether a committed model waits for its first frame."""
+        return self._pipeline is not None and self._pipeline.committing
 
     def model_infos(self) -> list[msg.ModelInfo]:
         """Return what is served now."""

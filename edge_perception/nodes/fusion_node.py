@@ -13,6 +13,7 @@ from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, FusedView, ModelVersion
 from edge_perception.encoders import modality_of
+from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
     CycleConfig,
@@ -23,13 +24,13 @@ from edge_perception.fusion.config import (
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
-from edge_perception.models.fusion_model import BundleFusionModel
-from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
+from edge_perception.models.loading import ModelOptions, load_model
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_from_msg, fused_msg
 from edge_perception.nodes.detections import DetectionPublisher
 from edge_perception.nodes.fusion_health import FusionHealth
+from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
 from edge_perception.nodes.model_services import ModelServices, model_info
@@ -57,8 +58,7 @@ class FusionNode(PerceptionNode):
             DecisionConfig, prefix="decision.", on_change=self._on_config
         )
         self._sources = [self._declare_source(name) for name in self.sources]
-        self._loaded: LoadedModel | None = None
-        self._prepared: LoadedModel | None = None
+        self._models = FusionModels(None)
         self._worker: FusionWorker | None = None
         ModelServices(self, self)
 
@@ -81,14 +81,14 @@ class FusionNode(PerceptionNode):
         path = self._options.config.degradation_policy
         self._policy = read_policy(Path(path)) if path else default_policy()
         if self._model.config.model:
-            self._loaded = load_model(self._model.config, role="fusion")
+            self._models = FusionModels(load_model(self._model.config, role="fusion"))
         self._publisher = self.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
         self._safe_stop = self.create_publisher(Bool, "perception/safe_stop", qos.LATCHED)
         self._views = (MarkerPublisher(self), DetectionPublisher(self))
 
     def activate(self) -> None:
         """Start the cycles, then subscribe."""
-        models = (BundleFusionModel(self._loaded),) if self._loaded else ()
+        models = self._models.models
         fusion = Fusion(
             config=self._config(), now=self.clock.now(), models=models, policy=self._policy
         )
@@ -116,9 +116,7 @@ class FusionNode(PerceptionNode):
 
     def cleanup(self) -> None:
         """Release the fusion model."""
-        if self._loaded is not None:
-            self._loaded.backend.close()
-            self._loaded = None
+        self._models.close()
 
     def health(self) -> Health:
         """Judge the last fused view."""
@@ -153,6 +151,7 @@ class FusionNode(PerceptionNode):
         for publisher in self._views:
             publisher.publish(view)
         self._evidence.on_view(view, missed=message.deadline_missed, now=now)
+        self._models.on_view(view, now.node_ns, self._worker.change)
 
     # -- parameters --
 
@@ -173,34 +172,46 @@ class FusionNode(PerceptionNode):
 
     # -- model changes --
 
-    def prepare_model(self, name: str, version: str) -> None:
+    def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a fusion model beside the running one."""
-        self._prepared = load_model(self._model.config, role="fusion", name=name, version=version)
+        if self._worker is None:
+            raise SwapError("fusion: is not active")
+        loaded = load_model(
+            self._model.config, role="fusion", name=name, version=version, sha256=sha256
+        )
+        self._models.prepare(loaded)
+
+    def try_model(self, mode: str, share: float) -> CandidateTrial:
+        """Let the prepared model run on some cycles; STATUS changes nothing."""
+        trial = self._models.trial
+        if mode in MODES:
+            trial.set_mode(mode, share)
+            self._models.try_out(self._worker.change)
+        return trial
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model fuse cycles from a stamp on."""
-        prepared = self._prepared
-        if prepared is None or self._worker is None:
-            raise SwapError("fusion: no prepared model to commit")
-        # The old model stays behind the new one: it still fuses features of its own space.
-        models = tuple(BundleFusionModel(loaded) for loaded in (prepared, self._loaded) if loaded)
-        self._worker.change(lambda fusion: fusion.set_models(models))
-        self._loaded, self._prepared = prepared, None
         self._since_ns = effective_stamp_ns
-        return prepared.bundle.version_for("fusion")
+        return self._models.commit(effective_stamp_ns, self._worker.change)
 
     def abort_model(self) -> None:
         """Drop the prepared model."""
-        self._prepared = None
+        self._models.abort(self._worker.change)
+
+    @property
+    def model_changing(self) -> bool:
+        """Whether a committed change has not taken effect everywhere."""
+        return self._models.changing
 
     def model_infos(self) -> list[msg.ModelInfo]:
         """Return what is served now; nothing without a fusion model."""
-        if self._loaded is None:
+        loaded = self._models.loaded
+        if loaded is None:
             return []
         return [
             model_info(
                 self,
-                self._loaded,
+                loaded,
                 role="fusion",
                 since_ns=self._since_ns,
                 frames_served=self._evidence.feature_level_views,

@@ -11,9 +11,11 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from edge_perception import msg, srv
-from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.types import ModelVersion
+from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.models.loading import LoadedModel
+from edge_perception.models.release import lower_priority
 from edge_perception.models.swap import SwapSequence
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
 
@@ -21,8 +23,17 @@ from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
 class ModelHost(Protocol):
     """A node that serves a model."""
 
-    def prepare_model(self, name: str, version: str) -> None:
+    def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a model beside the running one; runs in a thread of its own."""
+        ...
+
+    def try_model(self, mode: str, share: float) -> CandidateTrial:
+        """Let the prepared model run on some frames, and return its counts."""
+        ...
+
+    @property
+    def model_changing(self) -> bool:
+        """Whether a committed change has not taken effect everywhere."""
         ...
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
@@ -48,6 +59,7 @@ class ModelServices:
         group = ReentrantCallbackGroup()
         for type_, name, callback in (
             (srv.PrepareModel, "~/prepare_model", self._on_prepare),
+            (srv.TrialModel, "~/trial_model", self._on_trial),
             (srv.CommitModel, "~/commit_model", self._on_commit),
             (srv.AbortModel, "~/abort_model", self._on_abort),
             (srv.GetVersions, "~/get_versions", self._on_get_versions),
@@ -58,14 +70,14 @@ class ModelServices:
         self, request: srv.PrepareModel.Request, response: srv.PrepareModel.Response
     ) -> srv.PrepareModel.Response:
         try:
+            if self._host.model_changing:
+                raise SwapError("the last change has not taken effect yet")
             transaction_id = self._sequence.begin()
         except EdgePerceptionError as error:
             response.reason = str(error)
             return response
         started_ns = self._node.get_clock().now().nanoseconds
-        error = await in_thread(
-            self._node, lambda: self._host.prepare_model(request.name, request.version)
-        )
+        error = await in_thread(self._node, lambda: self._prepare(request))
         if error is not None:
             self._sequence.failed()
             response.reason = str(error)
@@ -73,6 +85,37 @@ class ModelServices:
         self._sequence.prepared()
         response.success, response.transaction_id = True, transaction_id
         response.load_s = (self._node.get_clock().now().nanoseconds - started_ns) / 1e9
+        return response
+
+    def _prepare(self, request: srv.PrepareModel.Request) -> None:
+        lower_priority()
+        self._host.prepare_model(request.name, request.version, request.sha256)
+
+    def _on_trial(
+        self, request: srv.TrialModel.Request, response: srv.TrialModel.Response
+    ) -> srv.TrialModel.Response:
+        try:
+            self._sequence.check(request.transaction_id)
+            modes = (*MODES, srv.TrialModel.Request.STATUS)
+            if request.mode not in modes or not 0.0 <= request.share <= 1.0:
+                raise SwapError(
+                    f"expected a mode of {', '.join(modes)} and a share of 0 to 1, got "
+                    f"'{request.mode}' and {request.share:g}"
+                )
+            trial = self._host.try_model(request.mode, request.share)
+        except EdgePerceptionError as error:
+            response.reason = str(error)
+            return response
+        evidence = trial.evidence()
+        response.success = True
+        response.mode, response.stateful = trial.mode, trial.stateful
+        response.reason = trial.last_error
+        response.samples, response.errors = evidence.samples, evidence.errors
+        response.failed, response.failure = bool(evidence.failure), evidence.failure
+        response.paired = evidence.paired
+        response.difference_mean_s = evidence.difference_mean_s
+        response.difference_variance_s2 = evidence.difference_variance_s2
+        response.current_mean_s = evidence.current_mean_s
         return response
 
     def _on_commit(
