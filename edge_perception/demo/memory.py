@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import Any
 
 
-def pss_mb(pid: int) -> float:
-    """Return the proportional set size of a process, in 10^6 bytes; 0 when it is gone."""
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """One process at one moment, 10^6 bytes; zero when it is gone."""
+
+    pss_mb: float = 0.0
+    anonymous_mb: float = 0.0  # the part that is no file: heap and stacks, what a leak grows
+
+
+def memory_of(pid: int) -> Memory:
+    """Return what a process occupies."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024e-6
+        return Memory()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+    return Memory(pss_mb=kib.get("Pss", 0) * 1024e-6, anonymous_mb=kib.get("Pss_Anon", 0) * 1024e-6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +37,17 @@ class MemorySample:
     """One look at all processes."""
 
     time_s: float  # since sampling started
-    by_process_mb: Mapping[str, float]
+    by_process: Mapping[str, Memory]
 
     @property
     def sum_mb(self) -> float:
         """All processes together."""
-        return sum(self.by_process_mb.values())
+        return sum(memory.pss_mb for memory in self.by_process.values())
+
+    @property
+    def anonymous_mb(self) -> float:
+        """Heap and stacks of all processes."""
+        return sum(memory.anonymous_mb for memory in self.by_process.values())
 
 
 @dataclass(kw_only=True)
@@ -43,16 +57,19 @@ class MemoryReport:
     samples: list[MemorySample] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Return the last sample by process, the sum, the highest sum, and one sum a minute."""
+        """Return the last sample by process, the sum, the highest sum, and one look a minute."""
         if not self.samples:
             return {"sum": 0.0, "peak": 0.0, "by_process": {}, "by_minute": {}}
         last = self.samples[-1]
         return {
             "sum": round(last.sum_mb, 1),
             "peak": round(max(sample.sum_mb for sample in self.samples), 1),
-            "by_process": {name: round(mb, 1) for name, mb in last.by_process_mb.items()},
+            "by_process": {n: round(memory.pss_mb, 1) for n, memory in last.by_process.items()},
             "by_minute": {
-                str(minute): round(sample.sum_mb, 1)
+                str(minute): {
+                    "sum": round(sample.sum_mb, 1),
+                    "anonymous": round(sample.anonymous_mb, 1),
+                }
                 for minute in range(1, int(last.time_s // 60) + 1)
                 if (sample := next((s for s in self.samples if s.time_s >= 60 * minute), None))
             },
@@ -74,8 +91,8 @@ class MemorySampler:
             self._sample(time.monotonic() - start)
 
     def _sample(self, time_s: float) -> None:
-        by_process = {name: pss_mb(pid) for name, pid in self._processes.items()}
-        self.report.samples.append(MemorySample(time_s=time_s, by_process_mb=by_process))
+        by_process = {name: memory_of(pid) for name, pid in self._processes.items()}
+        self.report.samples.append(MemorySample(time_s=time_s, by_process=by_process))
 
     def __enter__(self) -> MemorySampler:
         self._thread.start()

@@ -17,7 +17,8 @@ class HeardSpan:
     """One sound without a break longer than a window."""
 
     class_name: str
-    repeat: int  # how often the clip had been played before
+    loop: int  # of the recording
+    repeat: int  # how often the clip had been played before in this loop
     start_s: float  # in the clip
     end_s: float
     score: float  # highest
@@ -41,8 +42,10 @@ def heard_spans(
         start_s = (stamps.to_recorded(event.window_start_ns) - clip.start_ns) * 1e-9
         length_s = (event.window_end_ns - event.window_start_ns) * 1e-9
         repeat = int(start_s // clip.length_s)
+        loop = stamps.loop_of(event.window_start_ns)
         span = HeardSpan(
             class_name=name,
+            loop=loop,
             repeat=repeat,
             start_s=start_s - repeat * clip.length_s,
             end_s=start_s - repeat * clip.length_s + length_s,
@@ -52,11 +55,12 @@ def heard_spans(
         last = spans[-1] if spans else None
         if (
             last is not None
-            and (last.class_name, last.repeat) == (name, repeat)
+            and (last.class_name, last.loop, last.repeat) == (name, loop, repeat)
             and span.start_s <= last.end_s + join_s
         ):
             spans[-1] = HeardSpan(
                 class_name=name,
+                loop=loop,
                 repeat=repeat,
                 start_s=last.start_s,
                 end_s=max(last.end_s, span.end_s),
@@ -65,7 +69,7 @@ def heard_spans(
             )
         else:
             spans.append(span)
-    return sorted(spans, key=lambda span: (span.repeat, span.start_s, span.class_name))
+    return sorted(spans, key=lambda span: (span.loop, span.repeat, span.start_s))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,24 +83,35 @@ class HearingReport:
     outside: int  # spans of this class that touch no place where it really sounds
 
 
-def judge_hearing(spans: list[HeardSpan], clip: SoundClip, played_s: float) -> list[HearingReport]:
-    """Compare what was heard with what is known of the clip."""
+def judge_hearing(
+    spans: list[HeardSpan], clip: SoundClip, *, played_s: float, period_s: float
+) -> list[HearingReport]:
+    """Compare what was heard with what is known of the clip.
+
+    Args:
+        spans: what was heard.
+        clip: the clip; it starts again with every loop of the recording.
+        played_s: how long was played, in the recording's time.
+        period_s: of one loop.
+    """
     reports = []
     for sound in clip.sounds:
-        repeats = sum(
-            start_s + sound.end_s <= played_s
-            for start_s in (index * clip.length_s for index in range(int(played_s) + 1))
-        )
+        due = {
+            (loop, repeat)
+            for loop in range(int(played_s // period_s) + 1)
+            for repeat in range(int(period_s // clip.length_s) + 1)
+            if repeat * clip.length_s + sound.end_s <= min(period_s, played_s - loop * period_s)
+        }
         same = [span for span in spans if span.class_name == sound.class_name]
-        inside = {span.repeat for span in same if _touch(span, sound.start_s, sound.end_s)}
+        inside = {(s.loop, s.repeat) for s in same if _touch(s, sound.start_s, sound.end_s)}
         true = [s for s in clip.sounds if s.class_name == sound.class_name]
         outside = [s for s in same if not any(_touch(s, t.start_s, t.end_s) for t in true)]
         reports.append(
             HearingReport(
                 class_name=sound.class_name,
                 expected_s=(sound.start_s, sound.end_s),
-                heard_in_window=len(inside & set(range(repeats))),
-                repeats=repeats,
+                heard_in_window=len(inside & due),
+                repeats=len(due),
                 outside=len(outside),
             )
         )

@@ -53,7 +53,13 @@ def hearing_of(run: Run) -> Hearing:
     """Return what was heard, and how that compares with the clip."""
     events = [event for entry in run.entries for event in entry.sound_events]
     spans = heard_spans(events, run.truth.clip, run.stamps)
-    return Hearing(spans=spans, reports=judge_hearing(spans, run.truth.clip, run.played_s))
+    reports = judge_hearing(
+        spans,
+        run.truth.clip,
+        played_s=run.played_s * run.stamps.rate,
+        period_s=run.stamps.period_ns * 1e-9,
+    )
+    return Hearing(spans=spans, reports=reports)
 
 
 def cut_reports(run: Run) -> list[CutReport]:
@@ -87,6 +93,7 @@ def summarise(run: Run) -> dict[str, Any]:
                 "models": run.models,
                 "processes": "composed" if run.composed else "separate",
                 "recording": run.truth.origin,
+                "loops": run.play.loops,
                 "messages_sent": run.play.sent,
                 "messages_withheld": run.play.withheld,
                 "sent_late": run.play.late,

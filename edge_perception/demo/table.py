@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _LINE = "-" * 78
+_CUTS_SHOWN = 4
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -59,16 +60,31 @@ def _row(name: str, values: Mapping[str, float], columns: tuple[str, ...]) -> st
 
 
 def _cuts(cuts: list[Mapping[str, Any]]) -> str:
-    rows = []
-    for cut in cuts:
-        modes = ", ".join(f"{name} {count}" for name, count in cut["modes"].items()) or "nothing"
+    """Return two lines a cut; of a long run the first ones and the worst of all."""
+    rows = [_cut(cut) for cut in cuts[:_CUTS_SHOWN]]
+    if len(cuts) > _CUTS_SHOWN:
+        said, full = ([cut[key] for cut in cuts] for key in ("degraded_after_s", "full_after_s"))
+        gap_s = max(cut["longest_gap_s"] for cut in cuts)
         rows.append(
-            f"{cut['source']} pulled from {cut['from_s']:.1f} to {cut['to_s']:.1f} s: "
-            f"{cut['messages']} messages, longest gap {cut['longest_gap_s'] * 1e3:.0f} ms;\n"
-            f"  said after {_ms(cut['degraded_after_s'])}: {modes}; "
-            f"FULL {_ms(cut['full_after_s'])} after its return"
+            f"worst of {len(cuts)} cuts: longest gap {_ms(gap_s)}, "
+            f"said after {_ms(_worst(said))}, FULL {_ms(_worst(full))} after the return"
         )
     return "\n".join(rows)
+
+
+def _cut(cut: Mapping[str, Any]) -> str:
+    modes = ", ".join(f"{name} {count}" for name, count in cut["modes"].items()) or "nothing"
+    return (
+        f"{cut['source']} pulled from {cut['from_s']:.1f} to {cut['to_s']:.1f} s: "
+        f"{cut['messages']} messages, longest gap {_ms(cut['longest_gap_s'])};\n"
+        f"  said after {_ms(cut['degraded_after_s'])}: {modes}; "
+        f"FULL {_ms(cut['full_after_s'])} after its return"
+    )
+
+
+def _worst(seconds: list[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return max(known) if len(known) == len(seconds) else None
 
 
 def _ms(seconds: float | None) -> str:

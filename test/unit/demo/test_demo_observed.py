@@ -11,7 +11,7 @@ from edge_perception.demo.alone import FrameScores, frame_views, frames_to_colle
 from edge_perception.demo.cuts import report_cut
 from edge_perception.demo.latency import latency_report, percentiles_ms
 from edge_perception.demo.matching import Score
-from edge_perception.demo.memory import MemoryReport, MemorySample
+from edge_perception.demo.memory import Memory, MemoryReport, MemorySample
 from edge_perception.demo.report import problems
 from edge_perception.demo.sounds import heard_spans, judge_hearing
 from edge_perception.demo.summary import Run, plain, summarise
@@ -32,15 +32,21 @@ def run(entries, truth, stamps):
               "lidar": Score(labelled=2, correct=1, false=1)}  # fmt: skip
     return Run(
         entries=entries,
-        play=PlayReport(stamps=stamps, sent={"/lidar/points": 30}, cuts=[CUT]),
+        play=PlayReport(stamps=stamps, loops=1, sent={"/lidar/points": 30}, cuts=[CUT]),
         stamps=stamps,
         played_s=4.0,
         truth=truth,
         frames=[FrameScores(name=f"{s}/00", scores=scores) for s in "ab"],
         memory=MemoryReport(
             samples=[
-                MemorySample(time_s=2.0, by_process_mb={"fusion": 90.0, "lidar_encoder": 130.0}),
-                MemorySample(time_s=4.0, by_process_mb={"fusion": 80.0, "lidar_encoder": 130.0}),
+                MemorySample(
+                    time_s=time_s,
+                    by_process={
+                        "fusion": Memory(pss_mb=fusion_mb, anonymous_mb=50.0),
+                        "lidar_encoder": Memory(pss_mb=130.0, anonymous_mb=70.0),
+                    },
+                )
+                for time_s, fusion_mb in ((2.0, 90.0), (60.5, 80.0))
             ]
         ),
         models="imported",
@@ -89,9 +95,35 @@ def test_sounds_are_judged_by_their_place_in_the_clip(truth, stamps):
     spans = heard_spans(
         [siren(start_ns + 300 * MS), siren(start_ns + 1800 * MS)], truth.clip, stamps
     )
-    (report,) = judge_hearing(spans, truth.clip, played_s=2.0)
+    (report,) = judge_hearing(spans, truth.clip, played_s=2.0, period_s=4.0)
     assert (report.class_name, report.heard_in_window, report.repeats) == ("siren", 1, 2)
     assert report.outside == 1  # at 0.8 s, after the siren has ended
+
+
+def test_every_loop_plays_the_clip_again(truth, stamps):
+    start_ns = stamps.to_played(truth.clip.start_ns)
+    spans = heard_spans(
+        [siren(start_ns + (loop * 4000 + 300) * MS) for loop in (0, 1)], truth.clip, stamps
+    )
+    assert [(s.loop, s.repeat) for s in spans] == [(0, 0), (1, 0)]
+    (report,) = judge_hearing(spans, truth.clip, played_s=6.0, period_s=4.0)
+    assert (report.heard_in_window, report.repeats) == (2, 6)
+
+
+def test_a_sound_card_that_starts_anew_with_each_loop_is_no_problem(run):
+    audio = replace(run.entries[-1].sources[2], refused=1)
+    last = replace(run.entries[-1], sources=(*run.entries[-1].sources[:2], audio))
+    once = replace(run, entries=[*run.entries[:-1], last])
+    assert problems(summarise(once)) == ["audio: 1 frames refused"]
+    looped = replace(once, play=replace(run.play, loops=2))
+    assert problems(summarise(looped)) == []
+
+
+def test_many_cuts_are_told_by_the_worst(run):
+    summary = summarise(run)
+    cuts = [summary["cuts"][0]] * 8 + [{**summary["cuts"][0], "longest_gap_s": 0.5}]
+    text = table({**summary, "cuts": cuts})
+    assert "worst of 9 cuts: longest gap 500 ms, said after 40 ms" in text
 
 
 def test_percentiles_leave_out_what_was_not_measured():
@@ -155,7 +187,7 @@ def test_the_summary_has_what_is_promised_and_is_strict_json(run):
     assert correct["labelled"] == 4
     assert summary["resident_mb"] == {
         "sum": 210.0, "peak": 220.0, "by_process": {"fusion": 80.0, "lidar_encoder": 130.0},
-        "by_minute": {},
+        "by_minute": {"1": {"sum": 210.0, "anonymous": 120.0}},
     }  # fmt: skip
 
 

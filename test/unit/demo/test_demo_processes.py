@@ -9,7 +9,7 @@ import pytest
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
 from edge_perception.demo.data import data_folder
 from edge_perception.demo.domain import DOMAINS, reserved_domain
-from edge_perception.demo.memory import pss_mb
+from edge_perception.demo.memory import Memory, memory_of
 from edge_perception.demo.models import choose_models
 from edge_perception.demo.processes import NodeDiedError, NodeProcesses
 from edge_perception.demo.session import default_cuts
@@ -90,8 +90,10 @@ def test_a_missing_program_leaves_the_others_ended(tmp_path):
 
 
 def test_memory_of_this_process_is_measured():
-    assert 10 < pss_mb(os.getpid()) < 2000
-    assert pss_mb(2**22 - 1) == 0.0
+    memory = memory_of(os.getpid())
+    assert 10 < memory.pss_mb < 2000
+    assert 5 < memory.anonymous_mb <= memory.pss_mb
+    assert memory_of(2**22 - 1) == Memory()
 
 
 def test_domains_are_reserved_for_one_run():
