@@ -238,4 +238,4 @@ class FusedView:
     wait_s: float
     fusion_s: float
     confidence: float = UNKNOWN  # 0 to 1
-    safe_stop_reason: str = ""  # why the degradation policy asks for a safe stop; empty: it does not
+    safe_stop_reason: str = ""  # why the policy asks for a safe stop; empty: it does not

@@ -11,7 +11,6 @@ from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import Feature, Instant
 from edge_perception.encoders.pipeline import EncoderPipeline
 
-
 MIN_SAMPLES = 20  # a percentile of fewer says nothing
 
 
@@ -36,6 +35,26 @@ class HealthLimits:
             "unit": "ms",
             "min": 0.1,
             "max": 60000.0,
+            "dynamic": True,
+        },
+    )
+    budget_error_s: float = field(
+        default=10.0,
+        metadata={
+            "text": "above the budget for this long is an error",
+            "unit": "s",
+            "min": 0.1,
+            "max": 3600.0,
+            "dynamic": True,
+        },
+    )
+    late_periods: float = field(
+        default=2.2,
+        metadata={
+            "text": "periods without a usable frame until the source is not OK any more",
+            "unit": "periods",
+            "min": 1.0,
+            "max": 1000.0,
             "dynamic": True,
         },
     )
@@ -64,6 +83,8 @@ class EncoderHealth:
         self._last_message_ns = 0
         self._last_feature: Feature | None = None
         self._last_error = ""
+        self._last_valid_ns = 0
+        self._over_budget_since_ns: int | None = None
 
     def on_message(self, now: Instant) -> None:
         """Note that a message arrived."""
@@ -78,6 +99,7 @@ class EncoderHealth:
             self._last_feature = feature
             self._last_error = ""
             if feature.valid:
+                self._last_valid_ns = now.steady_ns
                 self._features.add(now.steady_ns)
                 self._inference.add(latency.inference_s)
                 self._total.add(latency.preprocess_s + latency.inference_s + latency.postprocess_s)
@@ -113,27 +135,44 @@ class EncoderHealth:
                     f"> {silence_limit_s:.1f} s",
                 )
             )
+        late_limit_s = limits.late_periods / limits.rate_hz
+        late_s = (now.steady_ns - self._last_valid_ns) / 1e9
         feature = self._last_feature
+        if self._last_valid_ns and not findings and late_s > late_limit_s:
+            findings.append(
+                Health(
+                    level=Level.WARN,
+                    message=f"no usable frame for {late_s:.2f} s > {late_limit_s:.2f} s",
+                )
+            )
+        if feature is not None and feature.warning:
+            findings.append(Health(level=Level.WARN, message=feature.warning))
         if feature is None and not findings:
             findings.append(Health(level=Level.WARN, message="waiting for the first frame"))
         if feature is not None and not feature.valid:
             findings.append(Health(level=Level.ERROR, message=f"refused: {feature.invalid_reason}"))
         if self._last_error:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
-        p95_ms = self._total.percentile(95)[0] * 1e3
-        if len(self._total) >= MIN_SAMPLES and p95_ms > limits.budget_ms:
-            findings.append(
-                Health(
-                    level=Level.WARN,
-                    message=f"processing {p95_ms:.1f} ms > budget {limits.budget_ms:.1f} ms (p95)",
-                )
-            )
+        findings.extend(self._over_budget(limits, now))
         info = pipeline.model.loaded.info
         if info.fell_back:
             findings.append(
                 Health(level=Level.WARN, message=f"provider fell back to {info.provider}")
             )
         return findings
+
+    def _over_budget(self, limits: HealthLimits, now: Instant) -> list[Health]:
+        """A warning at first, an error once it persists."""
+        p95_ms = self._total.percentile(95)[0] * 1e3
+        if len(self._total) < MIN_SAMPLES or not p95_ms > limits.budget_ms:
+            self._over_budget_since_ns = None
+            return []
+        if self._over_budget_since_ns is None:
+            self._over_budget_since_ns = now.steady_ns
+        held_s = (now.steady_ns - self._over_budget_since_ns) / 1e9
+        level = Level.ERROR if held_s >= limits.budget_error_s else Level.WARN
+        text = f"processing {p95_ms:.1f} ms > budget {limits.budget_ms:.1f} ms (p95)"
+        return [Health(level=level, message=f"{text} for {held_s:.0f} s")]
 
     def _values(self, pipeline: EncoderPipeline, now: Instant) -> dict[str, str]:
         feature = self._last_feature
@@ -153,6 +192,7 @@ class EncoderHealth:
             "inference_ms_p95": f"{inference[1] * 1e3:.2f}",
             "processing_ms_p50": f"{total[0] * 1e3:.2f}",
             "processing_ms_p95": f"{total[1] * 1e3:.2f}",
+            "content_check_ms_p95": f"{pipeline.content_s.percentile(95)[0] * 1e3:.2f}",
             "model": manifest.name,
             "model_version": manifest.version,
             "model_sha256": loaded.bundle.sha256,

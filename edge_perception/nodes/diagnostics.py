@@ -6,13 +6,14 @@ A task is a function that returns a Health: it is asked, so OK is never a rememb
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from edge_perception.core.health import Health, Level
+from edge_perception.core.health import Debounce, Health, Level
 from edge_perception.nodes import qos
 
 try:
@@ -26,10 +27,12 @@ class Diagnostics:
 
     CHECK_PERIOD_S = 0.1
     PUBLISH_PERIOD_S = 1.0
+    CLEAR_S = 0.3  # a level falls once the better one has lasted this long
 
     def __init__(self, node: Node, task: Callable[[], Health]) -> None:
         self._node, self._task = node, task
-        self._last_level: Level | None = None
+        self._last_levels: tuple[Level, ...] = ()
+        self._debounce = Debounce(self.CLEAR_S)
         self._checks_since_publish = 0
         name = node.get_fully_qualified_name().lstrip("/")
         self._publish = (
@@ -42,14 +45,15 @@ class Diagnostics:
         self._timer = node.create_timer(self.CHECK_PERIOD_S, self._on_timer, clock=steady)
 
     def _on_timer(self) -> None:
-        health = self._task()
+        health = self._debounce.step(self._task(), time.monotonic_ns())
+        levels = (health.level, *(part.level for part in health.parts.values()))
         self._checks_since_publish += 1
         due = self._checks_since_publish * self.CHECK_PERIOD_S >= self.PUBLISH_PERIOD_S
-        if health.level != self._last_level:
+        if levels[:1] != self._last_levels[:1]:
             self._log_transition(health)
-        elif not due:
+        elif levels == self._last_levels and not due:
             return
-        self._last_level = health.level
+        self._last_levels = levels
         self._checks_since_publish = 0
         self._publish(health)
 
@@ -69,18 +73,22 @@ def _own_publish(node: Node, name: str) -> Callable[[Health], None]:
     publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
     def publish(health: Health) -> None:
-        status = DiagnosticStatus(
-            level=bytes([health.level]),
-            name=name,
-            message=health.message,
-            hardware_id="none",
-            values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
-        )
-        array = DiagnosticArray(status=[status])
+        parts = [_status(f"{name}: {key}", part) for key, part in health.parts.items()]
+        array = DiagnosticArray(status=[_status(name, health), *parts])
         array.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(array)
 
     return publish
+
+
+def _status(name: str, health: Health) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=bytes([health.level]),
+        name=name,
+        message=health.message,
+        hardware_id="none",
+        values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+    )
 
 
 def _updater_publish(node: Node, name: str, ask: Callable[[], Health]) -> Callable[[Health], None]:
@@ -88,19 +96,27 @@ def _updater_publish(node: Node, name: str, ask: Callable[[], Health]) -> Callab
     # runs, in the node's time: the first /clock may let an hour pass at once.
     updater = diagnostic_updater.Updater(node, period=3600.0)
     updater.setHardwareID("none")
-    latest: list[Health] = []
+    latest: dict[str, Health] = {}
+    known: set[str] = set()
 
-    def task(status: diagnostic_updater.DiagnosticStatusWrapper):
-        health = latest[-1] if latest else ask()
-        status.summary(bytes([health.level]), health.message)
-        for key, value in health.values.items():
-            status.add(key, value)
-        return status
+    def add(title: str) -> None:
+        def task(status: diagnostic_updater.DiagnosticStatusWrapper):
+            health = latest[title] if title in latest else ask()
+            status.summary(bytes([health.level]), health.message)
+            for key, value in health.values.items():
+                status.add(key, value)
+            return status
 
-    updater.add(name, task)
+        known.add(title)
+        updater.add(title, task)
+
+    add(name)
 
     def publish(health: Health) -> None:
-        latest[:] = [health]
+        latest[name] = health
+        latest.update({f"{name}: {key}": part for key, part in health.parts.items()})
+        for title in sorted(latest.keys() - known):
+            add(title)
         updater.force_update()
 
     return publish

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.rate import RateMeter
-from edge_perception.core.types import FusedView, Instant, Mode, SourceState
+from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import CycleConfig
 
 _LEVEL_OF = {
@@ -56,6 +57,7 @@ class FusionHealth:
             findings = [
                 Health(level=Level.OK, message=self._view.mode.name, values=self._values(now))
             ]
+            parts = _parts(self._view)
             limit_s = cycle.deadline_s * self.SILENT_AFTER_DEADLINES
             silence_s = (now.steady_ns - self._published_ns) / 1e9
             if silence_s > limit_s:
@@ -68,7 +70,7 @@ class FusionHealth:
             if self._last_error:
                 findings.append(Health(level=Level.ERROR, message=self._last_error))
             findings.extend(_of_view(self._view))
-            return worst(*findings)
+            return replace(worst(*findings), parts=parts)
 
     def _values(self, now: Instant) -> dict[str, str]:
         view = self._view
@@ -83,12 +85,39 @@ class FusionHealth:
             "deadline_missed": str(self._missed),
             "models": " ".join(f"{model.name}:{model.version}" for model in view.models),
         }
+        values["contributing"] = " ".join(s.source for s in view.sources if s.contributed)
+        values["confidence"] = f"{view.confidence:.2f}"
+        values["safe_stop"] = view.safe_stop_reason or "no"
         for status in view.sources:
             values[f"{status.source}.state"] = status.state.name
-            values[f"{status.source}.age_s"] = f"{status.age_s:.3f}"
-            values[f"{status.source}.rate_hz"] = f"{status.rate_hz:.1f}"
-            values[f"{status.source}.contributed"] = str(status.contributed)
         return values
+
+
+def _parts(view: FusedView) -> dict[str, Health]:
+    return {status.source: _of_source(status) for status in view.sources}
+
+
+def _of_source(status: SourceStatus) -> Health:
+    level, message = _LEVEL_OF[status.state], f"{status.state.name}, {status.reason}"
+    if status.state is SourceState.OK:
+        level = Level.WARN if status.warning else Level.OK
+        message = status.warning or f"{status.rate_hz:.1f} Hz, age {status.age_s:.3f} s"
+    return Health(
+        level=level,
+        message=message,
+        values={
+            "state": status.state.name,
+            "age_s": f"{status.age_s:.3f}",
+            "silence_s": f"{status.silence_s:.3f}",
+            "rate_hz": f"{status.rate_hz:.1f}",
+            "contributed": str(status.contributed),
+            "received": str(status.received),
+            "dropped": str(status.dropped),
+            "refused": str(status.refused),
+            "late": str(status.late),
+            "clock_offset_s": f"{status.clock_offset_s:.4f}",
+        },
+    )
 
 
 def _of_view(view: FusedView) -> list[Health]:
@@ -100,6 +129,15 @@ def _of_view(view: FusedView) -> list[Health]:
         for status in view.sources
         if status.state is not SourceState.OK
     ]
+    findings.extend(
+        Health(level=Level.WARN, message=status.warning)
+        for status in view.sources
+        if status.warning
+    )
+    if view.safe_stop_reason:
+        findings.append(
+            Health(level=Level.ERROR, message=f"safe stop asked for: {view.safe_stop_reason}")
+        )
     if not view.valid:
         findings.append(Health(level=Level.ERROR, message=f"not valid: {view.reason}"))
     elif view.mode is not Mode.FULL and not findings:
