@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
+from functools import cache
 from math import prod
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -12,6 +16,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from edge_perception import msg
+from edge_perception.cdr import CdrWriter
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import (
     DetectedObject,
@@ -24,7 +29,9 @@ from edge_perception.core.types import (
     SoundEvent,
     SourceStatus,
 )
+from edge_perception.nodes.message_types import message_type
 
+FEATURE_TYPE = "edge_perception/msg/Feature"
 _DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64")
 # The sensor's geometry travels as tensors of the feature, under these names.
 _T_BASE_SENSOR, _INTRINSICS, _IMAGE_SIZE = "T_base_sensor", "intrinsics", "image_size"
@@ -47,13 +54,22 @@ def header_msg(stamp: int, frame_id: str) -> Header:
 
 def tensor_msg(name: str, values: NDArray) -> msg.Tensor:
     """Return an array as a message; it is copied once."""
+    record = _tensor_record(name, values)
+    data = array("B")
+    data.frombytes(record.data)
+    return msg.Tensor(name=name, dtype=record.dtype, shape=record.shape, data=data)
+
+
+def _tensor_record(name: str, values: NDArray) -> SimpleNamespace:
+    """Return what a Tensor message has, its data a view of the array."""
     contiguous = np.ascontiguousarray(values)
     if contiguous.dtype.byteorder == ">":
         contiguous = contiguous.astype(contiguous.dtype.newbyteorder("<"))
-    data = array("B")
-    data.frombytes(contiguous.view(np.uint8).reshape(-1).data if contiguous.size else b"")
-    return msg.Tensor(
-        name=name, dtype=contiguous.dtype.name, shape=list(contiguous.shape), data=data
+    return SimpleNamespace(
+        name=name,
+        dtype=contiguous.dtype.name,
+        shape=list(contiguous.shape),
+        data=contiguous.view(np.uint8).reshape(-1).data if contiguous.size else b"",
     )
 
 
@@ -69,13 +85,14 @@ def tensor_from_msg(tensor: msg.Tensor) -> NDArray:
             f"got '{tensor.dtype}'"
         )
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
-    expected = prod(tensor.shape) * dtype.itemsize
+    shape = tuple(map(int, tensor.shape))
+    expected = prod(shape) * dtype.itemsize
     if len(tensor.data) != expected:
         raise InvalidFrameError(
-            f"tensor '{tensor.name}': shape {tuple(tensor.shape)} {tensor.dtype} expects "
+            f"tensor '{tensor.name}': shape {shape} {tensor.dtype} expects "
             f"{expected} bytes, got {len(tensor.data)}"
         )
-    return np.frombuffer(tensor.data, dtype=dtype).reshape(tensor.shape)
+    return np.frombuffer(tensor.data, dtype=dtype).reshape(shape)
 
 
 def model_msg(model: ModelVersion) -> msg.ModelVersion:
@@ -202,30 +219,44 @@ def sound_event_from_msg(event: msg.SoundEvent) -> SoundEvent:
 
 def feature_msg(feature: Feature) -> msg.Feature:
     """Return a feature as a message."""
+    return msg.Feature(**_feature_fields(feature, tensor_msg))
+
+
+def feature_bytes(feature: Feature) -> bytes:
+    """Return a feature serialised: each tensor is copied once, into the buffer that is sent."""
+    return _feature_writer()(SimpleNamespace(**_feature_fields(feature, _tensor_record)))
+
+
+@cache
+def _feature_writer() -> CdrWriter:
+    return CdrWriter(FEATURE_TYPE, message_type)
+
+
+def _feature_fields(feature: Feature, make_tensor: Callable[[str, NDArray], Any]) -> dict[str, Any]:
     geometry = feature.geometry
-    tensors = [tensor_msg(name, values) for name, values in feature.tensors.items()]
-    tensors.append(tensor_msg(_T_BASE_SENSOR, geometry.T_base_sensor.astype(np.float64)))
+    tensors = [make_tensor(name, values) for name, values in feature.tensors.items()]
+    tensors.append(make_tensor(_T_BASE_SENSOR, geometry.T_base_sensor.astype(np.float64)))
     if geometry.intrinsics is not None:
-        tensors.append(tensor_msg(_INTRINSICS, geometry.intrinsics.astype(np.float64)))
+        tensors.append(make_tensor(_INTRINSICS, geometry.intrinsics.astype(np.float64)))
     if geometry.image_size is not None:
-        tensors.append(tensor_msg(_IMAGE_SIZE, np.array(geometry.image_size, np.int32)))
-    return msg.Feature(
-        header=header_msg(feature.stamp_ns, feature.frame_id),
-        source=feature.source,
-        modality=feature.modality,
-        model=model_msg(feature.model),
-        sequence=feature.sequence,
-        dropped=feature.dropped,
-        refused=feature.refused,
-        valid=feature.valid,
-        invalid_reason=feature.invalid_reason,
-        warning=feature.warning,
-        tensors=tensors,
-        objects=[object_msg(item) for item in feature.objects],
-        image_objects=[image_object_msg(item) for item in feature.image_objects],
-        sound_events=[sound_event_msg(event) for event in feature.sound_events],
-        latency=latency_msg(feature.latency),
-    )
+        tensors.append(make_tensor(_IMAGE_SIZE, np.array(geometry.image_size, np.int32)))
+    return {
+        "header": header_msg(feature.stamp_ns, feature.frame_id),
+        "source": feature.source,
+        "modality": feature.modality,
+        "model": model_msg(feature.model),
+        "sequence": feature.sequence,
+        "dropped": feature.dropped,
+        "refused": feature.refused,
+        "valid": feature.valid,
+        "invalid_reason": feature.invalid_reason,
+        "warning": feature.warning,
+        "tensors": tensors,
+        "objects": [object_msg(item) for item in feature.objects],
+        "image_objects": [image_object_msg(item) for item in feature.image_objects],
+        "sound_events": [sound_event_msg(event) for event in feature.sound_events],
+        "latency": latency_msg(feature.latency),
+    }
 
 
 def feature_from_msg(message: msg.Feature) -> Feature:

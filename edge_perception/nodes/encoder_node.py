@@ -22,7 +22,7 @@ from edge_perception.models.loading import ModelOptions, load_model
 from edge_perception.models.release import release_model
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.conversion import feature_msg, stamp_ns
+from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices, model_info
 from edge_perception.nodes.spin import run
@@ -156,7 +156,7 @@ class EncoderNode(PerceptionNode):
         if self._sink is not None:
             self._sink(feature)
         if self._sink is None or self._publisher.get_subscription_count():
-            self._publisher.publish(feature_msg(feature))
+            self._publisher.publish(feature_bytes(feature))
 
     def _on_calibration(self, message: Any) -> None:
         try:

@@ -25,9 +25,9 @@ from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.models.loading import ModelOptions, load_model
-from edge_perception.nodes import qos
+from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.conversion import feature_from_msg, fused_msg
+from edge_perception.nodes.conversion import FEATURE_TYPE, feature_from_msg, fused_msg
 from edge_perception.nodes.detections import DetectionPublisher
 from edge_perception.nodes.fusion_health import FusionHealth
 from edge_perception.nodes.fusion_models import FusionModels
@@ -101,8 +101,13 @@ class FusionNode(PerceptionNode):
         self._worker.start()
         names = self.sources if self._subscribe else ()
         self._inputs = [
-            self.create_subscription(
-                msg.Feature, f"features/{name}", self._on_feature, qos.FEATURES
+            raw.subscribe(
+                self,
+                FEATURE_TYPE,
+                f"features/{name}",
+                self._on_feature,
+                qos.FEATURES,
+                on_refused=self._on_error,
             )
             for name in names
         ]

@@ -18,6 +18,8 @@ from edge_perception.core.types import (
     SoundEvent,
 )
 from edge_perception.nodes.conversion import (
+    FEATURE_TYPE,
+    feature_bytes,
     feature_from_msg,
     feature_msg,
     stamp_ns,
@@ -25,6 +27,7 @@ from edge_perception.nodes.conversion import (
     tensor_msg,
     time_msg,
 )
+from edge_perception.nodes.raw import reader
 
 FEATURE = Feature(
     stamp_ns=1_700_000_000_123_456_789,
@@ -65,9 +68,18 @@ FEATURE = Feature(
 )
 
 
-def test_a_feature_survives_the_wire():
-    data = serialize_message(feature_msg(FEATURE))
-    back = feature_from_msg(deserialize_message(data, msg.Feature))
+@pytest.mark.parametrize(
+    "read",
+    [lambda data: deserialize_message(data, msg.Feature), reader(FEATURE_TYPE)],
+    ids=("typed", "in place"),
+)
+@pytest.mark.parametrize(
+    "write",
+    [lambda feature: serialize_message(feature_msg(feature)), feature_bytes],
+    ids=("typed", "direct"),
+)
+def test_a_feature_survives_the_wire(write, read):
+    back = feature_from_msg(read(write(FEATURE)))
     for name in ("stamp_ns", "frame_id", "source", "modality", "model", "sequence", "dropped"):
         assert getattr(back, name) == getattr(FEATURE, name)
     assert back.refused == 1
