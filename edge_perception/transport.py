@@ -9,7 +9,10 @@ so whatever starts our nodes (launch files, `edge-perception run`, the demo) ask
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,8 @@ CHOICES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "SKIP_DEFAULT_XML")
 SHARED_MEMORY = Path("/dev/shm")
 # The nodes of one robot and its drivers, 64 MB each.
 SHARED_MEMORY_NEEDED_BYTES = 8 * 64 * 2**20
+# A segment is made and locked in one go; a younger file may belong to a process at that very step.
+SEGMENT_SETTLED_S = 5.0
 # Above the largest message, and not above half an arena (32 MB), which older glibc refuses.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
@@ -79,6 +84,36 @@ def choose_transport(
         variables=dict.fromkeys(PROFILE_VARIABLES, profile),
         reason=f"shared memory for large messages: {profile}",
     )
+
+
+def release_dead_segments(directory: Path = SHARED_MEMORY) -> int:
+    """Remove shared memory that killed Fast DDS processes left behind.
+
+    A killed process cannot remove its segment, and nobody else does: a node that crashes and is
+    started again would take another 64 MB each time. A living process holds a lock on the file
+    beside its segment; what is not locked is dead (`fastdds shm clean` goes by the same rule).
+
+    Args:
+        directory: where the segments are.
+
+    Returns:
+        Bytes released.
+    """
+    released = 0
+    for lock in directory.glob("fastrtps_*_el"):
+        if lock.name.startswith("fastrtps_port"):
+            continue
+        with contextlib.suppress(OSError):  # locked, of another user, or gone meanwhile
+            if time.time() - lock.stat().st_mtime < SEGMENT_SETTLED_S:
+                continue
+            with lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                segment = lock.with_name(lock.name.removesuffix("_el"))
+                if segment.exists():
+                    released += segment.stat().st_size
+                    segment.unlink()
+                lock.unlink()
+    return released
 
 
 def _free_shared_memory() -> int:

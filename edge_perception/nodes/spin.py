@@ -11,6 +11,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.nodes.base import PerceptionNode
+from edge_perception.transport import release_dead_segments
 
 
 def run(
@@ -21,6 +22,8 @@ def run(
     Returns:
         0 after a clean end, 2 when a node cannot be made (a parameter that does not fit).
     """
+    # This may be the successor of a process that was killed.
+    release_dead_segments()
     rclpy.init(args=args)
     nodes: Sequence[PerceptionNode] = []
     executor = SingleThreadedExecutor()

@@ -1,5 +1,8 @@
 """The environment that carries large messages."""
 
+import fcntl
+import os
+import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -10,8 +13,10 @@ from edge_perception.transport import (
     CHOICES,
     PROFILE,
     PROFILE_VARIABLES,
+    SEGMENT_SETTLED_S,
     SHARED_MEMORY_NEEDED_BYTES,
     choose_transport,
+    release_dead_segments,
     transport_environment,
 )
 
@@ -77,3 +82,46 @@ def test_the_profile_has_shared_memory_and_udp_and_is_the_default():
     assert int(shared.findtext("dds:maxMessageSize", namespaces=NAMESPACE)) == 16 * 2**20
     # An image must not be split over the whole segment, nor be handed back to mmap by glibc.
     assert int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]) > 16 * 2**20
+
+
+def segment(folder, name, *, age_s):
+    (folder / name).write_bytes(b"x" * 100)
+    lock = folder / f"{name}_el"
+    lock.touch()
+    then = time.time() - age_s
+    os.utime(lock, (then, then))
+    return lock
+
+
+def test_only_segments_of_dead_processes_are_released(tmp_path):
+    old = 2 * SEGMENT_SETTLED_S
+    segment(tmp_path, "fastrtps_dead", age_s=old)
+    segment(tmp_path, "fastrtps_starting", age_s=0)
+    segment(tmp_path, "fastrtps_port7412", age_s=old)
+    segment(tmp_path, "something_else", age_s=old)
+    with segment(tmp_path, "fastrtps_alive", age_s=old).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        assert release_dead_segments(tmp_path) == 100
+
+    left = {path.name for path in tmp_path.iterdir() if not path.name.endswith("_el")}
+    assert left == {"fastrtps_starting", "fastrtps_port7412", "something_else", "fastrtps_alive"}
+    assert not (tmp_path / "fastrtps_dead_el").exists()
+
+
+def test_a_machine_without_shared_memory_has_nothing_to_release(tmp_path):
+    assert release_dead_segments(tmp_path / "absent") == 0
+
+
+def test_the_shell_lines_set_what_drivers_need(capsys, monkeypatch):
+    from edge_perception.cli import transport
+
+    for name in (*CHOICES, *ALLOCATOR, "RMW_IMPLEMENTATION"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert transport.run(None) == 0
+
+    printed = capsys.readouterr()
+    added = transport_environment(dict(os.environ))
+    assert printed.out.splitlines() == [f"export {k}={v}" for k, v in added.items()]
+    assert choose_transport(dict(os.environ)).reason in printed.err
