@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from edge_perception.demo.report import write_report
     from edge_perception.demo.session import DemoOptions, run_demo
 
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts background jobs with it ignored.
+    previous = {n: signal.signal(n, _interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         outcome = run_demo(
             DemoOptions(
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         print("demo: interrupted, nodes ended", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     for problem in problems:
         print(f"NOT AS EXPECTED: {problem}", file=sys.stderr)
     return 1 if problems else 0

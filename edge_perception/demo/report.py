@@ -14,22 +14,25 @@ from edge_perception.core.types import Mode
 from edge_perception.demo.alone import FrameView, frame_views
 from edge_perception.demo.build import IMAGE, POINTS
 from edge_perception.demo.matching import Region, compare
-from edge_perception.demo.session import Outcome
+from edge_perception.demo.session import (
+    BIRDSEYE_PICTURE,
+    CAMERA_PICTURE,
+    SUMMARY_FILE,
+    TIMELINE_PICTURE,
+    Outcome,
+)
 from edge_perception.demo.summary import Run, cut_reports, summarise
 from edge_perception.demo.table import table
 from edge_perception.demo.truth import matrix_of
 from edge_perception.replay.reader import Recording
 from edge_perception.replay.stamps import read_stamp_ns
 
-SUMMARY = "summary.json"
-CAMERA_PICTURE, BIRDSEYE_PICTURE, TIMELINE_PICTURE = "camera.jpg", "birdseye.png", "timeline.png"
-
 
 def write_report(outcome: Outcome, out: Path) -> list[str]:
     """Write the files, print the table, and return what was not as a demo must be."""
     summary = summarise(outcome.run)
-    (out / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
-    written = [SUMMARY, outcome.fused.name]
+    (out / SUMMARY_FILE).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
+    written = [SUMMARY_FILE, outcome.fused.name]
     if outcome.run.entries:
         written += _timeline(outcome.run, out)
         written += _scene(outcome, out)

@@ -33,6 +33,16 @@ SETTLE_S = 0.15  # outputs of the last messages still arrive this long after the
 NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_manager")
 COMPOSED = "perception"
 FUSED_FILE, FEATURES_FILE = "fused.mcap", "features.mcap"
+SUMMARY_FILE = "summary.json"
+CAMERA_PICTURE, BIRDSEYE_PICTURE, TIMELINE_PICTURE = "camera.jpg", "birdseye.png", "timeline.png"
+RESULTS = (
+    FUSED_FILE,
+    FEATURES_FILE,
+    SUMMARY_FILE,
+    CAMERA_PICTURE,
+    BIRDSEYE_PICTURE,
+    TIMELINE_PICTURE,
+)
 Say = Callable[[str], None]
 
 
@@ -86,6 +96,8 @@ def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
         EdgePerceptionError: something is missing, or a node did not start or died.
     """
     options.out.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:  # of an earlier run: a failed one must not look like it
+        (options.out / name).unlink(missing_ok=True)
     data = data_folder()
     length_s = min(options.duration_s, RECORDING_S)
     path = options.recording or options.out / "recording.mcap"
