@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rosbags.interfaces import Nodetype
 from rosbags.typesys import (
     Stores,
     TypesysError,
@@ -28,6 +30,15 @@ def package_typestore() -> Any:
         types.update(get_types_from_msg(text, f"{_PACKAGE}/msg/{path.stem}"))
     store.register(types)
     return store
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldKind:
+    """Type of one field of a message."""
+
+    name: str  # of the base type, or of the message type
+    is_base: bool
+    is_list: bool = False
 
 
 class MessageDecoder:
@@ -73,6 +84,13 @@ class MessageDecoder:
         """Return a new message."""
         return self._store.types[type_name](**fields)
 
+    def fields(self, type_name: str) -> tuple[dict[str, Any], list[tuple[str, FieldKind]]]:
+        """Return the constants and the fields of a type."""
+        constants, fields = self._store.fielddefs[type_name]
+        return {name: value for name, _, value in constants}, [
+            (name, _kind(desc)) for name, desc in fields
+        ]
+
     def definition(self, type_name: str) -> str:
         """Return the full `ros2msg` definition of a type."""
         return str(self._store.generate_msgdef(type_name, ros_version=2)[0])
@@ -97,3 +115,11 @@ class MessageDecoder:
         self._store.fielddefs.pop(type_name, None)
         self._store.cache.clear()
         self._store.register({type_name: fields})
+
+
+def _kind(desc: Any) -> FieldKind:
+    node, detail = desc
+    if node in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        return replace(_kind(detail[0]), is_list=True)
+    name = detail[0] if node == Nodetype.BASE else detail
+    return FieldKind(name=name, is_base=node == Nodetype.BASE)

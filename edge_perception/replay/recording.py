@@ -28,6 +28,7 @@ class Topic:
     name: str  # as on the wire, for example /lidar/points
     type: str  # package/msg/Name
     qos: TopicQos = RELIABLE
+    definition: str = ""  # full ros2msg text; empty: that of the installed package
 
 
 class RecordingWriter:
@@ -62,7 +63,7 @@ class RecordingWriter:
         """
         if topic.type not in self._schemas:
             self._schemas[topic.type] = self._writer.register_schema(
-                topic.type, "ros2msg", full_definition(topic.type).encode()
+                topic.type, "ros2msg", (topic.definition or full_definition(topic.type)).encode()
             )
         self._channels[topic.name] = self._writer.register_channel(
             topic.name,

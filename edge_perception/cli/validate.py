@@ -1,0 +1,229 @@
+"""Replays recordings through the vehicle's own code in lock step and compares with a baseline.
+
+Exit status: 0 passed, 1 a threshold failed, 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_perception.validation.settings import ReplaySettings
+
+NAME = "validate"
+HELP = "replay recordings in lock step and compare with a baseline"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help=".mcap, .db3 or folder")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder for the reports")
+    parser.add_argument("--baseline", type=Path, metavar="REF", help="folder of baselines")
+    parser.add_argument(
+        "--update-baseline", action="store_true", help="write the result there instead"
+    )
+    parser.add_argument(
+        "--thresholds", type=Path, help="YAML, or the result.json of an earlier run"
+    )
+    parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.PARAM=VALUE", help="one parameter"
+    )
+    parser.add_argument(
+        "--remap", action="append", default=[], metavar="FROM:=TO", help="topic or namespace/"
+    )
+    parser.add_argument(
+        "--latency",
+        default="zero",
+        help="zero, fixed:30ms, fixed:camera=45ms,fusion=5ms or measured:latency.json",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument(
+        "--segment", type=float, default=60.0, metavar="S", help="cut recordings; 0: do not"
+    )
+    parser.add_argument(
+        "--warm-up", type=float, default=5.0, metavar="S", help="replayed before a segment"
+    )
+    parser.add_argument("--ray", default="", metavar="ADDRESS", help="run on Ray; local: here")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    _add_what_ifs(parser)
+
+
+def _add_what_ifs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what if")
+    for name, form, text in (
+        ("drop", "lidar:10-15", "silence topics (s of the recording)"),
+        ("delay", "camera:120ms", "messages arrive later"),
+        ("shift", "lidar:20ms", "stamps are later"),
+        ("lose", "lidar:7.5s", "lose one message: the first from a moment on"),
+        ("noise", "lidar:0.05", "camera: grey values, lidar: m, audio: full scale"),
+        ("swap", "release@12s", "change models on the way; role=bundle@12s for one"),
+    ):
+        group.add_argument(
+            f"--{name}", action="append", default=[], metavar=form, help=f"{text}; repeatable"
+        )
+    group.add_argument("--fog", type=float, default=0.0, help="0: clear, 1: visibility 50 m")
+    group.add_argument("--subset", default="", metavar="camera,lidar", help="only these sources")
+    group.add_argument("--seed", type=int, default=0, help="of noise and fog")
+    group.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=V1|V2",
+        help="run once a value of an option above or of a node.parameter; several make a grid",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Validate, and say what was found."""
+    import time
+
+    from edge_perception.core.errors import ConfigurationError
+    from edge_perception.validation.reports import discard_reports, write_reports
+    from edge_perception.validation.result import ValidationOptions, run_bags
+    from edge_perception.validation.thresholds import read_thresholds
+
+    started = time.monotonic()
+    if args.update_baseline and args.baseline is None:
+        raise ConfigurationError("--update-baseline: expected --baseline REF to write to")
+    if args.jobs < 1:
+        raise ConfigurationError(f"--jobs: expected at least 1, got {args.jobs}")
+    options = ValidationOptions(
+        out=args.out,
+        baseline=args.baseline,
+        update_baseline=args.update_baseline,
+        thresholds=read_thresholds(args.thresholds),
+        jobs=args.jobs,
+        ray=args.ray,
+    )
+    discard_reports(args.out)
+    names = dict(_named_settings(args))
+    results = run_bags(names, options, _quiet if args.quiet else _say)
+    if all(result.failure for result in results):
+        for result in results:
+            print(f"edge-perception: {result.name}: {result.failure}", file=sys.stderr)
+        return 2 if all(result.usage for result in results) else 1
+    write_reports(results, args.out, started=started, points=_points(args) if args.sweep else None)
+    _tell(results, args.out)
+    if any(result.failure for result in results):
+        return 2 if any(result.usage for result in results) else 1
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _named_settings(args: argparse.Namespace) -> Iterator[tuple[str, ReplaySettings]]:
+    names: set[str] = set()
+    for bag in args.bags:
+        for point in _points(args):
+            label = "_".join(f"{key.split('.')[-1]}={value}" for key, value in point.items())
+            name = "_".join(filter(None, (bag.stem, _safe(label))))
+            while name in names:
+                name += "_"
+            names.add(name)
+            yield name, _settings(args, bag, point)
+
+
+def _safe(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "=.-,@" else "-" for c in text)
+
+
+def _points(args: argparse.Namespace) -> list[dict[str, str]]:
+    """Return the points of the grid that --sweep spans."""
+    from edge_perception.core.errors import ConfigurationError
+
+    axes = []
+    for text in args.sweep:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ConfigurationError(f"sweep: expected name=value|value, got '{text}'")
+        axes.append([(name, value) for value in values.split("|")])
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _settings(args: argparse.Namespace, bag: Path, point: dict[str, str]) -> ReplaySettings:
+    import yaml
+
+    from edge_perception.core.errors import ConfigurationError
+    from edge_perception.validation.settings import ReplaySettings
+
+    lists = ("drop", "delay", "shift", "lose", "noise", "swap")
+    values: dict[str, Any] = {name: list(getattr(args, name)) for name in lists}
+    values |= {"fog": args.fog, "latency": args.latency, "subset": args.subset}
+    overrides = {}
+    for text in args.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f"set: expected node.parameter=value, got '{text}'")
+        overrides[name] = yaml.safe_load(value)
+    for name, value in point.items():
+        if name in lists:
+            values[name] = [*values[name], *([value] if value else [])]
+        elif name == "fog":
+            values[name] = _float(value, name)
+        elif name in values:
+            values[name] = value
+        elif "." in name:
+            overrides[name] = yaml.safe_load(value)
+        else:
+            known = ", ".join((*lists, "fog", "latency", "subset"))
+            raise ConfigurationError(
+                f"sweep: expected one of {known} or a node.parameter, got '{name}'"
+            )
+    subset = tuple(filter(None, (part.strip() for part in values.pop("subset").split(","))))
+    return ReplaySettings(
+        bag=str(bag),
+        params_files=tuple(map(str, args.params_file)),
+        overrides=overrides,
+        remaps=tuple(args.remap),
+        subset=subset,
+        seed=args.seed,
+        segment_s=args.segment,
+        warm_up_s=args.warm_up,
+        fog=values["fog"],
+        latency=values["latency"],
+        **{name: tuple(values[name]) for name in lists},
+    )
+
+
+def _float(text: str, name: str) -> float:
+    from edge_perception.core.errors import ConfigurationError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"sweep: {name}: expected a number, got '{text}'") from None
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _quiet(_text: str) -> None:
+    pass
+
+
+def _tell(results: Any, out: Path) -> None:
+    for result in results:
+        if result.failure:
+            print(f"edge-perception: {result.name}: {result.failure}", file=sys.stderr)
+            continue
+        account = result.account
+        print(f"{result.name}: {'PASSED' if result.passed else 'FAILED'}")
+        ratio = result.throughput_ratio
+        print(
+            f"  {account['outputs']} messages, sha256 {account['sha256']}\n"
+            f"  replayed in {account['wall_s']:.1f} s"
+            + (f", {ratio:.2f} of the models in a loop" if ratio else "")
+            + f", peak {account['peak_mb']:.0f} MB"
+        )
+        for note in account["notes"]:
+            print(f"  note: {note}")
+        for finding in sorted(result.findings, key=lambda f: not f.failed)[:30]:
+            print(f"  {'FAILED ' if finding.failed else ''}{finding.line()}")
+        if len(result.findings) > 30:
+            print(f"  and {len(result.findings) - 30} more in {out}/result.json")
+    print(f"report: {out / 'index.html'}")

@@ -1,0 +1,226 @@
+"""Figures of one run from a stream of its messages, in constant memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.types import DetectedObject
+from edge_perception.demo.matching import RULE, Region, Score, compare
+from edge_perception.demo.truth import GroundTruth, read_ground_truth
+from edge_perception.replay.bags import Bag
+
+NS = 1_000_000_000
+BINS = 50  # of scores
+WORST = 3
+MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
+
+
+class Series:
+    """A curve that halves its points whenever it has too many."""
+
+    def __init__(self, capacity: int = 2048) -> None:
+        self._capacity, self._step, self._seen = capacity, 1, 0
+        self.points: list[tuple[float, float]] = []
+
+    def add(self, x: float, y: float) -> None:
+        """Append a point; x grows."""
+        if self._seen % self._step == 0:
+            self.points.append((x, y))
+            if len(self.points) >= self._capacity:
+                self.points = self.points[::2]
+                self._step *= 2
+        self._seen += 1
+
+
+class Percentiles:
+    """Percentiles of durations from a logarithmic histogram: 10 µs to 100 s, within 2 %."""
+
+    def __init__(self) -> None:
+        self._edges = np.geomspace(1e-5, 100.0, 800)
+        self._counts = np.zeros(len(self._edges) + 1, np.int64)
+
+    def add(self, seconds: float | None) -> None:
+        """Count one; None is not measured."""
+        if seconds is not None:
+            self._counts[int(np.searchsorted(self._edges, max(seconds, 0.0)))] += 1
+
+    def ms(self, *percents: float) -> dict[str, float]:
+        """Return percentiles in ms; empty: nothing was counted."""
+        total = int(self._counts.sum())
+        if not total:
+            return {}
+        ranks = np.cumsum(self._counts)
+        found = {}
+        for percent in percents:
+            index = int(np.searchsorted(ranks, percent / 100.0 * total))
+            value = 0.0 if index == 0 else float(self._edges[min(index, len(self._edges) - 1)])
+            found[f"p{percent:g}"] = round(value * 1e3, 2)
+        return found
+
+
+class Labels:
+    """Objects against the labels that the recording carries."""
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self._truth = truth
+        self._region = Region.of(truth)
+        self._sweeps = {shown.stamp_ns: shown.frame for shown in truth.sweeps}
+        self._images = {shown.stamp_ns: shown.frame for shown in truth.images}
+        self.correct = np.zeros(BINS, np.int64)  # detections by score
+        self.false = np.zeros(BINS, np.int64)
+        self.score = Score()
+        self.frames = 0
+
+    def add(self, record: Mapping[str, Any]) -> Score | None:
+        """Compare one message with the labels of the frame it shows; None: it shows none."""
+        frame = self.frame_of(record)
+        if frame is None:
+            return None
+        objects = [_object(item) for item in record["objects"]]
+        found = compare(objects, self._truth.frames[frame].boxes, self._region)
+        for index, _ in found.pairs:
+            self.correct[_bin(objects[index].score)] += 1
+        for index in found.false:
+            self.false[_bin(objects[index].score)] += 1
+        self.score = self.score + found.score
+        self.frames += 1
+        return found.score
+
+    def frame_of(self, record: Mapping[str, Any]) -> int | None:
+        """Return the labelled frame a message shows: that of its sweep, or else of its image."""
+        stamps = {s["modality"]: s["stamp_ns"] for s in record["sources"] if s["contributed"]}
+        frame = self._sweeps.get(stamps.get("lidar", -1))
+        return self._images.get(stamps.get("camera", -1)) if frame is None else frame
+
+    def boxes(self, frame: int) -> Sequence[Any]:
+        """Return the labels of a frame."""
+        return self._truth.frames[frame].boxes
+
+    def curve(self) -> NDArray[np.float64]:
+        """Return recall and precision by falling score threshold, (N, 2)."""
+        correct = np.cumsum(self.correct[::-1])
+        false = np.cumsum(self.false[::-1])
+        shown = correct + false > 0
+        labelled = max(self.score.labelled, 1)
+        return np.stack([correct[shown] / labelled, correct[shown] / (correct + false)[shown]], 1)
+
+    def average_precision(self) -> float:
+        """Return the area below the curve, each recall at its best later precision."""
+        curve = self.curve()
+        if not len(curve):
+            return 0.0
+        best = np.maximum.accumulate(curve[::-1, 1])[::-1]
+        steps = np.diff(np.concatenate([[0.0], curve[:, 0]]))
+        return float((steps * best).sum())
+
+
+def labels_of(bag: Bag) -> Labels | None:
+    """Return the labels of a recording; None: it carries none."""
+    try:
+        return Labels(read_ground_truth(bag))  # type: ignore[arg-type]
+    except EdgePerceptionError:
+        return None
+
+
+class RunFigures:
+    """Everything a report shows of one run."""
+
+    def __init__(self, start_ns: int, labels: Labels | None) -> None:
+        self._start_ns = start_ns
+        self.labels = labels
+        self.messages = self.deadline_missed = self.valid = self.objects = self.events = 0
+        self.modes: Counter[str] = Counter()
+        self.levels: Counter[str] = Counter()
+        self.states: dict[str, Counter[str]] = {}
+        self.mode_line = Series()
+        self.ages: dict[str, Series] = {}
+        self.end_to_end, self.wait, self.fusion = Percentiles(), Percentiles(), Percentiles()
+        self.scores = np.zeros(BINS, np.int64)
+        self.last: Mapping[str, Any] = {}
+        self._worst: list[tuple[int, int, float, Mapping[str, Any]]] = []
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in one message."""
+        time_s = (record["published_ns"] - self._start_ns) / NS
+        self.messages += 1
+        self.valid += record["valid"]
+        self.deadline_missed += record["deadline_missed"]
+        self.modes[record["mode"]] += 1
+        self.levels[record["level"]] += 1
+        self.objects += len(record["objects"])
+        self.events += len(record["sound_events"])
+        self.mode_line.add(time_s, MODES.index(record["mode"]))
+        for status in record["sources"]:
+            name = status["source"]
+            self.states.setdefault(name, Counter())[status["state"]] += 1
+            if status["age_s"] is not None:
+                self.ages.setdefault(name, Series()).add(time_s, status["age_s"])
+        for percentiles, key in (
+            (self.end_to_end, "end_to_end_s"),
+            (self.wait, "wait_s"),
+            (self.fusion, "fusion_s"),
+        ):
+            percentiles.add(record[key])
+        for item in record["objects"]:
+            self.scores[_bin(item["score"])] += 1
+        score = self.labels.add(record) if self.labels is not None else None
+        if score is not None:
+            cost = score.labelled - score.correct + score.false
+            heapq.heappush(self._worst, (cost, -self.messages, time_s, record))
+            if len(self._worst) > WORST:
+                heapq.heappop(self._worst)
+        self.last = record
+
+    def worst(self) -> list[tuple[float, Mapping[str, Any]]]:
+        """Return time, s, and record of the messages farthest from their labels."""
+        return [(item[2], item[3]) for item in sorted(self._worst, reverse=True) if item[0]]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures for result.json."""
+        total = max(self.messages, 1)
+        found: dict[str, Any] = {
+            "messages": self.messages,
+            "objects": self.objects,
+            "sound_events": self.events,
+            "modes": dict(self.modes),
+            "levels": dict(self.levels),
+            "states": {name: dict(counts) for name, counts in self.states.items()},
+            "full_share": round(self.modes["FULL"] / total, 5),
+            "valid_share": round(self.valid / total, 5),
+            "deadline_missed_share": round(self.deadline_missed / total, 5),
+            "end_to_end_ms": self.end_to_end.ms(50, 95, 99),
+            "wait_ms": self.wait.ms(50, 95, 99),
+        }
+        if self.labels is not None and self.labels.score.labelled:
+            score = self.labels.score
+            found |= {
+                "rule": RULE,
+                "labelled": score.labelled,
+                "correct": score.correct,
+                "false": score.false,
+                "recall": round(score.recall, 5),
+                "precision": round(score.precision, 5) if score.correct + score.false else None,
+                "average_precision": round(self.labels.average_precision(), 5),
+            }
+        return found
+
+
+def _object(item: Mapping[str, Any]) -> DetectedObject:
+    return DetectedObject(
+        class_name=item["class_name"],
+        score=item["score"],
+        center_m=tuple(item["center_m"]),
+        size_m=tuple(item["size_m"]),
+        yaw_rad=item["yaw_rad"],
+    )
+
+
+def _bin(score: float) -> int:
+    return min(int(score * BINS), BINS - 1)

@@ -1,0 +1,261 @@
+"""The report as one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.types import Geometry
+from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.lidar.encoder import to_base
+from edge_perception.encoders.options import transform
+from edge_perception.replay.bags import Bag, open_bag
+from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.stamps import read_stamp_ns
+from edge_perception.replay.vehicle import VehiclePlan, read_plan
+from edge_perception.validation import plots
+from edge_perception.validation.result import BagResult
+
+_NEAR_NS = 2_000_000_000
+_STYLE = """
+body{font:14px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1180px;padding:20px;color:#1f2937}
+h1{font-size:22px}h2{font-size:18px;margin-top:36px;border-top:1px solid #d7dce2;padding-top:18px}
+table{border-collapse:collapse;margin:8px 0}td,th{padding:3px 12px 3px 0;text-align:left;
+vertical-align:top}th{color:#5b6573;font-weight:500}.passed{color:#1f7a44}.failed{color:#b42318}
+svg,img{max-width:100%;height:auto}.row{display:flex;flex-wrap:wrap;gap:14px}
+.row>*{flex:1 1 340px}code{font-size:12px;overflow-wrap:anywhere}
+"""
+
+
+def write_page(
+    results: Sequence[BagResult], path: Path, points: Sequence[Mapping[str, str]] | None
+) -> None:
+    """Write index.html; it appears whole or not at all."""
+    passed = all(result.passed for result in results)
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width'>",
+        f"<title>Validation</title><style>{_STYLE}</style>",
+        f"<h1>Validation: {_verdict(passed)}</h1>",
+    ]
+    if len(results) > 1:
+        parts.append(summary_table(results, points))
+    parts += [_section(result) for result in results]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _verdict(passed: bool) -> str:
+    return (
+        f"<span class={'passed' if passed else 'failed'}>{'passed' if passed else 'failed'}</span>"
+    )
+
+
+def summary_rows(results: Sequence[BagResult]) -> list[dict[str, Any]]:
+    """Return one row a run for the table of several recordings or of a sweep."""
+    rows = []
+    for result in results:
+        row: dict[str, Any] = {
+            "run": result.name,
+            "verdict": "passed" if result.passed else "failed",
+        }
+        if result.failure:
+            row["verdict"] = f"failed: {result.failure.splitlines()[0]}"
+        elif result.figures is not None:
+            metrics = result.figures.metrics()
+            row |= {
+                "full": metrics["full_share"],
+                "recall": metrics.get("recall"),
+                "precision": metrics.get("precision"),
+                "AP": metrics.get("average_precision"),
+                "objects": metrics["objects"],
+                "events": metrics["sound_events"],
+                "missed": metrics["deadline_missed_share"],
+                "e2e p95, ms": metrics["end_to_end_ms"].get("p95"),
+            }
+        rows.append(row)
+    return rows
+
+
+def summary_table(results: Sequence[BagResult], points: Sequence[Mapping[str, str]] | None) -> str:
+    """Return the table of all runs, and the curve over a sweep of one axis."""
+    rows = summary_rows(results)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in names) + "</tr>"
+        for row in rows
+    )
+    curve = plots.sweep(rows, points) if points and len(points[0]) == 1 else ""
+    return f"<table><tr>{head}</tr>{body}</table>{curve}"
+
+
+def _cell(value: Any) -> str:
+    return (
+        ""
+        if value is None
+        else html.escape(f"{value:g}" if isinstance(value, float) else str(value))
+    )
+
+
+def _section(result: BagResult) -> str:
+    title = f"<h2 id='{html.escape(result.name)}'>{html.escape(result.name)}: "
+    if result.failure or result.figures is None:
+        return f"{title}{_verdict(False)}</h2><p>{html.escape(result.failure)}</p>"
+    facts = _facts(result)
+    parts = [
+        f"{title}{_verdict(result.passed)}</h2>",
+        "<table>",
+        *(f"<tr><th>{html.escape(k)}</th><td>{v}</td></tr>" for k, v in facts),
+        "</table>",
+        _findings(result),
+        plots.timeline(result.figures),
+        "<div class=row>",
+        plots.stages(result.account["stages"]),
+        plots.precision_recall(result.figures),
+        plots.scores(result.figures),
+        "</div>",
+        _worst(result),
+    ]
+    return "\n".join(parts)
+
+
+def _facts(result: BagResult) -> list[tuple[str, str]]:
+    account, figures = result.account, result.figures
+    assert figures is not None
+    metrics = figures.metrics()
+    ratio = result.throughput_ratio
+    facts = [
+        (
+            "recording",
+            f"{html.escape(result.settings.bag)}, {account['recording']['duration_s']:.1f} s",
+        ),
+        ("SHA-256", f"<code>{account['sha256']}</code>"),
+        ("modes", ", ".join(f"{k} {v}" for k, v in metrics["modes"].items())),
+        (
+            "end to end, virtual",
+            ", ".join(f"{k} {v:g} ms" for k, v in metrics["end_to_end_ms"].items()),
+        ),
+        (
+            "replay",
+            f"{account['wall_s']:.1f} s, {ratio or 0:.2f} of the models in a loop, "
+            f"peak {account['peak_mb']:.0f} MB",
+        ),
+        (
+            "models",
+            ", ".join(
+                html.escape(f"{name}: {model['name']} {model['version']}")
+                for name, model in account["models"].items()
+            ),
+        ),
+    ]
+    if result.baseline is not None:
+        head = result.baseline.head
+        facts.append(("baseline", html.escape(f"{head.name}, commit {head.commit}, {head.device}")))
+    if "recall" in metrics:
+        facts.append(
+            ("cars", f"{metrics['correct']} of {metrics['labelled']} labelled, "
+                     f"{metrics['false']} false")
+        )  # fmt: skip
+    for note in account["notes"]:
+        facts.append(("note", html.escape(note)))
+    return facts
+
+
+def _findings(result: BagResult) -> str:
+    if not result.findings:
+        return "<p>No difference from the baseline.</p>" if result.baseline else ""
+    rows = "".join(
+        f"<tr><td class={'failed' if f.failed else 'passed'}>{'failed' if f.failed else 'noted'}"
+        f"</td><td>{html.escape(f.line())}</td></tr>"
+        for f in sorted(result.findings, key=lambda f: not f.failed)[:200]
+    )
+    return f"<table>{rows}</table>"
+
+
+def _worst(result: BagResult) -> str:
+    """Show the frames that differ most: from the baseline, or else from the labels."""
+    assert result.figures is not None
+    comparison = result.comparison
+    frames: list[tuple[float, Any, Any]] = []
+    if comparison is not None:
+        frames = [(w.time_s, w.current, w.baseline) for w in comparison.worst]
+    what = "from the baseline (dashed)" if frames else "from the labels (black)"
+    frames = frames or [(time_s, record, None) for time_s, record in result.figures.worst()]
+    if not frames:
+        return ""
+    scene = _Scene(result)
+    parts = [f"<h3>Frames that differ most {what}</h3>"]
+    for time_s, now, then in frames:
+        record = now or then
+        labels = result.figures.labels
+        frame = labels.frame_of(record) if labels is not None else None
+        title = f"{time_s:.2f} s, {record['mode']}, {len(record['objects'])} objects"
+        parts += [
+            "<div class=row>",
+            plots.above(
+                now,
+                then,
+                points_m=scene.points(record),
+                labels=labels.boxes(frame) if labels is not None and frame is not None else (),
+                title=title,
+            ),
+            scene.photo(record),
+            "</div>",
+        ]
+    return "\n".join(parts)
+
+
+class _Scene:
+    """What the sensors saw at a message, read from the recording again."""
+
+    def __init__(self, result: BagResult) -> None:
+        settings = result.settings
+        self._bag: Bag = open_bag(Path(settings.bag))
+        self._decoder = MessageDecoder(self._bag.definitions())
+        self._plan: VehiclePlan = read_plan(
+            settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
+        )
+        self._binding: Binding = bind(
+            self._bag, self._plan.sources, self._decoder, parse_remaps(settings.remaps)
+        )
+
+    def points(self, record: Mapping[str, Any]) -> NDArray[np.float32] | None:
+        """Return the sweep of a message in the base frame, (N, 3)."""
+        message, source = self._message(record, "lidar")
+        if message is None:
+            return None
+        plan = next(s for s in self._plan.sources if s.name == source)
+        geometry = Geometry(T_base_sensor=transform(plan.options.T_base_sensor))
+        try:
+            return to_base(cloud_from_msg(message).xyz_m, geometry)
+        except EdgePerceptionError:
+            return None
+
+    def photo(self, record: Mapping[str, Any]) -> str:
+        """Return the image of a message."""
+        message, _ = self._message(record, "camera")
+        try:
+            return "" if message is None else plots.photo(image_from_msg(message).bgr)
+        except EdgePerceptionError:
+            return ""
+
+    def _message(self, record: Mapping[str, Any], modality: str) -> tuple[Any, str]:
+        status = next((s for s in record["sources"] if s["modality"] == modality), None)
+        if status is None or not status["stamp_ns"]:
+            return None, ""
+        topics = [t for t, name in self._binding.inputs.items() if name == status["source"]]
+        at_ns = record["published_ns"]
+        for message in self._bag.messages(topics, start_ns=at_ns - _NEAR_NS, end_ns=at_ns + 1):
+            if read_stamp_ns(message.data) == status["stamp_ns"]:
+                return self._decoder.decode(message.data, message.type), status["source"]
+        return None, ""

@@ -1,0 +1,174 @@
+"""Plots of a result as inline SVG, pictures as data URLs: a report needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from numpy.typing import NDArray
+
+from edge_perception.validation.metrics import BINS, MODES, RunFigures
+
+_INK, _NOW, _THEN, _LABEL = "#1f2937", "#1d6fb8", "#d97706", "#111827"
+_COLORS = ("#1d6fb8", "#2f9e5b", "#b8487a", "#7a5ad6", "#d97706", "#0f9aa8")
+_SETTINGS = {"svg.hashsalt": "edge_perception", "svg.fonttype": "none", "font.size": 9}
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as an SVG element; the same figure gives the same text."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    text = buffer.getvalue()
+    return re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>", "", text, flags=re.DOTALL).strip()
+
+
+def _axes(title: str, x: str, y: str, size: tuple[float, float] = (6.0, 2.6)) -> tuple[Figure, Any]:
+    figure = Figure(figsize=size)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", color=_INK)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def timeline(figures: RunFigures) -> str:
+    """Draw mode and ages of the sources over time."""
+    figure = Figure(figsize=(12.4, 4.0))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    points = np.array(figures.mode_line.points).reshape(-1, 2)
+    upper.step(points[:, 0], points[:, 1], where="post", color=_NOW)
+    upper.set_yticks(range(len(MODES)), MODES)
+    upper.set_ylim(-0.3, len(MODES) - 0.7)
+    upper.set_title("Mode and age of the sources", loc="left", color=_INK)
+    for color, (name, series) in zip(_COLORS * 3, sorted(figures.ages.items()), strict=False):
+        ages = np.array(series.points).reshape(-1, 2)
+        lower.plot(ages[:, 0], ages[:, 1] * 1e3, color=color, label=name, lw=1)
+    lower.set_ylabel("age, ms")
+    lower.set_xlabel("time of the recording, s")
+    lower.legend(loc="upper right", fontsize=8)
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return svg(figure)
+
+
+def stages(rows: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """Draw p50 and p95 of the measured stages of every source on this machine."""
+    figure, axes = _axes("Measured stages on this machine: p50, p95", "ms", "")
+    names = [name for name in rows if rows[name]]
+    for row, name in enumerate(names):
+        values = np.array(rows[name]) * 1e3
+        left = 0.0
+        for column, stage in enumerate(("preprocess", "inference", "postprocess")):
+            width = float(np.median(values[:, column]))
+            axes.barh(
+                row, width, left=left, color=_COLORS[column], label=stage if row == 0 else None
+            )
+            left += width
+        high = float(np.percentile(values.sum(axis=1), 95))
+        axes.plot([high], [row], "|", color=_INK, ms=14, label="p95 of all" if row == 0 else None)
+    axes.set_yticks(range(len(names)), names)
+    axes.legend(fontsize=8)
+    return svg(figure)
+
+
+def precision_recall(figures: RunFigures) -> str:
+    """Draw the curve; empty where the recording has no labels."""
+    if figures.labels is None or not figures.labels.score.labelled:
+        return ""
+    figure, axes = _axes("Precision and recall of cars", "recall", "precision")
+    curve = figures.labels.curve()
+    axes.plot(curve[:, 0], curve[:, 1], ".-", color=_NOW)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.text(0.03, 0.06, f"average precision {figures.labels.average_precision():.3f}")
+    return svg(figure)
+
+
+def scores(figures: RunFigures) -> str:
+    """Draw the histogram of object scores, and of correct and false ones where labels are."""
+    figure, axes = _axes("Scores of objects", "score", "objects")
+    centers = (np.arange(BINS) + 0.5) / BINS
+    axes.bar(centers, figures.scores, width=1 / BINS, color="#c3cad3", label="all")
+    if figures.labels is not None:
+        axes.step(centers, figures.labels.correct, where="mid", color="#2f9e5b", label="correct")
+        axes.step(centers, figures.labels.false, where="mid", color="#c2410c", label="false")
+    axes.legend(fontsize=8)
+    return svg(figure)
+
+
+def above(
+    now: Mapping[str, Any] | None,
+    then: Mapping[str, Any] | None,
+    *,
+    points_m: NDArray[np.float32] | None,
+    labels: Iterable[Any],
+    title: str,
+) -> str:
+    """Draw a message from above: this run solid, the baseline dashed, labels black, as JPEG."""
+    figure = Figure(figsize=(6.2, 4.4), dpi=90)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", color=_INK)
+    if points_m is not None:
+        shown = points_m[:: max(1, len(points_m) // 8000)]
+        axes.plot(shown[:, 0], shown[:, 1], ",", color="#a9b4c0")
+    for box in labels:
+        _box(axes, box.center_m, box.size_m, box.yaw_rad, color=_LABEL, lw=0.8, ls="-")
+    for record, color, style in ((then, _THEN, "--"), (now, _NOW, "-")):
+        for item in (record or {}).get("objects", ()):
+            _box(axes, item["center_m"], item["size_m"], item["yaw_rad"], color=color, ls=style)
+    axes.set_xlim(-8, 62)
+    axes.set_ylim(-22, 22)
+    axes.set_aspect("equal")
+    axes.set_xlabel("ahead, m")
+    axes.set_ylabel("left, m")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpg", bbox_inches="tight")
+    return _image(buffer.getvalue(), "jpeg")
+
+
+def _box(axes: Any, center: Any, size: Any, yaw: float, **style: Any) -> None:
+    corners = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * np.asarray(size)[:2] / 2
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    turned = corners @ np.array([[cos, sin], [-sin, cos]]) + np.asarray(center)[:2]
+    axes.add_patch(Polygon(turned, fill=False, **style))
+
+
+def photo(bgr: NDArray[np.uint8], width: int = 640) -> str:
+    """Return a camera image as an inline picture."""
+    height = max(1, round(bgr.shape[0] * width / bgr.shape[1]))
+    small = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return _image(np.asarray(data).tobytes(), "jpeg")
+
+
+def _image(data: bytes, kind: str) -> str:
+    text = base64.b64encode(data).decode()
+    return f'<img alt="" src="data:image/{kind};base64,{text}">'
+
+
+def sweep(rows: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, str]]) -> str:
+    """Draw what a swept value does to recall, precision and the share of FULL messages."""
+    name = next(iter(points[0]))
+    figure, axes = _axes(f"Degradation over {name}", name, "", size=(8.0, 3.0))
+    labels = [point[name] for point in points]
+    for color, key in zip(_COLORS, ("recall", "precision", "AP", "full"), strict=False):
+        values = [row.get(key) for row in rows[: len(labels)]]
+        if any(value is not None for value in values):
+            known = [np.nan if value is None else value for value in values]
+            axes.plot(range(len(known)), known, "o-", color=color, label=key)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8)
+    return svg(figure)
