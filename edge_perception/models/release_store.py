@@ -16,6 +16,7 @@ what a dead process left.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -84,12 +85,14 @@ class ReleaseStore:
     # -- reading --
 
     def releases(self) -> list[Release]:
-        """Return all releases, without reading their model files."""
+        """Return all releases that can be read, without reading their model files."""
         folders = sorted((self.root / "releases").iterdir())
         found = []
         for folder in folders:
-            if not folder.name.startswith("."):
-                found.append(self.release(folder.name))
+            # A damaged neighbour must not hide the others; asked for by digest it says why.
+            with contextlib.suppress(ModelError):
+                if not folder.name.startswith("."):
+                    found.append(self.release(folder.name))
         return found
 
     def release(self, sha256: str) -> Release:
@@ -147,6 +150,15 @@ class ReleaseStore:
         if not path.exists():
             return {}
         return self._read_set(path.read_text(encoding="ascii").strip())
+
+    def signers(self, sha256: str) -> str:
+        """Return the key ids in a release's signatures, for display; empty: unsigned."""
+        path = self.root / "releases" / Path(sha256).name / SIGNATURES_NAME
+        try:
+            entries = json.loads(path.read_bytes())["signatures"]
+            return ", ".join(str(entry["key_id"]) for entry in entries)
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""  # `verify` says what is wrong
 
     def quarantine_reason(self, sha256: str) -> str:
         """Return why a release is in quarantine; empty: it is not."""

@@ -1,29 +1,38 @@
-"""The model manager: knows the bundles on disk and the models in the nodes, and changes them."""
+"""The model manager: knows the releases on disk and the models in the nodes, and changes them."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from rclpy.action import ActionServer, CancelResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.client import Client
-from rclpy.clock import Clock, ClockType
-from rclpy.task import Future
+from rclpy.serialization import deserialize_message
 
-from edge_perception import msg, srv
-from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception import action, msg, srv
+from edge_perception.core.errors import EdgePerceptionError, ModelError, StoreError, SwapError
 from edge_perception.core.health import Health, Level
+from edge_perception.models.change_stamp import change_stamp
+from edge_perception.models.event_log import EventLog
+from edge_perception.models.filesystem import FileLock, FileSystem
 from edge_perception.models.loading import model_folders
-from edge_perception.models.manifest import Bundle, load_bundle
+from edge_perception.models.manifest import Bundle
+from edge_perception.models.release_store import Release, ReleaseStore
+from edge_perception.models.signing import Trust, read_trust
 from edge_perception.models.store import find_bundle, list_bundles
+from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.conversion import model_msg, time_msg
+from edge_perception.nodes.conversion import model_msg, stamp_ns
+from edge_perception.nodes.model_client import ModelClient
 from edge_perception.nodes.spin import run
+from edge_perception.nodes.swap_coordinator import Change, SwapCoordinator
 
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-_GET_VERSIONS = "edge_perception/srv/GetVersions"
+_GROUPS = 6  # fused messages that tell where the gaps between groups are
+_LATEST_S = 0.5  # later than the earliest stamp: a gap is not waited for any longer
+_RECONCILE_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +42,12 @@ class ManagerOptions:
     model_folders: tuple[str, ...] = field(
         default=(), metadata={"text": "folders searched before the installed ones"}
     )
-    allow_swap: bool = field(
-        default=False, metadata={"text": "answer swap_model and rollback_model at all"}
+    model_store: str = field(
+        default="", metadata={"text": "folder of releases; without it models cannot be changed"}
+    )
+    trust_file: str = field(
+        default="",
+        metadata={"text": "trusted keys, of `edge-perception models keygen`; empty: no change"},
     )
     answer_timeout_s: float = field(
         default=2.0,
@@ -53,21 +66,75 @@ class ManagerOptions:
             "max": 10.0,
         },
     )
+    admission_memory_mb: int = field(
+        default=2048,
+        metadata={
+            "text": "memory a candidate may take while it is tried",
+            "unit": "MB",
+            "min": 16,
+            "max": 2**20,
+        },
+    )
+    admission_deadline_s: float = field(
+        default=60.0,
+        metadata={
+            "text": "time to load, warm up and run golden inputs",
+            "unit": "s",
+            "min": 0.5,
+            "max": 3600.0,
+        },
+    )
+    admission_latency_factor: float = field(
+        default=3.0,
+        metadata={
+            "text": "how much slower than the gates of a manifest say this machine may be",
+            "unit": "1",
+            "min": 0.1,
+            "max": 1000.0,
+        },
+    )
+    admission_reserve_mb: int = field(
+        default=128,
+        metadata={
+            "text": "memory that stays free on the machine beside a new model",
+            "unit": "MB",
+            "min": 0,
+            "max": 2**20,
+        },
+    )
 
 
 class ModelManagerNode(PerceptionNode):
-    """Lists, verifies and swaps models through the services of the nodes that serve them."""
+    """Lists, verifies and changes models through the services of the nodes that serve them."""
 
-    POLL_PERIOD_S = 0.01
+    def __init__(self, *, files: FileSystem | None = None, **kwargs: Any) -> None:
+        """Declare parameters and offer the services.
 
-    def __init__(self, **kwargs: Any) -> None:
+        Args:
+            files: what the store writes through; tests pass one that fails.
+            kwargs: for the rclpy node.
+        """
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
-        self._previous: dict[str, msg.ModelVersion] = {}
-        self._factory: dict[str, msg.ModelVersion] = {}
-        self._node_clients: dict[str, Client] = {}
+        self._files = files or FileSystem()
+        self._store: ReleaseStore | None = None
+        self._log: EventLog | None = None
+        self._lock: FileLock | None = None
+        self._off = "the manager is not configured"  # why models cannot be changed; empty: on
+        self._fused: deque[bytes] = deque(maxlen=_GROUPS)
         # A service that waits for other nodes must not keep their answers from being taken.
         self._group = ReentrantCallbackGroup()
+        self.node, self.client = self, ModelClient(self, self._group)
+        self._coordinator = SwapCoordinator(self)
+        self._events = self.create_publisher(msg.ModelEvent, "model_events", qos.EVENTS)
+        self.create_subscription(
+            msg.FusedPerception,
+            "perception/fused",
+            self._on_fused,
+            qos.FUSED,
+            raw=True,
+            callback_group=self._group,
+        )
         for type_, name, callback in (
             (srv.ListModels, "~/list_models", self._on_list_models),
             (srv.GetVersions, "~/get_versions", self._on_get_versions),
@@ -76,40 +143,184 @@ class ModelManagerNode(PerceptionNode):
             (srv.RollbackModel, "~/rollback_model", self._on_rollback_model),
         ):
             self.create_service(type_, name, callback, callback_group=self._group)
+        self._action = ActionServer(
+            self,
+            action.SwapModel,
+            "~/swap",
+            execute_callback=self._on_swap_action,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            callback_group=self._group,
+        )
+        self._feedback: dict[str, Any] = {}
+
+    # -- lifecycle --
+
+    def configure(self) -> None:
+        """Open the store, and finish or undo what a dead manager left."""
+        options = self._options.config
+        if not options.model_store:
+            self._off = "swapping is off: set model_store and trust_file"
+            return
+        self._off = "" if options.trust_file else "swapping is off: no trusted keys, set trust_file"
+        root = Path(options.model_store).expanduser()
+        try:
+            self._store = ReleaseStore(root, files=self._files)
+            lock = FileLock(root / "manager.lock")
+            if not lock.acquire():
+                raise StoreError(f"process {lock.holder()} is the manager of {root}")
+            self._lock = lock
+            self._log = EventLog(root / "events.jsonl", self._files)
+            note = self._store.recover()
+            if options.trust_file:
+                self.trust()
+        except (ModelError, OSError) as error:
+            self._off = f"swapping is off: {error}"
+            self.get_logger().error(self._off)
+            return
+        if note:
+            self.event("recovered", "", reason=note)
+        self._reconciler = self.create_timer(
+            _RECONCILE_PERIOD_S, self._on_reconcile, callback_group=self._group
+        )
+
+    def cleanup(self) -> None:
+        """Give the store back."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        self._store = self._log = None
 
     def health(self) -> Health:
-        """Say which nodes serve models, and whether swapping is on."""
-        nodes = self._model_nodes()
+        """Say which nodes serve models, and whether they can be changed."""
+        nodes = self.client.nodes()
+        level, text = Level.OK, f"{len(nodes)} nodes serve models"
+        if not nodes:
+            level, text = Level.WARN, "no node serves a model"
+        elif self._off and self._options.config.trust_file:
+            level, text = Level.ERROR, self._off
         return Health(
-            level=Level.OK if nodes else Level.WARN,
-            message=f"{len(nodes)} nodes serve models" if nodes else "no node serves a model",
+            level=level,
+            message=text,
             values={
                 "nodes": " ".join(nodes),
-                "allow_swap": str(self._options.config.allow_swap),
+                "swapping": self._off or "on",
+                "transaction": self._coordinator.busy or "none",
             },
         )
+
+    # -- what a change needs of this node --
+
+    @property
+    def store(self) -> ReleaseStore:
+        """The store.
+
+        Raises:
+            SwapError: models cannot be changed; the text says why.
+        """
+        if self._off or self._store is None:
+            raise SwapError(self._off or "the manager is not configured")
+        return self._store
+
+    def options(self) -> ManagerOptions:
+        """Return the parameters."""
+        return self._options.config
+
+    def trust(self) -> Trust:
+        """Return the trusted keys; read anew, so that a rotation holds at once."""
+        return read_trust(Path(self._options.config.trust_file).expanduser())
+
+    def folders(self) -> list[Path]:
+        """Return the folders of bundles that came with the software."""
+        return model_folders(self._options.config.model_folders)
+
+    def change_stamp_ns(self, delay_s: float) -> int:
+        """Return a stamp between two groups of frames that fusion joins."""
+        groups = []
+        for data in list(self._fused):
+            view = deserialize_message(data, msg.FusedPerception)
+            stamps = [
+                stamp_ns(status.stamp)
+                for status in view.sources
+                if status.contributed and status.modality != "audio"  # a stream sets no pace
+            ]
+            if stamps:
+                newest = stamp_ns(view.header.stamp)
+                groups.append((min(min(stamps), newest), newest))
+        earliest = self.get_clock().now().nanoseconds + round(delay_s * 1e9)
+        latest = earliest + round(_LATEST_S * 1e9)
+        return change_stamp(groups, earliest_ns=earliest, latest_ns=latest)
+
+    def event(
+        self,
+        event: str,
+        transaction_id: str,
+        *,
+        error: bool = False,
+        reason: str = "",
+        models: list[msg.ModelVersion] | None = None,
+    ) -> None:
+        """Publish a step, and write it to the log of the store."""
+        models = models or []
+        now = self.get_clock().now()
+        message = msg.ModelEvent(
+            stamp=now.to_msg(),
+            transaction_id=transaction_id,
+            event=event,
+            error=error,
+            reason=reason,
+            models=models,
+        )
+        if self._log is not None:
+            entry = self._log.add(
+                stamp_ns=now.nanoseconds,
+                event=event,
+                transaction_id=transaction_id,
+                error=error,
+                reason=reason,
+                models=[{name: getattr(m, name) for name in _FIELDS} for m in models],
+            )
+            message.sequence, message.reason = entry.sequence, entry.reason
+        self._events.publish(message)
+        goal = self._feedback.get("goal")
+        if goal is not None and self._coordinator.busy == transaction_id:
+            goal.publish_feedback(action.SwapModel.Feedback(event=message))
+        names = " ".join(f"{m.role}={m.name}:{m.version}" for m in models)
+        text = f"{event} {names} {reason}".strip()
+        if error:  # rclpy refuses another severity from the same line
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
 
     # -- services --
 
     def _on_list_models(
         self, request: srv.ListModels.Request, response: srv.ListModels.Response
     ) -> srv.ListModels.Response:
-        for bundle in list_bundles(model_folders(self._options.config.model_folders)):
-            if request.role in ("", bundle.manifest.role):
-                response.models.append(_stored(bundle))
+        seen = set()
+        for release in self._store.releases() if self._store else ():
+            seen.add(release.sha256)
+            response.models.append(self._stored(release))
+        for bundle in list_bundles(self.folders()):
+            if bundle.sha256 not in seen:
+                response.models.append(_info(bundle, "installed"))
+        if request.role:
+            response.models = [m for m in response.models if m.model.role == request.role]
         return response
 
     async def _on_get_versions(
         self, _request: srv.GetVersions.Request, response: srv.GetVersions.Response
     ) -> srv.GetVersions.Response:
-        response.models, response.unreachable = await self._versions()
+        timeout_s = self._options.config.answer_timeout_s
+        response.models, response.unreachable = await self.client.versions(timeout_s)
+        for info in response.models:
+            info.signer = self._signer(info.model.sha256)
         return response
 
     def _on_verify_model(
         self, request: srv.VerifyModel.Request, response: srv.VerifyModel.Response
     ) -> srv.VerifyModel.Response:
         try:
-            bundle = self._find(request.name, request.version)
+            bundle = self._verified(request.name, request.version)
             response.model = model_msg(bundle.version_for(bundle.manifest.role))
             response.success = True
         except EdgePerceptionError as error:
@@ -120,145 +331,139 @@ class ModelManagerNode(PerceptionNode):
         self, request: srv.SwapModel.Request, response: srv.SwapModel.Response
     ) -> srv.SwapModel.Response:
         try:
-            response.previous, response.current = await self._swap(
-                request.role, request.name, request.version
+            change = await self._coordinator.swap(
+                role=request.role,
+                name=request.name,
+                version=request.version,
+                skip_trial=request.skip_trial,
             )
-            response.success = True
+            _fill(response, change, request.role)
         except EdgePerceptionError as error:
-            response.reason = str(error)
+            self._refused(error, response)
         return response
 
     async def _on_rollback_model(
         self, request: srv.RollbackModel.Request, response: srv.RollbackModel.Response
     ) -> srv.RollbackModel.Response:
-        slots = {"": self._previous, "previous": self._previous, "factory": self._factory}
+        slot = request.slot or "previous"
         try:
-            if request.slot not in slots:
-                raise SwapError(f"slot: expected previous or factory, got '{request.slot}'")
-            target = slots[request.slot].get(request.role)
-            if target is None:
-                raise SwapError(f"{request.role}: no {request.slot or 'previous'} model known")
-            _, response.current = await self._swap(request.role, target.name, target.version)
-            response.success = True
+            if slot not in ("previous", "factory"):
+                raise SwapError(f"slot: expected previous or factory, got '{slot}'")
+            models = self.store.slot(slot)
+            if not models or request.role not in ("", *models):
+                raise SwapError(f"{request.role or 'models'}: no {slot} set known")
+            change = await self._coordinator.go_to(
+                models, f"rollback to {slot}", quarantine=request.reason
+            )
+            _fill(response, change, request.role)
         except EdgePerceptionError as error:
-            response.reason = str(error)
+            self._refused(error, response)
         return response
 
-    # -- changing a model --
+    async def _on_swap_action(self, goal: Any) -> Any:
+        result = action.SwapModel.Result()
+        request = goal.request
+        if self._coordinator.busy:
+            result.reason = f"a change is under way (transaction {self._coordinator.busy})"
+            goal.abort()
+            return result
+        self._feedback["goal"] = goal
+        try:
+            change = await self._coordinator.swap(
+                role=request.role,
+                name=request.name,
+                version=request.version,
+                skip_trial=request.skip_trial,
+                cancelled=lambda: goal.is_cancel_requested,
+            )
+            _fill(result, change, request.role)
+            goal.succeed()
+        except EdgePerceptionError as error:
+            self._refused(error, result)
+            (goal.canceled if goal.is_cancel_requested else goal.abort)()
+        finally:
+            self._feedback.clear()
+        return result
 
-    async def _swap(
-        self, role: str, name: str, version: str
-    ) -> tuple[msg.ModelVersion, msg.ModelVersion]:
-        if not self._options.config.allow_swap:
-            raise SwapError("swapping is off: start the manager with allow_swap:=true")
-        self._find(name, version)
-        running, unreachable = await self._versions()
-        served = next((info for info in running if info.model.role == role), None)
-        if served is None:
-            roles = ", ".join(sorted(info.model.role for info in running)) or "none"
-            raise SwapError(f"no node serves role '{role}'; served: {roles}; silent: {unreachable}")
-        prepared = await self._call(
-            srv.PrepareModel,
-            f"{served.node}/prepare_model",
-            srv.PrepareModel.Request(name=name, version=version),
-            self._options.config.prepare_timeout_s,
-        )
-        if not prepared.success:
-            raise SwapError(f"{served.node} refused {name}: {prepared.reason}")
-        delay_ns = round(self._options.config.commit_delay_s * 1e9)
-        committed = await self._call(
-            srv.CommitModel,
-            f"{served.node}/commit_model",
-            srv.CommitModel.Request(
-                transaction_id=prepared.transaction_id,
-                effective_stamp=time_msg(self.get_clock().now().nanoseconds + delay_ns),
-            ),
-            self._options.config.answer_timeout_s,
-        )
-        if not committed.success:
-            raise SwapError(f"{served.node} did not commit {name}: {committed.reason}")
-        self._factory.setdefault(role, served.model)
-        self._previous[role] = served.model
-        self.get_logger().info(
-            f"{role}: {served.model.name} {served.model.version} -> "
-            f"{committed.current.name} {committed.current.version}"
-        )
-        return served.model, committed.current
+    async def _on_reconcile(self) -> None:
+        """Bring the nodes to the set that the store has as current, once after a start."""
+        if self._coordinator.busy or self._store is None or not self.client.nodes():
+            return
+        self._reconciler.cancel()
+        wanted = self._store.slot("current")
+        infos, _ = await self.client.versions(self._options.config.answer_timeout_s)
+        served = {info.model.role: info.model.sha256 for info in infos}
+        if not self._off and any(wanted.get(r, s) != s for r, s in served.items()):
+            try:
+                await self._coordinator.go_to(wanted, "start with the current set")
+            except EdgePerceptionError as error:
+                self.event("late", "", error=True, reason=f"start: {error}")
 
-    def _find(self, name: str, version: str) -> Bundle:
-        """Find and verify a bundle of the configured folders; paths are not names."""
-        folders = model_folders(self._options.config.model_folders)
-        bundle = load_bundle(find_bundle(name, folders).path)
+    def _on_fused(self, data: bytes) -> None:
+        self._fused.append(data)
+
+    # -- helpers --
+
+    def _verified(self, name: str, version: str) -> Bundle:
+        """Find a release of the store or an installed bundle, every file read and checked."""
+        if self._store is not None and not self._off:
+            try:
+                release = self._store.find(name, version)
+            except StoreError:
+                release = None
+            if release is not None:
+                now_ns = self.get_clock().now().nanoseconds
+                self._store.verify(release, self.trust(), now_ns=now_ns)
+                return release.bundle
+        bundle = find_bundle(name, self.folders())
         if version and bundle.manifest.version != version:
             raise SwapError(f"{name}: expected version {version}, got {bundle.manifest.version}")
         return bundle
 
-    # -- asking the nodes --
+    def _stored(self, release: Release) -> msg.ModelInfo:
+        assert self._store is not None
+        slots = [
+            slot
+            for slot in ("current", "previous", "factory")
+            if release.sha256 in self._store.slot(slot).values()
+        ]
+        info = _info(release.bundle, "+".join(slots) or "stored")
+        info.signer = self._signer(release.sha256)
+        info.last_error = f"quarantined: {release.quarantined}" if release.quarantined else ""
+        return info
 
-    def _model_nodes(self) -> list[str]:
-        own = f"{self.get_fully_qualified_name()}/get_versions"
-        return sorted(
-            name.removesuffix("/get_versions")
-            for name, types in self.get_service_names_and_types()
-            if _GET_VERSIONS in types and name != own
-        )
+    def _signer(self, sha256: str) -> str:
+        if self._store is None or not self._store.has(sha256):
+            return ""
+        return self._store.signers(sha256)
 
-    async def _versions(self) -> tuple[list[msg.ModelInfo], list[str]]:
-        models, unreachable = [], []
-        for node in self._model_nodes():
-            try:
-                answer = await self._call(
-                    srv.GetVersions,
-                    f"{node}/get_versions",
-                    srv.GetVersions.Request(),
-                    self._options.config.answer_timeout_s,
-                )
-                models.extend(answer.models)
-            except SwapError:
-                unreachable.append(node)
-        return models, unreachable
-
-    async def _call(self, type_: Any, name: str, request: Any, timeout_s: float) -> Any:
-        """Call a service of another node.
-
-        Raises:
-            SwapError: no answer in time.
-        """
-        client = self._node_clients.get(name)
-        if client is None:
-            client = self.create_client(type_, name, callback_group=self._group)
-            self._node_clients[name] = client
-        if not await self._until(client.service_is_ready, timeout_s):
-            raise SwapError(f"{name}: no such service within {timeout_s:g} s")
-        answer = client.call_async(request)
-        if not await self._until(answer.done, timeout_s):
-            client.remove_pending_request(answer)
-            raise SwapError(f"{name}: no answer within {timeout_s:g} s")
-        return answer.result()
-
-    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait beside the executor until a condition holds; False after the time."""
-        done: Future = Future(executor=self.executor)
-        give_up_ns = self.clock.now().steady_ns + round(timeout_s * 1e9)
-
-        def check() -> None:
-            if not done.done() and (condition() or self.clock.now().steady_ns > give_up_ns):
-                done.set_result(None)
-
-        timer = self.create_timer(
-            self.POLL_PERIOD_S, check, callback_group=self._group, clock=_STEADY
-        )
-        try:
-            await done
-        finally:
-            self.destroy_timer(timer)
-        return condition()
+    def _refused(self, error: EdgePerceptionError, response: Any) -> None:
+        response.reason = str(error)
+        self.get_logger().warning(f"refused: {error}")
 
 
-def _stored(bundle: Bundle) -> msg.ModelInfo:
+_FIELDS = tuple(msg.ModelVersion.get_fields_and_field_types())
+
+
+def _fill(response: Any, change: Change, role: str) -> None:
+    roles = list(change.releases)
+    first = role if role in roles else roles[0]
+    after = {
+        name: model_msg(release.bundle.version_for(name))
+        for name, release in change.releases.items()
+    }
+    response.success = True
+    response.current = after[first]
+    response.models = list({**change.versions, **after}.values())
+    if hasattr(response, "previous"):
+        response.previous = change.versions[first]
+        response.transaction_id = change.transaction_id
+
+
+def _info(bundle: Bundle, slot: str) -> msg.ModelInfo:
     return msg.ModelInfo(
         model=model_msg(bundle.version_for(bundle.manifest.role)),
-        slot="stored",
+        slot=slot,
         precision=bundle.manifest.runtime.precision,
     )
 

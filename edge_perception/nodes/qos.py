@@ -12,6 +12,12 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+# The steps of the last changes, also for those who come later.
+EVENTS = QoSProfile(
+    depth=64,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 def input_qos(topic: TopicSpec) -> QoSProfile:

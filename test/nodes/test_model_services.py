@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 
 import pytest
 import sensors
 from harness import wait_until
 from rclpy.qos import qos_profile_sensor_data
+from releases import Maker
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg, srv
-from edge_perception.models.store import find_bundle, installed_model_folders
+from edge_perception.nodes import qos
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.model_manager_node import ModelManagerNode
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A model folder with a second release of the LiDAR model, and a damaged one."""
-    bundle = find_bundle("bev_lite/lidar", installed_model_folders())
-    for name in ("second", "damaged"):
-        shutil.copytree(bundle.path, tmp_path / name)
-        path = tmp_path / name / "manifest.json"
-        manifest = json.loads(path.read_text())
-        path.write_text(json.dumps({**manifest, "version": "9.9.9", "name": name}))
-    model = tmp_path / "damaged" / "model.onnx"
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A store with a second release of the LiDAR model, and a damaged one."""
+    pytest.importorskip("onnx")
+    maker = Maker(tmp_path_factory.mktemp("models"))
+    maker.install(name="second")
+    damaged = maker.install(name="damaged", scale=1.0002)
+    model = damaged.bundle.model_path
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
-    return tmp_path
+    maker.install("audio", name="second_audio")
+    return maker
 
 
 class Robot:
-    def __init__(self, harness, folder, *, allow_swap=True):
-        folders = {"model_folders": [str(folder)]}
-        harness.add(EncoderNode, "lidar", parameters=folders)
-        harness.add(ModelManagerNode, parameters={**folders, "allow_swap": allow_swap})
+    def __init__(self, harness, maker, *, parameters=None, manager=None):
+        harness.add(EncoderNode, "lidar", parameters=maker.node_parameters)
+        parameters = {**maker.parameters, "commit_delay_s": 0.05, **(parameters or {})}
+        self.manager = harness.add(ModelManagerNode, parameters=parameters, **(manager or {}))
         self.features = harness.subscribe(msg.Feature, "features/lidar")
+        self.events = harness.subscribe(msg.ModelEvent, "model_events", qos.EVENTS)
         self.publisher = harness.driver.create_publisher(
             PointCloud2, "lidar/points", qos_profile_sensor_data
         )
@@ -49,6 +48,7 @@ class Robot:
             lambda: (
                 self.publisher.get_subscription_count()
                 and harness.driver.count_publishers("features/lidar")
+                and self.manager.client.nodes()
             ),
             "discovery",
         )
@@ -61,13 +61,14 @@ class Robot:
     def call(self, type_, service, **request):
         return self.harness.call(type_, f"/model_manager/{service}", type_.Request(**request))
 
-    def swap(self, name, version=""):
-        return self.call(srv.SwapModel, "swap_model", role="lidar", name=name, version=version)
+    def swap(self, name, version="", **more):
+        more = {"role": "lidar", "skip_trial": True, **more}
+        return self.call(srv.SwapModel, "swap_model", name=name, version=version, **more)
 
 
 @pytest.fixture
-def robot(harness, folder):
-    return Robot(harness, folder)
+def robot(harness, prepared):
+    return Robot(harness, prepared)
 
 
 def test_versions_are_reported_as_the_nodes_serve_them(robot):
@@ -81,10 +82,11 @@ def test_versions_are_reported_as_the_nodes_serve_them(robot):
     assert info.frames_served == 1
 
 
-def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot):
+def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot, prepared):
     before = robot.feature().model
     answer = robot.swap("second")
     assert answer.success, answer.reason
+    assert prepared.store.slot("current")["lidar"] == answer.current.sha256
     assert answer.previous == before
     assert answer.current.version == "9.9.9"
     wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
@@ -97,10 +99,10 @@ def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot):
     ("name", "version", "text"),
     [
         ("damaged", "", "sha256"),
-        ("bev_lite/audio", "", "expected a model of role lidar, got audio"),
+        ("second_audio", "", "expected a model of role lidar, got audio"),
         ("second", "1.0.0", "expected version 1.0.0, got 9.9.9"),
         ("nowhere", "", "known:"),
-        ("../../etc", "", "not a path"),
+        ("../../etc", "", "known:"),
     ],
 )
 def test_a_bad_model_is_refused_and_the_running_one_untouched(robot, name, version, text):
@@ -117,31 +119,60 @@ def test_an_unknown_role_names_the_served_ones(robot):
     assert "served: lidar" in answer.reason
 
 
-def test_swapping_is_off_unless_allowed(harness, folder):
-    robot = Robot(harness, folder, allow_swap=False)
+@pytest.mark.parametrize("missing", ["trust_file", "model_store"])
+def test_swapping_is_off_without_trusted_keys_or_store(harness, prepared, missing):
+    robot = Robot(harness, prepared, parameters={missing: ""})
     answer = robot.swap("second")
     assert not answer.success
-    assert "allow_swap" in answer.reason
+    assert missing in answer.reason
 
 
 def test_stored_models_are_listed_and_verified(robot):
     listed = robot.call(srv.ListModels, "list_models", role="lidar").models
-    assert {info.model.name for info in listed} >= {"second"}
+    assert {info.model.name for info in listed} >= {"second", "bev_lite_lidar"}
     assert {info.model.role for info in listed} == {"lidar"}
+    second = next(info for info in listed if info.model.name == "second")
+    assert second.signer
     assert robot.call(srv.VerifyModel, "verify_model", name="second").success
     damaged = robot.call(srv.VerifyModel, "verify_model", name="damaged")
     assert not damaged.success
     assert "model.onnx" in damaged.problems[0]
 
 
-def test_prepare_commit_abort_in_the_wrong_order(robot):
+def test_every_step_is_an_event_and_in_the_log(robot, prepared):
+    before = robot.feature().model
+    answer = robot.swap("second")
+    assert answer.success, answer.reason
+    wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
+    robot.events.wait(lambda e: e.event == "done")
+    mine = [e for e in robot.events.messages if e.transaction_id == answer.transaction_id]
+    assert [e.event for e in mine] == [
+        "begin",
+        "admitted",
+        "prepared",
+        "commit",
+        "committed",
+        "done",
+    ]
+    log = (prepared.root / "events.jsonl").read_text()
+    assert log.count(answer.transaction_id) == len(mine)
+    answer = robot.call(
+        srv.RollbackModel, "rollback_model", role="lidar", slot="factory", reason=""
+    )
+    assert answer.success, answer.reason
+    wait_until(lambda: robot.feature().model == before, "the factory's model serves again")
+
+
+def test_prepare_commit_abort_in_the_wrong_order(robot, prepared):
+    second = prepared.store.find("second").sha256
+
     def call(type_, service, **request):
         return robot.harness.call(type_, f"/lidar_encoder/{service}", type_.Request(**request))
 
     assert not call(srv.CommitModel, "commit_model", transaction_id="x").success
-    prepared = call(srv.PrepareModel, "prepare_model", name="second")
+    prepared = call(srv.PrepareModel, "prepare_model", sha256=second)
     assert prepared.success, prepared.reason
-    assert "prepared already" in call(srv.PrepareModel, "prepare_model", name="second").reason
+    assert "prepared already" in call(srv.PrepareModel, "prepare_model", sha256=second).reason
     assert call(srv.AbortModel, "abort_model", transaction_id=prepared.transaction_id).success
     assert not call(srv.CommitModel, "commit_model", transaction_id=prepared.transaction_id).success
     assert robot.feature().model.version != "9.9.9"
