@@ -81,6 +81,7 @@ class Fusion:
         self._unknown, self._last_unknown = 0, ""
         self._last_stamp_ns = 0  # of the last output, and who contributed to it
         self._last_sources: frozenset[str] = frozenset()
+        self._live: frozenset[str] = frozenset()  # in time at the last output
         self.configure(config)
 
     def configure(self, config: FusionConfig) -> None:
@@ -222,7 +223,9 @@ class Fusion:
         arrivals = [arrival.arrived_ns for arrival in fresh if arrival is not None]
         if arrivals:
             return self._emit(now, raws, {}, ClosedBy.COMPLETE, min(arrivals))
-        if now.steady_ns >= self._schedule.idle_until_ns():
+        live = {name for name, raw in raws.items() if raw is SourceState.OK}
+        lost = self._live - live  # said at once, not at the next heartbeat
+        if lost or now.steady_ns >= self._schedule.idle_until_ns():
             return self._emit(now, raws, {}, ClosedBy.DEADLINE, now.steady_ns)
         return None
 
@@ -269,6 +272,7 @@ class Fusion:
             for name, track in self._tracks.items()
         )
         situation = self._situation(now, raws, used, statuses)
+        self._live = frozenset(situation.in_time)
         verdict = self._policy.step(situation, now.steady_ns)
         judgement = judge(situation, verdict)
         cycle = Cycle(
