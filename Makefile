@@ -29,10 +29,8 @@ test: setup ## all tests
 check: setup ## format, lint, types and all tests: what CI runs
 	@$(ENV) ruff format --check . && ruff check . && mypy && pytest $(PYTEST_ARGS)
 
-bench: setup ## benchmarks, figures as JSON in bench_out/
-	@$(ENV) mkdir -p bench_out && for script in test/bench/bench_*.py; do \
-		[ -e "$$script" ] || { echo "no benchmark in test/bench" >&2; exit 1; }; \
-		echo "$$script"; python3 "$$script" --out bench_out $(BENCH_ARGS) || exit 1; done
+bench: setup ## benchmarks, figures as JSON and plots in bench_out/
+	@$(ENV) edge-perception bench all --out bench_out $(BENCH_ARGS)
 
 clean: ## remove what was built and what the demo wrote; .venv stays
 	rm -rf build install log demo_out bench_out faults_out .mypy_cache .ruff_cache

@@ -4,7 +4,7 @@ Camera images and point clouds are megabytes. By default Fast DDS has a shared-m
 512 KB and cuts them into UDP datagrams, and glibc returns each freed block to the system; both
 cost more than the message itself. The remedies must be in the environment before a process starts,
 so whatever starts our nodes (launch files, `edge-perception run`, the demo) asks here.
-`test/bench/bench_transport.py` measures the difference.
+`edge-perception bench transport` measures the difference.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Benchmarks, one module each: NAME, HELP, add_arguments(parser) and run(args) -> int."""
+"""Benchmarks: each a comparison within one run, the set-ups taking turns."""

@@ -1,37 +1,67 @@
-"""`edge-perception bench NAME`: the benchmarks of `edge_perception/bench`, found and not listed."""
+"""``edge-perception bench NAME``: finds the benchmarks of edge_perception/bench and runs one.
+
+A benchmark is a module of that folder with NAME, HELP, add_arguments(parser) and run(args) -> int.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import pkgutil
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import edge_perception.bench
 
 NAME = "bench"
-HELP = "measure: ratios in one run, saved as JSON"
-_PARTS = ("NAME", "HELP", "add_arguments", "run")
+HELP = "measure ours against the usual way, in one run, as ratios"
+ALL = "all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare one subcommand a benchmark."""
-    subparsers = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    for name, module in sorted(_benchmarks().items()):
+    """Declare one subcommand for each benchmark."""
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="NAME")
+    for name, module in sorted(discover_benchmarks().items()):
         module.add_arguments(
-            subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+            benchmarks.add_parser(name, help=module.HELP, description=module.__doc__)
         )
+    everything = benchmarks.add_parser(ALL, help="all of them, one after another")
+    everything.add_argument("--out", type=Path, default=Path("bench_out"), help="folder of results")
+    everything.add_argument("--quick", action="store_true", help="short runs")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the benchmark that was asked for."""
-    return int(_benchmarks()[args.benchmark].run(args))
+    """Run the benchmark."""
+    if args.benchmark == ALL:
+        return _run_all(args.out, quick=args.quick)
+    return int(discover_benchmarks()[args.benchmark].run(args))
 
 
-def _benchmarks() -> dict[str, ModuleType]:
+def _run_all(out: Path, *, quick: bool) -> int:
+    """Run every benchmark with its defaults and print the summaries as one table."""
+    found = discover_benchmarks()
+    failed = 0
+    for name, module in sorted(found.items()):
+        print(f"== {name}", file=sys.stderr, flush=True)
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        options = ["--json", str(out / f"{name}.json"), *(["--quick"] if quick else [])]
+        failed += int(module.run(parser.parse_args(options)) != 0)
+    for name in sorted(found):
+        path = out / f"{name}.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))["summary"] if path.is_file() else {}
+        for key, value in summary.items():
+            print(f"{name:12} {key:32} {value}")
+    return int(failed > 0)
+
+
+def discover_benchmarks() -> dict[str, ModuleType]:
+    """Return the benchmarks by name; modules whose name starts with an underscore are parts."""
     found = {}
     for info in pkgutil.iter_modules(edge_perception.bench.__path__):
-        module = importlib.import_module(f"edge_perception.bench.{info.name}")
-        if all(hasattr(module, part) for part in _PARTS):
+        if not info.name.startswith("_"):
+            module = importlib.import_module(f"edge_perception.bench.{info.name}")
             found[module.NAME] = module
     return found

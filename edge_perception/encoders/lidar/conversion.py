@@ -36,7 +36,7 @@ def cloud_from_msg(message: Any) -> PointCloud:
     Raises:
         InvalidFrameError: no x, y, z, no point, or layout and length of the data do not fit.
     """
-    points = _points(message)
+    points = cloud_view(message)
     xyz = _xyz(points)
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(xyz.sum(axis=1))  # a sum of three is finite only if each is
@@ -58,8 +58,12 @@ def cloud_from_msg(message: Any) -> PointCloud:
     )
 
 
-def _points(message: Any) -> NDArray[np.void]:
-    """View the message as one structured array, (N,); copied only where rows are padded."""
+def cloud_view(message: Any) -> NDArray[np.void]:
+    """View the message as one structured array, (N,); copied only where rows are padded.
+
+    Raises:
+        InvalidFrameError: as in `cloud_from_msg`.
+    """
     width, height = int(message.width), int(message.height)
     point_step, row_step = int(message.point_step), int(message.row_step)
     if width * height == 0:
