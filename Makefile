@@ -29,8 +29,8 @@ test: setup ## all tests
 check: setup ## format, lint, types and all tests: what CI runs
 	@$(ENV) ruff format --check . && ruff check . && mypy && pytest $(PYTEST_ARGS)
 
-bench: setup ## benchmarks, figures as JSON and plots in bench_out/
-	@$(ENV) edge-perception bench all --out bench_out $(BENCH_ARGS)
+bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
+	@$(ENV) edge-perception bench all $(BENCH_ARGS)
 
 clean: ## remove what was built and what the demo wrote; .venv stays
 	rm -rf build install log demo_out bench_out faults_out .mypy_cache .ruff_cache

@@ -177,8 +177,8 @@ def _ground(
     shape = (-(-rows // _COARSE), -(-columns // _COARSE))
     padded = np.full((shape[0] * _COARSE, shape[1] * _COARSE), np.inf, np.float32)
     padded[:rows, :columns] = lowest.reshape(rows, columns)
-    blocks = padded.reshape(shape[0], _COARSE, shape[1], _COARSE).swapaxes(1, 2)
-    blocks = blocks.reshape(*shape, _COARSE * _COARSE)
+    tiles = padded.reshape(shape[0], _COARSE, shape[1], _COARSE).swapaxes(1, 2)
+    blocks = tiles.reshape(*shape, _COARSE * _COARSE)
     coarse = np.partition(blocks, _GROUND_RANK, axis=-1)[..., _GROUND_RANK]
     coarse = _limit_slope(coarse, config.max_slope * config.cell_m * _COARSE)
     coarse[~np.isfinite(coarse)] = 0.0  # not one return near: the base frame's own road plane
