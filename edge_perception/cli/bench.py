@@ -63,5 +63,6 @@ def discover_benchmarks() -> dict[str, ModuleType]:
     for info in pkgutil.iter_modules(edge_perception.bench.__path__):
         if not info.name.startswith("_"):
             module = importlib.import_module(f"edge_perception.bench.{info.name}")
+            if hasattr(module, "NAME"):  # the others are parts of a benchmark
             found[module.NAME] = module
     return found
