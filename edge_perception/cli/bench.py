@@ -58,11 +58,11 @@ def _run_all(out: Path, *, quick: bool) -> int:
 
 
 def discover_benchmarks() -> dict[str, ModuleType]:
-    """Return the benchmarks by name; modules whose name starts with an underscore are parts."""
+    """Return the benchmarks by name; modules without a NAME are parts of one."""
     found = {}
     for info in pkgutil.iter_modules(edge_perception.bench.__path__):
         if not info.name.startswith("_"):
             module = importlib.import_module(f"edge_perception.bench.{info.name}")
             if hasattr(module, "NAME"):  # the others are parts of a benchmark
-            found[module.NAME] = module
+                found[module.NAME] = module
     return found
