@@ -11,6 +11,7 @@ from edge_perception.core.errors import InvalidOutputError, ManifestError, Model
 from edge_perception.core.types import Feature, ModelVersion
 from edge_perception.fusion.model import FusionOutput
 from edge_perception.models.adapters import adapters
+from edge_perception.models.adapters.bev_center import PresentModalities
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Manifest, TensorSpec
 
@@ -62,7 +63,13 @@ class BundleFusionModel:
                     f"{self._name}: output '{spec.name}' expects finite values, got NaN, Inf or "
                     "nothing"
                 )
-        return FusionOutput(objects=self._decode(outputs, None).objects)
+        return FusionOutput(objects=self._decode(outputs, self._present(features)).objects)
+
+    def _present(self, features: Mapping[str, Feature]) -> PresentModalities:
+        given = {feature.modality for feature in features.values()}
+        return PresentModalities(
+            names=tuple(spec.modality for spec in self._inputs if spec.modality in given)
+        )
 
     def inputs(self, features: Mapping[str, Feature]) -> dict[str, NDArray]:
         """Return the graph inputs for features by source.

@@ -10,6 +10,7 @@ footprint of a stronger one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,31 @@ _MAX_LOG_SIZE = 4.0  # e^4 = 55 m, longer than any road user
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How a logit becomes a score that is a frequency: sigmoid(logit / temperature + bias).
+
+    Fitted on simulated frames that are neither trained on nor reported (Platt, 1999; Guo et al.,
+    2017).
+    """
+
+    temperature: float = field(default=1.0, metadata={"min": 0.01, "max": 100.0})
+    bias: float = field(default=0.0, metadata={"min": -20.0, "max": 20.0})
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # scores, by class
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresentModalities:
+    """Context of a fusion model's outputs: what it was given, in the order of its inputs."""
+
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """As in `subsets`: `camera+lidar`."""
+        return "+".join(self.names)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BevCenterOptions:
     """`postprocessing` of a manifest with this adapter."""
 
@@ -39,6 +65,10 @@ class BevCenterOptions:
     score_threshold: float = field(default=0.3, metadata={"min": 0.0, "max": 1.0})
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # instead, by class
     temperature: float = field(default=1.0, metadata={"min": 0.01, "max": 100.0})
+    bias: float = field(default=0.0, metadata={"min": -20.0, "max": 20.0})
+    # Of a fusion model: instead of the three above where just these modalities are present. A
+    # model that lost a sensor is less often right, and its scores must say so.
+    subsets: Mapping[str, Calibration] = field(default_factory=dict)
     max_objects: int = field(default=128, metadata={"min": 1, "max": 10000})
     suppression_scale: float = field(default=1.0, metadata={"min": 0.0, "max": 10.0})
     # Objects this close to the base origin are the vehicle itself.
@@ -51,25 +81,45 @@ class BevCenterDecoder:
     def __init__(self, options: BevCenterOptions, labels: tuple[str, ...]) -> None:
         self._options = options
         self._labels = labels
-        scores = [options.class_thresholds.get(name, options.score_threshold) for name in labels]
-        clipped = np.clip(scores, 1e-6, 1 - 1e-6)
-        logits = np.log(clipped / (1 - clipped)) * options.temperature
-        self._logit_thresholds = logits.astype(np.float32)[:, None, None]
+        general = Calibration(
+            temperature=options.temperature,
+            bias=options.bias,
+            class_thresholds=options.class_thresholds,
+        )
+        self._calibrations = {
+            key: (calibration, self._logit_thresholds(calibration))
+            for key, calibration in {"": general, **options.subsets}.items()
+        }
 
-    def __call__(self, outputs: Mapping[str, NDArray], context: Any = None) -> Decisions:  # noqa: ARG002
+    def _logit_thresholds(self, calibration: Calibration) -> NDArray[np.float32]:
+        """Return the thresholds as logits, (K, 1, 1)."""
+        default = self._options.score_threshold
+        scores = [calibration.class_thresholds.get(name, default) for name in self._labels]
+        clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+        logits = (np.log(clipped / (1 - clipped)) - calibration.bias) * calibration.temperature
+        result: NDArray[np.float32] = logits.astype(np.float32)[:, None, None]
+        return result
+
+    def __call__(self, outputs: Mapping[str, NDArray], context: Any = None) -> Decisions:
         """Return the objects, strongest first.
+
+        Args:
+            outputs: heatmap and boxes.
+            context: PresentModalities from a fusion model; anything else is of no use here.
 
         Raises:
             InvalidOutputError: an output is missing, or its shape does not fit the labels.
         """
         heatmap, boxes = self._checked(outputs)
-        peaks = self._peaks(heatmap)  # (3, N): class, row, column
+        key = context.key if isinstance(context, PresentModalities) else ""
+        calibration, thresholds = self._calibrations.get(key, self._calibrations[""])
+        peaks = self._peaks(heatmap, thresholds)  # (3, N): class, row, column
         logits = heatmap[peaks[0], peaks[1], peaks[2]]
         order = np.argsort(-logits, kind="stable")[: self._options.max_objects]
         peaks, logits = peaks[:, order], logits[order]
         values = self._boxes(boxes, peaks)  # (N, 10): x y z l w h yaw vx vy, distance
         keep = np.flatnonzero(self._keep(values))
-        scores = 1.0 / (1.0 + np.exp(-logits / self._options.temperature))
+        scores = 1.0 / (1.0 + np.exp(-logits / calibration.temperature - calibration.bias))
         return Decisions(
             objects=tuple(
                 self._object(int(peaks[0, i]), float(scores[i]), values[i].tolist()) for i in keep
@@ -96,9 +146,9 @@ class BevCenterDecoder:
             )
         return heatmap[0], boxes[0]
 
-    def _peaks(self, heatmap: NDArray) -> NDArray[np.int64]:
+    def _peaks(self, heatmap: NDArray, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
         """Cells above the threshold that no neighbour of their class exceeds."""
-        found = np.stack(np.nonzero(heatmap > self._logit_thresholds))
+        found = np.stack(np.nonzero(heatmap > thresholds))
         rows, columns = heatmap.shape[1:]
         values = heatmap[found[0], found[1], found[2]]
         peak = np.ones(found.shape[1], bool)
@@ -166,12 +216,32 @@ def make_decoder(manifest: Manifest) -> BevCenterDecoder:
     options = decode(BevCenterOptions, manifest.postprocessing, where, error=ManifestError)
     if not manifest.labels:
         raise ManifestError(f"{manifest.name}: manifest.labels: expected class names, got none")
-    for name in options.class_thresholds:
-        if name not in manifest.labels:
-            raise ManifestError(
-                f"{where}.class_thresholds.{name}: expected one of {', '.join(manifest.labels)}"
-            )
+    named = {"class_thresholds": options.class_thresholds}
+    for key, calibration in options.subsets.items():
+        named[f"subsets.{key}.class_thresholds"] = calibration.class_thresholds
+    for part, thresholds in named.items():
+        for name in thresholds:
+            if name not in manifest.labels:
+                raise ManifestError(
+                    f"{where}.{part}.{name}: expected one of {', '.join(manifest.labels)}"
+                )
+    _check_subsets(manifest, options, where)
     return BevCenterDecoder(options, manifest.labels)
+
+
+def _check_subsets(manifest: Manifest, options: BevCenterOptions, where: str) -> None:
+    """A key that no presence mask can give would never be used."""
+    order = [spec.modality for spec in manifest.inputs if spec.modality not in ("", "presence")]
+    known = {
+        "+".join(subset)
+        for count in range(1, len(order) + 1)
+        for subset in itertools.combinations(order, count)
+    }
+    for key in options.subsets:
+        if key not in known:
+            raise ManifestError(
+                f"{where}.subsets: expected {', '.join(sorted(known)) or 'none'}, got '{key}'"
+            )
 
 
 SPEC = AdapterSpec(

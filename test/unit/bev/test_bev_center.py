@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from edge_perception.core.errors import InvalidOutputError
-from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
+from edge_perception.models.adapters.bev_center import (
+    BevCenterDecoder,
+    BevCenterOptions,
+    Calibration,
+    PresentModalities,
+)
 
 LABELS = ("car", "pedestrian")
 
@@ -135,3 +140,25 @@ def test_missing_output_is_refused():
 
 def test_empty_heads_give_nothing():
     assert decode(outputs()) == ()
+
+
+def test_score_is_calibrated_by_what_is_present():
+    heads = outputs()
+    put(heads, row=50, column=20, logit=2.0)
+    options = BevCenterOptions(
+        subsets={"camera": Calibration(temperature=4.0, bias=-1.0, class_thresholds={"car": 0.3})}
+    )
+    decoder = BevCenterDecoder(options, LABELS)
+    (full,) = decoder(heads, PresentModalities(names=("camera", "lidar"))).objects
+    (alone,) = decoder(heads, PresentModalities(names=("camera",))).objects
+    assert full.score == pytest.approx(1 / (1 + math.exp(-2.0)))
+    assert alone.score == pytest.approx(1 / (1 + math.exp(0.5)))
+
+
+def test_threshold_of_a_subset_counts_after_calibration():
+    heads = outputs()
+    put(heads, row=50, column=20, logit=2.0)  # scores 0.38 with the calibration below
+    for threshold, found in ((0.37, 1), (0.39, 0)):
+        calibration = Calibration(temperature=4.0, bias=-1.0, class_thresholds={"car": threshold})
+        decoder = BevCenterDecoder(BevCenterOptions(subsets={"camera": calibration}), LABELS)
+        assert len(decoder(heads, PresentModalities(names=("camera",))).objects) == found

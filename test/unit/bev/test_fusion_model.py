@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.core.types import Feature, ModelVersion
+from edge_perception.models.adapters.bev_center import make_decoder
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import ModelOptions, load_model
 
@@ -65,6 +67,14 @@ def test_presence_says_which_modalities_are_there(model, features, present):
     output = model.run(chosen)
     assert output.sound_events is None
     assert all(0 <= o.score <= 1 for o in output.objects)
+
+
+@pytest.mark.parametrize("key", ["lidar+camera", "radar", ""])
+def test_calibration_of_a_subset_that_cannot_be_is_refused(loaded, key):
+    manifest = loaded.bundle.manifest
+    options = {**manifest.postprocessing, "subsets": {key: {"temperature": 2.0}}}
+    with pytest.raises(ManifestError, match="camera\\+lidar"):
+        make_decoder(dataclasses.replace(manifest, postprocessing=options))
 
 
 def test_full_set_finds_what_the_golden_scene_holds(model, features):
