@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 
 from edge_perception.demo.scene import Scene, SceneFrame
 from edge_perception.msg import AudioChunk
+from edge_perception.replay.decoding import MessageDecoder
 
 CLOUD_DTYPE = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("time", "<f4")]
@@ -21,7 +24,7 @@ def image_bytes(frame: SceneFrame) -> bytes:
     """Return the camera image as a CompressedImage; the JPEG is kept as it is."""
     message = CompressedImage(format="jpeg", data=byte_array(frame.jpeg))
     message.header.frame_id = "camera"
-    return bytes(serialize_message(message))
+    return _serialised(message, "sensor_msgs/msg/CompressedImage")
 
 
 def camera_info_bytes(scene: Scene) -> bytes:
@@ -35,7 +38,7 @@ def camera_info_bytes(scene: Scene) -> bytes:
     message.k = K.reshape(-1).tolist()
     message.r = np.eye(3).reshape(-1).tolist()
     message.p = np.hstack([K, np.zeros((3, 1))]).reshape(-1).tolist()
-    return bytes(serialize_message(message))
+    return _serialised(message, "sensor_msgs/msg/CameraInfo")
 
 
 def cloud_bytes(frame: SceneFrame) -> bytes:
@@ -59,7 +62,7 @@ def cloud_bytes(frame: SceneFrame) -> bytes:
         PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
         for index, name in enumerate(CLOUD_DTYPE.names or ())
     ]
-    return bytes(serialize_message(message))
+    return _serialised(message, "sensor_msgs/msg/PointCloud2")
 
 
 def chunk_bytes(samples: NDArray[np.int16], *, sample_rate_hz: int, first_index: int) -> bytes:
@@ -72,7 +75,7 @@ def chunk_bytes(samples: NDArray[np.int16], *, sample_rate_hz: int, first_index:
         data=byte_array(samples.astype("<i2").tobytes()),
     )
     message.header.frame_id = "microphone"
-    return bytes(serialize_message(message))
+    return _serialised(message, "edge_perception/msg/AudioChunk")
 
 
 def byte_array(data: bytes) -> array:
@@ -80,3 +83,14 @@ def byte_array(data: bytes) -> array:
     values = array("B")
     values.frombytes(data)
     return values
+
+
+@cache
+def _codec() -> MessageDecoder:
+    return MessageDecoder()
+
+
+def _serialised(message: Any, type_name: str) -> bytes:
+    """Return the CDR bytes with zeros between the fields: rmw leaves there what was in memory."""
+    data = bytes(serialize_message(message))
+    return _codec().encode(_codec().decode(data, type_name), type_name)
