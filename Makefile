@@ -3,10 +3,11 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training build demo test check bench clean
+.PHONY: help setup setup-training build demo test check bench faults clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -31,6 +32,9 @@ check: setup ## format, lint, types and all tests: what CI runs
 
 bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 	@$(ENV) edge-perception bench all $(BENCH_ARGS)
+
+faults: setup ## every fault: detection, recovery, gaps; table, JSON and picture in faults_out/
+	@$(ENV) edge-perception faults --out faults_out $(FAULTS_ARGS)
 
 clean: ## remove what was built and what the demo wrote; .venv stays
 	rm -rf build install log demo_out bench_out faults_out .mypy_cache .ruff_cache

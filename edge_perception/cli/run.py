@@ -1,10 +1,15 @@
-"""`edge-perception run`: all nodes in one process, where `ros2 launch` is missing."""
+"""`edge-perception run`: all nodes in one process, where `ros2 launch` is missing.
+
+With --supervise each node is a process of its own that is started again when it ends.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+from pathlib import Path
 
 from edge_perception.transport import transport_environment
 
@@ -21,17 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources", default="", help="names, comma-separated; default: of the parameter file"
     )
+    parser.add_argument(
+        "--supervise",
+        action="store_true",
+        help="a process for each node, started again when it ends; SIGTERM ends all within 2 s",
+    )
+    parser.add_argument("--respawn-delay", type=float, default=0.5, help="s")
+    parser.add_argument(
+        "--respawn-limit", type=int, default=10, help="restarts a minute until a node is given up"
+    )
+    parser.add_argument("--log-folder", type=Path, help="a log file a node (with --supervise)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Replace this process by the composed nodes; the allocator's settings need a fresh one."""
-    arguments = ["--ros-args", "--log-level", args.log_level]
-    for file in args.params_file:
-        arguments += ["--params-file", file]
-    if args.namespace:
-        arguments += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
-    if args.use_sim_time:
-        arguments += ["-p", "use_sim_time:=true"]
+    if args.supervise:
+        return _supervise(args)
+    arguments = ["--ros-args", *_arguments(args)]
     if args.sources:
         # Only fusion has this parameter. With the node's name in front it would hold in the root
         # namespace alone.
@@ -40,3 +51,36 @@ def run(args: argparse.Namespace) -> int:
     environment = {**os.environ, **transport_environment(dict(os.environ))}
     os.execve(sys.executable, command, environment)
     raise AssertionError("execve returned")
+
+
+def _supervise(args: argparse.Namespace) -> int:
+    from edge_perception.process_plan import DEFAULT_PARAMETERS, choose_sources
+    from edge_perception.share import share_file
+    from edge_perception.supervised_nodes import node_processes
+    from edge_perception.supervision import RespawnLimits, Supervisor
+
+    file = Path(args.params_file[-1]) if args.params_file else share_file(DEFAULT_PARAMETERS)
+    sources = choose_sources(args.sources, file, namespace=args.namespace)
+    if args.log_folder is not None:
+        args.log_folder.mkdir(parents=True, exist_ok=True)
+    supervisor = Supervisor(
+        node_processes(sources, _arguments(args), logs=args.log_folder),
+        environment={**os.environ, **transport_environment(dict(os.environ))},
+        limits=RespawnLimits(delay_s=args.respawn_delay, most=args.respawn_limit),
+        say=lambda text: print(f"supervisor: {text}", file=sys.stderr, flush=True),
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.request_stop())
+    supervisor.start()
+    return supervisor.run()
+
+
+def _arguments(args: argparse.Namespace) -> list[str]:
+    arguments = ["--log-level", args.log_level]
+    for file in args.params_file:
+        arguments += ["--params-file", file]
+    if args.namespace:
+        arguments += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
+    if args.use_sim_time:
+        arguments += ["-p", "use_sim_time:=true"]
+    return arguments

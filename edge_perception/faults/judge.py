@@ -55,6 +55,7 @@ class Expectation:
     detection_s: float = DETECTION_S
     recovery_s: float = 0.5  # three frames, their way through the encoder, and one cycle
     gap_s: float = DEADLINE_S + CYCLE_S
+    mute: bool = False  # fusion itself is the fault: silence is expected
     optional: bool = False  # the fault comes and goes: these states may be seen, or none
 
 
@@ -108,7 +109,7 @@ def judge(
     wrong_s = _wrong_ok_s(observed, affected, settled_s, end_s) if expectation.worthless else 0.0
     raises = (bool(expectation.states) or expectation.warns) and not expectation.optional
     problems = []
-    if not during:
+    if not during and not expectation.mute:
         problems.append("no fused message during the fault")
     if not modes <= set(expectation.modes):
         problems.append(f"modes {_names(modes)}")

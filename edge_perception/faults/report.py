@@ -20,7 +20,7 @@ _COLORS = {
 }
 _DOUBTFUL = "#a9c29b"
 _HEAD = (
-    f"{'fault':<42} {'layer':<7} {'expected':<36} {'seen':<34} "
+    f"{'fault':<42} {'layer':<7} {'expected':<44} {'seen':<34} "
     f"{'detect':>7} {'recover':>8} {'gap':>6} {'wrong OK':>8}"
 )
 
@@ -30,7 +30,7 @@ def table(results: Sequence[Result]) -> str:
     lines = [_HEAD]
     for item in results:
         lines.append(
-            f"{item.fault:<42} {item.layer:<7} {item.expected:<36} {item.seen:<34} "
+            f"{item.fault:<42} {item.layer:<7} {item.expected:<44} {item.seen:<34} "
             f"{_ms(item.detection_ms):>7} {_ms(item.recovery_ms):>8} "
             f"{_ms(item.longest_gap_ms):>6} {item.wrong_ok_s:>8.2f}"
             + ("" if item.passed else f"  FAILED: {'; '.join(item.problems)}")
