@@ -75,7 +75,7 @@ def find_ros(root: Path, environment: Mapping[str, str]) -> Ros | None:
     module = rclpy_directory(environment)
     if module is not None and root not in module.parents:
         return Ros(distro=distro or "unknown", where=str(module))
-    if distro and not prefixes and module is None:
+    if distro and module is None and (outside or not prefixes):
         raise RuntimeError(
             f"ROS_DISTRO is {distro}, but python3 finds no rclpy: source the set-up file of that "
             f"ROS (package ros-{distro}-ros-base), or unset ROS_DISTRO to use wheels"

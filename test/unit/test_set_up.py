@@ -88,13 +88,14 @@ def test_the_wheels_of_the_checkout_are_not_a_ros_of_the_machine(tmp_path, monke
     assert machine.find_ros(tmp_path, environment) is None
 
 
-def test_a_named_but_absent_ros_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("prefixes", [{}, {"AMENT_PREFIX_PATH": "/an/overlay"}])
+def test_a_named_but_absent_ros_is_an_error(tmp_path, monkeypatch, prefixes):
     import machine
 
     monkeypatch.setattr(machine, "rclpy_directory", lambda _: None)
 
     with pytest.raises(RuntimeError, match="ROS_DISTRO is jazzy, but python3 finds no rclpy"):
-        machine.find_ros(tmp_path, {"ROS_DISTRO": "jazzy"})
+        machine.find_ros(tmp_path, {"ROS_DISTRO": "jazzy"} | prefixes)
 
 
 def test_what_env_sh_set_is_taken_out_again():
