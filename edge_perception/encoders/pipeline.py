@@ -25,6 +25,7 @@ from edge_perception.encoders.candidate import CandidateTrial, Sample
 from edge_perception.encoders.content import ContentCheck, Finding, Verdict
 from edge_perception.models.loading import LoadedModel
 
+_SETTLE_NS = 1_000_000_000  # frames are older than the clock, but not by so much
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
 
 
@@ -365,10 +366,24 @@ class EncoderPipeline:
                 self._dropped.append(dropped)
 
     @property
-    def committing(self) -> bool:
-        """Whether a committed model waits for its first frame."""
+    def committed(self) -> ServedModel:
+        """The model that serves, or will from the stamp of a commit on."""
         with self._lock:
-            return self._next is not None and self._effective_stamp_ns is not None
+            waits = self._next is not None and self._effective_stamp_ns is not None
+            return self._next if waits and self._next is not None else self._current
+
+    def settle(self, now_ns: int) -> bool:
+        """Return whether no commit is pending; one that no frame came for is done by the clock."""
+        with self._lock:
+            if self._next is None or self._effective_stamp_ns is None:
+                return True
+            if now_ns < self._effective_stamp_ns + _SETTLE_NS:
+                return False
+            # The thread may be using the old model: it retires it before its next frame.
+            self._dropped.append(self._current)
+            self._current, self._next = self._next, None
+            self._effective_stamp_ns = self._trial = None
+            return True
 
     def _models(self) -> list[ServedModel]:
         with self._lock:

@@ -211,13 +211,13 @@ class EncoderNode(PerceptionNode):
     @property
     def model_changing(self) -> bool:
         """Whether a committed model waits for its first frame."""
-        return self._pipeline is not None and self._pipeline.committing
+        return self._pipeline is not None and not self._pipeline.settle(self.clock.now().node_ns)
 
     def model_infos(self) -> list[msg.ModelInfo]:
         """Return what is served now."""
         if self._pipeline is None:
             return []
-        served = self._pipeline.model
+        served = self._pipeline.committed
         return [
             model_info(
                 self,

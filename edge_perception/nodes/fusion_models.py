@@ -15,7 +15,7 @@ from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.release import release_model
 
-_LEAVES_AFTER_NS = 3_000_000_000  # a source that died never passes the stamp
+_LEAVES_AFTER_NS = 1_000_000_000  # a source that died never passes the stamp
 Change = Callable[[Callable[[Fusion], None]], None]
 
 

@@ -286,7 +286,7 @@ class SwapCoordinator:
                 transaction_id=transaction_id, effective_stamp=time_msg(stamp_ns)
             )
             futures[name] = self._host.client.send(srv.CommitModel, name, request)
-        self._event(change, "committed", reason=f"stamp {stamp_ns / 1e9:.3f}")
+        self._event(change, "committed", reason=f"stamp {stamp_ns} ns")
         problems = []
         for name, future in futures.items():
             try:

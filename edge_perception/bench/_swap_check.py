@@ -1,0 +1,159 @@
+"""What the messages of a swap run prove: nothing lost, doubled or mixed. No ROS in here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+FUSION = "fusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSeen:
+    """One feature as it was published."""
+
+    source: str
+    stamp_ns: int
+    sequence: int
+    sha256: str
+    space: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedSeen:
+    """One fused message as it was published."""
+
+    published_ns: int
+    sequence: int
+    end_to_end_s: float
+    models: tuple[tuple[str, str, str], ...]  # role, sha256, feature space
+    feature_level: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapSeen:
+    """One change, as the manager told of it."""
+
+    requested_ns: int
+    stamp_ns: int  # from which the new set serves
+    answered_ns: int
+
+
+@dataclass(kw_only=True)
+class RunSeen:
+    """Everything that was seen of one run."""
+
+    set_of: Mapping[str, int]  # number of the set by digest
+    sent: dict[str, list[int]] = field(default_factory=dict)  # stamps by source
+    features: list[FeatureSeen] = field(default_factory=list)
+    fused: list[FusedSeen] = field(default_factory=list)
+    swaps: list[SwapSeen] = field(default_factory=list)
+    memory_bytes: list[int] = field(default_factory=list)
+
+
+def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str, Any]:
+    """Return the figures of a run.
+
+    Args:
+        run: what was seen.
+        cycle_s: period of the fused output.
+        tail_s: how long after its stamp a change may still cost time.
+    """
+    lost, doubled, wrong_set = _features(run)
+    fused_lost, fused_doubled, mixed, decision = _fused(run)
+    published = np.array([view.published_ns for view in run.fused], np.int64)
+    gaps_s = np.diff(published) / 1e9
+    during, steady = _latencies(run, tail_s)
+    p99 = [
+        float(np.percentile(part, 99)) if len(part) else float("nan") for part in (during, steady)
+    ]
+    return {
+        "swaps": len(run.swaps),
+        "lost": sum(lost.values()) + fused_lost,
+        "doubled": doubled + fused_doubled,
+        "mixed": mixed + wrong_set,
+        "longest_gap_cycles": round(float(gaps_s.max(initial=0.0)) / cycle_s, 3),
+        "p99_ratio": round(p99[0] / p99[1], 3),
+        "memory_ratio": round(run.memory_bytes[-1] / run.memory_bytes[0], 4)
+        if run.memory_bytes
+        else float("nan"),
+        "lost_frames": dict(lost),
+        "features": dict(Counter(feature.source for feature in run.features)),
+        "fused": len(run.fused),
+        "decision_level": decision,
+        "fused_of_two_sets": mixed,
+        "features_of_the_wrong_set": wrong_set,
+        "p99_during_s": round(p99[0], 5),
+        "p99_steady_s": round(p99[1], 5),
+        "fused_during": len(during),
+        "fused_steady": len(steady),
+        "memory_mb": [round(size / 1e6, 1) for size in run.memory_bytes],
+    }
+
+
+def _features(run: RunSeen) -> tuple[Counter[str], int, int]:
+    """Compare features with what was sent, and each with the set that its stamp asks for."""
+    lost: Counter[str] = Counter()
+    doubled = wrong = 0
+    for source, stamps in run.sent.items():
+        mine = [feature for feature in run.features if feature.source == source]
+        if not mine:
+            lost[source] = len(stamps)
+            continue
+        seen = Counter(feature.stamp_ns for feature in mine)
+        doubled += sum(count - 1 for count in seen.values())
+        doubled += len(mine) - len({feature.sequence for feature in mine})
+        first, last = min(seen), max(seen)
+        lost[source] = sum(1 for stamp in stamps if first <= stamp <= last and stamp not in seen)
+        sets = [run.set_of.get(feature.sha256, -1) for feature in mine]
+        changes = [swap.stamp_ns for swap in run.swaps]
+        expected = sets[0] + np.searchsorted(changes, [f.stamp_ns for f in mine], side="right")
+        wrong += int(np.count_nonzero(expected % _sets(run) != np.array(sets) % _sets(run)))
+    return lost, doubled, wrong
+
+
+def _fused(run: RunSeen) -> tuple[int, int, int, int]:
+    sequences = [view.sequence for view in run.fused]
+    steps = np.diff(sequences)
+    lost = int(np.sum(np.maximum(steps - 1, 0)))
+    doubled = int(np.count_nonzero(steps < 1))
+    mixed = sum(
+        len({run.set_of.get(sha256, -1) for _, sha256, _ in view.models}) > 1 for view in run.fused
+    )
+    return lost, doubled, mixed, sum(not view.feature_level for view in run.fused)
+
+
+def _latencies(run: RunSeen, tail_s: float) -> tuple[list[float], list[float]]:
+    """Split end-to-end times: from a request until its change took effect, and the rest."""
+    during: list[float] = []
+    steady: list[float] = []
+    spans = [
+        (swap.requested_ns, max(swap.stamp_ns, swap.answered_ns) + tail_s * 1e9)
+        for swap in run.swaps
+    ]
+    for view in run.fused:
+        if not np.isfinite(view.end_to_end_s):
+            continue  # no source contributed: it is counted elsewhere, and has no age
+        inside = any(start <= view.published_ns <= end for start, end in spans)
+        (during if inside else steady).append(view.end_to_end_s)
+    return during, steady
+
+
+def _sets(run: RunSeen) -> int:
+    return max(len(set(run.set_of.values())), 1)
+
+
+def worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the sums of counts and the worst of ratios over several runs."""
+    ratios = ("longest_gap_cycles", "p99_ratio", "memory_ratio")
+    return {
+        **{
+            name: sum(part[name] for part in parts)
+            for name in ("swaps", "lost", "doubled", "mixed")
+        },
+        **{name: max(part[name] for part in parts) for name in ratios},
+    }

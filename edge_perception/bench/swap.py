@@ -1,0 +1,210 @@
+"""Swaps whole sets of models at full frame rate and proves from the messages that none suffers.
+
+Two releases are made of the bundled set by changing all weights by a hundredth of a percent, which
+gives other digests and other feature spaces. They are signed, installed and then swapped to and fro
+while a camera at 20 Hz, a LiDAR at 10 Hz and a microphone play; once with all nodes in one process
+and once with each in its own. Shadow and canary are left out: each change commits at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError
+
+NAME = "swap"
+HELP = "swap sets of models at full rate: lost, doubled, mixed, gaps, latency, memory"
+CYCLE_S = 0.1
+NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_manager")
+VERSIONS = ("90.0.0", "90.1.0")
+_STEADY_S = 6.0  # before the first and after the last swap
+_PAUSE_S = 0.25  # between two swaps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--swaps", type=int, default=500, help="of each set-up (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="40 swaps in all, under 50 s")
+    parser.add_argument(
+        "--setups", default="composed,separate", help="composed, separate or both (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save all figures")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run, print the summary and save it; 1 where a bound is not met."""
+    from edge_perception.bench._swap_check import worst
+
+    setups = [name for name in args.setups.split(",") if name]
+    if not setups or any(name not in ("composed", "separate") for name in setups):
+        raise ConfigurationError(f"--setups: expected composed or separate, got '{args.setups}'")
+    swaps = 40 // len(setups) if args.quick else args.swaps
+    parts = {}
+    with tempfile.TemporaryDirectory(prefix="bench_swap_") as folder:
+        releases = _make(Path(folder))
+        for name in setups:
+            parts[name] = _measure(
+                name == "composed", swaps, Path(folder) / name, releases, quick=args.quick
+            )
+            print(f"{name}: {json.dumps(parts[name])}", flush=True)
+    summary = worst(list(parts.values()))
+    for key, value in summary.items():
+        print(f"{key:20} {value}")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        data = {"summary": summary, "setups": parts, "load_average": os.getloadavg()}
+        args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return 0 if summary["lost"] == summary["doubled"] == summary["mixed"] == 0 else 1
+
+
+def _make(folder: Path) -> dict[str, Any]:
+    """Make and sign two releases of the bundled set."""
+    from edge_perception.models.archive import pack
+    from edge_perception.models.repacking import repack_set
+    from edge_perception.models.signing import (
+        generate_key,
+        make_trust,
+        public_text,
+        sign_bundle,
+        write_trust,
+    )
+    from edge_perception.share import share_file
+
+    key = generate_key()
+    trust = make_trust([public_text(key)])
+    write_trust(folder / "trust.json", trust)
+    archives = []
+    set_of = {}
+    for number, version in enumerate(VERSIONS):  # of one release number: neither is a downgrade
+        made = repack_set(
+            share_file("models/bev_lite"),
+            folder / "made" / version,
+            version=version,
+            release=1000,
+            scale=1.0 + 1e-4 * (number + 1),
+        )
+        for bundle in made.values():
+            sign_bundle(bundle, [key])
+            archives.append(pack(bundle, folder / f"{bundle.sha256}.bundle"))
+            set_of[bundle.sha256] = number
+    return {"trust": trust, "archives": archives, "set_of": set_of}
+
+
+def _measure(
+    composed: bool, swaps: int, folder: Path, releases: dict[str, Any], *, quick: bool
+) -> dict[str, Any]:
+    from edge_perception.bench._swap_check import RunSeen, summarise
+    from edge_perception.bench._swap_rig import SwapRig
+    from edge_perception.demo.processes import NodeProcesses
+    from edge_perception.models.release_store import ReleaseStore
+
+    folder.mkdir()
+    # One store for all set-ups: what was admitted on this machine is not tried again.
+    store = ReleaseStore(folder.parent / "store")
+    for archive in releases["archives"]:
+        store.install(archive, releases["trust"], now_ns=time.time_ns())
+    parameters = _parameters(folder, folder.parent)
+    domain_id = 100 + os.getpid() % 100
+    environment = _environment(domain_id)
+    os.environ.update(environment)
+    seen = RunSeen(set_of=releases["set_of"])
+    processes = NodeProcesses(
+        _commands(composed, parameters),
+        environment={**os.environ, **environment},
+        log_folder=folder / "logs",
+    )
+    with processes, SwapRig(domain_id=domain_id, run=seen) as rig:
+        rig.wait(rig.connected, "nodes and topics", 40.0)
+        rig.play()
+        rig.wait(lambda: rig.latest is not None and rig.latest.mode == 3, "a full view", 20.0)
+        first = seen.set_of.get(_digest(rig), 0)
+        _swap(rig, 1 - first)  # admits the sets, and leaves the factory's
+        _swap(rig, first)
+        time.sleep(1.0)
+        memory = _sampler(processes.pids)
+        rig.watching = True
+        _sleep(processes, 0.5 * _STEADY_S if quick else _STEADY_S)
+        seen.memory_bytes.append(memory())
+        for count in range(swaps):
+            processes.check()
+            seen.swaps.append(_swap(rig, (first + count + 1) % 2))
+            time.sleep(_PAUSE_S)
+            if count % 50 == 49:
+                seen.memory_bytes.append(memory())
+                print(f"  {count + 1} swaps", flush=True)
+        _sleep(processes, 0.5 * _STEADY_S if quick else _STEADY_S)
+        seen.memory_bytes.append(memory())
+        rig.watching = False
+    return summarise(seen, cycle_s=CYCLE_S)
+
+
+def _swap(rig: Any, number: int) -> Any:
+    from edge_perception.bench._swap_check import SwapSeen
+    from edge_perception.bench._swap_rig import RigError
+
+    requested_ns = time.time_ns()
+    answer = rig.swap("bev_lite_lidar", VERSIONS[number])
+    if not answer.success:
+        raise RigError(f"swap to {VERSIONS[number]}: {answer.reason}")
+    rig.wait(lambda: answer.transaction_id in rig.commits, "the event of the commit", 5.0)
+    stamp_ns = rig.commits[answer.transaction_id]
+    rig.wait(lambda: time.time_ns() > stamp_ns, "the stamp of the change", 5.0)
+    return SwapSeen(requested_ns=requested_ns, stamp_ns=stamp_ns, answered_ns=time.time_ns())
+
+
+def _digest(rig: Any) -> str:
+    return next(m.sha256 for m in rig.latest.models if m.role == "lidar")
+
+
+def _sleep(processes: Any, seconds: float) -> None:
+    time.sleep(seconds)
+    processes.check()
+
+
+def _sampler(pids: dict[str, int]) -> Callable[[], int]:
+    import psutil
+
+    members = [psutil.Process(pid) for pid in pids.values()]
+    return lambda: sum(process.memory_info().rss for process in members)
+
+
+def _parameters(folder: Path, shared: Path) -> Path:
+    import yaml
+
+    store = {"model_store": str(shared / "store")}
+    nodes: dict[str, dict[str, Any]] = {name: dict(store) for name in NODES}
+    nodes["model_manager"] |= {
+        "trust_file": str(shared / "trust.json"),
+        "admission_latency_factor": 100.0,
+    }
+    path = folder / "parameters.yaml"
+    data = {f"/**/{name}": {"ros__parameters": values} for name, values in nodes.items()}
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def _environment(domain_id: int) -> dict[str, str]:
+    from edge_perception.transport import transport_environment
+
+    return {
+        **transport_environment(dict(os.environ)),
+        "ROS_DOMAIN_ID": str(domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def _commands(composed: bool, parameters: Path) -> dict[str, list[str]]:
+    from ament_index_python.packages import get_package_prefix
+
+    folder = Path(get_package_prefix("edge_perception")) / "lib" / "edge_perception"
+    names = ("perception",) if composed else NODES
+    arguments = ["--ros-args", "--params-file", str(parameters)]
+    return {name: [str(folder / name), *arguments] for name in names}
