@@ -1,0 +1,37 @@
+"""``edge-perception doctor``: why a running system gives no output, with the line to change."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "doctor"
+HELP = "say why there is no output: watches a running system from outside"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--domain", type=int, help="ROS domain (default: ROS_DOMAIN_ID)")
+    parser.add_argument("--namespace", default="", help="namespace of the nodes")
+    parser.add_argument("--watch", type=float, default=3.0, metavar="S", help="how long to watch")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch and print; 1 when something is wrong."""
+    from edge_perception.doctor.observe import observe
+    from edge_perception.doctor.rules import causes
+
+    seen = observe(domain_id=args.domain, namespace=args.namespace, watch_s=args.watch)
+    print(
+        f"domain {seen.domain_id}: {len(seen.nodes)} nodes, {len(seen.inputs)} inputs, "
+        f"{seen.fused} fused messages in {seen.watched_s:g} s, {seen.fused_valid} of them valid"
+    )
+    found = causes(seen)
+    for cause in found:
+        print(f"\n{cause.code}: {cause.text}\n    change: {cause.fix}")
+    if not found and seen.fused:
+        print("nothing wrong found")
+    elif not found:
+        print("\nno output, and none of the known causes; /diagnostics of the nodes says:")
+        for name, status in sorted(seen.diagnostics.items()):
+            print(f"    {name}: {status.message}")
+    return 1 if found or not seen.fused else 0
