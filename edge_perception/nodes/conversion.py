@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import prod
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from edge_perception import msg
 from edge_perception.cdr import CdrWriter
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import (
     DetectedObject,
     Feature,
@@ -329,6 +330,15 @@ def source_status_msg(status: SourceStatus) -> msg.SourceStatus:
         clock_offset_s=status.clock_offset_s,
         latency=latency_msg(status.latency),
     )
+
+
+def latency_statistics_msgs(
+    statistics: Mapping[str, LatencyStatistics],
+) -> list[msg.LatencyStatistics]:
+    """Return the statistics of every stage as messages."""
+    return [
+        msg.LatencyStatistics(stage=stage, **vars(found)) for stage, found in statistics.items()
+    ]
 
 
 def fused_msg(view: FusedView) -> msg.FusedPerception:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edge_perception.core.health import Health, Level, worst
+from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import CycleConfig
+from edge_perception.fusion.latency import described
 
 _LEVEL_OF = {
     SourceState.OK: Level.OK,
@@ -32,6 +35,7 @@ class FusionHealth:
         self._rate = RateMeter()
         self._fusion = LatencyWindow()
         self._missed = 0
+        self._latency: Mapping[str, LatencyStatistics] = {}
         self._last_error = ""
         self.feature_level_views = 0
 
@@ -43,6 +47,11 @@ class FusionHealth:
             self._fusion.add(view.fusion_s)
             self._missed += missed
             self.feature_level_views += view.level.name == "FEATURE"
+
+    def on_latency(self, statistics: Mapping[str, LatencyStatistics]) -> None:
+        """Note where the time goes."""
+        with self._lock:
+            self._latency = statistics
 
     def on_error(self, error: Exception) -> None:
         """Note an exception in the fusion thread."""
@@ -88,6 +97,7 @@ class FusionHealth:
         values["contributing"] = " ".join(s.source for s in view.sources if s.contributed)
         values["confidence"] = f"{view.confidence:.2f}"
         values["safe_stop"] = view.safe_stop_reason or "no"
+        values |= described(self._latency)
         for status in view.sources:
             values[f"{status.source}.state"] = status.state.name
         return values

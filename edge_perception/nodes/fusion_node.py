@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from std_msgs.msg import Bool
 from edge_perception import msg
 from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
+from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import Feature, FusedView, ModelVersion
 from edge_perception.encoders import modality_of
 from edge_perception.encoders.candidate import MODES, CandidateTrial
@@ -22,12 +24,18 @@ from edge_perception.fusion.config import (
     SourceConfig,
 )
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.models.loading import ModelOptions, load_model
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.conversion import FEATURE_TYPE, feature_from_msg, fused_msg
+from edge_perception.nodes.conversion import (
+    FEATURE_TYPE,
+    feature_from_msg,
+    fused_msg,
+    latency_statistics_msgs,
+)
 from edge_perception.nodes.detections import DetectionPublisher
 from edge_perception.nodes.fusion_health import FusionHealth
 from edge_perception.nodes.fusion_models import FusionModels
@@ -93,6 +101,8 @@ class FusionNode(PerceptionNode):
             config=self._config(), now=self.clock.now(), models=models, policy=self._policy
         )
         self._since_ns = self.clock.now().node_ns
+        self._latency = FusionLatency()
+        self._told: Mapping[str, LatencyStatistics] | None = None
         self._evidence = FusionHealth()
         self._missed = 0
         self._worker = FusionWorker(
@@ -151,12 +161,28 @@ class FusionNode(PerceptionNode):
         message.end_to_end_s = (
             (now.node_ns - view.oldest_stamp_ns) / 1e9 if view.oldest_stamp_ns else float("nan")
         )
+        message.latency = self._latency_msgs(now.steady_ns)
         self._publisher.publish(message)
+        published = self.clock.now()
+        self._latency.on_view(
+            view,
+            publish_s=(published.steady_ns - now.steady_ns) / 1e9,
+            end_to_end_s=message.end_to_end_s,
+        )
         self._safe_stop.publish(Bool(data=message.safe_stop))
         for publisher in self._views:
             publisher.publish(view)
         self._evidence.on_view(view, missed=message.deadline_missed, now=now)
         self._models.on_view(view, now.node_ns, self._worker.change)
+
+    def _latency_msgs(self, steady_ns: int) -> list[msg.LatencyStatistics]:
+        """Return the statistics as messages, which are made anew only when they changed."""
+        statistics = self._latency.statistics(steady_ns)
+        if statistics is not self._told:
+            self._told = statistics
+            self._told_msgs = latency_statistics_msgs(statistics)
+            self._evidence.on_latency(statistics)
+        return self._told_msgs
 
     # -- parameters --
 

@@ -1,22 +1,30 @@
 """What the logic of fusion costs without any model: one offer with everything it causes.
 
-Run ``python test/bench/fusion_logic.py [OUT.json]``. Sources deliver at 10 Hz, evenly spread over
+Sources deliver at 10 Hz, evenly spread over
 the period, each view carries all states; objects are none, so what is timed is alignment, states
 and bookkeeping. For scale, the same process times the conversion of one small dictionary to JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
+import tracemalloc
+from typing import Any
 
 import numpy as np
 
+from edge_perception.bench._report import (
+    add_arguments as add_common,
+)
+from edge_perception.bench._report import deliver, machine, median, plot_quantiles, quantiles
 from edge_perception.core.types import Feature, Instant, ModelVersion
 from edge_perception.fusion.config import FusionConfig, SourceConfig
 from edge_perception.fusion.fusion import Fusion
 
+NAME = "fusion"
+HELP = "the logic of fusion without any model: one offered feature with all it causes"
 START_NS = 10**18
 PERIOD_NS = 10**8
 VERSION = ModelVersion(role="camera", name="net", version="1.0.0", sha256="0" * 64)
@@ -73,25 +81,43 @@ def yardstick_us(count: int = 2000) -> float:
     return float(np.median(took)) / 1e3
 
 
-def main() -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     """Measure, print and save."""
-    result: dict[str, object] = {"yardstick_json_20_us": round(yardstick_us(), 2)}
+    cycles, rounds = (500, 5) if args.quick else (2000, 7)
+    found: dict[int, dict[str, Any]] = {}
     for sources in (1, 3, 8):
         offers_us(sources, 100)
-        took, cpu_us = offers_us(sources, 2000)
-        p50, p95, p99 = np.percentile(took, [50, 95, 99])
-        result[f"sources_{sources}"] = {
-            "cpu_us_mean": round(cpu_us, 2),
-            "p50": round(float(p50), 2),
-            "p95": round(float(p95), 2),
-            "p99": round(float(p99), 2),
+        turns = [offers_us(sources, cycles // sources) for _ in range(rounds)]
+        found[sources] = {
+            "us": quantiles(np.concatenate([took for took, _ in turns])),
+            "cpu_us": median(cpu for _, cpu in turns),
+            "allocated_bytes": _allocated(sources),
         }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if len(sys.argv) > 1:
-        with open(sys.argv[1], "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+    summary = {
+        "sources_3_cpu_us": found[3]["cpu_us"],
+        "sources_8_cpu_us": found[8]["cpu_us"],
+        "sources_3_p50_us": found[3]["us"]["p50"],
+        "sources_8_p50_us": found[8]["us"]["p50"],
+        "yardstick_json_20_us": round(yardstick_us(), 2),
+    }
+    result = {"benchmark": NAME, "machine": machine(), "summary": summary, "sources": found}
+    groups = {f"{sources} sources": {"logic": of["us"]} for sources, of in found.items()}
+    plot_quantiles(deliver(result, args), groups, "an offered feature, us")
+    return 0
 
 
-if __name__ == "__main__":
-    main()
+def _allocated(sources: int) -> int:
+    """Return by how many bytes the memory in use grows over a thousand cycles."""
+    tracemalloc.start()
+    try:
+        offers_us(sources, 50)
+        before = tracemalloc.get_traced_memory()[0]
+        offers_us(sources, 1000 // sources)
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
