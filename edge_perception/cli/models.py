@@ -1,15 +1,18 @@
-"""Models on disk: bring one, list what there is, look at one, check one."""
+"""Models on disk and on the robot: bring, list, inspect, verify, sign, install, swap, go back."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edge_perception.backends import BackendOptions, backends
+from edge_perception.cli import _model_change, _model_release
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.models import signing
 from edge_perception.models.adapters import adapters
 from edge_perception.models.golden import compare_golden
 from edge_perception.models.importing import import_model, read_labels
@@ -22,16 +25,19 @@ from edge_perception.models.store import (
 )
 
 NAME = "models"
-HELP = "import, list, inspect and verify models"
+HELP = "import, list, inspect, verify, sign, install and swap models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare import, list, inspect and verify."""
+    """Declare the actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_import(actions.add_parser("import", help="make a bundle of an ONNX file"))
     listing = actions.add_parser("list", help="list the bundles that are found")
     inspect = actions.add_parser("inspect", help="show a bundle's manifest")
     verify = actions.add_parser("verify", help="check hashes, graph and golden outputs")
+    _model_release.add_release_actions(actions)
+    _model_change.add_change_actions(actions)
+    verify.add_argument("--trust", type=Path, help="also check the signatures, by this trust file")
     for action in (inspect, verify):
         action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
     for action in (listing, inspect, verify):
@@ -74,8 +80,17 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action that was asked for."""
+    release = {
+        name: getattr(_model_release, name)
+        for name in ("keygen", "sign", "pack", "rotate", "install")
+    }
+    if args.action in release:
+        return _print_rows(release[args.action](args), as_json=args.json)
+    change = {
+        name: getattr(_model_change, name) for name in ("swap", "rollback", "history", "events")
+    }
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}
-    return actions[args.action](args)
+    return int({**actions, **change}[args.action](args))
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -157,6 +172,9 @@ def _inspect(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     """Finding it checks sizes and hashes; then the golden inputs run."""
     bundle = find_bundle(args.name, _folders(args))
+    if args.trust is not None:
+        trust = signing.read_trust(args.trust)
+        signing.verify_signatures(bundle, trust, now_ns=time.time_ns())
     backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
     try:
         deviations = compare_golden(bundle, backend)
@@ -228,6 +246,18 @@ def _features_text(bundle: Bundle) -> str:
 
 def _tensors_text(tensors: tuple[Any, ...]) -> str:
     return ", ".join(f"{t.name} {t.dtype} {tuple(t.shape)}" for t in tensors)
+
+
+def _print_rows(data: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        _print_json(data)
+        return 0
+    for name, value in data.items():
+        rows = value if isinstance(value, list) else [value]
+        for row in rows:
+            text = " ".join(map(str, row.values())) if isinstance(row, dict) else str(row)
+            print(f"{name:12} {text}")
+    return 0
 
 
 def _print_json(data: Any) -> None:

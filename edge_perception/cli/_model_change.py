@@ -1,0 +1,180 @@
+"""`edge-perception models` against a running manager: swap, rollback, history, events."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edge_perception.cli._model_release import add_store
+from edge_perception.core.errors import EdgePerceptionError
+
+_ANSWER_S = 10.0
+
+
+class NoManagerError(EdgePerceptionError):
+    """No model manager answers."""
+
+
+def add_change_actions(actions: Any) -> None:
+    """Declare the actions."""
+    swap = actions.add_parser("swap", help="change to a release of the store")
+    swap.add_argument("name", help="of a release; the models that belong to it change with it")
+    swap.add_argument("--version", default="", help="default: the newest")
+    swap.add_argument("--role", default="", help="source or fusion; default: as the release says")
+    swap.add_argument("--skip-trial", action="store_true", help="no shadow and no canary")
+    rollback = actions.add_parser("rollback", help="go back to models that served before")
+    rollback.add_argument("--slot", choices=("previous", "factory"), default="previous")
+    rollback.add_argument("--reason", default="", help="given: what is left is quarantined with it")
+    history = actions.add_parser("history", help="what happened to the models of a store")
+    history.add_argument("--limit", type=int, default=50, help="newest events (%(default)s)")
+    add_store(history)
+    events = actions.add_parser("events", help="steps of changes as the manager tells them")
+    events.add_argument("--follow", action="store_true", help="until interrupted")
+    for action in (swap, rollback, events):
+        action.add_argument("--manager", default="/model_manager", help="its node (%(default)s)")
+    for action in (swap, rollback, history, events):
+        action.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def swap(args: argparse.Namespace) -> int:
+    """Run a change as an action and show its steps."""
+    from rclpy.action import ActionClient
+
+    from edge_perception import action
+
+    with _Caller(args.manager) as caller:
+        client = ActionClient(caller.node, action.SwapModel, f"{args.manager}/swap")
+        if not client.wait_for_server(timeout_sec=_ANSWER_S):
+            raise NoManagerError(f"{args.manager}: no model manager within {_ANSWER_S:g} s")
+        goal = action.SwapModel.Goal(
+            name=args.name, version=args.version, role=args.role, skip_trial=args.skip_trial
+        )
+        sent = client.send_goal_async(
+            goal, feedback_callback=lambda update: _print_event(update.feedback.event, args.json)
+        )
+        handle = caller.wait(sent, "the manager's consent")
+        result = caller.wait(handle.get_result_async(), "the result", timeout_s=None).result
+    return _answer(result, args.json)
+
+
+def rollback(args: argparse.Namespace) -> int:
+    """Ask for a rollback."""
+    from edge_perception import srv
+
+    with _Caller(args.manager) as caller:
+        client = caller.node.create_client(srv.RollbackModel, f"{args.manager}/rollback_model")
+        if not client.wait_for_service(timeout_sec=_ANSWER_S):
+            raise NoManagerError(f"{args.manager}: no model manager within {_ANSWER_S:g} s")
+        request = srv.RollbackModel.Request(slot=args.slot, reason=args.reason)
+        result = caller.wait(client.call_async(request), "the answer", timeout_s=60.0)
+    return _answer(result, args.json)
+
+
+def history(args: argparse.Namespace) -> int:
+    """Print the durable log of a store."""
+    from dataclasses import asdict
+
+    from edge_perception.models.event_log import EventLog
+    from edge_perception.models.filesystem import FileSystem
+
+    log = EventLog(args.store.expanduser() / "events.jsonl", FileSystem())
+    for event in log.history(limit=args.limit):
+        if args.json:
+            print(json.dumps(asdict(event)))
+        else:
+            _print_line(event.stamp_ns, event.event, event.error, event.reason, event.models)
+    return 0
+
+
+def events(args: argparse.Namespace) -> int:
+    """Print the latched events, and with --follow those that come."""
+    from edge_perception import msg
+    from edge_perception.nodes import qos
+
+    with _Caller(args.manager) as caller:
+        topic = args.manager.rsplit("/", 1)[0] + "/model_events"
+        received = []
+        caller.node.create_subscription(
+            msg.ModelEvent,
+            topic,
+            lambda event: (received.append(event), _print_event(event, args.json)),
+            qos.EVENTS,
+        )
+        end_s = time.monotonic() + 2.0
+        while args.follow or time.monotonic() < end_s:
+            caller.spin_once()
+    return 0
+
+
+class _Caller:
+    """A ROS node for one command; a context manager."""
+
+    def __init__(self, _manager: str) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("edge_perception_models", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    def spin_once(self) -> None:
+        """Run what is ready, for a tenth of a second at most."""
+        self._executor.spin_once(timeout_sec=0.1)
+
+    def wait(self, future: Any, what: str, timeout_s: float | None = _ANSWER_S) -> Any:
+        """Return the result of a future."""
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while not future.done():
+            if end_s is not None and time.monotonic() > end_s:
+                raise NoManagerError(f"expected {what} within {timeout_s:g} s")
+            self.spin_once()
+        return future.result()
+
+    def __enter__(self) -> _Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import rclpy
+
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+
+def _answer(result: Any, as_json: bool) -> int:
+    models = [_plain(model) for model in result.models]
+    if as_json:
+        print(json.dumps({"success": result.success, "reason": result.reason, "models": models}))
+    elif result.success:
+        for model in models:
+            print(f"{model['role']:12} {model['name']} {model['version']} {model['sha256'][:12]}")
+    else:
+        print(f"refused: {result.reason}")
+    return 0 if result.success else 1
+
+
+def _print_event(event: Any, as_json: bool) -> None:
+    from edge_perception.nodes.conversion import stamp_ns
+
+    models = [_plain(model) for model in event.models]
+    if as_json:
+        text = {"event": event.event, "error": event.error, "reason": event.reason}
+        print(json.dumps({"stamp_ns": stamp_ns(event.stamp), **text, "models": models}), flush=True)
+    else:
+        _print_line(stamp_ns(event.stamp), event.event, event.error, event.reason, models)
+
+
+def _print_line(stamp: int, name: str, error: bool, reason: str, models: Any) -> None:
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stamp / 1e9))
+    changed = " ".join(f"{m['role']}={m['name']}:{m['version']}" for m in models)
+    print(f"{moment} {'!' if error else ' '} {name:14} {changed} {reason}".rstrip(), flush=True)
+
+
+def _plain(model: Any) -> dict[str, str]:
+    names: Callable[[Any], Any] = type(model).get_fields_and_field_types
+    return {name: getattr(model, name) for name in names()}

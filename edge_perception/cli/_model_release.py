@@ -1,0 +1,125 @@
+"""`edge-perception models` for those who release: keygen, pack, sign, trust, install."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError
+
+DEFAULT_STORE = Path("~/.local/share/edge_perception/store")
+
+
+def add_release_actions(actions: Any) -> None:
+    """Declare the actions."""
+    keygen = actions.add_parser("keygen", help="make a signing key and a trust file")
+    keygen.add_argument("key", type=Path, help="private key to write")
+    keygen.add_argument("--trust", type=Path, help="trust file to write, for the robot")
+    keygen.add_argument("--threshold", type=int, default=1, help="signatures needed (%(default)s)")
+    keygen.add_argument(
+        "--with-key", type=Path, action="append", default=[], help="more keys to trust; repeatable"
+    )
+    sign = actions.add_parser("sign", help="sign a bundle's folder")
+    sign.add_argument("bundle", type=Path, help="folder of the bundle")
+    sign.add_argument("--key", type=Path, action="append", required=True, help="repeatable")
+    pack = actions.add_parser("pack", help="write a signed bundle as one file")
+    pack.add_argument("bundle", type=Path, help="folder of the bundle")
+    pack.add_argument("--out", type=Path, help="file to write; default: NAME-VERSION.bundle")
+    rotate = actions.add_parser("rotate", help="replace trusted keys, signed by old and new ones")
+    rotate.add_argument("trust", type=Path, help="trust file to replace")
+    rotate.add_argument("--key", type=Path, action="append", required=True, help="old and new keys")
+    rotate.add_argument("--new", type=Path, action="append", required=True, help="new set of keys")
+    rotate.add_argument("--threshold", type=int, default=1, help="signatures needed (%(default)s)")
+    install = actions.add_parser("install", help="verify archives and keep them in the store")
+    install.add_argument("archive", type=Path, nargs="+", help="files of `pack`")
+    install.add_argument("--trust", type=Path, required=True, help="trust file")
+    add_store(install)
+    for action in (keygen, sign, pack, rotate, install):
+        action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare the store."""
+    parser.add_argument(
+        "--store", type=Path, default=DEFAULT_STORE, help="folder of releases (%(default)s)"
+    )
+
+
+def keygen(args: argparse.Namespace) -> dict[str, Any]:
+    """Make a key; with --trust also the file that names it."""
+    from edge_perception.models import signing
+
+    key = signing.generate_key()
+    signing.write_key(args.key, key)
+    public = signing.public_text(key)
+    if args.trust:
+        if args.trust.exists():
+            raise ConfigurationError(f"{args.trust}: exists; `models rotate` changes trusted keys")
+        others = [signing.public_text(signing.read_key(path)) for path in args.with_key]
+        trust = signing.make_trust([public, *others], threshold=args.threshold)
+        signing.write_trust(args.trust, trust)
+    return {"key": str(args.key), "key_id": signing.key_id(public), "public_key": public}
+
+
+def sign(args: argparse.Namespace) -> dict[str, Any]:
+    """Sign a folder."""
+    from edge_perception.models import signing
+    from edge_perception.models.manifest import load_bundle
+
+    bundle = load_bundle(args.bundle)
+    signed = signing.sign_bundle(bundle, [signing.read_key(path) for path in args.key])
+    return {
+        "name": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "sha256": bundle.sha256,
+        "signers": [entry.key_id for entry in signed.signatures],
+    }
+
+
+def pack(args: argparse.Namespace) -> dict[str, Any]:
+    """Write an archive."""
+    from edge_perception.models.archive import SUFFIX, pack
+    from edge_perception.models.manifest import load_bundle
+
+    bundle = load_bundle(args.bundle)
+    manifest = bundle.manifest
+    target = args.out or Path(f"{manifest.name}-{manifest.version}{SUFFIX}")
+    pack(bundle, target)
+    return {"file": str(target), "bytes": target.stat().st_size, "sha256": bundle.sha256}
+
+
+def rotate(args: argparse.Namespace) -> dict[str, Any]:
+    """Replace the keys of a trust file."""
+    from edge_perception.models import signing
+
+    current = signing.read_trust(args.trust)
+    publics = [signing.public_text(signing.read_key(path)) for path in args.new]
+    successor = signing.make_trust(
+        publics, threshold=args.threshold, version=current.signed.version + 1
+    )
+    successor = signing.sign_trust(successor, [signing.read_key(path) for path in args.key])
+    signing.write_trust(args.trust, signing.rotate(current, successor))
+    return {"version": successor.signed.version, "keys": sorted(successor.signed.keys)}
+
+
+def install(args: argparse.Namespace) -> dict[str, Any]:
+    """Verify and keep archives."""
+    from edge_perception.models.release_store import ReleaseStore
+    from edge_perception.models.signing import read_trust
+
+    store = ReleaseStore(args.store.expanduser())
+    trust = read_trust(args.trust)
+    installed = []
+    for archive in args.archive:
+        release = store.install(archive, trust, now_ns=time.time_ns())
+        installed.append(
+            {
+                "name": release.manifest.name,
+                "version": release.manifest.version,
+                "sha256": release.sha256,
+                "signers": store.signers(release.sha256),
+            }
+        )
+    return {"store": str(store.root), "installed": installed}
