@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from edge_perception.core.mailbox import Mailbox
@@ -28,6 +29,8 @@ class EncoderWorker:
         self._sink = sink
         self._on_error = on_error
         self._mailbox: Mailbox[Job] = Mailbox()
+        self._busy_since_ns = 0  # steady clock; 0: idle
+        self._abandoned = False
         pipeline.dropped = lambda: self._mailbox.dropped
         self._thread = threading.Thread(
             target=self._run, name=f"{pipeline.source}_inference", daemon=True
@@ -46,7 +49,17 @@ class EncoderWorker:
         """Hand over the newest frame."""
         self._mailbox.put(job)
 
-    def stop(self, timeout_s: float = 2.0) -> None:
+    def busy_s(self) -> float:
+        """Return for how long the frame in work has been in work, s; 0: idle."""
+        since_ns = self._busy_since_ns
+        return (time.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
+
+    def abandon(self) -> None:
+        """Let go of a thread that hangs: whatever it still gives is thrown away."""
+        self._abandoned = True
+        self._mailbox.close()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
         """End the thread after the frame in progress."""
         self._mailbox.close()
         self._thread.join(timeout_s)
@@ -56,10 +69,15 @@ class EncoderWorker:
             job = self._mailbox.get()
             if job is None:
                 continue
+            self._busy_since_ns = time.monotonic_ns()
             try:
                 feature = self._pipeline.process(job)
+                if self._abandoned:
+                    return
                 if feature is not None:
                     self._sink(feature)
                 self._pipeline.after()
             except Exception as error:
                 self._on_error(error)
+            finally:
+                self._busy_since_ns = 0

@@ -17,12 +17,14 @@ from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.options import SourceOptions, transform
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
+from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
-from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
 from edge_perception.models.release import release_model
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
+from edge_perception.nodes.hang_guard import HangGuard
 from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices, model_info
 from edge_perception.nodes.spin import run
@@ -66,11 +68,19 @@ class EncoderNode(PerceptionNode):
             if self._spec.content
             else None
         )
+        self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
         self._sink = sink
         self._pipeline: EncoderPipeline | None = None
         self._worker: EncoderWorker | None = None
         self._last_error = ""
         ModelServices(self, self)
+        HangGuard(
+            self,
+            worker=lambda: self._worker if self.is_active else None,
+            budget_s=lambda: self._limits.config.budget_ms / 1e3,
+            limits=lambda: self._watchdog.config,
+            new_session=self._new_session,
+        )
 
     @property
     def geometry(self) -> Geometry:
@@ -83,20 +93,47 @@ class EncoderNode(PerceptionNode):
         """Load and warm the model."""
         source = self._source.config.source
         loaded = load_model(self._model.config, role=source, modality=self._spec.modality)
-        self._pipeline = EncoderPipeline(
-            source=source,
-            spec=self._spec,
-            model=ServedModel.build(self._spec, loaded),
-            geometry=Geometry(T_base_sensor=transform(self._source.config.T_base_sensor)),
-            clock=self.clock,
-            content_limits=self._content.config if self._content else None,
+        self._pipeline = self._pipeline_of(
+            loaded, Geometry(T_base_sensor=transform(self._source.config.T_base_sensor))
         )
-        self._pipeline.retired = lambda model: release_model(model.loaded)
         self._publisher = self.create_publisher(msg.Feature, f"features/{source}", qos.FEATURES)
         self.get_logger().info(
             f"{source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "
             f"{loaded.info.runtime} {loaded.info.provider}"
         )
+
+    def _pipeline_of(self, loaded: LoadedModel, geometry: Geometry) -> EncoderPipeline:
+        pipeline = EncoderPipeline(
+            source=self._source.config.source,
+            spec=self._spec,
+            model=ServedModel.build(self._spec, loaded),
+            geometry=geometry,
+            clock=self.clock,
+            content_limits=self._content.config if self._content else None,
+        )
+        pipeline.retired = lambda model: release_model(model.loaded)
+        return pipeline
+
+    def _new_session(self, hung: EncoderWorker) -> None:
+        """Load the model that serves anew; the thread that hangs keeps the old session."""
+        bundle, geometry = self._pipeline.model.loaded.bundle, self._pipeline.geometry
+        loaded = load_model(
+            self._model.config,
+            role=self._source.config.source,
+            modality=self._spec.modality,
+            name=bundle.manifest.name,
+            version=bundle.manifest.version,
+            sha256=bundle.sha256,
+        )
+        if self._worker is not hung or not self.is_active:  # ended meanwhile
+            return
+        self._pipeline = self._pipeline_of(loaded, geometry)
+        worker = EncoderWorker(
+            pipeline=self._pipeline, sink=self._on_feature, on_error=self._on_error
+        )
+        worker.start()
+        self._worker = worker
+        self.get_logger().warning("inference goes on in a new session")
 
     def activate(self) -> None:
         """Start the inference thread, then subscribe."""

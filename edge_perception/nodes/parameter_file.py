@@ -12,6 +12,7 @@ import yaml
 from edge_perception.encoders import encoders
 from edge_perception.encoders.health import HealthLimits
 from edge_perception.encoders.options import SourceOptions
+from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
     CycleConfig,
@@ -41,6 +42,7 @@ def parameter_file() -> str:
         sections.append(_parameters(SourceOptions, {"source": modality}))
         sections.append(_parameters(ModelOptions, {"model": spec.default_model}))
         sections.append(_parameters(HealthLimits, {"rate_hz": spec.rate_hz}))
+        sections.append(_parameters(WatchdogLimits, prefix="watchdog."))
         if spec.content is not None:
             sections.append(_parameters(spec.content.limits, prefix="content."))
     sections.append(_node("fusion"))
