@@ -164,6 +164,9 @@ def build(environment: Mapping[str, str], *, mode: str, force: bool) -> None:
     command = [str(python) if python.exists() else sys.executable, "-m", "colcon"]
     command += ["--log-base", "log", "build", "--symlink-install", "--base-paths", "."]
     command += ["--packages-select", "edge_perception", "--event-handlers", "console_direct+"]
+    if not python.exists():
+        # In a virtual environment CMake finds that Python; else it may take a newer one there is.
+        command += ["--cmake-args", f"-DPython3_EXECUTABLE={sys.executable}"]
     run_with_progress(
         command, "building with colcon", environment, ROOT / "log" / "set_up_build.log"
     )
