@@ -119,9 +119,8 @@ class Feed:
         return {"sent": len(sent), "fused": len(ages), "ages_ms": [round(age, 3) for age in ages]}
 
     def _publish_set(self, number: int, stamp_ns: int) -> None:
-        frame = number % (len(self._clip.images) - 1)
         self._publish(self._lidar, self._clip.clouds[number % len(self._clip.clouds)], stamp_ns)
-        self._publish(self._camera, self._clip.images[frame], stamp_ns)
+        self._publish(self._camera, self._clip.images[number % len(self._clip.images)], stamp_ns)
         if time.monotonic() >= self._next_block_s:  # sound comes in real time, whatever the speed
             self._next_block_s = max(self._next_block_s + BLOCK_S, time.monotonic())
             chunk = bytearray(self._clip.chunk)
@@ -130,20 +129,23 @@ class Feed:
             self._publish(self._audio, chunk, stamp_ns)
 
     def _publish(self, publisher: Any, message: bytes | bytearray, stamp_ns: int) -> None:
-        head = message[:4] + _STAMP.pack(*divmod(stamp_ns, 1_000_000_000))
-        publisher.publish(b"".join((head, memoryview(message)[12:])))
+        view = memoryview(message)
+        parts = [view[:4], _STAMP.pack(*divmod(stamp_ns, 1_000_000_000)), view[12:]]
+        if publisher is self._camera:  # the last pixels differ, so that no image looks frozen
+            parts[2:] = [view[12:-16], _INDEX.pack(stamp_ns), view[-8:]]
+        publisher.publish(b"".join(parts))
 
     def _on_view(self, view: Any) -> None:
+        """Note a view that both fuse to: its set is the cloud's, and the image of any tick."""
         arrival_ns = time.time_ns()
-        contributed = {status.source for status in view.sources if status.contributed}
         stamps = {
-            status.stamp.sec * 10**9 + status.stamp.nanosec
+            status.source: status.stamp.sec * 10**9 + status.stamp.nanosec
             for status in view.sources
-            if status.contributed and status.source in ("camera", "lidar")
+            if status.contributed
         }
-        if {"camera", "lidar"} <= contributed and len(stamps) == 1:
+        if "camera" in stamps and "lidar" in stamps:
             with self._lock:
-                self._views.append((stamps.pop(), arrival_ns))
+                self._views.append((stamps["lidar"], arrival_ns))
                 self._lock.notify()
 
 
@@ -173,9 +175,11 @@ def main() -> None:
         with suppress(ExternalShutdownException):
             executor.spin()
 
-    threading.Thread(target=spin, daemon=True).start()
+    thread = threading.Thread(target=spin)
+    thread.start()
     serve({"ready": feed.ready, "paced": feed.paced, "saturated": feed.saturated})
     rclpy.try_shutdown()
+    thread.join()
 
 
 if __name__ == "__main__":

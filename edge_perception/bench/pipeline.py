@@ -171,7 +171,7 @@ def _start(setup: str, number: int, folder: Path, stack: ExitStack) -> Role:
             code = f"import sys; from edge_perception.nodes.{module} import {function} as main; "
             code += "sys.exit(main())"
             parameters = ["--ros-args", "--params-file", str(folder / "parameters.yaml")]
-            _spawn(stack, ["-c", code, *parameters, "--log-level", "error"], environment)
+            _spawn(stack, ["-c", code, *parameters, "--log-level", "fatal"], environment)
     return stack.enter_context(Role(_FEED, (str(folder), *options), environment))
 
 
