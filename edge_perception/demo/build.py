@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,39 @@ _Message = tuple[int, int, str, bytes]  # arrival, rank of the topic, topic, CDR
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A time in which topics carry nothing, s since the start of the recording."""
+
+    topics: tuple[str, ...]
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """Rates and delays of the recording."""
+    """Rates, delays and gaps of the recording."""
 
     duration_s: float = field(default=20.0, metadata={"min": 1.0, "max": 3600.0, "unit": "s"})
     period_s: float = 0.1  # of sweeps and images
     chunk_s: float = 0.1
     delay_s: float = 0.005  # end of exposure, sweep or chunk to arrival
+    gaps: tuple[Gap, ...] = ()
 
 
-def build_recording(scene: Scene, path: Path, options: BuildOptions) -> GroundTruth:
+def build_recording(
+    scene: Scene,
+    path: Path,
+    options: BuildOptions,
+    *,
+    attachments: Mapping[str, bytes] | None = None,
+) -> GroundTruth:
     """Write a recording and, beside it, its calibration as a parameter file.
+
+    Args:
+        scene: what the sensors deliver.
+        path: file to write.
+        options: rates, delays, gaps.
+        attachments: more JSON files to put inside, by name.
 
     Returns:
         What the recording carries about itself.
@@ -67,12 +89,22 @@ def build_recording(scene: Scene, path: Path, options: BuildOptions) -> GroundTr
         streams = (_images(scene, truth, options), _sweeps(scene, truth, options),
                    _chunks(scene, truth, options))  # fmt: skip
         for arrival_ns, _, topic_name, data in heapq.merge(*streams):
+            if _in_gap(topic_name, (arrival_ns - scene.start_ns) / _NS, options.gaps):
+                continue
             writer.write(topic_name, data, log_time_ns=arrival_ns)
         writer.add_attachment(
             ATTACHMENT, truth.to_json(), media_type="application/json", time_ns=scene.start_ns
         )
+        for name, content in (attachments or {}).items():
+            writer.add_attachment(
+                name, content, media_type="application/json", time_ns=scene.start_ns
+            )
     parameters_path(path).write_text(calibration_parameters(truth), encoding="utf-8")
     return truth
+
+
+def _in_gap(topic: str, at_s: float, gaps: Iterable[Gap]) -> bool:
+    return any(topic in gap.topics and gap.start_s <= at_s < gap.end_s for gap in gaps)
 
 
 def parameters_path(recording: Path) -> Path:

@@ -25,7 +25,7 @@ def simulated_scene() -> Scene:
     """Render two short drives and ten seconds of a siren and a horn."""
     samples = [_samples(layout, seed) for layout, seed in _DRIVES]
     sequences = tuple(
-        tuple(_frames(by_sensor, f"{layout}_{seed}"))
+        tuple(paired_frames(by_sensor, f"{layout}_{seed}"))
         for by_sensor, (layout, seed) in zip(samples, _DRIVES, strict=True)
     )
     first = samples[0]["camera"][0]
@@ -65,11 +65,11 @@ def _samples(layout: str, seed: int) -> dict[str, list[SensorSample]]:
     return by_sensor
 
 
-def _frames(samples: dict[str, list[SensorSample]], name: str) -> list[SceneFrame]:
-    """Pair each image with the sweep that ends half a period after it."""
+def paired_frames(samples: dict[str, list[SensorSample]], name: str) -> list[SceneFrame]:
+    """Pair each image with the sweep that ends half a period after it; one less than sweeps."""
     frames = []
     for index, (image, sweep) in enumerate(
-        zip(samples["camera"][:FRAMES], samples["lidar"][1 : FRAMES + 1], strict=True)
+        zip(samples["camera"][:-1], samples["lidar"][1:], strict=True)
     ):
         picture, cloud = image.data, sweep.data
         assert isinstance(picture, ImageFrame)

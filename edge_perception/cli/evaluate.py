@@ -1,0 +1,86 @@
+"""``edge-perception evaluate``: what a model set reaches on simulated frames with ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from edge_perception.cli._progress import Progress
+from edge_perception.core.errors import ConfigurationError
+
+NAME = "evaluate"
+HELP = "AP, sounds and calibration of a model set, for every subset of the sensors"
+_QUICK, _EXTRA_SHARE = 40, 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--models", type=Path, default=Path("models/bev_lite"), help="folder with the four bundles"
+    )
+    parser.add_argument("--int8", type=Path, help="the same set quantised, to be compared")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--plots", type=Path, help="folder for the pictures")
+    parser.add_argument("--frames", type=int, default=1000, help="simulated frames (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help=f"{_QUICK} frames")
+    parser.add_argument(
+        "--extra",
+        type=int,
+        help="of them with late images, wrong calibrations and INT8 (default: a fifth)",
+    )
+    parser.add_argument(
+        "--processes", type=int, choices=(1, 2, 3, 4), default=2, help="at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("~/.cache/edge_perception/evaluation"),
+        help="folder for rendered frames (%(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the frames, print the tables, write JSON and pictures."""
+    from edge_perception.evaluation.frames import FIRST_SEED
+    from edge_perception.evaluation.report import build_report, without_nan
+    from edge_perception.evaluation.rig import load_set
+    from edge_perception.evaluation.tables import lines
+    from edge_perception.evaluation.trials import Plan, run_trials
+
+    frames = _QUICK if args.quick else args.frames
+    extra = round(frames * _EXTRA_SHARE) if args.extra is None else args.extra
+    if frames < 1 or not 0 <= extra <= frames:
+        raise ConfigurationError(
+            f"--frames, --extra: expected at least 1 and 0 to {frames}, got {frames} and {extra}"
+        )
+    models = load_set(args.models)
+    seeds = range(FIRST_SEED, FIRST_SEED + frames)
+    plan = Plan(
+        models=args.models,
+        cache=args.cache.expanduser(),
+        int8=args.int8,
+        extra=frozenset(seeds[:extra]),
+    )
+    results = run_trials(plan, seeds, processes=args.processes, progress=Progress(frames, "frames"))
+    versions = {role: models.bundle(role).manifest.version for role in vars(models)}
+    report = {
+        "models": str(args.models),
+        "versions": versions,
+        "frames": frames,
+        "frames_with_disturbances": extra,
+        "first_seed": FIRST_SEED,
+        **build_report(results, models),
+    }
+    for line in lines(report):
+        print(line)
+    if args.plots:
+        from edge_perception.evaluation.plots import draw_all
+
+        for path in draw_all(args.plots, report, results, models):
+            print(path)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")
+        print(args.json)
+    return 0

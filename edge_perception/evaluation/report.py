@@ -1,0 +1,182 @@
+"""From the results of single frames to the tables of a set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_perception.evaluation.confidence import confidence_table
+from edge_perception.evaluation.matching import Judged, ap_table
+from edge_perception.evaluation.rig import SUBSETS, ModelSet, shipped_thresholds
+from edge_perception.evaluation.trials import EVERYTHING, VIEW, Heard, Result
+
+_FULL = SUBSETS[0]
+
+
+def build_report(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
+    """Return all tables; NaN stands for what could not be measured."""
+    report: dict[str, Any] = {"subsets": _subsets(results, models)}
+    report["conditions"] = _conditions(results)
+    report["decision_vs_feature"] = _levels(results)
+    report["stamp_offset_ms"] = _series(results, "delay_ms")
+    report["calibration_error_deg"] = _series(results, "calibration_deg")
+    report["int8_delta"] = _int8(results)
+    report["targets"] = targets(report)
+    return report
+
+
+def joined(results: Sequence[Result], what: str, which: str, where: str) -> Judged:
+    """Return all frames' detections of one trial."""
+    key = (what, which, where)
+    return Judged.joined([item.judged[key] for item in results if key in item.judged])
+
+
+def _has(results: Sequence[Result], what: str, which: str) -> bool:
+    return any((what, which, EVERYTHING) in item.judged for item in results)
+
+
+def _subsets(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
+    table = {}
+    for subset in SUBSETS:
+        judged = joined(results, "feature", subset, EVERYTHING)
+        view = ap_table(joined(results, "feature", subset, VIEW))
+        table[subset] = {
+            **ap_table(judged),
+            "map_camera_view": view["map"],
+            "ap_camera_view": view["ap"],
+            **confidence_table(judged, shipped_thresholds(models.fusion, subset)),
+            **_sounds(results, subset),
+        }
+    return table
+
+
+def _sounds(results: Sequence[Result], subset: str) -> dict[str, Any]:
+    heard = [item for result in results for item in result.heard.get(subset, ())]
+    if not heard:
+        return {"siren_f1": None, "sound_f1": None, "bearing_error_deg": None}
+    names = sorted({item.class_name for item in heard})
+    scores = {name: sound_f1([i for i in heard if i.class_name == name]) for name in names}
+    errors = [i.bearing_error_rad for i in heard if not math.isnan(i.bearing_error_rad)]
+    return {
+        "siren_f1": scores["siren"]["f1"],
+        "sound_f1": scores,
+        "bearing_error_deg": float(np.degrees(np.median(errors))) if errors else "not estimated",
+    }
+
+
+def sound_f1(heard: Sequence[Heard]) -> dict[str, float]:
+    """Return precision, recall, F1 and how often the sound was there."""
+    right = sum(item.present and item.reported for item in heard)
+    precision = right / max(sum(item.reported for item in heard), 1)
+    recall = right / max(sum(item.present for item in heard), 1)
+    return {
+        "f1": 2 * precision * recall / max(precision + recall, 1e-9),
+        "precision": precision,
+        "recall": recall,
+        "present": sum(item.present for item in heard),
+    }
+
+
+def _conditions(results: Sequence[Result]) -> dict[str, Any]:
+    groups: dict[str, Callable[[Result], bool]] = {
+        "day": lambda r: r.light == "day",
+        "dusk": lambda r: r.light == "dusk",
+        "night": lambda r: r.light == "night",
+        "clear": lambda r: r.weather == "clear",
+        "rain": lambda r: r.weather == "rain",
+        "fog": lambda r: r.weather == "fog",
+        "day_clear": lambda r: (r.light, r.weather) == ("day", "clear"),
+        "night_fog": lambda r: (r.light, r.weather) == ("night", "fog"),
+    }
+    table = {}
+    for name, belongs in groups.items():
+        picked = [item for item in results if belongs(item)]
+        if picked:
+            table[name] = {
+                "frames": len(picked),
+                **{
+                    subset: ap_table(joined(picked, "feature", subset, EVERYTHING))["map"]
+                    for subset in SUBSETS
+                },
+            }
+    return table
+
+
+def _levels(results: Sequence[Result]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, what, which in (
+        ("feature_camera+lidar", "feature", "camera+lidar"),
+        ("decision_camera+lidar", "decision", "camera+lidar"),
+        ("lidar_encoder_alone", "decision", "lidar"),
+        ("camera_encoder_alone", "decision", "camera"),
+    ):
+        everything = ap_table(joined(results, what, which, EVERYTHING))
+        view = ap_table(joined(results, what, which, VIEW))
+        table[name] = {
+            "map": everything["map"], "map_2m": everything["map_2m"], "ap": everything["ap"],
+            "map_camera_view": view["map"],
+        }  # fmt: skip
+    singles = ("lidar_encoder_alone", "camera_encoder_alone")
+    best = max(singles, key=lambda name: table[name]["map"])
+    table["best_single"] = best
+    table["feature_minus_best_single"] = table["feature_camera+lidar"]["map"] - table[best]["map"]
+    return table
+
+
+def _series(results: Sequence[Result], what: str) -> dict[str, Any]:
+    names = dict.fromkeys(key[1] for item in results for key in item.judged if key[0] == what)
+    return {
+        name: {
+            "map": ap_table(joined(results, what, name, EVERYTHING))["map"],
+            "map_camera_view": ap_table(joined(results, what, name, VIEW))["map"],
+        }
+        for name in names
+    }
+
+
+def _int8(results: Sequence[Result]) -> dict[str, Any] | None:
+    if not _has(results, "precision", "int8"):
+        return None
+    maps = {
+        name: ap_table(joined(results, "precision", name, EVERYTHING))["map"]
+        for name in ("fp32", "int8")
+    }
+    return {**maps, "map_delta": maps["int8"] - maps["fp32"]}
+
+
+def targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the set is meant to reach, what it reaches, and whether that is enough."""
+    maps = {name: entry["map"] for name, entry in report["subsets"].items()}
+    full, conditions = maps[_FULL], report["conditions"]
+    best = max(maps["lidar"], maps["camera"])
+    day = conditions.get("day", {}).get(_FULL, float("nan"))
+    rows = {
+        "fused above the best single modality, points": (100 * (full - best), ">=", 5.0),
+        "LiDAR lost, share of the full mAP": (maps["camera+audio"] / full, ">=", 0.5),
+        "camera lost, share of the full mAP": (maps["lidar+audio"] / full, ">=", 0.8),
+        "audio lost, change in points": (100 * abs(full - maps["camera+lidar"]), "<=", 1.0),
+        "siren F1 at 0 dB": (report["subsets"][_FULL]["siren_f1"], ">=", 0.9),
+    }
+    for name in ("night", "fog"):
+        if name in conditions:
+            drop = 100 * (day - conditions[name][_FULL])
+            rows[f"{name}: fused below day, points"] = (drop, "<=", 10.0)
+    return {
+        name: {
+            "value": value, "limit": f"{sign} {limit:g}",
+            "reached": bool(value >= limit if sign == ">=" else value <= limit),
+        }
+        for name, (value, sign, limit) in rows.items()
+    }  # fmt: skip
+
+
+def without_nan(value: Any) -> Any:
+    """Return plain data with null in the place of NaN, as JSON wants it."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

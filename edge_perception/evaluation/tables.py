@@ -1,0 +1,71 @@
+"""The tables as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from edge_perception.evaluation.matching import CLASSES
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the printed report."""
+    yield from _subsets(report)
+    yield from _conditions(report)
+    yield ""
+    yield "level                     mAP   at 2 m  in view of the camera"
+    for name, entry in report["decision_vs_feature"].items():
+        if isinstance(entry, dict):
+            view = _number(entry["map_camera_view"])
+            yield f"{name:24} {_number(entry['map'])}  {_number(entry['map_2m'])}   {view}"
+    for key, title in (
+        ("stamp_offset_ms", "image older than the sweep, ms"),
+        ("calibration_error_deg", "camera turned, degrees"),
+    ):
+        if report[key]:
+            yield ""
+            yield f"{title}: mAP, in view of the camera"
+            for name, entry in report[key].items():
+                yield f"{name:>8}  {_number(entry['map'])}  {_number(entry['map_camera_view'])}"
+    yield ""
+    int8 = report["int8_delta"]
+    if int8 is None:
+        yield "INT8: not measured (--int8)"
+    else:
+        yield f"INT8: mAP {int8['int8']:.3f} against {int8['fp32']:.3f}"
+    yield ""
+    yield "target                                           value   limit"
+    for name, entry in report["targets"].items():
+        verdict = "reached" if entry["reached"] else "NOT reached"
+        yield f"{name:46} {_number(entry['value'], 7)}   {entry['limit']:8} {verdict}"
+
+
+def _subsets(report: dict[str, Any]) -> Iterator[str]:
+    names = "  ".join(f"{name[:10]:>10}" for name in CLASSES)
+    yield f"{'subset':20} {'mAP':>6} {'2 m':>6} {'view':>6}  {names}    ECE  score  right  siren F1"
+    for subset, entry in report["subsets"].items():
+        cells = "  ".join(f"{_number(entry['ap'].get(name), 10)}" for name in CLASSES)
+        siren = "-" if entry["siren_f1"] is None else f"{entry['siren_f1']:.2f}"
+        yield (
+            f"{subset:20} {_number(entry['map'], 6)} {_number(entry['map_2m'], 6)} "
+            f"{_number(entry['map_camera_view'], 6)}  {cells}  {_number(entry['ece'])}  "
+            f"{_number(entry['mean_score'])}  {_number(entry['precision'])}  {siren}"
+        )
+    bearing = report["subsets"]["camera+lidar+audio"]["bearing_error_deg"]
+    yield f"bearing of sounds: {bearing if isinstance(bearing, str) else f'{bearing:.1f} degrees'}"
+
+
+def _conditions(report: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "condition   frames   fused  LiDAR alone  camera alone"
+    for name, entry in report["conditions"].items():
+        yield (
+            f"{name:10} {entry['frames']:7}   {_number(entry['camera+lidar+audio'])}        "
+            f"{_number(entry['lidar'])}         {_number(entry['camera'])}"
+        )
+
+
+def _number(value: float | None, width: int = 5) -> str:
+    text = "-" if value is None or math.isnan(value) else f"{value:.3f}"
+    return f"{text:>{width}}"
