@@ -60,7 +60,7 @@ def _add_what_ifs(parser: argparse.ArgumentParser) -> None:
         ("drop", "lidar:10-15", "silence topics (s of the recording)"),
         ("delay", "camera:120ms", "messages arrive later"),
         ("shift", "lidar:20ms", "stamps are later"),
-        ("lose", "lidar:7.5s", "lose one message: the first from a moment on"),
+        ("lose", "lidar:7.5s", "lose the first message from a moment on"),
         ("noise", "lidar:0.05", "camera: grey values, lidar: m, audio: full scale"),
         ("swap", "release@12s", "change models on the way; role=bundle@12s for one"),
     ):

@@ -25,6 +25,7 @@ from edge_perception.replay.virtual import NS, parse_seconds
 FOG_BETA = 0.06
 FOG_DEPTH_M = 25.0  # an image has no depth: one for the whole scene
 FOG_GREY = 200.0
+MAX_PERIOD_S = 1.0  # a message to lose comes within this time
 JPEG_QUALITY = 95
 _STAMPED = 12  # bytes of CDR up to the end of a header's stamp
 
@@ -48,7 +49,7 @@ class Changes:
     drops: tuple[Cut, ...] = ()
     delays: tuple[Timed, ...] = ()  # arrival
     shifts: tuple[Timed, ...] = ()  # header stamp
-    losses: tuple[Timed, ...] = ()  # one message: the first at or after a moment
+    losses: tuple[Timed, ...] = ()  # one message a topic: the first at or after a moment
     fog: float = 0.0  # 0: clear, 1: visibility of 50 m
     noise: Mapping[str, float] | None = None  # by modality: grey values, m, full scale
     seed: int = 0
@@ -130,8 +131,7 @@ def changed_stream(
         changes: what to change.
         start_ns: of the recording; cuts count from there.
     """
-    pending = list(changes.losses)
-    kept: Iterable[RecordedMessage] = _kept(messages, changes, pending, start_ns)
+    kept: Iterable[RecordedMessage] = _kept(messages, changes, start_ns)
     if not changes.delays:
         yield from kept
         return
@@ -153,19 +153,19 @@ def changed_stream(
 def _kept(
     messages: Iterable[RecordedMessage],
     changes: Changes,
-    pending: list[Timed],
     start_ns: int,
 ) -> Iterator[RecordedMessage]:
+    done: set[tuple[Timed, str]] = set()
     for message in messages:
         time_s = (message.log_time_ns - start_ns) / NS
         if changes.drops and active_cut(changes.drops, message.topic, time_s):
             continue
-        lost = next((i for i in pending if i.matches(message.topic) and time_s >= i.seconds), None)
-        if lost is not None:
-            pending.remove(lost)
-            # A segment that starts later must not lose another one for it.
-            if time_s - lost.seconds < 1.0:
-                continue
+        due = {i for i in changes.losses if i.matches(message.topic) and time_s >= i.seconds}
+        new = {(item, message.topic) for item in due} - done
+        done |= new
+        # In a segment that starts later it was lost before.
+        if any(time_s - item.seconds < MAX_PERIOD_S for item, _ in new):
+            continue
         shift_ns = sum(
             round(item.seconds * NS) for item in changes.shifts if item.matches(message.topic)
         )

@@ -18,6 +18,7 @@ class MeteredBackend:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._last: Mapping[str, NDArray] | None = None
+        self._closed = False
         self.runs = 0
         self.bare_runs = 0
         self.bare_s = 0.0
@@ -52,9 +53,11 @@ class MeteredBackend:
         return self._backend.describe()
 
     def close(self) -> None:
-        """Release the session."""
+        """Release the session; a pipeline closes a model that it has replaced by itself."""
         self._last = None
-        self._backend.close()
+        if not self._closed:
+            self._closed = True
+            self._backend.close()
 
 
 def metered(loaded: LoadedModel) -> LoadedModel:

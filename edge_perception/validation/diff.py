@@ -18,6 +18,7 @@ from edge_perception.validation.thresholds import Thresholds, Tolerances
 NS = 1_000_000_000
 PAIR_NS = 60_000_000
 WORST = 3
+_COUNTERS = ("received", "dropped", "refused", "late")
 Record = Mapping[str, Any]
 
 
@@ -25,7 +26,7 @@ Record = Mapping[str, Any]
 class Finding:
     """One kind of difference, named."""
 
-    kind: str  # model, parameter, messages, states, timing, objects, events, limit
+    kind: str  # model, parameter, messages, states, frames, timing, objects, events, limit
     text: str
     count: int = 1
     first_s: float | None = None  # since the start of the recording
@@ -97,17 +98,27 @@ class Differ:
     Args:
         tolerances: what counts as a difference.
         start_ns: start of the recording; times are told from there.
-        min_score: lowest score that is published, for objects at the edge.
+        min_score: lowest score that is published now, for objects at the edge.
+        min_score_then: the same in the baseline.
     """
 
-    def __init__(self, tolerances: Tolerances, *, start_ns: int, min_score: float) -> None:
+    def __init__(
+        self,
+        tolerances: Tolerances,
+        *,
+        start_ns: int,
+        min_score: float,
+        min_score_then: float,
+    ) -> None:
         self._tolerances = tolerances
         self._start_ns = start_ns
-        self._edge = min_score + tolerances.edge_score
+        self._least = {"removed": min_score, "added": min_score_then}
         self._tallies: dict[tuple[str, str], _Tally] = defaultdict(_Tally)
-        self._touched: dict[str, set[int]] = defaultdict(set)  # kind -> messages
+        self._touched: dict[str, int] = defaultdict(int)  # kind -> messages with it
+        self._last_touched: dict[str, int] = {}
         self._events = self._events_different = 0
         self._heap: list[tuple[float, int, WorstFrame]] = []
+        self._gaps: dict[tuple[str, str], int] = {}
         self.result = Comparison()
 
     def run(self, current: Iterable[Record], baseline: Iterable[Record]) -> Comparison:
@@ -128,6 +139,7 @@ class Differ:
             else:
                 result.paired += 1
                 self._states(now, then, time_s, index)
+                self._frames(now, then, time_s, index)
                 self._timing(now, then, time_s, index)
                 cost = self._objects(now, then, time_s, index)
                 self._sounds(now, then, time_s, index)
@@ -137,7 +149,9 @@ class Differ:
 
     def _note(self, kind: str, text: str, time_s: float, index: int) -> None:
         self._tallies[kind, text].add(time_s)
-        self._touched[kind].add(index) if len(self._touched[kind]) < 1_000_000 else None
+        if self._last_touched.get(kind) != index:
+            self._last_touched[kind] = index
+            self._touched[kind] += 1
 
     def _states(self, now: Record, then: Record, time_s: float, index: int) -> None:
         for key in ("mode", "valid", "level", "closed_by"):
@@ -161,6 +175,23 @@ class Differ:
                 self._note("states", f"{name} {verb}", time_s, index)
         for name in others:
             self._note("states", f"source {name} is gone", time_s, index)
+
+    def _frames(self, now: Record, then: Record, time_s: float, index: int) -> None:
+        """Name frames by the message in which a counter of a source leaves the baseline's."""
+        others = {status["source"]: status for status in then["sources"]}
+        for status in now["sources"]:
+            other = others.get(status["source"])
+            if other is None:
+                continue
+            for counter in _COUNTERS:
+                key = (status["source"], counter)
+                gap = status[counter] - other[counter]
+                more = gap - self._gaps.get(key, 0)
+                self._gaps[key] = gap
+                if more:
+                    word = "more" if more > 0 else "fewer"
+                    text = f"{status['source']} {abs(more)} {word} {counter}"
+                    self._note("frames", text, time_s, index)
 
     def _timing(self, now: Record, then: Record, time_s: float, index: int) -> None:
         limits = self._tolerances
@@ -198,7 +229,8 @@ class Differ:
                 result.objects_same += 1
         for items, what in ((added, "added"), (removed, "removed")):
             for item in items:
-                if item["score"] <= self._edge:  # on the other side of the threshold by a hair
+                beyond = item["score"] - self._least[what]
+                if abs(beyond) <= self._tolerances.edge_score:  # by a hair
                     result.objects_same += 1
                     continue
                 cost += 1.0
@@ -261,8 +293,9 @@ class Differ:
         different = result.objects_added + result.objects_removed + result.objects_changed
         shares = {
             "messages": ((result.added + result.removed) / total, limits.messages_share),
-            "states": (len(self._touched["states"]) / total, limits.states_share),
-            "timing": (len(self._touched["timing"]) / total, limits.timing_share),
+            "states": (self._touched["states"] / total, limits.states_share),
+            "frames": (self._touched["frames"] / total, limits.frames_share),
+            "timing": (self._touched["timing"] / total, limits.timing_share),
             "objects": (different / max(result.objects, 1), limits.objects_share),
             "events": (self._events_different / max(self._events, 1), limits.events_share),
         }

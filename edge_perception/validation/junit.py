@@ -8,7 +8,17 @@ from xml.etree import ElementTree
 
 from edge_perception.validation.result import BagResult
 
-KINDS = ("model", "parameter", "messages", "states", "timing", "objects", "events", "limit")
+KINDS = (
+    "model",
+    "parameter",
+    "messages",
+    "states",
+    "frames",
+    "timing",
+    "objects",
+    "events",
+    "limit",
+)
 
 
 def write_junit(results: Sequence[BagResult], path: Path) -> None:

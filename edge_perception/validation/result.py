@@ -35,6 +35,7 @@ from edge_perception.validation.settings import ReplaySettings
 from edge_perception.validation.thresholds import RESULT_SCHEMA, Limits, Thresholds
 
 FUSED = "fused.jsonl"
+_MIN_SCORE = "fusion.decision.min_score"
 Say = Callable[[str], None]
 
 
@@ -218,7 +219,8 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
         differ = Differ(
             tolerances_for(base, account, options.thresholds),
             start_ns=start_ns,
-            min_score=float(account["parameters"]["fusion.decision.min_score"]),
+            min_score=float(account["parameters"][_MIN_SCORE]),
+            min_score_then=float(base.head.parameters.get(_MIN_SCORE, 0.0)),
         )
         result.comparison = differ.run(counted(), base.records())
         result.findings += result.comparison.findings

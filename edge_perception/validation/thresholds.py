@@ -41,6 +41,9 @@ class Tolerances:
     )
     messages_share: float = _share("messages added or removed", 0.0)
     states_share: float = _share("messages with another mode, validity or source state", 0.0)
+    frames_share: float = _share(
+        "messages in which frames received, dropped, refused or late change", 0.0
+    )
     timing_share: float = _share("messages with other stamps or times", 0.0)
     objects_share: float = _share("objects added, removed or different", 0.0)
     events_share: float = _share("sound events added, removed or different", 0.0)

@@ -1,0 +1,112 @@
+"""Lock-step replay: the same bytes every time, degradation on virtual time."""
+
+import itertools
+import json
+
+import pytest
+
+from edge_perception.validation.diff import pair
+from edge_perception.validation.merging import read_lines
+
+
+def records(result):
+    return list(read_lines(result.folder / "fused.jsonl"))
+
+
+def source(record, name):
+    return next(status for status in record["sources"] if status["source"] == name)
+
+
+def test_two_runs_and_two_jobs_give_the_same_bytes(replay):
+    whole, again = replay(), replay()
+    one = replay(segment_s=2.0, warm_up_s=1.5, jobs=1)
+    two = replay(segment_s=2.0, warm_up_s=1.5, jobs=2)
+    assert whole.account["outputs"] > 35
+    assert one.account["segments"] == 2
+    assert whole.account["sha256"] == again.account["sha256"]
+    assert one.account["sha256"] == two.account["sha256"]
+    # The cut is not seen in the result either: what matters of the past fits in the warm-up.
+    assert [r["mode"] for r in records(one)] == [r["mode"] for r in records(whole)]
+    assert [r["objects"] for r in records(one)] == [r["objects"] for r in records(whole)]
+    assert [r["sequence"] for r in records(two)] == list(range(len(records(two))))
+
+
+def test_the_first_messages_recover_and_then_all_is_full(replay):
+    found = records(replay())
+    assert {record["mode"] for record in found[10:-10]} == {"FULL"}
+    assert all(record["level"] == "FEATURE" for record in found[10:-10])
+    assert sum(len(record["objects"]) for record in found) > 50
+
+
+def test_a_silent_sensor_degrades_on_virtual_time(replay):
+    found = records(replay(drop=("lidar:1-3",)))
+    start_ns = found[0]["published_ns"]
+    inside = [r for r in found if 1.6e9 < r["published_ns"] - start_ns < 2.9e9]
+    assert {record["mode"] for record in inside} == {"DEGRADED"}
+    assert {source(record, "lidar")["state"] for record in inside} <= {"STALE", "MISSING"}
+    gaps = [b["published_ns"] - a["published_ns"] for a, b in itertools.pairwise(found)]
+    assert max(gaps) <= 0.25e9, "output never stops"
+
+
+def test_declared_latency_drops_frames_and_shows_in_the_figures(replay):
+    found = replay(latency="fixed:camera=150ms,lidar=30ms,fusion=8ms")
+    # 150 ms a frame at 10 Hz: every second or third frame is overwritten in the mailbox.
+    assert 10 <= found.account["dropped"]["camera"] <= 24
+    assert found.account["dropped"]["lidar"] == 0
+    last = records(found)[-5]
+    assert source(last, "camera")["latency"]["inference_s"] == pytest.approx(0.15)
+    assert last["fusion_s"] == pytest.approx(0.008)
+    assert found.figures.metrics()["end_to_end_ms"]["p50"] > 150
+
+
+def test_measured_latency_of_a_device_is_replayed_alike(replay):
+    first = replay()
+    file = first.folder / "latency.json"
+    told = json.loads(file.read_text())
+    assert set(told["stages"]) == {"camera", "lidar", "audio", "fusion"}
+    runs = [replay(latency=f"measured:{file}") for _ in range(2)]
+    assert runs[0].account["sha256"] == runs[1].account["sha256"]
+    assert runs[0].account["sha256"] != first.account["sha256"]
+
+
+def test_subset_delay_fog_and_noise_change_the_result_repeatably(replay):
+    plain = replay().account["sha256"]
+    for change in (
+        {"subset": ("camera", "audio")},
+        {"delay": ("camera:60ms",)},
+        {"fog": 0.5, "noise": ("lidar:0.05", "camera:8", "audio:0.01"), "drop": ("audio:0-2",)},
+    ):
+        digests = {replay(**change).account["sha256"] for _ in range(2)}
+        assert len(digests) == 1, change
+        assert plain not in digests, change
+
+
+def test_delayed_frames_are_told_late(replay):
+    found = replay(delay=("camera:60ms",))
+    plain = replay()
+    age = [source(r, "camera")["age_s"] for r in records(found)[15:25]]
+    before = [source(r, "camera")["age_s"] for r in records(plain)[15:25]]
+    assert min(age) > max(before)
+
+
+def test_what_replay_costs_is_told(replay):
+    result = replay()
+    told = result.to_json()
+    assert 0.1 < told["throughput_ratio"] < 5
+    assert 0.05 < told["throughput_ratio_inference_only"] < told["throughput_ratio"]
+    assert 50 < told["peak_mb"] < 2000
+
+
+def test_pairs_of_messages_follow_the_time_of_publication():
+    def at(*times_ms):
+        return [{"published_ns": time * 1_000_000} for time in times_ms]
+
+    def times(pairs):
+        return [
+            tuple(None if r is None else r["published_ns"] // 1_000_000 for r in p) for p in pairs
+        ]
+
+    assert times(pair(at(0, 100, 200), at(0, 101, 200))) == [(0, 0), (100, 101), (200, 200)]
+    assert times(pair(at(0, 200), at(0, 100, 200))) == [(0, 0), (None, 100), (200, 200)]
+    assert times(pair(at(0, 50, 100), at(0, 100))) == [(0, 0), (50, None), (100, 100)]
+    assert times(pair(at(), at(5))) == [(None, 5)]
