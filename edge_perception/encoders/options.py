@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,26 @@ class SourceOptions:
         default=IDENTITY,
         metadata={"text": "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"},
     )
+    cores: tuple[int, ...] = field(
+        default=(), metadata={"text": "cores of the inference thread; empty: any"}
+    )
+
+
+def usable_cores(cores: tuple[int, ...]) -> frozenset[int]:
+    """Return the cores as a set; empty: any.
+
+    Raises:
+        ConfigurationError: one of them is not there, or not for this process.
+    """
+    if not cores:
+        return frozenset()
+    if not hasattr(os, "sched_getaffinity"):
+        raise ConfigurationError("cores: this system does not place threads on cores")
+    present = os.sched_getaffinity(0)
+    missing = sorted(set(cores) - present)
+    if missing:
+        raise ConfigurationError(f"cores: expected some of {sorted(present)}, got {missing} too")
+    return frozenset(cores)
 
 
 def transform(pose: tuple[float, ...]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,17 @@ class EncoderWorker:
         pipeline: EncoderPipeline,
         sink: Callable[[Feature], None],
         on_error: Callable[[Exception], None],
+        cores: frozenset[int] = frozenset(),
     ) -> None:
+        """Prepare the thread.
+
+        Args:
+            pipeline: what it runs.
+            sink: takes the features, in this thread.
+            on_error: takes what `process` or `sink` raised.
+            cores: where the thread runs; empty: anywhere.
+        """
+        self._cores = cores
         self._pipeline = pipeline
         self._sink = sink
         self._on_error = on_error
@@ -65,6 +76,8 @@ class EncoderWorker:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        if self._cores:
+            os.sched_setaffinity(0, self._cores)  # of this thread; 0: the caller
         while not self._mailbox.closed:
             job = self._mailbox.get()
             if job is None:

@@ -15,7 +15,7 @@ from edge_perception.core.types import Feature, Geometry, ModelVersion
 from edge_perception.encoders import TopicSpec, encoders
 from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
-from edge_perception.encoders.options import SourceOptions, transform
+from edge_perception.encoders.options import SourceOptions, transform, usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
@@ -92,6 +92,7 @@ class EncoderNode(PerceptionNode):
     def configure(self) -> None:
         """Load and warm the model."""
         source = self._source.config.source
+        usable_cores(self._source.config.cores)
         loaded = load_model(self._model.config, role=source, modality=self._spec.modality)
         self._pipeline = self._pipeline_of(
             loaded, Geometry(T_base_sensor=transform(self._source.config.T_base_sensor))
@@ -129,7 +130,10 @@ class EncoderNode(PerceptionNode):
             return
         self._pipeline = self._pipeline_of(loaded, geometry)
         worker = EncoderWorker(
-            pipeline=self._pipeline, sink=self._on_feature, on_error=self._on_error
+            pipeline=self._pipeline,
+            sink=self._on_feature,
+            on_error=self._on_error,
+            cores=usable_cores(self._source.config.cores),
         )
         worker.start()
         self._worker = worker
@@ -139,7 +143,10 @@ class EncoderNode(PerceptionNode):
         """Start the inference thread, then subscribe."""
         self._health_evidence = EncoderHealth(started=self.clock.now())
         self._worker = EncoderWorker(
-            pipeline=self._pipeline, sink=self._on_feature, on_error=self._on_error
+            pipeline=self._pipeline,
+            sink=self._on_feature,
+            on_error=self._on_error,
+            cores=usable_cores(self._source.config.cores),
         )
         self._worker.start()
         self._inputs = [self._subscribe(topic, self._on_message) for topic in self._topics]

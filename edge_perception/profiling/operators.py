@@ -24,7 +24,7 @@ def operator_table(name: str, folders: Sequence[str], *, runs: int) -> str:
         runs: how often it runs, on zeros; the first run does not count.
 
     Raises:
-        ModelError: no such model.
+        UnknownNameError: no such model.
     """
     bundle = find_bundle(name, model_folders(folders))
     times_us: dict[str, float] = defaultdict(float)

@@ -2,10 +2,11 @@
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 
-from edge_perception.core.errors import ModelError
+from edge_perception.core.errors import UnknownNameError
 from edge_perception.profiling.operators import operator_table
 from edge_perception.profiling.trace import (
     FeatureTiming,
@@ -53,7 +54,7 @@ def test_every_stage_is_an_event_and_follows_the_one_before():
     assert [e["name"] for e in spans] == ["receive", "queue", "preprocess", "inference",
                                           "postprocess"]  # fmt: skip
     assert spans[0]["ts"] == pytest.approx((STAMP_NS + 50_000_000) / 1e3)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert after["ts"] == pytest.approx(before["ts"] + before["dur"], abs=1.0)
     fusion = [e for e in events if e["ph"] == "X" and e["name"] == "fusion"]
     assert fusion[0]["dur"] == pytest.approx(3000)
@@ -87,5 +88,5 @@ def test_the_operator_table_adds_up():
 
 
 def test_an_unknown_model_is_said():
-    with pytest.raises(ModelError, match="no_such_model"):
+    with pytest.raises(UnknownNameError, match="no_such_model"):
         operator_table("no_such_model", (), runs=1)
