@@ -7,7 +7,7 @@ FAULTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training build demo test check bench faults clean
+.PHONY: help setup setup-training build demo test check bench faults baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -35,6 +35,14 @@ bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 
 faults: setup ## every fault: detection, recovery, gaps; table, JSON and picture in faults_out/
 	@$(ENV) edge-perception faults --out faults_out $(FAULTS_ARGS)
+
+baseline: setup ## replay the demo's recordings and write test/replay/baselines/demo anew
+	@$(ENV) for kind in recorded simulated; do \
+		mkdir -p build/baseline/$$kind && \
+		edge-perception record-demo build/baseline/$$kind/recording.mcap \
+			$$([ $$kind = simulated ] && echo --simulated) && \
+		edge-perception validate build/baseline/$$kind/recording.mcap --update-baseline \
+			--baseline test/replay/baselines/demo --out build/baseline/$$kind/report || exit 1; done
 
 clean: ## remove what was built and what the demo wrote; .venv stays
 	rm -rf build install log demo_out bench_out faults_out .mypy_cache .ruff_cache

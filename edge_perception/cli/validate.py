@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--warm-up", type=float, default=5.0, metavar="S", help="replayed before a segment"
     )
     parser.add_argument("--ray", default="", metavar="ADDRESS", help="run on Ray; local: here")
+    parser.add_argument(
+        "--live",
+        choices=("strict", "tolerant"),
+        help="also play into the real nodes over ROS and compare; strict: a drop fails",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     _add_what_ifs(parser)
 
@@ -84,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from edge_perception.core.errors import ConfigurationError
+    from edge_perception.validation.live_findings import add_live
     from edge_perception.validation.reports import discard_reports, write_reports
     from edge_perception.validation.result import ValidationOptions, run_bags
     from edge_perception.validation.thresholds import read_thresholds
@@ -108,6 +114,10 @@ def run(args: argparse.Namespace) -> int:
         for result in results:
             print(f"edge-perception: {result.name}: {result.failure}", file=sys.stderr)
         return 2 if all(result.usage for result in results) else 1
+    if args.live:
+        for result in results:
+            if not result.failure:
+                add_live(result, args.live)
     write_reports(results, args.out, started=started, points=_points(args) if args.sweep else None)
     _tell(results, args.out)
     if any(result.failure for result in results):

@@ -1,0 +1,130 @@
+"""The node behind `edge-perception record`: raw subscriptions into the ring, events out of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+
+from edge_perception import msg
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.nodes.message_types import is_installed, message_type
+from edge_perception.replay.qos import SENSOR_DATA
+from edge_perception.replay.recording import Topic
+from edge_perception.replay.ring import EventRecorder, RingOptions
+from edge_perception.replay.triggers import TriggerOptions, Triggers
+from edge_perception.replay.vehicle import read_plan
+
+FUSED = "/perception/fused"
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordPlan:
+    """Which topics are kept."""
+
+    topics: tuple[Topic, ...]
+    fused: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the topics."""
+        return tuple(topic.name for topic in self.topics)
+
+    @classmethod
+    def of(
+        cls, *, params_files: Sequence[Path], namespace: str = "", topics: Sequence[str] = ()
+    ) -> RecordPlan:
+        """Return the inputs of the sources that the parameter files name, and the fused view.
+
+        Args:
+            params_files: of the nodes.
+            namespace: of the nodes.
+            topics: more, as `/name:package/msg/Type`.
+
+        Raises:
+            ConfigurationError: a topic has another form.
+        """
+        prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+        found: dict[str, Topic] = {}
+        for source in read_plan(params_files).sources:
+            specs = dict(source.topics())
+            if source.spec.calibration is not None:
+                specs[source.calibration_topic] = source.spec.calibration
+            for name, spec in specs.items():
+                if not spec.optional or is_installed(spec.type):
+                    full = prefix + name
+                    found.setdefault(full, Topic(name=full, type=spec.type, qos=SENSOR_DATA))
+        fused = prefix + FUSED
+        found[fused] = Topic(name=fused, type="edge_perception/msg/FusedPerception")
+        for text in topics:
+            name, colon, kind = text.partition(":")
+            if not colon:
+                raise ConfigurationError(f"topics: expected /name:package/msg/Type, got '{text}'")
+            found[name] = Topic(name=name, type=kind)
+        return cls(topics=tuple(found.values()), fused=fused)
+
+
+class EventRecorderNode:
+    """Subscribes, keeps, and writes around events."""
+
+    def __init__(
+        self,
+        plan: RecordPlan,
+        ring: RingOptions,
+        triggers: TriggerOptions,
+        folder: Path,
+        *,
+        context: Any,
+    ) -> None:
+        self._node = rclpy.create_node("event_recorder", context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._triggers = Triggers(triggers)
+        self._fused = plan.fused
+        self.recorder = EventRecorder(
+            folder, plan.topics, ring, say=lambda text: self._node.get_logger().info(text)
+        )
+        for topic in plan.topics:
+            # Best effort hears reliable and best-effort publishers alike.
+            self._node.create_subscription(
+                message_type(topic.type),
+                topic.name,
+                self._taker(topic.name),
+                QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT),
+                raw=True,
+            )
+
+    def spin(self, *, until: Callable[[], bool], duration_s: float = 0.0) -> None:
+        """Take messages until told to end, or for a time above 0."""
+        end = time.monotonic() + duration_s
+        while not until() and (not duration_s or time.monotonic() < end):
+            self._executor.spin_once(timeout_sec=_LOOK_S)
+            self.recorder.tick(self._now_ns())
+
+    def close(self) -> None:
+        """Complete the present file."""
+        self.recorder.finish()
+        self._executor.shutdown(timeout_sec=1.0)
+        self._node.destroy_node()
+
+    def _taker(self, name: str) -> Callable[[bytes], None]:
+        def take(data: bytes) -> None:
+            now_ns = self._now_ns()
+            self.recorder.message(name, data, now_ns)
+            if name == self._fused:
+                message = deserialize_message(data, msg.FusedPerception)
+                for reason in self._triggers.look(message):
+                    self.recorder.event(reason, now_ns)
+
+        return take
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)

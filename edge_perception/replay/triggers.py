@@ -1,0 +1,91 @@
+"""When a fused message is worth keeping. Reads attributes, imports no ROS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_perception.core.errors import UnknownNameError
+
+MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
+KINDS = ("mode", "uncertainty", "disagreement", "swap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerOptions:
+    """Which events, and their limits."""
+
+    kinds: tuple[str, ...] = KINDS
+    low_score: float = field(default=0.3, metadata={"min": 0.0, "max": 1.0, "unit": ""})
+    high_score: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0, "unit": ""})
+    uncertain_objects: int = field(default=8, metadata={"min": 1, "max": 10000, "unit": ""})
+    alone_range_m: float = field(default=25.0, metadata={"min": 0.0, "max": 200.0, "unit": "m"})
+    alone_messages: int = field(default=5, metadata={"min": 1, "max": 1000, "unit": ""})
+
+    def __post_init__(self) -> None:
+        """Check the kinds."""
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise UnknownNameError(kind="trigger", name=kind, known=list(KINDS))
+
+
+class Triggers:
+    """Looks at successive FusedPerception messages; each change is told once."""
+
+    def __init__(self, options: TriggerOptions) -> None:
+        self._options = options
+        self._mode: int | None = None
+        self._models: dict[str, str] = {}
+        self._uncertain = False
+        self._alone = 0
+
+    def look(self, message: Any) -> list[str]:
+        """Return why this message is worth keeping; empty: it is not."""
+        found = {
+            "mode": self._mode_change(message),
+            "swap": self._swap(message),
+            "uncertainty": self._uncertainty(message),
+            "disagreement": self._disagreement(message),
+        }
+        return [text for kind in self._options.kinds if (text := found[kind])]
+
+    def _mode_change(self, message: Any) -> str:
+        last, self._mode = self._mode, int(message.mode)
+        if last is None or last == self._mode:
+            return ""
+        return f"mode {MODES[last]} became {MODES[self._mode]}"
+
+    def _swap(self, message: Any) -> str:
+        told = []
+        for model in message.models:
+            last = self._models.get(model.role)
+            self._models[model.role] = model.sha256
+            if last is not None and last != model.sha256:
+                told.append(f"{model.role} to {model.name} {model.version}")
+        return f"swap of {', '.join(told)}" if told else ""
+
+    def _uncertainty(self, message: Any) -> str:
+        """Many scores between the limits: the models are not sure of what they see."""
+        low, high = self._options.low_score, self._options.high_score
+        count = sum(low <= item.score < high for item in message.objects)
+        before, self._uncertain = self._uncertain, count >= self._options.uncertain_objects
+        rising = self._uncertain and not before
+        return f"uncertainty: {count} objects score {low:g} to {high:g}" if rising else ""
+
+    def _disagreement(self, message: Any) -> str:
+        """A sure object near by that one of several locating sources does not confirm."""
+        locating = {s.source for s in message.sources if s.contributed and s.modality != "audio"}
+        alone = next(self._unconfirmed(message, locating), None) if len(locating) > 1 else None
+        self._alone = self._alone + 1 if alone else 0
+        if alone is None or self._alone != self._options.alone_messages:
+            return ""
+        return f"disagreement: {alone.class_name} of {', '.join(alone.sources)} alone"
+
+    def _unconfirmed(self, message: Any, locating: set[str]) -> Iterator[Any]:
+        for item in message.objects:
+            near = math.hypot(item.center.x, item.center.y) <= self._options.alone_range_m
+            sources = set(item.sources) & locating
+            if near and item.score >= self._options.high_score and 0 < len(sources) < len(locating):
+                yield item

@@ -1,0 +1,335 @@
+"""Live replay: the same recording through the real nodes over ROS, and how it agrees.
+
+The nodes follow the recording's time (/clock). Playing starts when they are active and connected,
+with the clock standing at the start. Strict: a source gets its next frame only while few of its
+frames are on their way, so a slow machine plays slower, and a dropped frame is a failure.
+Tolerant: real time, drops are told.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.replay.bags import Bag, open_bag
+from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.reader import RecordedMessage
+from edge_perception.replay.stamps import NS
+from edge_perception.replay.vehicle import VehiclePlan, read_plan
+from edge_perception.validation.diff import match_objects
+from edge_perception.validation.settings import ReplaySettings
+
+STRICT, TOLERANT = "strict", "tolerant"
+IN_FLIGHT = 2  # frames of one source between player and feature
+WAIT_S = 20.0  # for one feature: model and machine may be slow, silence is an error
+READY_S = 60.0
+QUIET_S = 0.5
+_MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
+_FUSED, _FEATURE = "edge_perception/msg/FusedPerception", "edge_perception/msg/Feature"
+Record = Mapping[str, Any]
+
+
+class LiveReplayError(EdgePerceptionError):
+    """The nodes lost a frame, or did not answer."""
+
+
+@dataclass(kw_only=True)
+class LiveResult:
+    """What the nodes published."""
+
+    records: list[Record] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)  # frames by source
+    features: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How live and lock-step messages of the same frames compare."""
+
+    lockstep: int  # messages in mode FULL
+    matched: int  # of these, with a live message of the same frames
+    objects: int
+    objects_same: int
+
+    @property
+    def matched_share(self) -> float:
+        """Share of the lock-step messages that the nodes made of the same frames."""
+        return self.matched / self.lockstep if self.lockstep else 0.0
+
+    @property
+    def objects_share(self) -> float:
+        """Share of the objects of these that are the same."""
+        return self.objects_same / self.objects if self.objects else 1.0
+
+
+def agree(
+    live: Iterable[Record], lockstep: Iterable[Record], *, position_m: float, score: float
+) -> Agreement:
+    """Compare the messages that were fused of the same camera and LiDAR frames."""
+    known = {key: record for record in live if (key := _frames(record))}
+    total = matched = objects = same = 0
+    for record in lockstep:
+        key = _frames(record)
+        if record["mode"] != "FULL" or not key:
+            continue
+        total += 1
+        other = known.get(key)
+        if other is None:
+            continue
+        matched += 1
+        pairs, added, removed = match_objects(record["objects"], other["objects"], 2.0)
+        objects += len(pairs) + len(added) + len(removed)
+        for now, then in pairs:
+            near = all(
+                abs(a - b) <= position_m
+                for a, b in zip(now["center_m"], then["center_m"], strict=True)
+            )
+            alike = now["class_name"] == then["class_name"]
+            same += near and alike and abs(now["score"] - then["score"]) <= score
+    return Agreement(lockstep=total, matched=matched, objects=objects, objects_same=same)
+
+
+def _frames(record: Record) -> tuple[tuple[str, int], ...]:
+    return tuple(
+        sorted(
+            (status["source"], status["stamp_ns"])
+            for status in record["sources"]
+            if status["contributed"] and status["modality"] != "audio"
+        )
+    )
+
+
+def run_live(
+    settings: ReplaySettings, folder: Path, *, mode: str, domain_id: int | None = None
+) -> LiveResult:
+    """Play a recording into the nodes and collect what they publish.
+
+    Args:
+        settings: recording and parameters; what-if changes are those of lock step only.
+        folder: gets the log of the nodes.
+        mode: strict or tolerant.
+        domain_id: ROS domain; None: one of its own.
+
+    Raises:
+        ConfigurationError: the recording cannot be used, or ROS is not installed.
+        LiveReplayError: a frame was dropped (strict), or nothing came of one.
+    """
+    try:
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(f"live replay: ROS 2 is not installed: {error}") from error
+    from edge_perception.demo.observer import Observer
+    from edge_perception.demo.processes import NodeProcesses
+    from edge_perception.transport import transport_environment
+
+    bag = open_bag(Path(settings.bag))
+    plan = read_plan(settings.all_params_files())
+    decoder = MessageDecoder(bag.definitions())
+    binding = bind(bag, plan.sources, decoder, parse_remaps(settings.remaps))
+    domain = 101 + os.getpid() % 100 if domain_id is None else domain_id
+    environment = {
+        **transport_environment(os.environ),
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "OMP_NUM_THREADS": "1",
+    }
+    os.environ.update(environment)  # our own publishers use the same transport
+    command = [sys.executable, "-m", "edge_perception.nodes.composition", "--ros-args"]
+    command += ["-p", "use_sim_time:=true"]
+    for file in settings.all_params_files():
+        command += ["--params-file", str(file)]
+    nodes = NodeProcesses(
+        {"perception": command},
+        environment={**os.environ, **environment},
+        log_folder=folder / "logs",
+    )
+    with nodes, Observer(domain_id=domain) as observer:
+        return _play(bag, binding, plan, observer, nodes.check, strict=mode == STRICT)
+
+
+def _play(
+    bag: Bag,
+    binding: Binding,
+    plan: VehiclePlan,
+    observer: Any,
+    check: Callable[[], None],
+    *,
+    strict: bool,
+) -> LiveResult:
+    from edge_perception.replay.player import wait_for
+    from edge_perception.replay.ros_sink import RosSink
+
+    listener = _Listener(observer.node, [source.name for source in plan.sources])
+    topics = [bag.topics[name] for name in binding.topics]
+    sink = RosSink(observer.node, topics, with_clock=True)
+    names = [f"{source.name}_encoder" for source in plan.sources]
+    observer.wait_active([*names, "fusion"], timeout_s=READY_S, check=check)
+    if not wait_for(lambda: not sink.unheard() and listener.connected(), timeout_s=READY_S):
+        raise LiveReplayError(f"nobody subscribes to {', '.join(sink.unheard()) or 'the output'}")
+    sink.publish_clock(bag.start_ns)  # paused at the start
+    wait_for(lambda: False, timeout_s=QUIET_S)
+    pacer = _Pacer(sink, listener, binding, bag.start_ns, strict=strict)
+    for message in bag.messages(binding.topics):
+        check()
+        pacer.send(message)
+    pacer.finish()
+    result = listener.result()
+    result.sent = pacer.sent
+    if strict:
+        lost = {name: n for name, n in result.dropped.items() if n}
+        if lost:
+            raise LiveReplayError(f"frames were dropped: {lost}")
+    return result
+
+
+class _Listener:
+    """Counts features and keeps fused messages; raw, so that it costs little."""
+
+    def __init__(self, node: Any, sources: Sequence[str]) -> None:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+        from edge_perception import msg
+
+        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        self._node = node
+        self._condition = threading.Condition()
+        self._fused: list[bytes] = []
+        self._last: dict[str, bytes] = {}
+        self.features: Counter[str] = Counter()
+        node.create_subscription(
+            msg.FusedPerception, "/perception/fused", self._on_fused, qos, raw=True
+        )
+        self._sources = sources
+        for name in sources:
+            node.create_subscription(
+                msg.Feature, f"/features/{name}", self._taker(name), qos, raw=True
+            )
+
+    def connected(self) -> bool:
+        """Whether all publishers we listen to are there."""
+        names = ["/perception/fused", *(f"/features/{name}" for name in self._sources)]
+        return all(self._node.count_publishers(name) for name in names)
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for features or fused messages until a condition holds."""
+        with self._condition:
+            return self._condition.wait_for(done, timeout_s)
+
+    def result(self) -> LiveResult:
+        """Return what came, decoded."""
+        decoder = MessageDecoder()
+        dropped = {
+            name: int(decoder.decode(data, _FEATURE).dropped) for name, data in self._last.items()
+        }
+        return LiveResult(
+            records=[record_of_message(decoder.decode(data, _FUSED)) for data in self._fused],
+            features=self.features,
+            dropped=dropped,
+        )
+
+    def _on_fused(self, data: bytes) -> None:
+        with self._condition:
+            self._fused.append(bytes(data))
+            self._condition.notify_all()
+
+    def _taker(self, name: str) -> Callable[[bytes], None]:
+        def take(data: bytes) -> None:
+            with self._condition:
+                self.features[name] += 1
+                self._last[name] = bytes(data)
+                self._condition.notify_all()
+
+        return take
+
+
+class _Pacer:
+    """Sends messages at their time, and not before the nodes have room for them."""
+
+    def __init__(
+        self, sink: Any, listener: _Listener, binding: Binding, start_ns: int, *, strict: bool
+    ) -> None:
+        self._sink, self._listener, self._binding = sink, listener, binding
+        self._start_ns, self._strict = start_ns, strict
+        self._origin_s = time.monotonic()
+        self._clock_ns = start_ns
+        self.sent: Counter[str] = Counter()
+
+    def send(self, message: RecordedMessage) -> None:
+        """Wait for the moment of a message and send it."""
+        self._advance(message.log_time_ns)
+        source = self._binding.inputs.get(message.topic)
+        if source is not None and self._counts(source):
+            if self._strict:
+                self._make_room(source)
+            self.sent[source] += 1
+        self._sink.publish(message.topic, message.data)
+
+    def finish(self) -> None:
+        """Wait for the features of the last frames, and for the last cycle.
+
+        Raises:
+            LiveReplayError: strict, and a frame gave no feature.
+        """
+        features = self._listener.features
+        come = self._listener.wait(
+            lambda: all(features[name] >= n for name, n in self.sent.items()), WAIT_S
+        )
+        if self._strict and not come:
+            raise LiveReplayError(f"sent {dict(self.sent)}, features {dict(features)}")
+        self._advance(self._clock_ns + NS // 2)
+
+    @staticmethod
+    def _counts(source: str) -> bool:
+        return not source.startswith("audio")  # chunks fill windows; not each gives a feature
+
+    def _make_room(self, source: str) -> None:
+        features, limit = self._listener.features, self.sent[source] - IN_FLIGHT
+        began = time.monotonic()
+        if not self._listener.wait(lambda: features[source] > limit, WAIT_S):
+            raise LiveReplayError(
+                f"{source}: {self.sent[source]} frames sent, {features[source]} features came "
+                f"within {WAIT_S:g} s"
+            )
+        self._origin_s += time.monotonic() - began  # the recording's time stood still
+
+    def _advance(self, node_ns: int) -> None:
+        """Let the recording's time run to a moment, at most at real time."""
+        while self._clock_ns < node_ns:
+            self._clock_ns = min(self._clock_ns + NS // 100, node_ns)
+            due_s = self._origin_s + (self._clock_ns - self._start_ns) / NS
+            self._listener.wait(lambda: False, max(0.0, due_s - time.monotonic()))
+            self._sink.publish_clock(self._clock_ns)
+
+
+def record_of_message(message: Any) -> Record:
+    """Return what agreement looks at of a FusedPerception message."""
+    return {
+        "mode": _MODES[int(message.mode)],
+        "sources": [
+            {
+                "source": str(status.source),
+                "modality": str(status.modality),
+                "contributed": bool(status.contributed),
+                "stamp_ns": int(status.stamp.sec) * NS + int(status.stamp.nanosec),
+            }
+            for status in message.sources
+        ],
+        "objects": [
+            {
+                "class_name": str(item.class_name),
+                "score": float(item.score),
+                "center_m": [item.center.x, item.center.y, item.center.z],
+            }
+            for item in message.objects
+        ],
+    }

@@ -1,0 +1,44 @@
+"""The recorder with real topics: a mode change leaves one complete file."""
+
+import time
+
+import pytest
+import rclpy
+
+from edge_perception import msg
+from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
+from edge_perception.replay.reader import Recording
+from edge_perception.replay.ring import RingOptions
+from edge_perception.replay.triggers import TriggerOptions
+
+
+@pytest.mark.timeout(60)
+def test_a_mode_change_is_recorded_with_what_was_before(tmp_path, ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    plan = RecordPlan.of(params_files=[])
+    assert "/lidar/points" in plan.names
+    recorder = EventRecorderNode(
+        plan, RingOptions(before_s=30.0, after_s=30.0), TriggerOptions(), tmp_path, context=context
+    )
+    node = rclpy.create_node("source", context=context)
+    publisher = node.create_publisher(msg.FusedPerception, "perception/fused", 10)
+    mode = [3]
+    end = time.monotonic() + 30.0
+
+    def step():
+        if publisher.get_subscription_count():
+            publisher.publish(msg.FusedPerception(mode=mode[0], sequence=mode[0]))
+            held = len(recorder.recorder._ring)
+            if held >= 5 or recorder.recorder._writer is not None:
+                mode[0] = 2
+        return recorder.recorder._writer is not None or time.monotonic() > end
+
+    recorder.spin(until=step)
+    recorder.close()
+    node.destroy_node()
+    context.try_shutdown()
+    (path,) = recorder.recorder.files
+    assert "mode_FULL_became_DEGRADED" in path.name
+    assert Recording(path).message_count >= 6
+    assert not list(tmp_path.glob("*.partial"))
