@@ -29,7 +29,7 @@ from edge_perception.validation.diff import match_objects
 from edge_perception.validation.settings import ReplaySettings
 
 STRICT, TOLERANT = "strict", "tolerant"
-IN_FLIGHT = 2  # frames of one source between player and feature
+IN_FLIGHT = 1  # frames of one source between player and feature: input queues hold one
 WAIT_S = 20.0  # for one feature: model and machine may be slow, silence is an error
 READY_S = 60.0
 QUIET_S = 0.5
