@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -107,7 +107,10 @@ def admit(
             f"{name}: refused in {answer.get('stage', 'start')} (limit {limits.memory_mb} MB): "
             f"{answer['error']}"
         )
-    admission = decode(Admission, answer, "admission", error=AdmissionError)
+    golden = tuple(
+        Deviation(**item) for item in answer.pop("golden")
+    )  # its own helper, NaN is fine
+    admission = replace(decode(Admission, answer, "admission", error=AdmissionError), golden=golden)
     check_admission(bundle, admission, limits, free_bytes=psutil.virtual_memory().available)
     return admission
 

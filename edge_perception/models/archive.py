@@ -63,6 +63,8 @@ def unpack(
             too large, or too slow.
     """
     started_s = steady_s()
+    if not archive_path.is_file():  # a pipe or device has no end
+        raise BundleError(f"{archive_path}: expected a plain file")
     try:
         with archive_path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
             members = _checked(archive, archive_path.name, max_bytes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_perception.backends import Backend, BackendInfo, BackendOptions, backends
 from edge_perception.core.errors import ModelError
 from edge_perception.models.manifest import Bundle, TensorSpec
-from edge_perception.models.release_store import bundle_by_digest, current_bundle
+from edge_perception.models.release_store import ReleaseStore, bundle_by_digest
 from edge_perception.models.store import find_bundle, find_digest, installed_model_folders
 
 
@@ -81,6 +81,8 @@ def load_model(
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
     loaded = open_bundle(bundle, options)
     loaded.backend.warm_up(manifest.gates.warm_up_runs)
+    if bundle.path.parent.name == "releases" and not (name or sha256):
+        ReleaseStore(bundle.path.parents[1]).started(role, bundle.sha256)
     return loaded
 
 
@@ -114,10 +116,10 @@ def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle
         if store is not None and (store / "releases" / sha256).is_dir():
             return bundle_by_digest(store, sha256)
         return find_digest(sha256, folders)
-    if not name and store is not None:
-        current = current_bundle(store, role)
-        if current is not None:
-            return current
+    if not name and store is not None and (store / "current").exists():
+        current = ReleaseStore(store).starting(role)
+        if current:
+            return bundle_by_digest(store, current)
     return find_bundle(name or options.model, folders)
 
 

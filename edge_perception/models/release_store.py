@@ -40,10 +40,11 @@ from edge_perception.models.manifest import (
 )
 from edge_perception.models.signing import SIGNATURES_NAME, Trust, verify_signatures
 
+_MAX_FAILED_STARTS = 2
 SLOTS = ("current", "previous", "factory")
 # Release digest by role: a source's name, or fusion.
 ModelSet = Mapping[str, str]
-_FOLDERS = ("blobs", "releases", "sets", "quarantine", "incoming", "admissions")
+_FOLDERS = ("blobs", "releases", "sets", "quarantine", "incoming", "admissions", "starts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +255,45 @@ class ReleaseStore:
         with self._writing():
             self._replace(self.root / "quarantine" / Path(sha256).name, reason.encode("utf-8"))
 
+    def starting(self, role: str) -> str:
+        """Count a start of a role's current release, and return its digest; empty: there is none.
+
+        A release that was started twice without `started` is put in quarantine, and the set before
+        it is current again.
+        """
+        sha256 = self.slot("current").get(role, "")
+        if not sha256:
+            return ""
+        path = self._starts(role, sha256)
+        failed = int(path.read_text(encoding="ascii")) if path.exists() else 0
+        if failed >= _MAX_FAILED_STARTS:
+            before = next(
+                (
+                    models
+                    for models in (self.slot("previous"), self.slot("factory"))
+                    if models.get(role, sha256) != sha256
+                ),
+                None,
+            )
+            if before is None:  # there is nothing to go back to
+                return sha256
+            with self._writing():
+                self.quarantine(sha256, f"{failed} failed starts as {role}")
+                self.set_slots(current=before)
+                self._files.remove(path)
+            return self.starting(role)
+        with self._writing():
+            self._replace(path, str(failed + 1).encode("ascii"))
+        return sha256
+
+    def started(self, role: str, sha256: str) -> None:
+        """Note that a release loaded and ran."""
+        with self._writing():
+            self._files.remove(self._starts(role, sha256))
+
+    def _starts(self, role: str, sha256: str) -> Path:
+        return self.root / "starts" / f"{Path(role).name}-{sha256}"
+
     def recover(self) -> str:
         """Finish or undo the change that a dead process left; return what was done.
 
@@ -400,20 +440,6 @@ class ReleaseStore:
         """Journal a step that is about to be done."""
         with self._writing():
             self.journal.append(record)
-
-
-def current_bundle(root: Path, role: str) -> Bundle | None:
-    """Return the bundle that the store has as current for a role, verified; None: it names none.
-
-    Raises:
-        ModelError: the store or the bundle is damaged.
-    """
-    path = root / "current"
-    if not path.exists():
-        return None
-    store = ReleaseStore(root)
-    sha256 = store.slot("current").get(role)
-    return None if sha256 is None else load_bundle(store.release(sha256).bundle.path)
 
 
 def bundle_by_digest(root: Path, sha256: str) -> Bundle:

@@ -67,6 +67,14 @@ class SwapSequence:
                 f"got '{transaction_id}'"
             )
 
+    def drop(self) -> bool:
+        """End whatever is prepared, as when its manager died; False: nothing is."""
+        with self._lock:
+            prepared = self._state is SwapState.PREPARED
+            if prepared:
+                self._reset()
+            return prepared
+
     def failed(self) -> None:
         """Note that preparing failed."""
         with self._lock:

@@ -135,8 +135,11 @@ class ModelServices:
         self, request: srv.AbortModel.Request, response: srv.AbortModel.Response
     ) -> srv.AbortModel.Response:
         try:
-            self._sequence.end(request.transaction_id)
-            self._host.abort_model()
+            if request.transaction_id:
+                self._sequence.end(request.transaction_id)
+                self._host.abort_model()
+            elif self._sequence.drop():  # left by a manager that died
+                self._host.abort_model()
             response.success = True
         except EdgePerceptionError as error:
             response.reason = str(error)

@@ -210,12 +210,25 @@ class SwapCoordinator:
                     srv.PrepareModel, f"{node}/prepare_model", request, options.prepare_timeout_s
                 )
                 waits = "not taken effect" in answer.reason
+                if "already (transaction" in answer.reason:
+                    # Only one manager holds the store, so this was left by one that died.
+                    await self._drop(node)
+                    waits = True
                 if not waits or self._host.node.clock.now().steady_ns > end_ns:
                     break
                 await self._host.client.sleep(0.02)
             if not answer.success:
                 raise SwapError(f"{node} refused {request.name}: {answer.reason}")
             change.prepared[role] = answer.transaction_id
+
+    async def _drop(self, node: str) -> None:
+        """Let a node drop what it holds prepared, whoever asked for it."""
+        await self._host.client.call(
+            srv.AbortModel,
+            f"{node}/abort_model",
+            srv.AbortModel.Request(),
+            self._host.options().answer_timeout_s,
+        )
 
     async def _try(self, change: Change) -> None:
         """Shadow and canary; every model of the set must pass each stage."""

@@ -1,0 +1,204 @@
+"""Processes that die at every step of a change, and managers that meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from failing_files import CountingFileSystem
+from fault_robot import FaultRobot
+from harness import wait_until
+from releases import Maker
+
+from edge_perception import srv
+from edge_perception.models.manifest import load_bundle
+from edge_perception.models.release_store import ReleaseStore
+
+HERE = Path(__file__).resolve().parent
+JOURNAL_STEPS = ("begin", "prepared", "commit", "done")
+OLD, NEW = "1.0.0", "2.0.0"
+
+
+@pytest.fixture
+def maker(tmp_path):
+    pytest.importorskip("onnx")
+    maker = Maker(tmp_path)
+    old = maker.install(name="old", version=OLD)
+    maker.install(name="new", version=NEW, release=3)
+    models = {"lidar": old.sha256}
+    maker.store.set_slots(factory=models, current=models)
+    return maker
+
+
+def start(command, maker, domain, **parameters):
+    parameters = {**maker.parameters, "commit_delay_s": 0.05, **parameters}
+    arguments = [part for k, v in parameters.items() for part in ("-p", f"{k}:={v}")]
+    return subprocess.Popen(
+        [*command, "--ros-args", *arguments],
+        env={
+            **os.environ,
+            "ROS_DOMAIN_ID": str(domain),
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)]),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def end(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait(10)
+
+
+@pytest.mark.parametrize("step", JOURNAL_STEPS)
+def test_kill_of_the_manager_at_every_journal_step(harness, maker, ros_domain, step):
+    robot = FaultRobot(harness, maker, manager=False)
+    assert robot.version() == OLD
+    command = [sys.executable, str(HERE / "killed_manager.py"), step]
+    process = start(command, maker, ros_domain, admission_latency_factor=50.0)
+    try:
+        client = harness.driver.create_client(srv.SwapModel, "/model_manager/swap_model")
+        wait_until(client.service_is_ready, "the manager")
+        request = srv.SwapModel.Request(role="lidar", name="new", skip_trial=True)
+        client.call_async(request)
+        process.wait(30)
+        assert process.returncode == -signal.SIGKILL
+    finally:
+        end(process)
+    assert robot.version() in (OLD, NEW)  # it serves without a manager
+    robot.start_manager()
+    store = ReleaseStore(maker.root)
+    wait_until(lambda: store.journal.open_change() is None, "the change is finished or undone")
+    expected = NEW if step in ("commit", "done") else OLD
+    release = store.release(store.slot("current")["lidar"])
+    assert release.manifest.version == expected
+    load_bundle(release.bundle.path)
+    robot.serves(expected)
+    other = "old" if expected == NEW else "new"
+    answer = robot.swap(other)  # what the dead manager had prepared is in nobody's way
+    if other == "old":
+        assert not answer.success or answer.current.version == OLD
+    else:
+        assert answer.success, answer.reason
+        robot.serves(NEW)
+
+
+@pytest.mark.parametrize("step", JOURNAL_STEPS)
+def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, step):
+    command = [sys.executable, "-c"]
+    command.append(
+        "import sys; from edge_perception.nodes.encoder_node import lidar;"
+        "sys.exit(lidar(sys.argv[1:]))"
+    )
+    parameters = {"model_store": str(maker.root)}
+    process = start_encoder(command, ros_domain, parameters)
+
+    class Killing(CountingFileSystem):
+        def after(self, name, *args):
+            if name == "sync" and args[0].name == "journal.jsonl":
+                last = args[0].read_bytes().splitlines()[-1]
+                if b'"step": "' + step.encode() in last and process.poll() is None:
+                    process.kill()
+                    process.wait(10)
+
+    again = None
+    try:
+        robot = FaultRobot(
+            harness,
+            maker,
+            encoder=False,
+            files=Killing(),
+            answer_timeout_s=1.0,
+            prepare_timeout_s=3.0,
+        )
+        robot.wait_connected()
+        wait_until(lambda: robot.manager.client.nodes() == ["/lidar_encoder"], "the encoder")
+        assert robot.version() == OLD
+        answer = robot.swap("new")
+        assert process.poll() is not None
+        if step in ("begin", "prepared"):
+            assert answer.success == (step == "prepared"), answer.reason
+        again = start_encoder(command, ros_domain, parameters)
+        returned = robot.version()
+        store = ReleaseStore(maker.root)
+        current = store.release(store.slot("current")["lidar"]).manifest.version
+        assert current == (OLD if step == "begin" else NEW)
+        assert returned == current  # it comes back with what the store has, and no other
+        assert store.journal.open_change() is None
+    finally:
+        end(process)
+        if again is not None:
+            end(again)
+
+
+def start_encoder(command, domain, parameters):
+    arguments = [part for k, v in parameters.items() for part in ("-p", f"{k}:={v}")]
+    return subprocess.Popen(
+        [*command, "--ros-args", *arguments],
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_two_managers(harness, maker):
+    robot = FaultRobot(harness, maker)
+    second = robot.start_manager()
+    assert "is the manager of" in second._off
+    assert f"process {os.getpid()}" in second._off
+
+
+def test_swap_requested_during_a_swap(harness, maker):
+    robot = FaultRobot(harness, maker)
+    robot.feature()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(robot.swap("new")))
+    thread.start()
+    robot.events.wait(lambda event: event.event == "begin")
+    second = robot.swap("new")
+    thread.join(60)
+    assert not second.success
+    assert "a change is under way" in second.reason
+    assert answers[0].success, answers[0].reason
+    robot.serves(NEW)
+
+
+def test_a_full_disk_refuses_the_change_and_says_so(harness, maker):
+    class Full(CountingFileSystem):
+        full = False
+
+        def before(self, name):
+            if self.full and name in ("write", "append"):
+                raise OSError(28, "No space left on device")
+
+    files = Full()
+    robot = FaultRobot(harness, maker, files=files)
+    files.full = True
+    robot.refuses("new", "the disk is full")
+    files.full = False
+    answer = robot.swap("new")
+    assert answer.success, answer.reason
+    robot.serves(NEW)
+
+
+def test_two_failed_starts_quarantine_a_version(maker):
+    from edge_perception.models.loading import ModelOptions, load_model
+
+    store = maker.store
+    old, new = store.find("old").sha256, store.find("new").sha256
+    store.set_slots(previous={"lidar": old}, current={"lidar": new})
+    for _ in range(2):
+        store.starting("lidar")  # and then the process was gone
+    options = ModelOptions(model="bev_lite/lidar", model_store=str(maker.root))
+    loaded = load_model(options, role="lidar")
+    assert loaded.bundle.sha256 == old
+    assert "2 failed starts" in store.quarantine_reason(new)
+    assert dict(store.slot("current")) == {"lidar": old}
+    for _ in range(3):  # a good start leaves no count behind
+        assert load_model(options, role="lidar").bundle.sha256 == old
