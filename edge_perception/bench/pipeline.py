@@ -35,6 +35,7 @@ HELP = "ours, composed and separate, against the bare models and the usual node"
 COMPOSED, SEPARATE = "ours composed", "ours separate"
 USUAL, USUAL_BEST_EFFORT = "usual reliable", "usual best effort"
 BARE = "bare models"
+OVERLOADS = (2.0, 5.0)
 _FEED, _BARE = "edge_perception.bench._feed", "edge_perception.bench._bare_models"
 _NODES = {
     COMPOSED: ("composition:main",),
@@ -70,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
                 raise RoleError(f"{setup}: no fused view of camera and LiDAR came")
         for number in range(count):
             _round(number, feeds, bare, seconds, rounds)
+        overload = [] if args.quick else _overload(feeds[COMPOSED], seconds)
     result = {
         "benchmark": NAME,
         "machine": machine(),
-        "summary": summarise(rounds),
+        "summary": summarise(rounds) | _overload_summary(overload),
+        "overload": overload,
         "rounds": rounds,
     }
     path = deliver(result, args)
@@ -101,6 +104,30 @@ def _round(
             f"{ages['p99']:7.2f} ms, at saturation {found['rate_hz']:6.1f} Hz"
             + (f", fused {found['fused']} of {found['sent']}" if "sent" in found else "")
         )
+
+
+def _overload(feed: Role, seconds: float) -> list[dict[str, Any]]:
+    """Play faster than real time into the composed nodes."""
+    found = []
+    for speed in OVERLOADS:
+        heard = feed.ask(60.0, do="paced", seconds=seconds, speed=speed)
+        found.append({"speed": speed, **heard})
+        ages = quantiles(heard["ages_ms"])
+        say(
+            f"{speed} times the rate: {heard['views']} views, p50 {ages['p50']:.1f} ms, "
+            f"p99 {ages['p99']:.1f} ms, {heard['deadline_missed']} past the deadline"
+        )
+    return found
+
+
+def _overload_summary(overload: list[dict[str, Any]]) -> dict[str, Any]:
+    summary = {}
+    for found in overload:
+        name = f"overload_{found['speed']:g}"
+        summary[f"{name}_p99_ms"] = quantiles(found["ages_ms"])["p99"]
+        missed = found["deadline_missed"] / max(1, found["views"])
+        summary[f"{name}_deadline_missed_share"] = round(missed, 4)
+    return summary
 
 
 def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:

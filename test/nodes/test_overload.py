@@ -1,0 +1,70 @@
+"""Inputs faster than the machine: the newest wins, what was overwritten is counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import sensors
+from harness import wait_until
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+from edge_perception import msg
+from edge_perception.nodes.encoder_node import EncoderNode
+
+
+class Turnstile:
+    """Lets the model run only when told, as if it were too slow."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self.open = threading.Event()
+
+    def infer(self, inputs):
+        assert self.open.wait(20)
+        return self._backend.infer(inputs)
+
+
+@pytest.fixture
+def camera(harness):
+    node = harness.add(EncoderNode, "camera")
+    publisher = harness.driver.create_publisher(Image, "camera/image_raw", qos_profile_sensor_data)
+    features = harness.subscribe(msg.Feature, "features/camera")
+    harness.start()
+    wait_until(
+        lambda: (
+            publisher.get_subscription_count()
+            and harness.driver.count_publishers("features/camera")
+        ),
+        "discovery",
+    )
+    sensors.calibrate(harness.driver, node)
+    return node, publisher, features
+
+
+def test_the_newest_frame_wins_and_the_others_are_counted(camera):
+    node, publisher, features = camera
+    encoder = node._pipeline.model.encoder
+    turnstile = encoder._backend = Turnstile(encoder._backend)
+    first_ns = time.time_ns()
+    publisher.publish(sensors.image(first_ns))
+    wait_until(lambda: node._worker.busy_s() > 0, "the first image in work")
+    stamps = []
+    mailbox = node._worker._mailbox
+    for _ in range(5):  # five times what the model takes
+        stamps.append(time.time_ns())
+        publisher.publish(sensors.image(stamps[-1]))
+        wait_until(lambda: waiting_ns(mailbox) == stamps[-1], "the image in the mailbox")
+    turnstile.open.set()
+    stamp = divmod(stamps[-1], 1_000_000_000)
+    newest = features.wait(lambda f: (f.header.stamp.sec, f.header.stamp.nanosec) == stamp)
+    assert newest.valid
+    assert newest.dropped == 4
+    assert newest.sequence == 2  # after the first, nothing in between
+
+
+def waiting_ns(mailbox):
+    item = mailbox._item
+    return item.stamp_ns if item is not None else 0
