@@ -35,6 +35,7 @@ EVENTS = {
     "car_horn": {"labels": ["car_horn"], "threshold": 0.75, "release": 0.5},
     "speech": {"labels": ["speech"], "threshold": 0.6, "release": 0.4},
 }
+EGO = {"ego_radius_m": 1.5}
 DATA = {
     "lidar": "simulated sweeps and PandaSet sequence 001 (4 frames, CC BY 4.0), augmented",
     "camera": "simulated images and PandaSet sequence 001 (4 frames, CC BY 4.0), augmented",
@@ -71,7 +72,7 @@ def lidar_part(report: dict) -> Part:
             "labels": list(CLASSES),
             "features": {"bev": "bev"},
             "preprocessing": plain(asdict(lidar.CONFIG)),
-            "postprocessing": heads(report["thresholds"]),
+            "postprocessing": {**report["calibration"], **EGO},
         },
     )
 
@@ -99,7 +100,7 @@ def camera_part(report: dict) -> Part:
                 "lift_input": "grid",
                 "lift": plain(asdict(camera.LIFT)),
             },
-            "postprocessing": heads(report["thresholds"]),
+            "postprocessing": {**report["calibration"], **EGO},
         },
     )
 
@@ -146,7 +147,11 @@ def fusion_part(report: dict, parts: dict[str, Part]) -> Part:
         manifest={
             "adapter": "bev_center",
             "labels": list(CLASSES),
-            "postprocessing": heads(report["simulated_held_out"]["thresholds"]),
+            "postprocessing": {
+                **report["simulated_held_out"]["subsets"]["camera+lidar+audio"],
+                "subsets": calibrations(report["simulated_held_out"]["subsets"]),
+                **EGO,
+            },
         },
         input_fields={
             "camera_bev": {"modality": "camera", "tensor": "bev"},
@@ -157,9 +162,9 @@ def fusion_part(report: dict, parts: dict[str, Part]) -> Part:
     )
 
 
-def heads(thresholds: dict[str, float]) -> dict[str, Any]:
-    """Return the postprocessing of the centre heads."""
-    return {"class_thresholds": thresholds, "ego_radius_m": 1.5}
+def calibrations(subsets: dict[str, Any]) -> dict[str, Any]:
+    """Return the calibration of the subsets that locate objects; hearing alone does not."""
+    return {name: entry for name, entry in subsets.items() if name != "audio"}
 
 
 def plain(value: Any) -> Any:
@@ -189,7 +194,7 @@ def peak_memory_bytes(model: bytes, inputs: dict[str, NDArray]) -> int:
     return int(done.stdout)
 
 
-def write(role: str, part: Part, *, version: str, release: int, report: dict) -> None:
+def write(role: str, part: Part, into: Path, *, version: str, release: int, report: dict) -> None:
     """Export, check and write one bundle."""
     model = to_onnx(part.net, part.inputs, part.outputs)
     difference = differences(part.net, model, part.inputs, part.outputs)
@@ -233,7 +238,7 @@ def write(role: str, part: Part, *, version: str, release: int, report: dict) ->
                 outputs=manifest["outputs"], cost_ms=cost_ms, size=len(model),
                 memory=manifest["resources"]["peak_memory_bytes"])  # fmt: skip
     bundle = write_bundle(
-        SET / role, manifest=manifest, model=model, golden_inputs=part.inputs,
+        into / role, manifest=manifest, model=model, golden_inputs=part.inputs,
         files={"MODEL_CARD.md": text.encode()}, replace=True,
     )  # fmt: skip
     size = bundle.manifest.resources.disk_bytes
@@ -245,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", required=True)
     parser.add_argument("--release", type=int, default=1)
+    parser.add_argument("--into", type=Path, default=SET)
     for role in BUDGET_MS:
         parser.add_argument(f"--{role}", default=role, help="name of the weights")
     arguments = parser.parse_args()
@@ -255,7 +261,10 @@ def main() -> None:
     parts["fusion"] = load("fusion", lambda report: fusion_part(report, parts), arguments.fusion)
     for role, part in parts.items():
         report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())
-        write(role, part, version=arguments.version, release=arguments.release, report=report)
+        write(
+            role, part, arguments.into, version=arguments.version, release=arguments.release,
+            report=report,
+        )  # fmt: skip
 
 
 def load(role: str, make: Any, weights: str) -> Part:  # noqa: ARG001

@@ -18,6 +18,7 @@ from edge_perception.core.types import DetectedObject
 from edge_perception.encoders.camera.lift import ImagePlacement, LiftConfig, lift_grid
 from edge_perception.encoders.lidar.preprocess import bin_points
 from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
+from training.calibrate import calibration
 from training.lidar import CONFIG as RASTER
 from training.lidar import OUT, pandaset_folder, print_report
 from training.loop import Plan, train
@@ -34,6 +35,8 @@ FIRST_SEED = 10_000
 HELD_OUT = range(HELD_OUT_SEED + 200, HELD_OUT_SEED + 350)
 SEEN_POINTS = 1000  # stands for "seen" where a metric asks for LiDAR returns
 PLACEMENT = ImagePlacement(size=SIZE)
+REACH_M = 40.0  # farther objects are neither wanted nor wrong
+SPREAD = 1.5  # of the target's peaks: a camera knows directions better than distances
 
 
 class CameraSamples(Dataset):
@@ -61,7 +64,7 @@ def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
     picture = replace(picture, bgr=jitter(picture.bgr, rng))
     if rng.random() < 0.5:
         picture = mirrored(picture)
-    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.25 else rng.normal(0, 0.15)
+    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.1 else rng.normal(0, 0.15)
     c, s = np.cos(turn), np.sin(turn)
     T = np.array([[c, -s, 0, rng.normal(0, 1)], [s, c, 0, rng.normal(0, 1)],
                   [0, 0, 1, rng.normal(0, 0.03)], [0, 0, 0, 1]])  # fmt: skip
@@ -97,12 +100,18 @@ def image_tensor(bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
 def camera_sample(picture: Picture) -> dict[str, NDArray]:
     """Return image, sampling grid and targets; the heatmap counts only where the camera looks."""
     grid = lift_grid(picture.geometry, LIFT, PLACEMENT)[0]
-    targets = make_targets(picture.boxes, picture.labels, picture.visible)
+    targets = make_targets(picture.boxes, picture.labels, within_reach(picture), spread=SPREAD)
     rows, columns = LIFT.shape
     seen = (grid[..., 0] > -1.5).reshape(len(LIFT.heights_m), rows, columns).any(axis=0)
     targets["heat_mask"] = targets["heat_mask"] * seen
     targets["box_mask"] = targets["box_mask"] * seen
     return {"image": image_tensor(picture.bgr), "grid": grid, **targets}
+
+
+def within_reach(picture: Picture) -> NDArray[np.bool_]:
+    """Return which objects the camera sees and can be expected to place."""
+    gap = picture.boxes[:, :2] - picture.geometry.T_base_sensor[:2, 3]
+    return picture.visible & (np.hypot(gap[:, 0], gap[:, 1]) < REACH_M)
 
 
 def camera_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -155,7 +164,10 @@ def evaluate(net: nn.Module) -> dict:
         name: best_threshold(k, found["simulated_held_out"], region=Region())
         for k, name in enumerate(CLASSES)
     }
-    report: dict = {"thresholds": thresholds}
+    report: dict = {
+        "thresholds": thresholds,
+        "calibration": calibration(found["simulated_held_out"]),
+    }
     for name, frames in found.items():
         kept = [(t, [d for d in ds if d.score >= thresholds[d.class_name]]) for t, ds in frames]
         report[name] = {
@@ -171,6 +183,23 @@ def evaluate(net: nn.Module) -> dict:
     return report
 
 
+def begin_with(net: nn.Module, name: str) -> None:
+    """Take over the weights of an earlier network; what has another shape stays as it is.
+
+    An input channel that is new is added at the end of a convolution, with weights of its own.
+    """
+    old = torch.load(OUT / f"{name}.pt", weights_only=True)
+    new = net.state_dict()
+    for key, value in old.items():
+        if key not in new:
+            continue
+        if new[key].shape == value.shape:
+            new[key] = value
+        elif new[key].shape[0] == value.shape[0] and value.shape[1] <= new[key].shape[1]:
+            new[key][:, : value.shape[1]] = value
+    net.load_state_dict(new)
+
+
 def main() -> None:
     """Train, evaluate, save the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,16 +208,20 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1400, help="simulated pictures to train on")
     parser.add_argument("--real-share", type=float, default=0.12)
     parser.add_argument("--name", default="camera")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--start", default="", help="weights to begin with, where they fit")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     net = CameraNet(len(CLASSES), len(LIFT.heights_m)).to(memory_format=torch.channels_last)
+    if arguments.start:
+        begin_with(net, arguments.start)
     data = CameraSamples(
         frames=arguments.frames, real=real_pictures("001"), real_share=arguments.real_share
     )
     plan = Plan(
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
-        learning_rate=3e-3, folder=OUT,
+        learning_rate=arguments.learning_rate, folder=OUT,
     )  # fmt: skip
     average = train(plan, net, data, camera_loss)
     report = evaluate(average)

@@ -29,20 +29,22 @@ _DATA = {
     "fusion": "Features of the frozen encoders of the same version on simulated scenes and on "
     "variants of PandaSet sequence 001, with modality dropout over all seven subsets and camera "
     "calibration errors of 0.4 degrees (standard deviation). The audio embedding belongs to the "
-    "scene at random: it carries sounds, not places. Detection thresholds were chosen on the "
-    "simulated held-out scenes with all modalities.",
+    "scene at random: it carries sounds, not places. Thresholds, temperature and bias of each "
+    "subset of modalities were chosen on the simulated held-out scenes.",
 }
 _LIMITS = {
     "lidar": "Trained for level roads and sensors 1.5 to 2.3 m above them; the base frame's z = 0 "
     "is the road. Front and back of parked vehicles are often confused. No velocities. Other "
     "classes than cars are known from simulation and very few real objects.",
     "camera": "Learnt mostly from rendered images: on real ones expect far less than the simulated "
-    "figures. Assumes that the road near the vehicle is level. No velocities.",
+    "figures. Objects beyond 40 m were not asked for. Assumes that the road near the vehicle is "
+    "level. No velocities.",
     "audio": "One microphone, no bearing. Train horns, shouts and other tonal sounds can be taken "
     "for car horns; real voices score low as speech.",
     "fusion": "Works with the encoders of the same version only (`feature_space`). The sound "
-    "scores are an output of the graph; the runtime reports the audio encoder's events. Scores "
-    "are not calibrated for each subset. Sensors were simulated without offsets in time.",
+    "scores are an output of the graph; the runtime reports the audio encoder's events. "
+    "Scores are calibrated for each subset on simulated scenes, not on real ones. Sensors "
+    "were simulated without offsets in time.",
 }
 
 
@@ -111,7 +113,7 @@ _HEADER = [
 def _detector_table(report: dict) -> list[str]:
     lines = ["Centre within 2 m; recall and precision at the shipped thresholds.", "", *_HEADER]
     for name, areas in report.items():
-        if name == "thresholds":
+        if name in ("thresholds", "calibration"):
             continue
         for area, classes in areas.items():
             lines += _rows(classes, f"{name}, {area}")
@@ -127,7 +129,7 @@ def _fusion_table(report: dict) -> list[str]:
     ]
     for name, subsets in report.items():
         for subset, classes in subsets.items():
-            if subset not in ("thresholds", "audio"):
+            if subset not in ("thresholds", "subsets", "audio"):
                 lines += _rows(classes, f"{name}, {subset}")
     return lines
 

@@ -21,6 +21,7 @@ from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCent
 from training import augment
 from training.audio import HELD_OUT as AUDIO_HELD_OUT
 from training.audio import AudioSamples
+from training.calibrate import calibration
 from training.camera import FIRST_SEED, HELD_OUT, LIFT, PLACEMENT, image_tensor
 from training.lidar import CONFIG, LEAST_POINTS, OUT, pandaset_folder
 from training.loop import Plan, train
@@ -199,19 +200,27 @@ def heard(encoders: Encoders, count: int, first: int) -> tuple[NDArray, NDArray]
 
 def evaluate(
     net: nn.Module, scenes: Sequence[Features], embeddings: NDArray, *,
-    thresholds: dict[str, float] | None = None, region: Region | None = None,
+    thresholds: dict[str, dict[str, float]] | None = None, region: Region | None = None,
 ) -> dict:  # fmt: skip
-    """Return AP by class and mean AP for every subset that can locate objects."""
+    """Return AP by class and mean AP for every subset.
+
+    Without thresholds, of scores before calibration and by subset, they are chosen here, and so
+    are the calibrations of the subsets.
+    """
     region = region or Region()
     report: dict = {}
+    if thresholds is None:
+        thresholds, report["subsets"] = {}, {}
     for name, (mask, _) in SUBSETS.items():
         frames = detect(net, scenes, embeddings, mask)
-        if thresholds is None:
-            thresholds = {
+        if "subsets" in report:
+            thresholds[name] = {
                 c: best_threshold(k, frames, region=region) for k, c in enumerate(CLASSES)
             }
+            report["subsets"][name] = calibration(frames, region=region)
             report["thresholds"] = thresholds
-        kept = [(t, [d for d in ds if d.score >= thresholds[d.class_name]]) for t, ds in frames]
+        wanted_score = thresholds[name]
+        kept = [(t, [d for d in ds if d.score >= wanted_score[d.class_name]]) for t, ds in frames]
         classes = {
             c: {
                 **evaluate_class(k, kept, region=region),
@@ -228,7 +237,7 @@ def detect(
     net: nn.Module, scenes: Sequence[Features], embeddings: NDArray, mask: tuple[int, ...]
 ) -> list[tuple[Truth, Sequence[DetectedObject]]]:
     """Return truth, the same for every subset, and detections with a subset present."""
-    decoder = BevCenterDecoder(BevCenterOptions(score_threshold=0.05), CLASSES)
+    decoder = BevCenterDecoder(BevCenterOptions(score_threshold=0.03), CLASSES)
     presence = torch.tensor([mask], dtype=torch.float32)
     frames = []
     with torch.no_grad():
@@ -248,7 +257,7 @@ def detect(
 def print_fusion(title: str, report: dict) -> None:
     """Print what matters of `evaluate`."""
     for name, entry in report.items():
-        if name == "thresholds":
+        if name in ("thresholds", "subsets"):
             print(title, name, entry)
             continue
         cells = [
@@ -271,6 +280,7 @@ def main() -> None:
     parser.add_argument("--camera", default="camera")
     parser.add_argument("--audio", default="audio")
     parser.add_argument("--name", default="fusion")
+    parser.add_argument("--start", default="", help="weights to begin with")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -290,7 +300,10 @@ def main() -> None:
         learning_rate=3e-3, folder=OUT,
     )  # fmt: skip
     data = FusionSamples(scenes, embeddings, sounds.astype(np.float32))
-    average = train(plan, FusionNet(len(CLASSES), len(SOUNDS)), data, fusion_loss)
+    net = FusionNet(len(CLASSES), len(SOUNDS))
+    if arguments.start:
+        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
+    average = train(plan, net, data, fusion_loss)
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     held = [scene_features(encoders, seed, None) for seed in HELD_OUT[: arguments.held_out]]
     report = {"simulated_held_out": evaluate(average, held, embeddings)}

@@ -17,6 +17,7 @@ from edge_perception.core.types import DetectedObject
 from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, bin_points, rasterize
 from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
 from training import augment
+from training.calibrate import calibration
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import LidarNet
@@ -110,7 +111,10 @@ def evaluate(net: nn.Module, thresholds: dict[str, float] | None = None) -> dict
         thresholds = {
             name: best_threshold(k, tuned, region=Region()) for k, name in enumerate(CLASSES)
         }
-    report: dict = {"thresholds": thresholds}
+    report: dict = {
+        "thresholds": thresholds,
+        "calibration": calibration(found["simulated_held_out"]),
+    }
     for name, frames in found.items():
         kept = [(t, [d for d in ds if d.score >= thresholds[d.class_name]]) for t, ds in frames]
         report[name] = {
@@ -132,7 +136,7 @@ def print_report(report: dict) -> None:
     """Print what matters of `evaluate`."""
     print("thresholds", report["thresholds"])
     for name, areas in report.items():
-        if name == "thresholds":
+        if name in ("thresholds", "calibration"):
             continue
         for area, classes in areas.items():
             cells = [

@@ -42,18 +42,27 @@ class Truth:
     points: NDArray  # (M,), LiDAR returns of each; large where that does not matter
 
 
-def evaluate_class(
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """The detections of one class that count, in no order, and how many objects are wanted."""
+
+    scores: NDArray[np.float64]  # (N,)
+    hits: NDArray[np.bool_]  # (N,)
+    wanted: int
+
+
+def matches(
     label: int,
     frames: Sequence[tuple[Truth, Sequence[DetectedObject]]],
     *,
     region: Region,
     match_m: float = 2.0,
     least_points: int = 5,
-) -> dict[str, float]:
-    """Return ap, recall, precision, true and false positives, wanted and correct objects.
+) -> Matches:
+    """Match detections and objects of a class, strongest first.
 
     Objects with fewer than `least_points` returns, ignored ones and those outside the region
-    are neither wanted nor false. Recall and precision are those of all given detections.
+    are neither wanted nor false.
     """
     scores, hits, wanted = [], [], 0
     for truth, detections in frames:
@@ -76,7 +85,23 @@ def evaluate_class(
                     continue
             scores.append(item.score)
             hits.append(best is not None)
-    return _summary(np.array(scores), np.array(hits, bool), wanted)
+    return Matches(scores=np.array(scores), hits=np.array(hits, bool), wanted=wanted)
+
+
+def evaluate_class(
+    label: int,
+    frames: Sequence[tuple[Truth, Sequence[DetectedObject]]],
+    *,
+    region: Region,
+    match_m: float = 2.0,
+    least_points: int = 5,
+) -> dict[str, float]:
+    """Return ap, recall, precision, true and false positives, wanted and correct objects.
+
+    Recall and precision are those of all given detections; see `matches` for what counts.
+    """
+    found = matches(label, frames, region=region, match_m=match_m, least_points=least_points)
+    return _summary(found.scores, found.hits, found.wanted)
 
 
 def _nearest(gap: NDArray, limit: float) -> int | None:

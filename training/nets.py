@@ -97,23 +97,42 @@ class CameraNet(nn.Module):
         self.sixteenth = nn.Sequential(ConvBlock(48, 64, stride=2), Residual(64), Residual(64, 2))
         self.up = ConvBlock(64, 48, kernel=1)
         self.squeeze = ConvBlock(48, 24)
-        self.mix = nn.Sequential(ConvBlock(24 * layers + 1, 32), Residual(32), Residual(32, 2))
+        # At a quarter of the size: where an object meets the road tells how far away it is, and
+        # one row at an eighth is 8 m there at a distance of 20 m.
+        self.fine = ConvBlock(24, 24)
+        self.mix = nn.Sequential(ConvBlock(24 * layers + 4, 32), Residual(32), Residual(32, 2))
         self.bev = ConvBlock(32, BEV_CHANNELS, kernel=1)
         self.heads = Heads(BEV_CHANNELS, classes)
 
     def forward(self, image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bev, heatmap logits, boxes."""
-        eighth = self.eighth(self.stem(image))
+        quarter = self.stem(image)
+        eighth = self.eighth(quarter)
         context = functional.interpolate(
             self.up(self.sixteenth(eighth)), scale_factor=2, mode="nearest"
         )
-        flat = self.squeeze(eighth + context)
+        coarse = functional.interpolate(
+            self.squeeze(eighth + context), scale_factor=2, mode="nearest"
+        )
+        flat = self.fine(quarter + coarse)
         lifted = functional.grid_sample(flat, grid, mode="bilinear", align_corners=False)
         lifted = lifted.reshape(-1, 24 * self.layers, *self.shape)
-        seen = (grid[..., 0] > -1.5).float().reshape(-1, self.layers, *self.shape)
-        bev = self.bev(self.mix(torch.cat([lifted, seen[:, :1]], dim=1)))
+        bev = self.bev(self.mix(torch.cat([lifted, self.place(grid)], dim=1)))
         heat, box = self.heads(bev)
         return bev, heat, box
+
+    def place(self, grid: Tensor) -> Tensor:
+        """Return what the grid says of each cell, (B, 4, 96, 64), 0 where it is not seen.
+
+        Seen or not, where in the image its ground is, and how tall the image shows the span of
+        the layers there, which is a measure of the distance.
+        """
+        at = grid.reshape(-1, self.layers, *self.shape, 2)
+        seen = (at[..., 0] > -1.5).float()
+        ground = at[:, 0].permute(0, 3, 1, 2) * seen[:, :1]
+        both = seen[:, :1] * seen[:, -1:]
+        tall = (at[:, :1, ..., 1] - at[:, -1:, ..., 1]) * both
+        return torch.cat([seen[:, :1], ground, 4.0 * tall], dim=1)
 
 
 class AudioNet(nn.Module):

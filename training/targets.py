@@ -19,7 +19,7 @@ _NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 def make_targets(
-    boxes: NDArray, labels: NDArray, visible: NDArray
+    boxes: NDArray, labels: NDArray, visible: NDArray, *, spread: float = 1.0
 ) -> dict[str, NDArray[np.float32]]:
     """Return heat (K, H, W), box (8, H, W), box_mask (H, W) and heat_mask (H, W).
 
@@ -27,6 +27,7 @@ def make_targets(
         boxes: (M, 9), base frame.
         labels: (M,), class or IGNORED.
         visible: (M,), False for boxes that nobody can find: masked, not background.
+        spread: width of the peaks; a near miss costs less where they are wide.
     """
     heat = np.zeros((len(CLASSES), *SHAPE), np.float32)
     box_target = np.zeros((8, *SHAPE), np.float32)
@@ -45,7 +46,9 @@ def make_targets(
             continue
         # The centre of the cell that holds the object is the peak, so that it reaches 1.
         distance = (rows - i - 0.5) ** 2 + (columns - j - 0.5) ** 2
-        np.maximum(heat[label], np.exp(-distance / (2 * _SIGMA[label] ** 2)), out=heat[label])
+        np.maximum(
+            heat[label], np.exp(-distance / (2 * (spread * _SIGMA[label]) ** 2)), out=heat[label]
+        )
         near = _NEIGHBOURS if label <= 2 else _NEIGHBOURS[:1]
         for k, (di, dj) in enumerate(near):
             a, b = i + di, j + dj

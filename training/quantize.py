@@ -1,0 +1,131 @@
+"""INT8 variants by static quantisation: `python -m training.quantize --into training_out/int8`.
+
+Calibration frames are simulated ones that were trained on. The quantised set keeps the feature
+space: its encoders can stand beside the FP32 fusion model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edge_perception.encoders.camera.lift import lift_grid
+from edge_perception.encoders.lidar.preprocess import rasterize
+from edge_perception.models.manifest import load_bundle
+from edge_perception.models.writing import write_bundle
+from training import camera, lidar
+from training.bundle import SET, plain
+from training.export import session
+from training.pictures import cached_picture
+from training.simulated import cached_sweep
+
+ROLES = ("camera", "lidar")  # audio and fusion take 1 to 3 ms: nothing to win
+_CONVOLUTIONS = ["Conv"]
+
+
+class Frames(CalibrationDataReader):
+    """Graph inputs of a few training frames."""
+
+    def __init__(self, role: str, count: int) -> None:
+        self._frames = iter(_frames(role, count))
+
+    def get_next(self) -> dict[str, NDArray] | None:
+        """Return the next inputs, None at the end."""
+        return next(self._frames, None)
+
+
+def _frames(role: str, count: int) -> Iterator[dict[str, NDArray]]:
+    for seed in range(camera.FIRST_SEED, camera.FIRST_SEED + count):
+        if role == "camera":
+            picture = cached_picture(seed)
+            grid = lift_grid(picture.geometry, camera.LIFT, camera.PLACEMENT)
+            yield {"images": camera.image_tensor(picture.bgr)[None], "grid": grid}
+        else:
+            sweep = cached_sweep(seed)
+            yield {"raster": rasterize(sweep.xyz_m, sweep.intensity, lidar.CONFIG)[None]}
+
+
+def quantized(role: str, count: int) -> bytes:
+    """Return the INT8 model of a bundle: weights by channel, activations by tensor."""
+    bundle = load_bundle(SET / role)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(bundle.model_path, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared, result, Frames(role, count), quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_CONVOLUTIONS, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            # Seven bits of the weights: processors without VNNI add pairs of products in 16 bits.
+            reduce_range=True,
+        )  # fmt: skip
+        return result.read_bytes()
+
+
+def speed(role: str, model: bytes, runs: int = 30) -> dict[str, float]:
+    """Return the median times of FP32 and INT8 on one thread, run in turns, ms."""
+    bundle = load_bundle(SET / role)
+    inputs = next(_frames(role, 1))
+    sessions = {"fp32": session(str(bundle.model_path)), "int8": session(model)}
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(runs):
+        for name, loaded in sessions.items():
+            start = time.perf_counter()
+            loaded.run(None, inputs)
+            times[name].append((time.perf_counter() - start) * 1e3)
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    return {**medians, "ratio": medians["int8"] / medians["fp32"]}
+
+
+def write(role: str, model: bytes, into: Path) -> None:
+    """Write the quantised bundle with golden data of its own."""
+    bundle = load_bundle(SET / role)
+    manifest = plain(asdict(bundle.manifest))
+    for name in ("files", "golden"):
+        del manifest[name]
+    manifest["name"] = f"{manifest['name']}_int8"
+    manifest["runtime"]["precision"] = "int8"
+    # Rounding may fall to the other side on another processor; the map as a whole must not change.
+    gate = {"absolute_tolerance": 10.0, "cosine": 0.99}
+    manifest["gates"]["outputs"] = {spec["name"]: gate for spec in manifest["outputs"]}
+    assert bundle.manifest.golden is not None
+    with np.load(bundle.path / bundle.manifest.golden.inputs) as inputs:
+        write_bundle(
+            into / role, manifest=manifest, model=model, golden_inputs=dict(inputs),
+            files={"MODEL_CARD.md": bundle.path / "MODEL_CARD.md"}, replace=True,
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Quantise, time, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--into", type=Path, default=Path("training_out/int8"))
+    parser.add_argument("--calibration-frames", type=int, default=60)
+    arguments = parser.parse_args()
+    for role in ROLES:
+        model = quantized(role, arguments.calibration_frames)
+        times = speed(role, model)
+        write(role, model, arguments.into)
+        print(f"{role}: {len(model)} bytes, {times}", flush=True)
+    for role in ("audio", "fusion"):  # as they are, so that the folder is a whole set
+        shutil.copytree(SET / role, arguments.into / role, dirs_exist_ok=True)
+
+
+if __name__ == "__main__":
+    main()
