@@ -33,6 +33,9 @@ from edge_perception.core.types import (
 from edge_perception.nodes.message_types import message_type
 
 FEATURE_TYPE = "edge_perception/msg/Feature"
+# Bounds of what the network may make us hold.
+_MOST_DIMENSIONS, _MOST_VALUES = 8, 2**28
+_MOST = {"tensors": 64, "objects": 5000, "image_objects": 5000, "sound_events": 1000}
 _DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64")
 # The sensor's geometry travels as tensors of the feature, under these names.
 _T_BASE_SENSOR, _INTRINSICS, _IMAGE_SIZE = "T_base_sensor", "intrinsics", "image_size"
@@ -87,6 +90,12 @@ def tensor_from_msg(tensor: msg.Tensor) -> NDArray:
         )
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
     shape = tuple(map(int, tensor.shape))
+    # A zero among the dimensions lets the others claim anything.
+    if len(shape) > _MOST_DIMENSIONS or prod(max(n, 1) for n in shape) > _MOST_VALUES:
+        raise InvalidFrameError(
+            f"tensor '{tensor.name}': expected at most {_MOST_DIMENSIONS} dimensions and "
+            f"{_MOST_VALUES} values, got {shape[:_MOST_DIMENSIONS]}"
+        )
     expected = prod(shape) * dtype.itemsize
     if len(tensor.data) != expected:
         raise InvalidFrameError(
@@ -266,6 +275,10 @@ def feature_from_msg(message: msg.Feature) -> Feature:
     Raises:
         InvalidFrameError: a tensor's data does not fit its description.
     """
+    for name, most in _MOST.items():
+        count = len(getattr(message, name))
+        if count > most:
+            raise InvalidFrameError(f"feature: expected at most {most} {name}, got {count}")
     tensors = {tensor.name: tensor_from_msg(tensor) for tensor in message.tensors}
     image_size = tensors.pop(_IMAGE_SIZE, None)
     T_base_sensor = tensors.pop(_T_BASE_SENSOR, np.eye(4))
@@ -306,7 +319,8 @@ def _check_geometry(
     ):
         if values is not None and (values.shape != shape or not np.isfinite(values).all()):
             raise InvalidFrameError(
-                f"tensor '{name}': expected finite {shape}, got {values.shape} {values.tolist()}"
+                # Not the values: an empty tensor may claim a shape of billions of rows.
+                f"tensor '{name}': expected finite {shape}, got {values.shape}"
             )
 
 

@@ -37,6 +37,7 @@ def compressed_size(data: NDArray[np.uint8]) -> tuple[int, int]:
             raise InvalidFrameError("PNG: expected a header with the size, got truncated data")
         if _PNG_END not in tail:
             raise InvalidFrameError(f"PNG: truncated, no end after {data.size} bytes")
+        _check_png_chunks(data)
         width, height = struct.unpack(">II", head[16:24])
         return width, height
     if head.startswith(_JPEG_MAGIC):
@@ -60,6 +61,22 @@ def decode_compressed(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if bgr is None:
         raise InvalidFrameError(f"compressed image of {data.size} bytes cannot be decoded: corrupt")
     return np.asarray(bgr, dtype=np.uint8)
+
+
+def _check_png_chunks(data: NDArray[np.uint8]) -> None:
+    """Refuse a chunk longer than the data: the decoder would make room for all of it, up to 2 GB.
+
+    A chunk is length, type, content and checksum (PNG specification, 5.3).
+    """
+    view, at = data.data, len(_PNG_MAGIC)
+    while at + 12 <= len(view):
+        length = struct.unpack(">I", view[at : at + 4])[0]
+        if at + 12 + length > len(view):
+            break
+        if view[at + 4 : at + 8] == _PNG_END:
+            return
+        at += 12 + length
+    raise InvalidFrameError(f"PNG: a chunk at byte {at} reaches beyond the {data.size} bytes")
 
 
 def _strip_padding(data: NDArray[np.uint8]) -> bytes:

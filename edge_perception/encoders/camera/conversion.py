@@ -18,6 +18,8 @@ from edge_perception.encoders.camera.encodings import ENCODINGS, decode_raw
 
 MAX_EDGE = 16384  # px; larger than any camera, small enough to stay decodable
 MAX_PIXELS = 2**26
+# Deflate reaches 1032:1 (one grey pixel a byte), baseline JPEG far less: more is a bomb.
+MAX_PIXELS_PER_BYTE = 2048
 
 
 def image_from_msg(message: Any) -> ImageFrame:
@@ -71,6 +73,11 @@ def _compressed(message: Any, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     try:
         size = compressed_size(data)
         _check_size(*size)
+        if size[0] * size[1] > MAX_PIXELS_PER_BYTE * len(data):
+            raise InvalidFrameError(
+                f"{size[0]} x {size[1]} px expect at least "
+                f"{size[0] * size[1] // MAX_PIXELS_PER_BYTE} bytes, got {len(data)}"
+            )
         bgr = decode_compressed(data)
     except InvalidFrameError as error:
         raise InvalidFrameError(f"compressed image (format '{text}'): {error}") from error

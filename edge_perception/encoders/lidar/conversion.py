@@ -20,6 +20,7 @@ _INTENSITY = ("intensity", "intensities", "i", "reflectivity")
 _RING = ("ring", "channel", "line", "laser_id")
 _TIME = ("time", "t", "timestamp", "time_offset", "time_stamp", "offset_time")
 MAX_POINTS = 2**24
+MAX_POINT_STEP = 4096  # bytes; the largest drivers use below 100
 _MAX_OFFSET_S = 10.0  # a point farther from the stamp was timed by another clock
 _ABSOLUTE_S = 1e8  # later than 1973: seconds since the epoch
 _ABSOLUTE_NS = 1e16  # nanoseconds since the epoch
@@ -71,6 +72,10 @@ def cloud_view(message: Any) -> NDArray[np.void]:
     if width * height > MAX_POINTS:
         raise InvalidFrameError(
             f"point cloud: expected at most {MAX_POINTS} points, got {width} x {height}"
+        )
+    if point_step > MAX_POINT_STEP:
+        raise InvalidFrameError(
+            f"point cloud: point_step expects at most {MAX_POINT_STEP} bytes, got {point_step}"
         )
     dtype = _dtype(message, point_step)
     if row_step < width * point_step:
