@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_all(out: Path, *, quick: bool) -> int:
     """Run every benchmark with its defaults and print the summaries as one table."""
     found = discover_benchmarks()
+    out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name, module in sorted(found.items()):
         print(f"== {name}", file=sys.stderr, flush=True)
@@ -51,7 +52,8 @@ def _run_all(out: Path, *, quick: bool) -> int:
         failed += int(module.run(parser.parse_args(options)) != 0)
     for name in sorted(found):
         path = out / f"{name}.json"
-        summary = json.loads(path.read_text(encoding="utf-8"))["summary"] if path.is_file() else {}
+        saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        summary = saved.get("summary", {})
         for key, value in summary.items():
             print(f"{name:12} {key:32} {value}")
     return int(failed > 0)

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from edge_perception.transport import transport_environment
+from edge_perception.transport import choose_transport, transport_environment
 
 NAME = "run"
 HELP = "run all nodes in one process"
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         # namespace alone.
         arguments += ["-p", f"sources:=[{args.sources}]"]
     command = [sys.executable, "-m", "edge_perception.nodes.composition", *arguments]
+    print(f"transport: {choose_transport(os.environ).reason}", file=sys.stderr, flush=True)
     environment = {**os.environ, **transport_environment(dict(os.environ))}
     os.execve(sys.executable, command, environment)
     raise AssertionError("execve returned")

@@ -1,0 +1,93 @@
+"""The benchmarks' own arithmetic, and that each can be asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from edge_perception.bench import pipeline, transport
+from edge_perception.bench._report import deliver, median, quantiles
+from edge_perception.bench._role import Role, RoleError
+from edge_perception.bench._timing import allocated, compare, ratio
+from edge_perception.cli.bench import discover_benchmarks
+
+
+def test_every_benchmark_is_found_and_has_its_options():
+    found = discover_benchmarks()
+    for name in ("transport", "pipeline", "ingest", "preprocess", "fusion", "scale"):
+        module = found[name]
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        args = parser.parse_args(["--quick", "--json", "-"])
+        assert args.quick
+        assert args.json == "-"
+
+
+def heard(setup, ages, *, sent=4, cpu_ms=4.0, **more):
+    return {"load": "720p", "setup": setup, "ages_ms": ages, "sent": sent,
+            "received": len(ages), "cpu_ms": cpu_ms, **more}  # fmt: skip
+
+
+def test_the_transport_ratios_are_ours_to_the_reliable_defaults():
+    rounds = [
+        heard(transport.OURS, [1.0] * 4, cpu_ms=4.0),
+        heard(transport.RELIABLE, [10.0] * 4, cpu_ms=20.0),
+        heard(transport.BEST_EFFORT, [5.0], cpu_ms=20.0),
+    ]
+    summary = transport.summarise(rounds, "720p")
+    assert summary["received_share"] == 1.0
+    assert summary["p50_ratio"] == 0.1
+    assert summary["cpu_ratio"] == 0.2
+    assert summary["defaults_best_effort_received_share"] == 0.25
+
+
+def test_the_pipeline_figures_compare_with_the_bare_models_and_the_usual_node():
+    def found(setup, ages, rate_hz):
+        return {"setup": setup, "ages_ms": ages, "rate_hz": rate_hz, "sent": 4, "fused": len(ages)}
+
+    rounds = [
+        found(pipeline.BARE, [10.0] * 4, 50.0),
+        found(pipeline.COMPOSED, [12.5] * 4, 48.0),
+        found(pipeline.USUAL, [50.0] * 3, 20.0),
+    ]
+    summary = pipeline.summarise(rounds)
+    assert summary["throughput_ratio"] == 0.96
+    assert summary["overhead_p50_ms"] == 2.5
+    assert summary["overhead_p99_ms"] == 2.5
+    assert summary["usual_p50_ratio"] == 0.25
+    assert summary["fused_share"] == 1.0
+    assert summary["usual_reliable_fused_share"] == 0.75
+
+
+def test_the_result_is_json_on_the_standard_output(capsys):
+    args = argparse.Namespace(json="-")
+    deliver({"summary": {"ratio": 0.5}}, args)
+    assert json.loads(capsys.readouterr().out)["summary"] == {"ratio": 0.5}
+
+
+def test_quantiles_of_nothing_are_nan_and_the_median_skips_them():
+    assert quantiles(())["p99"] != quantiles(())["p99"]
+    assert median([float("nan"), 1.0, 3.0]) == 2.0
+
+
+def test_allocations_are_those_of_one_call():
+    kept = bytearray(1_000_000)
+    assert allocated(lambda: bytes(500_000)) >= 500_000
+    assert allocated(lambda: len(kept)) < 10_000
+
+
+def test_two_ways_take_turns():
+    found = compare({"one": lambda: None, "other": lambda: sum(range(2000))}, rounds=3, calls=5)
+    assert len(found["one"]["round_us"]) == 3
+    assert ratio(found, "one", "other") < 1.0
+
+
+def test_a_process_that_ends_is_named():
+    role = Role("json.tool", ("--no-such-option",), dict(os.environ))
+    with role, pytest.raises(RoleError, match="tool"):
+        role.answer(20.0)
