@@ -90,17 +90,17 @@ def tensor_from_msg(tensor: msg.Tensor) -> NDArray:
         )
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
     shape = tuple(map(int, tensor.shape))
-    # A zero among the dimensions lets the others claim anything.
-    if len(shape) > _MOST_DIMENSIONS or prod(max(n, 1) for n in shape) > _MOST_VALUES:
-        raise InvalidFrameError(
-            f"tensor '{tensor.name}': expected at most {_MOST_DIMENSIONS} dimensions and "
-            f"{_MOST_VALUES} values, got {shape[:_MOST_DIMENSIONS]}"
-        )
     expected = prod(shape) * dtype.itemsize
     if len(tensor.data) != expected:
         raise InvalidFrameError(
             f"tensor '{tensor.name}': shape {shape} {tensor.dtype} expects "
             f"{expected} bytes, got {len(tensor.data)}"
+        )
+    # A zero among the dimensions lets the others claim anything.
+    if len(shape) > _MOST_DIMENSIONS or prod(max(n, 1) for n in shape) > _MOST_VALUES:
+        raise InvalidFrameError(
+            f"tensor '{tensor.name}': expected at most {_MOST_DIMENSIONS} dimensions and "
+            f"{_MOST_VALUES} values, got {shape[:_MOST_DIMENSIONS]}"
         )
     return np.frombuffer(tensor.data, dtype=dtype).reshape(shape)
 
