@@ -1,0 +1,89 @@
+"""`edge-perception evaluate` on two frames: every table, repeatable, frames kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_perception.cli.main import main
+from edge_perception.core.types import Geometry
+from edge_perception.evaluation.rig import SUBSETS, load_set, miscalibrated, shipped_thresholds
+
+SET = Path(__file__).parents[3] / "models" / "bev_lite"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("evaluation")
+
+
+def evaluate(folder, name, *more):
+    path = folder / f"{name}.json"
+    arguments = ["--models", str(SET), "--json", str(path), "--cache", str(folder / "cache")]
+    assert main(["evaluate", *arguments, "--processes", "1", *more]) == 0
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    plots = folder / "plots"
+    return evaluate(folder, "first", "--frames", "2", "--extra", "1", "--plots", str(plots))
+
+
+def test_every_table_is_there(report):
+    assert tuple(report["subsets"]) == SUBSETS
+    for name, entry in report["subsets"].items():
+        assert 0.0 <= entry["map"] <= 1.0
+        assert set(entry["ap"]) <= {"car", "truck", "bus", "pedestrian", "cyclist"}
+        assert (entry["siren_f1"] is not None) == ("audio" in name)
+    assert report["subsets"]["camera+lidar+audio"]["bearing_error_deg"] == "not estimated"
+    assert {"decision_camera+lidar", "best_single"} < set(report["decision_vs_feature"])
+    assert list(report["stamp_offset_ms"]) == ["0", "50", "100", "150", "200"]
+    assert list(report["calibration_error_deg"]) == ["0", "0.5", "1", "2"]
+    assert sum(report["conditions"][k]["frames"] for k in ("clear", "rain", "fog")
+               if k in report["conditions"]) == 2  # fmt: skip
+    assert report["int8_delta"] is None
+
+
+def test_hearing_alone_finds_no_object_and_changes_none(report):
+    maps = {name: entry["map"] for name, entry in report["subsets"].items()}
+    assert maps["audio"] == 0.0
+    assert maps["camera+lidar+audio"] == maps["camera+lidar"]
+    assert maps["lidar"] > maps["audio"]
+
+
+def test_pictures_are_drawn(report, folder):
+    pictures = {path.stem: path.stat().st_size for path in (folder / "plots").glob("*.png")}
+    assert set(pictures) == {"degradation", "precision_recall", "reliability"}
+    assert min(pictures.values()) > 10_000
+
+
+def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
+    frames = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("*.npz")}
+    assert len(frames) == 2
+    again = evaluate(folder, "second", "--frames", "2", "--extra", "1")
+    assert again == report
+    assert {path: path.stat().st_mtime_ns for path in frames} == frames
+
+
+def test_wrong_numbers_and_folders_are_refused(folder, capsys):
+    assert main(["evaluate", "--frames", "3", "--extra", "4"]) == 2
+    assert "0 to 3" in capsys.readouterr().err
+    assert main(["evaluate", "--models", str(folder / "nowhere")]) == 1
+    assert "camera" in capsys.readouterr().err
+
+
+def test_degraded_subsets_have_calibrations_of_their_own():
+    bundle = load_set(SET).fusion
+    subsets = bundle.manifest.postprocessing["subsets"]
+    assert set(subsets) == set(SUBSETS) - {"audio"}
+    assert subsets["camera"]["temperature"] != subsets["camera+lidar"]["temperature"]
+    # Fusion leaves out what is weaker than its own limit.
+    assert min(shipped_thresholds(bundle, "camera").values()) >= 0.2
+
+
+def test_miscalibration_turns_the_camera_and_leaves_its_place():
+    geometry = Geometry()
+    turned = miscalibrated(geometry, 90.0, (0.0, 0.0, 1.0)).T_base_sensor
+    assert turned[:3, 0] == pytest.approx([0.0, 1.0, 0.0], abs=1e-9)
+    assert turned[:3, 3] == pytest.approx([0.0, 0.0, 0.0])
