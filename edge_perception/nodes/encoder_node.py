@@ -172,7 +172,7 @@ class EncoderNode(PerceptionNode):
         return self._health_evidence.judge(
             pipeline=self._pipeline,
             limits=self._limits.config,
-            topics=" or ".join(self.resolve_topic_name(self._topic(t)) for t in self._topics),
+            topics=" or ".join(self._topic_and_publishers(topic) for topic in self._topics),
             now=self.clock.now(),
         )
 
@@ -278,6 +278,12 @@ class EncoderNode(PerceptionNode):
     def _topic(self, topic: TopicSpec) -> str:
         """Return the topic's default name for this source: camera/image_raw → camera_rear/…."""
         return topic.topic.replace(self._spec.modality, self._source.config.source, 1)
+
+    def _topic_and_publishers(self, topic: TopicSpec) -> str:
+        """Name a topic with what tells a dead driver from one that cannot be heard."""
+        name = self.resolve_topic_name(self._topic(topic))
+        publishers = self.count_publishers(name)
+        return f"{name} ({publishers} publishers)" if publishers else f"{name} (nobody publishes)"
 
     def _subscribe(self, topic: TopicSpec, callback: Callable[[Any], None]) -> Any:
         return raw.subscribe(

@@ -1,0 +1,178 @@
+"""Content checks: real and simulated good data raises nothing, worthless data is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_perception.core.types import AudioBlock, ImageFrame, PointCloud
+from edge_perception.encoders.audio.content import AudioContentCheck, AudioContentLimits
+from edge_perception.encoders.audio.levels import LevelMeter
+from edge_perception.encoders.audio.stream import AudioWindow
+from edge_perception.encoders.camera.content import ImageContentCheck, ImageContentLimits
+from edge_perception.encoders.content import Verdict
+from edge_perception.encoders.lidar.content import CloudContentCheck, CloudContentLimits
+
+RNG = np.random.default_rng(3)
+
+
+def frame(bgr) -> ImageFrame:
+    return ImageFrame(stamp_ns=1, frame_id="camera", bgr=np.asarray(bgr, np.uint8))
+
+
+def cloud(xyz) -> PointCloud:
+    return PointCloud(stamp_ns=1, frame_id="lidar", xyz_m=np.asarray(xyz, np.float32))
+
+
+def picture(seed=0):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:240, 0:320]
+    grey = 90 + 50 * np.sin(columns / 30.0) + 40 * (rows > 120) + rng.normal(0, 2, (240, 320))
+    return np.repeat(np.clip(grey, 0, 255)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def sweep(seed=0, points=20_000):
+    rng = np.random.default_rng(seed)
+    azimuth, distance = rng.uniform(-np.pi, np.pi, points), rng.uniform(3, 50, points)
+    return np.stack(
+        [distance * np.cos(azimuth), distance * np.sin(azimuth), rng.normal(0, 1, points)], axis=1
+    )
+
+
+def image_check(**limits):
+    return ImageContentCheck(ImageContentLimits(**limits))
+
+
+def test_real_images_and_sweeps_raise_nothing(data_dir):
+    images, clouds = image_check(), CloudContentCheck(CloudContentLimits())
+    paths = sorted((data_dir / "pandaset").glob("*/*.jpg"))
+    assert paths
+    for path in paths * 3:
+        found = images.check(frame(cv2.imread(str(path))))
+        assert found.verdict is Verdict.GOOD, f"{path}: {found.text}"
+        xyz = np.load(path.with_suffix(".npz"))["xyz_cm"] / 100.0
+        found = clouds.check(cloud(xyz))
+        assert found.verdict is Verdict.GOOD, f"{path}: {found.text}"
+
+
+BAD_IMAGES = {
+    "black": RNG.integers(0, 4, (240, 320, 3)),
+    "saturated": np.full((240, 320, 3), 255),
+    "noise": RNG.integers(0, 256, (240, 320, 3)),
+    "blocked": RNG.normal(80, 1.5, (240, 320, 3)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_worthless_image_is_named_with_its_limit(name):
+    found = image_check().check(frame(BAD_IMAGES[name]))
+    assert found.verdict is Verdict.WORTHLESS
+    assert found.text.startswith(name)
+    assert "<" in found.text or ">" in found.text
+
+
+def test_a_doubtful_image_is_used_and_named():
+    over = np.clip(picture().astype(int) * 2, 0, 255)
+    assert image_check().check(frame(over)).verdict is Verdict.DOUBTFUL
+    covered = picture()
+    covered[:, :260] = 70
+    found = image_check().check(frame(covered))
+    assert found.verdict is Verdict.DOUBTFUL
+    assert "without contrast" in found.text
+
+
+@pytest.mark.parametrize(
+    ("make", "check"),
+    [
+        (lambda seed: frame(picture(seed)), image_check()),
+        (lambda seed: cloud(sweep(seed)), CloudContentCheck(CloudContentLimits())),
+    ],
+    ids=["image", "sweep"],
+)
+def test_frozen_at_the_second_repeat_and_alive_at_the_first_change(make, check):
+    verdicts = [check.check(make(seed)).verdict for seed in (1, 1, 1, 1, 2, 2, 3)]
+    assert [verdict is Verdict.WORTHLESS for verdict in verdicts] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_repeated_image_is_fine_where_the_check_is_off():
+    check = image_check(frozen_frames=0)
+    assert all(check.check(frame(picture(1))).verdict is Verdict.GOOD for _ in range(5))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 5), (2000, 3)])
+def test_images_of_any_size_are_judged(size):
+    image_check().check(frame(RNG.integers(0, 256, (*size, 3))))
+
+
+def test_a_lost_sector_is_named_and_more_than_half_of_them_refuse_the_sweep():
+    check = CloudContentCheck(CloudContentLimits())
+    for seed in range(8):
+        assert check.check(cloud(sweep(seed))).verdict is Verdict.GOOD
+    xyz = sweep(9)
+    azimuth = np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0]))
+    found = check.check(cloud(xyz[(azimuth < 0) | (azimuth > 60)]))
+    assert found.verdict is Verdict.DOUBTFUL
+    assert "2 of 12 sectors" in found.text
+    assert check.check(cloud(xyz[azimuth > 60])).verdict is Verdict.WORTHLESS
+    assert check.check(cloud(sweep(10))).verdict is Verdict.GOOD
+
+
+def test_a_lidar_that_looks_ahead_only_is_not_blamed():
+    check = CloudContentCheck(CloudContentLimits())
+    for seed in range(20):
+        xyz = sweep(seed)
+        assert check.check(cloud(xyz[xyz[:, 0] > np.abs(xyz[:, 1])])).verdict is Verdict.GOOD
+
+
+def listen(blocks):
+    """Judge consecutive blocks of 100 ms, (N, C)."""
+    meter, check = LevelMeter(), AudioContentCheck(AudioContentLimits())
+    window = AudioWindow(
+        stamp_ns=1,
+        frame_id="",
+        window_start_ns=0,
+        window_end_ns=1,
+        samples=np.zeros(1, np.float32),
+        segment=1,
+        first_sample=0,
+    )
+    found = []
+    for samples in blocks:
+        block = AudioBlock(
+            stamp_ns=1,
+            frame_id="",
+            samples=np.asarray(samples, np.float32),
+            sample_rate_hz=16000,
+            first_sample_index=0,
+        )
+        found.append(check.check(replace(window, levels=meter.measure(block))))
+    return found
+
+
+def test_silence_clipping_and_dead_channels():
+    good = RNG.normal(0, 0.05, (1600, 2))
+    silent, loud = np.zeros((1600, 2)), np.clip(good * 100, -1, 1)
+    dead = good * [1.0, 0.0]
+    found = listen([good, silent, silent, good, loud, dead, good])
+    assert [item.verdict for item in found] == [
+        Verdict.GOOD,
+        Verdict.GOOD,
+        Verdict.WORTHLESS,
+        Verdict.GOOD,
+        Verdict.WORTHLESS,
+        Verdict.DOUBTFUL,
+        Verdict.GOOD,
+    ]
+    assert "0.20 s" in found[2].text
+    assert "channel 1 dead" in found[5].text
