@@ -10,10 +10,10 @@ ROOT = Path(__file__).parent
 
 
 def data_files() -> list[tuple[str, list[str]]]:
-    """List the files of config, launch and models by folder, the way setuptools wants them."""
+    """List the files of config, launch, models and msg by folder, the way setuptools wants them."""
     files = [
         path.relative_to(ROOT)
-        for folder in ("config", "launch", "models")
+        for folder in ("config", "launch", "models", "msg")
         for path in sorted((ROOT / folder).rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     ]

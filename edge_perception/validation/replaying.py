@@ -19,6 +19,7 @@ from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
+from edge_perception.replay.prefetch import prefetched
 from edge_perception.replay.reader import RecordedMessage
 from edge_perception.replay.stamps import read_stamp_ns
 from edge_perception.replay.vehicle import Vehicle, VehiclePlan, build_vehicle, read_plan, swapped
@@ -80,8 +81,9 @@ def replay_segment(
         measure_bare=True,
     )
     digest = RecordingDigest(segment)
+    recorded = digest.over(_messages(bag, binding, segment, start_ns))
     stream = changed_stream(
-        digest.over(_messages(bag, binding, segment, start_ns)),
+        prefetched(recorded) if threaded else recorded,
         changes,
         start_ns=bag.start_ns,
     )
