@@ -194,8 +194,9 @@ def main() -> None:
     thread = threading.Thread(target=spin)
     thread.start()
     serve({"ready": feed.ready, "paced": feed.paced, "saturated": feed.saturated})
-    rclpy.try_shutdown()
+    executor.shutdown()
     thread.join()
+    rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
