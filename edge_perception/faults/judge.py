@@ -168,16 +168,13 @@ def _first(
 
 
 def _recovered(observed: Sequence[Observed], end_s: float, affected: Sequence[str]) -> float:
-    """Return when all affected sources are fine, in a full view, and stay so."""
-    since = math.inf
-    for item in observed:
-        if item.at_s < end_s:
-            continue
-        if not (_fine(item, affected) and item.mode is Mode.FULL):
-            since = math.inf
-        elif math.isinf(since):
-            since = item.at_s
-    return since
+    """Return when the first of three full views in a row came that call the affected fine."""
+    after = [item for item in observed if item.at_s >= end_s]
+    good = [_fine(item, affected) and item.mode is Mode.FULL for item in after]
+    for index, item in enumerate(after):
+        if len(good) >= index + 3 and all(good[index : index + 3]):
+            return item.at_s
+    return math.inf
 
 
 def _quiet(observed: Sequence[Observed], affected: Sequence[str], start_s: float, end_s: float):

@@ -68,14 +68,14 @@ class ImageContentCheck:
         """Return the worst finding."""
         height, width = frame.bgr.shape[:2]
         step_y, step_x = max(1, height // ROWS), max(1, width // COLUMNS)
-        sample = frame.bgr[step_y // 2 :: step_y, step_x // 2 :: step_x].copy()
+        # Green carries most of the luminance (ITU-R BT.601).
+        grey = frame.bgr[step_y // 2 :: step_y, step_x // 2 :: step_x, 1].copy()
         # A test picture or an even sky may repeat too, but not with the noise of a live sensor.
-        repeats = self._repeats.see(sample)
+        repeats = self._repeats.see(grey)
         if 0 < self.limits.frozen_frames <= repeats:
             return worthless(
                 f"frozen: the same image for {repeats + 1} frames > {self.limits.frozen_frames}"
             )
-        grey = sample[..., 1]  # green carries most of the luminance (ITU-R BT.601)
         exposure = self._exposure(grey)
         if exposure is not GOOD:
             return exposure
