@@ -27,7 +27,8 @@ def test_it_lists_every_parameter_of_fusion_with_its_default(harness):
         name: parameter.value
         for name, parameter in node.get_parameters_by_prefix("").items()
         if name not in ("use_sim_time", "model_folders", "autostart")
-        and not name.startswith(("qos_overrides", "start_type"))
+        # ROS's own, and those of diagnostic_updater where it is installed
+        and not name.startswith(("qos_overrides", "start_type", "diagnostic_updater."))
     }
     for name, value in declared.items():
         assert listed[name] == (list(value) if isinstance(value, (list, tuple)) else value), name
