@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -119,8 +119,13 @@ def main() -> None:
     """Spin: FOLDER of the clip, then `reliable` where the subscriptions shall be."""
     rclpy.init()
     node = UsualNode(Path(sys.argv[1]), reliable="reliable" in sys.argv[2:])
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
+    try:
         rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except RCLError:
+        if rclpy.ok():  # SIGTERM ends the context under a spinning node
+            raise
     rclpy.try_shutdown()
 
 
