@@ -63,7 +63,7 @@ def replay_segment(
         settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
     )
     binding = bind(bag, plan.sources, decoder, parse_remaps(settings.remaps))
-    changes = settings.changes()
+    changes, latency = settings.changes(), parse_latency(settings.latency)
     modality = {source.name: source.spec.modality for source in plan.sources}
     vehicle = build_vehicle(plan, StageClock())
     swaps = _swaps(settings, plan, bag)
@@ -73,7 +73,7 @@ def replay_segment(
         vehicle,
         binding,
         decoder,
-        latency=parse_latency(settings.latency),
+        latency=latency,
         start_ns=start_ns,
         swaps=swaps,
         alter=(lambda name, m: alter(m, modality[name], changes)) if content else None,

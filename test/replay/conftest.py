@@ -40,6 +40,15 @@ def baseline(drive, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def plain(drive, tmp_path_factory):
+    """The result of a plain replay."""
+    options = ValidationOptions(out=tmp_path_factory.mktemp("plain"))
+    (result,) = run_bags({"drive": ReplaySettings(bag=str(drive))}, options, quiet)
+    assert not result.failure
+    return result
+
+
 @pytest.fixture
 def replay(drive, tmp_path):
     """Replays the drive with changed settings; returns the result."""

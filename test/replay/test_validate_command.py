@@ -16,9 +16,15 @@ def validate(*args):
     return main(["validate", "--quiet", *map(str, args)])
 
 
-def test_a_passing_run_writes_every_report(drive, baseline, tmp_path):
-    out = tmp_path / "report"
-    assert validate(drive, "--baseline", baseline, "--out", out) == 0
+@pytest.fixture(scope="module")
+def out(drive, baseline, tmp_path_factory):
+    """The reports of a run that passed."""
+    folder = tmp_path_factory.mktemp("passed") / "report"
+    assert validate(drive, "--baseline", baseline, "--out", folder) == 0
+    return folder
+
+
+def test_a_passing_run_writes_every_report(out):
     result = json.loads((out / "result.json").read_text())
     assert result["schema"] == RESULT_SCHEMA
     assert result["passed"] is True
@@ -39,15 +45,14 @@ def test_a_passing_run_writes_every_report(drive, baseline, tmp_path):
     assert len(lines) == result["metrics"]["messages"]
 
 
-def test_the_result_recording_reads_as_ros_messages(drive, tmp_path):
+def test_the_result_recording_reads_as_ros_messages(out):
     serialization = pytest.importorskip("rclpy.serialization")
     from visualization_msgs.msg import MarkerArray
 
     from edge_perception.msg import FusedPerception
 
-    assert validate(drive, "--out", tmp_path) == 0
-    records = [json.loads(line) for line in (tmp_path / "fused.jsonl").read_text().splitlines()]
-    bag = open_bag(tmp_path / "result.mcap")
+    records = [json.loads(line) for line in (out / "fused.jsonl").read_text().splitlines()]
+    bag = open_bag(out / "result.mcap")
     for record, found in zip(records, bag.messages(["/perception/fused"]), strict=True):
         message = serialization.deserialize_message(found.data, FusedPerception)
         assert message.sequence == record["sequence"]
@@ -79,7 +84,6 @@ def test_limits_and_an_earlier_result_as_thresholds(drive, tmp_path, capsys):
     assert validate(drive, "--thresholds", limits, "--out", tmp_path / "a") == 1
     assert "limit: recall" in capsys.readouterr().out
     earlier = tmp_path / "a" / "result.json"
-    assert validate(drive, "--thresholds", earlier, "--out", tmp_path / "b") == 0
     worse = ("--drop", "lidar:0-4")
     assert validate(drive, "--thresholds", earlier, "--out", tmp_path / "c", *worse) == 1
     limits.write_text("schema: edge_perception/thresholds/1\nlimits: {recall: 1.0}\n")
@@ -87,20 +91,21 @@ def test_limits_and_an_earlier_result_as_thresholds(drive, tmp_path, capsys):
 
 
 def test_a_sweep_gives_a_summary_table(drive, tmp_path):
-    grid = ("--sweep", "fusion.decision.min_score=0.2|0.5", "--sweep", "fog=0|1.0")
+    grid = ("--sweep", "fusion.decision.min_score=0.2|0.5", "--sweep", "subset=|lidar,audio")
     assert validate(drive, *grid, "--jobs", "2", "--out", tmp_path) == 0
     with (tmp_path / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
     objects = [int(row["objects"]) for row in rows]
     assert objects[0] > objects[2], "a higher threshold leaves fewer objects"
-    assert float(rows[0]["AP"]) > float(rows[1]["AP"]), "fog costs precision"
+    assert "<svg" in (tmp_path / "index.html").read_text()
     assert len(json.loads((tmp_path / "result.json").read_text())["bags"]) == 4
 
 
-def test_the_same_bytes_on_a_local_ray_instance(replay, capsys):
+@pytest.mark.timeout(180)
+def test_the_same_bytes_on_a_local_ray_instance(replay, plain):
     pytest.importorskip("ray", reason="ray is not installed: requirements/ray.txt")
-    here = replay(segment_s=2.0, warm_up_s=1.5)
     there = replay(segment_s=2.0, warm_up_s=1.5, jobs=2, ray="local")
     assert not there.failure, there.failure
-    assert there.account["sha256"] == here.account["sha256"]
+    assert there.account["segments"] == 2
+    assert there.account["sha256"] == plain.account["sha256"]
