@@ -34,6 +34,9 @@ ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
+    # Models are loaded, run and closed by different threads: one arena gives their memory back,
+    # several keep pieces of it (60 swaps of a LiDAR model: +21 % resident, with one arena +2 %).
+    "MALLOC_ARENA_MAX": "1",
 }
 
 

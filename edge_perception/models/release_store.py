@@ -24,6 +24,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class ReleaseStore:
             raise StoreError(f"{self.root}: no release {sha256[:12]}: {error}") from error
         if hashlib.sha256(text).hexdigest() != sha256:
             raise StoreError(f"release {sha256[:12]}: its manifest was changed")
-        bundle = Bundle(path=path, manifest=parse_manifest(text), sha256=sha256)
+        bundle = Bundle(path=path, manifest=_parsed(text), sha256=sha256)
         return Release(bundle=bundle, quarantined=self.quarantine_reason(sha256))
 
     def has(self, sha256: str) -> bool:
@@ -440,6 +441,12 @@ class ReleaseStore:
         """Journal a step that is about to be done."""
         with self._writing():
             self.journal.append(record)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: bytes) -> Manifest:
+    """Manifests never change: their digest names them."""
+    return parse_manifest(text)
 
 
 def bundle_by_digest(root: Path, sha256: str) -> Bundle:
