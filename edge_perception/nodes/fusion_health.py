@@ -42,7 +42,9 @@ class FusionHealth:
     def on_view(self, view: FusedView, *, missed: bool, now: Instant) -> None:
         """Note a published view."""
         with self._lock:
-            self._view, self._published_ns, self._last_error = view, now.steady_ns, ""
+            self._view, self._published_ns = view, now.steady_ns
+            if any(status.contributed for status in view.sources):
+                self._last_error = ""  # an empty view says nothing about what was refused
             self._rate.add(now.steady_ns)
             self._fusion.add(view.fusion_s)
             self._missed += missed
