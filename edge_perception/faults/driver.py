@@ -29,6 +29,11 @@ _RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 _BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
+def is_healthy(item: Observed) -> bool:
+    """Whether a message is FULL and calls every source fine."""
+    return item.mode is Mode.FULL and all(view.fine for view in item.sources.values())
+
+
 class SensorDriver:
     """Publishes frames of all sources at 10 Hz through an injector, and listens to fusion.
 
@@ -96,12 +101,7 @@ class SensorDriver:
 
     def healthy(self) -> bool:
         """Whether the newest message is FULL and calls every source fine."""
-        last = self.observed[-1] if self.observed else None
-        return (
-            last is not None
-            and last.mode is Mode.FULL
-            and all(view.fine for view in last.sources.values())
-        )
+        return bool(self.observed) and is_healthy(self.observed[-1])
 
     # -- threads --
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import Mode, SourceState
-from edge_perception.faults.driver import SensorDriver
+from edge_perception.faults.driver import SensorDriver, is_healthy
 from edge_perception.faults.judge import DEADLINE_S, Expectation, Result, judge
 from edge_perception.faults.matrix import INVALID, SILENT, Row, rows
 from edge_perception.faults.virtual import SOURCES
@@ -123,7 +123,8 @@ def _judged(
 
     def over() -> bool:
         running.supervisor.poll()
-        return driver.observed[-1].at_s > end_s + 0.05 and driver.healthy()
+        last = driver.observed[-3:]
+        return last[0].at_s > end_s and all(map(is_healthy, last))
 
     _wait_polling(over, RECOVERY_TIMEOUT_S)
     _wait_polling(lambda: driver.observed[-1].at_s > end_s + 0.6, 2.0)
