@@ -150,3 +150,20 @@ def test_siren_and_horn_are_heard_in_their_windows(data_dir):
 def test_no_alarm_where_there_is_none(data_dir, clip):
     names = {name for name, _, _ in sound_events(data_dir / "audio" / f"{clip}.wav")}
     assert not names & {"siren", "car_horn"}
+
+
+@pytest.mark.parametrize("role", ["camera", "lidar"])
+def test_quantised_variant_stands_in_for_its_model(role):
+    small = load_bundle(SET.with_name("bev_lite_int8") / role)
+    full = bundle_of(role)
+    assert small.manifest.runtime.precision == "int8"
+    assert small.manifest.feature_space == full.manifest.feature_space
+    assert small.model_path.stat().st_size < 0.5 * full.model_path.stat().st_size
+    assert all(d.passed for d in compare_golden(small, backend_of(small)))
+    with np.load(full.path / full.manifest.golden.inputs) as inputs:
+        arrays = dict(inputs)
+    outputs = [backend_of(bundle).infer(arrays) for bundle in (full, small)]
+    for name in ("bev", "heatmap", "boxes"):
+        one, other = (out[name].ravel() for out in outputs)
+        cosine = float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+        assert cosine > 0.97, name
