@@ -103,9 +103,10 @@ def test_a_sweep_gives_a_summary_table(drive, tmp_path):
 
 
 @pytest.mark.timeout(180)
-def test_the_same_bytes_on_a_local_ray_instance(replay, plain):
+def test_the_same_bytes_on_a_local_ray_instance(replay):
     pytest.importorskip("ray", reason="ray is not installed: requirements/ray.txt")
+    here = replay(segment_s=2.0, warm_up_s=1.5)
     there = replay(segment_s=2.0, warm_up_s=1.5, jobs=2, ray="local")
     assert not there.failure, there.failure
     assert there.account["segments"] == 2
-    assert there.account["sha256"] == plain.account["sha256"]
+    assert there.account["sha256"] == here.account["sha256"]
