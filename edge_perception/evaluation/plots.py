@@ -64,7 +64,8 @@ def degradation(path: Path, report: dict[str, Any]) -> None:
         x = [float(name) for name in entries]
         for field, color in (("map", _ALL), ("map_camera_view", _VIEW)):
             axes.plot(x, [entry[field] for entry in entries.values()], "o-", color=color)
-        axes.set_title(f"camera + LiDAR: {title}", loc="left", fontsize=11, color=INK)
+        axes.set_title("camera + LiDAR", loc="left", color=INK)
+        axes.set_xlabel(title, color=INK)
     frames = report.get("frames", 0)
     figure.suptitle(f"bev_lite on {frames} held-out simulated frames", x=0.01, ha="left", color=INK)
     _finish(figure, path)
