@@ -51,6 +51,12 @@ def run(args: argparse.Namespace) -> int:
         extra["kills"] = kills
         passed &= kills is None or kills["availability"] >= 0.999
     print(table(results))
+    if extra.get("kills"):
+        kills = extra["kills"]
+        print(
+            f"{kills['kills']} random kills in {kills['minutes']:g} minutes: availability "
+            f"{kills['availability']:.3%}, wanted 99.9 %; longest gap {kills['longest_gap_s']} s"
+        )
     extra["took_s"] = round(time.monotonic() - began, 1)
     write_json(args.out / "matrix.json", results, extra)
     draw(args.out / "timeline.png", results)
