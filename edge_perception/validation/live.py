@@ -23,7 +23,7 @@ from edge_perception.replay.bags import Bag, open_bag
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.reader import RecordedMessage
-from edge_perception.replay.stamps import NS
+from edge_perception.replay.stamps import NS, with_stamp_ns
 from edge_perception.replay.vehicle import VehiclePlan, read_plan
 from edge_perception.validation.diff import match_objects
 from edge_perception.validation.settings import ReplaySettings
@@ -177,7 +177,7 @@ def _play(
     if not wait_for(lambda: not sink.unheard() and listener.connected(), timeout_s=READY_S):
         raise LiveReplayError(f"nobody subscribes to {', '.join(sink.unheard()) or 'the output'}")
     sink.publish_clock(bag.start_ns)  # paused at the start
-    wait_for(lambda: False, timeout_s=QUIET_S)
+    _open_paths(bag, binding, sink, listener)
     pacer = _Pacer(sink, listener, binding, bag.start_ns, strict=strict)
     for message in bag.messages(binding.topics):
         check()
@@ -190,6 +190,35 @@ def _play(
         if lost:
             raise LiveReplayError(f"frames were dropped: {lost}")
     return result
+
+
+def _open_paths(bag: Bag, binding: Binding, sink: Any, listener: _Listener) -> None:
+    """Send frames without a stamp until each source has refused one.
+
+    Discovery of one side says nothing of the other: a best-effort frame sent too early is lost,
+    and so is a feature nobody is known to wait for. A refusal that comes back proves both ways,
+    and a frame without a stamp changes nothing else.
+
+    Raises:
+        LiveReplayError: a source never answered.
+    """
+    probes: dict[str, tuple[str, bytes]] = {}
+    wanted = {name for name in binding.inputs.values() if _Pacer.counts(name)}
+    for message in bag.messages(tuple(binding.inputs)):
+        source = binding.inputs[message.topic]
+        if source in wanted:
+            probes.setdefault(source, (message.topic, with_stamp_ns(message.data, 0)))
+        if probes.keys() == wanted:
+            break
+    give_up_s = time.monotonic() + READY_S
+    while silent := [name for name in probes if not listener.features[name]]:
+        if time.monotonic() > give_up_s:
+            raise LiveReplayError(f"no feature of {', '.join(silent)} within {READY_S:g} s")
+        for name in silent:
+            sink.publish(*probes[name])
+        listener.wait(lambda: all(listener.features[name] for name in probes), QUIET_S)
+    listener.wait(lambda: False, QUIET_S)  # answers to probes that were sent twice
+    listener.features.clear()
 
 
 class _Listener:
@@ -268,7 +297,7 @@ class _Pacer:
         """Wait for the moment of a message and send it."""
         self._advance(message.log_time_ns)
         source = self._binding.inputs.get(message.topic)
-        if source is not None and self._counts(source):
+        if source is not None and self.counts(source):
             if self._strict:
                 self._make_room(source)
             self.sent[source] += 1
@@ -289,7 +318,8 @@ class _Pacer:
         self._advance(self._clock_ns + NS // 2)
 
     @staticmethod
-    def _counts(source: str) -> bool:
+    def counts(source: str) -> bool:
+        """Whether each message of a source gives a feature."""
         return not source.startswith("audio")  # chunks fill windows; not each gives a feature
 
     def _make_room(self, source: str) -> None:
