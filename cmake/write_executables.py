@@ -16,7 +16,8 @@ import sys
 
 from {module} import {function}
 
-sys.exit({function}())
+if __name__ == "__main__":  # processes that a command spawns import this file again
+    sys.exit({function}())
 """
 
 

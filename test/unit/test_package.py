@@ -208,3 +208,13 @@ def test_installed_command_line_is_on_the_path(install_space, setup_cfg):
     for name in entry_points(setup_cfg):
         assert os.access(install_space / "lib" / "edge_perception" / name, os.X_OK)
     assert os.access(install_space / "bin" / "edge-perception", os.X_OK)
+
+
+def test_start_scripts_may_be_imported_by_processes_that_a_command_spawns(tmp_path):
+    write = ROOT / "cmake" / "write_executables.py"
+    subprocess.run([sys.executable, str(write), str(ROOT / "setup.cfg"), str(tmp_path)], check=True)
+    imported = f"import runpy; runpy.run_path({str(tmp_path / 'edge-perception')!r}, run_name='x')"
+    result = subprocess.run(
+        [sys.executable, "-c", imported], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
