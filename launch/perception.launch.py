@@ -23,6 +23,7 @@ from edge_perception.transport import transport_environment
 PACKAGE = "edge_perception"
 BOOLEAN = ["true", "false"]
 RESPAWN_DELAY_S = 1.0
+RESPAWN_LIMIT = 100  # a crash loop ends, and the last one stays in the log
 
 
 def generate_launch_description():
@@ -89,6 +90,7 @@ def start_nodes(context):
         "output": "screen",
         "respawn": LaunchConfiguration("respawn"),
         "respawn_delay": RESPAWN_DELAY_S,
+        "respawn_max_retries": RESPAWN_LIMIT,
         # Only for these processes: what else the robot starts keeps its own environment.
         "additional_env": transport_environment(context.environment),
     }

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import rclpy
@@ -93,6 +93,18 @@ class SensorDriver:
     def inject(self, injections: Sequence[Injection]) -> None:
         """Apply these from now on; their times are on the monotonic clock, s."""
         self._injector = Injector(injections, make=self._make)
+
+    @contextlib.contextmanager
+    def best_effort(self, source: str) -> Iterator[None]:
+        """Publish a source with best effort: a reliable subscriber is then offered nothing."""
+        usual = self._publishers[source]
+        other = self.node.create_publisher(usual.msg_type, TOPICS[source], _BEST_EFFORT)
+        self._publishers[source] = other
+        try:
+            yield
+        finally:
+            self._publishers[source] = usual
+            self.node.destroy_publisher(other)
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until a fused message makes a condition true."""

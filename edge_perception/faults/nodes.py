@@ -18,7 +18,7 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import Mode, SourceState
 from edge_perception.faults.driver import SensorDriver, is_healthy
 from edge_perception.faults.judge import DEADLINE_S, Expectation, Result, judge
-from edge_perception.faults.matrix import INVALID, SILENT, Row, rows
+from edge_perception.faults.matrix import AUDIO_RECOVERY_S, INVALID, SILENT, Row, rows
 from edge_perception.faults.virtual import SOURCES
 from edge_perception.supervised_nodes import node_processes
 from edge_perception.supervision import RespawnLimits, Supervisor
@@ -223,6 +223,11 @@ def _no_calibration(zero: bool) -> Callable[[Session], float]:
     return action
 
 
+def _incompatible_qos(running: Session) -> float:
+    with running.driver.best_effort("audio"):
+        return _watch(running, 2.0)
+
+
 def _gone(source: str) -> Expectation:
     return Expectation(
         affected=(source,),
@@ -247,6 +252,10 @@ PROCESS_ROWS: dict[str, tuple[Expectation, Callable[[Session], float]]] = {
     "lidar encoder hung (SIGSTOP)": (
         replace(_gone("lidar"), recovery_s=2.0),
         _hang("lidar_encoder"),
+    ),
+    "incompatible QoS, audio": (
+        replace(_gone("audio"), recovery_s=AUDIO_RECOVERY_S + 0.4),
+        _incompatible_qos,
     ),
     "model manager killed": (
         Expectation(affected=SOURCES, modes=(Mode.FULL,), recovery_s=1.0, gap_s=GAP_S),

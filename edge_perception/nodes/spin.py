@@ -38,6 +38,10 @@ def run(
     except EdgePerceptionError as error:
         print(f"edge_perception: {error}", file=sys.stderr)
         return 2
+    except Exception:
+        # A signal ends the context; a node in construction then fails in whatever it asks of it.
+        if rclpy.ok():
+            raise
     finally:
         for node in nodes:
             node.close()
