@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ LAYERS_WITH_ROS = ("nodes", "launch", "faults")
 # Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
 DOMAIN_PORT_BASE = 32768
 DOMAINS = range(1, 101)
+# A killed node stays in its domain for 20 s: a domain is used again as late as possible.
+_next_domains = deque(random.sample(DOMAINS, len(DOMAINS)))
 
 # Helper modules beside the tests; test files of the same name may exist in several folders.
 sys.path += sorted(
@@ -79,7 +82,9 @@ def data_dir() -> Path:
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A ROS domain that no other test on this machine uses meanwhile, set as ROS_DOMAIN_ID."""
-    for domain in random.sample(DOMAINS, len(DOMAINS)):
+    for _ in DOMAINS:
+        domain = _next_domains[0]
+        _next_domains.rotate(-1)
         with socket.socket() as reservation:
             try:
                 reservation.bind(("", DOMAIN_PORT_BASE + domain))

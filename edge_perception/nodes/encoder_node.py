@@ -19,14 +19,15 @@ from edge_perception.encoders.options import SourceOptions, transform, usable_co
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
-from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
+from edge_perception.models.kept import KeptModel
+from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
 from edge_perception.models.release import release_model
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.hang_guard import HangGuard
 from edge_perception.nodes.message_types import is_installed
-from edge_perception.nodes.model_services import ModelServices, model_info
+from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
 from edge_perception.nodes.spin import run
 
 
@@ -73,6 +74,11 @@ class EncoderNode(PerceptionNode):
         self._pipeline: EncoderPipeline | None = None
         self._worker: EncoderWorker | None = None
         self._last_error = ""
+        self._kept = KeptModel[ServedModel](
+            bundle=lambda model: model.loaded.bundle,
+            release=lambda model: release_model(model.loaded),
+            admits=lambda: may_keep(self._model.config),
+        )
         ModelServices(self, self)
         HangGuard(
             self,
@@ -113,6 +119,7 @@ class EncoderNode(PerceptionNode):
             content_limits=self._content.config if self._content else None,
         )
         pipeline.retired = lambda model: release_model(model.loaded)
+        pipeline.left = self._kept.keep
         return pipeline
 
     def _new_session(self, hung: EncoderWorker) -> None:
@@ -162,6 +169,7 @@ class EncoderNode(PerceptionNode):
 
     def cleanup(self) -> None:
         """Release the model."""
+        self._kept.drop()
         if self._pipeline is not None:
             self._pipeline.model.loaded.backend.close()
             self._pipeline = None
@@ -224,9 +232,17 @@ class EncoderNode(PerceptionNode):
     # -- model changes --
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
-        """Load and warm a model beside the running one."""
+        """Load and warm a model beside the running one; by digest only: the kept one will do."""
         if self._pipeline is None:
             raise SwapError(f"{self.get_name()} is not configured")
+        kept = None if name else self._kept.take(sha256)
+        if kept is not None:
+            if self._spec.stateful:  # its windows ended when it left
+                kept = ServedModel.build(self._spec, kept.loaded)
+            kept.since_ns = kept.frames = 0
+            self._pipeline.prepare(kept, warm=True)
+            return
+        self._kept.make_room()
         loaded = load_model(
             self._model.config,
             role=self._source.config.source,
@@ -262,16 +278,15 @@ class EncoderNode(PerceptionNode):
         if self._pipeline is None:
             return []
         served = self._pipeline.committed
-        return [
-            model_info(
-                self,
-                served.loaded,
-                role=self._source.config.source,
-                since_ns=served.since_ns,
-                frames_served=served.frames,
-                last_error=self._last_error,
-            )
-        ]
+        info = model_info(
+            self,
+            served.loaded,
+            role=self._source.config.source,
+            since_ns=served.since_ns,
+            frames_served=served.frames,
+            last_error=self._last_error,
+        )
+        return [info, *kept_infos(info, self._kept.bundle)]
 
     # -- helpers --
 
@@ -293,6 +308,7 @@ class EncoderNode(PerceptionNode):
             callback,
             qos.input_qos(topic),
             on_refused=self._on_refused_message,
+            overriding=qos.INPUT_OVERRIDES,
         )
 
 

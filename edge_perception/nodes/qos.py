@@ -1,6 +1,7 @@
 """Quality of service of every topic, in one place."""
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
 
 from edge_perception.encoders import TopicSpec
 
@@ -18,6 +19,8 @@ EVENTS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+# A link that loses messages may want a reliable sensor topic; the driver must offer it.
+INPUT_OVERRIDES = QoSOverridingOptions(policy_kinds=[QoSPolicyKind.RELIABILITY])
 
 
 def input_qos(topic: TopicSpec) -> QoSProfile:

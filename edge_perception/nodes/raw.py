@@ -8,6 +8,7 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
@@ -23,6 +24,7 @@ def subscribe(
     qos: QoSProfile,
     *,
     on_refused: Callable[[CdrError], None],
+    overriding: QoSOverridingOptions | None = None,
 ) -> Subscription:
     """Subscribe; the callback gets views of the buffer with the message's attributes.
 
@@ -36,6 +38,7 @@ def subscribe(
         callback: takes a message or a view of one.
         qos: profile of the subscription.
         on_refused: takes the error of a buffer that is no message of the type.
+        overriding: policies that parameters ``qos_overrides.<topic>.subscription.*`` may change.
 
     Raises:
         ConfigurationError: no such type is installed.
@@ -45,7 +48,9 @@ def subscribe(
         read = reader(type_name)
     except UnsupportedCdrError as error:
         node.get_logger().info(f"{topic}: typed subscription, {error}")
-        return node.create_subscription(message_class, topic, callback, qos)
+        return node.create_subscription(
+            message_class, topic, callback, qos, qos_overriding_options=overriding
+        )
 
     def on_buffer(buffer: bytes) -> None:
         try:
@@ -59,7 +64,9 @@ def subscribe(
         if message is not None:
             callback(message)
 
-    return node.create_subscription(message_class, topic, on_buffer, qos, raw=True)
+    return node.create_subscription(
+        message_class, topic, on_buffer, qos, raw=True, qos_overriding_options=overriding
+    )
 
 
 @cache

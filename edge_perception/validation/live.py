@@ -1,8 +1,9 @@
 """Live replay: the same recording through the real nodes over ROS, and how it agrees.
 
 The nodes follow the recording's time (/clock). Playing starts when they are active and connected,
-with the clock standing at the start. Strict: a source gets its next frame only while few of its
-frames are on their way, so a slow machine plays slower, and a dropped frame is a failure.
+with the clock standing at the start. Strict: inputs are reliable and a source gets its next frame
+only while few of its frames are on their way, so a slow machine plays slower, and a dropped frame
+is a failure.
 Tolerant: real time, drops are told.
 """
 
@@ -14,9 +15,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.replay.bags import Bag, open_bag
@@ -128,6 +131,7 @@ def run_live(
         import rclpy  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(f"live replay: ROS 2 is not installed: {error}") from error
+    from edge_perception.demo.domain import reserved_domain
     from edge_perception.demo.observer import Observer
     from edge_perception.demo.processes import NodeProcesses
     from edge_perception.transport import transport_environment
@@ -136,25 +140,46 @@ def run_live(
     plan = read_plan(settings.all_params_files())
     decoder = MessageDecoder(bag.definitions())
     binding = bind(bag, plan.sources, decoder, parse_remaps(settings.remaps))
-    domain = 101 + os.getpid() % 100 if domain_id is None else domain_id
-    environment = {
-        **transport_environment(os.environ),
-        "ROS_DOMAIN_ID": str(domain),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "OMP_NUM_THREADS": "1",
-    }
-    os.environ.update(environment)  # our own publishers use the same transport
+    strict = mode == STRICT
+    files = list(settings.all_params_files())
+    if strict:
+        files.append(_reliable_inputs(binding, folder))
     command = [sys.executable, "-m", "edge_perception.nodes.composition", "--ros-args"]
     command += ["-p", "use_sim_time:=true"]
-    for file in settings.all_params_files():
+    for file in files:
         command += ["--params-file", str(file)]
-    nodes = NodeProcesses(
-        {"perception": command},
-        environment={**os.environ, **environment},
-        log_folder=folder / "logs",
-    )
-    with nodes, Observer(domain_id=domain) as observer:
-        return _play(bag, binding, plan, observer, nodes.check, strict=mode == STRICT)
+    with reserved_domain(domain_id) as domain:
+        environment = {
+            **transport_environment(os.environ),
+            "ROS_DOMAIN_ID": str(domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "OMP_NUM_THREADS": "1",
+        }
+        os.environ.update(environment)  # our own publishers use the same transport
+        nodes = NodeProcesses(
+            {"perception": command},
+            environment={**os.environ, **environment},
+            log_folder=folder / "logs",
+        )
+        with nodes, Observer(domain_id=domain) as observer:
+            return _play(bag, binding, plan, observer, nodes.check, strict=strict)
+
+
+def _reliable_inputs(binding: Binding, folder: Path) -> Path:
+    """Write a parameter file with which the nodes take each frame reliably.
+
+    Best effort may lose a large message between two processes of a busy machine. Strict playing
+    waits for the feature of each frame, so nothing is gained by letting go of one.
+    """
+    overrides = {  # a mapping each: ROS reads no YAML aliases
+        f"/{topic.lstrip('/')}": {"subscription": {"reliability": "reliable"}}
+        for topic in binding.topics
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "reliable_inputs.yaml"
+    parameters = {"/**": {"ros__parameters": {"qos_overrides": overrides}}}
+    path.write_text(yaml.safe_dump(parameters))
+    return path
 
 
 def _play(
@@ -171,6 +196,8 @@ def _play(
 
     listener = _Listener(observer.node, [source.name for source in plan.sources])
     topics = [bag.topics[name] for name in binding.topics]
+    if strict:
+        topics = [replace(t, qos=replace(t.qos, reliability="reliable")) for t in topics]
     sink = RosSink(observer.node, topics, with_clock=True)
     names = [f"{source.name}_encoder" for source in plan.sources]
     observer.wait_active([*names, "fusion"], timeout_s=READY_S, check=check)
@@ -195,8 +222,8 @@ def _play(
 def _open_paths(bag: Bag, binding: Binding, sink: Any, listener: _Listener) -> None:
     """Send frames without a stamp until each source has refused one.
 
-    Discovery of one side says nothing of the other: a best-effort frame sent too early is lost,
-    and so is a feature nobody is known to wait for. A refusal that comes back proves both ways,
+    Discovery of one side says nothing of the other: a frame sent too early is lost, and so is a
+    feature nobody is known to wait for. A refusal that comes back proves both ways,
     and a frame without a stamp changes nothing else.
 
     Raises:
