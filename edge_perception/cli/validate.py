@@ -42,9 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="zero",
         help="zero, fixed:30ms, fixed:camera=45ms,fusion=5ms or measured:latency.json",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument(
-        "--segment", type=float, default=60.0, metavar="S", help="cut recordings; 0: do not"
+        "--jobs", type=int, help="processes at a time, one core each; all cores by default"
+    )
+    parser.add_argument(
+        "--segment",
+        type=float,
+        metavar="S",
+        help="cut recordings; default: an eighth, 10 to 60 s; 0: do not",
     )
     parser.add_argument(
         "--warm-up", type=float, default=5.0, metavar="S", help="replayed before a segment"
@@ -89,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from edge_perception.core.errors import ConfigurationError
+    from edge_perception.validation.jobs import usable_cores
     from edge_perception.validation.live_findings import add_live
     from edge_perception.validation.reports import discard_reports, write_reports
     from edge_perception.validation.result import ValidationOptions, run_bags
@@ -97,14 +103,14 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     if args.update_baseline and args.baseline is None:
         raise ConfigurationError("--update-baseline: expected --baseline REF to write to")
-    if args.jobs < 1:
+    if args.jobs is not None and args.jobs < 1:
         raise ConfigurationError(f"--jobs: expected at least 1, got {args.jobs}")
     options = ValidationOptions(
         out=args.out,
         baseline=args.baseline,
         update_baseline=args.update_baseline,
         thresholds=read_thresholds(args.thresholds),
-        jobs=args.jobs,
+        jobs=args.jobs or usable_cores(),
         ray=args.ray,
     )
     discard_reports(args.out)

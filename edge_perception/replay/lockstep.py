@@ -25,7 +25,7 @@ from edge_perception.replay.binding import Binding
 from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.encoding import Emergence, EncoderStage
 from edge_perception.replay.fusing import FusedOutput, FusionStage, NodeTime
-from edge_perception.replay.metering import MeteredBackend
+from edge_perception.replay.metering import MeteredBackend, MeteredFusionModel
 from edge_perception.replay.reader import RecordedMessage
 from edge_perception.replay.stamps import NS
 from edge_perception.replay.vehicle import FUSION, Vehicle
@@ -152,7 +152,8 @@ class LockStep:
                     before = time.perf_counter()
                     for lane in self._encoders.lanes.values():
                         lane.run_bare()
-                    for backend in self._fusion_backends():
+                    for model, backend in self._fusion_models():
+                        model.run_bare()
                         backend.run_bare(1)
                     bare_s += time.perf_counter() - before
         finally:
@@ -291,9 +292,12 @@ class LockStep:
         self.stats.errors[where] += 1
         self.stats.first_error.setdefault(where, f"{error}")
 
-    def _fusion_backends(self) -> list[MeteredBackend]:
-        loaded = [v.loaded[FUSION].backend for v in self._served if FUSION in v.loaded]
-        return [backend for backend in loaded if isinstance(backend, MeteredBackend)]
+    def _fusion_models(self) -> Iterator[tuple[MeteredFusionModel, MeteredBackend]]:
+        for vehicle in self._served:
+            for model in vehicle.fusion_models:
+                backend = vehicle.loaded[FUSION].backend
+                assert isinstance(backend, MeteredBackend)
+                yield model, backend
 
     def _collect(self) -> None:
         stats = self.stats
@@ -307,6 +311,6 @@ class LockStep:
                 after_s = float(np.median([item.postprocess_s for item in lane.measured]))
                 stats.bare_s += infer_s * lane.inferred
                 stats.work_s += (before_s + infer_s + after_s) * lane.inferred
-        for backend in self._fusion_backends():
-            stats.bare_s += backend.bare_run_s * backend.runs
-            stats.work_s += backend.bare_run_s * backend.runs
+        for model, backend in self._fusion_models():
+            stats.bare_s += backend.bare_run_s * model.runs
+            stats.work_s += model.bare_run_s * model.runs

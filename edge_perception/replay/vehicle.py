@@ -20,10 +20,9 @@ from edge_perception.fusion.config import (
     SourceConfig,
 )
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
-from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
 from edge_perception.parameter_yaml import ParameterFiles, decode_parameters
-from edge_perception.replay.metering import metered
+from edge_perception.replay.metering import MeteredFusionModel, metered
 
 FUSION = "fusion"
 
@@ -65,7 +64,7 @@ class Vehicle:
 
     plan: VehiclePlan
     pipelines: Mapping[str, EncoderPipeline]
-    fusion_models: tuple[BundleFusionModel, ...]
+    fusion_models: tuple[MeteredFusionModel, ...]
     loaded: dict[str, LoadedModel] = field(default_factory=dict)  # by source or `fusion`
 
     def close(self) -> None:
@@ -152,10 +151,10 @@ def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
             geometry=Geometry(T_base_sensor=transform(source.options.T_base_sensor)),
             clock=clock,
         )
-    models: tuple[BundleFusionModel, ...] = ()
+    models: tuple[MeteredFusionModel, ...] = ()
     if plan.fusion_model.model:
         loaded[FUSION] = metered(load_model(plan.fusion_model, role=FUSION))
-        models = (BundleFusionModel(loaded[FUSION]),)
+        models = (MeteredFusionModel(loaded[FUSION]),)
     return Vehicle(plan=plan, pipelines=pipelines, fusion_models=models, loaded=loaded)
 
 

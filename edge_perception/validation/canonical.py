@@ -7,7 +7,9 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +58,28 @@ class FusedWriter:
         self._file.close()
 
 
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass; empty: it is none."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if is_dataclass(kind) else ()
+
+
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+    kind = type(value)
+    if kind is float:
+        if not math.isfinite(value):
+            return None
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is tuple or kind is list:
+        return [_plain(item) for item in value]
+    if names := _fields(kind):
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, IntEnum):
         return value.name
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, int):
-        return int(value)
-    number = float(value)
-    if math.isfinite(number):
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return None
+    return int(value) if isinstance(value, int) else _plain(float(value))  # NumPy's numbers

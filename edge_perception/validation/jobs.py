@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.replay.virtual import NS
@@ -52,7 +55,7 @@ def run_tasks(tasks: Sequence[Task], *, jobs: int, say: Say, ray: str = "") -> l
 
     Args:
         tasks: what to do.
-        jobs: processes at a time; a single task with one job runs in this process.
+        jobs: processes at a time, one core each; a single task runs in this process.
         say: takes progress lines.
         ray: address of a Ray cluster, `local` for one on this machine; empty: no Ray.
     """
@@ -60,12 +63,25 @@ def run_tasks(tasks: Sequence[Task], *, jobs: int, say: Say, ray: str = "") -> l
         from edge_perception.validation.ray_jobs import run_on_ray
 
         return run_on_ray(tasks, address=ray, jobs=jobs, say=say)
-    if jobs == 1 and len(tasks) == 1:
+    if len(tasks) == 1:
         return [_here(tasks[0], say)]
     return _in_processes(tasks, jobs, say)
 
 
+def usable_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_one_core() -> None:
+    """Keep the libraries of this process and of those it starts from threads of their own."""
+    cv2.setNumThreads(1)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # read when a library is loaded
+
+
 def _here(task: Task, say: Say) -> TaskResult:
+    use_one_core()
     started = time.monotonic()
     start_ns = task.segment.start_ns
     last = [started]
@@ -82,9 +98,7 @@ def _here(task: Task, say: Say) -> TaskResult:
         )
 
     try:
-        account = replay_segment(
-            task.settings, task.segment, task.folder, threaded=True, progress=progress
-        )
+        account = replay_segment(task.settings, task.segment, task.folder, progress=progress)
     except EdgePerceptionError as error:
         return TaskResult(
             task=task,
@@ -103,11 +117,12 @@ def _left(task: Task, node_ns: int, elapsed_s: float) -> str:
     return f", {elapsed_s * (end_ns - node_ns) / done_ns:.0f} s left"
 
 
-def work(task: Task, *, threaded: bool = False) -> None:
+def work(task: Task) -> None:
     """Run a task in a process of its own; a failure is written down."""
+    use_one_core()
     task.folder.mkdir(parents=True, exist_ok=True)
     try:
-        replay_segment(task.settings, task.segment, task.folder, threaded=threaded)
+        replay_segment(task.settings, task.segment, task.folder)
     except Exception as error:
         known = isinstance(error, EdgePerceptionError)
         document = {
@@ -148,6 +163,7 @@ def clear(task: Task) -> None:
 
 
 def _in_processes(tasks: Sequence[Task], jobs: int, say: Say) -> list[TaskResult]:
+    use_one_core()
     context = multiprocessing.get_context("spawn")
     waiting = [(task, 1) for task in tasks]
     running: dict[Any, tuple[Any, Task, int]] = {}

@@ -19,7 +19,6 @@ from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
-from edge_perception.replay.prefetch import prefetched
 from edge_perception.replay.reader import RecordedMessage
 from edge_perception.replay.stamps import read_stamp_ns
 from edge_perception.replay.vehicle import Vehicle, VehiclePlan, build_vehicle, read_plan, swapped
@@ -29,6 +28,7 @@ from edge_perception.validation.settings import ReplaySettings, parse_swap
 
 FUSED, ACCOUNT = "fused.jsonl", "account.json"
 _MODULUS = 1 << 256
+_SEGMENTS, _MIN_SEGMENT_S, _MAX_SEGMENT_S = 8, 10.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,6 @@ def replay_segment(
     segment: Segment,
     folder: Path,
     *,
-    threaded: bool,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Replay a segment; writes its outputs and returns its account, which is also a file.
@@ -77,13 +76,13 @@ def replay_segment(
         start_ns=start_ns,
         swaps=swaps,
         alter=(lambda name, m: alter(m, modality[name], changes)) if content else None,
-        threaded=threaded,
+        threaded=False,  # one core a process: more cores take more segments
         measure_bare=True,
     )
     digest = RecordingDigest(segment)
     recorded = digest.over(_messages(bag, binding, segment, start_ns))
     stream = changed_stream(
-        prefetched(recorded) if threaded else recorded,
+        recorded,
         changes,
         start_ns=bag.start_ns,
     )
@@ -266,6 +265,16 @@ def peak_mb() -> float:
     return round(peak * (1e-6 if sys.platform == "darwin" else 1024e-6), 1)
 
 
+def segment_length_s(settings: ReplaySettings, duration_s: float) -> float:
+    """Return how long segments are; a share of a short recording, so that two cores help it.
+
+    0: it is not cut.
+    """
+    if settings.segment_s is not None:
+        return settings.segment_s
+    return min(max(duration_s / _SEGMENTS, _MIN_SEGMENT_S), _MAX_SEGMENT_S)
+
+
 def plan_segments(settings: ReplaySettings) -> list[Segment]:
     """Cut a recording; depends on the settings and the recording only, not on the jobs.
 
@@ -273,12 +282,15 @@ def plan_segments(settings: ReplaySettings) -> list[Segment]:
         ConfigurationError: the recording cannot be read.
     """
     bag = open_bag(Path(settings.bag))
-    length_ns = round(settings.segment_s * NS)
     duration_ns = bag.end_ns - bag.start_ns
-    if settings.segment_s and settings.segment_s < 1.0:
-        raise ConfigurationError(f"segment: expected at least 1 s, got {settings.segment_s:g} s")
+    length_s = segment_length_s(settings, duration_ns / NS)
+    if 0.0 < length_s < 1.0:
+        raise ConfigurationError(f"segment: expected at least 1 s, got {length_s:g} s")
+    length_ns = round(length_s * NS)
     # A rest of less than half a segment stays with the one before it.
     count = max(1, round(duration_ns / length_ns)) if length_ns else 1
+    if settings.segment_s is None and count > bag.message_count:
+        count = 1  # hardly a message a segment: the recorder's clock jumped within
     warm_up_ns = round(settings.warm_up_s * NS)
     return [
         Segment(

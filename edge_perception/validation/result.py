@@ -30,7 +30,7 @@ from edge_perception.validation.diff import Comparison, Differ, Finding, compare
 from edge_perception.validation.jobs import Task, TaskResult, run_tasks
 from edge_perception.validation.merging import merge, read_lines
 from edge_perception.validation.metrics import RunFigures, labels_of
-from edge_perception.validation.replaying import peak_mb, plan_segments
+from edge_perception.validation.replaying import peak_mb, plan_segments, segment_length_s
 from edge_perception.validation.settings import ReplaySettings
 from edge_perception.validation.thresholds import RESULT_SCHEMA, Limits, Thresholds
 
@@ -307,7 +307,7 @@ def head_of(result: BagResult) -> BaselineHead:
         models=account["models"],
         parameters=account["parameters"],
         what_if=result.settings.what_if(),
-        segment_s=result.settings.segment_s,
+        segment_s=segment_length_s(result.settings, account["recording"]["duration_s"]),
         metrics=result.figures.metrics(),
     )
 

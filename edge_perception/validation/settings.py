@@ -29,7 +29,7 @@ class ReplaySettings:
     noise: tuple[str, ...] = ()
     swap: tuple[str, ...] = ()  # release@12s or role=bundle@12s
     seed: int = 0
-    segment_s: float = field(default=60.0, metadata={"min": 0.0, "max": 1e6, "unit": "s"})
+    segment_s: float | None = None  # None: by the length of the recording; 0: not cut
     warm_up_s: float = field(default=5.0, metadata={"min": 0.0, "max": 600.0, "unit": "s"})
 
     def changes(self) -> Changes:
