@@ -41,6 +41,7 @@ class SwapSeen:
     requested_ns: int
     stamp_ns: int  # from which the new set serves
     answered_ns: int
+    back: bool = False  # a rollback
 
 
 @dataclass(kw_only=True)
@@ -72,7 +73,7 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
         float(np.percentile(part, 99)) if len(part) else float("nan") for part in (during, steady)
     ]
     return {
-        "swaps": len(run.swaps),
+        "swaps": sum(not swap.back for swap in run.swaps),
         "lost": sum(lost.values()) + fused_lost,
         "doubled": doubled + fused_doubled,
         "mixed": mixed + wrong_set,
@@ -81,6 +82,7 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
         "memory_ratio": round(run.memory_bytes[-1] / run.memory_bytes[0], 4)
         if run.memory_bytes
         else float("nan"),
+        **_rollbacks(run),
         "lost_frames": dict(lost),
         "features": dict(Counter(feature.source for feature in run.features)),
         "fused": len(run.fused),
@@ -92,6 +94,27 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
         "fused_during": len(during),
         "fused_steady": len(steady),
         "memory_mb": [round(size / 1e6, 1) for size in run.memory_bytes],
+    }
+
+
+def _rollbacks(run: RunSeen) -> dict[str, Any]:
+    """Time from a request to the stamp of its effect, and frames that the left set still served."""
+    backs = [swap for swap in run.swaps if swap.back]
+    if not backs:
+        return {}
+    times_ms = [(swap.stamp_ns - swap.requested_ns) / 1e6 for swap in backs]
+    frames = [
+        max(
+            sum(swap.requested_ns <= stamp < swap.stamp_ns for stamp in stamps)
+            for stamps in run.sent.values()
+        )
+        for swap in backs
+    ]
+    return {
+        "rollbacks": len(backs),
+        "rollback_ms_p50": round(float(np.median(times_ms)), 1),
+        "rollback_ms_max": round(max(times_ms), 1),
+        "rollback_frames": max(frames),
     }
 
 
@@ -150,10 +173,16 @@ def _sets(run: RunSeen) -> int:
 def worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums of counts and the worst of ratios over several runs."""
     ratios = ("longest_gap_cycles", "p99_ratio", "memory_ratio")
+    backs = ("rollback_ms_p50", "rollback_ms_max", "rollback_frames")
     return {
         **{
             name: sum(part[name] for part in parts)
             for name in ("swaps", "lost", "doubled", "mixed")
         },
         **{name: max(part[name] for part in parts) for name in ratios},
+        **{
+            name: max(part[name] for part in parts)
+            for name in backs
+            if all(name in part for part in parts)
+        },
     }

@@ -136,6 +136,11 @@ class SwapRig:
         request = srv.SwapModel.Request(name=name, version=version, skip_trial=True)
         return self.call(srv.SwapModel, "/model_manager/swap_model", request)
 
+    def roll_back(self) -> Any:
+        """Ask the manager for the set before."""
+        request = srv.RollbackModel.Request()
+        return self.call(srv.RollbackModel, "/model_manager/rollback_model", request)
+
     # -- threads --
 
     def _spin(self) -> None:

@@ -26,6 +26,8 @@ NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_ma
 VERSIONS = ("90.0.0", "90.1.0")
 _STEADY_S = 6.0  # before the first and after the last swap
 _PAUSE_S = 0.25  # between two swaps
+_ROLLBACKS = 10  # after the swaps
+_ROLLBACKS_QUICK = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +141,9 @@ def _measure(
             if count % 50 == 49:
                 seen.memory_bytes.append(memory())
                 print(f"  {count + 1} swaps", flush=True)
+        for _ in range(_ROLLBACKS_QUICK if quick else _ROLLBACKS):
+            time.sleep(_PAUSE_S)
+            seen.swaps.append(_roll_back(rig))
         _sleep(processes, 0.5 * _STEADY_S if quick else _STEADY_S)
         seen.memory_bytes.append(memory())
         rig.watching = False
@@ -146,17 +151,29 @@ def _measure(
 
 
 def _swap(rig: Any, number: int) -> Any:
+    version = VERSIONS[number]
+    return _change(rig, lambda: rig.swap("bev_lite_lidar", version), f"swap to {version}")
+
+
+def _roll_back(rig: Any) -> Any:
+    return _change(rig, rig.roll_back, "rollback", back=True)
+
+
+def _change(rig: Any, ask: Callable[[], Any], what: str, *, back: bool = False) -> Any:
+    """Ask for a change, and return it once its stamp has passed."""
     from edge_perception.bench._swap_check import SwapSeen
     from edge_perception.bench._swap_rig import RigError
 
-    requested_ns = time.time_ns()
-    answer = rig.swap("bev_lite_lidar", VERSIONS[number])
+    before, requested_ns = len(rig.commits), time.time_ns()
+    answer = ask()
     if not answer.success:
-        raise RigError(f"swap to {VERSIONS[number]}: {answer.reason}")
-    rig.wait(lambda: answer.transaction_id in rig.commits, "the event of the commit", 5.0)
-    stamp_ns = rig.commits[answer.transaction_id]
+        raise RigError(f"{what}: {answer.reason}")
+    rig.wait(lambda: len(rig.commits) > before, "the event of the commit", 5.0)
+    stamp_ns = list(rig.commits.values())[-1]
     rig.wait(lambda: time.time_ns() > stamp_ns, "the stamp of the change", 5.0)
-    return SwapSeen(requested_ns=requested_ns, stamp_ns=stamp_ns, answered_ns=time.time_ns())
+    return SwapSeen(
+        requested_ns=requested_ns, stamp_ns=stamp_ns, answered_ns=time.time_ns(), back=back
+    )
 
 
 def _digest(rig: Any) -> str:

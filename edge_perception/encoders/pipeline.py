@@ -92,6 +92,7 @@ class EncoderPipeline:
         self._next: ServedModel | None = None
         self._effective_stamp_ns: int | None = None
         self._dropped: list[ServedModel] = []
+        self._left: list[ServedModel] = []
         self._trial: CandidateTrial | None = None
         self._last_job: Job | None = None
         self._to_shadow: tuple[Job, Sample] | None = None  # inference thread only
@@ -106,6 +107,8 @@ class EncoderPipeline:
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
         # Takes models that have no reader any more; set by whoever owns the models.
         self.retired: Callable[[ServedModel], None] = lambda model: model.loaded.backend.close()
+        # Takes models that served until a change; None: they are retired.
+        self.left: Callable[[ServedModel], None] | None = None
 
     @property
     def source(self) -> str:
@@ -304,18 +307,22 @@ class EncoderPipeline:
 
     # -- changing the model --
 
-    def prepare(self, model: ServedModel) -> None:
+    def prepare(self, model: ServedModel, *, warm: bool = False) -> None:
         """Warm `model` on the newest frame and keep it beside the current one.
 
         Streams start to fill its intake; one that takes the same windows goes on with the
         current intake, so no window is lost at the change.
+
+        Args:
+            model: what is to serve.
+            warm: it served before, and needs no warming.
         """
         manifest = model.loaded.bundle.manifest
         serving = self._current.loaded.bundle.manifest
         space = serving.feature_space
         if self._spec.stateful and manifest.preprocessing == serving.preprocessing:
             model.intake = self._current.intake
-        elif self._last_job is not None:
+        elif self._last_job is not None and not warm:
             self._warm(model, self._last_job)
         trial = CandidateTrial(
             manifest,
@@ -380,7 +387,7 @@ class EncoderPipeline:
             if now_ns < self._effective_stamp_ns + _SETTLE_NS:
                 return False
             # The thread may be using the old model: it retires it before its next frame.
-            self._dropped.append(self._current)
+            self._left.append(self._current)
             self._current, self._next = self._next, None
             self._effective_stamp_ns = self._trial = None
             return True
@@ -398,13 +405,16 @@ class EncoderPipeline:
             after, effective = self._next, self._effective_stamp_ns
             due = effective is not None and job.stamp_ns >= effective
             if after is not None and due and _item_for(job, after) is not None:
-                self._dropped.append(self._current)
+                self._left.append(self._current)
                 self._current, self._next = after, None
                 self._effective_stamp_ns = self._trial = None
             current = self._current
             dropped, self._dropped = self._dropped, []
+            left, self._left = self._left, []
         for model in dropped:
             self.retired(model)
+        for model in left:
+            (self.left or self.retired)(model)
         return current
 
 

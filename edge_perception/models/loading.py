@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_perception.backends import Backend, BackendInfo, BackendOptions, backends
 from edge_perception.core.errors import ModelError
+from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.release_store import ReleaseStore, bundle_by_digest
 from edge_perception.models.store import find_bundle, find_digest, installed_model_folders
@@ -34,6 +35,19 @@ class ModelOptions:
     threads: int = field(
         default=1, metadata={"text": "inference threads", "min": 1, "max": 64, "unit": "threads"}
     )
+    keep_previous_warm: bool = field(
+        default=True,
+        metadata={"text": "after a change the model before stays loaded, for a rollback"},
+    )
+    keep_previous_reserve_mb: int = field(
+        default=256,
+        metadata={
+            "text": "memory free on the machine below which the model before is not kept",
+            "unit": "MB",
+            "min": 0,
+            "max": 2**20,
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +62,11 @@ class LoadedModel:
 def model_folders(configured: Sequence[str]) -> list[Path]:
     """Return where bundles are looked for: the configured folders, then the installed ones."""
     return [*(Path(folder).expanduser() for folder in configured), *installed_model_folders()]
+
+
+def may_keep(options: ModelOptions) -> bool:
+    """Whether a model that leaves may stay loaded."""
+    return has_room(keep=options.keep_previous_warm, reserve_mb=options.keep_previous_reserve_mb)
 
 
 def load_model(

@@ -12,7 +12,9 @@ from edge_perception.encoders.candidate import SHADOW, CandidateTrial, Sample
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.model import FusionModel, FusionOutput
 from edge_perception.models.fusion_model import BundleFusionModel
+from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel
+from edge_perception.models.manifest import Bundle
 from edge_perception.models.release import release_model
 
 _LEAVES_AFTER_NS = 1_000_000_000  # a source that died never passes the stamp
@@ -22,7 +24,13 @@ Change = Callable[[Callable[[Fusion], None]], None]
 class FusionModels:
     """Keeps the models of a set and of its successor until the last old feature has passed."""
 
-    def __init__(self, loaded: LoadedModel | None) -> None:
+    def __init__(
+        self, loaded: LoadedModel | None, *, admits: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Serve `loaded`; a model that leaves stays loaded while `admits` says so."""
+        self._kept = KeptModel[LoadedModel](
+            bundle=lambda model: model.bundle, release=release_model, admits=admits
+        )
         self.loaded = loaded
         self._model = BundleFusionModel(loaded) if loaded else None
         self._prepared: LoadedModel | None = None
@@ -44,6 +52,23 @@ class FusionModels:
         if self._trial is None:
             raise SwapError("fusion: no prepared model to try")
         return self._trial
+
+    @property
+    def kept(self) -> Bundle | None:
+        """The model that served before and is still loaded; None: none is."""
+        return self._kept.bundle
+
+    def make_room(self) -> None:
+        """Let it go where the machine has no room for it any more."""
+        self._kept.make_room()
+
+    def prepare_kept(self, sha256: str) -> bool:
+        """Prepare the model that served before; False: it is not loaded any more."""
+        loaded = self._kept.take(sha256)
+        if loaded is None:
+            return False
+        self.prepare(loaded)
+        return True
 
     def prepare(self, loaded: LoadedModel) -> None:
         """Keep a warm model beside the current one."""
@@ -101,7 +126,7 @@ class FusionModels:
         self._leaving = None
         change(lambda fusion: fusion.set_models(self.models))
         if loaded is not None:
-            release_model(loaded)
+            self._kept.keep(loaded)
 
     @property
     def changing(self) -> bool:
@@ -110,6 +135,7 @@ class FusionModels:
 
     def close(self) -> None:
         """Release everything."""
+        self._kept.drop()
         for loaded in (self.loaded, self._prepared, self._leaving and self._leaving[0]):
             if loaded:
                 loaded.backend.close()

@@ -27,7 +27,7 @@ from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
-from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import (
@@ -41,7 +41,7 @@ from edge_perception.nodes.fusion_health import FusionHealth
 from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
-from edge_perception.nodes.model_services import ModelServices, model_info
+from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
 from edge_perception.nodes.spin import run
 
 
@@ -66,7 +66,7 @@ class FusionNode(PerceptionNode):
             DecisionConfig, prefix="decision.", on_change=self._on_config
         )
         self._sources = [self._declare_source(name) for name in self.sources]
-        self._models = FusionModels(None)
+        self._models = self._models_of(None)
         self._worker: FusionWorker | None = None
         ModelServices(self, self)
 
@@ -76,6 +76,9 @@ class FusionNode(PerceptionNode):
         return self.declare_parameters_of(
             SourceConfig, prefix=f"{source}.", defaults=defaults, on_change=self._on_config
         )
+
+    def _models_of(self, loaded: LoadedModel | None) -> FusionModels:
+        return FusionModels(loaded, admits=lambda: may_keep(self._model.config))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -89,7 +92,7 @@ class FusionNode(PerceptionNode):
         path = self._options.config.degradation_policy
         self._policy = read_policy(Path(path)) if path else default_policy()
         if self._model.config.model:
-            self._models = FusionModels(load_model(self._model.config, role="fusion"))
+            self._models = self._models_of(load_model(self._model.config, role="fusion"))
         self._publisher = self.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
         self._safe_stop = self.create_publisher(Bool, "perception/safe_stop", qos.LATCHED)
         self._views = (MarkerPublisher(self), DetectionPublisher(self))
@@ -204,9 +207,12 @@ class FusionNode(PerceptionNode):
     # -- model changes --
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
-        """Load and warm a fusion model beside the running one."""
+        """Load and warm a fusion model beside the running one; by digest only: the kept one."""
         if self._worker is None:
             raise SwapError("fusion: is not active")
+        if not name and self._models.prepare_kept(sha256):
+            return
+        self._models.make_room()
         loaded = load_model(
             self._model.config, role="fusion", name=name, version=version, sha256=sha256
         )
@@ -239,15 +245,14 @@ class FusionNode(PerceptionNode):
         loaded = self._models.loaded
         if loaded is None:
             return []
-        return [
-            model_info(
-                self,
-                loaded,
-                role="fusion",
-                since_ns=self._since_ns,
-                frames_served=self._evidence.feature_level_views,
-            )
-        ]
+        info = model_info(
+            self,
+            loaded,
+            role="fusion",
+            since_ns=self._since_ns,
+            frames_served=self._evidence.feature_level_views,
+        )
+        return [info, *kept_infos(info, self._models.kept)]
 
 
 main = functools.partial(run, lambda: [FusionNode()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -38,16 +38,38 @@ class ModelClient:
 
     async def versions(self, timeout_s: float) -> tuple[list[msg.ModelInfo], list[str]]:
         """Return what all nodes serve, and the nodes that did not answer."""
+        nodes = self.nodes()
+        answers = await self.call_all(
+            srv.GetVersions,
+            {f"{node}/get_versions": srv.GetVersions.Request() for node in nodes},
+            timeout_s,
+        )
         models, silent = [], []
-        for node in self.nodes():
-            try:
-                answer = await self.call(
-                    srv.GetVersions, f"{node}/get_versions", srv.GetVersions.Request(), timeout_s
-                )
-                models.extend(answer.models)
-            except SwapError:
+        for node, answer in zip(nodes, answers.values(), strict=True):
+            if isinstance(answer, SwapError):
                 silent.append(node)
+            else:
+                models.extend(answer.models)
         return models, silent
+
+    async def call_all(
+        self, type_: Any, requests: Mapping[str, Any], timeout_s: float
+    ) -> dict[str, Any]:
+        """Call services of several nodes at once; the answer or the SwapError by service."""
+        answers: dict[str, Any] = {}
+        futures = {}
+        for name, request in requests.items():
+            try:
+                await self._ready(type_, name, timeout_s)
+                futures[name] = self.send(type_, name, request)
+            except SwapError as error:
+                answers[name] = error
+        for name, future in futures.items():
+            try:
+                answers[name] = await self.answer(name, future, timeout_s)
+            except SwapError as error:
+                answers[name] = error
+        return {name: answers[name] for name in requests}
 
     def send(self, type_: Any, name: str, request: Any) -> Future:
         """Send a request to a service that was called before, and return at once."""
@@ -59,12 +81,8 @@ class ModelClient:
         Raises:
             SwapError: no such service, or no answer in time.
         """
-        client = self._client(type_, name)
-        if not client.service_is_ready() and not await self.until(
-            client.service_is_ready, timeout_s
-        ):
-            raise SwapError(f"{name}: no such service within {timeout_s:g} s")
-        return await self.answer(name, client.call_async(request), timeout_s)
+        await self._ready(type_, name, timeout_s)
+        return await self.answer(name, self.send(type_, name, request), timeout_s)
 
     async def answer(self, name: str, future: Future, timeout_s: float) -> Any:
         """Wait for the answer to a request.
@@ -102,6 +120,13 @@ class ModelClient:
     async def sleep(self, seconds: float) -> None:
         """Let the executor go on for a while."""
         await self.until(lambda: False, seconds)
+
+    async def _ready(self, type_: Any, name: str, timeout_s: float) -> None:
+        client = self._client(type_, name)
+        if not client.service_is_ready() and not await self.until(
+            client.service_is_ready, timeout_s
+        ):
+            raise SwapError(f"{name}: no such service within {timeout_s:g} s")
 
     def _client(self, type_: Any, name: str) -> Client:
         client = self._clients.get(name)

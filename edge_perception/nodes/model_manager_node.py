@@ -27,6 +27,7 @@ from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import model_msg, stamp_ns
 from edge_perception.nodes.model_client import ModelClient
+from edge_perception.nodes.model_services import KEPT
 from edge_perception.nodes.spin import run
 from edge_perception.nodes.swap_coordinator import Change, SwapCoordinator
 
@@ -61,6 +62,15 @@ class ManagerOptions:
         default=0.2,
         metadata={
             "text": "a new model serves frames with stamps this much later than its commit",
+            "unit": "s",
+            "min": 0.0,
+            "max": 10.0,
+        },
+    )
+    rollback_delay_s: float = field(
+        default=0.03,
+        metadata={
+            "text": "the same for a rollback to models that are still loaded",
             "unit": "s",
             "min": 0.0,
             "max": 10.0,
@@ -233,8 +243,13 @@ class ModelManagerNode(PerceptionNode):
         """Return the folders of bundles that came with the software."""
         return model_folders(self._options.config.model_folders)
 
-    def change_stamp_ns(self, delay_s: float) -> int:
-        """Return a stamp between two groups of frames that fusion joins."""
+    def change_stamp_ns(self, delay_s: float, *, soonest: bool = False) -> int:
+        """Return a stamp between two groups of frames that fusion joins.
+
+        Args:
+            delay_s: from now on; nodes must hear of the change before.
+            soonest: anywhere between two groups, not in the middle.
+        """
         groups = []
         for data in list(self._fused):
             view = deserialize_message(data, msg.FusedPerception)
@@ -248,7 +263,7 @@ class ModelManagerNode(PerceptionNode):
                 groups.append((min(min(stamps), newest), newest))
         earliest = self.get_clock().now().nanoseconds + round(delay_s * 1e9)
         latest = earliest + round(_LATEST_S * 1e9)
-        return change_stamp(groups, earliest_ns=earliest, latest_ns=latest)
+        return change_stamp(groups, earliest_ns=earliest, latest_ns=latest, soonest=soonest)
 
     def event(
         self,
@@ -392,7 +407,7 @@ class ModelManagerNode(PerceptionNode):
         self._reconciler.cancel()
         wanted = self._store.slot("current")
         infos, _ = await self.client.versions(self._options.config.answer_timeout_s)
-        served = {info.model.role: info.model.sha256 for info in infos}
+        served = {info.model.role: info.model.sha256 for info in infos if info.slot != KEPT}
         if not self._off and any(wanted.get(r, s) != s for r, s in served.items()):
             try:
                 await self._coordinator.go_to(wanted, "start with the current set")

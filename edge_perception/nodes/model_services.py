@@ -15,9 +15,12 @@ from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.types import ModelVersion
 from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.models.loading import LoadedModel
+from edge_perception.models.manifest import Bundle
 from edge_perception.models.release import lower_priority
 from edge_perception.models.swap import SwapSequence
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
+
+KEPT = "previous"  # slot of a model that served before and is still loaded
 
 
 class ModelHost(Protocol):
@@ -187,3 +190,11 @@ def model_info(
         frames_served=frames_served,
         last_error=last_error,
     )
+
+
+def kept_infos(current: msg.ModelInfo, bundle: Bundle | None) -> list[msg.ModelInfo]:
+    """Describe the model before `current`, where it is still loaded."""
+    if bundle is None:
+        return []
+    model = model_msg(bundle.version_for(current.model.role))
+    return [msg.ModelInfo(model=model, slot=KEPT, node=current.node, provider=current.provider)]

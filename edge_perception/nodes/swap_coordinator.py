@@ -19,7 +19,7 @@ from edge_perception.models.store import find_digest
 from edge_perception.models.trial import STAGES, Action, Evidence, Trial
 from edge_perception.nodes.conversion import time_msg
 from edge_perception.nodes.model_client import ModelClient
-from edge_perception.nodes.model_services import in_thread
+from edge_perception.nodes.model_services import KEPT, in_thread
 
 STATUS = srv.TrialModel.Request.STATUS
 _TRIAL_PERIOD_S = 0.05
@@ -53,7 +53,7 @@ class Host(Protocol):
         """Return the folders of bundles that came with the software."""
         ...
 
-    def change_stamp_ns(self, delay_s: float) -> int:
+    def change_stamp_ns(self, delay_s: float, *, soonest: bool = False) -> int:
         """Return at which stamp a change takes effect."""
         ...
 
@@ -69,8 +69,17 @@ class Change:
     releases: dict[str, Release] = field(default_factory=dict)
     versions: dict[str, msg.ModelVersion] = field(default_factory=dict)  # before, by role
     before: ModelSet = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)  # digest that is still loaded, by role
+    back: bool = False  # to models that served before
     spaces_change: bool = False
     cancelled: Callable[[], bool] = lambda: False
+
+    @property
+    def warm(self) -> bool:
+        """Whether all that is to serve is loaded already, so that only a commit is missing."""
+        return self.back and all(
+            self.kept.get(role) == release.sha256 for role, release in self.releases.items()
+        )
 
     @property
     def after(self) -> dict[str, str]:
@@ -127,7 +136,7 @@ class SwapCoordinator:
             why: for the journal.
             quarantine: reason to quarantine the releases that are left; empty: they stay.
         """
-        change = Change()
+        change = Change(back=True)
         with self._one_at_a_time(change):
             await self._look(change)
             for role, sha256 in models.items():
@@ -136,7 +145,7 @@ class SwapCoordinator:
             if not change.releases:
                 raise SwapError(f"{why}: these models serve already")
             left = [change.versions[role].sha256 for role in change.releases]
-            await self._run(change, why, skip_trial=True, known=True)
+            await self._run(change, why, skip_trial=True)
             if quarantine:
                 for sha256 in left:
                     self._host.store.quarantine(sha256, quarantine)
@@ -144,17 +153,18 @@ class SwapCoordinator:
 
     # -- steps --
 
-    async def _run(
-        self, change: Change, name: str, *, skip_trial: bool, known: bool = False
-    ) -> None:
+    async def _run(self, change: Change, name: str, *, skip_trial: bool) -> None:
         host, store = self._host, self._host.store
         change.record = store.begin(change.transaction_id, change.before, change.after, name)
         committed = False
         try:
             self._event(change, "begin", reason=name)
-            await self._check(change, known=known)
-            self._stop_if_cancelled(change)
-            await self._prepare(change)
+            if change.warm:
+                await self._prepare_kept(change)
+            else:
+                await self._check(change)
+                self._stop_if_cancelled(change)
+                await self._prepare(change)
             self._step(change, "prepared")
             if not skip_trial:
                 await self._try(change)
@@ -173,7 +183,7 @@ class SwapCoordinator:
                 host.node.get_logger().error(f"{name}: committed, but {error}")
             raise
 
-    async def _check(self, change: Change, *, known: bool) -> None:
+    async def _check(self, change: Change) -> None:
         """Verify and admit every release; what was measured here before is not measured again."""
         store, options = self._host.store, self._host.options()
         now_ns = self._host.node.get_clock().now().nanoseconds
@@ -181,7 +191,7 @@ class SwapCoordinator:
         for role, release in change.releases.items():
 
             def work(release: Release = release) -> None:
-                if not known:
+                if not change.back:
                     store.verify(release, trust, now_ns=now_ns)
                 if not store.remembered(release.sha256):
                     admission = admit(release.bundle, _limits(options))
@@ -220,6 +230,26 @@ class SwapCoordinator:
             if not answer.success:
                 raise SwapError(f"{node} refused {request.name}: {answer.reason}")
             change.prepared[role] = answer.transaction_id
+
+    async def _prepare_kept(self, change: Change) -> None:
+        """Take the sessions that served before, in all nodes at once; nothing is loaded."""
+        requests = {
+            f"{change.nodes[role]}/prepare_model": srv.PrepareModel.Request(sha256=release.sha256)
+            for role, release in change.releases.items()
+        }
+        answers = await self._host.client.call_all(
+            srv.PrepareModel, requests, self._host.options().prepare_timeout_s
+        )
+        refused = []
+        for (role, _), (name, answer) in zip(change.releases.items(), answers.items(), strict=True):
+            if isinstance(answer, SwapError):
+                refused.append(str(answer))
+            elif answer.success:
+                change.prepared[role] = answer.transaction_id
+            else:
+                refused.append(f"{name}: {answer.reason}")
+        if refused:
+            raise SwapError("; ".join(refused))
 
     async def _drop(self, node: str) -> None:
         """Let a node drop what it holds prepared, whoever asked for it."""
@@ -291,7 +321,10 @@ class SwapCoordinator:
     async def _commit(self, change: Change) -> None:
         """Tell all nodes before waiting for any; one that is gone starts with the new set."""
         options = self._host.options()
-        stamp_ns = self._host.change_stamp_ns(options.commit_delay_s)
+        if change.warm:
+            stamp_ns = self._host.change_stamp_ns(options.rollback_delay_s, soonest=True)
+        else:
+            stamp_ns = self._host.change_stamp_ns(options.commit_delay_s)
         futures = {}
         for role, transaction_id in change.prepared.items():
             name = f"{change.nodes[role]}/commit_model"
@@ -313,16 +346,16 @@ class SwapCoordinator:
 
     async def _undo(self, change: Change, error: BaseException) -> None:
         """Let every node drop what it prepared; the models that ran go on."""
-        for role, transaction_id in change.prepared.items():
-            try:
-                await self._host.client.call(
-                    srv.AbortModel,
-                    f"{change.nodes[role]}/abort_model",
-                    srv.AbortModel.Request(transaction_id=transaction_id),
-                    self._host.options().answer_timeout_s,
-                )
-            except SwapError as silent:
-                self._host.node.get_logger().warning(f"abort: {silent}")
+        requests = {
+            f"{change.nodes[role]}/abort_model": srv.AbortModel.Request(transaction_id=id_)
+            for role, id_ in change.prepared.items()
+        }
+        timeout_s = self._host.options().answer_timeout_s
+        for answer in (
+            await self._host.client.call_all(srv.AbortModel, requests, timeout_s)
+        ).values():
+            if isinstance(answer, SwapError):
+                self._host.node.get_logger().warning(f"abort: {answer}")
         try:
             assert change.record is not None
             self._host.store.note(change.record.next("aborted", reason=str(error)))
@@ -338,6 +371,9 @@ class SwapCoordinator:
         if silent:
             raise SwapError(f"nodes that do not answer: {', '.join(silent)}")
         for info in infos:
+            if info.slot == KEPT:
+                change.kept[info.model.role] = info.model.sha256
+                continue
             change.nodes[info.model.role] = info.node
             change.versions[info.model.role] = info.model
         change.before = {role: model.sha256 for role, model in change.versions.items()}

@@ -33,8 +33,8 @@ def prepared(tmp_path_factory):
 
 
 class Robot:
-    def __init__(self, harness, maker, *, parameters=None, manager=None):
-        harness.add(EncoderNode, "lidar", parameters=maker.node_parameters)
+    def __init__(self, harness, maker, *, parameters=None, manager=None, encoder=None):
+        harness.add(EncoderNode, "lidar", parameters={**maker.node_parameters, **(encoder or {})})
         parameters = {**maker.parameters, "commit_delay_s": 0.05, **(parameters or {})}
         self.manager = harness.add(ModelManagerNode, parameters=parameters, **(manager or {}))
         self.features = harness.subscribe(msg.Feature, "features/lidar")
@@ -91,6 +91,47 @@ def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot, prepared):
     assert answer.current.version == "9.9.9"
     wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
     answer = robot.call(srv.RollbackModel, "rollback_model", role="lidar")
+    assert answer.success, answer.reason
+    wait_until(lambda: robot.feature().model == before, "the first release serves again")
+
+
+def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monkeypatch):
+    from edge_perception.nodes import encoder_node, swap_coordinator
+
+    def must_not_run(*_, **__):
+        raise AssertionError("a rollback loads, verifies and admits nothing")
+
+    before = robot.feature().model
+    answer = robot.swap("second")
+    assert answer.success, answer.reason
+    wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
+    # The model that left is taken before the next frame at the latest.
+    listed = robot.call(srv.GetVersions, "get_versions").models
+    assert [(info.slot, info.model) for info in listed] == [
+        ("current", answer.current),
+        ("previous", before),
+    ]
+    monkeypatch.setattr(encoder_node, "load_model", must_not_run)
+    monkeypatch.setattr(swap_coordinator, "admit", must_not_run)
+    monkeypatch.setattr(prepared.store.__class__, "verify", must_not_run)
+    for version in (
+        before.version,
+        "9.9.9",
+        before.version,
+    ):  # to and fro: each leaves the other one loaded
+        answer = robot.call(srv.RollbackModel, "rollback_model")
+        assert answer.success, answer.reason
+        wait_until(lambda v=version: robot.feature().model.version == v, f"{version} serves")
+
+
+def test_without_a_kept_session_a_rollback_loads(harness, prepared):
+    robot = Robot(harness, prepared, encoder={"keep_previous_warm": False})
+    before = robot.feature().model
+    assert robot.swap("second").success
+    wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
+    (info,) = robot.call(srv.GetVersions, "get_versions").models
+    assert info.slot == "current"
+    answer = robot.call(srv.RollbackModel, "rollback_model")
     assert answer.success, answer.reason
     wait_until(lambda: robot.feature().model == before, "the first release serves again")
 

@@ -71,6 +71,17 @@ def test_the_change_falls_between_two_groups():
     assert change_stamp(groups, earliest_ns=505 * MS, latest_ns=510 * MS) == 505 * MS
 
 
+@pytest.mark.parametrize(
+    ("earliest", "expected"),
+    [(540, 540), (584, 584), (500, 525), (523, 525), (597, 625)],
+    ids=["in a gap", "late in a gap", "start of a group", "just after a group", "before a group"],
+)
+def test_a_rollback_waits_for_no_middle_of_a_gap(earliest, expected):
+    groups = [(base * MS, (base + 20) * MS) for base in (200, 300, 400)]
+    stamp = change_stamp(groups, earliest_ns=earliest * MS, latest_ns=900 * MS, soonest=True)
+    assert stamp == expected * MS
+
+
 def run_of(**changes):
     """A run of 20 cycles with a change in the middle, and nothing wrong."""
     stamps = [k * 100 * MS for k in range(1, 21)]
