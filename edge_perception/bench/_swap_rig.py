@@ -26,6 +26,7 @@ _RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 PERIODS_S = {"camera": 0.05, "lidar": 0.1, "audio": 0.1}
 WIDTH, HEIGHT, POINTS = 512, 288, 12_000
 AUDIO_RATE_HZ = 16_000
+_ROLLBACK = "/model_manager/rollback_model"
 
 
 class RigError(EdgePerceptionError):
@@ -62,6 +63,7 @@ class SwapRig:
         self._messages = {"camera": _images(), "lidar": _clouds(), "audio": _chunks()}
         self._seen = threading.Event()
         self.commits: dict[str, int] = {}
+        self._clients: dict[str, Any] = {}
         for source in PERIODS_S:
             raw.subscribe(
                 self.node,
@@ -122,14 +124,22 @@ class SwapRig:
         Raises:
             RigError: no answer.
         """
-        client = self.node.create_client(type_, name)
-        try:
-            self.wait(client.service_is_ready, f"service {name}", timeout_s)
-            future = client.call_async(request)
-            self.wait(future.done, f"answer of {name}", timeout_s)
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        client = self._client(type_, name, timeout_s)
+        future = client.call_async(request)
+        self.wait(future.done, f"answer of {name}", timeout_s)
+        return future.result()
+
+    def _client(self, type_: Any, name: str, timeout_s: float) -> Any:
+        """Return a client that is connected; kept, so that no later call waits for discovery."""
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(type_, name)
+        self.wait(client.service_is_ready, f"service {name}", timeout_s)
+        return client
+
+    def connect_rollback(self) -> None:
+        """Connect to the service of `roll_back`, whose time is measured."""
+        self._client(srv.RollbackModel, _ROLLBACK, 20.0)
 
     def swap(self, name: str, version: str) -> Any:
         """Ask the manager for a change."""
@@ -139,7 +149,7 @@ class SwapRig:
     def roll_back(self) -> Any:
         """Ask the manager for the set before."""
         request = srv.RollbackModel.Request()
-        return self.call(srv.RollbackModel, "/model_manager/rollback_model", request)
+        return self.call(srv.RollbackModel, _ROLLBACK, request)
 
     # -- threads --
 

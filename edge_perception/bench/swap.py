@@ -27,7 +27,7 @@ VERSIONS = ("90.0.0", "90.1.0")
 _STEADY_S = 6.0  # before the first and after the last swap
 _PAUSE_S = 0.25  # between two swaps
 _ROLLBACKS = 10  # after the swaps
-_ROLLBACKS_QUICK = 5
+_ROLLBACKS_QUICK = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +129,7 @@ def _measure(
         first = seen.set_of.get(_digest(rig), 0)
         _swap(rig, 1 - first)  # admits the sets, and leaves the factory's
         _swap(rig, first)
+        rig.connect_rollback()
         time.sleep(1.0)
         memory = _sampler(processes.pids)
         rig.watching = True

@@ -91,7 +91,9 @@ class ModelServices:
         return response
 
     def _prepare(self, request: srv.PrepareModel.Request) -> None:
-        lower_priority()
+        kept = {info.model.sha256 for info in self._host.model_infos() if info.slot == KEPT}
+        if request.name or request.sha256 not in kept:  # a rollback must not wait for a core
+            lower_priority()
         self._host.prepare_model(request.name, request.version, request.sha256)
 
     def _on_trial(
