@@ -19,6 +19,7 @@ from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
+from edge_perception.replay.prefetch import prefetched
 from edge_perception.replay.reader import RecordedMessage
 from edge_perception.replay.stamps import read_stamp_ns
 from edge_perception.replay.vehicle import Vehicle, VehiclePlan, build_vehicle, read_plan, swapped
@@ -76,16 +77,12 @@ def replay_segment(
         start_ns=start_ns,
         swaps=swaps,
         alter=(lambda name, m: alter(m, modality[name], changes)) if content else None,
-        threaded=False,  # one core a process: more cores take more segments
+        threaded=False,  # one core a process infers: more cores take more segments
         measure_bare=True,
     )
     digest = RecordingDigest(segment)
     recorded = digest.over(_messages(bag, binding, segment, start_ns))
-    stream = changed_stream(
-        recorded,
-        changes,
-        start_ns=bag.start_ns,
-    )
+    stream = changed_stream(prefetched(recorded), changes, start_ns=bag.start_ns)
     folder.mkdir(parents=True, exist_ok=True)
     writer = FusedWriter(folder / FUSED)
     before: dict[str, Any] | None = None
