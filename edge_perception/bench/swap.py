@@ -25,9 +25,9 @@ CYCLE_S = 0.1
 NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_manager")
 VERSIONS = ("90.0.0", "90.1.0")
 _STEADY_S = 6.0  # before the first and after the last swap
-_PAUSE_S = 0.25  # between two swaps
+_PAUSE_S, _PAUSE_QUICK_S = 0.25, 0.05  # between two swaps
 _ROLLBACKS = 10  # after the swaps
-_ROLLBACKS_QUICK = 3
+_ROLLBACKS_QUICK = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,19 +133,19 @@ def _measure(
         time.sleep(1.0)
         memory = _sampler(processes.pids)
         rig.watching = True
-        _sleep(processes, 0.5 * _STEADY_S if quick else _STEADY_S)
+        _sleep(processes, 0.35 * _STEADY_S if quick else _STEADY_S)
         seen.memory_bytes.append(memory())
         for count in range(swaps):
             processes.check()
             seen.swaps.append(_swap(rig, (first + count + 1) % 2))
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_QUICK_S if quick else _PAUSE_S)
             if count % 50 == 49:
                 seen.memory_bytes.append(memory())
                 print(f"  {count + 1} swaps", flush=True)
         for _ in range(_ROLLBACKS_QUICK if quick else _ROLLBACKS):
             time.sleep(_PAUSE_S)
             seen.swaps.append(_roll_back(rig))
-        _sleep(processes, 0.5 * _STEADY_S if quick else _STEADY_S)
+        _sleep(processes, 0.35 * _STEADY_S if quick else _STEADY_S)
         seen.memory_bytes.append(memory())
         rig.watching = False
     return summarise(seen, cycle_s=CYCLE_S)
