@@ -1,8 +1,8 @@
 """The encoders of a replay: latest-only mailboxes and busy times on virtual time.
 
 What a source does with its frames depends on arrivals and on the declared latency only, never on
-fusion. Its frames may therefore be inferred ahead of virtual time, in a thread a source, and the
-result is the same to the last bit.
+fusion. A frame is inferred when its encoder takes it up, and its feature leaves when the declared
+latency has passed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ class Emergence:
     at_ns: int  # virtual, steady
     order: int  # of the arrival behind it
     source: str
-    feature: Callable[[], Feature | None]  # waits for the inference; None: no window yet
+    feature: Callable[[], Feature | None]  # raises what inference raised; None: no window yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +45,11 @@ class BareTimes:
 
 
 class EncoderLane:
-    """One source: its mailbox, its worker's busy time, and the thread that infers for it."""
+    """One source: its mailbox and its worker's busy time."""
 
-    def __init__(
-        self, pipeline: EncoderPipeline, latency: LatencyModel, pool: ThreadPoolExecutor | None
-    ) -> None:
+    def __init__(self, pipeline: EncoderPipeline, latency: LatencyModel) -> None:
         self.pipeline = pipeline
         self._latency = latency
-        self._pool = pool
         self._waiting: _Waiting | None = None
         self._busy_until_ns = 0
         self._started = 0
@@ -61,13 +58,6 @@ class EncoderLane:
         self.inferred = 0
         self.bare = BareTimes()
         self._last: Job | None = None
-
-    def do(self, change: Callable[[], None]) -> None:
-        """Run a change in the order of the frames."""
-        if self._pool is None:
-            change()
-        else:
-            self._pool.submit(change)
 
     def arrive(self, job: Job, at_ns: int, order: int) -> Iterator[Emergence]:
         """Take a frame; yields what is started by it or became ready to start before it."""
@@ -96,18 +86,11 @@ class EncoderLane:
         job, dropped = waiting.job, self.dropped
         queue_s = (at_ns - job.received.steady_ns) / 1e9
 
-        def run() -> Feature | None:
-            return self._infer(job, dropped, queue_s, times)
-
-        future: Future[Feature | None]
-        if self._pool is None:
-            future = Future()
-            try:
-                future.set_result(run())
-            except Exception as error:  # told where a thread's would be
-                future.set_exception(error)
-        else:
-            future = self._pool.submit(run)
+        future: Future[Feature | None] = Future()
+        try:
+            future.set_result(self._infer(job, dropped, queue_s, times))
+        except Exception as error:  # told when the feature would have left
+            future.set_exception(error)
         return Emergence(
             at_ns=self._busy_until_ns,
             order=waiting.order,
@@ -154,17 +137,8 @@ class EncoderStage:
         self,
         pipelines: Mapping[str, EncoderPipeline],
         latency: LatencyModel,
-        *,
-        threaded: bool,
     ) -> None:
-        self._pools = {
-            name: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}_replay")
-            for name in (pipelines if threaded else ())
-        }
-        self.lanes = {
-            name: EncoderLane(pipeline, latency, self._pools.get(name))
-            for name, pipeline in pipelines.items()
-        }
+        self.lanes = {name: EncoderLane(item, latency) for name, item in pipelines.items()}
         self._ready: list[tuple[int, int, int, Emergence]] = []
         self._rank = {name: rank for rank, name in enumerate(pipelines)}
         self._order = 0
@@ -196,16 +170,6 @@ class EncoderStage:
                 self._push(emergence)
         while self._ready:
             yield heapq.heappop(self._ready)[-1]
-
-    def drain(self) -> None:
-        """Wait until nothing is being inferred."""
-        for pool in self._pools.values():
-            pool.submit(int).result()
-
-    def close(self) -> None:
-        """End the threads."""
-        for pool in self._pools.values():
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _push(self, emergence: Emergence) -> None:
         rank = self._rank[emergence.source]

@@ -33,7 +33,6 @@ from edge_perception.replay.virtual import LatencyModel
 
 MAX_GAP_NS = 30 * NS  # a longer silence of all topics is a jump of the recorder's clock
 AFTER_END_NS = NS  # cycles still close for this long
-AHEAD = 6  # frames inferred ahead of fusion
 BARE_EVERY = 24  # outputs between two looks at the bare models
 _AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
 PREPARE_NS = NS  # a swapped model takes in streams this long before it serves
@@ -96,7 +95,6 @@ class LockStep:
         start_ns: node clock when the vehicle starts, not after the first message.
         swaps: model changes on the way, by time.
         alter: changes a decoded message of a source before it arrives.
-        threaded: infer in a thread a source, ahead of fusion; the result is the same.
         measure_bare: now and then run the bare models, for `throughput_ratio`.
     """
 
@@ -110,13 +108,12 @@ class LockStep:
         start_ns: int,
         swaps: Iterable[Swap] = (),
         alter: Callable[[str, Any], Any] | None = None,
-        threaded: bool = True,
         measure_bare: bool = False,
     ) -> None:
         self._vehicle, self._binding, self._decoder = vehicle, binding, decoder
         # Encoders run ahead of fusion: each has its own view of a clock that jumps.
         self._time, self._arrivals = NodeTime(start_ns), NodeTime(start_ns)
-        self._encoders = EncoderStage(vehicle.pipelines, latency, threaded=threaded)
+        self._encoders = EncoderStage(vehicle.pipelines, latency)
         fusion = Fusion(
             config=vehicle.plan.fusion,
             now=self._time.instant(NS),
@@ -128,7 +125,6 @@ class LockStep:
         self._served = [vehicle]
         self._models = vehicle.fusion_models
         self._alter = alter
-        self._ahead = AHEAD if threaded else 0
         self._measure_bare = measure_bare
         self._last_ns = start_ns
         self._last_stamp: dict[str, int] = {}
@@ -148,7 +144,6 @@ class LockStep:
                 self.stats.outputs += 1
                 yield output
                 if self._measure_bare and self.stats.outputs % BARE_EVERY == BARE_EVERY // 2:
-                    self._encoders.drain()
                     before = time.perf_counter()
                     for lane in self._encoders.lanes.values():
                         lane.run_bare()
@@ -158,7 +153,6 @@ class LockStep:
                     bare_s += time.perf_counter() - before
         finally:
             self.stats.wall_s = time.perf_counter() - started - bare_s
-            self._encoders.close()
             self._collect()
 
     # -- events in their order --
@@ -168,13 +162,8 @@ class LockStep:
         messages: Iterable[RecordedMessage],
         progress: Callable[[RecordedMessage], None] | None,
     ) -> Iterator[FusedOutput]:
-        waiting: deque[_Event] = deque()
         for event in self._events(messages, progress):
-            waiting.append(event)
-            if len(waiting) > self._ahead:
-                yield from self._fuse(waiting.popleft())
-        while waiting:
-            yield from self._fuse(waiting.popleft())
+            yield from self._fuse(event)
         yield from self._fusion.until(self._time.steady(self._last_ns) + AFTER_END_NS)
 
     def _fuse(self, event: _Event) -> Iterator[FusedOutput]:
@@ -251,11 +240,8 @@ class LockStep:
         calibrated = spec.read_calibration(self._decoder.decode(message.data, message.type))
         self._calibration[source] = message.data[_AFTER_STAMP:]
 
-        def take() -> None:
-            known = pipeline.geometry
-            pipeline.geometry = replace(calibrated, T_base_sensor=known.T_base_sensor)
-
-        self._encoders.lanes[source].do(take)
+        known = pipeline.geometry
+        pipeline.geometry = replace(calibrated, T_base_sensor=known.T_base_sensor)
 
     # -- model changes --
 

@@ -77,7 +77,6 @@ def replay_segment(
         start_ns=start_ns,
         swaps=swaps,
         alter=(lambda name, m: alter(m, modality[name], changes)) if content else None,
-        threaded=False,  # one core a process infers: more cores take more segments
         measure_bare=True,
     )
     digest = RecordingDigest(segment)
