@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any, TypeVar, Union
 
 from edge_perception.core.errors import ConfigurationError
@@ -106,20 +107,26 @@ def _decode_sequence(origin: type, args: tuple, data: object, where: str) -> obj
 def _decode_dataclass(cls: Any, data: object, where: str) -> object:
     if not isinstance(data, Mapping):
         raise MisfitError(where, "a mapping", data)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields = _fields(cls)
     for name in data:
         if name not in fields:
             raise MisfitError(f"{where}.{name}", f"one of {', '.join(sorted(fields))}", name)
-    hints = typing.get_type_hints(cls)
     values = {}
-    for name, field in fields.items():
+    for name, (field, kind) in fields.items():
         path = f"{where}.{name}"
         if name in data:
-            values[name] = _decode(hints[name], data[name], path)
+            values[name] = _decode(kind, data[name], path)
             check_limits(values[name], field.metadata, path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise MisfitError(path, "a value", "nothing")
     return cls(**values)
+
+
+@lru_cache(maxsize=256)
+def _fields(cls: Any) -> dict[str, tuple[dataclasses.Field, Any]]:
+    """Fields of a dataclass with their types, which take long to resolve."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: (field, hints[field.name]) for field in dataclasses.fields(cls)}
 
 
 def check_limits(value: object, metadata: Mapping[str, Any], where: str) -> None:
