@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from edge_perception.fusion.state import Arrival, SourceTrack
 
 HISTORY = 4  # unused features kept of each source
+JITTER_SHARE = 10  # of a period: stamps of two live sources vary by so much against each other
 
 
 class Selection:
@@ -104,10 +105,6 @@ class Aligner:
         finally:
             self._unused = everything
 
-    def is_newest(self, source: str, arrival: Arrival) -> bool:
-        """Whether nothing newer of this source waits."""
-        return self._unused[source][-1] is arrival
-
     def consume(self, selection: Selection, tracks: dict[str, SourceTrack], now_ns: int) -> None:
         """Remove what was used and what is older; newer ones open the next cycle."""
         self.opened_ns = None
@@ -157,25 +154,23 @@ def of_set(
     }
 
 
-def settle_ns(
-    selection: Selection, aligner: Aligner, tracks: dict[str, SourceTrack], window_ns: int
-) -> int:
-    """Until when waiting promises a much better match; 0: publish now. Steady clock.
+def settle_ns(selection: Selection, tracks: Mapping[str, SourceTrack], window_ns: int) -> int:
+    """Until when waiting promises a better match; 0: publish now. Steady clock.
 
-    With sources of equal rate in a bad phase (90 of 100 ms apart) the oldest source's next feature
-    is a far better partner. Waiting for it once moves all later cycles to the good phase.
+    With sources of equal rate in a bad phase (70 of 100 ms apart) the oldest source's next feature
+    is the nearer partner. Waiting for it once moves all later cycles to the good phase, after a
+    lost frame too. A gain below the jitter of the stamps is not worth a wait.
     """
     if 2 * selection.spread_ns <= window_ns:  # good enough; also a single source
         return 0
-    name = min(selection.picks, key=lambda source: selection.picks[source].stamp_ns)
-    pick, period_ns = selection.picks[name], tracks[name].period_ns
-    if not aligner.is_newest(name, pick):
+    stamps = {name: pick.stamp_ns for name, pick in selection.picks.items()}
+    oldest = min(stamps, key=stamps.__getitem__)
+    period_ns = tracks[oldest].period_ns
+    stamps[oldest] += period_ns
+    spread_ns = max(stamps.values()) - min(stamps.values())
+    if selection.spread_ns - spread_ns <= period_ns // JITTER_SHARE:
         return 0
-    stamps = [other.stamp_ns for source, other in selection.picks.items() if source != name]
-    stamps.append(pick.stamp_ns + period_ns)
-    if 2 * (max(stamps) - min(stamps)) > selection.spread_ns:
-        return 0
-    return pick.arrived_ns + period_ns + period_ns // 5
+    return selection.picks[oldest].arrived_ns + period_ns + 2 * period_ns // JITTER_SHARE
 
 
 def _around_newest_common(candidates: dict[str, list[Arrival]]) -> dict[str, Arrival]:

@@ -186,7 +186,7 @@ class Fusion:
         complete = all(name in selection.picks for name in pacing)
         closed_by = self._schedule.due(
             complete=complete,
-            settle_ns=settle_ns(selection, self._aligner, self._tracks, self._window_ns),
+            settle_ns=settle_ns(selection, self._tracks, self._window_ns),
             opened_ns=opened_ns,
             now_ns=now.steady_ns,
         )

@@ -125,6 +125,28 @@ def test_slow_encoder_is_matched_by_stamp_not_by_arrival():
     assert len(outputs) == 25
 
 
+@pytest.mark.parametrize("phase_ms", [5, 30, 40, 60, 65, 70, 95])
+@pytest.mark.parametrize("latencies", [(20, 30), (60, 5), (5, 60)])
+@pytest.mark.parametrize("lost", ["camera", "lidar"])
+def test_after_a_lost_frame_each_view_pairs_the_nearest_stamps(phase_ms, latencies, lost):
+    rig = Rig(make_config("camera", "lidar"))
+    plans = {"camera": (0, latencies[0]), "lidar": (phase_ms, latencies[1])}
+    for name, (start, latency_ms) in plans.items():
+        moments = times(start, 100, 4000)
+        if name == lost:
+            del moments[20]
+        rig.driver(name, moments, latency_ms=latency_ms)
+    outputs = rig.run(4000)
+    nearest_ms = min(phase_ms, 100 - phase_ms)
+    for since_ms, until_ms in ((1000, 2000), (2700, 4000)):
+        spreads = {
+            (output.view.stamp_ns - output.view.oldest_stamp_ns) / MS
+            for output in outputs
+            if since_ms < output.at_ms < until_ms
+        }
+        assert spreads == {float(nearest_ms)}
+
+
 def test_bad_phase_locks_into_the_good_one():
     rig = Rig(make_config("camera", "lidar"))
     rig.driver("camera", times(0, 100, 2000))
