@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -24,6 +25,13 @@ class Health:
     message: str
     values: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Health] = field(default_factory=dict)  # of what it consists, by name
+    evidence_s: float = 0.0  # age of the evidence, steady clock
+    period_s: float = math.inf  # of the evidence: an older one is not enough for OK
+
+    @property
+    def may_be_said(self) -> bool:
+        """Whether the evidence is young enough for the level; anything but OK needs none."""
+        return self.level is not Level.OK or self.evidence_s <= self.period_s
 
 
 class Debounce:
@@ -51,6 +59,36 @@ class Debounce:
             return health
         message = f"{held.message} (gone for {better_ns / 1e9:.1f} s)"
         return replace(health, level=held.level, message=message)
+
+
+class Report:
+    """Decides what is said when: at once when a level changes, else from time to time.
+
+    OK is only said with evidence younger than a period. While a frame is overdue nothing is said:
+    either it comes, or its own limit makes the level worse. What stays overdue for longer than the
+    repetition, as only sources slower than it can, is said as a warning.
+    """
+
+    def __init__(self, *, repeat_s: float) -> None:
+        self._repeat_ns = round(repeat_s * 1e9)
+        self._said: dict[str, tuple[Level | None, int]] = {}  # level and when, by name
+
+    def step(self, statuses: Mapping[str, Health], steady_ns: int) -> dict[str, Health]:
+        """Return what is to be said now, of all that there is to say."""
+        saying = {}
+        for name, health in statuses.items():
+            level, at_ns = self._said.setdefault(name, (None, steady_ns - self._repeat_ns))
+            waited_ns = steady_ns - at_ns
+            if health.level is level and waited_ns < self._repeat_ns:
+                continue
+            if not health.may_be_said:
+                if waited_ns < 2 * self._repeat_ns:
+                    continue
+                text = f"last frame {health.evidence_s:.2f} s ago > {health.period_s:.2f} s"
+                health = replace(health, level=Level.WARN, message=text)
+            saying[name] = health
+            self._said[name] = (health.level, steady_ns)
+        return saying
 
 
 def worst(*healths: Health) -> Health:

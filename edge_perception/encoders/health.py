@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.latency import LatencyWindow
@@ -112,12 +112,17 @@ class EncoderHealth:
     def judge(
         self, *, pipeline: EncoderPipeline, limits: HealthLimits, topics: str, now: Instant
     ) -> Health:
-        """Return the health; OK needs a valid feature younger than the silence limit."""
+        """Return the health; its evidence is the last valid feature."""
         with self._lock:
             values = self._values(pipeline, now)
-            return worst(
+            health = worst(
                 Health(level=Level.OK, message=f"{values['rate_hz']} Hz", values=values),
                 *self._findings(pipeline, limits, topics, now),
+            )
+            return replace(
+                health,
+                evidence_s=(now.steady_ns - self._last_valid_ns) / 1e9,
+                period_s=1.0 / limits.rate_hz,
             )
 
     def _findings(

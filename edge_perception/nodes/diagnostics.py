@@ -1,6 +1,5 @@
-"""Health on /diagnostics: at 1 Hz and at once when a level changes.
+"""Health on /diagnostics: once a second, and at once when a level changes.
 
-`diagnostic_updater` is used where ROS provides it; without it the same array is published here.
 A task is a function that returns a Health: it is asked, so OK is never a remembered value.
 """
 
@@ -8,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from edge_perception.core.health import Debounce, Health, Level
+from edge_perception.core.health import Debounce, Health, Level, Report
 from edge_perception.nodes import qos
 
 try:
@@ -31,31 +31,30 @@ class Diagnostics:
 
     def __init__(self, node: Node, task: Callable[[], Health]) -> None:
         self._node, self._task = node, task
-        self._last_levels: tuple[Level, ...] = ()
+        self._name = node.get_fully_qualified_name().lstrip("/")
+        self._level: Level | None = None
         self._debounce = Debounce(self.CLEAR_S)
-        self._checks_since_publish = 0
-        name = node.get_fully_qualified_name().lstrip("/")
-        self._publish = (
-            _own_publish(node, name)
-            if diagnostic_updater is None
-            else _updater_publish(node, name, task)
-        )
+        # A little less than a second: the timer's own jitter must not cost a whole check.
+        self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - self.CHECK_PERIOD_S / 2)
+        self._publisher = _publisher(node)
         # Steady: while /clock stands still or jumps, health is still said.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(self.CHECK_PERIOD_S, self._on_timer, clock=steady)
 
     def _on_timer(self) -> None:
-        health = self._debounce.step(self._task(), time.monotonic_ns())
-        levels = (health.level, *(part.level for part in health.parts.values()))
-        self._checks_since_publish += 1
-        due = self._checks_since_publish * self.CHECK_PERIOD_S >= self.PUBLISH_PERIOD_S
-        if levels[:1] != self._last_levels[:1]:
-            self._log_transition(health)
-        elif levels == self._last_levels and not due:
-            return
-        self._last_levels = levels
-        self._checks_since_publish = 0
-        self._publish(health)
+        steady_ns = time.monotonic_ns()
+        health = self._debounce.step(self._task(), steady_ns)
+        statuses = {self._name: health}
+        statuses |= {f"{self._name}: {key}": part for key, part in health.parts.items()}
+        saying = self._report.step(statuses, steady_ns)
+        said = saying.get(self._name)
+        if said is not None and said.level is not self._level:
+            self._level = said.level
+            self._log_transition(said)
+        if saying:
+            array = DiagnosticArray(status=[_status(*item) for item in saying.items()])
+            array.header.stamp = self._node.get_clock().now().to_msg()
+            self._publisher.publish(array)
 
     def _log_transition(self, health: Health) -> None:
         # One call site a severity: rclpy refuses another severity from the same line.
@@ -69,16 +68,18 @@ class Diagnostics:
             logger.error(text)
 
 
-def _own_publish(node: Node, name: str) -> Callable[[Health], None]:
-    publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+def _publisher(node: Node) -> Any:
+    """Return where arrays go: through `diagnostic_updater` where ROS has it.
 
-    def publish(health: Health) -> None:
-        parts = [_status(f"{name}: {key}", part) for key, part in health.parts.items()]
-        array = DiagnosticArray(status=[_status(name, health), *parts])
-        array.header.stamp = node.get_clock().now().to_msg()
-        publisher.publish(array)
-
-    return publish
+    Its tasks are not used: a task that is added says OK before anything is known, and all tasks
+    speak at once, whatever the age of their evidence.
+    """
+    if diagnostic_updater is None:
+        return node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+    # Its own timer runs in the node's time: the first /clock may let an hour pass at once.
+    updater = diagnostic_updater.Updater(node, period=3600.0)
+    updater.setHardwareID("none")
+    return updater.publisher
 
 
 def _status(name: str, health: Health) -> DiagnosticStatus:
@@ -89,34 +90,3 @@ def _status(name: str, health: Health) -> DiagnosticStatus:
         hardware_id="none",
         values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
     )
-
-
-def _updater_publish(node: Node, name: str, ask: Callable[[], Health]) -> Callable[[Health], None]:
-    # The updater's own timer knows no level changes, so ours asks it to publish. Its own still
-    # runs, in the node's time: the first /clock may let an hour pass at once.
-    updater = diagnostic_updater.Updater(node, period=3600.0)
-    updater.setHardwareID("none")
-    latest: dict[str, Health] = {}
-    known: set[str] = set()
-
-    def add(title: str) -> None:
-        def task(status: diagnostic_updater.DiagnosticStatusWrapper):
-            health = latest[title] if title in latest else ask()
-            status.summary(bytes([health.level]), health.message)
-            for key, value in health.values.items():
-                status.add(key, value)
-            return status
-
-        known.add(title)
-        updater.add(title, task)
-
-    add(name)
-
-    def publish(health: Health) -> None:
-        latest[name] = health
-        latest.update({f"{name}: {key}": part for key, part in health.parts.items()})
-        for title in sorted(latest.keys() - known):
-            add(title)
-        updater.force_update()
-
-    return publish

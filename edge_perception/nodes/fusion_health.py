@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
-from edge_perception.fusion.config import CycleConfig
+from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.latency import described
 
 _LEVEL_OF = {
@@ -26,7 +27,7 @@ _LEVEL_OF = {
 class FusionHealth:
     """Collects evidence of fusion and judges it when asked."""
 
-    SILENT_AFTER_DEADLINES = 4
+    SILENT_AFTER_PERIODS = 4
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,17 +61,19 @@ class FusionHealth:
         with self._lock:
             self._last_error = f"{type(error).__name__}: {error}"
 
-    def judge(self, cycle: CycleConfig, now: Instant) -> Health:
-        """Return the health; OK needs a full view younger than a few deadlines."""
+    def judge(self, config: FusionConfig, now: Instant) -> Health:
+        """Return the health; its evidence is the last view, and of a source its last arrival."""
         with self._lock:
             if self._view is None:
                 return Health(level=Level.WARN, message=self._last_error or "no view yet")
             findings = [
                 Health(level=Level.OK, message=self._view.mode.name, values=self._values(now))
             ]
-            parts = _parts(self._view)
-            limit_s = cycle.deadline_s * self.SILENT_AFTER_DEADLINES
             silence_s = (now.steady_ns - self._published_ns) / 1e9
+            # A view follows the last one within the deadline, or with the fastest source's frame.
+            fastest_s = 1.0 / max(source.rate_hz for source in config.sources)
+            period_s = max(config.cycle.deadline_s, fastest_s)
+            limit_s = period_s * self.SILENT_AFTER_PERIODS
             if silence_s > limit_s:
                 findings.append(
                     Health(
@@ -81,7 +84,12 @@ class FusionHealth:
             if self._last_error:
                 findings.append(Health(level=Level.ERROR, message=self._last_error))
             findings.extend(_of_view(self._view))
-            return replace(worst(*findings), parts=parts)
+            return replace(
+                worst(*findings),
+                parts=_parts(self._view, config, silence_s),
+                evidence_s=silence_s,
+                period_s=period_s,
+            )
 
     def _values(self, now: Instant) -> dict[str, str]:
         view = self._view
@@ -105,8 +113,16 @@ class FusionHealth:
         return values
 
 
-def _parts(view: FusedView) -> dict[str, Health]:
-    return {status.source: _of_source(status) for status in view.sources}
+def _parts(view: FusedView, config: FusionConfig, silence_s: float) -> dict[str, Health]:
+    period_s = {source.source: 1.0 / source.rate_hz for source in config.sources}
+    return {
+        status.source: replace(
+            _of_source(status),
+            evidence_s=status.silence_s + silence_s,
+            period_s=period_s.get(status.source, math.inf),
+        )
+        for status in view.sources
+    }
 
 
 def _of_source(status: SourceStatus) -> Health:

@@ -138,7 +138,7 @@ class FusionNode(PerceptionNode):
 
     def health(self) -> Health:
         """Judge the last fused view."""
-        return self._evidence.judge(self._cycle.config, self.clock.now())
+        return self._evidence.judge(self._config(), self.clock.now())
 
     # -- the path of a feature --
 
