@@ -24,6 +24,7 @@ from edge_perception.encoders import Encoder, EncoderOutput, EncoderSpec, Intake
 from edge_perception.encoders.candidate import CandidateTrial, Sample
 from edge_perception.encoders.content import ContentCheck, Finding, Verdict
 from edge_perception.models.loading import LoadedModel
+from edge_perception.models.quiet import quietly
 
 _SETTLE_NS = 1_000_000_000  # frames are older than the clock, but not by so much
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
@@ -190,10 +191,13 @@ class EncoderPipeline:
         return self._served(job, model, latency, sample)
 
     def after(self) -> None:
-        """Run the candidate on the frame just published, where a trial wants it in the shadow.
+        """Do what the feature need not wait for.
 
-        Called by the inference thread once the feature is on its way.
+        Models that have no reader any more go, and the candidate runs on the frame just published,
+        where a trial wants it in the shadow. Called by the inference thread once the feature is on
+        its way.
         """
+        self._let_go()
         pending, self._to_shadow = self._to_shadow, None
         trial, candidate = self._trial, self._next
         if pending is None or trial is None or candidate is None:
@@ -339,7 +343,8 @@ class EncoderPipeline:
             return
         try:
             frame = model.intake.frame(item)
-            outputs = model.encoder.infer(model.encoder.preprocess(frame, self.geometry))
+            inputs = model.encoder.preprocess(frame, self.geometry)
+            outputs = quietly(lambda: model.encoder.infer(inputs))
             model.encoder.postprocess(outputs, frame, self.geometry)
         except InvalidFrameError:
             return  # the frame was no good, and that is no fault of the model
@@ -365,7 +370,7 @@ class EncoderPipeline:
             return self._next.loaded.bundle.version_for(self._source)
 
     def abort(self) -> None:
-        """Drop the prepared model; it is retired by the next frame, when it has no reader."""
+        """Drop the prepared model; it is retired after the next frame, when it has no reader."""
         with self._lock:
             dropped, self._next = self._next, None
             self._effective_stamp_ns = self._trial = None
@@ -386,7 +391,7 @@ class EncoderPipeline:
                 return True
             if now_ns < self._effective_stamp_ns + _SETTLE_NS:
                 return False
-            # The thread may be using the old model: it retires it before its next frame.
+            # The thread may be using the old model: it retires it after its next frame.
             self._left.append(self._current)
             self._current, self._next = self._next, None
             self._effective_stamp_ns = self._trial = None
@@ -408,14 +413,16 @@ class EncoderPipeline:
                 self._left.append(self._current)
                 self._current, self._next = after, None
                 self._effective_stamp_ns = self._trial = None
-            current = self._current
+            return self._current
+
+    def _let_go(self) -> None:
+        with self._lock:
             dropped, self._dropped = self._dropped, []
             left, self._left = self._left, []
         for model in dropped:
             self.retired(model)
         for model in left:
             (self.left or self.retired)(model)
-        return current
 
 
 def _offer(models: list[ServedModel], message: Any) -> list[tuple[ServedModel, Any]]:

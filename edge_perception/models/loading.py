@@ -10,6 +10,7 @@ from edge_perception.backends import Backend, BackendInfo, BackendOptions, backe
 from edge_perception.core.errors import ModelError
 from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
+from edge_perception.models.quiet import directly, quietly
 from edge_perception.models.release_store import ReleaseStore, bundle_by_digest
 from edge_perception.models.store import find_bundle, find_digest, installed_model_folders
 
@@ -77,6 +78,7 @@ def load_model(
     name: str = "",
     version: str = "",
     sha256: str = "",
+    beside: bool = False,
 ) -> LoadedModel:
     """Find, verify, load and warm a model.
 
@@ -87,6 +89,7 @@ def load_model(
         name: bundle to load instead of the store's current one or `options.model`.
         version: the version it must have; empty: any.
         sha256: the digest it must have; empty: any.
+        beside: another model serves meanwhile, which must not wait for this one.
 
     Raises:
         ModelError: no such bundle, or it is damaged, of another role, or does not run here.
@@ -98,14 +101,15 @@ def load_model(
         raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
-    loaded = open_bundle(bundle, options)
-    loaded.backend.warm_up(manifest.gates.warm_up_runs)
+    loaded = open_bundle(bundle, options, beside=beside)
+    run = quietly if beside else directly
+    run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
     if bundle.path.parent.name == "releases" and not (name or sha256):
         ReleaseStore(bundle.path.parents[1]).started(role, bundle.sha256)
     return loaded
 
 
-def open_bundle(bundle: Bundle, options: ModelOptions) -> LoadedModel:
+def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) -> LoadedModel:
     """Create a session of a bundle and compare it with the manifest; nothing runs yet.
 
     Raises:
@@ -113,9 +117,10 @@ def open_bundle(bundle: Bundle, options: ModelOptions) -> LoadedModel:
         UnknownNameError: the backend does not exist.
     """
     manifest = bundle.manifest
-    backend = backends()[options.backend].load(
-        bundle.model_path, BackendOptions(threads=options.threads, provider=options.provider)
-    )
+    load = backends()[options.backend].load
+    settings = BackendOptions(threads=options.threads, provider=options.provider)
+    run = quietly if beside else directly
+    backend = run(lambda: load(bundle.model_path, settings))
     info = backend.describe()
     for kind, declared, actual in (
         ("input", manifest.inputs, info.inputs),

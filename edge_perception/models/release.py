@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import queue
 import threading
+from functools import cache
 
 from edge_perception.models.loading import LoadedModel
 
+_TRIM_AFTER_S = 2.0
+
 
 def release_model(loaded: LoadedModel) -> None:
-    """Close a session in a thread of its own; nobody may use it any more."""
-    threading.Thread(target=_release, args=(loaded,), name="release_model", daemon=True).start()
+    """Close a session in the background; nobody may use it any more."""
+    _releaser().put(loaded)
 
 
-def _release(loaded: LoadedModel) -> None:
-    lower_priority()
-    loaded.backend.close()
+class _Releaser:
+    """Closes sessions as they come; gives their memory back once none came for a while.
+
+    Trimming holds the allocator's locks and makes the next messages fault their pages in again. It
+    must not meet the first frame of the model that just began to serve, and not a next change,
+    which uses the memory again anyhow.
+    """
+
+    def __init__(self) -> None:
+        self._models: queue.SimpleQueue[LoadedModel] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="release_model", daemon=True).start()
+
+    def put(self, loaded: LoadedModel) -> None:
+        self._models.put(loaded)
+
+    def _run(self) -> None:
+        while True:
+            self._models.get().backend.close()
+            try:
+                while True:
+                    self._models.get(timeout=_TRIM_AFTER_S).backend.close()
+            except queue.Empty:
+                _trim()
+
+
+@cache
+def _releaser() -> _Releaser:
+    return _Releaser()
+
+
+def _trim() -> None:
     # The allocator is told to keep freed blocks for large messages; those of a model are returned.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)
-
-
-def lower_priority() -> None:
-    """Let this thread take only what the inference threads leave (Linux: nice is per thread)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -231,17 +231,21 @@ class EncoderNode(PerceptionNode):
 
     # -- model changes --
 
+    def prepare_kept(self, sha256: str) -> bool:
+        """Prepare the model that served before; False: it is not loaded any more."""
+        kept = self._kept.take(sha256) if self._pipeline is not None else None
+        if kept is None:
+            return False
+        if self._spec.stateful:  # its windows ended when it left
+            kept = ServedModel.build(self._spec, kept.loaded)
+        kept.since_ns = kept.frames = 0
+        self._pipeline.prepare(kept, warm=True)
+        return True
+
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
-        """Load and warm a model beside the running one; by digest only: the kept one will do."""
+        """Load and warm a model beside the running one."""
         if self._pipeline is None:
             raise SwapError(f"{self.get_name()} is not configured")
-        kept = None if name else self._kept.take(sha256)
-        if kept is not None:
-            if self._spec.stateful:  # its windows ended when it left
-                kept = ServedModel.build(self._spec, kept.loaded)
-            kept.since_ns = kept.frames = 0
-            self._pipeline.prepare(kept, warm=True)
-            return
         self._kept.make_room()
         loaded = load_model(
             self._model.config,
@@ -250,6 +254,7 @@ class EncoderNode(PerceptionNode):
             name=name,
             version=version,
             sha256=sha256,
+            beside=True,
         )
         self._pipeline.prepare(ServedModel.build(self._spec, loaded))
 

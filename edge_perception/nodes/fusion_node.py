@@ -206,15 +206,22 @@ class FusionNode(PerceptionNode):
 
     # -- model changes --
 
+    def prepare_kept(self, sha256: str) -> bool:
+        """Prepare the model that served before; False: it is not loaded any more."""
+        return self._models.prepare_kept(sha256)
+
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
-        """Load and warm a fusion model beside the running one; by digest only: the kept one."""
+        """Load and warm a fusion model beside the running one."""
         if self._worker is None:
             raise SwapError("fusion: is not active")
-        if not name and self._models.prepare_kept(sha256):
-            return
         self._models.make_room()
         loaded = load_model(
-            self._model.config, role="fusion", name=name, version=version, sha256=sha256
+            self._model.config,
+            role="fusion",
+            name=name,
+            version=version,
+            sha256=sha256,
+            beside=True,
         )
         self._models.prepare(loaded)
 

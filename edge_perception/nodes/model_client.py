@@ -21,11 +21,17 @@ _GET_VERSIONS = "edge_perception/srv/GetVersions"
 class ModelClient:
     """Clients of the services that every node with a model has."""
 
-    POLL_PERIOD_S = 0.01
+    TICK_S = 0.02
 
     def __init__(self, node: PerceptionNode, group: ReentrantCallbackGroup) -> None:
         self._node, self._group = node, group
         self._clients: dict[str, Client] = {}
+        # What is waited for: the condition that ends it beside its own result, and when it is over.
+        self._waiting: dict[Future, tuple[Callable[[], bool], int]] = {}
+        # One timer for all that may wait: to make and destroy one is work for the executor.
+        self._ticker = node.create_timer(
+            self.TICK_S, self._on_tick, callback_group=group, clock=_STEADY, autostart=False
+        )
 
     def nodes(self) -> list[str]:
         """Return the names of the nodes that serve models."""
@@ -90,32 +96,38 @@ class ModelClient:
         Raises:
             SwapError: it did not come in time.
         """
-        if not future.done() and not await self.until(future.done, timeout_s, future):
+        await self._wait(future, timeout_s)
+        if not future.done():
             self._clients[name].remove_pending_request(future)
             raise SwapError(f"{name}: no answer within {timeout_s:g} s")
         return future.result()
 
-    async def until(
-        self, condition: Callable[[], bool], timeout_s: float, future: Future | None = None
-    ) -> bool:
-        """Wait beside the executor until a condition holds; False after the time."""
-        done: Future = Future(executor=self._node.executor)
-        give_up_ns = self._node.clock.now().steady_ns + round(timeout_s * 1e9)
-
-        def check(*_: object) -> None:
-            if not done.done() and (condition() or self._node.clock.now().steady_ns > give_up_ns):
-                done.set_result(None)
-
-        if future is not None:
-            future.add_done_callback(check)
-        timer = self._node.create_timer(
-            self.POLL_PERIOD_S, check, callback_group=self._group, clock=_STEADY
-        )
-        try:
-            await done
-        finally:
-            self._node.destroy_timer(timer)
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait beside the executor for what is not announced; False after the time."""
+        if not condition():
+            await self._wait(Future(), timeout_s, condition)
         return condition()
+
+    async def _wait(
+        self, future: Future, timeout_s: float, condition: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Await a future; after the time, or where the condition holds, it is cancelled."""
+        if not self._waiting:
+            self._ticker.reset()
+        give_up_ns = self._node.clock.now().steady_ns + round(timeout_s * 1e9)
+        self._waiting[future] = (condition, give_up_ns)
+        try:
+            await future
+        finally:
+            del self._waiting[future]
+            if not self._waiting:
+                self._ticker.cancel()
+
+    def _on_tick(self) -> None:
+        now_ns = self._node.clock.now().steady_ns
+        for future, (condition, give_up_ns) in list(self._waiting.items()):
+            if not future.done() and (condition() or now_ns > give_up_ns):
+                future.cancel()
 
     async def sleep(self, seconds: float) -> None:
         """Let the executor go on for a while."""
@@ -123,9 +135,7 @@ class ModelClient:
 
     async def _ready(self, type_: Any, name: str, timeout_s: float) -> None:
         client = self._client(type_, name)
-        if not client.service_is_ready() and not await self.until(
-            client.service_is_ready, timeout_s
-        ):
+        if not await self.until(client.service_is_ready, timeout_s):
             raise SwapError(f"{name}: no such service within {timeout_s:g} s")
 
     def _client(self, type_: Any, name: str) -> Client:

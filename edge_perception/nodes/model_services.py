@@ -16,7 +16,6 @@ from edge_perception.core.types import ModelVersion
 from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.release import lower_priority
 from edge_perception.models.swap import SwapSequence
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
 
@@ -28,6 +27,10 @@ class ModelHost(Protocol):
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a model beside the running one; runs in a thread of its own."""
+        ...
+
+    def prepare_kept(self, sha256: str) -> bool:
+        """Prepare the model that served before; False: it is not loaded any more."""
         ...
 
     def try_model(self, mode: str, share: float) -> CandidateTrial:
@@ -73,14 +76,12 @@ class ModelServices:
         self, request: srv.PrepareModel.Request, response: srv.PrepareModel.Response
     ) -> srv.PrepareModel.Response:
         try:
-            if self._host.model_changing:
-                raise SwapError("the last change has not taken effect yet")
-            transaction_id = self._sequence.begin()
+            transaction_id = self._begin()
         except EdgePerceptionError as error:
             response.reason = str(error)
             return response
         started_ns = self._node.get_clock().now().nanoseconds
-        error = await in_thread(self._node, lambda: self._prepare(request))
+        error = await self._prepare(request)
         if error is not None:
             self._sequence.failed()
             response.reason = str(error)
@@ -90,11 +91,21 @@ class ModelServices:
         response.load_s = (self._node.get_clock().now().nanoseconds - started_ns) / 1e9
         return response
 
-    def _prepare(self, request: srv.PrepareModel.Request) -> None:
-        kept = {info.model.sha256 for info in self._host.model_infos() if info.slot == KEPT}
-        if request.name or request.sha256 not in kept:  # a rollback must not wait for a core
-            lower_priority()
-        self._host.prepare_model(request.name, request.version, request.sha256)
+    def _begin(self) -> str:
+        if self._host.model_changing:
+            raise SwapError("the last change has not taken effect yet")
+        return self._sequence.begin()
+
+    async def _prepare(self, request: srv.PrepareModel.Request) -> Exception | None:
+        try:
+            if not request.name and self._host.prepare_kept(request.sha256):
+                return None
+        except Exception as error:
+            return error
+        return await in_thread(
+            self._node,
+            lambda: self._host.prepare_model(request.name, request.version, request.sha256),
+        )
 
     def _on_trial(
         self, request: srv.TrialModel.Request, response: srv.TrialModel.Response
@@ -127,7 +138,10 @@ class ModelServices:
         self, request: srv.CommitModel.Request, response: srv.CommitModel.Response
     ) -> srv.CommitModel.Response:
         try:
-            self._sequence.end(request.transaction_id)
+            transaction_id = request.transaction_id
+            if request.kept_sha256:
+                transaction_id = self._take_kept(request.kept_sha256)
+            self._sequence.end(transaction_id)
             committed = self._host.commit_model(stamp_ns(request.effective_stamp))
         except EdgePerceptionError as error:
             response.reason = str(error)
@@ -135,6 +149,18 @@ class ModelServices:
         response.success = True
         response.current = model_msg(committed)
         return response
+
+    def _take_kept(self, sha256: str) -> str:
+        """Prepare the model before without a request of its own; return the transaction."""
+        transaction_id = self._begin()
+        try:
+            if not self._host.prepare_kept(sha256):
+                raise SwapError(f"model {sha256[:12]} is not loaded any more")
+        except BaseException:
+            self._sequence.failed()
+            raise
+        self._sequence.prepared()
+        return transaction_id
 
     def _on_abort(
         self, request: srv.AbortModel.Request, response: srv.AbortModel.Response
@@ -160,6 +186,8 @@ class ModelServices:
 async def in_thread(node: Node, work: Callable[[], Any]) -> Exception | None:
     """Run blocking work beside the executor; return what it raised, or None."""
     done: Future = Future(executor=node.executor)
+    # A future without a callback does not wake the executor: it would go on with the next message.
+    done.add_done_callback(lambda _: None)
 
     def target() -> None:
         try:
