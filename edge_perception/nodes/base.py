@@ -78,7 +78,8 @@ class PerceptionNode(LifecycleNode):
     # -- lifecycle --
 
     def autostart(self) -> None:
-        """Configure and activate, where the parameter says so."""
+        """Say how the node is from now on; configure and activate, where the parameter says so."""
+        self.diagnostics.start()
         if not self._node_options.autostart:
             return
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
@@ -105,11 +106,15 @@ class PerceptionNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and release, from whatever state."""
-        self.close()
+        self._release()
         return super().on_shutdown(state)
 
     def close(self) -> None:
         """Stop and release; safe in every state and more than once."""
+        self.diagnostics.stop()
+        self._release()
+
+    def _release(self) -> None:
         if self.is_active:
             self.is_active = False
             self.deactivate()

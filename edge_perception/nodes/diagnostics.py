@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from edge_perception.core.health import Debounce, Health, Level, Report
+from edge_perception.core.periodic import Periodic
 from edge_perception.nodes import qos
 
 try:
@@ -37,11 +37,25 @@ class Diagnostics:
         # A little less than a second: the timer's own jitter must not cost a whole check.
         self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - self.CHECK_PERIOD_S / 2)
         self._publisher = _publisher(node)
-        # Steady: while /clock stands still or jumps, health is still said.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(self.CHECK_PERIOD_S, self._on_timer, clock=steady)
+        # A thread, not a timer: while /clock stands still or a callback keeps the executor busy,
+        # health is still said, and the executor's wait set is not made anew ten times a second.
+        self._checks = Periodic(
+            self.CHECK_PERIOD_S,
+            self.check,
+            on_error=lambda error: node.get_logger().error(f"health: {error!r}"),
+            name=f"{node.get_name()}_health",
+        )
 
-    def _on_timer(self) -> None:
+    def start(self) -> None:
+        """Begin to check."""
+        self._checks.start()
+
+    def stop(self) -> None:
+        """End, after the check in progress."""
+        self._checks.stop()
+
+    def check(self) -> None:
+        """Ask for the health once; publish what is new or due."""
         steady_ns = time.monotonic_ns()
         health = self._debounce.step(self._task(), steady_ns)
         statuses = {self._name: health}

@@ -22,12 +22,13 @@ from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
 from edge_perception.models.release import release_model
-from edge_perception.nodes import qos, raw
+from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.hang_guard import HangGuard
 from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
+from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 
 
@@ -80,7 +81,7 @@ class EncoderNode(PerceptionNode):
             admits=lambda: may_keep(self._model.config),
         )
         ModelServices(self, self)
-        HangGuard(
+        self._hang_guard = HangGuard(
             self,
             worker=lambda: self._worker if self.is_active else None,
             budget_s=lambda: self._limits.config.budget_ms / 1e3,
@@ -156,15 +157,18 @@ class EncoderNode(PerceptionNode):
             cores=usable_cores(self._source.config.cores),
         )
         self._worker.start()
-        self._inputs = [self._subscribe(topic, self._on_message) for topic in self._topics]
+        self._receiver = Receiver(self, on_error=self._on_error)
+        for topic in self._topics:
+            self._subscribe(topic, self._on_message)
         if self._spec.calibration is not None:
-            self._inputs.append(self._subscribe(self._spec.calibration, self._on_calibration))
+            self._subscribe(self._spec.calibration, self._on_calibration)
+        self._receiver.start()
+        self._hang_guard.start()
 
     def deactivate(self) -> None:
         """Unsubscribe, then stop the inference thread."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+        self._hang_guard.stop()
+        self._receiver.stop()
         self._worker.stop()
 
     def cleanup(self) -> None:
@@ -305,9 +309,8 @@ class EncoderNode(PerceptionNode):
         publishers = self.count_publishers(name)
         return f"{name} ({publishers} publishers)" if publishers else f"{name} (nobody publishes)"
 
-    def _subscribe(self, topic: TopicSpec, callback: Callable[[Any], None]) -> Any:
-        return raw.subscribe(
-            self,
+    def _subscribe(self, topic: TopicSpec, callback: Callable[[Any], None]) -> None:
+        self._receiver.subscribe(
             topic.type,
             self._topic(topic),
             callback,

@@ -28,7 +28,7 @@ from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
-from edge_perception.nodes import qos, raw
+from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import (
     FEATURE_TYPE,
@@ -42,6 +42,7 @@ from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
 from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
+from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 
 
@@ -112,24 +113,20 @@ class FusionNode(PerceptionNode):
             fusion=fusion, clock=self.clock, sink=self._on_view, on_error=self._on_error
         )
         self._worker.start()
-        names = self.sources if self._subscribe else ()
-        self._inputs = [
-            raw.subscribe(
-                self,
+        self._receiver = Receiver(self, on_error=self._on_error)
+        for name in self.sources if self._subscribe else ():
+            self._receiver.subscribe(
                 FEATURE_TYPE,
                 f"features/{name}",
                 self._on_feature,
                 qos.FEATURES,
                 on_refused=self._on_error,
             )
-            for name in names
-        ]
+        self._receiver.start()
 
     def deactivate(self) -> None:
         """Unsubscribe, then stop the cycles."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+        self._receiver.stop()
         self._worker.stop()
 
     def cleanup(self) -> None:

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from edge_perception.core.periodic import Periodic
 from edge_perception.encoders.watchdog import (
     InferenceWatchdog,
     Remedy,
@@ -33,7 +33,7 @@ class HangGuard:
     """Asks for a new session first and ends the process when that does not help.
 
     Args:
-        node: gives the timer and the log.
+        node: gives the log.
         worker: the present inference thread; None: none runs.
         budget_s: time a frame may take.
         limits: thresholds.
@@ -55,10 +55,24 @@ class HangGuard:
         self._new_session, self._end_process = new_session, end_process
         self._watchdog = InferenceWatchdog()
         self._renewing = False
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(PERIOD_S, self._on_timer, clock=steady)
+        self._looks: Periodic | None = None
 
-    def _on_timer(self) -> None:
+    def start(self) -> None:
+        """Begin to watch."""
+        self._looks = Periodic(
+            PERIOD_S,
+            self._look,
+            on_error=lambda error: self._node.get_logger().error(f"hang guard: {error!r}"),
+            name=f"{self._node.get_name()}_hang_guard",
+        )
+        self._looks.start()
+
+    def stop(self) -> None:
+        """End watching."""
+        if self._looks is not None:
+            self._looks.stop()
+
+    def _look(self) -> None:
         worker = self._worker()
         if worker is None or self._renewing:
             return

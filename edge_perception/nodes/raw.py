@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -25,6 +26,7 @@ def subscribe(
     *,
     on_refused: Callable[[CdrError], None],
     overriding: QoSOverridingOptions | None = None,
+    callback_group: CallbackGroup | None = None,
 ) -> Subscription:
     """Subscribe; the callback gets views of the buffer with the message's attributes.
 
@@ -39,6 +41,7 @@ def subscribe(
         qos: profile of the subscription.
         on_refused: takes the error of a buffer that is no message of the type.
         overriding: policies that parameters ``qos_overrides.<topic>.subscription.*`` may change.
+        callback_group: of the subscription; the node's own when not given.
 
     Raises:
         ConfigurationError: no such type is installed.
@@ -49,8 +52,9 @@ def subscribe(
     except UnsupportedCdrError as error:
         node.get_logger().info(f"{topic}: typed subscription, {error}")
         return node.create_subscription(
-            message_class, topic, callback, qos, qos_overriding_options=overriding
-        )
+            message_class, topic, callback, qos,
+            qos_overriding_options=overriding, callback_group=callback_group,
+        )  # fmt: skip
 
     def on_buffer(buffer: bytes) -> None:
         try:
@@ -65,8 +69,9 @@ def subscribe(
             callback(message)
 
     return node.create_subscription(
-        message_class, topic, on_buffer, qos, raw=True, qos_overriding_options=overriding
-    )
+        message_class, topic, on_buffer, qos, raw=True,
+        qos_overriding_options=overriding, callback_group=callback_group,
+    )  # fmt: skip
 
 
 @cache

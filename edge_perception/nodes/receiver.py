@@ -1,0 +1,124 @@
+"""Takes the messages of a node's data topics in a thread of its own, beside the executor.
+
+The executor of rclpy makes its wait set anew for every message, out of all entities of all nodes:
+the services and parameters of a composed process cost more there than the message does, and hold
+the GIL meanwhile. This wait set holds the data topics alone. It also keeps data flowing while a
+service callback works.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.waitable import Waitable
+
+from edge_perception.cdr import CdrError
+from edge_perception.nodes import raw
+
+_LOOK_S = 1.0  # a thread that nobody wakes looks whether it is to end
+
+
+class _BesideExecutor(CallbackGroup):
+    """Leaves to the executor the events of its subscriptions, such as QoS, and nothing else."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return isinstance(entity, Waitable)
+
+    def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
+        return True
+
+    def ending_execution(self, entity: Any) -> None:
+        pass
+
+
+class Receiver:
+    """Subscriptions of one node, taken by one thread from `start` to `stop`.
+
+    Args:
+        node: makes the subscriptions.
+        on_error: takes what a callback raises; the thread goes on with the next message.
+    """
+
+    def __init__(self, node: Node, *, on_error: Callable[[Exception], None]) -> None:
+        self._node, self._on_error = node, on_error
+        self._group = _BesideExecutor()
+        self._subscriptions: list[Subscription] = []
+        self._wake = node.create_guard_condition(lambda: None, callback_group=self._group)
+        self._stopping = False
+        self._thread = threading.Thread(
+            target=self._run, name=f"{node.get_name()}_receive", daemon=True
+        )
+
+    def subscribe(
+        self,
+        type_name: str,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile,
+        *,
+        on_refused: Callable[[CdrError], None],
+        overriding: QoSOverridingOptions | None = None,
+    ) -> None:
+        """Subscribe as `raw.subscribe` does; the callback runs in the thread. Before `start`."""
+        self._subscriptions.append(
+            raw.subscribe(
+                self._node,
+                type_name,
+                topic,
+                callback,
+                qos,
+                on_refused=on_refused,
+                overriding=overriding,
+                callback_group=self._group,
+            )
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the callback in progress, and unsubscribe."""
+        self._stopping = True
+        self._wake.trigger()
+        if self._thread.is_alive():
+            self._thread.join()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self._node.destroy_guard_condition(self._wake)
+
+    def _run(self) -> None:
+        context = self._node.context
+        handles = [subscription.handle for subscription in self._subscriptions]
+        with ExitStack() as held:
+            for handle in (*handles, self._wake.handle, context.handle):
+                held.enter_context(handle)
+            waiting = rclpy_implementation.WaitSet(len(handles), 1, 0, 0, 0, 0, context.handle)
+            while not self._stopping and context.ok():
+                waiting.clear_entities()
+                for handle in handles:
+                    waiting.add_subscription(handle)
+                waiting.add_guard_condition(self._wake.handle)
+                waiting.wait(round(_LOOK_S * 1e9))
+                ready = waiting.get_ready_entities("subscription")
+                for subscription in self._subscriptions:
+                    if subscription.handle.pointer in ready and not self._stopping:
+                        self._take(subscription)
+
+    def _take(self, subscription: Subscription) -> None:
+        try:
+            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+            if taken is not None:  # another reader of the same data may have been faster
+                subscription.callback(taken[0])
+        except Exception as error:
+            self._on_error(error)
