@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,7 @@ class SensorDriver:
         self._calibration = self._publish_calibration()
         self._injector = Injector((), make=make)
         self.observed: list[Observed] = []
+        self.due_s: dict[str, list[float]] = {source: [] for source in SOURCES}
         self.levels: dict[str, int] = {}  # newest diagnostics level by name
         self.arrived = threading.Condition()
         self.node.create_subscription(
@@ -93,6 +95,11 @@ class SensorDriver:
     def inject(self, injections: Sequence[Injection]) -> None:
         """Apply these from now on; their times are on the monotonic clock, s."""
         self._injector = Injector(injections, make=self._make)
+
+    def bad_from_s(self, source: str, start_s: float) -> float:
+        """Return when the first message of a source that a fault from `start_s` on hits was due."""
+        due_s = next((due for due in self.due_s[source] if due >= start_s), math.inf)
+        return self._injector.first_s.get(source, due_s)
 
     @contextlib.contextmanager
     def best_effort(self, source: str) -> Iterator[None]:
@@ -135,6 +142,7 @@ class SensorDriver:
                 continue
             if source == "camera" and number % 5 == 0:
                 self._calibration.publish(self.calibration)
+            self.due_s[source].append(moment_s)
             length_ns = round(PERIOD_S * NS) if source == "audio" else 0
             frame = self._frames.frame(source, time.time_ns() - length_ns)
             for delay_s, item in self._injector.apply(source, frame, moment_s):

@@ -72,6 +72,7 @@ class Injector:
         self._make, self._period_s, self._seed = make, period_s, seed
         self._contexts: dict[tuple[int, str], Context] = {}
         self.altered = 0  # messages that were changed, moved or lost
+        self.first_s: dict[str, float] = {}  # when the first of them was due, by source
 
     def apply(self, source: str, message: Any, time_s: float) -> list[Delivery]:
         """Return what is delivered in place of a message that is due at `time_s`."""
@@ -86,7 +87,9 @@ class Injector:
                     for more_s, result in injection.fault.apply(item, context)
                 ]
                 context.count += 1
-                self.altered += 1
+        if deliveries != [(0.0, message)]:
+            self.altered += 1
+            self.first_s.setdefault(source, time_s)
         return deliveries
 
     def _context(self, index: int, source: str) -> Context:

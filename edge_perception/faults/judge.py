@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_perception.core.types import Mode, SourceState
 
 OK = SourceState.OK
-# A dead source is named within two periods or 200 ms, counted from the first message that is
-# missing or bad: up to then the stream is exactly what a healthy one is.
+# A dead source is named within two periods or 200 ms, counted from the moment at which its first
+# missing or bad message was due: up to then the stream is exactly what a healthy one is.
 DETECTION_S = 0.2
 CYCLE_S = 0.1
 DEADLINE_S = 0.25
@@ -85,6 +85,8 @@ def judge(
     observed: Sequence[Observed],
     start_s: float,
     end_s: float,
+    *,
+    bad_from_s: Mapping[str, float],
     latency_s: float = 0.0,
 ) -> Result:
     """Measure a run.
@@ -94,19 +96,25 @@ def judge(
         layer: virtual or nodes.
         expectation: what must be seen.
         observed: all fused messages, in order.
-        start_s: when the first bad or missing message was due.
+        start_s: when the fault began.
         end_s: when the first good message was due again.
-        latency_s: added to every bound: the path through a real encoder.
+        bad_from_s: when the first bad or missing message of each affected source was due.
+        latency_s: added to every bound: the path through an encoder.
     """
     affected = expectation.affected
-    settled_s = start_s + (0.0 if expectation.optional else expectation.detection_s + latency_s)
+    bound_s = expectation.detection_s + latency_s
+    settled_s = start_s if expectation.optional else max(bad_from_s.values()) + bound_s
     during = [item for item in observed if settled_s < item.at_s < end_s]
     modes = {item.mode for item in during}
     states = {item.sources[name].state for item in during for name in affected}
-    detection_s = _first(observed, start_s, lambda item: not _fine(item, affected)) - start_s
+    detection_s = max(_named(observed, name, bad_from_s[name]) for name in affected)
     recovery_s = _recovered(observed, end_s, affected) - end_s
     gap_s = longest_gap_s(observed, start_s, end_s + 1.0)
-    wrong_s = _wrong_ok_s(observed, affected, settled_s, end_s) if expectation.worthless else 0.0
+    wrong_s = 0.0
+    if expectation.worthless:
+        wrong_s = sum(
+            _wrong_ok_s(observed, name, bad_from_s[name] + bound_s, end_s) for name in affected
+        )
     raises = (bool(expectation.states) or expectation.warns) and not expectation.optional
     problems = []
     if not during and not expectation.mute:
@@ -118,7 +126,7 @@ def judge(
         allowed.add(OK)
     if not states <= allowed:
         problems.append(f"states {_names(states)}")
-    if raises and not detection_s <= expectation.detection_s + latency_s:
+    if raises and not detection_s <= bound_s:
         problems.append(f"detection {detection_s:.3f} s > {expectation.detection_s:.3f} s")
     quiet_wanted = not raises and not expectation.optional
     if quiet_wanted and not _quiet(observed, affected, start_s, end_s):
@@ -161,10 +169,10 @@ def _fine(item: Observed, affected: Sequence[str]) -> bool:
     return all(item.sources[name].fine for name in affected)
 
 
-def _first(
-    observed: Sequence[Observed], from_s: float, wanted: Callable[[Observed], bool]
-) -> float:
-    return next((i.at_s for i in observed if i.at_s >= from_s and wanted(i)), math.inf)
+def _named(observed: Sequence[Observed], source: str, from_s: float) -> float:
+    """Return how long after its first bad message a source was not called fine any more."""
+    named_s = (i.at_s for i in observed if i.at_s >= from_s and not i.sources[source].fine)
+    return next(named_s, math.inf) - from_s
 
 
 def _recovered(observed: Sequence[Observed], end_s: float, affected: Sequence[str]) -> float:
@@ -181,14 +189,12 @@ def _quiet(observed: Sequence[Observed], affected: Sequence[str], start_s: float
     return all(_fine(i, affected) for i in observed if start_s <= i.at_s < end_s)
 
 
-def _wrong_ok_s(
-    observed: Sequence[Observed], affected: Sequence[str], from_s: float, end_s: float
-) -> float:
+def _wrong_ok_s(observed: Sequence[Observed], source: str, from_s: float, end_s: float) -> float:
     """Add up the time for which the newest message called a worthless source healthy."""
     total = 0.0
     for before, after in itertools.pairwise(observed):
         begin, end = max(before.at_s, from_s), min(after.at_s, end_s)
-        if begin < end and any(before.sources[name].fine for name in affected):
+        if begin < end and before.sources[source].fine:
             total += end - begin
     return total
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from edge_perception.core.types import Mode, SourceState
 from edge_perception.faults.injector import Injection
 from edge_perception.faults.judge import Expectation, Observed, Result, judge
-from edge_perception.faults.virtual import SOURCES, VirtualRun
+from edge_perception.faults.virtual import PHASE_S, SOURCES, VirtualRun
+from edge_perception.fusion.config import FusionConfig
 
 LATE, STALE, MISSING, INVALID = (
     SourceState.LATE,
@@ -20,6 +21,8 @@ LATE, STALE, MISSING, INVALID = (
 SILENT = (LATE, STALE, MISSING)
 ALL_MODES = tuple(Mode)
 START_S, LENGTH_S, AFTER_S = 3.0, 3.0, 2.5
+MARGIN_S = 0.005  # the most that jitter moves a message of this moment
+LATENCY_S = 0.04  # the longest way through an encoder, with jitter
 # An interrupted sound stream must fill its window of 0.96 s again before its three good windows.
 AUDIO_RECOVERY_S = 1.6
 
@@ -41,19 +44,36 @@ class Row:
         return [Injection.of(name, sources, start_s, end_s) for name, sources in self.streams]
 
 
-def run_virtual(row: Row, *, seed: int = 0) -> Result:
+def run_virtual(
+    row: Row,
+    *,
+    seed: int = 0,
+    phase_s: Mapping[str, float] = PHASE_S,
+    config: FusionConfig | None = None,
+) -> Result:
     """Run a row in virtual time."""
     end_s = START_S + row.length_s
+    begin_s, finish_s = START_S - MARGIN_S, end_s - MARGIN_S
     run = VirtualRun(
-        injections=row.injections(START_S - 0.05 * 0.1, end_s - 0.05 * 0.1),
+        injections=row.injections(begin_s, finish_s),
         seed=seed,
         stamps_follow_clock=row.stamps_follow_clock,
+        phase_s=phase_s,
+        fusion_config=config,
     )
     if row.script is not None:
-        row.script(run, START_S, end_s)
+        row.script(run, begin_s, finish_s)
     observed = run.run(end_s + AFTER_S)
-    # Streams have phases: the last affected source's first bad message counts.
-    return judge(row.name, "virtual", row.expectation, observed, START_S, end_s, latency_s=0.085)
+    return judge(
+        row.name,
+        "virtual",
+        row.expectation,
+        observed,
+        START_S,
+        end_s,
+        bad_from_s={name: run.bad_from_s(name, START_S) for name in row.expectation.affected},
+        latency_s=LATENCY_S,
+    )
 
 
 CLEAN_LOST = (("lose_one", ("camera", "lidar")),)

@@ -27,8 +27,8 @@ from edge_perception.transport import transport_environment
 READY_S = 60.0
 FAULT_S = 1.5
 RECOVERY_TIMEOUT_S = 20.0
-# Real encoders take tens of milliseconds a frame, and the machine runs everything at once.
-LATENCY_S = 0.4
+# Real encoders take tens of milliseconds a frame.
+LATENCY_S = 0.1
 GAP_S = DEADLINE_S + 0.25
 PROCESS_RECOVERY_S = 12.0  # respawn delay, start of Python and ROS, loading of the model
 
@@ -43,11 +43,20 @@ class Session:
 
     driver: SensorDriver
     supervisor: Supervisor
+    latency_s: float = LATENCY_S  # added to the bounds
 
 
 @contextmanager
-def session(out: Path, *, domain_id: int | None = None) -> Iterator[Session]:
-    """Start all nodes under supervision with sensors; all ends at the exit."""
+def session(
+    out: Path, *, domain_id: int | None = None, latency_s: float = LATENCY_S
+) -> Iterator[Session]:
+    """Start all nodes under supervision with sensors; all ends at the exit.
+
+    Args:
+        out: folder for the nodes' logs.
+        domain_id: ROS domain; None: one that hardly anybody uses.
+        latency_s: added to the bounds, for the path through encoders on this machine.
+    """
     domain_id = domain_id if domain_id is not None else 100 + os.getpid() % 100
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -70,7 +79,7 @@ def session(out: Path, *, domain_id: int | None = None) -> Iterator[Session]:
             if not driver.wait(driver.healthy, READY_S):
                 last = driver.observed[-1] if driver.observed else None
                 raise NotReadyError(f"nodes: not FULL within {READY_S:g} s; last: {last}; {logs}")
-            yield Session(driver=driver, supervisor=supervisor)
+            yield Session(driver=driver, supervisor=supervisor, latency_s=latency_s)
     finally:
         supervisor.stop()
 
@@ -129,7 +138,16 @@ def _judged(
     _wait_polling(over, RECOVERY_TIMEOUT_S)
     _wait_polling(lambda: driver.observed[-1].at_s > end_s + 0.6, 2.0)
     observed = [item for item in list(driver.observed) if item.at_s > start_s - 1.0]
-    return judge(name, "nodes", expectation, observed, start_s, end_s, LATENCY_S)
+    return judge(
+        name,
+        "nodes",
+        expectation,
+        observed,
+        start_s,
+        end_s,
+        bad_from_s={item: driver.bad_from_s(item, start_s) for item in expectation.affected},
+        latency_s=running.latency_s,
+    )
 
 
 def _wait_polling(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -149,7 +149,7 @@ def double_rate(message: Any, context: Context) -> list[Delivery]:
 def duplicate_stamp(message: Any, context: Context) -> list[Delivery]:
     """Every message carries the first one's stamp."""
     first = context.kept.setdefault("stamp", stamp_of(message))
-    return [(0.0, restamped(message, first))]
+    return [(0.0, restamped(message, first) if context.count else message)]
 
 
 @fault()
@@ -168,6 +168,8 @@ def future_stamp(message: Any, context: Context) -> list[Delivery]:
 def backward_stamp(message: Any, context: Context) -> list[Delivery]:
     """Stamps run backwards from the first one on."""
     first = context.kept.setdefault("stamp", stamp_of(message))
+    if not context.count:
+        return [(0.0, message)]
     return [(0.0, restamped(message, first - context.count * round(context.period_s * NS)))]
 
 
@@ -188,7 +190,7 @@ def _image(message: Any, pixels: NDArray[np.uint8]) -> list[Delivery]:
 def frozen(message: Any, context: Context) -> list[Delivery]:
     """The first content again and again, with new stamps."""
     data = context.kept.setdefault("data", message.data)
-    return changed(message, data=data)
+    return changed(message, data=data) if context.count else [(0.0, message)]
 
 
 @fault("camera")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -89,6 +90,7 @@ class VirtualRun:
     on_view: Callable[[Observed], None] | None = None
     paused: bool = False  # neither clock nor sensors move, as in a paused playback
     stamps_follow_clock: bool = True
+    phase_s: Mapping[str, float] = field(default_factory=lambda: PHASE_S)
     observed: list[Observed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -125,6 +127,12 @@ class VirtualRun:
         """Do something at a time of the steady clock."""
         heapq.heappush(self._events, (round(time_s * NS), next(self._order), action))
 
+    def bad_from_s(self, source: str, start_s: float) -> float:
+        """Return when the first message of a source that a fault from `start_s` on hits was due."""
+        periods = math.ceil((start_s - self.phase_s[source]) / PERIOD_S - 1e-6)
+        due_s = self.phase_s[source] + periods * PERIOD_S
+        return self._injector.first_s.get(source, due_s)
+
     def jump_clock(self, seconds: float) -> None:
         """Step the node clock; the sensors' stamps follow it or not."""
         self.clock.jump_node_clock(seconds)
@@ -144,7 +152,7 @@ class VirtualRun:
 
     def _schedule(self, source: str, number: int) -> None:
         jitter_s = float(np.clip(self._rng.normal(0.0, self.jitter), -0.05, 0.05)) * PERIOD_S
-        due_s = PHASE_S[source] + number * PERIOD_S + jitter_s
+        due_s = self.phase_s[source] + number * PERIOD_S + jitter_s
         self.at(max(0.0, due_s), lambda: self._sense(source, number))
 
     def _sense(self, source: str, number: int) -> None:
@@ -154,7 +162,7 @@ class VirtualRun:
         now = self.clock.now()
         length_ns = round(PERIOD_S * NS) if source == "audio" else 0  # stamped at its first sample
         message = self._frames.frame(source, now.node_ns + self._stamp_shift_ns - length_ns)
-        nominal_s = PHASE_S[source] + number * PERIOD_S
+        nominal_s = self.phase_s[source] + number * PERIOD_S
         for delay_s, item in self._injector.apply(source, message, nominal_s):
             arrival_s = now.steady_ns / NS + delay_s + TRANSPORT_S
             self.at(arrival_s, lambda item=item: self._arrive(source, item))

@@ -17,8 +17,10 @@ from edge_perception.core.schema import check_limits
 NS = 1_000_000_000
 
 # Limits derived from the expected rate, in periods. One lost frame means a silence of two periods
-# and a little jitter: it must stay below the first limit.
+# and a little jitter: it must stay below the first limit. A source that is not waited for is named
+# in the next view only, up to a period later: its limit is lower, and a lost frame of it shows.
 LATE_PERIODS = 2.2
+REUSED_LATE_PERIODS = 1.8
 STALE_PERIODS = 5.0
 MISSING_PERIODS = 10.0
 MIN_DERIVED_AGE_S = 0.5
@@ -62,7 +64,10 @@ class SourceConfig:
         ),
     )
     late_after_s: float = field(
-        default=0.0, metadata=_meta("silence that makes it LATE; 0: 2.2 periods", "s", 0.0, 3600.0)
+        default=0.0,
+        metadata=_meta(
+            "silence that makes it LATE; 0: 2.2 periods, 1.8 if reused", "s", 0.0, 3600.0
+        ),
     )
     stale_after_s: float = field(
         default=0.0, metadata=_meta("silence that makes it STALE; 0: 5 periods", "s", 0.0, 3600.0)
@@ -111,7 +116,8 @@ class SourceConfig:
     @property
     def late_ns(self) -> int:
         """Silence above which the source is LATE, ns."""
-        return round((self.late_after_s or LATE_PERIODS / self.rate_hz) * NS)
+        periods = REUSED_LATE_PERIODS if self.reuse_s else LATE_PERIODS
+        return round((self.late_after_s or periods / self.rate_hz) * NS)
 
     @property
     def stale_ns(self) -> int:

@@ -20,7 +20,8 @@ ROWS = {row.name: row for row in rows() if row.real}
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with session(tmp_path_factory.mktemp("faults")) as running:
+    # The test suite runs on busy machines; `make faults` has the strict bounds.
+    with session(tmp_path_factory.mktemp("faults"), latency_s=0.4) as running:
         yield running
 
 

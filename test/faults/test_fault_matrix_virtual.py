@@ -10,7 +10,6 @@ import pytest
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
 from edge_perception.core.types import Mode
 from edge_perception.faults.injector import parse_injection
-from edge_perception.faults.judge import judge
 from edge_perception.faults.matrix import START_S, clean_run, rows, run_virtual
 from edge_perception.faults.report import draw, table, write_json
 from edge_perception.faults.streams import FAULTS
@@ -24,6 +23,15 @@ ROWS = {row.name: row for row in rows()}
 def test_every_fault_is_named_in_time_and_forgotten_in_time(name):
     result = run_virtual(ROWS[name])
     assert result.passed, f"{result.seen}: {result.problems}"
+
+
+@pytest.mark.parametrize("phases_ms", [(0, 20, 50), (0, 50, 99), (30, 90, 0), (95, 5, 40)])
+def test_a_dead_source_is_named_within_two_periods_in_every_phase(phases_ms):
+    phase_s = {name: ms / 1e3 for name, ms in zip(SOURCES, phases_ms, strict=True)}
+    for source in SOURCES:
+        for fault in ("dead", "encoder killed,"):
+            result = run_virtual(ROWS[f"{fault} {source}"], phase_s=phase_s)
+            assert result.detection_ms <= 200.0, (fault, source)
 
 
 def test_every_stream_fault_is_in_the_matrix():
@@ -47,8 +55,7 @@ def test_the_matrix_fails_where_a_dead_source_is_called_fine():
         )
     )
     row = ROWS["dead lidar"]
-    run = VirtualRun(injections=row.injections(START_S, 6.0), fusion_config=slow)
-    result = judge(row.name, "virtual", row.expectation, run.run(8.5), START_S, 6.0, 0.085)
+    result = run_virtual(row, config=slow)
     assert not result.passed
     assert result.wrong_ok_s > 0.1
     assert result.detection_ms > 300
