@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from edge_perception.core.types import Feature, FrameLatency, Instant
 from edge_perception.encoders.pipeline import EncoderPipeline, Job
+from edge_perception.replay.metering import LOOP_FRAMES, LoopTimes
 from edge_perception.replay.virtual import LatencyModel, StageTimes
 
 
@@ -35,29 +39,21 @@ class _Waiting:
     order: int
 
 
-@dataclass(kw_only=True)
-class BareTimes:
-    """Runs of preprocessing and model alone, while nothing else ran."""
-
-    preprocess_s: float = 0.0
-    inference_s: float = 0.0
-    runs: int = 0
-
-
 class EncoderLane:
     """One source: its mailbox and its worker's busy time."""
 
-    def __init__(self, pipeline: EncoderPipeline, latency: LatencyModel) -> None:
+    def __init__(self, pipeline: EncoderPipeline, latency: LatencyModel, *, stateful: bool) -> None:
         self.pipeline = pipeline
         self._latency = latency
+        self._stateful = stateful
         self._waiting: _Waiting | None = None
         self._busy_until_ns = 0
         self._started = 0
         self.dropped = 0
         self.measured: list[FrameLatency] = []  # real time of the stages, a bounded sample
         self.inferred = 0
-        self.bare = BareTimes()
-        self._last: Job | None = None
+        self.loop = LoopTimes()
+        self._kept: deque[Job] = deque(maxlen=LOOP_FRAMES)
 
     def arrive(self, job: Job, at_ns: int, order: int) -> Iterator[Emergence]:
         """Take a frame; yields what is started by it or became ready to start before it."""
@@ -98,23 +94,30 @@ class EncoderLane:
             feature=future.result,
         )
 
-    def run_bare(self) -> None:
-        """Run preprocessing and model once more on the last frame, alone; nothing is changed.
+    def run_again(self, index: int) -> None:
+        """Run the model on a kept frame once more, from the message on; nothing is changed.
 
-        Postprocessing follows sounds from window to window and is left out.
+        Postprocessing of a stream follows it from window to window: of that the median of what
+        was measured on the way is added.
         """
-        job, served = self._last, self.pipeline.model
+        served = self.pipeline.model
+        job = self._kept[index] if index < len(self._kept) else None
         item = next((item for model, item in job.items if model is served), None) if job else None
         if item is None:
             return
+        geometry = self.pipeline.geometry
         started = time.perf_counter()
         frame = served.intake.frame(item)
-        inputs = served.encoder.preprocess(frame, self.pipeline.geometry)
+        inputs = served.encoder.preprocess(frame, geometry)
         prepared = time.perf_counter()
-        served.encoder.infer(inputs)
-        self.bare.preprocess_s += prepared - started
-        self.bare.inference_s += time.perf_counter() - prepared
-        self.bare.runs += 1
+        outputs = served.encoder.infer(inputs)
+        self.loop.inference_s += time.perf_counter() - prepared
+        if not self._stateful:
+            served.encoder.postprocess(outputs, frame, geometry)
+        self.loop.work_s += time.perf_counter() - started
+        if self._stateful:
+            self.loop.work_s += float(np.median([x.postprocess_s for x in self.measured[-64:]]))
+        self.loop.runs += 1
 
     def _infer(self, job: Job, dropped: int, queue_s: float, times: StageTimes) -> Feature | None:
         feature = self.pipeline.process(job)
@@ -122,7 +125,7 @@ class EncoderLane:
             return None
         if feature.valid:
             self.inferred += 1
-            self._last = job
+            self._kept.append(job)
         if feature.valid and len(self.measured) < 4096:
             self.measured.append(feature.latency)
         receive_s = (job.received.node_ns - job.stamp_ns) / 1e9
@@ -137,8 +140,13 @@ class EncoderStage:
         self,
         pipelines: Mapping[str, EncoderPipeline],
         latency: LatencyModel,
+        *,
+        stateful: Collection[str] = (),
     ) -> None:
-        self.lanes = {name: EncoderLane(item, latency) for name, item in pipelines.items()}
+        self.lanes = {
+            name: EncoderLane(item, latency, stateful=name in stateful)
+            for name, item in pipelines.items()
+        }
         self._ready: list[tuple[int, int, int, Emergence]] = []
         self._rank = {name: rank for rank, name in enumerate(pipelines)}
         self._order = 0

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import FrameLatency
 from edge_perception.encoders.pipeline import ServedModel
@@ -25,15 +23,15 @@ from edge_perception.replay.binding import Binding
 from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.encoding import Emergence, EncoderStage
 from edge_perception.replay.fusing import FusedOutput, FusionStage, NodeTime
-from edge_perception.replay.metering import MeteredBackend, MeteredFusionModel
+from edge_perception.replay.metering import LOOP_FRAMES, Looped, MeteredFusionModel, run_loop
 from edge_perception.replay.reader import RecordedMessage
 from edge_perception.replay.stamps import NS
-from edge_perception.replay.vehicle import FUSION, Vehicle
+from edge_perception.replay.vehicle import Vehicle
 from edge_perception.replay.virtual import LatencyModel
 
 MAX_GAP_NS = 30 * NS  # a longer silence of all topics is a jump of the recorder's clock
 AFTER_END_NS = NS  # cycles still close for this long
-BARE_EVERY = 24  # outputs between two looks at the bare models
+LOOP_EVERY = 12 * LOOP_FRAMES  # outputs between two turns of the bare models in a loop
 _AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
 PREPARE_NS = NS  # a swapped model takes in streams this long before it serves
 
@@ -70,7 +68,7 @@ _Event = Emergence | _Jump | _FusionSwap
 class ReplayStats:
     """What a replay cost and what it met."""
 
-    wall_s: float = 0.0  # without the bare runs
+    wall_s: float = 0.0  # without the loops of the bare models
     messages: int = 0
     outputs: int = 0
     errors: Counter[str] = field(default_factory=Counter)  # by topic or source
@@ -78,7 +76,7 @@ class ReplayStats:
     clock_jumps: list[str] = field(default_factory=list)
     stamp_faults: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, int] = field(default_factory=dict)
-    bare_s: float = 0.0  # the models alone in a loop, for as many frames
+    bare_s: float = 0.0  # inference alone in a loop, for as many frames
     work_s: float = 0.0  # the same with their pre- and postprocessing
     measured: dict[str, list[FrameLatency]] = field(default_factory=dict)
     fusion_measured_s: list[float] = field(default_factory=list)
@@ -95,7 +93,7 @@ class LockStep:
         start_ns: node clock when the vehicle starts, not after the first message.
         swaps: model changes on the way, by time.
         alter: changes a decoded message of a source before it arrives.
-        measure_bare: now and then run the bare models, for `throughput_ratio`.
+        measure_bare: now and then run the bare models in a loop, for `throughput_ratio`.
     """
 
     def __init__(
@@ -113,7 +111,11 @@ class LockStep:
         self._vehicle, self._binding, self._decoder = vehicle, binding, decoder
         # Encoders run ahead of fusion: each has its own view of a clock that jumps.
         self._time, self._arrivals = NodeTime(start_ns), NodeTime(start_ns)
-        self._encoders = EncoderStage(vehicle.pipelines, latency)
+        self._encoders = EncoderStage(
+            vehicle.pipelines,
+            latency,
+            stateful={source.name for source in vehicle.plan.sources if source.spec.stateful},
+        )
         fusion = Fusion(
             config=vehicle.plan.fusion,
             now=self._time.instant(NS),
@@ -138,21 +140,15 @@ class LockStep:
     ) -> Iterator[FusedOutput]:
         """Yield the published views in their order."""
         started = time.perf_counter()
-        bare_s = 0.0
+        loop_s = 0.0
         try:
             for output in self._outputs(messages, progress):
                 self.stats.outputs += 1
                 yield output
-                if self._measure_bare and self.stats.outputs % BARE_EVERY == BARE_EVERY // 2:
-                    before = time.perf_counter()
-                    for lane in self._encoders.lanes.values():
-                        lane.run_bare()
-                    for model, backend in self._fusion_models():
-                        model.run_bare()
-                        backend.run_bare(1)
-                    bare_s += time.perf_counter() - before
+                if self._measure_bare and self.stats.outputs % LOOP_EVERY == LOOP_EVERY // 2:
+                    loop_s += run_loop(self._looped())
         finally:
-            self.stats.wall_s = time.perf_counter() - started - bare_s
+            self.stats.wall_s = time.perf_counter() - started - loop_s
             self._collect()
 
     # -- events in their order --
@@ -278,25 +274,23 @@ class LockStep:
         self.stats.errors[where] += 1
         self.stats.first_error.setdefault(where, f"{error}")
 
-    def _fusion_models(self) -> Iterator[tuple[MeteredFusionModel, MeteredBackend]]:
+    def _fusion_models(self) -> Iterator[MeteredFusionModel]:
         for vehicle in self._served:
-            for model in vehicle.fusion_models:
-                backend = vehicle.loaded[FUSION].backend
-                assert isinstance(backend, MeteredBackend)
-                yield model, backend
+            yield from vehicle.fusion_models
+
+    def _looped(self) -> Iterator[Looped]:
+        yield from self._encoders.lanes.values()
+        yield from self._models[:1]  # those behind it serve features on their way only
 
     def _collect(self) -> None:
         stats = self.stats
         stats.fusion_measured_s = self._fusion.measured_s
+        frames = [(model.loop, model.runs) for model in self._fusion_models()]
         for name, lane in self._encoders.lanes.items():
             stats.dropped[name] = lane.dropped
             stats.measured[name] = lane.measured
-            if lane.bare.runs and lane.measured:
-                infer_s = lane.bare.inference_s / lane.bare.runs
-                before_s = lane.bare.preprocess_s / lane.bare.runs
-                after_s = float(np.median([item.postprocess_s for item in lane.measured]))
-                stats.bare_s += infer_s * lane.inferred
-                stats.work_s += (before_s + infer_s + after_s) * lane.inferred
-        for model, backend in self._fusion_models():
-            stats.bare_s += backend.bare_run_s * model.runs
-            stats.work_s += model.bare_run_s * model.runs
+            frames.append((lane.loop, lane.inferred))
+        for loop, count in frames:
+            inference_s, work_s = loop.scaled(count)
+            stats.bare_s += inference_s
+            stats.work_s += work_s

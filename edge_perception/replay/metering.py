@@ -1,10 +1,16 @@
-"""A backend that notes how long the bare model takes, and can run it again on its last inputs."""
+"""Models whose runs are timed, and which can run again on frames of a while ago.
+
+What a replay's throughput is measured against are the models in a loop: frame, preprocessing,
+inference and postprocessing, one after the other, and nothing else.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from numpy.typing import NDArray
 
@@ -14,36 +20,25 @@ from edge_perception.fusion.model import FusionOutput
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel
 
+# So many frames of a source are kept for the loop: distinct ones, as in a recording, and old
+# enough to have left the caches that the newest frame would be found in.
+LOOP_FRAMES = 4
+
 
 class MeteredBackend:
-    """Passes everything on to another backend."""
+    """Passes everything on to another backend and notes how long inference takes."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._last: Mapping[str, NDArray] | None = None
         self._closed = False
-        self.bare_runs = 0
-        self.bare_s = 0.0
+        self.seconds = 0.0
 
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Run the model."""
-        self._last = inputs
-        return self._backend.infer(inputs)
-
-    def run_bare(self, times: int) -> None:
-        """Run the model alone on the inputs of its last frame; call it while nothing else runs."""
-        if self._last is None:
-            return
         started = time.perf_counter()
-        for _ in range(times):
-            self._backend.infer(self._last)
-        self.bare_s += time.perf_counter() - started
-        self.bare_runs += times
-
-    @property
-    def bare_run_s(self) -> float:
-        """Time of one bare run; 0: never measured."""
-        return self.bare_s / self.bare_runs if self.bare_runs else 0.0
+        outputs = self._backend.infer(inputs)
+        self.seconds += time.perf_counter() - started
+        return outputs
 
     def warm_up(self, runs: int) -> None:
         """Run on zero tensors."""
@@ -55,42 +50,73 @@ class MeteredBackend:
 
     def close(self) -> None:
         """Release the session; a pipeline closes a model that it has replaced by itself."""
-        self._last = None
         if not self._closed:
             self._closed = True
             self._backend.close()
 
 
+@dataclass(kw_only=True)
+class LoopTimes:
+    """Runs of one model in the loop, s."""
+
+    inference_s: float = 0.0
+    work_s: float = 0.0  # the same with pre- and postprocessing
+    runs: int = 0
+
+    def scaled(self, frames: int) -> tuple[float, float]:
+        """Return inference and work of so many frames, s."""
+        per_run = frames / self.runs if self.runs else 0.0
+        return self.inference_s * per_run, self.work_s * per_run
+
+
+class Looped(Protocol):
+    """A model that can run again."""
+
+    loop: LoopTimes
+
+    def run_again(self, index: int) -> None:
+        """Run on kept frame number `index`, the oldest first; a frame that is not kept: nothing."""
+        ...
+
+
 class MeteredFusionModel(BundleFusionModel):
-    """A fusion model that can run again on its last features, with its pre- and postprocessing."""
+    """A fusion model that can run again on earlier features, with its pre- and postprocessing."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         super().__init__(loaded)
-        self._last: Mapping[str, Feature] | None = None
-        self.runs = self.bare_runs = 0
-        self.bare_s = 0.0
+        assert isinstance(loaded.backend, MeteredBackend)
+        self._metered = loaded.backend
+        self._kept: deque[Mapping[str, Feature]] = deque(maxlen=LOOP_FRAMES)
+        self.runs = 0
+        self.loop = LoopTimes()
 
     def run(self, features: Mapping[str, Feature]) -> FusionOutput:
         """Fuse features by source."""
-        self._last = features
+        self._kept.append(features)
         self.runs += 1
         return super().run(features)
 
-    def run_bare(self) -> None:
-        """Fuse the last features once more; call it while nothing else runs."""
-        if self._last is None:
+    def run_again(self, index: int) -> None:
+        """Fuse kept features once more; call it while nothing else runs."""
+        if index >= len(self._kept):
             return
-        started = time.perf_counter()
-        super().run(self._last)
-        self.bare_s += time.perf_counter() - started
-        self.bare_runs += 1
-
-    @property
-    def bare_run_s(self) -> float:
-        """Time of one bare run; 0: never measured."""
-        return self.bare_s / self.bare_runs if self.bare_runs else 0.0
+        started, inferred_s = time.perf_counter(), self._metered.seconds
+        super().run(self._kept[index])
+        self.loop.work_s += time.perf_counter() - started
+        self.loop.inference_s += self._metered.seconds - inferred_s
+        self.loop.runs += 1
 
 
 def metered(loaded: LoadedModel) -> LoadedModel:
     """Return a loaded model whose runs are metered."""
     return replace(loaded, backend=MeteredBackend(loaded.backend))
+
+
+def run_loop(models: Iterable[Looped]) -> float:
+    """Run the models in a loop over the kept frames; return how long that took, s."""
+    started = time.perf_counter()
+    looped = list(models)
+    for index in range(LOOP_FRAMES):
+        for model in looped:
+            model.run_again(index)
+    return time.perf_counter() - started

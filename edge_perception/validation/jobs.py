@@ -17,10 +17,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.replay.virtual import NS
+from edge_perception.validation.one_core import keep_memory, use_one_core
 from edge_perception.validation.replaying import ACCOUNT, Segment, replay_segment
 from edge_perception.validation.settings import ReplaySettings
 
@@ -73,15 +72,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def use_one_core() -> None:
-    """Keep the libraries of this process and of those it starts from threads of their own."""
-    cv2.setNumThreads(1)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # read when a library is loaded
-
-
 def _here(task: Task, say: Say) -> TaskResult:
     use_one_core()
+    keep_memory()
     started = time.monotonic()
     start_ns = task.segment.start_ns
     last = [started]
@@ -120,6 +113,7 @@ def _left(task: Task, node_ns: int, elapsed_s: float) -> str:
 def work(task: Task) -> None:
     """Run a task in a process of its own; a failure is written down."""
     use_one_core()
+    keep_memory()
     task.folder.mkdir(parents=True, exist_ok=True)
     try:
         replay_segment(task.settings, task.segment, task.folder)
