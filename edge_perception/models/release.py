@@ -9,7 +9,7 @@ from functools import cache
 
 from edge_perception.models.loading import LoadedModel
 
-_TRIM_AFTER_S = 2.0
+_TRIM_AFTER_S = 1.0
 
 
 def release_model(loaded: LoadedModel) -> None:

@@ -262,7 +262,7 @@ class ReleaseStore:
         A release that was started twice without `started` is put in quarantine, and the set before
         it is current again.
         """
-        sha256 = self.slot("current").get(role, "")
+        sha256 = self.decided().get(role, "")
         if not sha256:
             return ""
         path = self._starts(role, sha256)
@@ -286,6 +286,20 @@ class ReleaseStore:
         with self._writing():
             self._replace(path, str(failed + 1).encode("ascii"))
         return sha256
+
+    def decided(self) -> ModelSet:
+        """Return the set that is to serve: `current`, or what a decision is about to make of it.
+
+        A set with a release in quarantine is none that was decided.
+        """
+        try:
+            open_ = self.journal.open_change()
+        except StoreError:
+            open_ = None  # `recover` sets a damaged journal aside, and the slots stand
+        decided = open_.after if open_ is not None and open_.step == "commit" else {}
+        if decided and not any(map(self.quarantine_reason, decided.values())):
+            return decided
+        return self.slot("current")
 
     def started(self, role: str, sha256: str) -> None:
         """Note that a release loaded and ran."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 
 from edge_perception import action, msg, srv
 from edge_perception.core.errors import EdgePerceptionError, ModelError, StoreError, SwapError
 from edge_perception.core.health import Health, Level
+from edge_perception.models.admission import AdmissionLimits
 from edge_perception.models.change_stamp import change_stamp
 from edge_perception.models.event_log import EventLog
 from edge_perception.models.filesystem import FileLock, FileSystem
@@ -25,15 +29,19 @@ from edge_perception.models.signing import Trust, read_trust
 from edge_perception.models.store import find_bundle, list_bundles
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.change import LATE, Change
 from edge_perception.nodes.conversion import model_msg, stamp_ns
+from edge_perception.nodes.event_feed import EventFeed
 from edge_perception.nodes.model_client import ModelClient
-from edge_perception.nodes.model_services import KEPT
+from edge_perception.nodes.model_services import in_thread
 from edge_perception.nodes.spin import run
-from edge_perception.nodes.swap_coordinator import Change, SwapCoordinator
+from edge_perception.nodes.swap_coordinator import SwapCoordinator
 
 _GROUPS = 6  # fused messages that tell where the gaps between groups are
 _LATEST_S = 0.5  # later than the earliest stamp: a gap is not waited for any longer
 _RECONCILE_PERIOD_S = 1.0
+_LOOK_PERIOD_S, _LOOKS = 0.25, 8  # after a change
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +67,7 @@ class ManagerOptions:
         metadata={"text": "wait for a node to load a model", "unit": "s", "min": 1.0, "max": 600.0},
     )
     commit_delay_s: float = field(
-        default=0.2,
+        default=0.1,
         metadata={
             "text": "a new model serves frames with stamps this much later than its commit",
             "unit": "s",
@@ -76,42 +84,6 @@ class ManagerOptions:
             "max": 10.0,
         },
     )
-    admission_memory_mb: int = field(
-        default=2048,
-        metadata={
-            "text": "memory a candidate may take while it is tried",
-            "unit": "MB",
-            "min": 16,
-            "max": 2**20,
-        },
-    )
-    admission_deadline_s: float = field(
-        default=60.0,
-        metadata={
-            "text": "time to load, warm up and run golden inputs",
-            "unit": "s",
-            "min": 0.5,
-            "max": 3600.0,
-        },
-    )
-    admission_latency_factor: float = field(
-        default=3.0,
-        metadata={
-            "text": "how much slower than the gates of a manifest say this machine may be",
-            "unit": "1",
-            "min": 0.1,
-            "max": 1000.0,
-        },
-    )
-    admission_reserve_mb: int = field(
-        default=128,
-        metadata={
-            "text": "memory that stays free on the machine beside a new model",
-            "unit": "MB",
-            "min": 0,
-            "max": 2**20,
-        },
-    )
 
 
 class ModelManagerNode(PerceptionNode):
@@ -126,9 +98,10 @@ class ModelManagerNode(PerceptionNode):
         """
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
+        self._limits = self.declare_parameters_of(AdmissionLimits, prefix="admission_")
         self._files = files or FileSystem()
         self._store: ReleaseStore | None = None
-        self._log: EventLog | None = None
+        self._feed: EventFeed | None = None
         self._lock: FileLock | None = None
         self._off = "the manager is not configured"  # why models cannot be changed; empty: on
         self._fused: deque[bytes] = deque(maxlen=_GROUPS)
@@ -162,6 +135,9 @@ class ModelManagerNode(PerceptionNode):
             callback_group=self._group,
         )
         self._feedback: dict[str, Any] = {}
+        self._reconciler = self._timer(_RECONCILE_PERIOD_S, self._on_reconcile)
+        self._looker = self._timer(_LOOK_PERIOD_S, self._on_look)
+        self._looks_left = 0
 
     # -- lifecycle --
 
@@ -179,7 +155,8 @@ class ModelManagerNode(PerceptionNode):
             if not lock.acquire():
                 raise StoreError(f"process {lock.holder()} is the manager of {root}")
             self._lock = lock
-            self._log = EventLog(root / "events.jsonl", self._files)
+            log = EventLog(root / "events.jsonl", self._files)
+            self._feed = EventFeed(self._events.publish, log)
             note = self._store.recover()
             if options.trust_file:
                 self.trust()
@@ -189,16 +166,19 @@ class ModelManagerNode(PerceptionNode):
             return
         if note:
             self.event("recovered", "", reason=note)
-        self._reconciler = self.create_timer(
-            _RECONCILE_PERIOD_S, self._on_reconcile, callback_group=self._group
-        )
+        self._reconciler.reset()
 
     def cleanup(self) -> None:
         """Give the store back."""
+        self._reconciler.cancel()
+        self._looker.cancel()
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        self._store = self._log = None
+        self._store = None
 
     def health(self) -> Health:
         """Say which nodes serve models, and whether they can be changed."""
@@ -234,6 +214,10 @@ class ModelManagerNode(PerceptionNode):
     def options(self) -> ManagerOptions:
         """Return the parameters."""
         return self._options.config
+
+    def limits(self) -> AdmissionLimits:
+        """Return what a candidate may cost."""
+        return self._limits.config
 
     def trust(self) -> Trust:
         """Return the trusted keys; read anew, so that a rotation holds at once."""
@@ -285,26 +269,28 @@ class ModelManagerNode(PerceptionNode):
             reason=reason,
             models=models,
         )
-        if self._log is not None:
-            entry = self._log.add(
-                stamp_ns=now.nanoseconds,
-                event=event,
-                transaction_id=transaction_id,
-                error=error,
-                reason=reason,
-                models=[{name: getattr(m, name) for name in _FIELDS} for m in models],
-            )
-            message.sequence, message.reason = entry.sequence, entry.reason
-        self._events.publish(message)
         goal = self._feedback.get("goal")
+        told = None
         if goal is not None and self._coordinator.busy == transaction_id:
-            goal.publish_feedback(action.SwapModel.Feedback(event=message))
+
+            def told(told: msg.ModelEvent) -> None:
+                goal.publish_feedback(action.SwapModel.Feedback(event=told))
+
+        if self._feed is not None:
+            self._feed.put(message, now.nanoseconds, told=told)
         names = " ".join(f"{m.role}={m.name}:{m.version}" for m in models)
         text = f"{event} {names} {reason}".strip()
         if error:  # rclpy refuses another severity from the same line
             self.get_logger().warning(text)
         else:
             self.get_logger().info(text)
+        if event == LATE:
+            self._reconciler.reset()
+
+    def changed(self) -> None:
+        """Ask the nodes again until those that keep the model before have it."""
+        self._looks_left = _LOOKS
+        self._looker.reset()
 
     # -- services --
 
@@ -392,32 +378,54 @@ class ModelManagerNode(PerceptionNode):
                 cancelled=lambda: goal.is_cancel_requested,
             )
             _fill(result, change, request.role)
+            await self._events_told()
             goal.succeed()
         except EdgePerceptionError as error:
             self._refused(error, result)
+            await self._events_told()
             (goal.canceled if goal.is_cancel_requested else goal.abort)()
         finally:
             self._feedback.clear()
         return result
 
     async def _on_reconcile(self) -> None:
-        """Bring the nodes to the set that the store has as current, once after a start."""
+        """Bring the nodes to the current set of the store: at start, and where one was late."""
         if self._coordinator.busy or self._store is None or not self.client.nodes():
             return
         self._reconciler.cancel()
-        wanted = self._store.slot("current")
-        infos, _ = await self.client.versions(self._options.config.answer_timeout_s)
-        served = {info.model.role: info.model.sha256 for info in infos if info.slot != KEPT}
-        if not self._off and any(wanted.get(r, s) != s for r, s in served.items()):
-            try:
+        try:
+            wanted = self._store.slot("current")
+            serving = await self._coordinator.look()
+            if not self._off and serving.differing(wanted):
                 await self._coordinator.go_to(wanted, "start with the current set")
-            except EdgePerceptionError as error:
-                self.event("late", "", error=True, reason=f"start: {error}")
+        except EdgePerceptionError as error:
+            self.event("not reconciled", "", error=True, reason=f"current set: {error}")
+
+    async def _on_look(self) -> None:
+        """Learn after a change what the nodes keep, so that a rollback need not ask them."""
+        if self._coordinator.busy or self._store is None:
+            return
+        self._looks_left -= 1
+        kept = False
+        with contextlib.suppress(SwapError):  # a node that is silent now is asked again
+            serving = await self._coordinator.look()
+            kept = set(serving.kept) == set(serving.versions)
+        if kept or self._looks_left <= 0:
+            self._looker.cancel()
 
     def _on_fused(self, data: bytes) -> None:
         self._fused.append(data)
 
     # -- helpers --
+
+    def _timer(self, period_s: float, callback: Callable[[], Any]) -> Any:
+        return self.create_timer(
+            period_s, callback, callback_group=self._group, clock=_STEADY, autostart=False
+        )
+
+    async def _events_told(self) -> None:
+        if self._feed is not None:
+            await in_thread(self, self._feed.flush)
 
     def _verified(self, name: str, version: str) -> Bundle:
         """Find a release of the store or an installed bundle, every file read and checked."""
@@ -457,9 +465,6 @@ class ModelManagerNode(PerceptionNode):
         self.get_logger().warning(f"refused: {error}")
 
 
-_FIELDS = tuple(msg.ModelVersion.get_fields_and_field_types())
-
-
 def _fill(response: Any, change: Change, role: str) -> None:
     roles = list(change.releases)
     first = role if role in roles else roles[0]
@@ -469,9 +474,9 @@ def _fill(response: Any, change: Change, role: str) -> None:
     }
     response.success = True
     response.current = after[first]
-    response.models = list({**change.versions, **after}.values())
+    response.models = list({**change.serving.versions, **after}.values())
     if hasattr(response, "previous"):
-        response.previous = change.versions[first]
+        response.previous = change.serving.versions[first]
         response.transaction_id = change.transaction_id
 
 

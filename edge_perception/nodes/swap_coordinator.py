@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from edge_perception import msg, srv
-from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError, TrialError
-from edge_perception.models.admission import AdmissionLimits, admit, as_dict
+from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError
+from edge_perception.models.admission import admit, as_dict
 from edge_perception.models.change_plan import FUSION, plan_change
 from edge_perception.models.journal import Record
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.release_store import ModelSet, Release, ReleaseStore
-from edge_perception.models.signing import Trust
+from edge_perception.models.release_store import ModelSet
 from edge_perception.models.store import find_digest
-from edge_perception.models.trial import STAGES, Action, Evidence, Trial
+from edge_perception.models.trial import Stage
+from edge_perception.nodes.change import LATE, Change, Host, Serving, versions_of
 from edge_perception.nodes.conversion import time_msg
-from edge_perception.nodes.model_client import ModelClient
-from edge_perception.nodes.model_services import KEPT, in_thread
-
-STATUS = srv.TrialModel.Request.STATUS
-_TRIAL_PERIOD_S = 0.05
-
-
-class Host(Protocol):
-    """What a change needs of the manager's node."""
-
-    node: Any
-    client: ModelClient
-    store: ReleaseStore
-    options: Any
-
-    def event(
-        self,
-        event: str,
-        transaction_id: str,
-        *,
-        error: bool = False,
-        reason: str = "",
-        models: list[msg.ModelVersion] | None = None,
-    ) -> None:
-        """Publish and log a step."""
-        ...
-
-    def trust(self) -> Trust:
-        """Return the trusted keys."""
-        ...
-
-    def folders(self) -> list[Any]:
-        """Return the folders of bundles that came with the software."""
-        ...
-
-    def change_stamp_ns(self, delay_s: float, *, soonest: bool = False) -> int:
-        """Return at which stamp a change takes effect."""
-        ...
-
-
-@dataclass(kw_only=True)
-class Change:
-    """A change under way."""
-
-    transaction_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    record: Record | None = None
-    nodes: dict[str, str] = field(default_factory=dict)  # node by role
-    prepared: dict[str, str] = field(default_factory=dict)  # the node's transaction by role
-    releases: dict[str, Release] = field(default_factory=dict)
-    versions: dict[str, msg.ModelVersion] = field(default_factory=dict)  # before, by role
-    before: ModelSet = field(default_factory=dict)
-    kept: dict[str, str] = field(default_factory=dict)  # digest that is still loaded, by role
-    back: bool = False  # to models that served before
-    spaces_change: bool = False
-    cancelled: Callable[[], bool] = lambda: False
-
-    @property
-    def warm(self) -> bool:
-        """Whether all that is to serve is loaded already, so that only a commit is missing."""
-        return self.back and all(
-            self.kept.get(role) == release.sha256 for role, release in self.releases.items()
-        )
-
-    @property
-    def after(self) -> dict[str, str]:
-        """The set that is to serve."""
-        return {**self.before, **{role: r.sha256 for role, r in self.releases.items()}}
+from edge_perception.nodes.model_services import in_thread
+from edge_perception.nodes.set_trial import SetTrial
 
 
 class SwapCoordinator:
@@ -93,6 +26,8 @@ class SwapCoordinator:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._busy = ""
+        self._serving: Serving | None = None  # as the nodes said last; None: they must be asked
+        self._told = 0  # commits; an answer from before one is outdated
 
     @property
     def busy(self) -> str:
@@ -115,16 +50,16 @@ class SwapCoordinator:
         """
         change = Change(cancelled=cancelled)
         with self._one_at_a_time(change):
-            await self._look(change)
+            change.serving = await self.look()
             candidate = self._host.store.find(name, version)
-            running = {role: self._running(v) for role, v in change.versions.items()}
+            running = {role: self._running(v) for role, v in change.serving.versions.items()}
             change.releases = plan_change(
                 running={name: bundle.manifest for name, bundle in running.items()},
                 candidate=candidate,
                 role=role,
                 stored=self._host.store.releases(),
             )
-            self._adopt(change, running)
+            await self._durably(lambda: self._adopt(change, running))
             await self._run(change, candidate.manifest.name, skip_trial=skip_trial)
         return change
 
@@ -138,211 +73,215 @@ class SwapCoordinator:
         """
         change = Change(back=True)
         with self._one_at_a_time(change):
-            await self._look(change)
-            for role, sha256 in models.items():
-                if role in change.versions and change.versions[role].sha256 != sha256:
-                    change.releases[role] = self._host.store.release(sha256)
-            if not change.releases:
-                raise SwapError(f"{why}: these models serve already")
-            left = [change.versions[role].sha256 for role in change.releases]
-            await self._run(change, why, skip_trial=True)
+            if self._serving is not None:
+                change.serving = self._serving
+                change.releases = self._releases(change, models)
+            if change.releases and change.warm:
+                left = change.before
+                await self._go_at_once(change, why)
+            else:
+                change.serving = await self.look()
+                left = change.before
+                change.releases = self._releases(change, models)
+                if not change.releases:
+                    raise SwapError(f"{why}: these models serve already")
+                await self._run(change, why, skip_trial=True)
             if quarantine:
-                for sha256 in left:
-                    self._host.store.quarantine(sha256, quarantine)
+                for role in change.releases:
+                    self._host.store.quarantine(left[role], quarantine)
         return change
 
-    # -- steps --
+    async def look(self) -> Serving:
+        """Ask what serves now.
+
+        Raises:
+            SwapError: a node that serves models does not answer.
+        """
+        told = self._told
+        infos, silent = await self._host.client.versions(self._host.options().answer_timeout_s)
+        if silent:
+            raise SwapError(f"nodes that do not answer: {', '.join(silent)}")
+        serving = Serving.of(infos)
+        if told == self._told:
+            self._serving = serving
+        return serving
+
+    # -- steps of a change that is prepared first --
 
     async def _run(self, change: Change, name: str, *, skip_trial: bool) -> None:
         host, store = self._host, self._host.store
-        change.record = store.begin(change.transaction_id, change.before, change.after, name)
-        committed = False
+        change.record = Record(
+            transaction_id=change.transaction_id,
+            step="begin",
+            before=change.before,
+            after=change.after,
+            reason=name,
+        )
+        await self._durably(lambda: store.note(change.record))
+        decided = False
+
+        def decide() -> None:
+            nonlocal decided
+            store.note(change.record)
+            decided = True
+            store.set_slots(previous=change.before, current=change.after)
+
         try:
             self._event(change, "begin", reason=name)
-            if change.warm:
-                await self._prepare_kept(change)
-            else:
+            if not change.warm:
                 await self._check(change)
                 self._stop_if_cancelled(change)
-                await self._prepare(change)
-            self._step(change, "prepared")
+            await self._prepare(change)
+            await self._step(change, "prepared")
             if not skip_trial:
                 await self._try(change)
             self._stop_if_cancelled(change)
-            self._step(change, "commit")
-            committed = True
-            store.set_slots(previous=change.before, current=change.after)
+            change.record = change.record.next("commit")
+            await self._durably(decide)
+            self._event(change, "commit")
             await self._commit(change)
-            self._step(change, "done")
+            await self._step(change, "done")
         except BaseException as error:
-            if not committed:
+            if not decided:
                 await self._undo(change, error)
             else:
                 # The decision is on disk: what did not hear of it comes to it later.
-                self._event(change, "late", error=True, reason=str(error))
+                self._event(change, LATE, error=True, reason=str(error))
                 host.node.get_logger().error(f"{name}: committed, but {error}")
             raise
 
     async def _check(self, change: Change) -> None:
         """Verify and admit every release; what was measured here before is not measured again."""
-        store, options = self._host.store, self._host.options()
+        store, limits = self._host.store, self._host.limits()
         now_ns = self._host.node.get_clock().now().nanoseconds
         trust = self._host.trust()
-        for role, release in change.releases.items():
 
-            def work(release: Release = release) -> None:
-                if not change.back:
-                    store.verify(release, trust, now_ns=now_ns)
-                if not store.remembered(release.sha256):
-                    admission = admit(release.bundle, _limits(options))
-                    store.remember(release.sha256, as_dict(admission))
-
-            error = await in_thread(self._host.node, work)
-            if error is not None:
-                if not isinstance(error, EdgePerceptionError):
+        def work() -> None:
+            for role, release in change.releases.items():
+                try:
+                    if not change.back:
+                        store.verify(release, trust, now_ns=now_ns)
+                    if not store.remembered(release.sha256):
+                        admission = admit(release.bundle, limits)
+                        store.remember(release.sha256, as_dict(admission))
+                except EdgePerceptionError:
+                    raise
+                except Exception as error:
                     raise SwapError(f"{role}: {error!r}") from error
-                raise error
+
+        await self._durably(work)
         self._event(change, "admitted")
 
     async def _prepare(self, change: Change) -> None:
-        """One node after the other: loading takes the cores that the running models need."""
+        """Let the nodes load and warm; sessions that are loaded already are taken all at once."""
+        if change.warm:
+            await self._prepare_at(change, list(change.releases))
+            return
+        # One node after the other: loading takes the cores that the running models need.
+        for role in change.releases:
+            await self._prepare_at(change, [role])
+
+    async def _prepare_at(self, change: Change, roles: list[str]) -> None:
         options = self._host.options()
-        for role, release in change.releases.items():
-            node = change.nodes[role]
-            request = srv.PrepareModel.Request(
-                name=release.manifest.name,
-                version=release.manifest.version,
-                sha256=release.sha256,
+        end_ns = self._host.node.clock.now().steady_ns + round(options.answer_timeout_s * 1e9)
+        refused: dict[str, str] = {}
+        while roles:
+            requests = {
+                f"{change.nodes[role]}/prepare_model": self._request(change, role) for role in roles
+            }
+            answers = await self._host.client.call_all(
+                srv.PrepareModel, requests, options.prepare_timeout_s
             )
-            end_ns = self._host.node.clock.now().steady_ns + round(options.answer_timeout_s * 1e9)
-            while True:
-                answer = await self._host.client.call(
-                    srv.PrepareModel, f"{node}/prepare_model", request, options.prepare_timeout_s
-                )
-                waits = "not taken effect" in answer.reason
-                if "already (transaction" in answer.reason:
-                    # Only one manager holds the store, so this was left by one that died.
-                    await self._drop(node)
-                    waits = True
-                if not waits or self._host.node.clock.now().steady_ns > end_ns:
-                    break
+            again = []
+            for role, (name, answer) in zip(roles, answers.items(), strict=True):
+                if isinstance(answer, SwapError):
+                    refused[role] = str(answer)
+                elif answer.success:
+                    change.prepared[role] = answer.transaction_id
+                else:
+                    if await self._waits(change, role, answer.reason):
+                        again.append(role)
+                    refused[role] = f"{name}: {answer.reason}"
+            if set(refused) - set(again) or self._host.node.clock.now().steady_ns > end_ns:
+                break
+            if again:
+                refused.clear()
                 await self._host.client.sleep(0.02)
-            if not answer.success:
-                raise SwapError(f"{node} refused {request.name}: {answer.reason}")
-            change.prepared[role] = answer.transaction_id
-
-    async def _prepare_kept(self, change: Change) -> None:
-        """Take the sessions that served before, in all nodes at once; nothing is loaded."""
-        requests = {
-            f"{change.nodes[role]}/prepare_model": srv.PrepareModel.Request(sha256=release.sha256)
-            for role, release in change.releases.items()
-        }
-        answers = await self._host.client.call_all(
-            srv.PrepareModel, requests, self._host.options().prepare_timeout_s
-        )
-        refused = []
-        for (role, _), (name, answer) in zip(change.releases.items(), answers.items(), strict=True):
-            if isinstance(answer, SwapError):
-                refused.append(str(answer))
-            elif answer.success:
-                change.prepared[role] = answer.transaction_id
-            else:
-                refused.append(f"{name}: {answer.reason}")
+            roles = again
         if refused:
-            raise SwapError("; ".join(refused))
+            raise SwapError("; ".join(refused.values()))
 
-    async def _drop(self, node: str) -> None:
-        """Let a node drop what it holds prepared, whoever asked for it."""
-        await self._host.client.call(
-            srv.AbortModel,
-            f"{node}/abort_model",
-            srv.AbortModel.Request(),
-            self._host.options().answer_timeout_s,
+    async def _waits(self, change: Change, role: str, reason: str) -> bool:
+        """Whether a node that refused takes the same request a little later."""
+        if "already (transaction" in reason:
+            # Only one manager holds the store, so this was left by one that died.
+            await self._host.client.call(
+                srv.AbortModel,
+                f"{change.nodes[role]}/abort_model",
+                srv.AbortModel.Request(),
+                self._host.options().answer_timeout_s,
+            )
+            return True
+        return "not taken effect" in reason
+
+    def _request(self, change: Change, role: str) -> srv.PrepareModel.Request:
+        release = change.releases[role]
+        if change.warm:  # by digest only
+            return srv.PrepareModel.Request(sha256=release.sha256)
+        manifest = release.manifest
+        return srv.PrepareModel.Request(
+            name=manifest.name, version=manifest.version, sha256=release.sha256
         )
 
     async def _try(self, change: Change) -> None:
-        """Shadow and canary; every model of the set must pass each stage."""
-        now_s = self._now_s()
-        trials = {
-            role: Trial(
-                release.manifest.objectives,
-                now_s=now_s,
-                pairs=not (role == FUSION and change.spaces_change),
-            )
-            for role, release in change.releases.items()
-        }
-        for index, stage in enumerate(STAGES):
-            self._step(change, f"{stage.mode} {stage.share:.0%}")
-            for role, trial in trials.items():
-                if index:
-                    trial.advance(self._now_s())
-                await self._ask(change, role, stage.mode, stage.share)
-            while not await self._passed(change, trials, index):
-                self._stop_if_cancelled(change)
-                await self._host.client.sleep(_TRIAL_PERIOD_S)
+        async def begin(stage: Stage) -> None:
+            await self._step(change, f"{stage.mode} {stage.share:.0%}")
 
-    async def _passed(self, change: Change, trials: Mapping[str, Trial], index: int) -> bool:
-        ready = True
-        for role, trial in trials.items():
-            answer = await self._ask(change, role, STATUS, 0.0)
-            evidence = Evidence(
-                samples=answer.samples,
-                errors=answer.errors,
-                failure=answer.failure,
-                paired=answer.paired,
-                difference_mean_s=answer.difference_mean_s,
-                difference_variance_s2=answer.difference_variance_s2,
-                current_mean_s=answer.current_mean_s,
-            )
-            decision = trial.judge(evidence, self._now_s())
-            idle = index == 0 and role == FUSION and change.spaces_change
-            if decision.action is Action.ROLL_BACK and not idle:
-                release = change.releases[role]
-                self._host.store.quarantine(release.sha256, decision.reason)
-                raise TrialError(
-                    f"{role}: {release.manifest.name} {release.manifest.version} rolled back in "
-                    f"{trial.stage.mode} {trial.stage.share:.0%} after {answer.samples} frames: "
-                    f"{decision.reason}"
-                )
-            ready &= idle or decision.action in (Action.ADVANCE, Action.COMMIT)
-        return ready
-
-    async def _ask(self, change: Change, role: str, mode: str, share: float) -> Any:
-        name = f"{change.nodes[role]}/trial_model"
-        request = srv.TrialModel.Request(
-            transaction_id=change.prepared[role], mode=mode, share=share
-        )
-        timeout_s = self._host.options().answer_timeout_s
-        answer = await self._host.client.call(srv.TrialModel, name, request, timeout_s)
-        if not answer.success:
-            raise SwapError(f"{name}: {answer.reason}")
-        return answer
+        await SetTrial(self._host, change).run(begin, lambda: self._stop_if_cancelled(change))
 
     async def _commit(self, change: Change) -> None:
-        """Tell all nodes before waiting for any; one that is gone starts with the new set."""
         options = self._host.options()
         if change.warm:
             stamp_ns = self._host.change_stamp_ns(options.rollback_delay_s, soonest=True)
         else:
             stamp_ns = self._host.change_stamp_ns(options.commit_delay_s)
+        await self._tell(
+            change,
+            stamp_ns,
+            {
+                role: srv.CommitModel.Request(transaction_id=id_)
+                for role, id_ in change.prepared.items()
+            },
+        )
+
+    async def _tell(
+        self, change: Change, stamp_ns: int, requests: Mapping[str, srv.CommitModel.Request]
+    ) -> dict[str, str]:
+        """Tell all nodes before waiting for any; return by role why one did not do it.
+
+        One that is gone starts with the new set.
+        """
         futures = {}
-        for role, transaction_id in change.prepared.items():
+        for role, request in requests.items():
+            request.effective_stamp = time_msg(stamp_ns)
             name = f"{change.nodes[role]}/commit_model"
-            request = srv.CommitModel.Request(
-                transaction_id=transaction_id, effective_stamp=time_msg(stamp_ns)
-            )
-            futures[name] = self._host.client.send(srv.CommitModel, name, request)
+            futures[role] = (name, self._host.client.send(srv.CommitModel, name, request))
+        self._serving = None
+        self._told += 1
+        self._host.changed()
         self._event(change, "committed", reason=f"stamp {stamp_ns} ns")
-        problems = []
-        for name, future in futures.items():
+        problems = {}
+        for role, (name, future) in futures.items():
             try:
-                answer = await self._host.client.answer(name, future, options.answer_timeout_s)
+                timeout_s = self._host.options().answer_timeout_s
+                answer = await self._host.client.answer(name, future, timeout_s)
                 if not answer.success:
-                    problems.append(f"{name}: {answer.reason}")
+                    problems[role] = f"{name}: {answer.reason}"
             except SwapError as error:
-                problems.append(str(error))
+                problems[role] = str(error)
         if problems:
-            self._event(change, "late", error=True, reason="; ".join(problems))
+            self._event(change, LATE, error=True, reason="; ".join(problems.values()))
+        return problems
 
     async def _undo(self, change: Change, error: BaseException) -> None:
         """Let every node drop what it prepared; the models that ran go on."""
@@ -363,20 +302,61 @@ class SwapCoordinator:
             self._host.node.get_logger().error(f"journal: {problem}")
         self._event(change, "aborted", error=True, reason=str(error))
 
+    # -- a change that only has to be told --
+
+    async def _go_at_once(self, change: Change, why: str) -> None:
+        """Let sessions that are still loaded serve again: one record, one message to each node.
+
+        All nodes said that they hold theirs. Where one lost it since, the others do not wait: what
+        they leave is worse than a moment without it, and fusion never joins two sets.
+        """
+        store = self._host.store
+        change.record = Record(
+            transaction_id=change.transaction_id,
+            step="commit",
+            before=change.before,
+            after=change.after,
+            reason=why,
+        )
+        store.note(change.record)  # here, not in a thread: each turn of the executor takes longer
+        delay_s = self._host.options().rollback_delay_s
+        problems = await self._tell(
+            change,
+            self._host.change_stamp_ns(delay_s, soonest=True),
+            {
+                role: srv.CommitModel.Request(kept_sha256=release.sha256)
+                for role, release in change.releases.items()
+            },
+        )
+        try:
+            await self._durably(
+                lambda: store.set_slots(previous=change.before, current=change.after)
+            )
+            await self._step(change, "done")
+        except EdgePerceptionError as error:
+            self._event(change, LATE, error=True, reason=str(error))
+            raise
+        if problems:
+            await self._bring(change, why)
+
+    async def _bring(self, change: Change, why: str) -> None:
+        """Load the models of a decided change in the nodes that did not follow it."""
+        rest = Change(back=True, serving=await self.look())
+        rest.releases = self._releases(rest, change.after)
+        if rest.releases:
+            await self._run(rest, why, skip_trial=True)
+
     # -- helpers --
 
-    async def _look(self, change: Change) -> None:
-        """Ask what serves now."""
-        infos, silent = await self._host.client.versions(self._host.options().answer_timeout_s)
-        if silent:
-            raise SwapError(f"nodes that do not answer: {', '.join(silent)}")
-        for info in infos:
-            if info.slot == KEPT:
-                change.kept[info.model.role] = info.model.sha256
-                continue
-            change.nodes[info.model.role] = info.node
-            change.versions[info.model.role] = info.model
-        change.before = {role: model.sha256 for role, model in change.versions.items()}
+    def _releases(self, change: Change, models: ModelSet) -> dict[str, Any]:
+        wanted = change.serving.differing(models)
+        return {role: self._host.store.release(sha256) for role, sha256 in wanted.items()}
+
+    async def _durably(self, work: Callable[[], None]) -> None:
+        """Write to the disk beside the executor, which has messages to take meanwhile."""
+        error = await in_thread(self._host.node, work)
+        if error is not None:
+            raise error
 
     def _running(self, version: msg.ModelVersion) -> Bundle:
         if self._host.store.has(version.sha256):
@@ -393,22 +373,20 @@ class SwapCoordinator:
         new = {r.manifest.feature_space for role, r in change.releases.items() if role != FUSION}
         change.spaces_change = old != new
 
-    def _step(self, change: Change, step: str) -> None:
+    async def _step(self, change: Change, step: str) -> None:
         assert change.record is not None
-        change.record = change.record.next(step)
-        self._host.store.note(change.record)
+        record = change.record = change.record.next(step)
+        await self._durably(lambda: self._host.store.note(record))
         self._event(change, step)
 
     def _event(self, change: Change, event: str, *, error: bool = False, reason: str = "") -> None:
-        models = [_version(release, role) for role, release in change.releases.items()]
-        self._host.event(event, change.transaction_id, error=error, reason=reason, models=models)
+        self._host.event(
+            event, change.transaction_id, error=error, reason=reason, models=versions_of(change)
+        )
 
     def _stop_if_cancelled(self, change: Change) -> None:
         if change.cancelled():
             raise SwapError("cancelled by the caller")
-
-    def _now_s(self) -> float:
-        return float(self._host.node.clock.now().steady_ns / 1e9)
 
     def _one_at_a_time(self, change: Change) -> _Busy:
         return _Busy(self, change)
@@ -427,23 +405,3 @@ class _Busy:
 
     def __exit__(self, *_: object) -> None:
         self._coordinator._busy = ""
-
-
-def _limits(options: Any) -> AdmissionLimits:
-    return AdmissionLimits(
-        memory_mb=options.admission_memory_mb,
-        deadline_s=options.admission_deadline_s,
-        latency_factor=options.admission_latency_factor,
-        reserve_mb=options.admission_reserve_mb,
-    )
-
-
-def _version(release: Release, role: str) -> msg.ModelVersion:
-    version = release.bundle.version_for(role)
-    return msg.ModelVersion(
-        role=role,
-        name=version.name,
-        version=version.version,
-        sha256=version.sha256,
-        feature_space=version.feature_space,
-    )

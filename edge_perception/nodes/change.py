@@ -1,0 +1,142 @@
+"""What a change of models is made of, and what it needs of the manager's node."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from edge_perception import msg
+from edge_perception.models.admission import AdmissionLimits
+from edge_perception.models.journal import Record
+from edge_perception.models.release_store import ModelSet, Release, ReleaseStore
+from edge_perception.models.signing import Trust
+from edge_perception.nodes.model_client import ModelClient
+from edge_perception.nodes.model_services import KEPT
+
+LATE = "late"  # event: a node did not follow a change that is decided
+
+
+class Host(Protocol):
+    """What a change needs of the manager's node."""
+
+    node: Any
+    client: ModelClient
+    store: ReleaseStore
+    options: Any
+
+    def event(
+        self,
+        event: str,
+        transaction_id: str,
+        *,
+        error: bool = False,
+        reason: str = "",
+        models: list[msg.ModelVersion] | None = None,
+    ) -> None:
+        """Publish and log a step."""
+        ...
+
+    def limits(self) -> AdmissionLimits:
+        """Return what a candidate may cost."""
+        ...
+
+    def trust(self) -> Trust:
+        """Return the trusted keys."""
+        ...
+
+    def folders(self) -> list[Any]:
+        """Return the folders of bundles that came with the software."""
+        ...
+
+    def change_stamp_ns(self, delay_s: float, *, soonest: bool = False) -> int:
+        """Return at which stamp a change takes effect."""
+        ...
+
+    def changed(self) -> None:
+        """Note that what the nodes serve is about to be another set: they are asked again."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What the nodes said that they serve."""
+
+    nodes: dict[str, str]  # node by role
+    versions: dict[str, msg.ModelVersion]  # by role
+    kept: dict[str, str]  # digest that left and is still loaded, by role
+
+    @classmethod
+    def of(cls, infos: Sequence[msg.ModelInfo]) -> Serving:
+        """Sort the answers of all nodes."""
+        current = [info for info in infos if info.slot != KEPT]
+        return cls(
+            nodes={info.model.role: info.node for info in current},
+            versions={info.model.role: info.model for info in current},
+            kept={info.model.role: info.model.sha256 for info in infos if info.slot == KEPT},
+        )
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Digest by role."""
+        return {role: model.sha256 for role, model in self.versions.items()}
+
+    def differing(self, models: ModelSet) -> dict[str, str]:
+        """Return the models of a set that somebody should serve and does not."""
+        return {
+            role: sha256
+            for role, sha256 in models.items()
+            if role in self.versions and self.versions[role].sha256 != sha256
+        }
+
+
+@dataclass(kw_only=True)
+class Change:
+    """A change under way."""
+
+    transaction_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    record: Record | None = None
+    serving: Serving = field(default_factory=lambda: Serving.of(()))  # before
+    prepared: dict[str, str] = field(default_factory=dict)  # the node's transaction by role
+    releases: dict[str, Release] = field(default_factory=dict)
+    back: bool = False  # to models that served before
+    spaces_change: bool = False
+    cancelled: Callable[[], bool] = lambda: False
+
+    @property
+    def nodes(self) -> dict[str, str]:
+        """Node by role."""
+        return self.serving.nodes
+
+    @property
+    def before(self) -> ModelSet:
+        """The set that serves."""
+        return self.serving.models
+
+    @property
+    def after(self) -> dict[str, str]:
+        """The set that is to serve."""
+        return {**self.before, **{role: r.sha256 for role, r in self.releases.items()}}
+
+    @property
+    def warm(self) -> bool:
+        """Whether all that is to serve is loaded already, so that only a commit is missing."""
+        kept = self.serving.kept
+        return self.back and all(kept.get(role) == r.sha256 for role, r in self.releases.items())
+
+
+def versions_of(change: Change) -> list[msg.ModelVersion]:
+    """Return the models that are to serve, as messages."""
+    return [_version(release, role) for role, release in change.releases.items()]
+
+
+def _version(release: Release, role: str) -> msg.ModelVersion:
+    version = release.bundle.version_for(role)
+    return msg.ModelVersion(
+        role=role,
+        name=version.name,
+        version=version.version,
+        sha256=version.sha256,
+        feature_space=version.feature_space,
+    )

@@ -1,0 +1,94 @@
+"""Shadow and canary of a whole set: every model of it must pass each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edge_perception import srv
+from edge_perception.core.errors import SwapError, TrialError
+from edge_perception.models.change_plan import FUSION
+from edge_perception.models.trial import STAGES, Action, Evidence, Stage, Trial
+from edge_perception.nodes.change import Change, Host
+
+STATUS = srv.TrialModel.Request.STATUS
+_TRIAL_PERIOD_S = 0.05
+
+
+class SetTrial:
+    """Walks the prepared models of a change through the stages."""
+
+    def __init__(self, host: Host, change: Change) -> None:
+        self._host, self._change = host, change
+        self._trials = {
+            role: Trial(
+                release.manifest.objectives,
+                now_s=self._now_s(),
+                pairs=not (role == FUSION and change.spaces_change),
+            )
+            for role, release in change.releases.items()
+        }
+
+    async def run(self, begin: Callable[[Stage], Any], check: Callable[[], None]) -> None:
+        """Return when all have passed.
+
+        Args:
+            begin: notes that a stage begins; awaited.
+            check: raises where the change must end.
+
+        Raises:
+            TrialError: a model did not pass; it is in quarantine.
+            SwapError: a node did not answer, or what `check` raised.
+        """
+        for index, stage in enumerate(STAGES):
+            await begin(stage)
+            for role, trial in self._trials.items():
+                if index:
+                    trial.advance(self._now_s())
+                await self._ask(role, stage.mode, stage.share)
+            while not await self._passed(index):
+                check()
+                await self._host.client.sleep(_TRIAL_PERIOD_S)
+
+    async def _passed(self, index: int) -> bool:
+        ready = True
+        for role, trial in self._trials.items():
+            answer = await self._ask(role, STATUS, 0.0)
+            decision = trial.judge(_evidence(answer), self._now_s())
+            idle = index == 0 and role == FUSION and self._change.spaces_change
+            if decision.action is Action.ROLL_BACK and not idle:
+                release = self._change.releases[role]
+                self._host.store.quarantine(release.sha256, decision.reason)
+                raise TrialError(
+                    f"{role}: {release.manifest.name} {release.manifest.version} rolled back in "
+                    f"{trial.stage.mode} {trial.stage.share:.0%} after {answer.samples} frames: "
+                    f"{decision.reason}"
+                )
+            ready &= idle or decision.action in (Action.ADVANCE, Action.COMMIT)
+        return ready
+
+    async def _ask(self, role: str, mode: str, share: float) -> Any:
+        name = f"{self._change.nodes[role]}/trial_model"
+        request = srv.TrialModel.Request(
+            transaction_id=self._change.prepared[role], mode=mode, share=share
+        )
+        timeout_s = self._host.options().answer_timeout_s
+        answer = await self._host.client.call(srv.TrialModel, name, request, timeout_s)
+        if not answer.success:
+            raise SwapError(f"{name}: {answer.reason}")
+        return answer
+
+    def _now_s(self) -> float:
+        return float(self._host.node.clock.now().steady_ns / 1e9)
+
+
+def _evidence(answer: Any) -> Evidence:
+    return Evidence(
+        samples=answer.samples,
+        errors=answer.errors,
+        failure=answer.failure,
+        paired=answer.paired,
+        difference_mean_s=answer.difference_mean_s,
+        difference_variance_s2=answer.difference_variance_s2,
+        current_mean_s=answer.current_mean_s,
+    )
