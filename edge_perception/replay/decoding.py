@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +62,11 @@ class MessageDecoder:
     def why_unknown(self, type_name: str) -> str:
         """Return why a type cannot be decoded."""
         return self._unreadable.get(type_name, "the recording carries no definition of it")
+
+    def prepare(self, type_names: Iterable[str]) -> None:
+        """Make the decoders of these types now, and not with their first messages."""
+        for name in type_names:
+            self._store.get_msgdef(name)
 
     def decode(self, data: bytes, type_name: str) -> Any:
         """Return a message as an object with the fields of its definition.

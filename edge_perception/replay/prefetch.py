@@ -1,11 +1,16 @@
-"""Reads ahead in a thread: decompression and hashing run beside inference."""
+"""Threads beside inference: one reads ahead, one writes behind.
+
+Inference lets go of Python's lock most of the time, so that decompression, hashing and the text of
+what was published cost it little.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _POLL_S = 0.1
@@ -56,3 +61,52 @@ def prefetched(items: Iterator[T], *, depth: int = 12) -> Iterator[T]:
     finally:
         stopping.set()
         thread.join()
+
+
+class Behind(Generic[T]):
+    """Hands items to a function in a thread, in their order; a context manager.
+
+    An error of the function is raised by the next `put`, or at the end.
+
+    Args:
+        take: is called for each item.
+        depth: items that may wait; `put` waits when there are more.
+    """
+
+    def __init__(self, take: Callable[[T], object], *, depth: int = 32) -> None:
+        self._take = take
+        self._waiting: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
+
+    def put(self, item: T) -> None:
+        """Hand over an item."""
+        self._raise()
+        self._waiting.put(item)
+
+    def __enter__(self) -> Behind[T]:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._waiting.put(_End(None))
+        self._thread.join()
+        if kind is None:
+            self._raise()
+
+    def _run(self) -> None:
+        while not isinstance(item := self._waiting.get(), _End):
+            if self._error is None:  # after an error the rest is thrown away, nobody waits
+                try:
+                    self._take(item)
+                except BaseException as error:  # raised again where the items come from
+                    self._error = error
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error

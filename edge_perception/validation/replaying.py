@@ -18,8 +18,9 @@ from edge_perception.replay.bags import Bag, open_bag
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.fusing import FusedOutput
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
-from edge_perception.replay.prefetch import prefetched
+from edge_perception.replay.prefetch import Behind, prefetched
 from edge_perception.replay.reader import RecordedMessage
 from edge_perception.replay.stamps import read_stamp_ns
 from edge_perception.replay.vehicle import Vehicle, VehiclePlan, build_vehicle, read_plan, swapped
@@ -83,17 +84,20 @@ def replay_segment(
     recorded = digest.over(_messages(bag, binding, segment, start_ns))
     stream = changed_stream(prefetched(recorded), changes, start_ns=bag.start_ns)
     folder.mkdir(parents=True, exist_ok=True)
+    decoder.prepare(bag.topics[name].type for name in binding.topics)
     writer = FusedWriter(folder / FUSED)
-    before: dict[str, Any] | None = None
+    before: FusedOutput | None = None
     told = _telling(progress, replay)
-    for output in replay.run(stream, told):
-        if output.published_ns < segment.start_ns:
-            before = record_of(output)
-        elif segment.end_ns is None or output.published_ns < segment.end_ns:
-            writer.write(record_of(output))
+    with Behind(lambda output: writer.write(record_of(output))) as behind:
+        for output in replay.run(stream, told):
+            if output.published_ns < segment.start_ns:
+                before = output
+            elif segment.end_ns is None or output.published_ns < segment.end_ns:
+                behind.put(output)
     writer.close()
     account = _account(replay.stats, plan, vehicle, swaps, bag, binding, digest)
-    account |= {"segment": dataclasses.asdict(segment), "before": before, "outputs": writer.count}
+    account |= {"segment": dataclasses.asdict(segment), "outputs": writer.count}
+    account["before"] = None if before is None else record_of(before)
     account["sha256"] = writer.sha256
     vehicle.close()
     (folder / ACCOUNT).write_text(json.dumps(account), encoding="utf-8")

@@ -1,14 +1,14 @@
-"""Reading ahead keeps order and errors, and ends with its user."""
+"""Reading ahead and writing behind keep order and errors, and end with their user."""
 
 import threading
 
 import pytest
 
-from edge_perception.replay.prefetch import prefetched
+from edge_perception.replay.prefetch import Behind, prefetched
 
 
 def alive():
-    return [t for t in threading.enumerate() if t.name == "prefetch"]
+    return [t for t in threading.enumerate() if t.name in ("prefetch", "behind")]
 
 
 def test_items_come_in_order_and_the_thread_ends():
@@ -31,4 +31,30 @@ def test_leaving_early_ends_the_thread():
     found = prefetched(iter(range(10**9)), depth=2)
     next(found)
     found.close()
+    assert not alive()
+
+
+def test_items_are_taken_behind_in_order_and_all_of_them():
+    taken = []
+    with Behind(taken.append, depth=2) as behind:
+        for item in range(100):
+            behind.put(item)
+    assert taken == list(range(100))
+    assert not alive()
+
+
+def test_an_error_behind_is_raised_to_the_one_who_puts():
+    def broken(item):
+        if item == 3:
+            raise OSError("disk full")
+
+    def put_for_ever():
+        with Behind(broken, depth=2) as behind:
+            while True:
+                behind.put(3)
+
+    with pytest.raises(OSError, match="disk full"):
+        put_for_ever()
+    with pytest.raises(OSError, match="disk full"), Behind(broken) as behind:
+        behind.put(3)
     assert not alive()
