@@ -20,6 +20,7 @@ from edge_perception.fusion.config import (
     SourceConfig,
 )
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
+from edge_perception.models.admission import AdmissionLimits
 from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes.base import NodeOptions
 from edge_perception.nodes.model_manager_node import ManagerOptions
@@ -58,6 +59,7 @@ def parameter_file() -> str:
     sections.append(_node("model_manager"))
     sections.append(_parameters(NodeOptions))
     sections.append(_parameters(ManagerOptions))
+    sections.append(_parameters(AdmissionLimits, prefix="admission_"))
     return "".join(sections)
 
 
