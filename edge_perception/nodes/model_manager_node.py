@@ -34,6 +34,7 @@ from edge_perception.nodes.conversion import model_msg, stamp_ns
 from edge_perception.nodes.event_feed import EventFeed
 from edge_perception.nodes.model_client import ModelClient
 from edge_perception.nodes.model_services import in_thread
+from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
 
@@ -110,14 +111,6 @@ class ModelManagerNode(PerceptionNode):
         self.node, self.client = self, ModelClient(self, self._group)
         self._coordinator = SwapCoordinator(self)
         self._events = self.create_publisher(msg.ModelEvent, "model_events", qos.EVENTS)
-        self.create_subscription(
-            msg.FusedPerception,
-            "perception/fused",
-            self._on_fused,
-            qos.FUSED,
-            raw=True,
-            callback_group=self._group,
-        )
         for type_, name, callback in (
             (srv.ListModels, "~/list_models", self._on_list_models),
             (srv.GetVersions, "~/get_versions", self._on_get_versions),
@@ -167,6 +160,20 @@ class ModelManagerNode(PerceptionNode):
         if note:
             self.event("recovered", "", reason=note)
         self._reconciler.reset()
+
+    def activate(self) -> None:
+        """Listen to the fused views, whose gaps tell when a change may take effect."""
+        self._receiver = Receiver(
+            self, on_error=lambda error: self.get_logger().error(f"{error!r}")
+        )
+        self._receiver.subscribe_serialized(
+            msg.FusedPerception, "perception/fused", self._fused.append, qos.FUSED
+        )
+        self._receiver.start()
+
+    def deactivate(self) -> None:
+        """Stop listening."""
+        self._receiver.stop()
 
     def cleanup(self) -> None:
         """Give the store back."""
@@ -412,9 +419,6 @@ class ModelManagerNode(PerceptionNode):
             kept = set(serving.kept) == set(serving.versions)
         if kept or self._looks_left <= 0:
             self._looker.cancel()
-
-    def _on_fused(self, data: bytes) -> None:
-        self._fused.append(data)
 
     # -- helpers --
 

@@ -69,18 +69,26 @@ class Receiver:
         overriding: QoSOverridingOptions | None = None,
     ) -> None:
         """Subscribe as `raw.subscribe` does; the callback runs in the thread. Before `start`."""
-        self._subscriptions.append(
-            raw.subscribe(
-                self._node,
-                type_name,
-                topic,
-                callback,
-                qos,
-                on_refused=on_refused,
-                overriding=overriding,
-                callback_group=self._group,
-            )
+        subscription = raw.subscribe(
+            self._node,
+            type_name,
+            topic,
+            callback,
+            qos,
+            on_refused=on_refused,
+            overriding=overriding,
+            callback_group=self._group,
         )
+        self._subscriptions.append(subscription)
+
+    def subscribe_serialized(
+        self, message: type, topic: str, callback: Callable[[bytes], None], qos: QoSProfile
+    ) -> None:
+        """Subscribe; the callback gets the bytes of each message. Before `start`."""
+        subscription = self._node.create_subscription(
+            message, topic, callback, qos, raw=True, callback_group=self._group
+        )
+        self._subscriptions.append(subscription)
 
     def start(self) -> None:
         """Start the thread."""
