@@ -63,6 +63,15 @@ def choose_sources(text: str, params_file: Path, *, namespace: str) -> tuple[str
     )
 
 
+def store_parameters(model_store: str, trust_file: str) -> dict[str, str]:
+    """Return the parameters of all nodes for a store of releases; an empty path leaves its out.
+
+    Nodes may be started in another folder, so the paths are made absolute.
+    """
+    paths = {"model_store": model_store, "trust_file": trust_file}
+    return {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path}
+
+
 def sources_of_file(params_file: Path, *, namespace: str) -> tuple[str, ...]:
     """Return what a ROS parameter file sets as `sources` of the fusion node, () if nothing.
 

@@ -16,6 +16,7 @@ from edge_perception.process_plan import (
     FUSION,
     choose_sources,
     encoder_processes,
+    store_parameters,
 )
 from edge_perception.share import share_file
 from edge_perception.transport import transport_environment
@@ -59,6 +60,17 @@ def generate_launch_description():
                 "empty: as the parameter file says",
             ),
             DeclareLaunchArgument(
+                "model_store",
+                default_value="",
+                description="folder of releases, of every node; empty: as the parameter file says",
+            ),
+            DeclareLaunchArgument(
+                "trust_file",
+                default_value="",
+                description="trusted keys, without which models cannot be changed; "
+                "empty: as the parameter file says",
+            ),
+            DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
                 choices=BOOLEAN,
@@ -78,7 +90,15 @@ def generate_launch_description():
 def start_nodes(context):
     values = {
         name: LaunchConfiguration(name).perform(context)
-        for name in ("namespace", "params_file", "composed", "log_level", "sources")
+        for name in (
+            "namespace",
+            "params_file",
+            "composed",
+            "log_level",
+            "sources",
+            "model_store",
+            "trust_file",
+        )
     }
     sources = choose_sources(
         values["sources"], Path(values["params_file"]), namespace=values["namespace"]
@@ -100,6 +120,7 @@ def start_nodes(context):
             name: ParameterValue(LaunchConfiguration(name), value_type=bool)
             for name in ("use_sim_time", "autostart")
         },
+        store_parameters(values["model_store"], values["trust_file"]),
     ]
     log_level = ["--log-level", values["log_level"]]
     if values["composed"] == "true":

@@ -6,11 +6,13 @@ With --supervise each node is a process of its own that is started again when it
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 from pathlib import Path
 
+from edge_perception.process_plan import store_parameters
 from edge_perception.transport import choose_transport, transport_environment
 
 NAME = "run"
@@ -25,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", default="info", help="debug, info, warn, error or fatal")
     parser.add_argument(
         "--sources", default="", help="names, comma-separated; default: of the parameter file"
+    )
+    parser.add_argument(
+        "--model-store", default="", help="folder of releases; default: of the parameter file"
+    )
+    parser.add_argument(
+        "--trust-file", default="", help="trusted keys, without which models cannot be changed"
     )
     parser.add_argument(
         "--supervise",
@@ -84,4 +92,6 @@ def _arguments(args: argparse.Namespace) -> list[str]:
         arguments += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
     if args.use_sim_time:
         arguments += ["-p", "use_sim_time:=true"]
+    for name, path in store_parameters(args.model_store, args.trust_file).items():
+        arguments += ["-p", f"{name}:={json.dumps(path)}"]  # quoted: a value is read as YAML
     return arguments

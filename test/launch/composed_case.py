@@ -21,6 +21,8 @@ ARGUMENTS = {
     "sources": "camera_front, lidar",
     "autostart": "false",
     "log_level": "warn",
+    "model_store": "/nowhere/store",
+    "trust_file": "/nowhere/trust.json",
 }
 
 
@@ -48,6 +50,9 @@ class TestRunning(unittest.TestCase):
             False,
         ]
         assert self.observer.parameters("camera_front_encoder", "source") == ["camera_front"]
+        for node in ("lidar_encoder", "fusion", "model_manager"):
+            assert self.observer.parameters(node, "model_store") == ["/nowhere/store"]
+        assert self.observer.parameters("model_manager", "trust_file") == ["/nowhere/trust.json"]
         nodes = dict(self.observer.node.get_node_names_and_namespaces())
         assert nodes["fusion"] == "/car"
         assert "audio_encoder" not in nodes

@@ -56,6 +56,8 @@ def test_ros2_launch_lists_the_arguments(name, ros_domain):
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for argument in ("namespace", "params_file", "composed", "log_level", "sources"):
         assert f"'{argument}':" in shown
+    if name == "perception":
+        assert all(f"'{argument}':" in shown for argument in ("model_store", "trust_file"))
 
 
 @pytest.fixture
