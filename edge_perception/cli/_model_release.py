@@ -123,3 +123,43 @@ def install(args: argparse.Namespace) -> dict[str, Any]:
             }
         )
     return {"store": str(store.root), "installed": installed}
+
+
+def list_store(root: Path, *, as_json: bool) -> int:
+    """Print the releases of a store with the slots they are in."""
+    import json
+
+    from edge_perception.models.release_store import SLOTS, ReleaseStore
+
+    if not (root / "releases").is_dir():
+        raise ConfigurationError(f"--store: expected a store of releases, got {root}")
+    store = ReleaseStore(root)
+    slots = {slot: set(store.slot(slot).values()) for slot in SLOTS}
+    rows = [
+        {
+            "name": release.manifest.name,
+            "role": release.manifest.role,
+            "version": release.manifest.version,
+            "release": release.manifest.release,
+            "sha256": release.sha256,
+            "slots": [slot for slot in SLOTS if release.sha256 in slots[slot]],
+            "signers": store.signers(release.sha256),
+            "quarantined": release.quarantined,
+        }
+        for release in store.releases()
+    ]
+    rows.sort(key=lambda row: (row["role"], row["name"], row["release"], row["version"]))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    if not rows:
+        print(f"no release in {root}")
+    for row in rows:
+        state = ", ".join(row["slots"]) or "stored"
+        if row["quarantined"]:
+            state = f"quarantined: {row['quarantined']}"
+        print(
+            f"{row['name']:28} {row['role']:7} {row['version']:9} release {row['release']:<5} "
+            f"{row['sha256'][:12]}  {state}"
+        )
+    return 0

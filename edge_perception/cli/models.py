@@ -1,4 +1,4 @@
-"""Models on disk and on the robot: bring, list, inspect, verify, sign, install, swap, go back."""
+"""Models on disk and on the robot: bring, list, inspect, compare, sign, install, swap, go back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.backends import BackendOptions, backends
-from edge_perception.cli import _model_change, _model_release
+from edge_perception.cli import _model_change, _model_compare, _model_release
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models import signing
 from edge_perception.models.adapters import adapters
@@ -25,7 +25,7 @@ from edge_perception.models.store import (
 )
 
 NAME = "models"
-HELP = "import, list, inspect, verify, sign, install and swap models"
+HELP = "import, list, inspect, verify, compare, sign, install and swap models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="check hashes, graph and golden outputs")
     _model_release.add_release_actions(actions)
     _model_change.add_change_actions(actions)
+    compare = _model_compare.add_compare_action(actions)
+    listing.add_argument("--store", type=Path, help="list the releases of this store instead")
     verify.add_argument("--trust", type=Path, help="also check the signatures, by this trust file")
     for action in (inspect, verify):
         action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
-    for action in (listing, inspect, verify):
+    for action in (listing, inspect, verify, compare):
         action.add_argument(
             "--folder",
             type=Path,
@@ -89,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     change = {
         name: getattr(_model_change, name) for name in ("swap", "rollback", "history", "events")
     }
+    if args.action == "compare":
+        return _model_compare.compare(args, _folders(args))
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}
     return int({**actions, **change}[args.action](args))
 
@@ -117,6 +121,8 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    if args.store is not None:
+        return _model_release.list_store(args.store.expanduser(), as_json=args.json)
     entries = stored_bundles(_folders(args))
     if args.json:
         _print_json(
