@@ -19,7 +19,6 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from rclpy.waitable import Waitable
 
 from edge_perception.cdr import CdrError
 from edge_perception.nodes import raw
@@ -28,13 +27,16 @@ _LOOK_S = 1.0  # a thread that nobody wakes looks whether it is to end
 
 
 class _BesideExecutor(CallbackGroup):
-    """Leaves to the executor the events of its subscriptions, such as QoS, and nothing else."""
+    """Keeps its entities out of the executor.
 
-    def can_execute(self, entity: Any) -> bool:
-        return isinstance(entity, Waitable)
+    Also the QoS events of its subscriptions: an executor that waits for them is woken by the data.
+    """
+
+    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
+        return False
 
     def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
-        return True
+        return False
 
     def ending_execution(self, entity: Any) -> None:
         pass
@@ -108,20 +110,30 @@ class Receiver:
     def _run(self) -> None:
         context = self._node.context
         handles = [subscription.handle for subscription in self._subscriptions]
+        events = [event for each in self._subscriptions for event in each.event_handlers]
         with ExitStack() as held:
-            for handle in (*handles, self._wake.handle, context.handle):
-                held.enter_context(handle)
-            waiting = rclpy_implementation.WaitSet(len(handles), 1, 0, 0, 0, 0, context.handle)
+            for used in (*handles, *events, self._wake.handle, context.handle):
+                held.enter_context(used)
+            waiting = rclpy_implementation.WaitSet(
+                len(handles), 1, 0, 0, 0, len(events), context.handle
+            )
             while not self._stopping and context.ok():
                 waiting.clear_entities()
                 for handle in handles:
                     waiting.add_subscription(handle)
+                for event in events:
+                    event.add_to_wait_set(waiting)
                 waiting.add_guard_condition(self._wake.handle)
                 waiting.wait(round(_LOOK_S * 1e9))
+                if self._stopping:
+                    break
                 ready = waiting.get_ready_entities("subscription")
                 for subscription in self._subscriptions:
-                    if subscription.handle.pointer in ready and not self._stopping:
+                    if subscription.handle.pointer in ready:
                         self._take(subscription)
+                for event in events:
+                    if event.is_ready(waiting):
+                        event.callback(event.take_data())
 
     def _take(self, subscription: Subscription) -> None:
         try:
