@@ -9,6 +9,7 @@ false. The same rule is used for the fused view and for each sensor alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -137,4 +138,4 @@ def _near_other(item: DetectedObject, boxes: Sequence[LabelledBox]) -> bool:
 
 
 def _ground_distance_m(a: Sequence[float], b: Sequence[float]) -> float:
-    return float(np.hypot(a[0] - b[0], a[1] - b[1]))
+    return math.hypot(a[0] - b[0], a[1] - b[1])

@@ -52,6 +52,7 @@ class MessageDecoder:
     def __init__(self, definitions: Mapping[str, tuple[str, str]] | None = None) -> None:
         self._store = package_typestore()
         self._unreadable: dict[str, str] = {}
+        self._fields: dict[str, tuple[dict[str, Any], list[tuple[str, FieldKind]]]] = {}
         for name, (kind, text) in (definitions or {}).items():
             self._register(name, kind, text)
 
@@ -91,10 +92,13 @@ class MessageDecoder:
 
     def fields(self, type_name: str) -> tuple[dict[str, Any], list[tuple[str, FieldKind]]]:
         """Return the constants and the fields of a type."""
-        constants, fields = self._store.fielddefs[type_name]
-        return {name: value for name, _, value in constants}, [
-            (name, _kind(desc)) for name, desc in fields
-        ]
+        if type_name not in self._fields:
+            constants, fields = self._store.fielddefs[type_name]
+            self._fields[type_name] = (
+                {name: value for name, _, value in constants},
+                [(name, _kind(desc)) for name, desc in fields],
+            )
+        return self._fields[type_name]
 
     def definition(self, type_name: str) -> str:
         """Return the full `ros2msg` definition of a type."""

@@ -363,7 +363,9 @@ def match_objects(
         (a["class_name"] != b["class_name"], distance, i, j)
         for i, a in enumerate(now)
         for j, b in enumerate(then)
-        if (distance := _distance(a["center_m"], b["center_m"])) <= match_m
+        # Most are far apart already by their first coordinate.
+        if abs(a["center_m"][0] - b["center_m"][0]) <= match_m
+        and (distance := _distance(a["center_m"], b["center_m"])) <= match_m
     )
     left, right, pairs = set(range(len(now))), set(range(len(then))), []
     for _, _, i, j in near:
