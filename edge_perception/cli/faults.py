@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="virtual: the logic in virtual time; nodes: real processes over DDS",
     )
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains it")
     parser.add_argument(
         "--clean-minutes", type=float, default=30.0, help="virtual minutes without a fault"
     )
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     results, extra, passed = [], {}, True
     if args.layer != "nodes":
         print("virtual time: the logic with every fault", flush=True)
-        results += [run_virtual(row) for row in rows()]
+        results += [run_virtual(row) for row in rows() if args.only in row.name]
         alarms, minutes, gap_s = clean_run(args.clean_minutes)
         extra["clean"] = {"minutes": minutes, "false_alarms": alarms, "longest_gap_s": gap_s}
         passed &= alarms == 0
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         from edge_perception.faults.nodes import run_nodes
 
         print("real nodes over DDS", flush=True)
-        real, kills = run_nodes(args.out, kill_minutes=args.kill_minutes)
+        real, kills = run_nodes(args.out, only=args.only, kill_minutes=args.kill_minutes)
         results += real
         extra["kills"] = kills
         passed &= kills is None or kills["availability"] >= 0.999

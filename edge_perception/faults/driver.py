@@ -64,7 +64,7 @@ class SensorDriver:
         self._injector = Injector((), make=make)
         self.observed: list[Observed] = []
         self.due_s: dict[str, list[float]] = {source: [] for source in SOURCES}
-        self.levels: dict[str, int] = {}  # newest diagnostics level by name
+        self.said: dict[str, tuple[int, str]] = {}  # newest level and text by diagnostics name
         self.arrived = threading.Condition()
         self.node.create_subscription(
             msg.FusedPerception, "perception/fused", self._on_fused, _RELIABLE
@@ -170,7 +170,7 @@ class SensorDriver:
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
         with self.arrived:
             for status in array.status:
-                self.levels[status.name] = status.level[0]
+                self.said[status.name] = (status.level[0], status.message)
             self.arrived.notify_all()
 
     def __enter__(self) -> SensorDriver:

@@ -141,6 +141,14 @@ class Fusion:
             clock_jumps=self._clock.jumps,
         )
 
+    def last_arrivals_ns(self) -> dict[str, int]:
+        """Return when each source was last heard, steady clock; never heard: left out."""
+        return {
+            name: track.last_arrival_ns
+            for name, track in self._tracks.items()
+            if track.last_arrival_ns is not None
+        }
+
     def offer(self, feature: Feature, now: Instant) -> None:
         """Take in a feature that just arrived."""
         self._observe(now)

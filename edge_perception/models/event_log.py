@@ -33,6 +33,7 @@ class EventLog:
 
     def __init__(self, path: Path, files: FileSystem) -> None:
         self._path, self._files = path, files
+        self.problem = ""  # why the newest event is not in the file; empty: it is
         history = self.history(limit=1)
         self._sequence = history[-1].sequence if history else 0
 
@@ -67,8 +68,10 @@ class EventLog:
             self._files.append(self._path, json.dumps(asdict(entry)).encode("utf-8") + b"\n")
             self._files.sync(self._path)
         except OSError as problem:
-            reason = f"{reason}; not in the log: {problem}".lstrip("; ")
+            self.problem = f"not in the log: {problem}"
+            reason = f"{reason}; {self.problem}".lstrip("; ")
             return Event(**{**asdict(entry), "reason": reason})
+        self.problem = ""
         return entry
 
     def history(self, *, limit: int = 1000) -> list[Event]:

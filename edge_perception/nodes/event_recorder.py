@@ -15,6 +15,8 @@ from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.health import Health, Level
+from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.message_types import is_installed, message_type
 from edge_perception.replay.qos import SENSOR_DATA
 from edge_perception.replay.recording import Topic
@@ -24,6 +26,7 @@ from edge_perception.replay.vehicle import read_plan
 
 FUSED = "/perception/fused"
 _LOOK_S = 0.2
+_SILENT_S = 2.0  # without a fused view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,9 @@ class EventRecorderNode:
         self.recorder = EventRecorder(
             folder, plan.topics, ring, say=lambda text: self._node.get_logger().info(text)
         )
+        self._fused_s = float("-inf")  # steady clock, of the newest fused view
+        self._diagnostics = Diagnostics(self._node, self._health)
+        self._diagnostics.start()
         for topic in plan.topics:
             # Best effort hears reliable and best-effort publishers alike.
             self._node.create_subscription(
@@ -111,15 +117,28 @@ class EventRecorderNode:
 
     def close(self) -> None:
         """Complete the present file."""
+        self._diagnostics.stop()
         self.recorder.finish()
         self._executor.shutdown(timeout_sec=1.0)
         self._node.destroy_node()
+
+    def _health(self) -> Health:
+        recorder = self.recorder
+        values = {"files": str(len(recorder.files)), "forgotten": str(recorder.forgotten)}
+        if recorder.problem:
+            return Health(level=Level.ERROR, message=recorder.problem, values=values)
+        silence_s = time.monotonic() - self._fused_s
+        if silence_s > _SILENT_S:
+            text = f"no {self._fused} for {silence_s:.1f} s > {_SILENT_S:.1f} s: no event is seen"
+            return Health(level=Level.WARN, message=text, values=values)
+        return Health(level=Level.OK, message=f"{len(recorder.files)} events", values=values)
 
     def _taker(self, name: str) -> Callable[[bytes], None]:
         def take(data: bytes) -> None:
             now_ns = self._now_ns()
             self.recorder.message(name, data, now_ns)
             if name == self._fused:
+                self._fused_s = time.monotonic()
                 message = deserialize_message(data, msg.FusedPerception)
                 for reason in self._triggers.look(message):
                     self.recorder.event(reason, now_ns)

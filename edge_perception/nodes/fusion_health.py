@@ -61,8 +61,14 @@ class FusionHealth:
         with self._lock:
             self._last_error = f"{type(error).__name__}: {error}"
 
-    def judge(self, config: FusionConfig, now: Instant) -> Health:
-        """Return the health; its evidence is the last view, and of a source its last arrival."""
+    def judge(self, config: FusionConfig, heard_ns: Mapping[str, int], now: Instant) -> Health:
+        """Return the health; its evidence is the last view, and of a source its last arrival.
+
+        Args:
+            config: of fusion.
+            heard_ns: when each source was last heard, steady clock.
+            now: the present moment.
+        """
         with self._lock:
             if self._view is None:
                 return Health(level=Level.WARN, message=self._last_error or "no view yet")
@@ -84,11 +90,12 @@ class FusionHealth:
             if self._last_error:
                 findings.append(Health(level=Level.ERROR, message=self._last_error))
             findings.extend(_of_view(self._view))
+            own = replace(worst(*findings), evidence_s=silence_s, period_s=period_s)
+            parts = _parts(self._view, config, heard_ns, now)
+            # OK speaks for every source: it rests on the stalest of their evidence.
+            stalest = max(own, *parts.values(), key=lambda part: part.evidence_s / part.period_s)
             return replace(
-                worst(*findings),
-                parts=_parts(self._view, config, silence_s),
-                evidence_s=silence_s,
-                period_s=period_s,
+                own, parts=parts, evidence_s=stalest.evidence_s, period_s=stalest.period_s
             )
 
     def _values(self, now: Instant) -> dict[str, str]:
@@ -113,12 +120,14 @@ class FusionHealth:
         return values
 
 
-def _parts(view: FusedView, config: FusionConfig, silence_s: float) -> dict[str, Health]:
+def _parts(
+    view: FusedView, config: FusionConfig, heard_ns: Mapping[str, int], now: Instant
+) -> dict[str, Health]:
     period_s = {source.source: 1.0 / source.rate_hz for source in config.sources}
     return {
         status.source: replace(
             _of_source(status),
-            evidence_s=status.silence_s + silence_s,
+            evidence_s=(now.steady_ns - heard_ns.get(status.source, 0)) / 1e9,
             period_s=period_s.get(status.source, math.inf),
         )
         for status in view.sources

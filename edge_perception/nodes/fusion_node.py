@@ -135,7 +135,8 @@ class FusionNode(PerceptionNode):
 
     def health(self) -> Health:
         """Judge the last fused view."""
-        return self._evidence.judge(self._config(), self.clock.now())
+        heard_ns = self._worker.last_arrivals_ns()
+        return self._evidence.judge(self._config(), heard_ns, self.clock.now())
 
     # -- the path of a feature --
 

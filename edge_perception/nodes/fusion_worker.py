@@ -44,6 +44,11 @@ class FusionWorker:
             change(self._fusion)
             self._condition.notify()
 
+    def last_arrivals_ns(self) -> dict[str, int]:
+        """Return when each source was last heard, steady clock; never heard: left out."""
+        with self._condition:
+            return self._fusion.last_arrivals_ns()
+
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the thread after the cycle in progress."""
         with self._condition:

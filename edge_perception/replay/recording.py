@@ -113,8 +113,10 @@ class RecordingWriter:
 
     def discard(self) -> None:
         """Stop and remove what was written."""
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        try:
+            self._file.close()  # writes what is left: a full disk says so once more
+        finally:
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> RecordingWriter:
         return self

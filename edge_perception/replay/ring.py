@@ -5,6 +5,7 @@ No ROS in here: messages are bytes, time is an argument.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class EventRecorder:
 
     A file has its name only when it is complete. An event during the seconds after another one
     prolongs its file. When the folder is over its quota, the oldest files of this recorder go.
+    A disk that takes no more costs the present file only: the ring goes on, the next event tries
+    again, and `problem` says so until a file is complete.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class EventRecorder:
         self._until_ns = 0
         self._reasons: list[str] = []
         self.files: list[Path] = []
+        self.problem = ""  # why the newest event is not on disk; empty: it is
         self.forgotten = 0  # messages that left the ring for its memory before their time
 
     def message(self, topic: str, data: bytes, time_ns: int) -> None:
@@ -70,8 +74,11 @@ class EventRecorder:
         if self._writer is not None and time_ns > self._until_ns:
             self.finish()
         if self._writer is not None:
-            self._writer.write(topic, data, log_time_ns=time_ns)
-            return
+            try:
+                self._writer.write(topic, data, log_time_ns=time_ns)
+                return
+            except OSError as error:
+                self._give_up(error)
         self._ring.append(_Kept(topic=topic, data=data, time_ns=time_ns))
         self._bytes += len(data)
         oldest_ns = time_ns - round(self._options.before_s * NS)
@@ -89,13 +96,17 @@ class EventRecorder:
             return
         word = "".join(c if c.isalnum() else "_" for c in reason)[:40]
         self._path = self._folder / f"{PREFIX}{time_ns}_{word}.mcap"
-        self._writer = RecordingWriter(self._path, compression="zstd")
-        for topic in self._topics.values():
-            self._writer.add_topic(topic)
-        while self._ring:
-            kept = self._ring[0]
-            self._writer.write(kept.topic, kept.data, log_time_ns=kept.time_ns)
-            self._drop_oldest()
+        try:
+            self._writer = RecordingWriter(self._path, compression="zstd")
+            for topic in self._topics.values():
+                self._writer.add_topic(topic)
+            for kept in self._ring:
+                self._writer.write(kept.topic, kept.data, log_time_ns=kept.time_ns)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._ring.clear()
+        self._bytes = 0
         self._say(f"{self._path.name}: {reason}")
 
     def tick(self, time_ns: int) -> None:
@@ -107,12 +118,25 @@ class EventRecorder:
         """Complete the present file and keep to the quota."""
         if self._writer is None:
             return
-        writer, self._writer = self._writer, None
-        writer.add_metadata("events", {str(i): text for i, text in enumerate(self._reasons)})
-        writer.close()
-        self._reasons = []
+        writer = self._writer
+        try:
+            writer.add_metadata("events", {str(i): text for i, text in enumerate(self._reasons)})
+            writer.close()
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._writer, self._reasons, self.problem = None, [], ""
         self.files.append(self._path)
         self._keep_quota()
+
+    def _give_up(self, error: OSError) -> None:
+        """Leave the present file; a file cut short must not look like a complete one."""
+        writer, self._writer, self._reasons = self._writer, None, []
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                writer.discard()
+        self.problem = f"{self._path.name}: not written: {error.strerror or error}"
+        self._say(self.problem)
 
     def _drop_oldest(self) -> None:
         self._bytes -= len(self._ring.popleft().data)

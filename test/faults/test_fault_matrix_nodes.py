@@ -11,7 +11,9 @@ import time
 import pytest
 
 from edge_perception.faults.matrix import rows
-from edge_perception.faults.nodes import PROCESS_ROWS, run_process_row, run_row, session
+from edge_perception.faults.nodes import run_process_row, run_row
+from edge_perception.faults.process_rows import PROCESS_ROWS
+from edge_perception.faults.session import session
 
 STREAMS = ("dead lidar", "dead audio", "frozen image", "zero stamps, camera", "LiDAR sector lost")
 PROCESSES = ("camera encoder killed (SIGKILL)", "model manager killed")

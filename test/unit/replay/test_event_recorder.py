@@ -1,5 +1,8 @@
 """Ring buffer, events, quota and triggers, without ROS."""
 
+import contextlib
+import random
+import resource
 from types import SimpleNamespace
 
 import pytest
@@ -47,6 +50,40 @@ def test_an_event_meanwhile_prolongs_the_file(tmp_path):
     (path,) = kept.files
     assert max(m.log_time_ns for m in Recording(path).messages()) == 8 * NS
     assert len(Recording(path).metadata("events")) == 2
+
+
+@contextlib.contextmanager
+def no_file_may_grow():
+    """The kernel refuses what a full disk refuses, for this process and without one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("full_from_tenth", [99, 104, 110])
+def test_a_full_disk_costs_one_file_and_is_told(tmp_path, full_from_tenth):
+    kept, told = recorder(tmp_path, before_s=2.0, after_s=1.0), []
+    kept._say = told.append
+    feed(kept, 1, 9.9)
+    with contextlib.ExitStack() as disk:
+        for tenth in range(99, 121):
+            if tenth == full_from_tenth:
+                disk.enter_context(no_file_may_grow())
+            if tenth == 100:
+                kept.event("one", 10 * NS)
+            kept.message("/a", random.randbytes(500_000), tenth * NS // 10)
+    assert "File too large" in kept.problem
+    assert kept.problem in told
+    assert not kept.files
+    assert not list(tmp_path.iterdir()), "nothing is left of a file that was cut short"
+    kept.event("two", 12 * NS)
+    feed(kept, 12.1, 14)
+    assert kept.problem == ""
+    (path,) = kept.files
+    assert max(m.log_time_ns for m in Recording(path).messages()) == 13 * NS
 
 
 def test_the_ring_is_bounded_and_says_what_it_forgot(tmp_path):
