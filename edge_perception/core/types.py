@@ -237,5 +237,6 @@ class FusedView:
     opened_steady_ns: int
     wait_s: float
     fusion_s: float
+    deadline_s: float = UNKNOWN  # from the opening of the cycle to publication
     confidence: float = UNKNOWN  # 0 to 1
     safe_stop_reason: str = ""  # why the policy asks for a safe stop; empty: it does not

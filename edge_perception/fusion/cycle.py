@@ -35,6 +35,7 @@ class Cycle:
     mode: Mode
     valid: bool
     reason: str
+    deadline_s: float = UNKNOWN  # from its opening to its publication
     confidence: float = UNKNOWN  # 0 to 1
     safe_stop_reason: str = ""
     sound_events: tuple[SoundEvent, ...] = ()  # not told in an earlier cycle

@@ -297,13 +297,15 @@ class Fusion:
             mode=judgement.mode,
             valid=judgement.valid,
             reason=judgement.reason,
+            deadline_s=self._schedule.deadline_s,
             confidence=verdict.confidence,
             safe_stop_reason=verdict.safe_stop_reason,
             sound_events=tuple(self._untold),
             fresh=frozenset(self._fresh),
             models=self._successors if due else self._models,
         )
-        self._note_output(cycle, now)
+        self._note_output(cycle)
+        self._schedule.on_output(now.steady_ns, verdict.mode, verdict.deadline_s)
         return cycle
 
     def _situation(
@@ -324,7 +326,7 @@ class Fusion:
             rate_hz=rate_hz or UNKNOWN,
         )
 
-    def _note_output(self, cycle: Cycle, now: Instant) -> None:
+    def _note_output(self, cycle: Cycle) -> None:
         self._sequence += 1
         self._untold.clear()
         self._fresh.clear()
@@ -333,4 +335,3 @@ class Fusion:
         if cycle.features:
             self._last_stamp_ns = cycle.stamp_ns
         self._last_sources = frozenset(cycle.features)
-        self._schedule.on_output(now.steady_ns, cycle.mode)

@@ -60,6 +60,7 @@ def fuse_cycle(cycle: Cycle) -> FusedView:
         opened_steady_ns=cycle.opened_steady_ns,
         wait_s=(cycle.closed_steady_ns - cycle.opened_steady_ns) / 1e9,
         fusion_s=UNKNOWN,
+        deadline_s=cycle.deadline_s,
         confidence=cycle.confidence,
         safe_stop_reason=cycle.safe_stop_reason,
     )

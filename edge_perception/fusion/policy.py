@@ -40,6 +40,8 @@ class ModePolicy:
     mode: Mode
     all_of: tuple[str, ...] = ()  # each in time, though it may have nothing new in this cycle
     any_of: tuple[str, ...] = ()  # at least one contributes to this cycle
+    # Longest wait of a cycle that opens in this mode; 0: `deadline_s` of fusion.
+    deadline_s: float = field(default=0.0, metadata={"min": 0.0, "max": 10.0, "unit": "s"})
     max_age_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
     min_rate_hz: float = field(default=0.0, metadata={"min": 0.0, "max": 200.0, "unit": "Hz"})
     action: Action = Action.PUBLISH
@@ -107,6 +109,7 @@ class Verdict:
     mode: Mode
     action: Action
     confidence: float  # 0 to 1
+    deadline_s: float = 0.0  # of the next cycle; 0: as configured
     safe_stop_reason: str = ""
     limit: str = ""  # a limit other than missing sources that cost the better mode
 
@@ -133,6 +136,7 @@ class PolicyState:
             mode=mode,
             action=entry.action,
             confidence=confidence(self.policy, entry, situation),
+            deadline_s=entry.deadline_s,
             safe_stop_reason=self._safe_stop(entry, now_ns),
             limit=limit or waiting,
         )

@@ -13,16 +13,24 @@ class Schedule:
         self.last_output_ns = self.next_tick_ns = start_ns
         self._settle_ns = 0
         self._sees = False  # the last output located objects
+        self._mode_deadline_s = 0.0  # of the present mode; 0: as configured
         self.configure(config, start_ns)
 
     def configure(self, config: CycleConfig, now_ns: int) -> None:
         """Take new times."""
         self.fixed = config.policy == "fixed_rate"
         self._tick_ns = round(NS / config.rate_hz)
-        self._reach_ns = round((config.deadline_s - config.deadline_margin_s) * NS)
+        self._config = config
+        self._set_deadline(self._mode_deadline_s)
         self._heartbeat_ns = round(config.heartbeat_s * NS)
         if not now_ns <= self.next_tick_ns <= now_ns + self._tick_ns:
             self.next_tick_ns = now_ns + self._tick_ns
+
+    def _set_deadline(self, mode_deadline_s: float) -> None:
+        self._mode_deadline_s = mode_deadline_s
+        self.deadline_s = mode_deadline_s or self._config.deadline_s
+        margin_s = min(self._config.deadline_margin_s, self.deadline_s / 2)
+        self._reach_ns = round((self.deadline_s - margin_s) * NS)
 
     def close_by_ns(self, opened_ns: int) -> int:
         """Within the deadline of the opening, and of the last output if that leaves time to wait.
@@ -63,8 +71,10 @@ class Schedule:
         self.next_tick_ns = tick_ns + self._tick_ns
         return tick_ns
 
-    def on_output(self, now_ns: int, mode: Mode) -> None:
-        """Note an output."""
+    def on_output(self, now_ns: int, mode: Mode, mode_deadline_s: float = 0.0) -> None:
+        """Note an output, whose mode sets the deadline of the next one; 0: as configured."""
+        if mode_deadline_s != self._mode_deadline_s:
+            self._set_deadline(mode_deadline_s)
         self.last_output_ns = now_ns
         self._settle_ns = 0
         self._sees = mode > Mode.MINIMAL

@@ -156,7 +156,7 @@ class FusionNode(PerceptionNode):
         message = fused_msg(view)
         now = self.clock.now()
         open_s = (now.steady_ns - view.opened_steady_ns) / 1e9
-        message.deadline_missed = open_s > self._cycle.config.deadline_s
+        message.deadline_missed = open_s > view.deadline_s
         self._missed += message.deadline_missed
         message.deadline_missed_total = self._missed
         message.end_to_end_s = (

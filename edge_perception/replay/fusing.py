@@ -100,5 +100,5 @@ class FusionStage:
             end_to_end_s=(
                 (node_ns - view.oldest_stamp_ns) / NS if view.oldest_stamp_ns else float("nan")
             ),
-            deadline_missed=open_s > self.fusion.config.cycle.deadline_s,
+            deadline_missed=open_s > view.deadline_s,
         )

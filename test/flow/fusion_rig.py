@@ -18,6 +18,7 @@ from edge_perception.core.types import (
 )
 from edge_perception.fusion.config import CycleConfig, FusionConfig, SourceConfig
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.policy import DegradationPolicy
 
 MS = 1_000_000
 
@@ -73,9 +74,12 @@ class Rig:
     config: FusionConfig
     clock: FakeClock = field(default_factory=FakeClock)
     models: tuple = ()
+    policy: DegradationPolicy | None = None
 
     def __post_init__(self) -> None:
-        self.fusion = Fusion(config=self.config, now=self.clock.now(), models=self.models)
+        self.fusion = Fusion(
+            config=self.config, now=self.clock.now(), models=self.models, policy=self.policy
+        )
         self.outputs: list[Output] = []
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()

@@ -7,6 +7,7 @@ from fusion_rig import MS, Rig, gaps_ms, make_config, make_feature, times
 
 from edge_perception.core.types import ClosedBy, Mode, SourceState
 from edge_perception.fusion.config import CycleConfig, SourceConfig
+from edge_perception.fusion.policy import Action, DegradationPolicy, ModePolicy
 
 DEADLINE_MS = CycleConfig().deadline_s * 1e3
 SENSORS = ("camera", "lidar", "audio")
@@ -145,6 +146,24 @@ def test_after_a_lost_frame_each_view_pairs_the_nearest_stamps(phase_ms, latenci
             if since_ms < output.at_ms < until_ms
         }
         assert spreads == {float(nearest_ms)}
+
+
+def test_the_mode_sets_the_deadline():
+    modes = (
+        ModePolicy(mode=Mode.FULL, all_of=("lidar",), any_of=("locating",)),
+        ModePolicy(mode=Mode.DEGRADED, any_of=("locating",), deadline_s=0.06),
+        ModePolicy(mode=Mode.NONE, action=Action.INVALID),
+    )
+    policy = DegradationPolicy(schema_version=1, modes=modes)
+    rig = Rig(make_config("camera", "camera_rear", "lidar"), policy=policy)
+    rig.driver("camera", times(0, 100, 6000))
+    rig.driver("camera_rear", times(80, 100, 6000))
+    rig.driver("lidar", times(0, 100, 3000))
+    outputs = rig.run(6000)
+    for since_ms, until_ms, deadline_s in ((1000, 3000, 0.25), (3500, 6000, 0.06)):
+        views = [output.view for output in outputs if since_ms < output.at_ms < until_ms]
+        assert {view.deadline_s for view in views} == {deadline_s}
+        assert max(view.wait_s for view in views) <= deadline_s
 
 
 def test_bad_phase_locks_into_the_good_one():

@@ -126,6 +126,42 @@ def test_age_and_rate_cost_a_mode_and_say_so():
     assert PolicyState(policy(modes=modes)).step(situation(everything), 0).mode is Mode.FULL
 
 
+TABLE = [
+    # sources in time, age s, rate Hz -> mode, action, deadline s, at most this confidence
+    ({"camera", "lidar", "audio"}, 0.05, 10.0, Mode.FULL, Action.PUBLISH, 0.25, 1.0),
+    ({"camera", "lidar", "audio"}, 0.35, 10.0, Mode.DEGRADED, Action.PUBLISH, 0.15, 0.8),
+    ({"camera", "lidar", "audio"}, 0.05, 4.0, Mode.DEGRADED, Action.PUBLISH, 0.15, 0.8),
+    ({"lidar"}, 0.05, 10.0, Mode.DEGRADED, Action.PUBLISH, 0.15, 0.8),
+    ({"lidar"}, 0.65, 10.0, Mode.MINIMAL, Action.INVALID, 0.0, 0.3),
+    ({"camera"}, 0.05, 1.0, Mode.MINIMAL, Action.INVALID, 0.0, 0.3),
+    ({"audio"}, 0.05, 10.0, Mode.MINIMAL, Action.INVALID, 0.0, 0.3),
+    (set(), 0.05, 10.0, Mode.NONE, Action.SAFE_STOP, 0.0, 0.0),
+]
+EVERY_FIELD = [
+    {"mode": "full", "all_of": ["all"], "any_of": ["locating"], "deadline_s": 0.25,
+     "max_age_s": 0.3, "min_rate_hz": 5.0},
+    {"mode": "degraded", "any_of": ["locating"], "deadline_s": 0.15, "max_age_s": 0.6,
+     "min_rate_hz": 2.0, "confidence": 0.8},
+    {"mode": "minimal", "any_of": ["any"], "action": "invalid", "confidence": 0.3},
+    {"mode": "none", "action": "safe_stop", "confidence": 0.0, "safe_stop_after_s": 0.5},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", TABLE)
+@pytest.mark.parametrize("after", TABLE)
+def test_every_field_of_a_mode_holds_after_every_other_mode(before, after):
+    state = PolicyState(policy(modes=EVERY_FIELD))
+    for now_ns, row in ((0, before), (1, after)):
+        present, age_s, rate_hz, mode, action, deadline_s, confidence = row
+        verdict = state.step(situation(present, age_s=age_s, rate_hz=rate_hz), now_ns)
+        assert (verdict.mode, verdict.action, verdict.deadline_s) == (mode, action, deadline_s)
+        assert verdict.confidence <= confidence
+        assert bool(verdict.limit) == (bool(present & {"camera", "lidar"}) and row in LIMITED)
+
+
+LIMITED = [TABLE[1], TABLE[2], TABLE[4], TABLE[5]]
+
+
 def test_sources_can_be_named():
     modes = [
         {"mode": "full", "all_of": ["lidar"], "any_of": ["camera_front", "camera_rear"]},
@@ -193,6 +229,7 @@ def test_confidence_of_a_full_fresh_view_is_one_and_falls_strictly():
         ("schema_version: 1\nmodes: [{mode: blind, action: invalid}]", "blind"),
         ("schema_version: 1\nmodes: [{mode: none, action: explode}]", "explode"),
         ("schema_version: 1\nmodes: [{mode: none, action: invalid, confidence: 2}]", "confidence"),
+        ("schema_version: 1\nmodes: [{mode: none, action: invalid, deadline_s: -1}]", "deadline_s"),
         ("schema_version: 1\nmodez: []\nmodes: []", "modez"),
         ("- [", "degradation policy"),
         ("!!python/object/apply:os.system ['true']", "degradation policy"),
