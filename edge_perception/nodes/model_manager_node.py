@@ -167,7 +167,10 @@ class ModelManagerNode(PerceptionNode):
             self, on_error=lambda error: self.get_logger().error(f"{error!r}")
         )
         self._receiver.subscribe_serialized(
-            msg.FusedPerception, "perception/fused", self._fused.append, qos.FUSED
+            msg.FusedPerception,
+            "perception/fused",
+            lambda data: self._fused.append(data),
+            qos.FUSED,
         )
         self._receiver.start()
 
