@@ -39,6 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="wait up to S s until every topic has a subscription",
     )
+    parser.add_argument(
+        "--live",
+        choices=("strict", "tolerant"),
+        help="wait until the nodes are active, start with the clock standing still, count what "
+        "becomes of each frame; strict: few frames on their way, a lost one is an error",
+    )
+    parser.add_argument(
+        "--params-file", type=Path, action="append", default=[], help="of the nodes, for --live"
+    )
+    parser.add_argument(
+        "--remap", action="append", default=[], metavar="FROM:=TO", help="topic, for --live"
+    )
     stamps = parser.add_mutually_exclusive_group()
     stamps.add_argument("--restamp", action="store_true", help="shift header stamps to the present")
     stamps.add_argument(
@@ -54,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, and say what was played."""
+    if args.live:
+        return _play_live(args)
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
@@ -78,6 +92,33 @@ def run(args: argparse.Namespace) -> int:
         node.destroy_node()
         context.shutdown()
     _say(report)
+    return 0
+
+
+def _play_live(args: argparse.Namespace) -> int:
+    from edge_perception.core.errors import ConfigurationError
+    from edge_perception.validation.live import play_live
+    from edge_perception.validation.settings import ReplaySettings
+
+    others = ("loop", "start", "topics", "cut", "restamp", "clock")
+    given = [name for name in others if getattr(args, name)]
+    if args.rate != 1.0 or args.duration != 1e9 or given:
+        raise ConfigurationError(
+            "--live: plays the whole recording in its own time; it goes without --rate, "
+            "--duration, " + ", ".join(f"--{name}" for name in others)
+        )
+    settings = ReplaySettings(
+        bag=str(args.bag),
+        params_files=tuple(map(str, args.params_file)),
+        remaps=tuple(args.remap),
+    )
+    result = play_live(settings, mode=args.live, namespace=args.namespace)
+    for name, count in sorted(result.sent.items()):
+        print(
+            f"{name}: {count} frames sent, {result.features[name]} features, "
+            f"{result.dropped.get(name, 0)} dropped"
+        )
+    print(f"{len(result.records)} fused messages")
     return 0
 
 

@@ -1,6 +1,6 @@
 """replay.launch.py with a short simulated recording: run by test_launch.py or `launch_test FILE`.
 
-launch_test replay_case.py bag:=recording.mcap
+launch_test replay_case.py bag:=recording.mcap mode:=strict
 """
 
 import sys
@@ -23,11 +23,17 @@ from observer import Observer
 
 def generate_test_description():
     source = PythonLaunchDescriptionSource(str(share_file("launch/replay.launch.py")))
-    # Half speed, that a busy machine keeps up: it is not the speed that is tested.
-    arguments = {"bag": LaunchConfiguration("bag"), "rate": "0.5", "composed": "true"}
+    asked = {name: LaunchConfiguration(name) for name in ("bag", "mode", "rate")}
+    arguments = {**asked, "composed": "true", "log_level": "warn"}
     include = IncludeLaunchDescription(source, launch_arguments=arguments.items())
     return launch.LaunchDescription(
-        [DeclareLaunchArgument("bag"), include, launch_testing.actions.ReadyToTest()]
+        [
+            DeclareLaunchArgument("bag"),
+            DeclareLaunchArgument("mode"),
+            DeclareLaunchArgument("rate", default_value="1.0"),
+            include,
+            launch_testing.actions.ReadyToTest(),
+        ]
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edge_perception.share import share_file
 
@@ -41,12 +42,44 @@ def test_perception(case, ros_domain):
     run_case(case)
 
 
-def test_replay(ros_domain, tmp_path):
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
     require("launch_testing")
-    recording = tmp_path / "short.mcap"
-    record = [sys.executable, "-m", "edge_perception.cli.main", "record-demo", str(recording)]
+    path = tmp_path_factory.mktemp("drive") / "short.mcap"
+    record = [sys.executable, "-m", "edge_perception.cli.main", "record-demo", str(path)]
     subprocess.run([*record, "--simulated", "--duration", "4"], check=True, capture_output=True)
-    run_case("replay_case.py", f"bag:={recording}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mode", "rate"),
+    # Half speed, that a busy machine keeps up: it is not the speed that is tested.
+    [("play", "0.5"), ("strict", "1.0"), ("tolerant", "1.0")],
+)
+def test_replay(mode, rate, ros_domain, recording):
+    run_case("replay_case.py", f"bag:={recording}", f"mode:={mode}", f"rate:={rate}")
+
+
+def test_a_player_that_fails_makes_the_launch_fail(ros_domain, tmp_path):
+    require("ros2launch")
+    bad = tmp_path / "bad.mcap"
+    bad.write_bytes(b"no recording at all")
+    command = ["ros2", "launch", "edge_perception", "replay.launch.py", f"bag:={bad}"]
+    done = subprocess.run([*command, "mode:=tolerant"], capture_output=True, text=True, timeout=90)
+    assert "the player ended with exit code 2" in done.stdout + done.stderr
+    assert done.returncode == 1
+
+
+def test_strict_replay_takes_frames_reliably_and_waits(replay, recording, tmp_path):
+    values = {"params_file": str(recording.with_suffix(".params.yaml")), "namespace": "car"}
+    parameters = yaml.safe_load(replay.strict_parameters(recording, values).read_text())
+    qos = parameters["/**"]["ros__parameters"]["qos_overrides"]
+    assert qos["/car/lidar/points"] == {"subscription": {"reliability": "reliable"}}
+    poses = yaml.safe_load(recording.with_suffix(".params.yaml").read_text())
+    assert poses.keys() <= parameters.keys(), "what the recording says holds too"
+    command = replay.live_command(recording, "strict", values)
+    assert command[command.index("--live") + 1] == "strict"
+    assert command[command.index("--namespace") + 1] == "car"
 
 
 @pytest.mark.parametrize("name", ["perception", "replay"])

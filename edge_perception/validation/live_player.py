@@ -1,0 +1,279 @@
+"""Plays a recording into nodes that run already: waits for them, paces, counts what came.
+
+Strict: inputs are reliable and a source gets its next frame only when few of its frames are on
+their way, so a slow machine plays slower, and a dropped frame is a failure.
+Tolerant: real time, drops are told.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.replay.bags import Bag
+from edge_perception.replay.binding import Binding
+from edge_perception.replay.decoding import MessageDecoder
+from edge_perception.replay.reader import RecordedMessage
+from edge_perception.replay.stamps import NS, with_stamp_ns
+from edge_perception.replay.vehicle import VehiclePlan
+
+IN_FLIGHT = 1  # frames of one source between player and feature: input queues hold one
+WAIT_S = 20.0  # for one feature: model and machine may be slow, silence is an error
+LAST_S = 2.0  # for the last features where some may have been dropped
+READY_S = 60.0
+QUIET_S = 0.5
+_MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
+_FUSED, _FEATURE = "edge_perception/msg/FusedPerception", "edge_perception/msg/Feature"
+Record = Mapping[str, Any]
+
+
+class LiveReplayError(EdgePerceptionError):
+    """The nodes lost a frame, or did not answer."""
+
+
+@dataclass(kw_only=True)
+class LiveResult:
+    """What the nodes published."""
+
+    records: list[Record] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)  # frames by source
+    features: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def play_into(
+    bag: Bag,
+    binding: Binding,
+    plan: VehiclePlan,
+    observer: Any,
+    *,
+    strict: bool,
+    namespace: str = "",
+    check: Callable[[], None] = lambda: None,
+) -> LiveResult:
+    """Wait for the nodes, play a recording into them and collect what they publish.
+
+    Args:
+        bag: what to play.
+        binding: what its topics mean.
+        plan: the sources.
+        observer: a node of ours that spins.
+        strict: pace by features; a lost frame is an error.
+        namespace: of the nodes.
+        check: called again and again; raises when going on is in vain.
+
+    Raises:
+        LiveReplayError: a frame was dropped (strict), or nothing came of one.
+        NotReadyError: the nodes were not active in time.
+    """
+    from edge_perception.replay.player import wait_for
+    from edge_perception.replay.ros_sink import RosSink
+
+    prefix = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
+    listener = _Listener(observer.node, [source.name for source in plan.sources], prefix)
+    topics = [bag.topics[name] for name in binding.topics]
+    if strict:
+        topics = [replace(t, qos=replace(t.qos, reliability="reliable")) for t in topics]
+    sink = RosSink(observer.node, topics, namespace=namespace, with_clock=True)
+    names = [f"{prefix}{source.name}_encoder" for source in plan.sources]
+    observer.wait_active([*names, f"{prefix}fusion"], timeout_s=READY_S, check=check)
+    if not wait_for(lambda: not sink.unheard() and listener.connected(), timeout_s=READY_S):
+        raise LiveReplayError(f"nobody subscribes to {', '.join(sink.unheard()) or 'the output'}")
+    sink.publish_clock(bag.start_ns)  # paused at the start
+    _open_paths(bag, binding, sink, listener)
+    pacer = Pacer(sink, listener, binding, bag.start_ns, strict=strict)
+    for message in bag.messages(binding.topics):
+        check()
+        pacer.send(message)
+    pacer.finish()
+    result = listener.result()
+    result.sent = pacer.sent
+    if strict:
+        lost = {name: n for name, n in result.dropped.items() if n}
+        if lost:
+            raise LiveReplayError(f"frames were dropped: {lost}")
+    return result
+
+
+def _open_paths(bag: Bag, binding: Binding, sink: Any, listener: _Listener) -> None:
+    """Send frames without a stamp until each source has refused one.
+
+    Discovery of one side says nothing of the other: a frame sent too early is lost, and so is a
+    feature nobody is known to wait for. A refusal that comes back proves both ways,
+    and a frame without a stamp changes nothing else.
+
+    Raises:
+        LiveReplayError: a source never answered.
+    """
+    probes: dict[str, tuple[str, bytes]] = {}
+    wanted = {name for name in binding.inputs.values() if Pacer.counts(name)}
+    for message in bag.messages(tuple(binding.inputs)):
+        source = binding.inputs[message.topic]
+        if source in wanted:
+            probes.setdefault(source, (message.topic, with_stamp_ns(message.data, 0)))
+        if probes.keys() == wanted:
+            break
+    give_up_s = time.monotonic() + READY_S
+    while silent := [name for name in probes if not listener.features[name]]:
+        if time.monotonic() > give_up_s:
+            raise LiveReplayError(f"no feature of {', '.join(silent)} within {READY_S:g} s")
+        for name in silent:
+            sink.publish(*probes[name])
+        listener.wait(lambda: all(listener.features[name] for name in probes), QUIET_S)
+    listener.wait(lambda: False, QUIET_S)  # answers to probes that were sent twice
+    listener.features.clear()
+
+
+class _Listener:
+    """Counts features and keeps fused messages; raw, so that it costs little."""
+
+    def __init__(self, node: Any, sources: Sequence[str], prefix: str) -> None:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+        from edge_perception import msg
+
+        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        self._node = node
+        self._condition = threading.Condition()
+        self._fused: list[bytes] = []
+        self._last: dict[str, bytes] = {}
+        self.features: Counter[str] = Counter()
+        self._topics = [f"/{prefix}perception/fused", *(f"/{prefix}features/{n}" for n in sources)]
+        node.create_subscription(
+            msg.FusedPerception, self._topics[0], self._on_fused, qos, raw=True
+        )
+        for name, topic in zip(sources, self._topics[1:], strict=True):
+            node.create_subscription(msg.Feature, topic, self._taker(name), qos, raw=True)
+
+    def connected(self) -> bool:
+        """Whether all publishers we listen to are there."""
+        return all(self._node.count_publishers(name) for name in self._topics)
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for features or fused messages until a condition holds."""
+        with self._condition:
+            return self._condition.wait_for(done, timeout_s)
+
+    def result(self) -> LiveResult:
+        """Return what came, decoded."""
+        decoder = MessageDecoder()
+        dropped = {
+            name: int(decoder.decode(data, _FEATURE).dropped) for name, data in self._last.items()
+        }
+        return LiveResult(
+            records=[record_of_message(decoder.decode(data, _FUSED)) for data in self._fused],
+            features=self.features,
+            dropped=dropped,
+        )
+
+    def _on_fused(self, data: bytes) -> None:
+        with self._condition:
+            self._fused.append(bytes(data))
+            self._condition.notify_all()
+
+    def _taker(self, name: str) -> Callable[[bytes], None]:
+        def take(data: bytes) -> None:
+            with self._condition:
+                self.features[name] += 1
+                self._last[name] = bytes(data)
+                self._condition.notify_all()
+
+        return take
+
+
+class Pacer:
+    """Sends messages at their time, and not before the nodes have room for them.
+
+    Args:
+        sink: publishes messages and clock.
+        listener: counts features, and waits for them.
+        binding: what the topics mean.
+        start_ns: of the recording; the clock stands there already.
+        strict: wait for features.
+    """
+
+    def __init__(
+        self, sink: Any, listener: _Listener, binding: Binding, start_ns: int, *, strict: bool
+    ) -> None:
+        self._sink, self._listener, self._binding = sink, listener, binding
+        self._start_ns, self._strict = start_ns, strict
+        self._origin_s = time.monotonic()
+        self._clock_ns = start_ns
+        self.sent: Counter[str] = Counter()
+
+    def send(self, message: RecordedMessage) -> None:
+        """Wait for the moment of a message and send it."""
+        self._advance(message.log_time_ns)
+        source = self._binding.inputs.get(message.topic)
+        if source is not None and self.counts(source):
+            if self._strict:
+                self._make_room(source)
+            self.sent[source] += 1
+        self._sink.publish(message.topic, message.data)
+
+    def finish(self) -> None:
+        """Wait for the features of the last frames, and for the last cycle.
+
+        Raises:
+            LiveReplayError: strict, and a frame gave no feature.
+        """
+        features = self._listener.features
+        come = self._listener.wait(
+            lambda: all(features[name] >= n for name, n in self.sent.items()),
+            WAIT_S if self._strict else LAST_S,
+        )
+        if self._strict and not come:
+            raise LiveReplayError(f"sent {dict(self.sent)}, features {dict(features)}")
+        self._advance(self._clock_ns + NS // 2)
+
+    @staticmethod
+    def counts(source: str) -> bool:
+        """Whether each message of a source gives a feature."""
+        return not source.startswith("audio")  # chunks fill windows; not each gives a feature
+
+    def _make_room(self, source: str) -> None:
+        features, limit = self._listener.features, self.sent[source] - IN_FLIGHT
+        began = time.monotonic()
+        if not self._listener.wait(lambda: features[source] > limit, WAIT_S):
+            raise LiveReplayError(
+                f"{source}: {self.sent[source]} frames sent, {features[source]} features came "
+                f"within {WAIT_S:g} s"
+            )
+        self._origin_s += time.monotonic() - began  # the recording's time stood still
+
+    def _advance(self, node_ns: int) -> None:
+        """Let the recording's time run to a moment, at most at real time."""
+        while self._clock_ns < node_ns:
+            self._clock_ns = min(self._clock_ns + NS // 100, node_ns)
+            due_s = self._origin_s + (self._clock_ns - self._start_ns) / NS
+            self._listener.wait(lambda: False, max(0.0, due_s - time.monotonic()))
+            self._sink.publish_clock(self._clock_ns)
+
+
+def record_of_message(message: Any) -> Record:
+    """Return what agreement looks at of a FusedPerception message."""
+    return {
+        "mode": _MODES[int(message.mode)],
+        "sources": [
+            {
+                "source": str(status.source),
+                "modality": str(status.modality),
+                "contributed": bool(status.contributed),
+                "stamp_ns": int(status.stamp.sec) * NS + int(status.stamp.nanosec),
+            }
+            for status in message.sources
+        ],
+        "objects": [
+            {
+                "class_name": str(item.class_name),
+                "score": float(item.score),
+                "center_m": [item.center.x, item.center.y, item.center.z],
+            }
+            for item in message.objects
+        ],
+    }
