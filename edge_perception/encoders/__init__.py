@@ -110,6 +110,8 @@ class EncoderSpec:
     # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
     read_calibration: Callable[[Any], Geometry] | None = None
     content: ContentSpec | None = None  # check of the frames' content, where there is one
+    # What diagnostics say of an intake, name to text; None: nothing.
+    describe_intake: Callable[[Any], Mapping[str, str]] | None = None
     make_intake: Callable[[Manifest], Intake]
     make_encoder: Callable[[Manifest, Backend], Encoder]
 

@@ -202,4 +202,5 @@ class EncoderHealth:
             "model_version": manifest.version,
             "model_sha256": loaded.bundle.sha256,
             "provider": loaded.info.provider,
+            **pipeline.describe(),
         }

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,6 +120,11 @@ class EncoderPipeline:
     def model(self) -> ServedModel:
         """The model that serves now."""
         return self._current
+
+    def describe(self) -> Mapping[str, str]:
+        """Return what the modality says of its input beyond what all have."""
+        describe = self._spec.describe_intake
+        return {} if describe is None else describe(self._current.intake)
 
     def set_content_limits(self, limits: Any) -> None:
         """Change the thresholds of the content check; what it learnt stays."""

@@ -34,6 +34,7 @@ SPEC = EncoderSpec(
     default_model="bev_lite/audio",
     stateful=True,
     content=CONTENT,
+    describe_intake=AudioIntake.describe,
     make_intake=AudioIntake,
     make_encoder=AudioEncoder,
 )

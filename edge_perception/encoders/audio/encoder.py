@@ -55,6 +55,16 @@ class AudioIntake:
         """Gaps, restarts and repeats so far."""
         return self._stream.counts
 
+    def describe(self) -> dict[str, str]:
+        """Return what diagnostics say of the stream; drift: the card's clock to the system's."""
+        clock, counts = self._stream.clock, self._stream.counts
+        return {
+            "clock_drift_ppm": f"{clock.drift_ppm:.1f}",
+            "stamp_jitter_ms": f"{clock.jitter_s * 1e3:.2f}",
+            "gaps": str(counts.gaps),
+            "restarts": str(counts.restarts),
+        }
+
     def accept(self, message: Any) -> AudioWindow | None:
         """Take an AudioChunk, a message of either audio_common_msgs, or an AudioBlock.
 

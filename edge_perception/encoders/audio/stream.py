@@ -11,6 +11,7 @@ from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders.audio.levels import Levels
 from edge_perception.encoders.audio.resample import Resampler, to_mono
+from edge_perception.encoders.audio.sample_clock import SampleClock
 
 # A block sent twice carries its old stamp; a reopened device starts its index anew at a new time.
 _REPEAT_TOLERANCE_NS = 50_000_000
@@ -58,6 +59,7 @@ class StreamAssembler:
         self._hop = hop_samples
         self._segment = 0
         self._resampler: Resampler | None = None
+        self.clock = SampleClock(rate_hz)  # of the present segment
         self.counts = StreamCounts()
 
     def reset(self) -> None:
@@ -117,6 +119,7 @@ class StreamAssembler:
             input_rate_hz=block.sample_rate_hz, output_rate_hz=self._rate_hz
         )
         self._first_index = self._next_index = block.first_sample_index
+        self.clock = SampleClock(block.sample_rate_hz)
         self._next_stamp_ns = block.stamp_ns
         self._collected = np.zeros(0, dtype=np.float32)
         self._collected_start = 0  # index of the first collected sample in the segment
@@ -133,6 +136,7 @@ class StreamAssembler:
         self._next_stamp_ns = block.stamp_ns + _duration_ns(
             len(block.samples), self._device_rate_hz
         )
+        self.clock.add(block.first_sample_index, block.stamp_ns)
         mono = self._resampler.push(to_mono(fresh))
         self._collected = np.concatenate([self._collected, mono])
         window = self._newest_window(block)
@@ -150,21 +154,20 @@ class StreamAssembler:
         first = self._next_window + (complete - 1) * self._hop
         self._next_window = first + self._hop
         offset = first - self._collected_start
-        start_ns = self._time_ns(first)
+        start_ns, end_ns = self._time_ns(first), self._time_ns(first + self._window)
         return AudioWindow(
             stamp_ns=block.stamp_ns,
             frame_id=block.frame_id,
             window_start_ns=start_ns,
-            window_end_ns=start_ns + _duration_ns(self._window, self._rate_hz),
+            window_end_ns=end_ns,
             samples=self._collected[offset : offset + self._window].copy(),
             segment=self._segment,
             first_sample=first,
         )
 
     def _time_ns(self, sample: int) -> int:
-        """Return the time of a sample of the segment, counted back from the newest block."""
-        segment_ns = _duration_ns(self._next_index - self._first_index, self._device_rate_hz)
-        return self._next_stamp_ns - segment_ns + _duration_ns(sample, self._rate_hz)
+        """Return the time of a sample of the segment, model rate."""
+        return self.clock.time_ns(self._first_index + sample * self._device_rate_hz / self._rate_hz)
 
 
 def _duration_ns(samples: int, rate_hz: int) -> int:

@@ -121,6 +121,16 @@ def test_a_bad_chunk_is_refused_once_and_the_next_starts_anew():
     assert intake.counts.gaps == 0
 
 
+def test_diagnostics_say_drift_jitter_and_gaps():
+    intake = AudioIntake(make_manifest())
+    for block in blocks(tone(7.0)):
+        intake.accept(block)
+    said = encoders()["audio"].describe_intake(intake)
+    assert float(said["clock_drift_ppm"]) == pytest.approx(0.0, abs=0.1)
+    assert float(said["stamp_jitter_ms"]) == pytest.approx(0.0, abs=0.01)
+    assert said["gaps"] == "0"
+
+
 def test_an_audio_info_is_no_frame():
     assert AudioIntake(make_manifest()).accept(audio_info()) is None
 
