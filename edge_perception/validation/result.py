@@ -65,6 +65,7 @@ class BagResult:
     findings: list[Finding] = field(default_factory=list)
     failure: str = ""  # it could not be replayed
     usage: bool = False
+    replaying_s: float = 0.0  # of all recordings of the command together, wall time
 
     @property
     def passed(self) -> bool:
@@ -152,9 +153,12 @@ def run_bags(
                 tasks += _tasks(name, settings, work)
             except ConfigurationError as error:
                 result.failure, result.usage = str(error), True
+        started = time.monotonic()
         done = run_tasks(tasks, jobs=options.jobs, say=say, ray=options.ray) if tasks else []
+        replaying_s = time.monotonic() - started
         for result in results:
             mine = [item for item in done if item.task.name.rsplit("/", 1)[0] == result.name]
+            result.replaying_s = replaying_s
             if not result.failure:
                 _finish(result, mine, options)
     finally:
@@ -337,6 +341,7 @@ def result_document(results: Sequence[BagResult], started: float) -> dict[str, A
         "commit": commit_name(),
         "device": device_name(),
         "wall_s": round(time.monotonic() - started, 3),
+        "replaying_s": round(max((r.replaying_s for r in results), default=0.0), 3),
     }
     if len(bags) == 1:
         return {**bags[0], **whole}

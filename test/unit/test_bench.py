@@ -19,7 +19,7 @@ from edge_perception.cli.bench import discover_benchmarks
 
 def test_every_benchmark_is_found_and_has_its_options():
     found = discover_benchmarks()
-    for name in ("transport", "pipeline", "ingest", "preprocess", "fusion", "scale"):
+    for name in ("transport", "pipeline", "ingest", "preprocess", "fusion", "scale", "replay"):
         module = found[name]
         parser = argparse.ArgumentParser()
         module.add_arguments(parser)
