@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import PointCloud
+from edge_perception.encoders.lidar.native import native
 
 # sensor_msgs/PointField.datatype -> NumPy type without byte order
 _DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
@@ -38,10 +39,7 @@ def cloud_from_msg(message: Any) -> PointCloud:
         InvalidFrameError: no x, y, z, no point, or layout and length of the data do not fit.
     """
     points = cloud_view(message)
-    xyz = _xyz(points)
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(xyz.sum(axis=1))  # a sum of three is finite only if each is
-    keep: NDArray[np.bool_] | None = None if finite.all() else finite
+    xyz, keep = _finite_xyz(points)
     if keep is not None and not keep.any():
         raise InvalidFrameError(f"point cloud: all {len(xyz)} points are NaN or Inf")
     stamp = message.header.stamp
@@ -132,6 +130,22 @@ def _dtype(message: Any, point_step: int) -> np.dtype:
             "itemsize": point_step,
         }
     )
+
+
+def _finite_xyz(
+    points: NDArray[np.void],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return the coordinates, (N, 3), and which points are finite; None: all are."""
+    compiled = native()
+    gathered = None if compiled is None else compiled.gather_xyz(points)
+    if gathered is not None:
+        xyz, finite_points = gathered
+        if finite_points == len(points):
+            return xyz, None
+    else:
+        xyz = _xyz(points)
+    finite = np.asarray(np.isfinite(xyz).all(axis=1))
+    return xyz, (None if bool(finite.all()) else finite)
 
 
 def _xyz(points: NDArray[np.void]) -> NDArray[np.float32]:

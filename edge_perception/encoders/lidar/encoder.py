@@ -16,6 +16,7 @@ from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders._outputs import check_outputs, feature_tensors
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.lidar.native import native
 from edge_perception.encoders.lidar.preprocess import (
     BinnedPoints,
     LidarPreprocessing,
@@ -117,9 +118,12 @@ class LidarEncoder:
 
 def to_base(xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     """Move points of the sensor frame to the base frame, (N, 3), m."""
-    rotation = geometry.T_base_sensor[:3, :3].astype(np.float32)
-    translation = geometry.T_base_sensor[:3, 3].astype(np.float32)
-    return np.asarray(xyz_m @ rotation.T + translation)
+    T = np.ascontiguousarray(geometry.T_base_sensor[:3], dtype=np.float32)
+    compiled = native()
+    if compiled is not None:
+        return compiled.transform(np.ascontiguousarray(xyz_m), T)
+    x, y, z = (xyz_m[:, axis, None] for axis in range(3))
+    return np.asarray(x * T[:, 0] + y * T[:, 1] + z * T[:, 2] + T[:, 3])
 
 
 def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:

@@ -15,6 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.encoders.lidar.native import native
+
 _COARSE = 16  # fine cells along a side of a ground cell
 _GROUND_RANK = 2  # that many fine cells may lie below the ground (multipath returns)
 _DENSITY_FULL = 32.0  # returns in a cell at which the density channel reaches 1
@@ -75,8 +77,27 @@ def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> Bin
         xyz_base: (N, 3), m, base frame, finite.
         config: the raster.
     """
-    rows, columns = config.shape
     scale = np.float32(1.0 / config.cell_m)
+    compiled = native()
+    if compiled is not None:
+        index, cell, z, lowest = compiled.bin_points(
+            np.ascontiguousarray(xyz_base, dtype=np.float32),
+            shape=config.shape,
+            minimum=(config.x_range_m[0], config.y_range_m[0]),
+            z_range=config.z_range_m,
+            cells_per_m=float(scale),
+        )
+    else:
+        index, cell, z, lowest = _bin(xyz_base, config, scale)
+    ground = _ground(lowest.reshape(config.shape), config).ravel()
+    height = z - ground[cell] if compiled is None else compiled.heights(z, cell, ground)
+    return BinnedPoints(index=index, cell=cell, height_m=height, ground_m=ground)
+
+
+def _bin(
+    xyz_base: NDArray[np.float32], config: LidarPreprocessing, scale: np.float32
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    rows, columns = config.shape
     x, y, z = (np.ascontiguousarray(xyz_base[:, axis], dtype=np.float32) for axis in range(3))
     row = (x - np.float32(config.x_range_m[0])) * scale
     column = (y - np.float32(config.y_range_m[0])) * scale
@@ -84,9 +105,9 @@ def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> Bin
     inside &= (z > config.z_range_m[0]) & (z < config.z_range_m[1])
     index = np.flatnonzero(inside)
     cell = row[index].astype(np.int64) * columns + column[index].astype(np.int64)
-    z = z[index]
-    ground = _ground(cell, z, config).ravel()
-    return BinnedPoints(index=index, cell=cell, height_m=z - ground[cell], ground_m=ground)
+    lowest = np.full(rows * columns, np.inf, np.float32)
+    np.minimum.at(lowest, cell, z[index])
+    return index, cell, z[index], lowest
 
 
 def rasterize(
@@ -109,11 +130,35 @@ def rasterize(
         binned: what `bin_points` returned for the same sweep; saves doing it twice.
     """
     rows, columns = config.shape
-    cells = rows * columns
     raster = np.empty((len(config.channels), rows, columns), np.float32) if out is None else out
-    raster.fill(0.0)
-    flat = raster.reshape(len(raster), cells)
+    flat = raster.reshape(len(raster), rows * columns)
     binned = bin_points(xyz_base, config) if binned is None else binned
+    compiled = native()
+    if compiled is None or not raster.flags.c_contiguous:
+        _rasterize(binned, intensity, config, flat)
+        return raster
+    compiled.rasterize(
+        binned.index,
+        binned.cell,
+        binned.height_m,
+        intensity=None if intensity is None else np.ascontiguousarray(intensity, np.float32),
+        ground=binned.ground_m,
+        slice_of=config._slice_lookup,
+        density_of=_density_lookup(),
+        edges=(config.height_edges_m[0], config.height_edges_m[-1]),
+        out=flat,
+    )
+    return raster
+
+
+def _rasterize(
+    binned: BinnedPoints,
+    intensity: NDArray[np.float32] | None,
+    config: LidarPreprocessing,
+    flat: NDArray[np.float32],
+) -> None:
+    cells = flat.shape[1]
+    flat.fill(0.0)
     slices = len(config.height_edges_m) - 1
     lookup = config._slice_lookup
     step = ((binned.height_m - config.height_edges_m[0]) * 100).astype(np.int64)
@@ -127,7 +172,6 @@ def rasterize(
         total = np.bincount(binned.cell, weights=weights, minlength=cells)
         flat[slices + 3] = total / np.maximum(count, 1)
     flat[slices + 4] = binned.ground_m
-    return raster
 
 
 def obstacle_points(
@@ -143,12 +187,22 @@ def obstacle_points(
     each object stays what it was in the sweep.
     """
     binned = bin_points(xyz_base, config) if binned is None else binned
-    low, high = config.obstacle_height_m
-    raised = np.flatnonzero((binned.height_m > low) & (binned.height_m < high))
+    raised = _raised(binned, config)
     if len(raised) > limit:
-        raised = raised[np.argsort(binned.cell[raised], kind="stable")]
         raised = raised[np.linspace(0, len(raised) - 1, limit).astype(np.int64)]
     return np.ascontiguousarray(xyz_base[binned.index[raised]], dtype=np.float32)
+
+
+def _raised(binned: BinnedPoints, config: LidarPreprocessing) -> NDArray[np.int64]:
+    """Return the points at obstacles' heights in the order of their cells."""
+    low, high = config.obstacle_height_m
+    compiled = native()
+    if compiled is not None:
+        return compiled.raised(
+            binned.cell, binned.height_m, limits=(low, high), cells=len(binned.ground_m)
+        )
+    raised = np.flatnonzero((binned.height_m > low) & (binned.height_m < high))
+    return raised[np.argsort(binned.cell[raised], kind="stable")]
 
 
 def _fill_heights(
@@ -167,23 +221,36 @@ def _fill_heights(
     lowest[highest == 0.0] = 0.0
 
 
-def _ground(
-    cell: NDArray[np.int64], z: NDArray[np.float32], config: LidarPreprocessing
-) -> NDArray[np.float32]:
-    """Return the ground height of every fine cell, (H, W), m, base frame."""
+def _ground(lowest: NDArray[np.float32], config: LidarPreprocessing) -> NDArray[np.float32]:
+    """Return the ground height of every fine cell, (H, W), m, base frame.
+
+    Args:
+        lowest: (H, W), lowest return of every fine cell; Inf where there is none.
+        config: the raster.
+    """
     rows, columns = config.shape
-    lowest = np.full(rows * columns, np.inf, np.float32)
-    np.minimum.at(lowest, cell, z)
-    shape = (-(-rows // _COARSE), -(-columns // _COARSE))
-    padded = np.full((shape[0] * _COARSE, shape[1] * _COARSE), np.inf, np.float32)
-    padded[:rows, :columns] = lowest.reshape(rows, columns)
-    tiles = padded.reshape(shape[0], _COARSE, shape[1], _COARSE).swapaxes(1, 2)
-    blocks = tiles.reshape(*shape, _COARSE * _COARSE)
-    coarse = np.partition(blocks, _GROUND_RANK, axis=-1)[..., _GROUND_RANK]
+    compiled = native()
+    coarse = (
+        _rank_of_blocks(lowest)
+        if compiled is None
+        else compiled.rank_of_blocks(lowest, side=_COARSE, rank=_GROUND_RANK)
+    )
     coarse = _limit_slope(coarse, config.max_slope * config.cell_m * _COARSE)
     coarse[~np.isfinite(coarse)] = 0.0  # not one return near: the base frame's own road plane
-    x_weights, y_weights = _interpolation(rows, shape[0]), _interpolation(columns, shape[1])
+    x_weights, y_weights = (
+        _interpolation(fine, few) for fine, few in zip((rows, columns), coarse.shape, strict=True)
+    )
     return np.asarray(x_weights @ coarse @ y_weights.T, dtype=np.float32)
+
+
+def _rank_of_blocks(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows, columns = lowest.shape
+    shape = (-(-rows // _COARSE), -(-columns // _COARSE))
+    padded = np.full((shape[0] * _COARSE, shape[1] * _COARSE), np.inf, np.float32)
+    padded[:rows, :columns] = lowest
+    tiles = padded.reshape(shape[0], _COARSE, shape[1], _COARSE).swapaxes(1, 2)
+    blocks = tiles.reshape(*shape, _COARSE * _COARSE)
+    return np.asarray(np.partition(blocks, _GROUND_RANK, axis=-1)[..., _GROUND_RANK])
 
 
 def _limit_slope(coarse: NDArray[np.float32], rise: float) -> NDArray[np.float32]:

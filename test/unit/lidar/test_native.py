@@ -1,0 +1,91 @@
+"""The compiled loops give the bits of NumPy, which tests and training can read."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_perception.core.types import Geometry
+from edge_perception.encoders.lidar import conversion, encoder, preprocess
+from edge_perception.encoders.lidar.native import native
+
+CONFIG = preprocess.LidarPreprocessing()
+SMALL = preprocess.LidarPreprocessing(
+    x_range_m=(-3.0, 4.0), y_range_m=(-2.0, 2.0), cell_m=0.25, height_edges_m=(0.2, 0.5, 2.0)
+)
+T = np.array([[0.9, -0.1, 0.02, 1.5], [0.1, 0.95, 0.03, -0.2], [0, 0.02, 0.99, 1.8], [0, 0, 0, 1]])
+
+
+def sweep(seed, points, spread_m):
+    rng = np.random.default_rng(seed)
+    xyz = rng.normal(0, spread_m, (points, 3)).astype(np.float32)
+    xyz[:, 2] = rng.exponential(0.6, points) - 1.7
+    return xyz, rng.uniform(0, 1, points).astype(np.float32)
+
+
+def everything(xyz, intensity, config):
+    moved = encoder.to_base(xyz, Geometry(T_base_sensor=T))
+    binned = preprocess.bin_points(moved, config)
+    raster = preprocess.rasterize(moved, intensity, config, binned=binned)
+    raised = preprocess.obstacle_points(moved, config, binned=binned)
+    thinned = preprocess.obstacle_points(moved, config, limit=50, binned=binned)
+    return (moved, binned.index, binned.cell, binned.height_m, binned.ground_m, raster, raised,
+            thinned)  # fmt: skip
+
+
+def without(monkeypatch):
+    for module in (conversion, encoder, preprocess):
+        monkeypatch.setattr(module, "native", lambda: None)
+
+
+def test_the_build_has_the_library():
+    assert native() is not None, "not on the library path: build with `make build`"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    points=st.integers(1, 3000),
+    spread_m=st.sampled_from([0.5, 3.0, 30.0]),
+    config=st.sampled_from([CONFIG, SMALL]),
+    with_intensity=st.booleans(),
+)
+def test_the_same_bits_as_numpy(seed, points, spread_m, config, with_intensity):
+    xyz, intensity = sweep(seed, points, spread_m)
+    given_intensity = intensity if with_intensity else None
+    compiled = everything(xyz, given_intensity, config)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without(monkeypatch)
+        expected = everything(xyz, given_intensity, config)
+    for got, wanted in zip(compiled, expected, strict=True):
+        assert got.dtype == wanted.dtype
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_raster_that_is_used_again_holds_nothing_of_the_sweep_before():
+    out = np.full((len(CONFIG.channels), *CONFIG.shape), np.nan, np.float32)
+    for seed in (1, 2):
+        xyz, intensity = sweep(seed, 5000, 10.0)
+        preprocess.rasterize(xyz, intensity, CONFIG, out)
+        np.testing.assert_array_equal(out, preprocess.rasterize(xyz, intensity, CONFIG))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layout", ["packed", "big_endian", "padded"])
+def test_points_that_are_not_finite_are_found_in_every_layout(monkeypatch, bad, layout):
+    order = ">" if layout == "big_endian" else "<"
+    dtype = np.dtype({"names": ["z", "x", "y"], "formats": [order + "f4"] * 3,
+                      "offsets": [4, 9, 13], "itemsize": 20})  # fmt: skip
+    points = np.zeros(100, dtype)
+    xyz, _ = sweep(3, 100, 5.0)
+    for axis, name in enumerate("xyz"):
+        points[name] = xyz[:, axis]
+    points["y"][[4, 76]] = bad
+    if layout == "padded":
+        points = np.concatenate([points, points])[::2]
+    compiled, keep = conversion._finite_xyz(points)
+    without(monkeypatch)
+    expected, wanted = conversion._finite_xyz(points)
+    np.testing.assert_array_equal(compiled, expected)
+    np.testing.assert_array_equal(keep, wanted)
+    assert (~keep).sum() == 2
