@@ -15,6 +15,7 @@ from edge_perception.core.clock import SystemClock
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
 from edge_perception.nodes.diagnostics import Diagnostics
+from edge_perception.nodes.node_time import NodeTime
 from edge_perception.nodes.parameters import ParameterSet
 
 C = TypeVar("C")
@@ -38,7 +39,7 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, name: str, **kwargs) -> None:
         self._parameter_sets: list[ParameterSet] = []
         super().__init__(name, **kwargs)
-        self.clock = SystemClock(lambda: self.get_clock().now().nanoseconds)
+        self.clock = SystemClock(NodeTime(self))
         self.is_active = False
         self._failure = ""
         self._node_options = self.declare_parameters_of(NodeOptions).config
