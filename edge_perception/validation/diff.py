@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_perception.validation.metrics import well_apart
 from edge_perception.validation.thresholds import Thresholds, Tolerances
 
 NS = 1_000_000_000
 PAIR_NS = 60_000_000
-WORST = 3
+_CANDIDATES = 32  # of the frames that differ most
 _COUNTERS = ("received", "dropped", "refused", "late")
 Record = Mapping[str, Any]
 
@@ -284,7 +285,7 @@ class Differ:
         if cost > 0.0:
             frame = WorstFrame(cost=cost, time_s=time_s, current=now, baseline=then)
             heapq.heappush(self._heap, (cost, -index, frame))
-            if len(self._heap) > WORST:
+            if len(self._heap) > _CANDIDATES:
                 heapq.heappop(self._heap)
 
     def _judge(self) -> None:
@@ -311,7 +312,8 @@ class Differ:
                     failed=share > allowed,
                 )
             )
-        result.worst = [item[-1] for item in sorted(self._heap, key=lambda x: (-x[0], -x[1]))]
+        ranked = [item[-1] for item in sorted(self._heap, key=lambda x: (-x[0], -x[1]))]
+        result.worst = well_apart(ranked, lambda frame: frame.time_s)
 
 
 def pair(

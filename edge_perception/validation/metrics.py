@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,20 @@ from edge_perception.replay.bags import Bag
 
 NS = 1_000_000_000
 BINS = 50  # of scores
-WORST = 3
+WORST, _CANDIDATES, _APART_S = 3, 32, 1.0  # frames shown; kept to choose from; between them
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
+
+
+T = TypeVar("T")
+
+
+def well_apart(ranked: Iterable[T], time_s: Callable[[T], float]) -> list[T]:
+    """Return the first few that lie a second apart: neighbours show the same."""
+    chosen: list[T] = []
+    for item in ranked:
+        if all(abs(time_s(item) - time_s(other)) >= _APART_S for other in chosen):
+            chosen.append(item)
+    return chosen[:WORST]
 
 
 class Series:
@@ -145,11 +157,13 @@ class RunFigures:
         self.scores = np.zeros(BINS, np.int64)
         self.last: Mapping[str, Any] = {}
         self._worst: list[tuple[int, int, float, Mapping[str, Any]]] = []
+        self.end_s = 0.0  # of the last message
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in one message."""
         time_s = (record["published_ns"] - self._start_ns) / NS
         self.messages += 1
+        self.end_s = time_s
         self.valid += record["valid"]
         self.deadline_missed += record["deadline_missed"]
         self.modes[record["mode"]] += 1
@@ -174,13 +188,14 @@ class RunFigures:
         if score is not None:
             cost = score.labelled - score.correct + score.false
             heapq.heappush(self._worst, (cost, -self.messages, time_s, record))
-            if len(self._worst) > WORST:
+            if len(self._worst) > _CANDIDATES:
                 heapq.heappop(self._worst)
         self.last = record
 
     def worst(self) -> list[tuple[float, Mapping[str, Any]]]:
         """Return time, s, and record of the messages farthest from their labels."""
-        return [(item[2], item[3]) for item in sorted(self._worst, reverse=True) if item[0]]
+        ranked = [(item[2], item[3]) for item in sorted(self._worst, reverse=True) if item[0]]
+        return well_apart(ranked, lambda item: item[0])
 
     def metrics(self) -> dict[str, Any]:
         """Return the figures for result.json."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.core.types import Geometry
+from edge_perception.core.types import DetectedObject, Geometry
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.encoder import to_base
 from edge_perception.encoders.options import transform
+from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.replay.bags import Bag, open_bag
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.decoding import MessageDecoder
@@ -30,8 +32,10 @@ body{font:14px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1180px;padding:
 h1{font-size:22px}h2{font-size:18px;margin-top:36px;border-top:1px solid #d7dce2;padding-top:18px}
 table{border-collapse:collapse;margin:8px 0}td,th{padding:3px 12px 3px 0;text-align:left;
 vertical-align:top}th{color:#5b6573;font-weight:500}.passed{color:#1f7a44}.failed{color:#b42318}
-svg,img{max-width:100%;height:auto}.row{display:flex;flex-wrap:wrap;gap:14px}
-.row>*{flex:1 1 340px}code{font-size:12px;overflow-wrap:anywhere}
+svg,img{width:100%;height:auto}.sweep svg{max-width:720px}
+.numbers td:nth-child(n+3){text-align:right;font-variant-numeric:tabular-nums}
+.row{display:flex;flex-wrap:wrap;gap:14px}
+.row>*{flex:1 1 340px;min-width:0}code{font-size:12px;overflow-wrap:anywhere}
 """
 
 
@@ -96,7 +100,7 @@ def summary_table(results: Sequence[BagResult], points: Sequence[Mapping[str, st
         for row in rows
     )
     curve = plots.sweep(rows, points) if points and len(points[0]) == 1 else ""
-    return f"<table><tr>{head}</tr>{body}</table>{curve}"
+    return f"<table><tr>{head}</tr>{body}</table><div class=sweep>{curve}</div>"
 
 
 def _cell(value: Any) -> str:
@@ -118,15 +122,40 @@ def _section(result: BagResult) -> str:
         *(f"<tr><th>{html.escape(k)}</th><td>{v}</td></tr>" for k, v in facts),
         "</table>",
         _findings(result),
-        plots.timeline(result.figures),
+        plots.timeline(
+            result.figures,
+            result.modes_then,
+            result.comparison.findings if result.comparison else (),
+            result.account["recording"]["duration_s"],
+        ),
         "<div class=row>",
         plots.stages(result.account["stages"]),
         plots.precision_recall(result.figures),
         plots.scores(result.figures),
         "</div>",
+        _latencies(result),
         _worst(result),
     ]
     return "\n".join(parts)
+
+
+def _latencies(result: BagResult) -> str:
+    """Show percentiles by stage: measured here, and on virtual time."""
+    figures = result.figures
+    assert figures is not None
+    rows = plots.stage_rows(result.account["stages"])
+    for name, percentiles in (
+        ("wait for the cycle", figures.wait),
+        ("end to end", figures.end_to_end),
+    ):
+        found = percentiles.ms(50, 95, 99)
+        if found:
+            rows.append(("virtual time", name, *(f"{value:.2f}" for value in found.values())))
+    head = "<tr><th>source</th><th>stage</th><th>p50, ms</th><th>p95, ms</th><th>p99, ms</th></tr>"
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<h3>Latency by stage</h3><table class=numbers>{head}{body}</table>"
 
 
 def _facts(result: BagResult) -> list[tuple[str, str]]:
@@ -199,7 +228,11 @@ def _worst(result: BagResult) -> str:
         record = now or then
         labels = result.figures.labels
         frame = labels.frame_of(record) if labels is not None else None
-        title = f"{time_s:.2f} s, {record['mode']}, {len(record['objects'])} objects"
+        title = f"{time_s:.2f} s: " + "; ".join(
+            f"{name} {told['mode']}, {len(told['objects'])} objects"
+            for name, told in (("this run", now), ("baseline", then))
+            if told is not None
+        )
         parts += [
             "<div class=row>",
             plots.above(
@@ -209,7 +242,7 @@ def _worst(result: BagResult) -> str:
                 labels=labels.boxes(frame) if labels is not None and frame is not None else (),
                 title=title,
             ),
-            scene.photo(record),
+            scene.photo(record, now, then),
             "</div>",
         ]
     return "\n".join(parts)
@@ -241,13 +274,32 @@ class _Scene:
         except EdgePerceptionError:
             return None
 
-    def photo(self, record: Mapping[str, Any]) -> str:
-        """Return the image of a message."""
-        message, _ = self._message(record, "camera")
+    def photo(
+        self,
+        record: Mapping[str, Any],
+        now: Mapping[str, Any] | None,
+        then: Mapping[str, Any] | None,
+    ) -> str:
+        """Return the image of a message with the objects of this run and of the baseline."""
+        message, source = self._message(record, "camera")
+        if message is None:
+            return ""
+        geometry = self._geometry(source)
         try:
-            return "" if message is None else plots.photo(image_from_msg(message).bgr)
+            bgr = image_from_msg(message).bgr
+            return plots.photo(bgr, _outlines(now, geometry), _outlines(then, geometry))
         except EdgePerceptionError:
             return ""
+
+    def _geometry(self, source: str) -> Geometry | None:
+        """Return where a camera sits and how it sees; None: the recording does not say."""
+        plan = next(s for s in self._plan.sources if s.name == source)
+        topics = [t for t, name in self._binding.calibrations.items() if name == source]
+        first = next(self._bag.messages(topics), None) if topics else None
+        if first is None or plan.spec.read_calibration is None:
+            return None
+        found = plan.spec.read_calibration(self._decoder.decode(first.data, first.type))
+        return replace(found, T_base_sensor=transform(plan.options.T_base_sensor))
 
     def _message(self, record: Mapping[str, Any], modality: str) -> tuple[Any, str]:
         status = next((s for s in record["sources"] if s["modality"] == modality), None)
@@ -259,3 +311,21 @@ class _Scene:
             if read_stamp_ns(message.data) == status["stamp_ns"]:
                 return self._decoder.decode(message.data, message.type), status["source"]
         return None, ""
+
+
+def _outlines(record: Mapping[str, Any] | None, geometry: Geometry | None) -> NDArray[np.float64]:
+    """Return the outlines of a message's objects in an image, (N, 4) px."""
+    if record is None or geometry is None or not record["objects"]:
+        return np.empty((0, 4))
+    boxes = [
+        DetectedObject(
+            class_name=item["class_name"],
+            score=item["score"],
+            center_m=tuple(item["center_m"]),
+            size_m=tuple(item["size_m"]),
+            yaw_rad=item["yaw_rad"],
+        )
+        for item in record["objects"]
+    ]
+    rectangles, inside = image_rectangles(box_corners(boxes), geometry)
+    return rectangles[inside > 0.0]

@@ -29,7 +29,7 @@ from edge_perception.validation.baseline import (
 from edge_perception.validation.diff import Comparison, Differ, Finding, compare_heads
 from edge_perception.validation.jobs import Task, TaskResult, run_tasks
 from edge_perception.validation.merging import merge, read_lines
-from edge_perception.validation.metrics import RunFigures, labels_of
+from edge_perception.validation.metrics import MODES, RunFigures, Series, labels_of
 from edge_perception.validation.replaying import peak_mb, plan_segments, segment_length_s
 from edge_perception.validation.settings import ReplaySettings
 from edge_perception.validation.thresholds import RESULT_SCHEMA, Limits, Thresholds
@@ -62,6 +62,7 @@ class BagResult:
     figures: RunFigures | None = None
     baseline: Baseline | None = None
     comparison: Comparison | None = None
+    modes_then: Series = field(default_factory=Series)  # of the baseline
     findings: list[Finding] = field(default_factory=list)
     failure: str = ""  # it could not be replayed
     usage: bool = False
@@ -226,7 +227,14 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
             min_score=float(account["parameters"][_MIN_SCORE]),
             min_score_then=float(base.head.parameters.get(_MIN_SCORE, 0.0)),
         )
-        result.comparison = differ.run(counted(), base.records())
+
+        def then() -> Iterator[dict[str, Any]]:
+            for record in base.records():
+                time_s = (record["published_ns"] - start_ns) / 1e9
+                result.modes_then.add(time_s, MODES.index(record["mode"]))
+                yield record
+
+        result.comparison = differ.run(counted(), then())
         result.findings += result.comparison.findings
     account["peak_mb"] = max(account["peak_mb"], peak_mb())
     result.findings += limit_findings(result, options.thresholds.limits)
