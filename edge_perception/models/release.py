@@ -9,7 +9,7 @@ from functools import cache
 
 from edge_perception.models.loading import LoadedModel
 
-_TRIM_AFTER_S = 1.0
+_TRIM_AFTER_S = 0.05  # so that the models of one change, in one process, are trimmed together
 
 
 def release_model(loaded: LoadedModel) -> None:
@@ -18,11 +18,11 @@ def release_model(loaded: LoadedModel) -> None:
 
 
 class _Releaser:
-    """Closes sessions as they come; gives their memory back once none came for a while.
+    """Closes sessions as they come; gives their memory back once none came for a moment.
 
-    Trimming holds the allocator's locks and makes the next messages fault their pages in again. It
-    must not meet the first frame of the model that just began to serve, and not a next change,
-    which uses the memory again anyhow.
+    Trimming holds the allocator's lock: once a change, and at normal priority, so that nobody waits
+    for a thread that gets no core. Left to later, new models take the place of old ones among
+    what lives on, and less can be given back.
     """
 
     def __init__(self) -> None:
