@@ -2,11 +2,11 @@
 
 import time
 
+from harness import wait_until
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 
 from edge_perception.nodes.fusion_node import FusionNode
-from harness import wait_until
 
 
 def test_simulated_time_may_be_switched_on_and_off(harness):
