@@ -151,6 +151,9 @@ class Feature:
     image_objects: tuple[ImageObject, ...] = ()
     sound_events: tuple[SoundEvent, ...] = ()
     latency: FrameLatency = field(default_factory=FrameLatency)
+    # T_to_from, (4, 4): boxes, points and geometry are in the base frame of another moment, grids
+    # are still in that of `stamp_ns`. None: all are in the latter.
+    displacement: NDArray[np.float64] | None = None
 
     @property
     def valid(self) -> bool:

@@ -170,6 +170,15 @@ class CycleConfig:
     alignment_window_s: float = field(
         default=0.1, metadata=_meta("largest spread of the stamps in one cycle", "s", 0.0, 10.0)
     )
+    compensated_window_s: float = field(
+        default=0.3,
+        metadata=_meta(
+            "the same while odometry tells the motion in between: what is late joins, moved",
+            "s",
+            0.0,
+            10.0,
+        ),
+    )
     rate_hz: float = field(
         default=10.0, metadata=_meta("output rate of policy fixed_rate", "Hz", 0.1, 200.0)
     )

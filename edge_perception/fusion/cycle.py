@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_perception.core.types import (
     UNKNOWN,
     ClosedBy,
@@ -41,6 +44,8 @@ class Cycle:
     sound_events: tuple[SoundEvent, ...] = ()  # not told in an earlier cycle
     fresh: frozenset[str] = frozenset()  # reusable sources with something new
     models: tuple[FusionModel, ...] = field(default=())
+    # T_to_from and elapsed s of the features that the vehicle moved on from, by source.
+    motion: Mapping[str, tuple[NDArray[np.float64], float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,9 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import (
     UNKNOWN,
@@ -29,6 +32,7 @@ from edge_perception.fusion.config import NS, FusionConfig
 from edge_perception.fusion.cycle import Cycle, judge
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.fusion.model import FusionModel
+from edge_perception.fusion.motion import EgoMotion, Pose
 from edge_perception.fusion.policy import (
     DegradationPolicy,
     PolicyState,
@@ -70,6 +74,7 @@ class Fusion:
         self._aligner = Aligner()
         self._schedule = Schedule(config.cycle, now.steady_ns)
         self._tracks: dict[str, SourceTrack] = {}
+        self._motion = EgoMotion()
         self._models = models
         self._exclusive: frozenset[str] = frozenset()
         self._successors, self._from_stamp_ns = models, 0
@@ -98,6 +103,7 @@ class Fusion:
         self._config, self._tracks = config, tracks
         self._schedule.configure(config.cycle, last.steady_ns)
         self._window_ns = round(config.cycle.alignment_window_s * NS)
+        self._compensated_ns = max(self._window_ns, round(config.cycle.compensated_window_s * NS))
         if self._schedule.fixed:
             self._aligner.clear()
         self._aligner.keep(name for name, track in tracks.items() if track.paces)
@@ -172,6 +178,15 @@ class Fusion:
         if not self._schedule.fixed:
             self._aligner.add(track, arrival)
 
+    def add_odometry(self, pose: Pose) -> None:
+        """Take in where the vehicle is: features of other stamps are moved along from now on."""
+        self._motion.add(pose)
+
+    @property
+    def odometry_ns(self) -> int:
+        """Stamp of the newest odometry; 0: there is none."""
+        return self._motion.newest_ns
+
     def poll(self, now: Instant) -> FusedView | None:
         """Close the cycle if it is due, and fuse it."""
         cycle = self.close(now)
@@ -190,7 +205,9 @@ class Fusion:
         opened_ns = self._aligner.opened_ns
         if opened_ns is None:
             return None if pacing else self._when_idle(now, raws)
-        selection = self._aligner.select_one_set(self._window_ns, pacing, self._exclusive)
+        moving = self._motion.reaches(now.node_ns - self._compensated_ns)
+        window_ns = self._compensated_ns if moving else self._window_ns
+        selection = self._aligner.select_one_set(window_ns, pacing, self._exclusive)
         complete = all(name in selection.picks for name in pacing)
         closed_by = self._schedule.due(
             complete=complete,
@@ -221,6 +238,7 @@ class Fusion:
     def _observe(self, now: Instant) -> None:
         if self._clock.observe(now):
             self._aligner.clear()
+            self._motion.clear()
             self._last_stamp_ns = 0
             for track in self._tracks.values():
                 track.on_clock_jump()
@@ -303,10 +321,23 @@ class Fusion:
             sound_events=tuple(self._untold),
             fresh=frozenset(self._fresh),
             models=self._successors if due else self._models,
+            motion=self._motion_of(used, max(stamps, default=0)),
         )
         self._note_output(cycle)
         self._schedule.on_output(now.steady_ns, verdict.mode, verdict.deadline_s)
         return cycle
+
+    def _motion_of(
+        self, used: dict[str, Arrival], stamp_ns: int
+    ) -> dict[str, tuple[NDArray[np.float64], float]]:
+        """Return what the vehicle moved between the stamp of each feature and the view's."""
+        if not self._motion.newest_ns:
+            return {}
+        between = {
+            name: (self._motion.between(arrival.stamp_ns, stamp_ns), stamp_ns - arrival.stamp_ns)
+            for name, arrival in used.items()
+        }
+        return {name: (T, ns / NS) for name, (T, ns) in between.items() if T is not None}
 
     def _situation(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_perception.core.errors import InvalidOutputError
 from edge_perception.core.types import (
@@ -20,6 +20,7 @@ from edge_perception.fusion.decision import decide
 from edge_perception.fusion.finite import is_finite
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.fusion.model import FusionModel, FusionOutput
+from edge_perception.fusion.motion import displaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class _Attempt:
 
 def fuse_cycle(cycle: Cycle) -> FusedView:
     """Fuse a closed cycle; depends on nothing else, so it needs no lock."""
+    if cycle.motion:
+        cycle = replace(cycle, features=displaced(cycle.features, cycle.motion), motion={})
     attempt = _feature_level(cycle)
     taken = attempt.features or {}
     rest = {name: feature for name, feature in cycle.features.items() if name not in taken}

@@ -15,6 +15,13 @@ class FusionNodeOptions:
         default=("camera", "lidar", "audio"),
         metadata={"text": "names of the sources; each begins with its modality"},
     )
+    odometry_topic: str = field(
+        default="",
+        metadata={
+            "text": "nav_msgs/Odometry of the base frame: features are moved to the newest stamp "
+            "of their cycle; empty: they are fused as they are"
+        },
+    )
     degradation_policy: str = field(
         default="",
         metadata={"text": "degradation policy, a YAML file; empty: as config/degradation.yaml"},

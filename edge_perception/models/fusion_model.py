@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidOutputError, ManifestError, ModelError
 from edge_perception.core.types import Feature, ModelVersion
 from edge_perception.fusion.model import FusionOutput
+from edge_perception.fusion.motion import GroundGrid
 from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters.bev_center import PresentModalities
 from edge_perception.models.loading import LoadedModel
@@ -36,6 +37,7 @@ class BundleFusionModel:
         self._outputs = manifest.outputs
         self._zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._inputs}
         self._decode = adapters()[manifest.adapter].make_decoder(manifest)
+        self._grid: GroundGrid | None = getattr(self._decode, "grid", None)
 
     @property
     def version(self) -> ModelVersion:
@@ -105,7 +107,9 @@ class BundleFusionModel:
                 f"{self._name}: input '{spec.name}' expects tensor '{spec.tensor}' "
                 f"{spec.shape} {spec.dtype} of '{feature.source}', got {got}"
             )
-        return tensor
+        if feature.displacement is None or self._grid is None or tensor.ndim < 4:
+            return tensor
+        return self._grid.moved(tensor, feature.displacement)
 
 
 def _split_inputs(manifest: Manifest) -> tuple[tuple[TensorSpec, ...], TensorSpec]:

@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.health import Health, Level
+from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.message_types import is_installed, message_type
 from edge_perception.replay.qos import SENSOR_DATA
@@ -57,7 +58,8 @@ class RecordPlan:
         """
         prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
         found: dict[str, Topic] = {}
-        for source in read_plan(params_files).sources:
+        plan = read_plan(params_files)
+        for source in plan.sources:
             specs = dict(source.topics())
             if source.spec.calibration is not None:
                 specs[source.calibration_topic] = source.spec.calibration
@@ -65,6 +67,10 @@ class RecordPlan:
                 if not spec.optional or is_installed(spec.type):
                     full = prefix + name
                     found.setdefault(full, Topic(name=full, type=spec.type, qos=SENSOR_DATA))
+        if odometry := plan.odometry_topic:
+            found[prefix + odometry] = Topic(
+                name=prefix + odometry, type=ODOMETRY_TYPE, qos=SENSOR_DATA
+            )
         fused = prefix + FUSED
         found[fused] = Topic(name=fused, type="edge_perception/msg/FusedPerception")
         for text in topics:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.histogram import LatencyStatistics
@@ -22,6 +23,9 @@ _LEVEL_OF = {
     SourceState.MISSING: Level.ERROR,
     SourceState.INVALID: Level.ERROR,
 }
+
+
+ODOMETRY_MAX_AGE_S = 0.5
 
 
 class FusionHealth:
@@ -118,6 +122,20 @@ class FusionHealth:
         for status in view.sources:
             values[f"{status.source}.state"] = status.state.name
         return values
+
+
+def with_odometry(health: Health, topic: str, age_s: float) -> Health:
+    """Return the health with the state of the odometry that features are moved by."""
+    health = replace(health, values={**health.values, "odometry_age_s": f"{age_s:.3f}"})
+    if age_s <= ODOMETRY_MAX_AGE_S:
+        return health
+    text = f"features are not moved: {topic} is {age_s:.2f} s old > {ODOMETRY_MAX_AGE_S:.2f} s"
+    late = Health(level=Level.WARN, message=text)
+    return replace(health, **_said(worst(health, late)))
+
+
+def _said(health: Health) -> dict[str, Any]:
+    return {"level": health.level, "message": health.message}
 
 
 def _parts(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from edge_perception import msg
@@ -25,6 +27,7 @@ from edge_perception.fusion.config import (
 )
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.latency import FusionLatency
+from edge_perception.fusion.odometry import ODOMETRY_TYPE, pose_from_msg
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
@@ -37,7 +40,7 @@ from edge_perception.nodes.conversion import (
     latency_statistics_msgs,
 )
 from edge_perception.nodes.detections import DetectionPublisher
-from edge_perception.nodes.fusion_health import FusionHealth
+from edge_perception.nodes.fusion_health import FusionHealth, with_odometry
 from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
@@ -122,6 +125,14 @@ class FusionNode(PerceptionNode):
                 qos.FEATURES,
                 on_refused=self._on_error,
             )
+        if self._options.config.odometry_topic:
+            self._receiver.subscribe(
+                ODOMETRY_TYPE,
+                self._options.config.odometry_topic,
+                self._on_odometry,
+                qos_profile_sensor_data,
+                on_refused=self._on_error,
+            )
         self._receiver.start()
 
     def deactivate(self) -> None:
@@ -136,13 +147,26 @@ class FusionNode(PerceptionNode):
     def health(self) -> Health:
         """Judge the last fused view."""
         heard_ns = self._worker.last_arrivals_ns()
-        return self._evidence.judge(self._config(), heard_ns, self.clock.now())
+        health = self._evidence.judge(self._config(), heard_ns, self.clock.now())
+        topic = self._options.config.odometry_topic
+        return with_odometry(health, topic, self.odometry_age_s()) if topic else health
+
+    def odometry_age_s(self) -> float:
+        """Return how old the newest odometry is, s; infinite: there is none."""
+        stamp_ns = self._worker.odometry_ns() if self._worker is not None else 0
+        return (self.clock.now().node_ns - stamp_ns) / 1e9 if stamp_ns else math.inf
 
     # -- the path of a feature --
 
     def _on_feature(self, message: msg.Feature) -> None:
         try:
             self.accept(feature_from_msg(message))
+        except EdgePerceptionError as error:
+            self._on_error(error)
+
+    def _on_odometry(self, message: Any) -> None:
+        try:
+            self._worker.move(pose_from_msg(message, self._cycle.config.base_frame))
         except EdgePerceptionError as error:
             self._on_error(error)
 

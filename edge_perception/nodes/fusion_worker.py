@@ -9,6 +9,7 @@ from dataclasses import replace
 from edge_perception.core.clock import Clock
 from edge_perception.core.types import Feature, FusedView
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.motion import Pose
 
 
 class FusionWorker:
@@ -43,6 +44,16 @@ class FusionWorker:
         with self._condition:
             change(self._fusion)
             self._condition.notify()
+
+    def move(self, pose: Pose) -> None:
+        """Take in where the vehicle is; from any thread. No cycle waits for it."""
+        with self._condition:
+            self._fusion.add_odometry(pose)
+
+    def odometry_ns(self) -> int:
+        """Return the stamp of the newest odometry; 0: there is none."""
+        with self._condition:
+            return self._fusion.odometry_ns
 
     def last_arrivals_ns(self) -> dict[str, int]:
         """Return when each source was last heard, steady clock; never heard: left out."""

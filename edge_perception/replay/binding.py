@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.replay.bags import Bag
 from edge_perception.replay.decoding import MessageDecoder
-from edge_perception.replay.vehicle import SourcePlan
+from edge_perception.replay.vehicle import VehiclePlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +18,14 @@ class Binding:
 
     inputs: Mapping[str, str]  # topic of the recording -> source
     calibrations: Mapping[str, str]  # topic of the recording -> source
+    odometry: str = ""  # topic of the recording; empty: none is used
     notes: tuple[str, ...] = ()  # what is missing
 
     @property
     def topics(self) -> tuple[str, ...]:
         """All topics that are read."""
-        return tuple(sorted({*self.inputs, *self.calibrations}))
+        odometry = {self.odometry} - {""}
+        return tuple(sorted({*self.inputs, *self.calibrations, *odometry}))
 
 
 def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
@@ -41,9 +44,9 @@ def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
 
 
 def bind(
-    bag: Bag, sources: Sequence[SourcePlan], decoder: MessageDecoder, remaps: Mapping[str, str]
+    bag: Bag, plan: VehiclePlan, decoder: MessageDecoder, remaps: Mapping[str, str]
 ) -> Binding:
-    """Match the topics of a recording with the inputs of the sources.
+    """Match the topics of a recording with the inputs of the vehicle.
 
     Raises:
         ConfigurationError: nothing matches, or a topic that matches has a type that cannot be
@@ -58,7 +61,7 @@ def bind(
     inputs: dict[str, str] = {}
     calibrations: dict[str, str] = {}
     notes: list[str] = []
-    for source in sources:
+    for source in plan.sources:
         wanted = source.topics()
         present = [name for name in wanted if name in named]
         for name in present:
@@ -79,10 +82,16 @@ def bind(
     if not inputs:
         raise ConfigurationError(
             f"{bag.path}: a recording of another robot? expected at least one of "
-            f"{', '.join(t for s in sources for t in s.topics())}; it has "
+            f"{', '.join(t for s in plan.sources for t in s.topics())}; it has "
             f"{', '.join(sorted(bag.topics))}; name them with --remap from:=to"
         )
-    return Binding(inputs=inputs, calibrations=calibrations, notes=tuple(notes))
+    odometry = named.get(plan.odometry_topic, "")
+    if odometry:
+        _check_type(bag, odometry, {ODOMETRY_TYPE})
+        _check_known(bag, odometry, decoder)
+    elif plan.odometry_topic:
+        notes.append(f"the recording has no odometry on {plan.odometry_topic}: nothing is moved")
+    return Binding(inputs=inputs, calibrations=calibrations, odometry=odometry, notes=tuple(notes))
 
 
 def _remapped(topic: str, remaps: Mapping[str, str]) -> str:

@@ -18,6 +18,8 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import FrameLatency
 from edge_perception.encoders.pipeline import ServedModel
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry import pose_from_msg
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.replay.binding import Binding
 from edge_perception.replay.decoding import MessageDecoder
@@ -61,7 +63,15 @@ class _FusionSwap:
     models: tuple[BundleFusionModel, ...]
 
 
-_Event = Emergence | _Jump | _FusionSwap
+@dataclass(frozen=True, kw_only=True)
+class _Motion:
+    """Odometry arrives."""
+
+    steady_ns: int
+    pose: Pose
+
+
+_Event = Emergence | _Jump | _FusionSwap | _Motion
 
 
 @dataclass(kw_only=True)
@@ -169,6 +179,9 @@ class LockStep:
         elif isinstance(event, _FusionSwap):
             yield from self._fusion.until(event.steady_ns)
             self._fusion.fusion.set_models(event.models)
+        elif isinstance(event, _Motion):
+            yield from self._fusion.until(event.steady_ns)
+            self._fusion.fusion.add_odometry(event.pose)
         else:
             try:
                 feature = event.feature()
@@ -192,7 +205,10 @@ class LockStep:
                 yield from self._jump(gap_ns)
             self._last_ns = max(message.log_time_ns, self._last_ns)
             yield from self._swap_until(self._last_ns)
-            yield from self._message(message)
+            if message.topic == self._binding.odometry:
+                yield from self._odometry(message)
+            else:
+                yield from self._message(message)
         yield from self._encoders.finish()
 
     def _jump(self, gap_ns: int) -> Iterator[_Event]:
@@ -203,6 +219,18 @@ class LockStep:
         )
         yield _Jump(steady_ns=self._arrivals.steady(self._last_ns) + NS, by_ns=gap_ns - NS)
         self._arrivals.offset_ns += gap_ns - NS
+
+    def _odometry(self, message: RecordedMessage) -> Iterator[_Event]:
+        steady_ns = self._arrivals.steady(message.log_time_ns)
+        base_frame = self._vehicle.plan.fusion.cycle.base_frame
+        try:
+            decoded = self._decoder.decode(message.data, message.type)
+            pose = pose_from_msg(decoded, base_frame)
+        except EdgePerceptionError as error:
+            self._note_error(message.topic, error)
+            return
+        yield from self._encoders.until(steady_ns)
+        yield _Motion(steady_ns=steady_ns, pose=pose)
 
     def _message(self, message: RecordedMessage) -> Iterator[Emergence]:
         source = self._binding.inputs.get(message.topic)

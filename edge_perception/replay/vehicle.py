@@ -56,6 +56,7 @@ class VehiclePlan:
     sources: tuple[SourcePlan, ...]
     fusion: FusionConfig
     fusion_model: ModelOptions
+    odometry_topic: str = ""  # absolute name; empty: none
 
 
 @dataclass(kw_only=True)
@@ -92,7 +93,8 @@ def read_plan(
     """
     parameters = ParameterFiles(files, overrides)
     values = parameters.of_node(FUSION)
-    names = decode_parameters(FusionNodeOptions, values, FUSION).sources
+    options = decode_parameters(FusionNodeOptions, values, FUSION)
+    names = options.sources
     unknown = [name for name in subset if name not in names]
     if unknown:
         raise ConfigurationError(
@@ -116,6 +118,7 @@ def read_plan(
         fusion_model=decode_parameters(
             ModelOptions, values, FUSION, defaults={"model": DEFAULT_FUSION_MODEL}
         ),
+        odometry_topic="/" + options.odometry_topic.lstrip("/") if options.odometry_topic else "",
     )
 
 

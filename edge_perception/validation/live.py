@@ -186,7 +186,7 @@ def _read(settings: ReplaySettings) -> tuple[Bag, VehiclePlan, Binding]:
     bag = open_bag(Path(settings.bag))
     plan = read_plan(settings.all_params_files())
     decoder = MessageDecoder(bag.definitions())
-    return bag, plan, bind(bag, plan.sources, decoder, parse_remaps(settings.remaps))
+    return bag, plan, bind(bag, plan, decoder, parse_remaps(settings.remaps))
 
 
 def _need_ros() -> None:

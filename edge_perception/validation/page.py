@@ -259,7 +259,7 @@ class _Scene:
             settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
         )
         self._binding: Binding = bind(
-            self._bag, self._plan.sources, self._decoder, parse_remaps(settings.remaps)
+            self._bag, self._plan, self._decoder, parse_remaps(settings.remaps)
         )
 
     def points(self, record: Mapping[str, Any]) -> NDArray[np.float32] | None:

@@ -63,7 +63,7 @@ def replay_segment(
     plan = read_plan(
         settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
     )
-    binding = bind(bag, plan.sources, decoder, parse_remaps(settings.remaps))
+    binding = bind(bag, plan, decoder, parse_remaps(settings.remaps))
     changes, latency = settings.changes(), parse_latency(settings.latency)
     modality = {source.name: source.spec.modality for source in plan.sources}
     vehicle = build_vehicle(plan, StageClock())

@@ -16,6 +16,7 @@ PACKAGE = Path(edge_perception.core.__file__).resolve().parents[1]
 ROS = {
     "rclpy",
     "ament_index_python",
+    "nav_msgs",
     "sensor_msgs",
     "std_msgs",
     "geometry_msgs",

@@ -10,13 +10,14 @@ import pytest
 import sensors
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import wait_until
+from nav_msgs.msg import Odometry
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from edge_perception import msg
 from edge_perception.core.types import DetectedObject, Feature, ModelVersion
-from edge_perception.nodes.conversion import feature_msg, tensor_msg
+from edge_perception.nodes.conversion import feature_msg, tensor_msg, time_msg
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.fusion_node import FusionNode
 
@@ -152,6 +153,67 @@ def test_a_tensor_that_lies_about_its_size_is_refused_and_the_next_feature_used(
         lambda array: any("expects 67108864 bytes" in s.message for s in array.status)
     )
     assert fusion.fused.wait(contributed, since=fusion.send()).valid
+
+
+def test_odometry_moves_what_is_late(harness):
+    node = harness.add(
+        FusionNode,
+        parameters={"sources": ["lidar", "camera"], "model": "", "odometry_topic": "odometry"},
+    )
+    fused = harness.subscribe(msg.FusedPerception, "perception/fused")
+    diagnostics = harness.subscribe(DiagnosticArray, "/diagnostics")
+    driver = harness.driver
+    features = {
+        name: driver.create_publisher(msg.Feature, f"features/{name}", 10)
+        for name in ("lidar", "camera")
+    }
+    odometry = driver.create_publisher(Odometry, "odometry", qos_profile_sensor_data)
+    harness.start()
+    wait_until(
+        lambda: (
+            all(p.get_subscription_count() for p in (*features.values(), odometry))
+            and driver.count_publishers("perception/fused")
+        ),
+        "discovery",
+    )
+    start_ns = time.time_ns()
+
+    def drive(to_ns, frame="base_link"):
+        message = Odometry(child_frame_id=frame)
+        message.header.stamp = time_msg(to_ns)
+        message.pose.pose.position.x = 20.0 * (to_ns - start_ns) / 1e9  # 20 m/s
+        odometry.publish(message)
+
+    def send(name, stamp_ns, objects=()):
+        features[name].publish(
+            feature_msg(
+                Feature(
+                    stamp_ns=stamp_ns,
+                    frame_id=name,
+                    source=name,
+                    modality=name,
+                    model=VERSION,
+                    sequence=1,
+                    objects=objects,
+                )
+            )
+        )
+
+    drive(start_ns, frame="imu_link")
+    diagnostics.wait(lambda a: any("expected 'base_link', got 'imu_link'" in s.message
+                                   for s in a.status))  # fmt: skip
+
+    def moved() -> bool:
+        now_ns = time.time_ns()
+        for ago_ms in (500, 400, 300, 200, 100, 0):
+            drive(now_ns - ago_ms * 1_000_000)
+        wait_until(lambda: node.odometry_age_s() < 1.0, "odometry")
+        send("lidar", now_ns - 200_000_000, objects=(CAR,))  # at 10 m, 200 ms ago
+        send("camera", now_ns)
+        message = fused.wait(lambda m: m.header.stamp == time_msg(now_ns))
+        return bool(message.objects) and abs(message.objects[0].center.x - 6.0) < 0.05
+
+    wait_until(moved, "the car 4 m nearer")
 
 
 def test_markers_show_the_objects(fusion):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidOutputError, ManifestError
 from edge_perception.core.schema import decode
 from edge_perception.core.types import UNKNOWN, DetectedObject
+from edge_perception.fusion.motion import GroundGrid
 from edge_perception.models.adapters import AdapterSpec, Decisions
 from edge_perception.models.manifest import Manifest
 
@@ -90,6 +91,12 @@ class BevCenterDecoder:
             key: (calibration, self._logit_thresholds(calibration))
             for key, calibration in {"": general, **options.subsets}.items()
         }
+
+    @property
+    def grid(self) -> GroundGrid:
+        """Cells of the heads, and of the features they are made from."""
+        options = self._options
+        return GroundGrid(x_min_m=options.x_min_m, y_min_m=options.y_min_m, cell_m=options.cell_m)
 
     def _logit_thresholds(self, calibration: Calibration) -> NDArray[np.float32]:
         """Return the thresholds as logits, (K, 1, 1)."""

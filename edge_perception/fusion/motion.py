@@ -1,0 +1,207 @@
+"""Motion of the vehicle between stamps, from odometry, and features moved along with it.
+
+What a sensor saw at one stamp is expressed in the base frame of that moment. To fuse it with what
+another one saw later it is moved into the base frame of the later stamp. The vehicle's own motion
+is taken away; other road users move on only where a model gave their velocity.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.types import DetectedObject, Feature
+from edge_perception.fusion.config import NS
+from edge_perception.fusion.decision import OBSTACLE_POINTS
+
+KEPT = 1024  # poses; five seconds at 200 Hz
+AHEAD_NS = NS // 5  # the newest pose may be extrapolated by so much
+MAX_SPEED_MPS = 100.0  # faster than any vehicle: the odometry was set anew
+STILL_M, STILL_RAD = 0.005, 0.0005  # less than this is no motion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Where the base is in a frame that does not move, such as `odom` (REP-105)."""
+
+    stamp_ns: int
+    position_m: tuple[float, float, float]
+    orientation: tuple[float, float, float, float]  # unit quaternion x, y, z, w
+
+
+class EgoMotion:
+    """The newest poses, interpolated."""
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+        self._poses: list[Pose] = []
+
+    def add(self, pose: Pose) -> None:
+        """Take in a pose; one that goes back or jumps starts the history anew."""
+        if self._poses:
+            last = self._poses[-1]
+            step_s = (pose.stamp_ns - last.stamp_ns) / NS
+            if step_s == 0.0:
+                return
+            if math.dist(pose.position_m, last.position_m) > MAX_SPEED_MPS * step_s:
+                self.clear()
+        self._stamps.append(pose.stamp_ns)
+        self._poses.append(pose)
+        if len(self._poses) > KEPT:
+            del self._stamps[: KEPT // 2], self._poses[: KEPT // 2]
+
+    def clear(self) -> None:
+        """Forget everything, as after a jump of the clock."""
+        self._stamps.clear()
+        self._poses.clear()
+
+    @property
+    def newest_ns(self) -> int:
+        """Stamp of the newest pose; 0: there is none."""
+        return self._stamps[-1] if self._stamps else 0
+
+    def reaches(self, stamp_ns: int) -> bool:
+        """Whether the pose at a stamp is known."""
+        stamps = self._stamps
+        return len(stamps) > 1 and stamps[0] <= stamp_ns <= stamps[-1] + AHEAD_NS
+
+    def between(self, from_ns: int, to_ns: int) -> NDArray[np.float64] | None:
+        """Return T_to_from, (4, 4): the base frame of one stamp in that of another.
+
+        None: odometry does not reach both stamps, or the base hardly moved between them.
+        """
+        if from_ns == to_ns or not (self.reaches(from_ns) and self.reaches(to_ns)):
+            return None
+        start, end = self._matrix(from_ns), self._matrix(to_ns)
+        turn = end[:3, :3].T
+        T = np.eye(4)
+        T[:3, :3] = turn @ start[:3, :3]
+        T[:3, 3] = turn @ (start[:3, 3] - end[:3, 3])
+        turned = np.abs(T[:3, :3] - np.eye(3)).max()
+        return None if np.abs(T[:3, 3]).max() < STILL_M and turned < STILL_RAD else T
+
+    def _matrix(self, stamp_ns: int) -> NDArray[np.float64]:
+        """Return the pose at a stamp between two known ones, or a little after the newest."""
+        index = min(max(bisect_left(self._stamps, stamp_ns), 1), len(self._stamps) - 1)
+        before, after = self._poses[index - 1], self._poses[index]
+        share = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
+        T = np.eye(4)
+        T[:3, 3] = [
+            a + share * (b - a) for a, b in zip(before.position_m, after.position_m, strict=True)
+        ]
+        T[:3, :3] = _rotation(_between(before.orientation, after.orientation, share))
+        return T
+
+
+def _between(
+    first: tuple[float, float, float, float],
+    second: tuple[float, float, float, float],
+    share: float,
+) -> tuple[float, float, float, float]:
+    """Interpolate two orientations that are close together: a line, made a unit again."""
+    sign = 1.0 if sum(a * b for a, b in zip(first, second, strict=True)) >= 0.0 else -1.0
+    mixed = [a + share * (sign * b - a) for a, b in zip(first, second, strict=True)]
+    length = math.sqrt(sum(value * value for value in mixed))
+    x, y, z, w = (value / length for value in mixed)
+    return x, y, z, w
+
+
+def _rotation(q: tuple[float, float, float, float]) -> NDArray[np.float64]:
+    x, y, z, w = q
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def moved(feature: Feature, T: NDArray[np.float64], elapsed_s: float) -> Feature:
+    """Return a feature in the base frame of another moment.
+
+    Boxes, obstacle points and the pose of the sensor are moved here; grids by the fusion model,
+    which knows their cells, along `displacement`.
+
+    Args:
+        feature: as its encoder gave it.
+        T: T_to_from, (4, 4), see `EgoMotion.between`.
+        elapsed_s: from the feature's stamp to the other one; moves what has a velocity.
+    """
+    geometry, tensors = feature.geometry, dict(feature.tensors)
+    points = tensors.get(OBSTACLE_POINTS)
+    if points is not None:
+        tensors[OBSTACLE_POINTS] = (points @ T[:3, :3].T + T[:3, 3]).astype(points.dtype)
+    return replace(
+        feature,
+        geometry=replace(geometry, T_base_sensor=T @ geometry.T_base_sensor),
+        tensors=tensors,
+        objects=tuple(_moved_box(box, T, elapsed_s) for box in feature.objects),
+        displacement=T,
+    )
+
+
+def _moved_box(box: DetectedObject, T: NDArray[np.float64], elapsed_s: float) -> DetectedObject:
+    velocity = np.array(box.velocity_mps)
+    center = np.array(box.center_m) + np.nan_to_num(velocity) * elapsed_s
+    yaw = math.atan2(T[1, 0], T[0, 0]) + box.yaw_rad
+    x, y, z = (T[:3, :3] @ center + T[:3, 3]).tolist()
+    vx, vy, vz = (T[:3, :3] @ velocity).tolist()
+    return replace(
+        box,
+        center_m=(x, y, z),
+        yaw_rad=math.atan2(math.sin(yaw), math.cos(yaw)),
+        velocity_mps=(vx, vy, vz),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundGrid:
+    """Cells of a bird's-eye tensor, (…, H, W): rows along +x, columns along +y, base frame."""
+
+    x_min_m: float
+    y_min_m: float
+    cell_m: float
+
+    def moved(self, tensor: NDArray, T: NDArray[np.float64]) -> NDArray:
+        """Return a tensor (…, H, W) resampled in the base frame of another moment, bilinear.
+
+        Args:
+            tensor: at its own stamp.
+            T: T_to_from, (4, 4). Cells that were outside of the grid become zero.
+        """
+        rows, columns = tensor.shape[-2:]
+        x = self.x_min_m + (np.arange(rows) + 0.5)[:, None] * self.cell_m
+        y = self.y_min_m + (np.arange(columns) + 0.5)[None, :] * self.cell_m
+        # Where each cell of the result was: the inverse of the motion in the plane.
+        dx, dy = x - T[0, 3], y - T[1, 3]
+        row = (T[0, 0] * dx + T[1, 0] * dy - self.x_min_m) / self.cell_m - 0.5
+        column = (T[0, 1] * dx + T[1, 1] * dy - self.y_min_m) / self.cell_m - 0.5
+        r0, c0 = np.floor(row).astype(np.intp), np.floor(column).astype(np.intp)
+        padded = np.pad(tensor, [(0, 0)] * (tensor.ndim - 2) + [(1, 1), (1, 1)])
+        flat = padded.reshape(*tensor.shape[:-2], -1)
+        share_r, share_c = row - r0, column - c0
+        result = np.zeros((*tensor.shape[:-2], rows * columns), tensor.dtype)
+        for down in (0, 1):
+            for right in (0, 1):
+                weight = (share_r if down else 1 - share_r) * (share_c if right else 1 - share_c)
+                r = np.clip(r0 + down, -1, rows) + 1
+                c = np.clip(c0 + right, -1, columns) + 1
+                index = (r * (columns + 2) + c).ravel()
+                result += flat[..., index] * weight.ravel().astype(tensor.dtype)
+        return result.reshape(tensor.shape)
+
+
+def displaced(
+    features: Mapping[str, Feature], motion: Mapping[str, tuple[NDArray[np.float64], float]]
+) -> dict[str, Feature]:
+    """Return features by source, those that `motion` names moved: (T_to_from, elapsed s)."""
+    return {
+        name: moved(feature, *motion[name]) if name in motion else feature
+        for name, feature in features.items()
+    }

@@ -1,0 +1,42 @@
+"""Odometry messages to poses; reads attributes, so that nodes and replay share it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.fusion.motion import Pose
+
+ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
+_NS = 1_000_000_000
+_UNIT = 0.01  # how far the length of an orientation may be from one
+
+
+def pose_from_msg(message: Any, base_frame: str) -> Pose:
+    """Return the pose of a nav_msgs/Odometry.
+
+    Args:
+        message: as received.
+        base_frame: frame whose motion is wanted.
+
+    Raises:
+        InvalidFrameError: it is of another frame, has no stamp, or is not finite.
+    """
+    stamp = message.header.stamp
+    stamp_ns = int(stamp.sec) * _NS + int(stamp.nanosec)
+    if stamp_ns <= 0:
+        raise InvalidFrameError("odometry: expected an acquisition stamp, got a zero stamp")
+    child = message.child_frame_id
+    if child != base_frame:
+        raise InvalidFrameError(f"odometry: child_frame_id: expected '{base_frame}', got '{child}'")
+    point, turn = message.pose.pose.position, message.pose.pose.orientation
+    position_m = (float(point.x), float(point.y), float(point.z))
+    orientation = (float(turn.x), float(turn.y), float(turn.z), float(turn.w))
+    length = math.sqrt(sum(value * value for value in orientation))
+    if not all(map(math.isfinite, position_m)) or not abs(length - 1.0) <= _UNIT:
+        raise InvalidFrameError(
+            f"odometry: expected a finite position and a unit orientation, got {position_m} "
+            f"and {orientation}"
+        )
+    return Pose(stamp_ns=stamp_ns, position_m=position_m, orientation=orientation)

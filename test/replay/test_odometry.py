@@ -1,0 +1,61 @@
+"""Replay moves features along recorded odometry, by the code of the node."""
+
+import math
+
+from nav_msgs.msg import Odometry
+from rclpy.serialization import serialize_message
+
+from edge_perception.nodes.conversion import time_msg
+from edge_perception.replay.reader import Recording
+from edge_perception.replay.recording import RecordingWriter, Topic
+from edge_perception.validation.merging import read_lines
+
+TOPIC = Topic(name="/odometry", type="nav_msgs/msg/Odometry")
+USED = {"fusion.odometry_topic": "odometry"}
+SPEED_MPS = 15.0
+
+
+def with_odometry(drive, path):
+    """The drive with a motion of 15 m/s that its sensors do not show, 50 times a second."""
+    recording = Recording(drive)
+    messages = list(recording.messages())
+    start_ns, end_ns = messages[0].log_time_ns, messages[-1].log_time_ns
+    moments = range(start_ns - 10**9, end_ns, 20_000_000)
+    added = [("/odometry", serialize_message(odometry(ns, start_ns)), ns) for ns in moments]
+    kept = [(m.topic, m.data, m.log_time_ns) for m in messages]
+    with RecordingWriter(path) as writer:
+        for topic in (*recording.topics.values(), TOPIC):
+            writer.add_topic(topic)
+        for topic, data, time_ns in sorted([*added, *kept], key=lambda item: item[2]):
+            writer.write(topic, data, log_time_ns=time_ns)
+    return path
+
+
+def odometry(stamp_ns, start_ns):
+    message = Odometry(child_frame_id="base_link")
+    message.header.stamp, message.header.frame_id = time_msg(stamp_ns), "odom"
+    message.pose.pose.position.x = SPEED_MPS * (stamp_ns - start_ns) / 1e9
+    return message
+
+
+def test_late_features_join_and_are_moved(drive, replay, tmp_path):
+    bag = with_odometry(drive, tmp_path / "moving.mcap")
+    late = {"delay": ("camera:180ms",), "subset": ("camera", "lidar")}
+    runs = [
+        replay(bag=bag, overrides={"fusion.deadline_s": 0.1, **overrides}, **late)
+        for overrides in ({}, USED, USED)
+    ]
+    plain, moved, again = [list(read_lines(run.folder / "fused.jsonl")) for run in runs]
+    assert runs[1].account["sha256"] == runs[2].account["sha256"] != runs[0].account["sha256"]
+    assert moved == again
+
+    def both(records):
+        return sum(len([s for s in r["sources"] if s["contributed"]]) == 2 for r in records)
+
+    assert both(moved) > both(plain) + 10, "180 ms is more than the window without odometry"
+    assert not any(math.isnan(r["confidence"]) for r in moved)
+
+
+def test_a_recording_without_the_topic_says_so(replay):
+    result = replay(overrides=USED)
+    assert any("no odometry on /odometry" in note for note in result.to_json()["notes"])
