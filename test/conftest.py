@@ -82,6 +82,17 @@ def data_dir() -> Path:
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A ROS domain that no other test on this machine uses meanwhile, set as ROS_DOMAIN_ID."""
+    yield from _reserved_domain(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shared_domain() -> Iterator[int]:
+    """The same for all tests of a module, whose nodes go on from one to the next."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield from _reserved_domain(monkeypatch)
+
+
+def _reserved_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     for _ in DOMAINS:
         domain = _next_domains[0]
         _next_domains.rotate(-1)

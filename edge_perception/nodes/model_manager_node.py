@@ -198,8 +198,8 @@ class ModelManagerNode(PerceptionNode):
             level, text = Level.WARN, "no node serves a model"
         elif self._off and self._options.config.trust_file:
             level, text = Level.ERROR, self._off
-        elif self._log is not None and self._log.problem:
-            level, text = Level.WARN, f"newest event {self._log.problem}"
+        elif self._feed is not None and self._feed.problem:
+            level, text = Level.WARN, f"newest event {self._feed.problem}"
         return Health(
             level=level,
             message=text,
