@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
-
-import numpy as np
 
 from edge_perception.core.types import Feature, FrameLatency, Instant
 from edge_perception.encoders.pipeline import EncoderPipeline, Job
@@ -54,6 +53,14 @@ class EncoderLane:
         self.inferred = 0
         self.loop = LoopTimes()
         self._kept: deque[Job] = deque(maxlen=LOOP_FRAMES)
+        self._taken_s: deque[float] = deque(maxlen=64)  # real time of taking in a message
+
+    def accept(self, message: Any, stamp_ns: int, frame_id: str, received: Instant) -> Job | None:
+        """Take in a message; None: nothing to infer yet."""
+        started = time.perf_counter()
+        job = self.pipeline.accept(message, stamp_ns, frame_id, received)
+        self._taken_s.append(time.perf_counter() - started)
+        return job
 
     def arrive(self, job: Job, at_ns: int, order: int) -> Iterator[Emergence]:
         """Take a frame; yields what is started by it or became ready to start before it."""
@@ -97,8 +104,8 @@ class EncoderLane:
     def run_again(self, index: int) -> None:
         """Run the model on a kept frame once more, from the message on; nothing is changed.
 
-        Postprocessing of a stream follows it from window to window: of that the median of what
-        was measured on the way is added.
+        A stream is cut into windows as it arrives, and postprocessing follows it from window to
+        window: of these the median of what was measured on the way is added.
         """
         served = self.pipeline.model
         job = self._kept[index] if index < len(self._kept) else None
@@ -116,7 +123,8 @@ class EncoderLane:
             served.encoder.postprocess(outputs, frame, geometry)
         self.loop.work_s += time.perf_counter() - started
         if self._stateful:
-            self.loop.work_s += float(np.median([x.postprocess_s for x in self.measured[-64:]]))
+            self.loop.work_s += median(self._taken_s)
+            self.loop.work_s += median(x.postprocess_s for x in self.measured[-64:])
         self.loop.runs += 1
 
     def _infer(self, job: Job, dropped: int, queue_s: float, times: StageTimes) -> Feature | None:
@@ -158,7 +166,7 @@ class EncoderStage:
         yield from self.until(received.steady_ns)
         self._order += 1
         lane = self.lanes[source]
-        job = lane.pipeline.accept(message, stamp_ns, frame_id, received)
+        job = lane.accept(message, stamp_ns, frame_id, received)
         if job is not None:
             for emergence in lane.arrive(job, received.steady_ns, self._order):
                 self._push(emergence)

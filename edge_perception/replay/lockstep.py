@@ -39,6 +39,15 @@ PREPARE_NS = NS  # a swapped model takes in streams this long before it serves
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadMessage:
+    """A message on its way into the replay."""
+
+    message: RecordedMessage
+    source: str | None  # that it feeds; None: a calibration
+    content: Any  # of an input: decoded, or the error that came instead
+
+
+@dataclass(frozen=True, kw_only=True)
 class Swap:
     """Another vehicle's models serve from a moment on."""
 
@@ -143,9 +152,23 @@ class LockStep:
         self._calibration: dict[str, bytes] = {}
         self.stats = ReplayStats()
 
+    def read(self, messages: Iterable[RecordedMessage]) -> Iterator[ReadMessage]:
+        """Decode the inputs among messages; a thread may run ahead with it."""
+        for message in messages:
+            source = self._binding.inputs.get(message.topic)
+            content: Any = None
+            if source is not None:
+                try:
+                    content = self._decoder.decode(message.data, message.type)
+                    if self._alter is not None:
+                        content = self._alter(source, content)
+                except EdgePerceptionError as error:
+                    content = error
+            yield ReadMessage(message=message, source=source, content=content)
+
     def run(
         self,
-        messages: Iterable[RecordedMessage],
+        messages: Iterable[ReadMessage],
         progress: Callable[[RecordedMessage], None] | None = None,
     ) -> Iterator[FusedOutput]:
         """Yield the published views in their order."""
@@ -165,7 +188,7 @@ class LockStep:
 
     def _outputs(
         self,
-        messages: Iterable[RecordedMessage],
+        messages: Iterable[ReadMessage],
         progress: Callable[[RecordedMessage], None] | None,
     ) -> Iterator[FusedOutput]:
         for event in self._events(messages, progress):
@@ -193,10 +216,11 @@ class LockStep:
 
     def _events(
         self,
-        messages: Iterable[RecordedMessage],
+        messages: Iterable[ReadMessage],
         progress: Callable[[RecordedMessage], None] | None,
     ) -> Iterator[_Event]:
-        for message in messages:
+        for read in messages:
+            message = read.message
             self.stats.messages += 1
             if progress is not None:
                 progress(message)
@@ -208,7 +232,7 @@ class LockStep:
             if message.topic == self._binding.odometry:
                 yield from self._odometry(message)
             else:
-                yield from self._message(message)
+                yield from self._message(read)
         yield from self._encoders.finish()
 
     def _jump(self, gap_ns: int) -> Iterator[_Event]:
@@ -232,17 +256,16 @@ class LockStep:
         yield from self._encoders.until(steady_ns)
         yield _Motion(steady_ns=steady_ns, pose=pose)
 
-    def _message(self, message: RecordedMessage) -> Iterator[Emergence]:
-        source = self._binding.inputs.get(message.topic)
-        try:
-            if source is None:
+    def _message(self, read: ReadMessage) -> Iterator[Emergence]:
+        message, source, decoded = read.message, read.source, read.content
+        if source is None:
+            try:
                 self._calibrate(message)
-                return
-            decoded = self._decoder.decode(message.data, message.type)
-            if self._alter is not None:
-                decoded = self._alter(source, decoded)
-        except EdgePerceptionError as error:
-            self._note_error(message.topic, error)
+            except EdgePerceptionError as error:
+                self._note_error(message.topic, error)
+            return
+        if isinstance(decoded, EdgePerceptionError):
+            self._note_error(message.topic, decoded)
             return
         header = getattr(decoded, "header", None)
         received = self._arrivals.instant(self._arrivals.steady(message.log_time_ns))
