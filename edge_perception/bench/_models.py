@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_perception import msg
 from edge_perception.core.errors import InvalidFrameError
-from edge_perception.core.types import Feature, Geometry
+from edge_perception.core.types import DetectedObject, Feature, Geometry
 from edge_perception.encoders import EncoderOutput, encoders
 from edge_perception.encoders.pipeline import ServedModel
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL
@@ -53,15 +53,19 @@ class Models:
         except InvalidFrameError:  # a chunk was lost: the window starts anew
             return
         if item is not None:
-            self._sound = self._run("audio", item)
+            self._sound = self.encode("audio", item)
 
     def fuse(self, image: Any, cloud: Any) -> list[msg.DetectedObject]:
         """Return the objects of an Image and a PointCloud2."""
-        outputs = {"camera": self._run("camera", image), "lidar": self._run("lidar", cloud)}
+        outputs = {"camera": self.encode("camera", image), "lidar": self.encode("lidar", cloud)}
+        return [object_msg(item) for item in self.join(outputs)]
+
+    def join(self, outputs: dict[str, EncoderOutput]) -> Sequence[DetectedObject]:
+        """Return the objects of the outputs of camera and LiDAR, and of the last sound."""
         if self._sound is not None:
             outputs["audio"] = self._sound
         features = {name: self._feature(name, output) for name, output in outputs.items()}
-        return [object_msg(item) for item in self._fusion.run(features).objects]
+        return self._fusion.run(features).objects
 
     def graph_inputs(self, image: Any, cloud: Any) -> dict[str, dict[str, NDArray]]:
         """Return ready inputs of every graph, to run the models bare."""
@@ -72,7 +76,7 @@ class Models:
             frame = served.intake.frame(served.intake.accept(message))
             ready = served.encoder.preprocess(frame, self._geometry[name])
             inputs[name] = {key: value.copy() for key, value in ready.items()}
-            features[name] = self._feature(name, self._run(name, message))
+            features[name] = self._feature(name, self.encode(name, message))
         audio = self._served["audio"].loaded.info.inputs
         inputs["audio"] = {info.name: np.zeros(info.shape, info.dtype) for info in audio}
         inputs["fusion"] = self._fusion.inputs(features)
@@ -84,7 +88,8 @@ class Models:
         encoders_loaded = {name: served.loaded for name, served in self._served.items()}
         return {**encoders_loaded, "fusion": self._fusion_loaded}
 
-    def _run(self, name: str, item: Any) -> EncoderOutput:
+    def encode(self, name: str, item: Any) -> EncoderOutput:
+        """Return what an encoder makes of a message; one thread a name."""
         served, geometry = self._served[name], self._geometry[name]
         frame = served.intake.frame(item)
         inputs = served.encoder.preprocess(frame, geometry)

@@ -25,6 +25,7 @@ class NodeTime:
         )
 
     def __call__(self) -> int:
+        """Return the time, ns."""
         return int(self._clock.now().nanoseconds) if self._simulated else time.time_ns()
 
     def _on_change(self, _jump: object) -> None:
