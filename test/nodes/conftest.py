@@ -8,3 +8,13 @@ def harness(ros_domain):
     harness = Harness(ros_domain)
     yield harness
     harness.close()
+
+
+@pytest.fixture(scope="module")
+def shared_harness(shared_domain):
+    """One harness for all tests of a module: where each leaves the nodes as they were."""
+    from harness import Harness
+
+    harness = Harness(shared_domain)
+    yield harness
+    harness.close()

@@ -1,0 +1,229 @@
+"""`edge-perception models swap | rollback | history | events` and the action, with real nodes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from action_msgs.msg import GoalStatus
+from fault_robot import FaultRobot
+from harness import wait_until
+from rclpy.action import ActionClient
+from releases import Maker
+
+from edge_perception import action, srv
+from edge_perception.cli import _model_change
+from edge_perception.cli.main import main
+
+OLD, NEW = "1.0.0", "2.0.0"
+STEPS = ["begin", "admitted", "prepared", "commit", "committed", "done"]
+
+
+@pytest.fixture(scope="module")
+def robot(shared_harness, tmp_path_factory):
+    """An encoder and a manager whose factory model has the next release beside it."""
+    pytest.importorskip("onnx")
+    maker = Maker(tmp_path_factory.mktemp("commands"))
+    old = maker.install(name="old", version=OLD)
+    maker.install(name="new", version=NEW, release=3)
+    models = {"lidar": old.sha256}
+    maker.store.set_slots(factory=models, current=models)
+    robot = FaultRobot(shared_harness, maker)
+    assert robot.version() == OLD
+    return robot
+
+
+@pytest.fixture(autouse=True)
+def old_model_serves(robot):
+    """Every test finds the old model, and none leaves another to the next."""
+    yield
+    request = srv.RollbackModel.Request(slot="factory")
+    answer = robot.harness.call(srv.RollbackModel, "/model_manager/rollback_model", request)
+    assert answer.success or "serve already" in answer.reason, answer.reason
+    robot.serves(OLD)
+
+
+def models(*arguments):
+    return main(["models", *arguments])
+
+
+def rows(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_swap_shows_every_step_and_rollback_goes_back(robot, capsys):
+    assert models("swap", "new", "--skip-trial") == 0
+    text = capsys.readouterr().out
+    assert [word for word in text.split() if word in STEPS] == STEPS
+    assert f"new {NEW}" in text.splitlines()[-1]
+    robot.serves(NEW)
+    assert models("rollback", "--json") == 0
+    (answer,) = rows(capsys)
+    assert answer["success"]
+    assert [(m["role"], m["version"]) for m in answer["models"]] == [("lidar", OLD)]
+    robot.serves(OLD)
+
+
+def test_swap_as_json_is_one_object_a_line(robot, capsys):
+    assert models("swap", "new", "--skip-trial", "--json") == 0
+    *events, answer = rows(capsys)
+    assert [event["event"] for event in events] == STEPS
+    assert all(not event["error"] for event in events)
+    assert answer["success"]
+    assert answer["models"][0]["version"] == NEW
+
+
+def test_a_refusal_is_1_and_says_why(robot, capsys):
+    assert models("swap", "stranger") == 1
+    assert "refused: unknown model 'stranger'" in capsys.readouterr().out
+    assert models("swap", "new", "--version", "7.0.0", "--json") == 1
+    (answer,) = rows(capsys)
+    assert not answer["success"]
+    assert "expected version 7.0.0, got 2.0.0" in answer["reason"]
+    assert models("swap", "new", "--role", "camera") == 1
+    assert "no node serves role 'camera'" in capsys.readouterr().out
+    assert models("rollback", "--slot", "factory") == 1
+    assert "serve already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["swap"], ["rollback", "--slot", "nowhere"], ["history", "--limit", "many"]]
+)
+def test_wrong_usage_is_2(robot, arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        models(*arguments)
+    assert ended.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["swap", "new"], ["rollback"]])
+def test_no_manager_is_said(robot, command, capsys, monkeypatch):
+    monkeypatch.setattr(_model_change, "_ANSWER_S", 0.3)
+    assert models(*command, "--manager", "/nobody") == 1
+    assert "/nobody: no model manager within 0.3 s" in capsys.readouterr().err
+
+
+def test_history_and_events_tell_what_happened(robot, capsys):
+    assert models("swap", "new", "--skip-trial", "--json") == 0
+    told = [event["event"] for event in rows(capsys)[:-1]]
+    assert models("history", "--store", str(robot.maker.root), "--limit", "6", "--json") == 0
+    logged = rows(capsys)
+    assert [event["event"] for event in logged] == told
+    assert logged[0]["models"][0]["name"] == "new"
+    assert models("events", "--json") == 0
+    assert [event["event"] for event in rows(capsys)][-6:] == told
+    assert models("list", "--store", str(robot.maker.root), "--json") == 0
+    slots = {row["version"]: row["slots"] for row in json.loads(capsys.readouterr().out)}
+    assert slots == {OLD: ["previous", "factory"], NEW: ["current"]}
+
+
+def test_events_follow_until_interrupted(robot):
+    command = [sys.executable, "-m", "edge_perception.cli.main", "models", "events"]
+    process = subprocess.Popen(
+        [*command, "--follow", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    seen = []
+
+    def read():
+        seen.extend(json.loads(line) for line in process.stdout)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        driver = robot.harness.driver
+        wait_until(
+            lambda: any(
+                info.node_name == "edge_perception_models"
+                for info in driver.get_subscriptions_info_by_topic("/model_events")
+            ),
+            "the follower",
+        )
+        before = len(seen)
+        assert robot.swap("new").success
+        wait_until(
+            lambda: [event["event"] for event in seen[before:]][-6:] == STEPS, "all steps followed"
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) in (0, 130)
+    finally:
+        process.kill()
+        process.wait(10)
+        reader.join(5)
+    assert "Traceback" not in process.stderr.read()
+
+
+# -- the action --
+
+
+class Caller:
+    def __init__(self, robot):
+        self.client = ActionClient(robot.harness.driver, action.SwapModel, "/model_manager/swap")
+        assert self.client.wait_for_server(10)
+        self.steps = []
+        self.stepped = threading.Condition()
+
+    def send(self, **goal):
+        def on_feedback(update):
+            with self.stepped:
+                self.steps.append(update.feedback.event)
+                self.stepped.notify_all()
+
+        sent = self.client.send_goal_async(
+            action.SwapModel.Goal(**goal), feedback_callback=on_feedback
+        )
+        return done(sent)
+
+    def wait_for(self, step):
+        with self.stepped:
+            assert self.stepped.wait_for(lambda: any(e.event == step for e in self.steps), 30)
+
+
+def done(future):
+    event = threading.Event()
+    future.add_done_callback(lambda _: event.set())
+    assert event.wait(30)
+    return future.result()
+
+
+@pytest.fixture
+def caller(robot):
+    caller = Caller(robot)
+    yield caller
+    caller.client.destroy()
+
+
+def test_the_action_feeds_back_every_step(robot, caller):
+    handle = caller.send(name="new", skip_trial=True)
+    assert handle.accepted
+    answer = done(handle.get_result_async())
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED
+    assert answer.result.success
+    assert answer.result.models[0].version == NEW
+    caller.wait_for("done")
+    assert [event.event for event in caller.steps] == STEPS
+    assert len({event.transaction_id for event in caller.steps}) == 1
+    robot.serves(NEW)
+
+
+def test_a_goal_is_cancelled_before_its_commit_and_another_refused_meanwhile(robot, caller):
+    handle = caller.send(name="new")  # with a trial, for which no frames come
+    caller.wait_for("shadow 100%")
+    second = done(caller.send(name="new").get_result_async())
+    assert second.status == GoalStatus.STATUS_ABORTED
+    assert "a change is under way" in second.result.reason
+    assert done(handle.cancel_goal_async()).goals_canceling
+    answer = done(handle.get_result_async())
+    assert answer.status == GoalStatus.STATUS_CANCELED
+    assert "cancelled by the caller" in answer.result.reason
+    caller.wait_for("aborted")
+    assert robot.version() == OLD
+
+
+def test_a_refused_goal_is_aborted_with_the_reason(robot, caller):
+    answer = done(caller.send(name="stranger").get_result_async())
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert "unknown model 'stranger'" in answer.result.reason
