@@ -89,7 +89,9 @@ class Feed:
                 sent.append(stamp_ns)
                 self._publish_set(tick // 2, stamp_ns)
             else:
-                self._publish(self._camera, self._clip.images[-1], stamp_ns)
+                # Another image than those of the sets before and after: a live one never repeats.
+                images = self._clip.images
+                self._publish(self._camera, images[(tick // 2 + 2) % len(images)], stamp_ns)
         time.sleep(0.4)
         return self._result(sent)
 
@@ -146,8 +148,6 @@ class Feed:
     def _publish(self, publisher: Any, message: bytes | bytearray, stamp_ns: int) -> None:
         view = memoryview(message)
         parts = [view[:4], _STAMP.pack(*divmod(stamp_ns, 1_000_000_000)), view[12:]]
-        if publisher is self._camera:  # the last pixels differ, so that no image looks frozen
-            parts[2:] = [view[12:-16], _INDEX.pack(stamp_ns), view[-8:]]
         publisher.publish(b"".join(parts))
 
     def _on_view(self, view: Any) -> None:
