@@ -28,6 +28,7 @@ _STEADY_S = 6.0  # before the first and after the last swap
 _PAUSE_S, _PAUSE_QUICK_S = 0.25, 0.05  # between two swaps
 _ROLLBACKS = 10  # after the swaps
 _ROLLBACKS_QUICK = 1
+_STORED = 50  # releases of the store whose opening is timed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +52,13 @@ def run(args: argparse.Namespace) -> int:
     parts = {}
     with tempfile.TemporaryDirectory(prefix="bench_swap_") as folder:
         releases = _make(Path(folder))
+        opening_ms = _store_open_ms(Path(folder))
         for name in setups:
             parts[name] = _measure(
                 name == "composed", swaps, Path(folder) / name, releases, quick=args.quick
             )
             print(f"{name}: {json.dumps(parts[name])}", flush=True)
-    summary = worst(list(parts.values()))
+    summary = {**worst(list(parts.values())), f"store_of_{_STORED}_ms": opening_ms}
     for key, value in summary.items():
         print(f"{key:20} {value}")
     if args.json:
@@ -64,6 +66,14 @@ def run(args: argparse.Namespace) -> int:
         data = {"summary": summary, "setups": parts, "load_average": os.getloadavg()}
         args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return 0 if summary["lost"] == summary["doubled"] == summary["mixed"] == 0 else 1
+
+
+def _store_open_ms(folder: Path) -> float:
+    from edge_perception.bench._store_time import make_store, store_open_ms
+    from edge_perception.share import share_file
+
+    source = share_file("models/bev_lite/lidar")
+    return store_open_ms(make_store(folder, source, releases=_STORED))
 
 
 def _make(folder: Path) -> dict[str, Any]:

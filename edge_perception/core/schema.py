@@ -53,7 +53,7 @@ class MisfitError(ConfigurationError):
 
 
 def _decode(kind: Any, data: object, where: str) -> object:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    origin, args = _parts(kind)
     if kind is Any or kind is object:
         return data
     if origin in (Union, types.UnionType):
@@ -120,6 +120,11 @@ def _decode_dataclass(cls: Any, data: object, where: str) -> object:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise MisfitError(path, "a value", "nothing")
     return cls(**values)
+
+
+@lru_cache(maxsize=256)
+def _parts(kind: Any) -> tuple[Any, tuple]:
+    return typing.get_origin(kind), typing.get_args(kind)
 
 
 @lru_cache(maxsize=256)
