@@ -201,7 +201,7 @@ def _camera(message: Any, fog: float, noise: float, rng: np.random.Generator) ->
         seen = float(np.exp(-FOG_BETA * fog * FOG_DEPTH_M))
         picture = picture * seen + FOG_GREY * (1.0 - seen)
     if noise:
-        picture += rng.normal(0.0, noise, picture.shape).astype(np.float32)
+        picture += noise * rng.standard_normal(picture.shape, np.float32)
     bgr = np.clip(picture, 0, 255).astype(np.uint8)
     if compressed:
         _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

@@ -394,7 +394,11 @@ def compare_heads(
             findings.append(Finding(kind="model", text=text, failed=failed))
     for name in sorted({*parameters, *baseline.parameters}):
         now, then = parameters.get(name), baseline.parameters.get(name)
-        if not _equal(now, then):
+        if name not in baseline.parameters:
+            # Of newer code: nobody changed it, and what it does shows in the messages.
+            text = f"{name}: {now}, which the baseline's code did not have"
+            findings.append(Finding(kind="parameter", text=text, failed=False))
+        elif not _equal(now, then):
             failed = not thresholds.parameters_may_change
             text = f"{name}: {then} became {now}"
             findings.append(Finding(kind="parameter", text=text, failed=failed))

@@ -81,7 +81,7 @@ def replay_segment(
         measure_bare=True,
     )
     digest = RecordingDigest(segment)
-    recorded = digest.over(_messages(bag, binding, segment, start_ns))
+    recorded = _messages(bag, binding, _topics(settings, bag, decoder), segment, start_ns, digest)
     changed = changed_stream(recorded, changes, start_ns=bag.start_ns)
     stream = prefetched(replay.read(changed))
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +116,22 @@ def _telling(progress: Progress | None, replay: LockStep) -> Callable[[RecordedM
     return tell
 
 
+def _topics(settings: ReplaySettings, bag: Bag, decoder: MessageDecoder) -> tuple[str, ...]:
+    """Return the topics of all sources: with only some of them it is the same recording."""
+    plan = read_plan(settings.all_params_files(), overrides=settings.overrides)
+    try:
+        return bind(bag, plan, decoder, parse_remaps(settings.remaps)).topics
+    except ConfigurationError:  # of a source that is left out
+        return ()
+
+
 def _messages(
-    bag: Bag, binding: Binding, segment: Segment, start_ns: int
+    bag: Bag,
+    binding: Binding,
+    topics: tuple[str, ...],
+    segment: Segment,
+    start_ns: int,
+    digest: RecordingDigest,
 ) -> Iterator[RecordedMessage]:
     """Yield the messages of a segment; a calibration told once at the start holds for it too."""
     if start_ns > bag.start_ns:
@@ -125,7 +139,13 @@ def _messages(
             first = next(bag.messages([topic], end_ns=start_ns), None)
             if first is not None:
                 yield dataclasses.replace(first, log_time_ns=start_ns)
-    yield from bag.messages(binding.topics, start_ns=start_ns, end_ns=segment.end_ns)
+    wanted = set(binding.topics)
+    everything = bag.messages(
+        sorted(wanted.union(topics)), start_ns=start_ns, end_ns=segment.end_ns
+    )
+    for message in digest.over(everything):
+        if message.topic in wanted:
+            yield message
 
 
 def _swaps(settings: ReplaySettings, plan: VehiclePlan, bag: Bag) -> list[Swap]:

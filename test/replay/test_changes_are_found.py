@@ -1,6 +1,7 @@
 """What changed is found and named: a model, a frame, a threshold, a stamp, a device."""
 
 import json
+import shutil
 
 import pytest
 from changed_model import changed_model
@@ -50,6 +51,25 @@ def test_a_changed_threshold_is_named(replay, baseline):
     assert any("removed" in line for line in lines(result, "objects"))
 
 
+def test_a_parameter_of_newer_code_is_told_and_fails_nothing(replay, baseline, tmp_path):
+    older = tmp_path / "older"
+    shutil.copytree(baseline, older)
+    (head,) = older.glob("*/baseline.json")
+    told = json.loads(head.read_text())
+    del told["parameters"]["fusion.decision.max_objects"]
+    head.write_text(json.dumps(told))
+    result = replay(baseline=older)
+    assert result.passed
+    assert any("max_objects" in f.text for f in result.findings if f.kind == "parameter")
+
+
+def test_some_of_the_sources_are_compared_with_the_baseline_of_all(replay, baseline):
+    result = replay(baseline=baseline, subset=("camera", "audio"))
+    assert not result.failure
+    assert result.baseline.exact
+    assert any("source lidar is gone" in line for line in lines(result, "states"))
+
+
 def test_a_stamp_shift_of_20_ms_is_named(replay, baseline):
     result = replay(baseline=baseline, shift=("lidar:20ms",))
     told = lines(result, "timing")
@@ -95,8 +115,6 @@ def test_a_swap_on_the_way_changes_the_model_at_its_stamp(replay, baseline, tmp_
 
 
 def test_another_device_compares_with_its_own_tolerances(replay, baseline, tmp_path, drive):
-    import shutil
-
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(baseline, elsewhere)
     (head,) = elsewhere.glob("*/baseline.json")
