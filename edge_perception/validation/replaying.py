@@ -282,8 +282,13 @@ def _remarks(stats: ReplayStats) -> list[str]:
 
 def peak_mb() -> float:
     """Return the highest resident size of this process so far, 10^6 bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1e-6 if sys.platform == "darwin" else 1024e-6), 1)
+    try:  # getrusage() counts what the process was before it became this program
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+        return round(int(kib) * 1024e-6, 1)
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak * (1e-6 if sys.platform == "darwin" else 1024e-6), 1)
 
 
 def segment_length_s(settings: ReplaySettings, duration_s: float) -> float:
