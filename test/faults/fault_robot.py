@@ -71,6 +71,12 @@ class FaultRobot:
             srv.SwapModel, "/model_manager/swap_model", request, timeout_s=timeout_s
         )
 
+    def roll_back(self, slot="", *, timeout_s=60.0):
+        request = srv.RollbackModel.Request(slot=slot)
+        return self.harness.call(
+            srv.RollbackModel, "/model_manager/rollback_model", request, timeout_s=timeout_s
+        )
+
     def refuses(self, name, *texts, **more):
         """The change is refused with a named reason, and the model that ran serves on."""
         before = self.feature().model

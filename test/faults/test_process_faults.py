@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,12 +11,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from failing_files import CountingFileSystem
+from failing_files import CountingFileSystem, LossyFileSystem
 from fault_robot import FaultRobot
 from harness import wait_until
 from releases import Maker
 
 from edge_perception import srv
+from edge_perception.models.loading import ModelOptions, load_model
 from edge_perception.models.manifest import load_bundle
 from edge_perception.models.release_store import ReleaseStore
 
@@ -169,27 +171,98 @@ def test_swap_requested_during_a_swap(harness, maker):
     robot.serves(NEW)
 
 
-def test_a_full_disk_refuses_the_change_and_says_so(harness, maker):
-    class Full(CountingFileSystem):
-        full = False
+def test_a_failing_disk_refuses_the_change_and_says_so(harness, maker):
+    class Failing(CountingFileSystem):
+        code = 0
 
         def before(self, name):
-            if self.full and name in ("write", "append"):
-                raise OSError(28, "No space left on device")
+            if self.code and name in ("write", "append"):
+                raise OSError(self.code, os.strerror(self.code))
 
-    files = Full()
+    files = Failing()
     robot = FaultRobot(harness, maker, files=files)
-    files.full = True
-    robot.refuses("new", "the disk is full")
-    files.full = False
+    for code, text in (
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EIO, "the disk reports an I/O error"),
+    ):
+        files.code = code
+        robot.refuses("new", text)
+    files.code = 0
     answer = robot.swap("new")
     assert answer.success, answer.reason
     robot.serves(NEW)
+    files.code = errno.EIO
+    before = robot.version()
+    answer = robot.roll_back()
+    assert not answer.success
+    assert "I/O error" in answer.reason
+    assert robot.version() == before
+    files.code = 0
+    answer = robot.roll_back()
+    assert answer.success, answer.reason
+    robot.serves(OLD)
+
+
+def test_a_corrupt_journal_is_set_aside_and_the_current_set_serves(harness, maker):
+    journal = maker.root / "journal.jsonl"
+    record = maker.store.begin("lost", {"lidar": "0" * 64}, {"lidar": "1" * 64}, "lost")
+    maker.store.note(record.next("commit"))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0][:30] + b"X" + lines[0][31:] + b"".join(lines[1:]))
+    robot = FaultRobot(harness, maker)
+    event = robot.events.wait(lambda event: event.event == "recovered")
+    assert "line 1 is damaged" in event.reason
+    assert "the set of `current` stands" in event.reason
+    assert robot.version() == OLD
+    answer = robot.swap("new")
+    assert answer.success, answer.reason
+    robot.serves(NEW)
+    assert journal.with_suffix(".damaged").is_file()
+
+
+def test_power_loss_at_every_sync_of_a_swap_and_a_rollback(harness, maker, tmp_path):
+    """What the disk holds after each step that makes something durable: a start finds one set."""
+    disks = []
+
+    class Losing(LossyFileSystem):
+        lock = threading.Lock()  # events are written by a thread of their own
+
+        def after(self, name, *args):
+            with self.lock:
+                super().after(name, *args)
+                if name in ("sync", "sync_folder"):
+                    disks.append(tmp_path / f"disk_{len(disks)}")
+                    self.lose_power(disks[-1])
+
+    robot = FaultRobot(harness, maker, files=Losing(maker.root))
+    assert robot.version() == OLD
+    answer = robot.swap("new")
+    assert answer.success, answer.reason
+    robot.serves(NEW)
+    swapped = len(disks)
+    answer = robot.roll_back()
+    assert answer.success, answer.reason
+    robot.serves(OLD)
+    served = [started_from(disk) for disk in disks]
+    assert len(disks) > 25
+    assert set(served) == {OLD, NEW}
+    for part, order in ((served[:swapped], [OLD, NEW]), (served[swapped:], [NEW, OLD])):
+        assert part == sorted(part, key=order.index)  # once the decision is on disk it stays
+
+
+def started_from(root):
+    """Recover a store as a starting manager does, and load as a starting encoder does."""
+    store = ReleaseStore(root)
+    store.recover()
+    assert store.journal.open_change() is None
+    options = ModelOptions(model="bev_lite/lidar", model_store=str(root))
+    loaded = load_model(options, role="lidar")
+    loaded.backend.close()
+    return loaded.bundle.manifest.version
 
 
 def test_two_failed_starts_quarantine_a_version(maker):
-    from edge_perception.models.loading import ModelOptions, load_model
-
     store = maker.store
     old, new = store.find("old").sha256, store.find("new").sha256
     store.set_slots(previous={"lidar": old}, current={"lidar": new})
