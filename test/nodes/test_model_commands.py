@@ -156,6 +156,39 @@ def test_events_follow_until_interrupted(robot):
     assert "Traceback" not in process.stderr.read()
 
 
+# -- a rollback to what is still loaded --
+
+
+def swapped_and_known(robot):
+    """Swap, and wait until the manager knows that the node keeps the model before."""
+    assert robot.swap("new").success
+    robot.serves(NEW)
+
+    def known():
+        serving = robot.manager._coordinator._serving
+        return serving is not None and "lidar" in serving.kept
+
+    wait_until(known, "the kept model is known")
+    return len(robot.events.messages)
+
+
+def test_a_rollback_is_one_message_to_each_node(robot):
+    since = swapped_and_known(robot)
+    assert robot.roll_back().success
+    robot.serves(OLD)
+    robot.events.wait(lambda event: event.event == "done", since=since)
+    assert [event.event for event in robot.events.messages[since:]] == ["committed", "done"]
+
+
+def test_a_node_that_lost_the_model_loads_it(robot):
+    since = swapped_and_known(robot)
+    robot.encoder._kept.drop()
+    assert robot.roll_back().success
+    robot.serves(OLD)
+    late = robot.events.wait(lambda event: event.event == "late", since=since)
+    assert "is not loaded any more" in late.reason
+
+
 # -- the action --
 
 
