@@ -22,11 +22,10 @@ from edge_perception.bench._role import serve
 from edge_perception.nodes import raw
 
 PERIOD_S = 0.1
-RECORDING = "on the recording"
 
 
 class BareModels:
-    """Two ways to use two cores: encoders beside each other, or each model on two threads."""
+    """Ways to use two cores: encoders beside each other, or each model on two threads."""
 
     def __init__(self, folder: Path) -> None:
         self._models = {threads: Models(load_poses(folder), threads=threads) for threads in (1, 2)}
@@ -48,7 +47,7 @@ class BareModels:
         self._ways: dict[str, Callable[[], None]] = {
             "beside": self._beside,
             "two threads": self._one_after_another,
-            RECORDING: self._on_recording,
+            "recording": self._on_recording,
         }
 
     def _beside(self) -> None:
@@ -87,7 +86,7 @@ class BareModels:
         return found
 
     def saturated(self, seconds: float) -> dict[str, float]:
-        """Return sets a second of both ways."""
+        """Return sets a second of each way."""
         rates: dict[str, float] = {}
         for name, run in self._ways.items():
             count, start = 0, time.monotonic()

@@ -24,7 +24,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from edge_perception.bench._bare_models import RECORDING
 from edge_perception.bench._report import (
     add_arguments as add_common,
 )
@@ -67,9 +66,11 @@ def run(args: argparse.Namespace) -> int:
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge_perception_")))
-        _render(folder)
+        render(folder)
         bare = stack.enter_context(Role(_BARE, (str(folder),), _tuned(_environment())))
-        feeds = {setup: _start(setup, number, folder, stack) for number, setup in enumerate(setups)}
+        feeds = {
+            setup: start(setup, number, folder, stack)[0] for number, setup in enumerate(setups)
+        }
         bare.ask(60.0, do="ready")
         for setup, feed in feeds.items():
             if not feed.ask(60.0, do="ready", timeout_s=40.0):
@@ -98,7 +99,7 @@ def _round(
     saturated_s = seconds / 2
     took = bare.ask(60.0, do="paced", seconds=seconds)
     rates = bare.ask(60.0, do="saturated", seconds=saturated_s)
-    processing_hz = rates.pop(RECORDING)
+    processing_hz = rates.pop("recording")
     rounds += [
         {"round": number, "setup": BARE, "ages_ms": took["took_ms"], "rates_hz": rates}
         | {"rate_hz": max(rates.values())},
@@ -192,7 +193,8 @@ def _all(rounds: list[dict[str, Any]], setup: str, key: str) -> list[float]:
     return [value for found in rounds if found["setup"] == setup for value in found[key]]
 
 
-def _render(folder: Path) -> None:
+def render(folder: Path) -> None:
+    """Make the clip in a process of its own, whose memory goes with it."""
     say("rendering the clip")
     code = (
         "import sys, pathlib; from edge_perception.bench._recording import make_clip; "
@@ -201,23 +203,26 @@ def _render(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
-def _start(setup: str, number: int, folder: Path, stack: ExitStack) -> Role:
-    """Start the nodes of a set-up and the process that feeds and hears them."""
+def start(
+    setup: str, number: int, folder: Path, stack: ExitStack
+) -> tuple[Role, list[subprocess.Popen[bytes]]]:
+    """Start the nodes of a set-up and the process that feeds and hears them; return both."""
     environment = _environment() | {"ROS_DOMAIN_ID": str(101 + (os.getpid() + number) % 100)}
     usual = setup not in _NODES
     options = ("reliable",) if setup == USUAL else ()
     if usual:
         command = ["-m", "edge_perception.bench._usual_node", str(folder), *options]
-        _spawn(stack, command, environment)
+        nodes = [_spawn(stack, command, environment)]
     else:
         environment = _tuned(environment)
+        nodes = []
         for entry in _NODES[setup]:
             module, function = entry.split(":")
             code = f"import sys; from edge_perception.nodes.{module} import {function} as main; "
             code += "sys.exit(main())"
             parameters = ["--ros-args", "--params-file", str(folder / "parameters.yaml")]
-            _spawn(stack, ["-c", code, *parameters, "--log-level", "fatal"], environment)
-    return stack.enter_context(Role(_FEED, (str(folder), *options), environment))
+            nodes += [_spawn(stack, ["-c", code, *parameters, "--log-level", "fatal"], environment)]
+    return stack.enter_context(Role(_FEED, (str(folder), *options), environment)), nodes
 
 
 def _environment() -> dict[str, str]:
@@ -229,9 +234,12 @@ def _tuned(environment: dict[str, str]) -> dict[str, str]:
     return environment | transport_environment(environment)
 
 
-def _spawn(stack: ExitStack, arguments: list[str], environment: dict[str, str]) -> None:
+def _spawn(
+    stack: ExitStack, arguments: list[str], environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
     process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=sys.stderr)
     stack.callback(_end, process)
+    return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

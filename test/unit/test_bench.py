@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from edge_perception.bench import pipeline, transport
+from edge_perception.bench import pipeline, soak, transport
 from edge_perception.bench._report import deliver, median, quantiles
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench._timing import allocated, compare, ratio
@@ -52,12 +52,15 @@ def test_the_pipeline_figures_compare_with_the_bare_models_and_the_usual_node():
 
     rounds = [
         found(pipeline.BARE, [10.0] * 4, 50.0),
+        found(pipeline.BARE_PROCESSING, [12.0] * 4, 60.0),
         found(pipeline.COMPOSED, [12.5] * 4, 48.0),
         found(pipeline.USUAL, [50.0] * 3, 20.0),
     ]
     summary = pipeline.summarise(rounds)
     assert summary["throughput_ratio"] == 0.96
+    assert summary["throughput_ratio_with_processing"] == 0.8
     assert summary["overhead_p50_ms"] == 2.5
+    assert summary["overhead_p50_ms_with_processing"] == 0.5
     assert summary["overhead_p99_ms"] == 2.5
     assert summary["usual_p50_ratio"] == 0.25
     assert summary["fused_share"] == 1.0
@@ -91,3 +94,18 @@ def test_a_process_that_ends_is_named():
     role = Role("json.tool", ("--no-such-option",), dict(os.environ))
     with role, pytest.raises(RoleError, match="tool"):
         role.answer(20.0)
+
+
+def test_memory_that_grows_with_every_frame_is_told_from_buffers_that_fill_at_first():
+    def grown(bytes_a_frame):
+        return soak.summarise(
+            [
+                {"frames": n, "resident_mb": 300 + bytes_a_frame * n / 2**20, "views": n}
+                for n in range(500, 50_001, 500)
+            ]
+        )
+
+    flat, leaking = grown(0), grown(1024)
+    assert flat["memory_ratio"] == 1.0
+    assert leaking["memory_ratio"] > 1.1
+    assert 900 < leaking["bytes_a_frame"] < 1150
