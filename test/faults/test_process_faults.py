@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,57 @@ def start_encoder(command, domain, parameters):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def python(entry):
+    """Return the command of a node's process: `module:function`."""
+    module, function = entry.split(":")
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; from {module} import {function}; sys.exit({function}(sys.argv[1:]))",
+    ]
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Between machines there is no shared memory: everything goes through UDP."""
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_swap_and_rollback_of_a_node_on_another_machine(
+    network, harness, maker, ros_domain, tmp_path
+):
+    other = tmp_path / "other_machine"  # each has a store, with the same releases
+    shutil.copytree(maker.root, other)
+    robot = FaultRobot(harness, maker, encoder=False, manager=False)
+    processes = [
+        start(command, maker, ros_domain, **parameters)
+        for command, parameters in (
+            (python("edge_perception.nodes.encoder_node:lidar"), {"model_store": str(other)}),
+            (
+                python("edge_perception.nodes.model_manager_node:main"),
+                {"admission_latency_factor": 50.0},
+            ),
+        )
+    ]
+    try:
+        robot.wait_connected()
+        assert robot.version() == OLD
+        for process in processes:
+            mapped = Path(f"/proc/{process.pid}/maps").read_text()
+            assert "/dev/shm/fastrtps" not in mapped
+        answer = robot.swap("new")
+        assert answer.success, answer.reason
+        robot.serves(NEW)
+        answer = robot.roll_back()
+        assert answer.success, answer.reason
+        robot.serves(OLD)
+    finally:
+        for process in processes:
+            end(process)
 
 
 def test_two_managers(harness, maker):
