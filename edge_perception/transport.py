@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_perception.share import share_file
+from edge_perception.transport_size import Sizes, sized_profile
 
 PROFILE = "config/fastdds_shm.xml"
 # Older Fast DDS reads the first name, Fast DDS 3 the second.
@@ -25,8 +26,8 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 # Somebody who set one of these chose transports; a profile would override the choice.
 CHOICES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "SKIP_DEFAULT_XML")
 SHARED_MEMORY = Path("/dev/shm")
-# The nodes of one robot and its drivers, 64 MB each.
-SHARED_MEMORY_NEEDED_BYTES = 8 * 64 * 2**20
+PROCESSES = 8  # the nodes of one robot and its drivers, a segment each
+SHARED_MEMORY_NEEDED_BYTES = PROCESSES * Sizes.segment
 # A segment is made and locked in one go; a younger file may belong to a process at that very step.
 SEGMENT_SETTLED_S = 5.0
 # Above the largest message, and not above half an arena (32 MB), which older glibc refuses.
@@ -48,26 +49,31 @@ class Transport:
     reason: str
 
 
-def transport_environment(current: Mapping[str, str]) -> dict[str, str]:
+def transport_environment(current: Mapping[str, str], sizes: Sizes | None = None) -> dict[str, str]:
     """Return the variables to add to the environment of a process with nodes.
 
     Args:
         current: the environment so far; what it sets stays as it is.
+        sizes: of the shared memory; those of the profile when not given.
 
     Returns:
         Only additions: ``{**current, **transport_environment(current)}`` is the environment to use.
     """
     allocator = {name: value for name, value in ALLOCATOR.items() if name not in current}
-    return allocator | choose_transport(current).variables
+    return allocator | choose_transport(current, sizes).variables
 
 
 def choose_transport(
-    current: Mapping[str, str], *, shared_memory_bytes: int | None = None
+    current: Mapping[str, str],
+    sizes: Sizes | None = None,
+    *,
+    shared_memory_bytes: int | None = None,
 ) -> Transport:
     """Return the choice for the middleware alone, with its reason for logs and `doctor`.
 
     Args:
         current: the environment so far.
+        sizes: of the shared memory; those of the profile when not given.
         shared_memory_bytes: free shared memory of the machine; read from it when not given.
     """
     rmw = current.get("RMW_IMPLEMENTATION", "")
@@ -77,12 +83,14 @@ def choose_transport(
         if current.get(name):
             return Transport(reason=f"{name} is {current[name]}: left as set")
     free = _free_shared_memory() if shared_memory_bytes is None else shared_memory_bytes
-    if free < SHARED_MEMORY_NEEDED_BYTES:
+    sizes = sizes or Sizes()
+    needed = (PROCESSES - 1) * Sizes.segment + sizes.segment
+    if free < needed:
         return Transport(
-            reason=f"{SHARED_MEMORY} has {free >> 20} MB free, {SHARED_MEMORY_NEEDED_BYTES >> 20} "
+            reason=f"{SHARED_MEMORY} has {free >> 20} MB free, {needed >> 20} "
             "MB needed: Fast DDS defaults, large messages may be lost"
         )
-    profile = str(share_file(PROFILE))
+    profile = str(sized_profile(share_file(PROFILE), sizes, current))
     return Transport(
         variables=dict.fromkeys(PROFILE_VARIABLES, profile),
         reason=f"shared memory for large messages: {profile}",

@@ -1,5 +1,6 @@
 """The environment that carries large messages."""
 
+import argparse
 import fcntl
 import os
 import time
@@ -7,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from edge_perception.core.errors import ConfigurationError
 from edge_perception.share import share_file
 from edge_perception.transport import (
     ALLOCATOR,
@@ -19,6 +21,7 @@ from edge_perception.transport import (
     release_dead_segments,
     transport_environment,
 )
+from edge_perception.transport_size import Sensor, Sizes, sizes_for
 
 ENOUGH = SHARED_MEMORY_NEEDED_BYTES
 NAMESPACE = {"dds": "http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"}
@@ -119,9 +122,65 @@ def test_the_shell_lines_set_what_drivers_need(capsys, monkeypatch):
     for name in (*CHOICES, *ALLOCATOR, "RMW_IMPLEMENTATION"):
         monkeypatch.delenv(name, raising=False)
 
-    assert transport.run(None) == 0
+    parser = argparse.ArgumentParser()
+    transport.add_arguments(parser)
+    assert transport.run(parser.parse_args([])) == 0
 
     printed = capsys.readouterr()
     added = transport_environment(dict(os.environ))
     assert printed.out.splitlines() == [f"export {k}={v}" for k, v in added.items()]
     assert choose_transport(dict(os.environ)).reason in printed.err
+
+
+MB = 2**20
+
+
+def test_small_sensors_keep_the_profile_as_it_is():
+    assert sizes_for([Sensor.image("1280x720"), Sensor.cloud("100000")], 2) == Sizes()
+
+
+def test_a_segment_holds_the_queue_of_every_topic_and_the_message_being_written():
+    sizes = sizes_for([Sensor.image("3840x2160"), Sensor.cloud("250000x16")], 5)
+
+    assert sizes.message == 24 * MB  # 3840 * 2160 * 3 = 23.7 MB
+    assert sizes.segment == (24 + 4) * 7 * MB
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1920", "1920x", "x1080", "0x10", "1920x1080x3x1", "-1x5", "a"]
+)
+def test_an_image_size_that_is_none_is_refused(text):
+    with pytest.raises(ConfigurationError, match="WIDTHxHEIGHT"):
+        Sensor.image(text)
+
+
+def test_more_than_fast_dds_can_hold_is_refused_with_the_numbers():
+    with pytest.raises(ConfigurationError, match=r"at most 2047 MB.* need 2400 MB"):
+        sizes_for([Sensor.image("3840x2160")], 98)
+
+
+def test_the_sized_profile_has_the_sizes_and_all_else_of_ours(tmp_path):
+    sizes = Sizes(segment=196 * MB, message=24 * MB)
+    chosen = choose_transport(
+        {"XDG_CACHE_HOME": str(tmp_path)}, sizes, shared_memory_bytes=ENOUGH + 132 * MB
+    )
+
+    made = ElementTree.parse(chosen.variables[PROFILE_VARIABLES[0]]).getroot()
+    ours = ElementTree.parse(share_file(PROFILE)).getroot()
+    different = {
+        (a.tag.split("}")[-1], b.text)
+        for a, b in zip(ours.iter(), made.iter(), strict=True)
+        if a.text != b.text
+    }
+    assert different == {("segment_size", str(196 * MB)), ("maxMessageSize", str(24 * MB))}
+
+
+def test_shared_memory_too_small_for_the_sizes_is_said(tmp_path):
+    chosen = choose_transport(
+        {"XDG_CACHE_HOME": str(tmp_path)},
+        Sizes(segment=196 * MB, message=24 * MB),
+        shared_memory_bytes=ENOUGH,
+    )
+
+    assert chosen.variables == {}
+    assert "512 MB free, 644 MB needed" in chosen.reason
