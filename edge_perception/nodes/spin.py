@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.transport import release_dead_segments
+
+END_S = 8.0  # to close the nodes and end the process
 
 
 def run(
@@ -43,6 +46,8 @@ def run(
         if rclpy.ok():
             raise
     finally:
+        # From here to the end of the interpreter nothing may hang, in DDS neither: it says where.
+        faulthandler.dump_traceback_later(END_S, exit=True)
         for node in nodes:
             node.close()
         executor.shutdown()

@@ -1,5 +1,9 @@
 """A node that fails while it is made: an error is an error, the end of the process is none."""
 
+import faulthandler
+import subprocess
+import sys
+
 import pytest
 import rclpy
 
@@ -13,6 +17,7 @@ class BrokenError(Exception):
 @pytest.fixture(autouse=True)
 def _domain(ros_domain):
     yield
+    faulthandler.cancel_dump_traceback_later()  # of a process that ends, and this one goes on
     rclpy.try_shutdown()
 
 
@@ -30,3 +35,26 @@ def test_any_other_failure_is_raised():
 
     with pytest.raises(BrokenError):
         run(make_nodes, [])
+
+
+def test_an_end_that_hangs_is_ended_and_says_where():
+    code = """
+import threading
+from rclpy.node import Node
+from edge_perception.nodes import spin
+
+class Hanging(Node):
+    def autostart(self):
+        raise KeyboardInterrupt
+
+    def close(self):
+        threading.Event().wait()
+
+spin.END_S = 0.2
+spin.run(lambda: [Hanging("hanging")], [])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "in close" in ended.stderr
