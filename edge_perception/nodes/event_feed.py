@@ -61,6 +61,11 @@ class EventFeed:
         """
         self._steps.put(_Step(message=message, stamp_ns=stamp_ns, told=told))
 
+    @property
+    def problem(self) -> str:
+        """Why the newest event is not in the durable log; empty: it is, or there is no log."""
+        return self._log.problem if self._log is not None else ""
+
     def flush(self) -> None:
         """Return once all that was put is published."""
         done = threading.Event()

@@ -11,6 +11,7 @@ from failing_files import CountingFileSystem, Crash, LossyFileSystem, crash_at, 
 from releases import Maker
 
 from edge_perception.core.errors import ModelError, StoreError
+from edge_perception.models.event_log import EventLog
 from edge_perception.models.manifest import load_bundle
 from edge_perception.models.release_store import ReleaseStore
 
@@ -114,6 +115,17 @@ def test_a_failing_disk_is_named_and_the_old_or_new_set_stays(made, tmp_path, co
             change(root, made, CountingFileSystem(fail_at(number, code)))
         current = ReleaseStore(root).slot("current")["audio"]
         assert current in made[1:3]
+
+
+def test_an_event_that_is_not_on_disk_is_told_until_one_is(tmp_path):
+    files = CountingFileSystem(fail_at(1, errno.ENOSPC))
+    log = EventLog(tmp_path / "events.jsonl", files)
+    assert "not in the log" in log.add(stamp_ns=1, event="begin").reason
+    assert "Errno 28" in log.problem
+    files.on_step = lambda number, name: None
+    assert log.add(stamp_ns=2, event="done").reason == ""
+    assert log.problem == ""
+    assert [event.event for event in log.history()] == ["done"]
 
 
 def test_corrupt_journal_is_set_aside_and_the_current_set_stands(made, tmp_path):
