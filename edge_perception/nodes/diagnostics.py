@@ -42,7 +42,7 @@ class Diagnostics:
         self._checks = Periodic(
             self.CHECK_PERIOD_S,
             self.check,
-            on_error=lambda error: node.get_logger().error(f"health: {error!r}"),
+            on_error=self._on_error,
             name=f"{node.get_name()}_health",
         )
 
@@ -69,6 +69,10 @@ class Diagnostics:
             array = DiagnosticArray(status=[_status(*item) for item in saying.items()])
             array.header.stamp = self._node.get_clock().now().to_msg()
             self._publisher.publish(array)
+
+    def _on_error(self, error: Exception) -> None:
+        if self._node.context.ok():  # else the process ends, and nothing can be published any more
+            self._node.get_logger().error(f"health: {error!r}")
 
     def _log_transition(self, health: Health) -> None:
         # One call site a severity: rclpy refuses another severity from the same line.

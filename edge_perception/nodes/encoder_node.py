@@ -73,6 +73,7 @@ class EncoderNode(PerceptionNode):
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
         self._sink = sink
         self._pipeline: EncoderPipeline | None = None
+        self._publisher: Any = None
         self._worker: EncoderWorker | None = None
         self._last_error = ""
         self._kept = KeptModel[ServedModel](
@@ -177,7 +178,9 @@ class EncoderNode(PerceptionNode):
         if self._pipeline is not None:
             self._pipeline.model.loaded.backend.close()
             self._pipeline = None
+        if self._publisher is not None:
             self.destroy_publisher(self._publisher)
+            self._publisher = None
 
     def health(self) -> Health:
         """Judge the encoder."""

@@ -40,11 +40,6 @@ class EventFeed:
         self._thread = threading.Thread(target=self._run, name="model_events", daemon=True)
         self._thread.start()
 
-    @property
-    def problem(self) -> str:
-        """Why the newest event is not in the log; empty: it is."""
-        return self._log.problem if self._log is not None else ""
-
     def put(
         self,
         message: msg.ModelEvent,

@@ -29,8 +29,9 @@ def run(
     release_dead_segments()
     rclpy.init(args=args)
     nodes: Sequence[PerceptionNode] = []
-    executor = SingleThreadedExecutor()
+    executor = None
     try:
+        executor = SingleThreadedExecutor()
         nodes = make_nodes()
         for node in nodes:
             executor.add_node(node)
@@ -50,7 +51,8 @@ def run(
         faulthandler.dump_traceback_later(END_S, exit=True)
         for node in nodes:
             node.close()
-        executor.shutdown()
+        if executor is not None:
+            executor.shutdown()
         rclpy.try_shutdown()
         # Ctrl-C reaches a node twice, from the terminal and from ros2 launch. The second one must
         # not kill a process that is ending well.
