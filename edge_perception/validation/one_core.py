@@ -21,7 +21,6 @@ _OPENBLAS_SETTERS = (
 # mallopt(3): parameters of glibc.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 256 * 1024 * 1024
-_SWITCH_S = 0.0005
 _LARGEST_ON_HEAP = 32 * 1024 * 1024  # glibc allows no more
 
 
@@ -32,8 +31,6 @@ def use_one_core() -> None:
     take half of what a second job could use.
     """
     cv2.setNumThreads(1)
-    # Threads read ahead and write behind: inference gets Python's lock back soon after a model.
-    sys.setswitchinterval(_SWITCH_S)
     for name in _ENVIRONMENT:
         os.environ.setdefault(name, "1")  # read when a library is loaded, in our children too
     for library in _loaded("openblas"):
