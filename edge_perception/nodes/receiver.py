@@ -97,7 +97,9 @@ class Receiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the callback in progress, and unsubscribe."""
+        """End the thread after the callback in progress, and unsubscribe; twice is fine."""
+        if self._stopping:
+            return
         self._stopping = True
         self._wake.trigger()
         if self._thread.is_alive():
