@@ -22,6 +22,16 @@ class FusionNodeOptions:
             "of their cycle; empty: they are fused as they are"
         },
     )
+    calibration_warn_deg: float = field(
+        default=1.5,
+        metadata={
+            "text": "a camera whose objects lie further beside the LiDAR's, in the median, is "
+            "named in diagnostics",
+            "unit": "deg",
+            "min": 0.1,
+            "max": 180.0,
+        },
+    )
     degradation_policy: str = field(
         default="",
         metadata={"text": "degradation policy, a YAML file; empty: as config/degradation.yaml"},

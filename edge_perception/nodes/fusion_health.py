@@ -134,6 +134,24 @@ def with_odometry(health: Health, topic: str, age_s: float) -> Health:
     return replace(health, **_said(worst(health, late)))
 
 
+def with_calibration(
+    health: Health, offsets_deg: Mapping[str, tuple[float, int]], limit_deg: float
+) -> Health:
+    """Return the health with what the directions of objects say of the cameras' calibration."""
+    values = {f"{name}.calibration_deg": f"{deg:.2f}" for name, (deg, _) in offsets_deg.items()}
+    health = replace(health, values={**health.values, **values})
+    for name, (deg, pairs) in offsets_deg.items():
+        if abs(deg) > limit_deg:
+            side = "left" if deg > 0 else "right"
+            text = (
+                f"{name}: calibration? its objects lie {abs(deg):.1f} deg {side} of the LiDAR's "
+                f"> {limit_deg:.1f} deg (median of {pairs})"
+            )
+            finding = Health(level=Level.WARN, message=text)
+            health = replace(health, **_said(worst(health, finding)))
+    return health
+
+
 def _said(health: Health) -> dict[str, Any]:
     return {"level": health.level, "message": health.message}
 

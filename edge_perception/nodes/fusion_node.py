@@ -18,6 +18,7 @@ from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import Feature, FusedView, ModelVersion
 from edge_perception.encoders import modality_of
 from edge_perception.encoders.candidate import MODES, CandidateTrial
+from edge_perception.fusion.calibration_check import CalibrationCheck
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
     CycleConfig,
@@ -40,7 +41,7 @@ from edge_perception.nodes.conversion import (
     latency_statistics_msgs,
 )
 from edge_perception.nodes.detections import DetectionPublisher
-from edge_perception.nodes.fusion_health import FusionHealth, with_odometry
+from edge_perception.nodes.fusion_health import FusionHealth, with_calibration, with_odometry
 from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
@@ -111,9 +112,14 @@ class FusionNode(PerceptionNode):
         self._latency = FusionLatency()
         self._told: Mapping[str, LatencyStatistics] | None = None
         self._evidence = FusionHealth()
+        self._calibration = calibration = CalibrationCheck()
         self._missed = 0
         self._worker = FusionWorker(
-            fusion=fusion, clock=self.clock, sink=self._on_view, on_error=self._on_error
+            fusion=fusion,
+            clock=self.clock,
+            sink=self._on_view,
+            on_error=self._on_error,
+            after=lambda cycle: calibration.add(cycle.features),
         )
         self._worker.start()
         self._receiver = Receiver(self, on_error=self._on_error)
@@ -148,6 +154,8 @@ class FusionNode(PerceptionNode):
         """Judge the last fused view."""
         heard_ns = self._worker.last_arrivals_ns()
         health = self._evidence.judge(self._config(), heard_ns, self.clock.now())
+        limit_deg = self._options.config.calibration_warn_deg
+        health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
         topic = self._options.config.odometry_topic
         return with_odometry(health, topic, self.odometry_age_s()) if topic else health
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from edge_perception.core.clock import Clock
 from edge_perception.core.types import Feature, FusedView
+from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.motion import Pose
 
@@ -22,9 +23,19 @@ class FusionWorker:
         clock: Clock,
         sink: Callable[[FusedView], None],
         on_error: Callable[[Exception], None],
+        after: Callable[[Cycle], None] = lambda _: None,
     ) -> None:
+        """Make the thread.
+
+        Args:
+            fusion: used under our lock only.
+            clock: the clocks.
+            sink: takes each view.
+            on_error: takes what a cycle raises.
+            after: looks at a cycle whose view is on its way.
+        """
         self._fusion, self._clock = fusion, clock
-        self._sink, self._on_error = sink, on_error
+        self._sink, self._on_error, self._after = sink, on_error, after
         self._condition = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
@@ -85,5 +96,6 @@ class FusionWorker:
                 view = self._fusion.fuse(cycle)
                 fusion_ns = self._clock.now().steady_ns - now.steady_ns
                 self._sink(replace(view, fusion_s=fusion_ns / 1e9))
+                self._after(cycle)
             except Exception as error:
                 self._on_error(error)
