@@ -10,8 +10,10 @@ from typing import Any
 
 from edge_perception.cli._model_release import add_store
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.models.journal import FINAL_STEPS
 
 _ANSWER_S = 10.0
+_QUIET_S = 1.0  # no event for so long: there is none on its way
 
 
 class NoManagerError(EdgePerceptionError):
@@ -52,11 +54,19 @@ def swap(args: argparse.Namespace) -> int:
         goal = action.SwapModel.Goal(
             name=args.name, version=args.version, role=args.role, skip_trial=args.skip_trial
         )
-        sent = client.send_goal_async(
-            goal, feedback_callback=lambda update: _print_event(update.feedback.event, args.json)
-        )
+        steps: list[str] = []
+
+        def on_feedback(update: Any) -> None:
+            steps.append(update.feedback.event.event)
+            _print_event(update.feedback.event, args.json)
+
+        sent = client.send_goal_async(goal, feedback_callback=on_feedback)
         handle = caller.wait(sent, "the manager's consent")
         result = caller.wait(handle.get_result_async(), "the result", timeout_s=None).result
+        # Steps come on another way than the result, which may be faster.
+        end_s = time.monotonic() + _ANSWER_S
+        while steps and steps[-1] not in (*FINAL_STEPS, "late") and time.monotonic() < end_s:
+            caller.spin_once()
     return _answer(result, args.json)
 
 
@@ -96,17 +106,33 @@ def events(args: argparse.Namespace) -> int:
 
     with _Caller(args.manager) as caller:
         topic = args.manager.rsplit("/", 1)[0] + "/model_events"
-        received = []
-        caller.node.create_subscription(
-            msg.ModelEvent,
-            topic,
-            lambda event: (received.append(event), _print_event(event, args.json)),
-            qos.EVENTS,
-        )
-        end_s = time.monotonic() + 2.0
-        while args.follow or time.monotonic() < end_s:
+        last_s = [0.0]
+
+        def on_event(event: Any) -> None:
+            last_s[0] = time.monotonic()
+            _print_event(event, args.json)
+
+        caller.node.create_subscription(msg.ModelEvent, topic, on_event, qos.EVENTS)
+        began_s = time.monotonic()
+        while args.follow or not _told(caller.node, topic, began_s, last_s[0]):
             caller.spin_once()
     return 0
+
+
+def _told(node: Any, topic: str, began_s: float, last_s: float) -> bool:
+    """Whether the latched events have come: none for a second, or none at all.
+
+    Raises:
+        NoManagerError: nobody publishes them.
+    """
+    now_s = time.monotonic()
+    if last_s:
+        return now_s > last_s + _QUIET_S
+    if now_s < began_s + _ANSWER_S:
+        return False
+    if not node.count_publishers(topic):
+        raise NoManagerError(f"{topic}: no model manager within {_ANSWER_S:g} s")
+    return True  # it has done nothing yet
 
 
 class _Caller:

@@ -54,8 +54,8 @@ class Host(Protocol):
         """Return at which stamp a change takes effect."""
         ...
 
-    def changed(self) -> None:
-        """Note that what the nodes serve is about to be another set: they are asked again."""
+    def changed(self, stamp_ns: int, left: ModelSet) -> None:
+        """Note that some models leave at a stamp: the nodes are asked whether they keep them."""
         ...
 
 

@@ -24,7 +24,7 @@ from edge_perception.models.event_log import EventLog
 from edge_perception.models.filesystem import FileLock, FileSystem
 from edge_perception.models.loading import model_folders
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.release_store import Release, ReleaseStore
+from edge_perception.models.release_store import ModelSet, Release, ReleaseStore
 from edge_perception.models.signing import Trust, read_trust
 from edge_perception.models.store import find_bundle, list_bundles
 from edge_perception.nodes import qos
@@ -41,7 +41,7 @@ from edge_perception.nodes.swap_coordinator import SwapCoordinator
 _GROUPS = 6  # fused messages that tell where the gaps between groups are
 _LATEST_S = 0.5  # later than the earliest stamp: a gap is not waited for any longer
 _RECONCILE_PERIOD_S = 1.0
-_LOOK_PERIOD_S, _LOOKS = 0.25, 8  # after a change
+_LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
@@ -129,8 +129,9 @@ class ModelManagerNode(PerceptionNode):
         )
         self._feedback: dict[str, Any] = {}
         self._reconciler = self._timer(_RECONCILE_PERIOD_S, self._on_reconcile)
-        self._looker = self._timer(_LOOK_PERIOD_S, self._on_look)
+        self._looker = self._timer(_LOOK_AFTER_NS / 1e9, self._on_look)
         self._looks_left = 0
+        self._left: dict[str, str] = {}  # models of the last change, which the nodes may keep
 
     # -- lifecycle --
 
@@ -299,9 +300,12 @@ class ModelManagerNode(PerceptionNode):
         if event == LATE:
             self._reconciler.reset()
 
-    def changed(self) -> None:
-        """Ask the nodes again until those that keep the model before have it."""
+    def changed(self, stamp_ns: int, left: ModelSet) -> None:
+        """Ask the nodes again, soon after the stamp, until they keep the models that left."""
+        self._left = dict(left)
+        delay_ns = stamp_ns - self.get_clock().now().nanoseconds
         self._looks_left = _LOOKS
+        self._looker.timer_period_ns = _LOOK_AFTER_NS + max(delay_ns, 0)
         self._looker.reset()
 
     # -- services --
@@ -418,10 +422,11 @@ class ModelManagerNode(PerceptionNode):
         if self._coordinator.busy or self._store is None:
             return
         self._looks_left -= 1
+        self._looker.timer_period_ns *= 2  # a sensor may be silent
         kept = False
         with contextlib.suppress(SwapError):  # a node that is silent now is asked again
             serving = await self._coordinator.look()
-            kept = set(serving.kept) == set(serving.versions)
+            kept = all(serving.kept.get(role) == sha256 for role, sha256 in self._left.items())
         if kept or self._looks_left <= 0:
             self._looker.cancel()
 

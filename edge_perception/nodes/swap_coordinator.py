@@ -268,7 +268,7 @@ class SwapCoordinator:
             futures[role] = (name, self._host.client.send(srv.CommitModel, name, request))
         self._serving = None
         self._told += 1
-        self._host.changed()
+        self._host.changed(stamp_ns, {role: change.before[role] for role in change.releases})
         self._event(change, "committed", reason=f"stamp {stamp_ns} ns")
         problems = {}
         for role, (name, future) in futures.items():

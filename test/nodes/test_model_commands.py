@@ -161,12 +161,13 @@ def test_events_follow_until_interrupted(robot):
 
 def swapped_and_known(robot):
     """Swap, and wait until the manager knows that the node keeps the model before."""
+    old = robot.maker.store.find("old").sha256
     assert robot.swap("new").success
     robot.serves(NEW)
 
     def known():
         serving = robot.manager._coordinator._serving
-        return serving is not None and "lidar" in serving.kept
+        return serving is not None and serving.kept.get("lidar") == old
 
     wait_until(known, "the kept model is known")
     return len(robot.events.messages)
