@@ -123,7 +123,9 @@ def test_a_good_model_passes_shadow_and_canary(harness, maker):
         answer = robot.swap("new", skip_trial=False, timeout_s=100)
         assert answer.success, answer.reason
         robot.features.wait(lambda f: f.model.version == NEW, since=len(robot.features.messages))
-    mine = [e.event for e in robot.events.messages if e.transaction_id == answer.transaction_id]
+    id_ = answer.transaction_id
+    robot.events.wait(lambda e: e.event == "done" and e.transaction_id == id_)
+    mine = [e.event for e in robot.events.messages if e.transaction_id == id_]
     assert mine == [
         "begin",
         "admitted",
