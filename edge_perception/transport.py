@@ -41,6 +41,10 @@ ALLOCATOR = {
 }
 
 
+# The products of a node are small: a second BLAS thread would spin on the core that inference needs.
+MATHEMATICS = {"OPENBLAS_NUM_THREADS": "1"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Transport:
     """Variables to add to an environment, and why they are these."""
@@ -59,8 +63,9 @@ def transport_environment(current: Mapping[str, str], sizes: Sizes | None = None
     Returns:
         Only additions: ``{**current, **transport_environment(current)}`` is the environment to use.
     """
-    allocator = {name: value for name, value in ALLOCATOR.items() if name not in current}
-    return allocator | choose_transport(current, sizes).variables
+    wanted = ALLOCATOR | MATHEMATICS
+    added = {name: value for name, value in wanted.items() if name not in current}
+    return added | choose_transport(current, sizes).variables
 
 
 def choose_transport(

@@ -13,6 +13,7 @@ from edge_perception.share import share_file
 from edge_perception.transport import (
     ALLOCATOR,
     CHOICES,
+    MATHEMATICS,
     PROFILE,
     PROFILE_VARIABLES,
     SEGMENT_SETTLED_S,
@@ -65,7 +66,8 @@ def test_the_environment_only_adds():
     added = transport_environment(current)
 
     assert not set(added) & set(current)
-    assert added == {k: v for k, v in ALLOCATOR.items() if k != "MALLOC_TOP_PAD_"}
+    wanted = ALLOCATOR | MATHEMATICS
+    assert added == {k: v for k, v in wanted.items() if k != "MALLOC_TOP_PAD_"}
 
 
 def test_the_profile_has_shared_memory_and_udp_and_is_the_default():
@@ -119,7 +121,7 @@ def test_a_machine_without_shared_memory_has_nothing_to_release(tmp_path):
 def test_the_shell_lines_set_what_drivers_need(capsys, monkeypatch):
     from edge_perception.cli import transport
 
-    for name in (*CHOICES, *ALLOCATOR, "RMW_IMPLEMENTATION"):
+    for name in (*CHOICES, *ALLOCATOR, *MATHEMATICS, "RMW_IMPLEMENTATION"):
         monkeypatch.delenv(name, raising=False)
 
     parser = argparse.ArgumentParser()
