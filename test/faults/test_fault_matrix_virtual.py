@@ -25,7 +25,7 @@ def test_every_fault_is_named_in_time_and_forgotten_in_time(name):
     assert result.passed, f"{result.seen}: {result.problems}"
 
 
-@pytest.mark.parametrize("phases_ms", [(0, 20, 50), (0, 50, 99), (30, 90, 0), (95, 5, 40)])
+@pytest.mark.parametrize("phases_ms", [(0, 50, 99), (70, 45, 5), (95, 5, 40)])
 def test_a_dead_source_is_named_within_two_periods_in_every_phase(phases_ms):
     phase_s = {name: ms / 1e3 for name, ms in zip(SOURCES, phases_ms, strict=True)}
     for source in SOURCES:

@@ -43,11 +43,10 @@ def test_late_features_join_and_are_moved(drive, replay, tmp_path):
     late = {"delay": ("camera:180ms",), "subset": ("camera", "lidar")}
     runs = [
         replay(bag=bag, overrides={"fusion.deadline_s": 0.1, **overrides}, **late)
-        for overrides in ({}, USED, USED)
+        for overrides in ({}, USED)
     ]
-    plain, moved, again = [list(read_lines(run.folder / "fused.jsonl")) for run in runs]
-    assert runs[1].account["sha256"] == runs[2].account["sha256"] != runs[0].account["sha256"]
-    assert moved == again
+    plain, moved = [list(read_lines(run.folder / "fused.jsonl")) for run in runs]
+    assert runs[1].account["sha256"] != runs[0].account["sha256"]
 
     def both(records):
         return sum(len([s for s in r["sources"] if s["contributed"]]) == 2 for r in records)
