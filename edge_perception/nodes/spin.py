@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -15,6 +18,7 @@ from edge_perception.nodes.base import PerceptionNode
 from edge_perception.transport import release_dead_segments
 
 END_S = 8.0  # to close the nodes and end the process
+_LOOK_S = 0.5
 
 
 def run(
@@ -28,6 +32,8 @@ def run(
     # This may be the successor of a process that was killed.
     release_dead_segments()
     rclpy.init(args=args)
+    ending = threading.Event()
+    threading.Thread(target=_watch, args=(ending,), name="end_in_time", daemon=True).start()
     nodes: Sequence[PerceptionNode] = []
     executor = None
     try:
@@ -47,7 +53,8 @@ def run(
         if rclpy.ok():
             raise
     finally:
-        # From here to the end of the interpreter nothing may hang, in DDS neither: it says where.
+        ending.set()
+        # To the end of the interpreter nothing may hang, in DDS neither: it says where.
         faulthandler.dump_traceback_later(END_S, exit=True)
         for node in nodes:
             node.close()
@@ -58,3 +65,14 @@ def run(
         # not kill a process that is ending well.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
+
+
+def _watch(ending: threading.Event) -> None:
+    """A signal ended the context, and the nodes do not begin to end: say where they hang."""
+    context = rclpy.get_default_context()
+    while context.ok():
+        if ending.wait(_LOOK_S):
+            return
+    if not ending.wait(END_S):
+        faulthandler.dump_traceback()
+        os._exit(1)

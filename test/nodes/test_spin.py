@@ -58,3 +58,25 @@ spin.run(lambda: [Hanging("hanging")], [])
     )
     assert ended.returncode == 1
     assert "in close" in ended.stderr
+
+
+def test_nodes_that_hang_when_a_signal_came_are_ended_and_say_where():
+    code = """
+import os
+import signal
+import threading
+from edge_perception.nodes import spin
+
+def hang():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        threading.Event().wait(1.0)
+
+spin.END_S = 0.2
+spin.run(hang, [])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "in hang" in ended.stderr
