@@ -137,6 +137,15 @@ class SwapRig:
         self.wait(client.service_is_ready, f"service {name}", timeout_s)
         return client
 
+    def wait_for_models(self, count: int, timeout_s: float) -> None:
+        """Wait until the manager knows of so many models: nodes find each other one by one."""
+        name, request = "/model_manager/get_versions", srv.GetVersions.Request()
+        self.wait(
+            lambda: len(self.call(srv.GetVersions, name, request).models) >= count,
+            f"{count} models that the manager knows",
+            timeout_s,
+        )
+
     def connect_rollback(self) -> None:
         """Connect to the service of `roll_back`, whose time is measured."""
         self._client(srv.RollbackModel, _ROLLBACK, 20.0)

@@ -137,6 +137,7 @@ def _measure(
         rig.wait(rig.connected, "nodes and topics", 40.0)
         rig.play()
         rig.wait(lambda: rig.latest is not None and rig.latest.mode == 3, "a full view", 20.0)
+        rig.wait_for_models(len(NODES) - 1, 20.0)
         first = seen.set_of.get(_digest(rig), 0)
         _swap(rig, 1 - first)  # leaves the factory's
         _swap(rig, first)
