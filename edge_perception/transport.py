@@ -41,7 +41,7 @@ ALLOCATOR = {
 }
 
 
-# The products of a node are small: a second BLAS thread would spin on the core that inference needs.
+# Products in a node are small: a second BLAS thread would spin on the core that inference needs.
 MATHEMATICS = {"OPENBLAS_NUM_THREADS": "1"}
 
 
