@@ -188,8 +188,9 @@ def test_swap_and_rollback_of_a_node_on_another_machine(
         robot.wait_connected()
         assert robot.version() == OLD
         for process in processes:
-            mapped = Path(f"/proc/{process.pid}/maps").read_text()
-            assert "/dev/shm/fastrtps" not in mapped
+            environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+            assert "FASTDDS_BUILTIN_TRANSPORTS=UDPv4" in environment
+            assert not [line for line in environment if "_PROFILES_FILE=" in line]
         answer = robot.swap("new")
         assert answer.success, answer.reason
         robot.serves(NEW)
