@@ -1,43 +1,44 @@
-"""Latest-only hand-over between a callback and a worker thread."""
+"""Newest-wins hand-over between a callback and a worker thread."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Holds the newest item only; putting over an unread one counts it as dropped."""
+    """Holds the newest items, usually one; one that is pushed out unread counts as dropped."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._item: T | None = None
+        self._items: deque[T] = deque()
         self._closed = False
         self._dropped = 0
 
     @property
     def dropped(self) -> int:
-        """Items overwritten before they were read."""
+        """Items pushed out before they were read."""
         return self._dropped
 
-    def put(self, item: T) -> None:
-        """Store `item`, replacing an unread one. A closed mailbox ignores it."""
+    def put(self, item: T, *, depth: int = 1) -> None:
+        """Store `item`; of the unread ones the newest `depth - 1` stay. Ignored once closed."""
         with self._condition:
             if self._closed:
                 return
-            if self._item is not None:
+            while len(self._items) >= depth:
+                self._items.popleft()
                 self._dropped += 1
-            self._item = item
+            self._items.append(item)
             self._condition.notify()
 
     def get(self, timeout_s: float | None = None) -> T | None:
-        """Wait for an item and take it; None once closed or after `timeout_s`."""
+        """Wait for an item and take the oldest; None once closed or after `timeout_s`."""
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s)
-            item, self._item = self._item, None
-            return item
+            self._condition.wait_for(lambda: self._items or self._closed, timeout_s)
+            return self._items.popleft() if self._items else None
 
     @property
     def closed(self) -> bool:
@@ -48,5 +49,5 @@ class Mailbox(Generic[T]):
         """Wake the reader; what is unread is discarded."""
         with self._condition:
             self._closed = True
-            self._item = None
+            self._items.clear()
             self._condition.notify_all()

@@ -26,6 +26,7 @@ from edge_perception.encoders.content import ContentCheck, Finding, Verdict
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.quiet import quietly
 
+_AFTER_CHANGE_NS = 1_000_000_000  # sessions are closed, memory is given back
 _SETTLE_NS = 1_000_000_000  # frames are older than the clock, but not by so much
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
 
@@ -103,6 +104,8 @@ class EncoderPipeline:
         self._content: ContentCheck | None = None
         if spec.content is not None:
             self._content = spec.content.make(content_limits or spec.content.limits())
+        self.loading = False  # set by whoever loads models
+        self._changed_ns = -_AFTER_CHANGE_NS  # steady clock
         self._finding: Finding | None = None  # of the frame in work; inference thread only
         self.content_s = LatencyWindow()  # what the content check takes, s
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
@@ -135,6 +138,13 @@ class EncoderPipeline:
     def refused(self) -> int:
         """Frames refused since start."""
         return self._refused
+
+    @property
+    def changing(self) -> bool:
+        """Whether a model is loaded beside the one that serves, or took over a moment ago."""
+        if self.loading or self._next is not None:
+            return True
+        return self._clock.now().steady_ns < self._changed_ns + _AFTER_CHANGE_NS
 
     # -- the path of a frame --
 
@@ -398,6 +408,7 @@ class EncoderPipeline:
                 return False
             # The thread may be using the old model: it retires it after its next frame.
             self._left.append(self._current)
+            self._changed_ns = self._clock.now().steady_ns
             self._current, self._next = self._next, None
             self._effective_stamp_ns = self._trial = None
             return True
@@ -416,6 +427,7 @@ class EncoderPipeline:
             due = effective is not None and job.stamp_ns >= effective
             if after is not None and due and _item_for(job, after) is not None:
                 self._left.append(self._current)
+                self._changed_ns = self._clock.now().steady_ns
                 self._current, self._next = after, None
                 self._effective_stamp_ns = self._trial = None
             return self._current

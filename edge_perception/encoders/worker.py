@@ -1,4 +1,4 @@
-"""The inference thread of one source, behind a latest-only mailbox."""
+"""The inference thread of one source, behind a newest-wins mailbox."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import Feature
 from edge_perception.encoders.pipeline import EncoderPipeline, Job
+
+_DEPTH_IN_CHANGE = 2
 
 
 class EncoderWorker:
@@ -57,8 +59,11 @@ class EncoderWorker:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Hand over the newest frame."""
-        self._mailbox.put(job)
+        """Hand over the newest frame; while models change, the one before it may wait too.
+
+        Loading takes a core for moments. The frame that comes meanwhile is late then, but not lost.
+        """
+        self._mailbox.put(job, depth=_DEPTH_IN_CHANGE if self._pipeline.changing else 1)
 
     def busy_s(self) -> float:
         """Return for how long the frame in work has been in work, s; 0: idle."""

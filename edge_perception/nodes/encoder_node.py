@@ -253,17 +253,22 @@ class EncoderNode(PerceptionNode):
         """Load and warm a model beside the running one."""
         if self._pipeline is None:
             raise SwapError(f"{self.get_name()} is not configured")
-        self._kept.make_room()
-        loaded = load_model(
-            self._model.config,
-            role=self._source.config.source,
-            modality=self._spec.modality,
-            name=name,
-            version=version,
-            sha256=sha256,
-            beside=True,
-        )
-        self._pipeline.prepare(ServedModel.build(self._spec, loaded))
+        pipeline = self._pipeline
+        pipeline.loading = True
+        try:
+            self._kept.make_room()
+            loaded = load_model(
+                self._model.config,
+                role=self._source.config.source,
+                modality=self._spec.modality,
+                name=name,
+                version=version,
+                sha256=sha256,
+                beside=True,
+            )
+            pipeline.prepare(ServedModel.build(self._spec, loaded))
+        finally:
+            pipeline.loading = False
 
     def try_model(self, mode: str, share: float) -> CandidateTrial:
         """Let the prepared model run on some frames; STATUS changes nothing."""

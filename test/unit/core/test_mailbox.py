@@ -45,3 +45,20 @@ def test_every_item_is_read_or_counted():
             break
     assert len(read) + mailbox.dropped == 1000
     assert read == sorted(read)
+
+
+def test_a_deeper_mailbox_gives_the_oldest_first_and_drops_the_oldest():
+    mailbox = Mailbox()
+    for item in range(4):
+        mailbox.put(item, depth=2)
+    assert [mailbox.get(), mailbox.get()] == [2, 3]
+    assert mailbox.dropped == 2
+
+
+def test_back_at_depth_one_only_the_newest_stays():
+    mailbox = Mailbox()
+    for item in range(2):
+        mailbox.put(item, depth=2)
+    mailbox.put(2)
+    assert mailbox.get() == 2
+    assert mailbox.dropped == 2
