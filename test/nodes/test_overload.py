@@ -66,5 +66,5 @@ def test_the_newest_frame_wins_and_the_others_are_counted(camera):
 
 
 def waiting_ns(mailbox):
-    item = mailbox._item
-    return item.stamp_ns if item is not None else 0
+    items = list(mailbox._items)
+    return items[-1].stamp_ns if items else 0

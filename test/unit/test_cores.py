@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 class Pipeline:
     source = "camera"
+    changing = False
 
     def process(self, job):
         return frozenset(os.sched_getaffinity(0))
