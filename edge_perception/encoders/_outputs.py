@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidOutputError
+from edge_perception.core.finite import all_finite
 from edge_perception.models.manifest import Manifest
 
 
@@ -24,14 +25,12 @@ def check_outputs(outputs: Mapping[str, NDArray], manifest: Manifest) -> None:
             raise InvalidOutputError(
                 f"{manifest.name}: output '{spec.name}' expects {spec.shape}, got {got}"
             )
-        # A finite sum has finite terms; the slow look is for sums that overflow.
-        if output.dtype.kind == "f" and not np.isfinite(output.sum()):
+        if not all_finite(output):
             bad = int(np.count_nonzero(~np.isfinite(output)))
-            if bad:
-                raise InvalidOutputError(
-                    f"{manifest.name}: output '{spec.name}' has {bad} of {output.size} values "
-                    f"that are NaN or Inf"
-                )
+            raise InvalidOutputError(
+                f"{manifest.name}: output '{spec.name}' has {bad} of {output.size} values that "
+                "are NaN or Inf"
+            )
 
 
 def feature_tensors(outputs: Mapping[str, NDArray], manifest: Manifest) -> dict[str, NDArray]:

@@ -1,14 +1,11 @@
-"""NaN and Inf in features and boxes: a cheap second look after the encoder's."""
+"""NaN and Inf in features and boxes: a second look after the encoder's."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
+from edge_perception.core.finite import all_finite
 from edge_perception.core.types import DetectedObject, Feature
-
-_FULL_CHECK = 4096  # elements; of larger tensors an even sample of about this size is looked at
 
 
 def is_finite(box: DetectedObject) -> bool:
@@ -19,10 +16,8 @@ def is_finite(box: DetectedObject) -> bool:
 def not_finite(feature: Feature) -> str:
     """Name the first tensor or decision with NaN or Inf; empty: none."""
     for name, tensor in feature.tensors.items():
-        if tensor.dtype.kind == "f" and tensor.size:
-            sample = tensor.reshape(-1)[:: max(1, tensor.size // _FULL_CHECK)]
-            if not math.isfinite(float(sample.sum(dtype=np.float64))):
-                return f"tensor '{name}' has NaN or Inf"
+        if not all_finite(tensor):
+            return f"tensor '{name}' has NaN or Inf"
     for box in feature.objects:
         if not is_finite(box):
             return f"object '{box.class_name}' has NaN or Inf"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidOutputError, ManifestError, ModelError
+from edge_perception.core.finite import all_finite
 from edge_perception.core.types import Feature, ModelVersion
 from edge_perception.fusion.model import FusionOutput
 from edge_perception.fusion.motion import GroundGrid
@@ -60,7 +61,7 @@ class BundleFusionModel:
         """
         outputs = self._backend.infer(self.inputs(features))
         for spec in self._outputs:
-            if spec.name not in outputs or not np.isfinite(outputs[spec.name]).all():
+            if spec.name not in outputs or not all_finite(outputs[spec.name]):
                 raise InvalidOutputError(
                     f"{self._name}: output '{spec.name}' expects finite values, got NaN, Inf or "
                     "nothing"

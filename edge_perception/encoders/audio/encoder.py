@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
 from edge_perception.core.errors import InvalidFrameError, InvalidOutputError, ManifestError
+from edge_perception.core.finite import all_finite
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput
@@ -120,7 +120,7 @@ class AudioEncoder:
         """
         outputs = self._backend.infer(inputs)
         for name, output in outputs.items():
-            if not np.isfinite(output).all():
+            if not all_finite(output):
                 raise InvalidOutputError(
                     f"{self._name}: output '{name}' expects finite values, got NaN or Inf"
                 )

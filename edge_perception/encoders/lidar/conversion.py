@@ -176,8 +176,8 @@ def _unit_intensity(values: NDArray) -> NDArray[np.float32]:
         top = 255.0 if np.fmax.reduce(values) > 1.0 else 1.0
     scaled = values.astype(np.float32)
     scaled *= np.float32(1.0 / top)
-    np.nan_to_num(scaled, copy=False, nan=0.0)
-    return np.clip(scaled, 0.0, 1.0, out=scaled)
+    np.fmax(scaled, np.float32(0.0), out=scaled)  # fmax: the one that is no NaN
+    return np.minimum(scaled, np.float32(1.0), out=scaled)
 
 
 def _offsets(values: NDArray, stamp_ns: int) -> NDArray[np.float32] | None:

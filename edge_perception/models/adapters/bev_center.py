@@ -11,6 +11,7 @@ footprint of a stronger one.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,10 @@ from edge_perception.models.manifest import Manifest
 
 _BOX_CHANNELS = (8, 10)
 _MAX_LOG_SIZE = 4.0  # e^4 = 55 m, longer than any road user
+# Rows and columns of a cell's neighbours in the order of the cells: four earlier, four later ones.
+_NEIGHBOURS = np.array(
+    [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
+).T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,23 +160,18 @@ class BevCenterDecoder:
 
     def _peaks(self, heatmap: NDArray, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
         """Cells above the threshold that no neighbour of their class exceeds."""
-        found = np.stack(np.nonzero(heatmap > thresholds))
+        above = np.unravel_index(np.flatnonzero(heatmap > thresholds), heatmap.shape)
+        found = np.stack(above)
+        kind, row, column = (index[:, None] for index in above)
+        values = heatmap[kind, row, column]  # (N, 1)
+        row, column = row + _NEIGHBOURS[0], column + _NEIGHBOURS[1]  # (N, 8)
         rows, columns = heatmap.shape[1:]
-        values = heatmap[found[0], found[1], found[2]]
-        peak = np.ones(found.shape[1], bool)
-        for step_row in (-1, 0, 1):
-            for step_column in (-1, 0, 1):
-                row = np.clip(found[1] + step_row, 0, rows - 1)
-                column = np.clip(found[2] + step_column, 0, columns - 1)
-                neighbour = heatmap[found[0], row, column]
-                # Of equal neighbours the later cell wins, so that a plateau gives one peak.
-                later = (step_row, step_column) > (0, 0)
-                peak &= (
-                    (values >= neighbour)
-                    if not later
-                    else (values > neighbour) | ((row == found[1]) & (column == found[2]))
-                )
-        return found[:, peak]
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        near = heatmap[kind, np.where(inside, row, 0), np.where(inside, column, 0)]
+        near[~inside] = -np.inf
+        # Of equal neighbours the later cell wins, so that a plateau gives one peak.
+        earlier, later = near[:, :4], near[:, 4:]
+        return found[:, (values >= earlier).all(axis=1) & (values > later).all(axis=1)]
 
     def _boxes(self, boxes: NDArray, peaks: NDArray[np.int64]) -> NDArray[np.float64]:
         options = self._options
@@ -202,7 +202,7 @@ class BevCenterDecoder:
         return keep
 
     def _object(self, label: int, score: float, value: list[float]) -> DetectedObject:
-        velocity = (value[7], value[8], UNKNOWN if np.isnan(value[7]) else 0.0)
+        velocity = (value[7], value[8], UNKNOWN if math.isnan(value[7]) else 0.0)
         return DetectedObject(
             class_name=self._labels[label],
             score=score,

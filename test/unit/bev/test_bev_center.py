@@ -67,6 +67,14 @@ def test_two_equal_neighbours_give_one_peak(second):
     assert len(decode(heads)) == 1
 
 
+@pytest.mark.parametrize("row", [0, 95])
+def test_two_equal_neighbours_at_the_border_give_one_peak(row):
+    heads = outputs()
+    put(heads, row=row, column=20, size=(0.1, 0.1, 1.0))
+    put(heads, row=row, column=21, size=(0.1, 0.1, 1.0))
+    assert len(decode(heads)) == 1
+
+
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (95, 63), (0, 63), (95, 0)])
 def test_peaks_at_the_border_are_found(row, column):
     heads = outputs()
