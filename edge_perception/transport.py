@@ -25,6 +25,10 @@ PROFILE = "config/fastdds_shm.xml"
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 # Somebody who set one of these chose transports; a profile would override the choice.
 CHOICES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "SKIP_DEFAULT_XML")
+CYCLONE_PROFILE = "config/cyclonedds.xml"
+CYCLONE_BUFFER_BYTES = 10 * 10**6  # as in the profile
+ZENOH_OVERRIDE = "transport/shared_memory/enabled=true"
+RECEIVE_BUFFER = Path("/proc/sys/net/core/rmem_max")
 SHARED_MEMORY = Path("/dev/shm")
 PROCESSES = 8  # the nodes of one robot and its drivers, a segment each
 SHARED_MEMORY_NEEDED_BYTES = PROCESSES * Sizes.segment
@@ -83,7 +87,7 @@ def choose_transport(
     """
     rmw = current.get("RMW_IMPLEMENTATION", "")
     if rmw and not rmw.startswith("rmw_fastrtps"):
-        return Transport(reason=f"RMW_IMPLEMENTATION is {rmw}: its own transport")
+        return _of_other(rmw, current)
     for name in CHOICES:
         if current.get(name):
             return Transport(reason=f"{name} is {current[name]}: left as set")
@@ -100,6 +104,28 @@ def choose_transport(
         variables=dict.fromkeys(PROFILE_VARIABLES, profile),
         reason=f"shared memory for large messages: {profile}",
     )
+
+
+def _of_other(rmw: str, current: Mapping[str, str]) -> Transport:
+    """Return the choice for Cyclone DDS and Zenoh, as far as the user has made none."""
+    if rmw == "rmw_cyclonedds_cpp":
+        chosen, wanted = ("CYCLONEDDS_URI",), f"file://{share_file(CYCLONE_PROFILE)}"
+        reason = f"Cyclone DDS with large datagrams and buffers: {wanted}"
+        most = _most_receive_buffer()
+        if most < CYCLONE_BUFFER_BYTES:
+            reason += (
+                f"; net.core.rmem_max is {most >> 10} KB: large messages may be lost, "
+                f"`sysctl -w net.core.rmem_max={CYCLONE_BUFFER_BYTES}` allows more"
+            )
+    elif rmw == "rmw_zenoh_cpp":
+        chosen = ("ZENOH_CONFIG_OVERRIDE", "ZENOH_SESSION_CONFIG_URI")
+        wanted, reason = ZENOH_OVERRIDE, f"Zenoh with shared memory: {ZENOH_OVERRIDE}"
+    else:
+        return Transport(reason=f"RMW_IMPLEMENTATION is {rmw}: its own transport")
+    for name in chosen:
+        if current.get(name):
+            return Transport(reason=f"{name} is {current[name]}: left as set")
+    return Transport(variables={chosen[0]: wanted}, reason=reason)
 
 
 def release_dead_segments(directory: Path = SHARED_MEMORY) -> int:
@@ -130,6 +156,13 @@ def release_dead_segments(directory: Path = SHARED_MEMORY) -> int:
                     segment.unlink()
                 lock.unlink()
     return released
+
+
+def _most_receive_buffer() -> int:
+    try:
+        return int(RECEIVE_BUFFER.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # not Linux
+        return CYCLONE_BUFFER_BYTES
 
 
 def _free_shared_memory() -> int:

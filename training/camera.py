@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 from edge_perception.core.types import DetectedObject
 from edge_perception.encoders.camera.lift import ImagePlacement, LiftConfig, lift_grid
 from edge_perception.encoders.lidar.preprocess import bin_points
+from edge_perception.fusion.geometry import box_corners, image_rectangles, project
 from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
 from training.calibrate import calibration
 from training.lidar import CONFIG as RASTER
@@ -27,7 +29,13 @@ from training.nets import CameraNet
 from training.pictures import SIZE, Picture, cached_picture, jitter, load_pictures, shrink
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED
-from training.targets import count_points, detection_loss, make_targets
+from training.targets import (
+    count_points,
+    detection_loss,
+    image_loss,
+    make_image_targets,
+    make_targets,
+)
 
 LIFT = LiftConfig(heights_m=(0.0, 0.8, 1.6))
 SCALE, MEAN = 1.0 / 64.0, (2.0, 2.0, 2.0)  # input = pixel * SCALE - MEAN, BGR
@@ -56,6 +64,8 @@ class CameraSamples(Dataset):
             picture = shrink(self._real[rng.integers(len(self._real))], rng)
         else:
             picture = cached_picture(FIRST_SEED + int(rng.integers(self._frames)))
+            if rng.random() < 0.4:  # other lenses
+                picture = shrink(picture, rng)
         return camera_sample(augmented(picture, rng))
 
 
@@ -105,7 +115,26 @@ def camera_sample(picture: Picture) -> dict[str, NDArray]:
     seen = (grid[..., 0] > -1.5).reshape(len(LIFT.heights_m), rows, columns).any(axis=0)
     targets["heat_mask"] = targets["heat_mask"] * seen
     targets["box_mask"] = targets["box_mask"] * seen
-    return {"image": image_tensor(picture.bgr), "grid": grid, **targets}
+    return {
+        "image": image_tensor(picture.bgr), "grid": grid, **targets, **image_targets(picture),
+    }  # fmt: skip
+
+
+def image_targets(picture: Picture) -> dict[str, NDArray[np.float32]]:
+    """Return the targets of the heads on the image, at a quarter of its size."""
+    objects = [
+        DetectedObject(
+            class_name="", score=1.0, center_m=tuple(b[:3]), size_m=tuple(b[3:6]),
+            yaw_rad=float(b[6]),
+        )
+        for b in picture.boxes.astype(float)
+    ]  # fmt: skip
+    rectangles, _ = image_rectangles(box_corners(objects), picture.geometry)
+    _, depths_m = project(picture.boxes[:, :3].astype(float), picture.geometry)
+    return make_image_targets(
+        rectangles / 4.0, depths_m, picture.labels, within_reach(picture),
+        shape=(SIZE[1] // 4, SIZE[0] // 4),
+    )  # fmt: skip
 
 
 def within_reach(picture: Picture) -> NDArray[np.bool_]:
@@ -114,12 +143,22 @@ def within_reach(picture: Picture) -> NDArray[np.bool_]:
     return picture.visible & (np.hypot(gap[:, 0], gap[:, 1]) < REACH_M)
 
 
-def camera_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return heatmap and box loss of a batch."""
+def camera_loss(
+    net: nn.Module, batch: dict[str, Tensor], *, half: bool = False
+) -> dict[str, Tensor]:
+    """Return the losses of a batch, on the ground and in the image; `half`: in bfloat16."""
+    assert isinstance(net, CameraNet)
     image = batch["image"].contiguous(memory_format=torch.channels_last)
-    _, heat, box = net(image, batch["grid"])
-    heat_loss, box_loss = detection_loss(heat, box, batch)
-    return {"heat": heat_loss, "box": 0.5 * box_loss}
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        features = net.image_features(image)
+        in_image = [output.float() for output in net.in_image(features)]
+        on_ground = [output.float() for output in net.lifted(features.float(), batch["grid"])]
+    heat_loss, box_loss = detection_loss(on_ground[1], on_ground[2], batch)
+    image_heat, image_box = image_loss(in_image[0], in_image[1], batch)
+    return {
+        "heat": heat_loss, "box": 0.5 * box_loss,
+        "image_heat": 0.5 * image_heat, "image_box": 0.25 * image_box,
+    }  # fmt: skip
 
 
 def real_pictures(sequence: str) -> list[Picture]:
@@ -209,10 +248,12 @@ def main() -> None:
     parser.add_argument("--real-share", type=float, default=0.12)
     parser.add_argument("--name", default="camera")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with, where they fit")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     net = CameraNet(len(CLASSES), len(LIFT.heights_m)).to(memory_format=torch.channels_last)
     if arguments.start:
         begin_with(net, arguments.start)
@@ -223,7 +264,7 @@ def main() -> None:
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
         learning_rate=arguments.learning_rate, folder=OUT,
     )  # fmt: skip
-    average = train(plan, net, data, camera_loss)
+    average = train(plan, net, data, partial(camera_loss, half=arguments.half))
     report = evaluate(average)
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 BEV_CHANNELS = 24  # the last one of the LiDAR's is the ground height, m
 BOX_CHANNELS = 8  # dx dy z log(l) log(w) log(h) sin cos
+IMAGE_BOX_CHANNELS = 3  # log(depth) log(width) log(height); m, px
 HEAT_BIAS = -4.0  # a prior of about 2 % keeps the first steps of the focal loss calm
 
 
@@ -86,7 +87,12 @@ class LidarNet(nn.Module):
 
 
 class CameraNet(nn.Module):
-    """Image (B, 3, 288, 512) and sampling grid (B, L * 96, 64, 2) to bev, heatmap and boxes."""
+    """Image (B, 3, 288, 512) and sampling grid (B, L * 96, 64, 2) to bev, heatmap and boxes.
+
+    Heads on the image itself teach the image layers what an object is and how far away before
+    the lifted map has learnt to (perspective supervision, as in Yang et al., BEVFormer v2, 2023);
+    they are used in training only and are not exported.
+    """
 
     def __init__(self, classes: int, layers: int, *, rows: int = 96, columns: int = 64) -> None:
         super().__init__()
@@ -103,9 +109,17 @@ class CameraNet(nn.Module):
         self.mix = nn.Sequential(ConvBlock(24 * layers + 4, 32), Residual(32), Residual(32, 2))
         self.bev = ConvBlock(32, BEV_CHANNELS, kernel=1)
         self.heads = Heads(BEV_CHANNELS, classes)
+        self.image_shared = ConvBlock(24, 32)
+        self.image_heat = nn.Conv2d(32, classes, 1)
+        self.image_box = nn.Conv2d(32, IMAGE_BOX_CHANNELS, 1)
+        nn.init.constant_(self.image_heat.bias, HEAT_BIAS)
 
     def forward(self, image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bev, heatmap logits, boxes."""
+        return self.lifted(self.image_features(image), grid)
+
+    def image_features(self, image: Tensor) -> Tensor:
+        """Return features at a quarter of the image's size, (B, 24, 72, 128)."""
         quarter = self.stem(image)
         eighth = self.eighth(quarter)
         context = functional.interpolate(
@@ -114,8 +128,17 @@ class CameraNet(nn.Module):
         coarse = functional.interpolate(
             self.squeeze(eighth + context), scale_factor=2, mode="nearest"
         )
-        flat = self.fine(quarter + coarse)
-        lifted = functional.grid_sample(flat, grid, mode="bilinear", align_corners=False)
+        features: Tensor = self.fine(quarter + coarse)
+        return features
+
+    def in_image(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return heatmap logits (B, K, 72, 128) and boxes (B, 3, 72, 128) of the image itself."""
+        hidden = self.image_shared(features)
+        return self.image_heat(hidden), self.image_box(hidden)
+
+    def lifted(self, features: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return bev, heatmap logits, boxes of image features."""
+        lifted = functional.grid_sample(features, grid, mode="bilinear", align_corners=False)
         lifted = lifted.reshape(-1, 24 * self.layers, *self.shape)
         bev = self.bev(self.mix(torch.cat([lifted, self.place(grid)], dim=1)))
         heat, box = self.heads(bev)

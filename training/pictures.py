@@ -178,5 +178,5 @@ def jitter(bgr: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
         image += (image.mean(axis=2, keepdims=True) - image) * rng.uniform(0, 1)
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
-    image += rng.normal(0, rng.uniform(0, 6), (*image.shape[:2], 1))
+    image += rng.uniform(0, 6) * rng.standard_normal((*image.shape[:2], 1), np.float32)
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -62,6 +62,45 @@ def make_targets(
     return {"heat": heat, "box": box_target, "box_mask": box_mask, "heat_mask": heat_mask}
 
 
+def make_image_targets(
+    rectangles: NDArray, depths_m: NDArray, labels: NDArray, visible: NDArray, *, shape: tuple
+) -> dict[str, NDArray[np.float32]]:
+    """Return image_heat (K, H, W), image_box (3, H, W), and the masks of both, (H, W).
+
+    Args:
+        rectangles: (M, 4), x_min, y_min, x_max, y_max, pixels of the map; an empty one: not seen.
+        depths_m: (M,), of the centres.
+        labels: (M,), class or IGNORED.
+        visible: (M,), False for boxes that nobody can find: masked, not background.
+        shape: rows and columns of the map.
+    """
+    heat = np.zeros((len(CLASSES), *shape), np.float32)
+    box_target = np.zeros((3, *shape), np.float32)
+    box_mask, heat_mask = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    for (x0, y0, x1, y1), depth, label, seen in zip(
+        rectangles, depths_m, labels, visible, strict=True
+    ):
+        width, height = x1 - x0, y1 - y0
+        if width <= 0 or height <= 0:
+            continue
+        if label < 0 or not seen:
+            inside = (columns >= x0 - 1) & (columns <= x1) & (rows >= y0 - 1) & (rows <= y1)
+            heat_mask[inside] = 0.0
+            continue
+        i, j = int(0.5 * (y0 + y1)), int(0.5 * (x0 + x1))
+        across, down = max(0.15 * width, 0.7), max(0.15 * height, 0.7)
+        distance = ((columns - j) / across) ** 2 + ((rows - i) / down) ** 2
+        np.maximum(heat[label], np.exp(-0.5 * distance), out=heat[label])
+        box_target[:, i, j] = np.log((max(depth, 1.0), max(width, 0.5), max(height, 0.5)))
+        box_mask[i, j] = 1.0
+    heat_mask[heat.max(axis=0) > 0.3] = 1.0
+    return {
+        "image_heat": heat, "image_box": box_target,
+        "image_box_mask": box_mask, "image_heat_mask": heat_mask,
+    }  # fmt: skip
+
+
 def count_points(
     binned: BinnedPoints, boxes: NDArray, config: LidarPreprocessing
 ) -> NDArray[np.int64]:
@@ -88,15 +127,27 @@ def count_points(
     return counts
 
 
-def detection_loss(heat: Tensor, box: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the penalty-reduced focal loss (CornerNet, Law and Deng 2018) and the box loss."""
-    wanted, mask = target["heat"], target["heat_mask"][:, None]
+def focal_loss(heat: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """Return the penalty-reduced focal loss of heatmap logits."""
     positive = (wanted > 0.999).float()
     log_p, log_n = functional.logsigmoid(heat), functional.logsigmoid(-heat)
     p = torch.sigmoid(heat)
     loss = positive * (1 - p) ** 2 * log_p
     loss = loss + (1 - positive) * (1 - wanted) ** 4 * p**2 * log_n
-    heat_loss = -(loss * mask).sum() / positive.sum().clamp(min=1)
+    return -(loss * mask).sum() / positive.sum().clamp(min=1)
+
+
+def image_loss(heat: Tensor, box: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return heatmap and box loss of the heads on the image."""
+    heat_loss = focal_loss(heat, target["image_heat"], target["image_heat_mask"][:, None])
+    weight = target["image_box_mask"]
+    error = (box - target["image_box"]).abs().sum(dim=1)
+    return heat_loss, (error * weight).sum() / weight.sum().clamp(min=1)
+
+
+def detection_loss(heat: Tensor, box: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the penalty-reduced focal loss (CornerNet, Law and Deng 2018) and the box loss."""
+    heat_loss = focal_loss(heat, target["heat"], target["heat_mask"][:, None])
     weight = target["box_mask"]
     total = weight.sum().clamp(min=1)
     error = (box[:, :6] - target["box"][:, :6]).abs().sum(dim=1)

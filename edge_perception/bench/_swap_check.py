@@ -83,6 +83,7 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
         if run.memory_bytes
         else float("nan"),
         **_rollbacks(run),
+        "longest_gaps": _longest_gaps(run, cycle_s),
         "lost_frames": dict(lost),
         "features": dict(Counter(feature.source for feature in run.features)),
         "fused": len(run.fused),
@@ -95,6 +96,29 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
         "fused_steady": len(steady),
         "memory_mb": [round(size / 1e6, 1) for size in run.memory_bytes],
     }
+
+
+def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[str, float]]:
+    """Return the longest gaps, and when after a request and after a change's stamp they ended."""
+    ended = np.array([view.published_ns for view in run.fused[1:]], np.int64)
+    gaps_s = np.diff([view.published_ns for view in run.fused]) / 1e9
+    requested = [swap.requested_ns for swap in run.swaps]
+    found = []
+    for index in np.argsort(-gaps_s)[:count]:
+        last = int(np.searchsorted(requested, ended[index], side="right")) - 1
+        swap = run.swaps[last] if last >= 0 else None
+        found.append(
+            {
+                "cycles": round(float(gaps_s[index]) / cycle_s, 3),
+                "after_request_s": _since(ended[index], swap and swap.requested_ns),
+                "after_stamp_s": _since(ended[index], swap and swap.stamp_ns),
+            }
+        )
+    return found
+
+
+def _since(now_ns: int, then_ns: int | None) -> float:
+    return float("nan") if then_ns is None else round((int(now_ns) - then_ns) / 1e9, 3)
 
 
 def _rollbacks(run: RunSeen) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Intake(Protocol):
     def frame(self, item: Any) -> Any:
         """Convert what `accept` returned into a sensor frame, in the worker.
 
+        The next call may overwrite the frame.
+
         Raises:
             InvalidFrameError: the message cannot be used.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ def run(
         for node in nodes:
             executor.add_node(node)
             node.autostart()
+        _spare_collections()
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -64,6 +66,16 @@ def run(
         # not kill a process that is ending well.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
+
+
+def _spare_collections() -> None:
+    """Take what lives as long as the process out of the garbage collector's sight.
+
+    A full collection looks at every module and every entity, and all threads wait meanwhile: 40 to
+    90 ms now and then, most often while a model is loaded. Afterwards it looks at what is new.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _watch(ending: threading.Event) -> None:

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from edge_perception import transport
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.share import share_file
 from edge_perception.transport import (
@@ -45,12 +46,45 @@ def test_what_the_user_chose_stays(name):
 
 
 def test_another_middleware_keeps_its_own_transport():
-    chosen = choose_transport(
-        {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, shared_memory_bytes=ENOUGH
-    )
+    chosen = choose_transport({"RMW_IMPLEMENTATION": "rmw_other"}, shared_memory_bytes=ENOUGH)
 
     assert chosen.variables == {}
-    assert "rmw_cyclonedds_cpp" in chosen.reason
+    assert "rmw_other" in chosen.reason
+
+
+def test_cyclone_gets_its_profile_and_a_small_kernel_buffer_is_told(tmp_path, monkeypatch):
+    limit = tmp_path / "rmem_max"
+    limit.write_text("212992\n", encoding="ascii")
+    monkeypatch.setattr(transport, "RECEIVE_BUFFER", limit)
+    chosen = choose_transport({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"})
+
+    uri = chosen.variables["CYCLONEDDS_URI"]
+    root = ElementTree.parse(uri.removeprefix("file://")).getroot()
+    buffer = next(root.iter("{https://cdds.io/config}SocketReceiveBufferSize"))
+    assert buffer.attrib == {"max": "10MB"}, "with min it does not start where less is allowed"
+    assert "rmem_max is 208 KB" in chosen.reason
+    limit.write_text("20000000\n", encoding="ascii")
+    assert "rmem_max" not in choose_transport({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}).reason
+
+
+def test_zenoh_gets_shared_memory():
+    chosen = choose_transport({"RMW_IMPLEMENTATION": "rmw_zenoh_cpp"})
+    assert chosen.variables == {"ZENOH_CONFIG_OVERRIDE": "transport/shared_memory/enabled=true"}
+
+
+@pytest.mark.parametrize(
+    ("rmw", "name"),
+    [
+        ("rmw_cyclonedds_cpp", "CYCLONEDDS_URI"),
+        ("rmw_zenoh_cpp", "ZENOH_CONFIG_OVERRIDE"),
+        ("rmw_zenoh_cpp", "ZENOH_SESSION_CONFIG_URI"),
+    ],
+)
+def test_what_the_user_chose_for_another_middleware_stays(rmw, name):
+    chosen = choose_transport({"RMW_IMPLEMENTATION": rmw, name: "theirs"})
+
+    assert chosen.variables == {}
+    assert f"{name} is theirs" in chosen.reason
 
 
 def test_too_little_shared_memory_is_said_and_no_profile_is_set():

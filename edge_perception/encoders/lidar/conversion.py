@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import PointCloud
 from edge_perception.encoders.lidar.native import native
 
@@ -27,7 +28,9 @@ _ABSOLUTE_S = 1e8  # later than 1973: seconds since the epoch
 _ABSOLUTE_NS = 1e16  # nanoseconds since the epoch
 
 
-def cloud_from_msg(message: Any) -> PointCloud:
+def cloud_from_msg(
+    message: Any, *, with_ring_and_time: bool = True, scratch: Scratch | None = None
+) -> PointCloud:
     """Convert a message; points with NaN or Inf coordinates are dropped, whatever is_dense says.
 
     Intensity is scaled to 0..1: 8- and 16-bit integers by their range, other types as they are
@@ -35,23 +38,29 @@ def cloud_from_msg(message: Any) -> PointCloud:
     (floats) or absolute; where they lie more than 10 s from the stamp they belong to another
     clock, and `time_offset_s` is None.
 
+    Args:
+        message: of rclpy or of a bag reader.
+        with_ring_and_time: read them; who does not use them saves the time.
+        scratch: holds coordinates and intensity, until it is used again; None: new arrays.
+
     Raises:
         InvalidFrameError: no x, y, z, no point, or layout and length of the data do not fit.
     """
+    scratch = scratch or Scratch()
     points = cloud_view(message)
-    xyz, keep = _finite_xyz(points)
+    xyz, keep = _finite_xyz(points, scratch)
     if keep is not None and not keep.any():
         raise InvalidFrameError(f"point cloud: all {len(xyz)} points are NaN or Inf")
     stamp = message.header.stamp
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
     intensity = _field(points, _INTENSITY, keep)
-    ring = _field(points, _RING, keep)
-    times = _field(points, _TIME, keep)
+    ring = _field(points, _RING, keep) if with_ring_and_time else None
+    times = _field(points, _TIME, keep) if with_ring_and_time else None
     return PointCloud(
         stamp_ns=stamp_ns,
         frame_id=message.header.frame_id,
         xyz_m=xyz if keep is None else xyz[keep],
-        intensity=None if intensity is None else _unit_intensity(intensity),
+        intensity=None if intensity is None else _unit_intensity(intensity, scratch),
         ring=None if ring is None else ring.astype(np.uint16),
         time_offset_s=None if times is None else _offsets(times, stamp_ns),
     )
@@ -133,11 +142,11 @@ def _dtype(message: Any, point_step: int) -> np.dtype:
 
 
 def _finite_xyz(
-    points: NDArray[np.void],
+    points: NDArray[np.void], scratch: Scratch
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Return the coordinates, (N, 3), and which points are finite; None: all are."""
     compiled = native()
-    gathered = None if compiled is None else compiled.gather_xyz(points)
+    gathered = None if compiled is None else compiled.gather_xyz(points, scratch)
     if gathered is not None:
         xyz, finite_points = gathered
         if finite_points == len(points):
@@ -159,22 +168,22 @@ def _xyz(points: NDArray[np.void]) -> NDArray[np.float32]:
 def _field(
     points: NDArray[np.void], names: tuple[str, ...], keep: NDArray[np.bool_] | None
 ) -> NDArray | None:
-    """Return the first field there is of `names`, native byte order, of the points kept."""
+    """Return the first field there is of `names`, of the points kept."""
     present = points.dtype.names or ()
     name = next((name for name in names if name in present), None)
     if name is None:
         return None
-    values = points[name] if keep is None else points[name][keep]
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    return points[name] if keep is None else points[name][keep]
 
 
-def _unit_intensity(values: NDArray) -> NDArray[np.float32]:
+def _unit_intensity(values: NDArray, scratch: Scratch) -> NDArray[np.float32]:
     """Scale to 0..1; NaN becomes 0."""
     if values.dtype.itemsize <= 2 and values.dtype.kind in "iu":
         top = float(np.iinfo(values.dtype).max)
     else:
         top = 255.0 if np.fmax.reduce(values) > 1.0 else 1.0
-    scaled = values.astype(np.float32)
+    scaled = scratch.empty("intensity", values.shape, np.float32)
+    np.copyto(scaled, values, casting="unsafe")
     scaled *= np.float32(1.0 / top)
     np.fmax(scaled, np.float32(0.0), out=scaled)  # fmax: the one that is no NaN
     return np.minimum(scaled, np.float32(1.0), out=scaled)

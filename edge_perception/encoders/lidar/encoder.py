@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_perception.backends import Backend
 from edge_perception.core.errors import ManifestError
 from edge_perception.core.schema import decode
+from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders._outputs import check_outputs, feature_tensors
@@ -33,17 +34,20 @@ OBSTACLE_POINTS = "obstacle_points"
 class LidarIntake:
     """Latest sweep only: the callback keeps the message, the worker converts it."""
 
+    def __init__(self) -> None:
+        self._scratch = Scratch()
+
     def accept(self, message: Any) -> Any:
         """Return the message as it is."""
         return message
 
     def frame(self, item: Any) -> PointCloud:
-        """Convert a sensor_msgs/PointCloud2.
+        """Convert a sensor_msgs/PointCloud2; the next call overwrites it.
 
         Raises:
             InvalidFrameError: the message cannot be used.
         """
-        return cloud_from_msg(item)
+        return cloud_from_msg(item, with_ring_and_time=False, scratch=self._scratch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +73,19 @@ class LidarEncoder:
         self._config = lidar_preprocessing(manifest)
         self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
         self._raster = np.zeros((1, len(self._config.channels), *self._config.shape), np.float32)
+        self._scratch = Scratch()
         self._sweep: _Sweep | None = None
 
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them."""
         sweep = self._sweep_of(frame, geometry)
         rasterize(
-            sweep.xyz_base, frame.intensity, self._config, self._raster[0], binned=sweep.binned
+            sweep.xyz_base,
+            frame.intensity,
+            self._config,
+            self._raster[0],
+            binned=sweep.binned,
+            scratch=self._scratch,
         )
         return {self._config.input: self._raster}
 
@@ -95,7 +105,9 @@ class LidarEncoder:
     ) -> EncoderOutput:
         """Return feature tensors with the obstacle points, and objects in the base frame."""
         sweep = self._sweep_of(frame, geometry)
-        points = obstacle_points(sweep.xyz_base, self._config, binned=sweep.binned)
+        points = obstacle_points(
+            sweep.xyz_base, self._config, binned=sweep.binned, scratch=self._scratch
+        )
         decisions = self._decoder(outputs, None)
         return EncoderOutput(
             tensors={**feature_tensors(outputs, self._manifest), OBSTACLE_POINTS: points},
@@ -105,23 +117,25 @@ class LidarEncoder:
     def _sweep_of(self, frame: PointCloud, geometry: Geometry) -> _Sweep:
         last = self._sweep
         if last is None or last.frame is not frame or last.geometry is not geometry:
-            xyz_base = to_base(frame.xyz_m, geometry)
+            xyz_base = to_base(frame.xyz_m, geometry, self._scratch)
             last = _Sweep(
                 frame=frame,
                 geometry=geometry,
                 xyz_base=xyz_base,
-                binned=bin_points(xyz_base, self._config),
+                binned=bin_points(xyz_base, self._config, self._scratch),
             )
             self._sweep = last
         return last
 
 
-def to_base(xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+def to_base(
+    xyz_m: NDArray[np.float32], geometry: Geometry, scratch: Scratch | None = None
+) -> NDArray[np.float32]:
     """Move points of the sensor frame to the base frame, (N, 3), m."""
     T = np.ascontiguousarray(geometry.T_base_sensor[:3], dtype=np.float32)
     compiled = native()
     if compiled is not None:
-        return compiled.transform(np.ascontiguousarray(xyz_m), T)
+        return compiled.transform(np.ascontiguousarray(xyz_m), T, scratch or Scratch())
     x, y, z = (xyz_m[:, axis, None] for axis in range(3))
     return np.asarray(x * T[:, 0] + y * T[:, 1] + z * T[:, 2] + T[:, 3])
 

@@ -12,6 +12,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.scratch import Scratch
+
 LIBRARY = "libedge_perception_native.so"
 _FLOAT32 = np.dtype("<f4")
 
@@ -40,14 +42,19 @@ class _Channels(ctypes.Structure):
 
 
 class Native:
-    """The functions of the library, for contiguous arrays of the dtypes stated."""
+    """The functions of the library, for contiguous arrays of the dtypes stated.
+
+    What they return lies in the `scratch` they are given.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         for name in ("ep_gather_xyz", "ep_bin_points", "ep_raised"):
             getattr(library, name).restype = ctypes.c_int64
 
-    def gather_xyz(self, points: NDArray[np.void]) -> tuple[NDArray[np.float32], int] | None:
+    def gather_xyz(
+        self, points: NDArray[np.void], scratch: Scratch
+    ) -> tuple[NDArray[np.float32], int] | None:
         """Return x, y, z of a structured view, (N, 3), and how many points are finite.
 
         None: the fields are not float32 of this machine's byte order, or rows are padded.
@@ -58,7 +65,7 @@ class Native:
             return None
         if points.strides != (points.dtype.itemsize,):
             return None
-        xyz = np.empty((len(points), 3), np.float32)
+        xyz = scratch.empty("xyz", (len(points), 3), np.float32)
         finite = self._library.ep_gather_xyz(
             points.ctypes, _n(len(points)), _n(points.dtype.itemsize),
             *(_n(fields[axis][1]) for axis in "xyz"), xyz.ctypes,
@@ -73,11 +80,13 @@ class Native:
         minimum: tuple[float, float],
         z_range: tuple[float, float],
         cells_per_m: float,
+        scratch: Scratch,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         """Return index, cell and z of the points inside, (M,), and the lowest z, (H * W,)."""
-        index, cell = np.empty(len(xyz), np.int64), np.empty(len(xyz), np.int64)
-        z = np.empty(len(xyz), np.float32)
-        lowest = np.full(shape[0] * shape[1], np.inf, np.float32)
+        index = scratch.empty("index", (len(xyz),), np.int64)
+        cell = scratch.empty("cell", (len(xyz),), np.int64)
+        z = scratch.empty("z", (len(xyz),), np.float32)
+        lowest = scratch.full("lowest", (shape[0] * shape[1],), np.inf, np.float32)
         raster = _Raster(*shape, *minimum, *z_range, cells_per_m)
         inside = self._library.ep_bin_points(
             xyz.ctypes,
@@ -90,9 +99,11 @@ class Native:
         )
         return index[:inside], cell[:inside], z[:inside], lowest
 
-    def transform(self, xyz: NDArray[np.float32], T: NDArray[np.float32]) -> NDArray[np.float32]:
+    def transform(
+        self, xyz: NDArray[np.float32], T: NDArray[np.float32], scratch: Scratch
+    ) -> NDArray[np.float32]:
         """Return points (N, 3) moved by T, (3, 4)."""
-        moved = np.empty_like(xyz)
+        moved = scratch.empty("moved", xyz.shape, np.float32)
         self._library.ep_transform(xyz.ctypes, _n(len(xyz)), T.ctypes, moved.ctypes)
         return moved
 
@@ -108,10 +119,14 @@ class Native:
         return coarse
 
     def heights(
-        self, z: NDArray[np.float32], cell: NDArray[np.int64], ground: NDArray[np.float32]
+        self,
+        z: NDArray[np.float32],
+        cell: NDArray[np.int64],
+        ground: NDArray[np.float32],
+        scratch: Scratch,
     ) -> NDArray[np.float32]:
         """Return the heights above the ground of the points' cells."""
-        height = np.empty_like(z)
+        height = scratch.empty("height", z.shape, np.float32)
         self._library.ep_heights(z.ctypes, cell.ctypes, ground.ctypes, _n(len(z)), height.ctypes)
         return height
 
@@ -127,6 +142,7 @@ class Native:
         density_of: NDArray[np.float32],
         edges: tuple[float, float],
         out: NDArray[np.float32],
+        scratch: Scratch,
     ) -> None:
         """Fill `out`, (slices + 5, H * W)."""
         cells = out.shape[1]
@@ -135,7 +151,8 @@ class Native:
             index.ctypes, cell.ctypes, height.ctypes, _n(len(index)),
             None if intensity is None else intensity.ctypes,
             ground.ctypes, slice_of.ctypes, density_of.ctypes, ctypes.byref(channels),
-            np.zeros(cells, np.int32).ctypes, np.zeros(cells, np.float64).ctypes, out.ctypes,
+            scratch.full("count", (cells,), 0, np.int32).ctypes,
+            scratch.full("total", (cells,), 0, np.float64).ctypes, out.ctypes,
         )  # fmt: skip
 
     def raised(
@@ -145,12 +162,13 @@ class Native:
         *,
         limits: tuple[float, float],
         cells: int,
+        scratch: Scratch,
     ) -> NDArray[np.int64]:
         """Return the points between two heights, in the order of their cells."""
-        found = np.empty(len(cell), np.int64)
+        found = scratch.empty("raised", (len(cell),), np.int64)
         count = self._library.ep_raised(
             cell.ctypes, height.ctypes, _n(len(cell)), *map(ctypes.c_float, limits),
-            _n(cells), np.zeros(cells + 1, np.int64).ctypes, found.ctypes,
+            _n(cells), scratch.full("starts", (cells + 1,), 0, np.int64).ctypes, found.ctypes,
         )  # fmt: skip
         return found[:count]
 

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.scratch import Scratch
 from edge_perception.encoders.lidar.native import native
 
 _COARSE = 16  # fine cells along a side of a ground cell
@@ -70,13 +71,17 @@ class BinnedPoints:
     ground_m: NDArray[np.float32]  # (H * W,) base frame
 
 
-def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> BinnedPoints:
+def bin_points(
+    xyz_base: NDArray[np.float32], config: LidarPreprocessing, scratch: Scratch | None = None
+) -> BinnedPoints:
     """Sort returns into raster cells and measure their height above the ground.
 
     Args:
         xyz_base: (N, 3), m, base frame, finite.
         config: the raster.
+        scratch: holds what is returned, until it is used again; None: new arrays.
     """
+    scratch = scratch or Scratch()
     scale = np.float32(1.0 / config.cell_m)
     compiled = native()
     if compiled is not None:
@@ -86,11 +91,12 @@ def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> Bin
             minimum=(config.x_range_m[0], config.y_range_m[0]),
             z_range=config.z_range_m,
             cells_per_m=float(scale),
+            scratch=scratch,
         )
     else:
         index, cell, z, lowest = _bin(xyz_base, config, scale)
-    ground = _ground(lowest.reshape(config.shape), config).ravel()
-    height = z - ground[cell] if compiled is None else compiled.heights(z, cell, ground)
+    ground = _ground(lowest.reshape(config.shape), config, scratch).ravel()
+    height = z - ground[cell] if compiled is None else compiled.heights(z, cell, ground, scratch)
     return BinnedPoints(index=index, cell=cell, height_m=height, ground_m=ground)
 
 
@@ -117,6 +123,7 @@ def rasterize(
     out: NDArray[np.float32] | None = None,
     *,
     binned: BinnedPoints | None = None,
+    scratch: Scratch | None = None,
 ) -> NDArray[np.float32]:
     """Return the raster, (C, H, W), channels as in `config.channels`.
 
@@ -128,6 +135,7 @@ def rasterize(
         config: the raster.
         out: (C, H, W), overwritten and returned when given.
         binned: what `bin_points` returned for the same sweep; saves doing it twice.
+        scratch: for what is needed on the way.
     """
     rows, columns = config.shape
     raster = np.empty((len(config.channels), rows, columns), np.float32) if out is None else out
@@ -147,6 +155,7 @@ def rasterize(
         density_of=_density_lookup(),
         edges=(config.height_edges_m[0], config.height_edges_m[-1]),
         out=flat,
+        scratch=scratch or Scratch(),
     )
     return raster
 
@@ -180,6 +189,7 @@ def obstacle_points(
     *,
     limit: int = MAX_OBSTACLE_POINTS,
     binned: BinnedPoints | None = None,
+    scratch: Scratch | None = None,
 ) -> NDArray[np.float32]:
     """Return up to `limit` returns above the ground, (K, 3), m, base frame, evenly thinned.
 
@@ -187,19 +197,25 @@ def obstacle_points(
     each object stays what it was in the sweep.
     """
     binned = bin_points(xyz_base, config) if binned is None else binned
-    raised = _raised(binned, config)
+    raised = _raised(binned, config, scratch or Scratch())
     if len(raised) > limit:
         raised = raised[np.linspace(0, len(raised) - 1, limit).astype(np.int64)]
     return np.ascontiguousarray(xyz_base[binned.index[raised]], dtype=np.float32)
 
 
-def _raised(binned: BinnedPoints, config: LidarPreprocessing) -> NDArray[np.int64]:
+def _raised(
+    binned: BinnedPoints, config: LidarPreprocessing, scratch: Scratch
+) -> NDArray[np.int64]:
     """Return the points at obstacles' heights in the order of their cells."""
     low, high = config.obstacle_height_m
     compiled = native()
     if compiled is not None:
         return compiled.raised(
-            binned.cell, binned.height_m, limits=(low, high), cells=len(binned.ground_m)
+            binned.cell,
+            binned.height_m,
+            limits=(low, high),
+            cells=len(binned.ground_m),
+            scratch=scratch,
         )
     raised = np.flatnonzero((binned.height_m > low) & (binned.height_m < high))
     return raised[np.argsort(binned.cell[raised], kind="stable")]
@@ -221,12 +237,15 @@ def _fill_heights(
     lowest[highest == 0.0] = 0.0
 
 
-def _ground(lowest: NDArray[np.float32], config: LidarPreprocessing) -> NDArray[np.float32]:
+def _ground(
+    lowest: NDArray[np.float32], config: LidarPreprocessing, scratch: Scratch
+) -> NDArray[np.float32]:
     """Return the ground height of every fine cell, (H, W), m, base frame.
 
     Args:
         lowest: (H, W), lowest return of every fine cell; Inf where there is none.
         config: the raster.
+        scratch: holds what is returned.
     """
     rows, columns = config.shape
     compiled = native()
@@ -240,7 +259,9 @@ def _ground(lowest: NDArray[np.float32], config: LidarPreprocessing) -> NDArray[
     x_weights, y_weights = (
         _interpolation(fine, few) for fine, few in zip((rows, columns), coarse.shape, strict=True)
     )
-    return np.asarray(x_weights @ coarse @ y_weights.T, dtype=np.float32)
+    out = scratch.empty("ground", (rows, columns), np.float32)
+    ground: NDArray[np.float32] = np.matmul(x_weights @ coarse, y_weights.T, out=out)
+    return ground
 
 
 def _rank_of_blocks(lowest: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry
 from edge_perception.encoders.lidar import conversion, encoder, preprocess
 from edge_perception.encoders.lidar.native import native
@@ -70,6 +71,19 @@ def test_a_raster_that_is_used_again_holds_nothing_of_the_sweep_before():
         np.testing.assert_array_equal(out, preprocess.rasterize(xyz, intensity, CONFIG))
 
 
+def test_buffers_that_are_used_again_hold_nothing_of_the_sweep_before():
+    scratch = Scratch()
+    for seed, points in ((1, 5000), (2, 300), (3, 8000), (4, 1)):
+        xyz, intensity = sweep(seed, points, 10.0)
+        moved = encoder.to_base(xyz, Geometry(T_base_sensor=T), scratch)
+        binned = preprocess.bin_points(moved, CONFIG, scratch)
+        raster = preprocess.rasterize(moved, intensity, CONFIG, binned=binned, scratch=scratch)
+        raised = preprocess.obstacle_points(moved, CONFIG, binned=binned, scratch=scratch)
+        expected = everything(xyz, intensity, CONFIG)
+        np.testing.assert_array_equal(raster, expected[5])
+        np.testing.assert_array_equal(raised, expected[6])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["packed", "big_endian", "padded"])
 def test_points_that_are_not_finite_are_found_in_every_layout(monkeypatch, bad, layout):
@@ -83,9 +97,9 @@ def test_points_that_are_not_finite_are_found_in_every_layout(monkeypatch, bad, 
     points["y"][[4, 76]] = bad
     if layout == "padded":
         points = np.concatenate([points, points])[::2]
-    compiled, keep = conversion._finite_xyz(points)
+    compiled, keep = conversion._finite_xyz(points, Scratch())
     without(monkeypatch)
-    expected, wanted = conversion._finite_xyz(points)
+    expected, wanted = conversion._finite_xyz(points, Scratch())
     np.testing.assert_array_equal(compiled, expected)
     np.testing.assert_array_equal(keep, wanted)
     assert (~keep).sum() == (4 if layout == "padded" else 2)
