@@ -9,6 +9,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _NICE = 10
+# Nodes of one process load the models of a set at the same moment: in turns they take half the
+# memory on the way and leave a core free. A load that hangs holds the others up no longer than so.
+_LONGEST_TURN_S = 5.0
+_turn = threading.Lock()
 
 
 def quietly(work: Callable[[], T]) -> T:
@@ -31,9 +35,14 @@ def quietly(work: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=target, name="quiet", daemon=True)
-    thread.start()
-    thread.join()
+    mine = _turn.acquire(timeout=_LONGEST_TURN_S)
+    try:
+        thread = threading.Thread(target=target, name="quiet", daemon=True)
+        thread.start()
+        thread.join()
+    finally:
+        if mine:
+            _turn.release()
     if errors:
         raise errors[0]
     return results[0]
