@@ -1,8 +1,9 @@
-/* The loops over points of LiDAR preprocessing; called through ctypes, which releases the GIL.
+/* LiDAR preprocessing in two calls a sweep; through ctypes, which releases the GIL. Every return to
+ * Python may have to wait for another source's thread, so there are few.
  *
- * encoders/lidar/preprocess.py is the reference: same operations in the same order and precision,
- * so the same bits (build with -ffp-contract=off). No allocation; arrays are the caller's,
- * contiguous, and of the sizes stated.
+ * encoders/lidar/preprocess.py and conversion.py are the reference: same operations in the same order
+ * and precision, so the same bits (build with -ffp-contract=off). No allocation; arrays are the
+ * caller's, contiguous, and of the sizes stated.
  */
 
 #include <math.h>
@@ -24,129 +25,218 @@ int64_t ep_gather_xyz(const uint8_t *data, int64_t points, int64_t step, int64_t
   return finite;
 }
 
-/* Moves points by a 3 x 4 matrix. */
-void ep_transform(const float *xyz, int64_t points, const float *T /* 3, 4 */, float *out) {
-  for (int64_t i = 0; i < points; ++i) {
-    const float x = xyz[3 * i], y = xyz[3 * i + 1], z = xyz[3 * i + 2];
-    for (int k = 0; k < 3; ++k) {
-      out[3 * i + k] = x * T[4 * k] + y * T[4 * k + 1] + z * T[4 * k + 2] + T[4 * k + 3];
-    }
+/* Scales intensities of 1 byte, or of 4 bytes (float32, little-endian), to 0..1; NaN becomes 0. */
+void ep_unit_intensity(const uint8_t *data, int64_t points, int64_t step, int64_t bytes,
+                       float *intensity /* points */) {
+  float scale = 1.0f / 255.0f;
+  if (bytes == 1) {
+    for (int64_t i = 0; i < points; ++i) intensity[i] = (float)data[i * step] * scale;
+    return;
   }
-}
-
-struct ep_raster {
-  int64_t rows, columns;
-  float x_min, y_min, z_min, z_max;
-  float cells_per_m;
-};
-
-/* Sorts points into cells and notes each cell's lowest point; returns how many lie inside. */
-int64_t ep_bin_points(const float *xyz, int64_t points, const struct ep_raster *raster,
-                      int64_t *index /* points */, int64_t *cell /* points */,
-                      float *z /* points */, float *lowest /* rows, columns; preset to inf */) {
-  const float rows = (float)raster->rows, columns = (float)raster->columns;
-  int64_t inside = 0;
+  int above_one = 0;
   for (int64_t i = 0; i < points; ++i) {
-    const float row = (xyz[3 * i] - raster->x_min) * raster->cells_per_m;
-    const float column = (xyz[3 * i + 1] - raster->y_min) * raster->cells_per_m;
-    const float height = xyz[3 * i + 2];
-    if (!(row >= 0 && row < rows && column >= 0 && column < columns && height > raster->z_min &&
-          height < raster->z_max)) {
-      continue;
-    }
-    const int64_t at = (int64_t)row * raster->columns + (int64_t)column;
-    index[inside] = i;
-    cell[inside] = at;
-    z[inside++] = height;
-    if (height < lowest[at]) lowest[at] = height;
+    memcpy(intensity + i, data + i * step, sizeof(float));
+    above_one |= intensity[i] > 1.0f;
   }
-  return inside;
+  if (!above_one) scale = 1.0f;
+  for (int64_t i = 0; i < points; ++i) {
+    const float value = intensity[i] * scale;
+    intensity[i] = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
+  }
 }
 
 enum { EP_MAX_RANK = 16 };
 
+struct ep_raster {
+  int64_t rows, columns;               /* fine cells */
+  int64_t side, rank;                  /* of coarse cells; rank < EP_MAX_RANK */
+  int64_t coarse_rows, coarse_columns;
+  int64_t slices, lookup_length, density_length;
+  float x_min, y_min, z_min, z_max, cells_per_m;
+  float rise;                          /* m between neighbouring coarse cells */
+  float first_edge, last_edge;         /* of the height slices */
+  float raised_low, raised_high;
+};
+
+struct ep_tables {
+  const int64_t *slice_of;             /* lookup_length: slice of each centimetre */
+  const float *density_of;             /* density_length */
+  const int64_t *low_row;              /* rows: coarse row before the cell's centre */
+  const float *near_row, *far_row;     /* rows: weights of that row and of the next */
+  const int64_t *low_column;           /* columns */
+  const float *near_column, *far_column;
+};
+
+struct ep_buffers {
+  int32_t *index, *cell;               /* points: those inside, as they come */
+  float *z;                            /* points */
+  int32_t *sorted_index;               /* points: the same by cell */
+  float *sorted_z;                     /* points */
+  int32_t *start;                      /* rows * columns + 1 */
+  float *lowest;                       /* rows * columns */
+  float *coarse, *around;              /* coarse_rows * coarse_columns */
+  int32_t *raised;                     /* points */
+  float *raster;                       /* slices + 5, rows * columns */
+};
+
+/* Moves points by T and notes the cells of those inside, how many a cell holds (in start[cell + 1])
+ * and its lowest; returns how many lie inside. */
+static int64_t bin(const float *xyz, int64_t points, const float *T /* 3, 4 */,
+                   const struct ep_raster *raster, const struct ep_buffers *to) {
+  const int64_t cells = raster->rows * raster->columns;
+  const float rows = (float)raster->rows, columns = (float)raster->columns;
+  int64_t inside = 0;
+  memset(to->start, 0, sizeof(int32_t) * (size_t)(cells + 1));
+  for (int64_t i = 0; i < cells; ++i) to->lowest[i] = INFINITY;
+  for (int64_t i = 0; i < points; ++i) {
+    const float px = xyz[3 * i], py = xyz[3 * i + 1], pz = xyz[3 * i + 2];
+    const float x = px * T[0] + py * T[1] + pz * T[2] + T[3];
+    const float y = px * T[4] + py * T[5] + pz * T[6] + T[7];
+    const float z = px * T[8] + py * T[9] + pz * T[10] + T[11];
+    const float row = (x - raster->x_min) * raster->cells_per_m;
+    const float column = (y - raster->y_min) * raster->cells_per_m;
+    if (!(row >= 0 && row < rows && column >= 0 && column < columns && z > raster->z_min &&
+          z < raster->z_max)) {
+      continue;
+    }
+    const int32_t cell = (int32_t)row * (int32_t)raster->columns + (int32_t)column;
+    to->index[inside] = (int32_t)i;
+    to->cell[inside] = cell;
+    to->z[inside++] = z;
+    ++to->start[cell + 1];
+    if (z < to->lowest[cell]) to->lowest[cell] = z;
+  }
+  return inside;
+}
+
+/* Brings the points of a cell together, in the order they came; afterwards start[cell] is where
+ * they end. */
+static void sort_by_cell(int64_t inside, int64_t cells, const struct ep_buffers *to) {
+  for (int64_t i = 0; i < cells; ++i) to->start[i + 1] += to->start[i];
+  for (int64_t i = 0; i < inside; ++i) {
+    const int32_t at = to->start[to->cell[i]]++;
+    to->sorted_index[at] = to->index[i];
+    to->sorted_z[at] = to->z[i];
+  }
+}
+
 /* The value of a rank (0: the lowest) among the fine cells of each coarse cell; inf: fewer. */
-void ep_rank_of_blocks(const float *fine, int64_t rows, int64_t columns, int64_t side,
-                       int64_t rank /* < EP_MAX_RANK */, float *coarse) {
-  const int64_t across = (columns + side - 1) / side;
-  for (int64_t top = 0; top < rows; top += side) {
-    for (int64_t left = 0; left < columns; left += side) {
+static void rank_of_blocks(const struct ep_raster *raster, const struct ep_buffers *to) {
+  const int64_t side = raster->side, rank = raster->rank;
+  for (int64_t top = 0; top < raster->rows; top += side) {
+    for (int64_t left = 0; left < raster->columns; left += side) {
       float lowest[EP_MAX_RANK];
       for (int64_t k = 0; k <= rank; ++k) lowest[k] = INFINITY;
-      for (int64_t row = top; row < top + side && row < rows; ++row) {
-        for (int64_t column = left; column < left + side && column < columns; ++column) {
-          const float value = fine[row * columns + column];
+      for (int64_t row = top; row < top + side && row < raster->rows; ++row) {
+        for (int64_t column = left; column < left + side && column < raster->columns; ++column) {
+          const float value = to->lowest[row * raster->columns + column];
           if (!(value < lowest[rank])) continue;
           int64_t k = rank;
           for (; k > 0 && value < lowest[k - 1]; --k) lowest[k] = lowest[k - 1];
           lowest[k] = value;
         }
       }
-      coarse[top / side * across + left / side] = lowest[rank];
+      to->coarse[top / side * raster->coarse_columns + left / side] = lowest[rank];
     }
   }
 }
 
-/* Heights above the ground of the points' cells. */
-void ep_heights(const float *z, const int64_t *cell, const float *ground, int64_t points,
-                float *height) {
-  for (int64_t i = 0; i < points; ++i) height[i] = z[i] - ground[cell[i]];
-}
-
-struct ep_channels {
-  int64_t cells, slices, lookup_length, density_length;
-  float first_edge, last_edge;
-};
-
-/* Fills the raster, (slices + 5, cells): occupied slices, highest, lowest, density, intensity,
- * ground. `intensity` may be NULL. */
-void ep_rasterize(const int64_t *index, const int64_t *cell, const float *height, int64_t points,
-                  const float *intensity, const float *ground /* cells */,
-                  const int64_t *slice_of /* lookup_length */,
-                  const float *density_of /* density_length */, const struct ep_channels *channels,
-                  int32_t *count /* cells; preset to 0 */, double *total /* cells; preset to 0 */,
-                  float *raster) {
-  const int64_t cells = channels->cells;
-  float *highest = raster + channels->slices * cells, *lowest = highest + cells;
-  float *density = lowest + cells, *brightness = density + cells;
-  memset(raster, 0, sizeof(float) * (size_t)((channels->slices + 4) * cells));
-  memcpy(brightness + cells, ground, sizeof(float) * (size_t)cells);
-  for (int64_t i = 0; i < cells; ++i) lowest[i] = 1.0f;
-  for (int64_t i = 0; i < points; ++i) {
-    const int64_t at = cell[i];
-    const float above = height[i];
-    ++count[at];
-    if (intensity) total[at] += (double)intensity[index[i]];
-    const int64_t step = (int64_t)((above - channels->first_edge) * 100.0f);
-    if (step >= 0 && step < channels->lookup_length) raster[slice_of[step] * cells + at] = 1.0f;
-    if (above > channels->first_edge && above < channels->last_edge) {
-      const float share = above / channels->last_edge;
-      if (share > highest[at]) highest[at] = share;
-      if (share < lowest[at]) lowest[at] = share;
+/* Lowers cells that stand more than `rise` above a neighbour; fills cells without returns. */
+static void limit_slope(const struct ep_raster *raster, const struct ep_buffers *to) {
+  const int64_t rows = raster->coarse_rows, columns = raster->coarse_columns;
+  float *coarse = to->coarse, *around = to->around;
+  for (int turn = 0; turn < 4; ++turn) {
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t column = 0; column < columns; ++column) {
+        const int64_t at = row * columns + column;
+        float least = INFINITY;
+        if (row > 0 && coarse[at - columns] < least) least = coarse[at - columns];
+        if (row + 1 < rows && coarse[at + columns] < least) least = coarse[at + columns];
+        if (column > 0 && coarse[at - 1] < least) least = coarse[at - 1];
+        if (column + 1 < columns && coarse[at + 1] < least) least = coarse[at + 1];
+        around[at] = least;
+      }
+    }
+    for (int64_t at = 0; at < rows * columns; ++at) {
+      const float limit = around[at] + raster->rise;
+      coarse[at] = isinf(coarse[at]) ? around[at] : (limit < coarse[at] ? limit : coarse[at]);
     }
   }
-  for (int64_t i = 0; i < cells; ++i) {
-    if (highest[i] == 0.0f) lowest[i] = 0.0f;
-    const int64_t seen = count[i];
-    density[i] = density_of[seen < channels->density_length ? seen : channels->density_length - 1];
-    if (intensity) brightness[i] = (float)(total[i] / (double)(seen ? seen : 1));
+  for (int64_t at = 0; at < rows * columns; ++at) {
+    if (isinf(coarse[at])) coarse[at] = 0.0f; /* not one return near: the base frame's plane */
   }
 }
 
-/* Lists the points between two heights in the order of their cells; returns how many. */
-int64_t ep_raised(const int64_t *cell, const float *height, int64_t points, float low, float high,
-                  int64_t cells, int64_t *start /* cells + 1; preset to 0 */,
-                  int64_t *raised /* points */) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < points; ++i) {
-    if (height[i] > low && height[i] < high) {
-      ++start[cell[i] + 1];
-      ++found;
+/* Heights of the ground between the centres of coarse cells. */
+static void interpolate(const struct ep_raster *raster, const struct ep_tables *tables,
+                        const struct ep_buffers *to, float *ground) {
+  const int64_t few = raster->coarse_columns;
+  float *line = to->around; /* one row of it is enough */
+  for (int64_t row = 0; row < raster->rows; ++row) {
+    const int64_t low = tables->low_row[row];
+    const int64_t high = low + 1 < raster->coarse_rows ? low + 1 : low;
+    for (int64_t k = 0; k < few; ++k) {
+      line[k] = to->coarse[low * few + k] * tables->near_row[row] +
+                to->coarse[high * few + k] * tables->far_row[row];
+    }
+    for (int64_t column = 0; column < raster->columns; ++column) {
+      const int64_t left = tables->low_column[column];
+      const int64_t right = left + 1 < few ? left + 1 : left;
+      ground[row * raster->columns + column] =
+          line[left] * tables->near_column[column] + line[right] * tables->far_column[column];
     }
   }
-  for (int64_t i = 0; i < cells; ++i) start[i + 1] += start[i];
-  for (int64_t i = 0; i < points; ++i) {
-    if (height[i] > low && height[i] < high) raised[start[cell[i]]++] = i;
+}
+
+/* Fills the raster cell by cell, the ground is there already; returns the number of raised points. */
+static int64_t fill(const float *intensity, const struct ep_raster *raster,
+                    const struct ep_tables *tables, const struct ep_buffers *to) {
+  const int64_t cells = raster->rows * raster->columns, slices = raster->slices;
+  float *highest = to->raster + slices * cells, *lowest = highest + cells;
+  float *density = lowest + cells, *brightness = density + cells, *ground = brightness + cells;
+  int64_t raised = 0;
+  int32_t first = 0;
+  memset(to->raster, 0, sizeof(float) * (size_t)((slices + 4) * cells));
+  for (int64_t at = 0; at < cells; ++at) {
+    const int32_t end = to->start[at];
+    if (end == first) continue;
+    float top = 0.0f, bottom = raster->last_edge; /* of points between the edges */
+    double total = 0.0;
+    for (int32_t i = first; i < end; ++i) {
+      const float above = to->sorted_z[i] - ground[at];
+      if (intensity) total += (double)intensity[to->sorted_index[i]];
+      const int64_t step = (int64_t)((above - raster->first_edge) * 100.0f);
+      if (step >= 0 && step < raster->lookup_length) {
+        to->raster[tables->slice_of[step] * cells + at] = 1.0f;
+      }
+      if (above > raster->first_edge && above < raster->last_edge) {
+        if (above > top) top = above;
+        if (above < bottom) bottom = above;
+      }
+      if (above > raster->raised_low && above < raster->raised_high) {
+        to->raised[raised++] = to->sorted_index[i];
+      }
+    }
+    const int64_t seen = end - first, most = raster->density_length - 1;
+    highest[at] = top / raster->last_edge;
+    lowest[at] = top == 0.0f ? 0.0f : bottom / raster->last_edge;
+    density[at] = tables->density_of[seen < most ? seen : most];
+    if (intensity) brightness[at] = (float)(total / (double)seen);
+    first = end;
   }
-  return found;
+  return raised;
+}
+
+/* From points of the sensor frame to the raster, and to the points that stand out of the ground.
+ * `intensity` may be NULL. Returns the number of `raised`, which are indices of points. */
+int64_t ep_sweep(const float *xyz, int64_t points, const float *T /* 3, 4 */,
+                 const float *intensity, const struct ep_raster *raster,
+                 const struct ep_tables *tables, const struct ep_buffers *to) {
+  const int64_t cells = raster->rows * raster->columns;
+  const int64_t inside = bin(xyz, points, T, raster, to);
+  sort_by_cell(inside, cells, to);
+  rank_of_blocks(raster, to);
+  limit_slope(raster, to);
+  interpolate(raster, tables, to, to->raster + (raster->slices + 4) * cells);
+  return fill(intensity, raster, tables, to);
 }

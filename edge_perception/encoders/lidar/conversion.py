@@ -178,6 +178,10 @@ def _field(
 
 def _unit_intensity(values: NDArray, scratch: Scratch) -> NDArray[np.float32]:
     """Scale to 0..1; NaN becomes 0."""
+    compiled = native()
+    scaled = None if compiled is None else compiled.unit_intensity(values, scratch)
+    if scaled is not None:
+        return scaled
     if values.dtype.itemsize <= 2 and values.dtype.kind in "iu":
         top = float(np.iinfo(values.dtype).max)
     else:

@@ -19,11 +19,13 @@ from edge_perception.encoders._outputs import check_outputs, feature_tensors
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.native import native
 from edge_perception.encoders.lidar.preprocess import (
-    BinnedPoints,
     LidarPreprocessing,
     bin_points,
     obstacle_points,
+    raised_points,
     rasterize,
+    sweep_plan,
+    thinned,
 )
 from edge_perception.models.adapters import adapters
 from edge_perception.models.manifest import Manifest
@@ -56,8 +58,7 @@ class _Sweep:
 
     frame: PointCloud
     geometry: Geometry
-    xyz_base: NDArray[np.float32]
-    binned: BinnedPoints
+    raised: NDArray[np.integer]  # points above the ground, in the order of the raster's cells
 
 
 class LidarEncoder:
@@ -71,6 +72,7 @@ class LidarEncoder:
         self._manifest = manifest
         self._backend = backend
         self._config = lidar_preprocessing(manifest)
+        self._plan = sweep_plan(self._config)
         self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
         self._raster = np.zeros((1, len(self._config.channels), *self._config.shape), np.float32)
         self._scratch = Scratch()
@@ -78,15 +80,22 @@ class LidarEncoder:
 
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them."""
-        sweep = self._sweep_of(frame, geometry)
-        rasterize(
-            sweep.xyz_base,
-            frame.intensity,
-            self._config,
-            self._raster[0],
-            binned=sweep.binned,
-            scratch=self._scratch,
-        )
+        compiled = native()
+        if compiled is None:
+            xyz_base = to_base(frame.xyz_m, geometry)
+            binned = bin_points(xyz_base, self._config)
+            raised: NDArray[np.integer] = raised_points(binned, self._config)
+            rasterize(xyz_base, frame.intensity, self._config, self._raster[0], binned=binned)
+        else:
+            raised = compiled.sweep(
+                np.ascontiguousarray(frame.xyz_m),
+                _to_base_matrix(geometry),
+                None if frame.intensity is None else np.ascontiguousarray(frame.intensity),
+                self._plan,
+                self._raster[0],
+                self._scratch,
+            )
+        self._sweep = _Sweep(frame=frame, geometry=geometry, raised=raised)
         return {self._config.input: self._raster}
 
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
@@ -104,40 +113,31 @@ class LidarEncoder:
         self, outputs: Mapping[str, NDArray], frame: PointCloud, geometry: Geometry
     ) -> EncoderOutput:
         """Return feature tensors with the obstacle points, and objects in the base frame."""
-        sweep = self._sweep_of(frame, geometry)
-        points = obstacle_points(
-            sweep.xyz_base, self._config, binned=sweep.binned, scratch=self._scratch
-        )
         decisions = self._decoder(outputs, None)
         return EncoderOutput(
-            tensors={**feature_tensors(outputs, self._manifest), OBSTACLE_POINTS: points},
+            tensors={
+                **feature_tensors(outputs, self._manifest),
+                OBSTACLE_POINTS: self._obstacles(frame, geometry),
+            },
             objects=decisions.objects,
         )
 
-    def _sweep_of(self, frame: PointCloud, geometry: Geometry) -> _Sweep:
+    def _obstacles(self, frame: PointCloud, geometry: Geometry) -> NDArray[np.float32]:
         last = self._sweep
-        if last is None or last.frame is not frame or last.geometry is not geometry:
-            xyz_base = to_base(frame.xyz_m, geometry, self._scratch)
-            last = _Sweep(
-                frame=frame,
-                geometry=geometry,
-                xyz_base=xyz_base,
-                binned=bin_points(xyz_base, self._config, self._scratch),
-            )
-            self._sweep = last
-        return last
+        if last is not None and last.frame is frame and last.geometry is geometry:
+            return to_base(frame.xyz_m[thinned(last.raised)], geometry)
+        return obstacle_points(to_base(frame.xyz_m, geometry), self._config)
 
 
-def to_base(
-    xyz_m: NDArray[np.float32], geometry: Geometry, scratch: Scratch | None = None
-) -> NDArray[np.float32]:
+def to_base(xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     """Move points of the sensor frame to the base frame, (N, 3), m."""
-    T = np.ascontiguousarray(geometry.T_base_sensor[:3], dtype=np.float32)
-    compiled = native()
-    if compiled is not None:
-        return compiled.transform(np.ascontiguousarray(xyz_m), T, scratch or Scratch())
+    T = _to_base_matrix(geometry)
     x, y, z = (xyz_m[:, axis, None] for axis in range(3))
     return np.asarray(x * T[:, 0] + y * T[:, 1] + z * T[:, 2] + T[:, 3])
+
+
+def _to_base_matrix(geometry: Geometry) -> NDArray[np.float32]:
+    return np.ascontiguousarray(geometry.T_base_sensor[:3], dtype=np.float32)
 
 
 def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:

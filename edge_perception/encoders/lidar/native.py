@@ -1,12 +1,14 @@
-"""The compiled loops over points (src/lidar.c), where the package was built with colcon.
+"""LiDAR preprocessing compiled (src/lidar.c), where the package was built with colcon.
 
-They hold no GIL, so the other sources' threads run meanwhile. Without them, as in a plain Python
-environment for training, NumPy does the same and gives the same bits.
+The calls hold no GIL, so the other sources' threads run meanwhile. Without them, as in a plain
+Python environment for training, NumPy does the same and gives the same bits (`preprocess.py`,
+`conversion.py`).
 """
 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -15,41 +17,60 @@ from numpy.typing import NDArray
 from edge_perception.core.scratch import Scratch
 
 LIBRARY = "libedge_perception_native.so"
-_FLOAT32 = np.dtype("<f4")
+_FLOAT32, _UINT8 = np.dtype("<f4"), np.dtype("u1")
 
 
 class _Raster(ctypes.Structure):
     _fields_ = (
-        ("rows", ctypes.c_int64),
-        ("columns", ctypes.c_int64),
-        ("x_min", ctypes.c_float),
-        ("y_min", ctypes.c_float),
-        ("z_min", ctypes.c_float),
-        ("z_max", ctypes.c_float),
-        ("cells_per_m", ctypes.c_float),
-    )
+        *((name, ctypes.c_int64) for name in (
+            "rows", "columns", "side", "rank", "coarse_rows", "coarse_columns", "slices",
+            "lookup_length", "density_length",
+        )),
+        *((name, ctypes.c_float) for name in (
+            "x_min", "y_min", "z_min", "z_max", "cells_per_m", "rise", "first_edge", "last_edge",
+            "raised_low", "raised_high",
+        )),
+    )  # fmt: skip
 
 
-class _Channels(ctypes.Structure):
-    _fields_ = (
-        ("cells", ctypes.c_int64),
-        ("slices", ctypes.c_int64),
-        ("lookup_length", ctypes.c_int64),
-        ("density_length", ctypes.c_int64),
-        ("first_edge", ctypes.c_float),
-        ("last_edge", ctypes.c_float),
-    )
+class _Tables(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in (
+        "slice_of", "density_of", "low_row", "near_row", "far_row", "low_column", "near_column",
+        "far_column",
+    ))  # fmt: skip
+
+
+class _Buffers(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in (
+        "index", "cell", "z", "sorted_index", "sorted_z", "start", "lowest", "coarse", "around",
+        "raised", "raster",
+    ))  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What a raster is made by; the names are those of the C structures."""
+
+    numbers: dict[str, float]
+    tables: dict[str, NDArray]  # contiguous, int64 or float32
+
+    @property
+    def cells(self) -> int:
+        """Fine cells."""
+        return int(self.numbers["rows"] * self.numbers["columns"])
+
+    @property
+    def coarse_cells(self) -> int:
+        """Cells of the ground."""
+        return int(self.numbers["coarse_rows"] * self.numbers["coarse_columns"])
 
 
 class Native:
-    """The functions of the library, for contiguous arrays of the dtypes stated.
-
-    What they return lies in the `scratch` they are given.
-    """
+    """The functions of the library. What they return lies in the `scratch` they are given."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
-        for name in ("ep_gather_xyz", "ep_bin_points", "ep_raised"):
+        for name in ("ep_gather_xyz", "ep_sweep"):
             getattr(library, name).restype = ctypes.c_int64
 
     def gather_xyz(
@@ -72,105 +93,61 @@ class Native:
         )  # fmt: skip
         return xyz, int(finite)
 
-    def bin_points(
+    def unit_intensity(self, values: NDArray, scratch: Scratch) -> NDArray[np.float32] | None:
+        """Return intensities scaled to 0..1, (N,); None: neither uint8 nor float32."""
+        if values.dtype not in (_UINT8, _FLOAT32) or values.strides[0] < values.itemsize:
+            return None
+        scaled = scratch.empty("intensity", values.shape, np.float32)
+        self._library.ep_unit_intensity(
+            ctypes.c_void_p(values.ctypes.data), _n(len(values)), _n(values.strides[0]),
+            _n(values.itemsize), scaled.ctypes,
+        )  # fmt: skip
+        return scaled
+
+    def sweep(
         self,
         xyz: NDArray[np.float32],
-        *,
-        shape: tuple[int, int],
-        minimum: tuple[float, float],
-        z_range: tuple[float, float],
-        cells_per_m: float,
-        scratch: Scratch,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-        """Return index, cell and z of the points inside, (M,), and the lowest z, (H * W,)."""
-        index = scratch.empty("index", (len(xyz),), np.int64)
-        cell = scratch.empty("cell", (len(xyz),), np.int64)
-        z = scratch.empty("z", (len(xyz),), np.float32)
-        lowest = scratch.full("lowest", (shape[0] * shape[1],), np.inf, np.float32)
-        raster = _Raster(*shape, *minimum, *z_range, cells_per_m)
-        inside = self._library.ep_bin_points(
-            xyz.ctypes,
-            _n(len(xyz)),
-            ctypes.byref(raster),
-            index.ctypes,
-            cell.ctypes,
-            z.ctypes,
-            lowest.ctypes,
-        )
-        return index[:inside], cell[:inside], z[:inside], lowest
-
-    def transform(
-        self, xyz: NDArray[np.float32], T: NDArray[np.float32], scratch: Scratch
-    ) -> NDArray[np.float32]:
-        """Return points (N, 3) moved by T, (3, 4)."""
-        moved = scratch.empty("moved", xyz.shape, np.float32)
-        self._library.ep_transform(xyz.ctypes, _n(len(xyz)), T.ctypes, moved.ctypes)
-        return moved
-
-    def rank_of_blocks(
-        self, fine: NDArray[np.float32], *, side: int, rank: int
-    ) -> NDArray[np.float32]:
-        """Return the value of a rank in each block of side x side cells; Inf: too few."""
-        rows, columns = fine.shape
-        coarse = np.empty((-(-rows // side), -(-columns // side)), np.float32)
-        self._library.ep_rank_of_blocks(
-            fine.ctypes, _n(rows), _n(columns), _n(side), _n(rank), coarse.ctypes
-        )
-        return coarse
-
-    def heights(
-        self,
-        z: NDArray[np.float32],
-        cell: NDArray[np.int64],
-        ground: NDArray[np.float32],
-        scratch: Scratch,
-    ) -> NDArray[np.float32]:
-        """Return the heights above the ground of the points' cells."""
-        height = scratch.empty("height", z.shape, np.float32)
-        self._library.ep_heights(z.ctypes, cell.ctypes, ground.ctypes, _n(len(z)), height.ctypes)
-        return height
-
-    def rasterize(
-        self,
-        index: NDArray[np.int64],
-        cell: NDArray[np.int64],
-        height: NDArray[np.float32],
-        *,
+        T: NDArray[np.float32],
         intensity: NDArray[np.float32] | None,
-        ground: NDArray[np.float32],
-        slice_of: NDArray[np.int64],
-        density_of: NDArray[np.float32],
-        edges: tuple[float, float],
+        plan: SweepPlan,
         out: NDArray[np.float32],
         scratch: Scratch,
-    ) -> None:
-        """Fill `out`, (slices + 5, H * W)."""
-        cells = out.shape[1]
-        channels = _Channels(cells, len(out) - 5, len(slice_of), len(density_of), *edges)
-        self._library.ep_rasterize(
-            index.ctypes, cell.ctypes, height.ctypes, _n(len(index)),
-            None if intensity is None else intensity.ctypes,
-            ground.ctypes, slice_of.ctypes, density_of.ctypes, ctypes.byref(channels),
-            scratch.full("count", (cells,), 0, np.int32).ctypes,
-            scratch.full("total", (cells,), 0, np.float64).ctypes, out.ctypes,
-        )  # fmt: skip
+    ) -> NDArray[np.int32]:
+        """Fill `out`, (C, H, W); return which points are raised, in the order of their cells.
 
-    def raised(
-        self,
-        cell: NDArray[np.int64],
-        height: NDArray[np.float32],
-        *,
-        limits: tuple[float, float],
-        cells: int,
-        scratch: Scratch,
-    ) -> NDArray[np.int64]:
-        """Return the points between two heights, in the order of their cells."""
-        found = scratch.empty("raised", (len(cell),), np.int64)
-        count = self._library.ep_raised(
-            cell.ctypes, height.ctypes, _n(len(cell)), *map(ctypes.c_float, limits),
-            _n(cells), scratch.full("starts", (cells + 1,), 0, np.int64).ctypes, found.ctypes,
-        )  # fmt: skip
-        return found[:count]
+        Args:
+            xyz: (N, 3), m, sensor frame, contiguous.
+            T: (3, 4), sensor to base frame, contiguous.
+            intensity: (N,), contiguous.
+            plan: of the raster.
+            out: contiguous; all of it is overwritten.
+            scratch: holds what is returned.
+        """
+        points, cells, coarse = len(xyz), plan.cells, plan.coarse_cells
+        shapes: dict[str, tuple[int, type]] = {
+            "index": (points, np.int32),
+            "cell": (points, np.int32),
+            "z": (points, np.float32),
+            "sorted_index": (points, np.int32),
+            "sorted_z": (points, np.float32),
+            "start": (cells + 1, np.int32),
+            "lowest": (cells, np.float32),
+            "coarse": (coarse, np.float32),
+            "around": (coarse, np.float32),
+            "raised": (points, np.int32),
+        }
+        buffers = {n: scratch.empty(n, (size,), dtype) for n, (size, dtype) in shapes.items()}
+        buffers["raster"] = out
+        found = self._library.ep_sweep(
+            xyz.ctypes,
+            _n(points),
+            T.ctypes,
+            None if intensity is None else intensity.ctypes,
+            ctypes.byref(_Raster(**plan.numbers)),
+            ctypes.byref(_Tables(**_addresses(plan.tables))),
+            ctypes.byref(_Buffers(**_addresses(buffers))),
+        )
+        return buffers["raised"][:found]
 
 
 @cache
@@ -180,6 +157,10 @@ def native() -> Native | None:
         return Native(ctypes.CDLL(LIBRARY))
     except OSError:
         return None
+
+
+def _addresses(arrays: dict[str, NDArray]) -> dict[str, int]:
+    return {name: array.ctypes.data for name, array in arrays.items()}
 
 
 def _n(value: int) -> ctypes.c_int64:

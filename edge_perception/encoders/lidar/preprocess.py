@@ -4,6 +4,9 @@ The raster's rows follow +x (row 0 at `x_range_m[0]`), its columns +y. Heights a
 the local ground, so that slopes and mounting errors of a few centimetres do not matter. The
 ground is the lowest return of coarse cells, limited to a slope a road can have: a cell whose
 only returns lie on a car roof takes its height from its neighbours.
+
+These functions are the reference, and what runs without a build; `native.py` does the same in one
+call, which the encoder uses where it can.
 """
 
 from __future__ import annotations
@@ -15,8 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.scratch import Scratch
-from edge_perception.encoders.lidar.native import native
+from edge_perception.encoders.lidar.native import SweepPlan
 
 _COARSE = 16  # fine cells along a side of a ground cell
 _GROUND_RANK = 2  # that many fine cells may lie below the ground (multipath returns)
@@ -54,11 +56,11 @@ class LidarPreprocessing:
         return (*slices, *_EXTRA_CHANNELS)
 
     @cached_property
-    def _slice_lookup(self) -> NDArray[np.int64]:
+    def slice_lookup(self) -> NDArray[np.int64]:
         """Slice of each centimetre above the first edge; the last entry means none."""
         edges = np.asarray(self.height_edges_m)
         centimetres = np.arange(round((edges[-1] - edges[0]) * 100)) / 100 + edges[0] + 0.005
-        return np.searchsorted(edges, centimetres, side="right") - 1
+        return np.asarray(np.searchsorted(edges, centimetres, side="right") - 1, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,39 +73,15 @@ class BinnedPoints:
     ground_m: NDArray[np.float32]  # (H * W,) base frame
 
 
-def bin_points(
-    xyz_base: NDArray[np.float32], config: LidarPreprocessing, scratch: Scratch | None = None
-) -> BinnedPoints:
+def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> BinnedPoints:
     """Sort returns into raster cells and measure their height above the ground.
 
     Args:
         xyz_base: (N, 3), m, base frame, finite.
         config: the raster.
-        scratch: holds what is returned, until it is used again; None: new arrays.
     """
-    scratch = scratch or Scratch()
-    scale = np.float32(1.0 / config.cell_m)
-    compiled = native()
-    if compiled is not None:
-        index, cell, z, lowest = compiled.bin_points(
-            np.ascontiguousarray(xyz_base, dtype=np.float32),
-            shape=config.shape,
-            minimum=(config.x_range_m[0], config.y_range_m[0]),
-            z_range=config.z_range_m,
-            cells_per_m=float(scale),
-            scratch=scratch,
-        )
-    else:
-        index, cell, z, lowest = _bin(xyz_base, config, scale)
-    ground = _ground(lowest.reshape(config.shape), config, scratch).ravel()
-    height = z - ground[cell] if compiled is None else compiled.heights(z, cell, ground, scratch)
-    return BinnedPoints(index=index, cell=cell, height_m=height, ground_m=ground)
-
-
-def _bin(
-    xyz_base: NDArray[np.float32], config: LidarPreprocessing, scale: np.float32
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     rows, columns = config.shape
+    scale = np.float32(1.0 / config.cell_m)
     x, y, z = (np.ascontiguousarray(xyz_base[:, axis], dtype=np.float32) for axis in range(3))
     row = (x - np.float32(config.x_range_m[0])) * scale
     column = (y - np.float32(config.y_range_m[0])) * scale
@@ -113,7 +91,8 @@ def _bin(
     cell = row[index].astype(np.int64) * columns + column[index].astype(np.int64)
     lowest = np.full(rows * columns, np.inf, np.float32)
     np.minimum.at(lowest, cell, z[index])
-    return index, cell, z[index], lowest
+    ground = _ground(lowest.reshape(config.shape), config).ravel()
+    return BinnedPoints(index=index, cell=cell, height_m=z[index] - ground[cell], ground_m=ground)
 
 
 def rasterize(
@@ -123,7 +102,6 @@ def rasterize(
     out: NDArray[np.float32] | None = None,
     *,
     binned: BinnedPoints | None = None,
-    scratch: Scratch | None = None,
 ) -> NDArray[np.float32]:
     """Return the raster, (C, H, W), channels as in `config.channels`.
 
@@ -135,41 +113,15 @@ def rasterize(
         config: the raster.
         out: (C, H, W), overwritten and returned when given.
         binned: what `bin_points` returned for the same sweep; saves doing it twice.
-        scratch: for what is needed on the way.
     """
     rows, columns = config.shape
+    cells = rows * columns
     raster = np.empty((len(config.channels), rows, columns), np.float32) if out is None else out
-    flat = raster.reshape(len(raster), rows * columns)
+    flat = raster.reshape(len(raster), cells)
     binned = bin_points(xyz_base, config) if binned is None else binned
-    compiled = native()
-    if compiled is None or not raster.flags.c_contiguous:
-        _rasterize(binned, intensity, config, flat)
-        return raster
-    compiled.rasterize(
-        binned.index,
-        binned.cell,
-        binned.height_m,
-        intensity=None if intensity is None else np.ascontiguousarray(intensity, np.float32),
-        ground=binned.ground_m,
-        slice_of=config._slice_lookup,
-        density_of=_density_lookup(),
-        edges=(config.height_edges_m[0], config.height_edges_m[-1]),
-        out=flat,
-        scratch=scratch or Scratch(),
-    )
-    return raster
-
-
-def _rasterize(
-    binned: BinnedPoints,
-    intensity: NDArray[np.float32] | None,
-    config: LidarPreprocessing,
-    flat: NDArray[np.float32],
-) -> None:
-    cells = flat.shape[1]
     flat.fill(0.0)
     slices = len(config.height_edges_m) - 1
-    lookup = config._slice_lookup
+    lookup = config.slice_lookup
     step = ((binned.height_m - config.height_edges_m[0]) * 100).astype(np.int64)
     raised = np.flatnonzero((step >= 0) & (step < len(lookup)))
     flat[:slices].reshape(-1)[lookup[step[raised]] * cells + binned.cell[raised]] = 1.0
@@ -181,6 +133,25 @@ def _rasterize(
         total = np.bincount(binned.cell, weights=weights, minlength=cells)
         flat[slices + 3] = total / np.maximum(count, 1)
     flat[slices + 4] = binned.ground_m
+    return raster
+
+
+def raised_points(binned: BinnedPoints, config: LidarPreprocessing) -> NDArray[np.int64]:
+    """Return the points of a sweep at obstacles' heights, in the order of their cells."""
+    low, high = config.obstacle_height_m
+    raised = np.flatnonzero((binned.height_m > low) & (binned.height_m < high))
+    order = np.argsort(binned.cell[raised], kind="stable")
+    return np.asarray(binned.index[raised[order]])
+
+
+def thinned(raised: NDArray[np.integer], limit: int = MAX_OBSTACLE_POINTS) -> NDArray[np.integer]:
+    """Return up to `limit` of the raised points, evenly thinned.
+
+    In the order of the raster's cells, so that the share of each object stays what it was.
+    """
+    if len(raised) <= limit:
+        return raised
+    return raised[np.linspace(0, len(raised) - 1, limit).astype(np.int64)]
 
 
 def obstacle_points(
@@ -189,36 +160,53 @@ def obstacle_points(
     *,
     limit: int = MAX_OBSTACLE_POINTS,
     binned: BinnedPoints | None = None,
-    scratch: Scratch | None = None,
 ) -> NDArray[np.float32]:
-    """Return up to `limit` returns above the ground, (K, 3), m, base frame, evenly thinned.
-
-    Thinning takes the points in raster order and keeps every n-th one, so that the share of
-    each object stays what it was in the sweep.
-    """
+    """Return up to `limit` returns above the ground, (K, 3), m, base frame, evenly thinned."""
     binned = bin_points(xyz_base, config) if binned is None else binned
-    raised = _raised(binned, config, scratch or Scratch())
-    if len(raised) > limit:
-        raised = raised[np.linspace(0, len(raised) - 1, limit).astype(np.int64)]
-    return np.ascontiguousarray(xyz_base[binned.index[raised]], dtype=np.float32)
+    kept = thinned(raised_points(binned, config), limit)
+    return np.ascontiguousarray(xyz_base[kept], dtype=np.float32)
 
 
-def _raised(
-    binned: BinnedPoints, config: LidarPreprocessing, scratch: Scratch
-) -> NDArray[np.int64]:
-    """Return the points at obstacles' heights in the order of their cells."""
-    low, high = config.obstacle_height_m
-    compiled = native()
-    if compiled is not None:
-        return compiled.raised(
-            binned.cell,
-            binned.height_m,
-            limits=(low, high),
-            cells=len(binned.ground_m),
-            scratch=scratch,
-        )
-    raised = np.flatnonzero((binned.height_m > low) & (binned.height_m < high))
-    return raised[np.argsort(binned.cell[raised], kind="stable")]
+def sweep_plan(config: LidarPreprocessing) -> SweepPlan:
+    """Return what the compiled functions make the same raster by."""
+    rows, columns = config.shape
+    coarse_rows, coarse_columns = -(-rows // _COARSE), -(-columns // _COARSE)
+    low_row, near_row, far_row = _interpolation(rows, coarse_rows)
+    low_column, near_column, far_column = _interpolation(columns, coarse_columns)
+    density_of = _density_lookup()
+    return SweepPlan(
+        numbers={
+            "rows": rows,
+            "columns": columns,
+            "side": _COARSE,
+            "rank": _GROUND_RANK,
+            "coarse_rows": coarse_rows,
+            "coarse_columns": coarse_columns,
+            "slices": len(config.height_edges_m) - 1,
+            "lookup_length": len(config.slice_lookup),
+            "density_length": len(density_of),
+            "x_min": config.x_range_m[0],
+            "y_min": config.y_range_m[0],
+            "z_min": config.z_range_m[0],
+            "z_max": config.z_range_m[1],
+            "cells_per_m": 1.0 / config.cell_m,
+            "rise": _rise(config),
+            "first_edge": config.height_edges_m[0],
+            "last_edge": config.height_edges_m[-1],
+            "raised_low": config.obstacle_height_m[0],
+            "raised_high": config.obstacle_height_m[1],
+        },
+        tables={
+            "slice_of": config.slice_lookup,
+            "density_of": density_of,
+            "low_row": low_row,
+            "near_row": near_row,
+            "far_row": far_row,
+            "low_column": low_column,
+            "near_column": near_column,
+            "far_column": far_column,
+        },
+    )
 
 
 def _fill_heights(
@@ -237,31 +225,26 @@ def _fill_heights(
     lowest[highest == 0.0] = 0.0
 
 
-def _ground(
-    lowest: NDArray[np.float32], config: LidarPreprocessing, scratch: Scratch
-) -> NDArray[np.float32]:
+def _ground(lowest: NDArray[np.float32], config: LidarPreprocessing) -> NDArray[np.float32]:
     """Return the ground height of every fine cell, (H, W), m, base frame.
 
     Args:
         lowest: (H, W), lowest return of every fine cell; Inf where there is none.
         config: the raster.
-        scratch: holds what is returned.
     """
-    rows, columns = config.shape
-    compiled = native()
-    coarse = (
-        _rank_of_blocks(lowest)
-        if compiled is None
-        else compiled.rank_of_blocks(lowest, side=_COARSE, rank=_GROUND_RANK)
-    )
-    coarse = _limit_slope(coarse, config.max_slope * config.cell_m * _COARSE)
+    coarse = _limit_slope(_rank_of_blocks(lowest), _rise(config))
     coarse[~np.isfinite(coarse)] = 0.0  # not one return near: the base frame's own road plane
-    x_weights, y_weights = (
-        _interpolation(fine, few) for fine, few in zip((rows, columns), coarse.shape, strict=True)
-    )
-    out = scratch.empty("ground", (rows, columns), np.float32)
-    ground: NDArray[np.float32] = np.matmul(x_weights @ coarse, y_weights.T, out=out)
-    return ground
+    low, near, far = _interpolation(lowest.shape[0], coarse.shape[0])
+    high = np.minimum(low + 1, coarse.shape[0] - 1)
+    lines = coarse[low] * near[:, None] + coarse[high] * far[:, None]
+    low, near, far = _interpolation(lowest.shape[1], coarse.shape[1])
+    high = np.minimum(low + 1, coarse.shape[1] - 1)
+    return np.asarray(lines[:, low] * near + lines[:, high] * far, dtype=np.float32)
+
+
+def _rise(config: LidarPreprocessing) -> float:
+    """Height that the ground may gain from one coarse cell to the next, m."""
+    return config.max_slope * config.cell_m * _COARSE
 
 
 def _rank_of_blocks(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -287,15 +270,17 @@ def _limit_slope(coarse: NDArray[np.float32], rise: float) -> NDArray[np.float32
 
 
 @lru_cache(maxsize=8)
-def _interpolation(fine: int, coarse: int) -> NDArray[np.float32]:
-    """Return (fine, coarse) weights of linear interpolation between the centres of coarse cells."""
+def _interpolation(
+    fine: int, coarse: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Return for each fine cell the coarse one before it, its weight and that of the next one.
+
+    Linear between the centres of coarse cells.
+    """
     position = np.clip((np.arange(fine) + 0.5) / _COARSE - 0.5, 0, coarse - 1)
-    low = np.minimum(position.astype(int), max(coarse - 2, 0))
-    weights = np.zeros((fine, coarse), np.float32)
-    weights[np.arange(fine), low] = 1 - (position - low)
-    if coarse > 1:
-        weights[np.arange(fine), low + 1] = position - low
-    return weights
+    low = np.minimum(position.astype(np.int64), max(coarse - 2, 0))
+    far = (position - low).astype(np.float32)
+    return low, np.float32(1.0) - far, far
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,9 @@ CONFIG = preprocess.LidarPreprocessing()
 SMALL = preprocess.LidarPreprocessing(
     x_range_m=(-3.0, 4.0), y_range_m=(-2.0, 2.0), cell_m=0.25, height_edges_m=(0.2, 0.5, 2.0)
 )
+TINY = preprocess.LidarPreprocessing(  # one coarse cell
+    x_range_m=(-1.0, 1.4), y_range_m=(-1.0, 1.0), cell_m=0.2, height_edges_m=(0.2, 0.5, 2.0)
+)
 T = np.array([[0.9, -0.1, 0.02, 1.5], [0.1, 0.95, 0.03, -0.2], [0, 0.02, 0.99, 1.8], [0, 0, 0, 1]])
 
 
@@ -24,18 +27,24 @@ def sweep(seed, points, spread_m):
     return xyz, rng.uniform(0, 1, points).astype(np.float32)
 
 
-def everything(xyz, intensity, config):
+def reference(xyz, intensity, config):
     moved = encoder.to_base(xyz, Geometry(T_base_sensor=T))
     binned = preprocess.bin_points(moved, config)
     raster = preprocess.rasterize(moved, intensity, config, binned=binned)
-    raised = preprocess.obstacle_points(moved, config, binned=binned)
-    thinned = preprocess.obstacle_points(moved, config, limit=50, binned=binned)
-    return (moved, binned.index, binned.cell, binned.height_m, binned.ground_m, raster, raised,
-            thinned)  # fmt: skip
+    return preprocess.raised_points(binned, config), raster
+
+
+def compiled_sweep(xyz, intensity, config, scratch=None):
+    raster = np.full((len(config.channels), *config.shape), np.nan, np.float32)
+    raised = native().sweep(
+        xyz, T[:3].astype(np.float32), intensity, preprocess.sweep_plan(config), raster,
+        scratch or Scratch(),
+    )  # fmt: skip
+    return raised, raster
 
 
 def without(monkeypatch):
-    for module in (conversion, encoder, preprocess):
+    for module in (conversion, encoder):
         monkeypatch.setattr(module, "native", lambda: None)
 
 
@@ -48,40 +57,45 @@ def test_the_build_has_the_library():
     seed=st.integers(0, 10_000),
     points=st.integers(1, 3000),
     spread_m=st.sampled_from([0.5, 3.0, 30.0]),
-    config=st.sampled_from([CONFIG, SMALL]),
+    config=st.sampled_from([CONFIG, SMALL, TINY]),
     with_intensity=st.booleans(),
 )
 def test_the_same_bits_as_numpy(seed, points, spread_m, config, with_intensity):
     xyz, intensity = sweep(seed, points, spread_m)
     given_intensity = intensity if with_intensity else None
-    compiled = everything(xyz, given_intensity, config)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without(monkeypatch)
-        expected = everything(xyz, given_intensity, config)
-    for got, wanted in zip(compiled, expected, strict=True):
-        assert got.dtype == wanted.dtype
-        np.testing.assert_array_equal(got, wanted)
-
-
-def test_a_raster_that_is_used_again_holds_nothing_of_the_sweep_before():
-    out = np.full((len(CONFIG.channels), *CONFIG.shape), np.nan, np.float32)
-    for seed in (1, 2):
-        xyz, intensity = sweep(seed, 5000, 10.0)
-        preprocess.rasterize(xyz, intensity, CONFIG, out)
-        np.testing.assert_array_equal(out, preprocess.rasterize(xyz, intensity, CONFIG))
+    got = compiled_sweep(xyz, given_intensity, config)
+    for mine, wanted in zip(got, reference(xyz, given_intensity, config), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
 
 
 def test_buffers_that_are_used_again_hold_nothing_of_the_sweep_before():
     scratch = Scratch()
     for seed, points in ((1, 5000), (2, 300), (3, 8000), (4, 1)):
         xyz, intensity = sweep(seed, points, 10.0)
-        moved = encoder.to_base(xyz, Geometry(T_base_sensor=T), scratch)
-        binned = preprocess.bin_points(moved, CONFIG, scratch)
-        raster = preprocess.rasterize(moved, intensity, CONFIG, binned=binned, scratch=scratch)
-        raised = preprocess.obstacle_points(moved, CONFIG, binned=binned, scratch=scratch)
-        expected = everything(xyz, intensity, CONFIG)
-        np.testing.assert_array_equal(raster, expected[5])
-        np.testing.assert_array_equal(raised, expected[6])
+        got = compiled_sweep(xyz, intensity, CONFIG, scratch)
+        for mine, wanted in zip(got, reference(xyz, intensity, CONFIG), strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+
+
+@pytest.mark.parametrize("kind", ["u1", "<f4", "<f4 to 255"])
+@pytest.mark.parametrize("step", [1, 7])
+def test_the_same_intensity_as_numpy(monkeypatch, kind, step):
+    rng = np.random.default_rng(5)
+    values = rng.integers(0, 256, 3500).astype(np.uint8)
+    if kind != "u1":
+        values = rng.uniform(-0.2, 255.0 if "255" in kind else 1.0, 3500).astype(np.float32)
+        values[[7, 700, 1400]] = np.nan, np.inf, -np.inf
+        if "255" not in kind:
+            values[700] = 1.0
+    if step > 1:  # as a field of a point
+        packed = np.zeros(3500, np.dtype([("pad", "u1", 6), ("i", values.dtype)]))
+        packed["i"] = values
+        values = packed["i"]
+    got = conversion._unit_intensity(values, Scratch())
+    without(monkeypatch)
+    np.testing.assert_array_equal(got, conversion._unit_intensity(values, Scratch()))
+    assert got.min() >= 0.0
+    assert got.max() <= 1.0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
