@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -91,27 +92,27 @@ class LogMel:
         self.computed_frames = 0  # since the start; for tests and benchmarks
 
     def patch(self, window: AudioWindow) -> NDArray[np.float32]:
-        """Return the (patch_frames, mel_bins) log-mel patch of a window."""
-        kept = self._shared_frames(window)
-        patch = np.empty_like(self._patch)
-        patch[:kept] = self._patch[len(patch) - kept :]
+        """Return the log-mel patch of a window, (patch_frames, mel_bins); the next call changes it."""
+        patch, kept = self._patch, self._shared_frames(window)
         if kept < len(patch):
-            patch[kept:] = self.frames(window.samples[kept * self._config.hop_samples :])
-        self._segment, self._first_sample, self._patch = (
-            window.segment,
-            window.first_sample,
-            patch,
-        )
+            new = self.frames(window.samples[kept * self._config.hop_samples :])
+            patch[:kept] = patch[len(patch) - kept :]
+            patch[kept:] = new
+        self._segment, self._first_sample = window.segment, window.first_sample
         return patch
 
     def frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (F, mel_bins) log-mel frames that fit wholly into (N,) samples."""
         config = self._config
         cut = sliding_window_view(samples, config.window_samples)[:: config.hop_samples]
-        magnitude = np.abs(np.fft.rfft(cut * self._hann, config.fft_size, axis=1))
+        windowed = cut.copy()
+        windowed *= self._hann
+        # SciPy's transform stays in single precision; NumPy's goes through double.
+        magnitude = np.abs(scipy.fft.rfft(windowed, config.fft_size, axis=1))
         self.computed_frames += len(cut)
-        mel = magnitude.astype(np.float32, copy=False) @ self._mel
-        return np.log(mel + np.float32(config.log_offset))
+        mel = magnitude @ self._mel
+        mel += np.float32(config.log_offset)
+        return np.log(mel, out=mel)
 
     def _shared_frames(self, window: AudioWindow) -> int:
         """Return how many leading frames of `window` are the last ones of the kept patch."""
