@@ -92,7 +92,7 @@ class LogMel:
         self.computed_frames = 0  # since the start; for tests and benchmarks
 
     def patch(self, window: AudioWindow) -> NDArray[np.float32]:
-        """Return the log-mel patch of a window, (patch_frames, mel_bins); the next call changes it."""
+        """Return a window's log-mel patch, (patch_frames, mel_bins); the next call changes it."""
         patch, kept = self._patch, self._shared_frames(window)
         if kept < len(patch):
             new = self.frames(window.samples[kept * self._config.hop_samples :])
