@@ -44,6 +44,8 @@ SUBSETS = {
     "audio": ((0, 0, 1), 0.05),
 }
 
+MOST_SPEED_MPS, MOST_OFFSET_S = 15.0, 0.1  # of the vehicle; of an image older than its sweep
+
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
@@ -91,7 +93,11 @@ class Encoders:
 
 
 def shaken(sweep: Sweep, picture: Picture, rng: np.random.Generator) -> tuple[Sweep, Picture]:
-    """Turn and shift both by the same, and the camera by a small calibration error more."""
+    """Turn and shift both by the same, and the camera by a calibration error and an older stamp.
+
+    An image that is older than the sweep was taken where the vehicle was then; that the objects
+    moved too is not in the picture of the scene, and not here.
+    """
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.2 else rng.normal(0, 0.2)
     shift = np.append(rng.normal(0, 2, 2), rng.normal(0, 0.05))
     sweep = augment.transform(sweep, yaw=turn, roll=0.0, pitch=0.0, shift_m=shift, scale=1.0)
@@ -100,7 +106,9 @@ def shaken(sweep: Sweep, picture: Picture, rng: np.random.Generator) -> tuple[Sw
     angle = turn + np.radians(rng.normal(0, 0.4))
     c, s = np.cos(angle), np.sin(angle)
     T = np.array([[c, -s, 0, shift[0]], [s, c, 0, shift[1]], [0, 0, 1, shift[2]], [0, 0, 0, 1]])
-    geometry = replace(picture.geometry, T_base_sensor=T @ picture.geometry.T_base_sensor)
+    pose = picture.geometry.T_base_sensor.copy()
+    pose[0, 3] -= rng.uniform(0, MOST_SPEED_MPS) * rng.uniform(0, MOST_OFFSET_S)
+    geometry = replace(picture.geometry, T_base_sensor=T @ pose)
     return sweep, replace(picture, bgr=jitter(picture.bgr, rng), geometry=geometry)
 
 
@@ -280,10 +288,11 @@ def main() -> None:
     parser.add_argument("--camera", default="camera")
     parser.add_argument("--audio", default="audio")
     parser.add_argument("--name", default="fusion")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", default="", help="weights to begin with")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     encoders = Encoders(
         {"lidar": arguments.lidar, "camera": arguments.camera, "audio": arguments.audio}
     )

@@ -21,10 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--models",
-        choices=("auto", "imported", "reference"),
-        default="auto",
-        help="imported: YOLOX and YAMNet of the data folder; reference: the bundled set; "
-        "auto: imported where they are at hand",
+        choices=("reference", "imported"),
+        default="reference",
+        help="the bundled set, or YOLOX and YAMNet of the data folder with the bundled LiDAR model",
     )
     parser.add_argument(
         "--recording", type=Path, help="an .mcap of record-demo (default: made in the out folder)"

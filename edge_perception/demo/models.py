@@ -13,7 +13,7 @@ from edge_perception.models.importing import import_model, read_labels
 
 YOLOX, YAMNET = "yolox_nano.onnx", "yamnet_spectra_in.onnx"
 YAMNET_LABELS = "yamnet_class_map.csv"
-CHOICES = ("auto", "imported", "reference")
+CHOICES = ("reference", "imported")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,8 @@ def choose_models(choice: str, *, data: Path | None, folder: Path) -> ModelChoic
     """Return the models to serve, importing them where that is asked for.
 
     Args:
-        choice: ``reference``: the bundled set; ``imported``: YOLOX and YAMNET of the data folder,
-            the bundled LiDAR model, fused at the decision level; ``auto``: imported where they
-            are at hand.
+        choice: ``reference``: the bundled set; ``imported``: YOLOX and YAMNET of the data folder
+            and the bundled LiDAR model, fused at the decision level.
         data: folder with `models/`; None: there is none.
         folder: gets the imported bundles.
 
@@ -49,23 +48,22 @@ def choose_models(choice: str, *, data: Path | None, folder: Path) -> ModelChoic
     """
     if choice not in CHOICES:
         raise UnknownNameError(kind="choice of models", name=choice, known=list(CHOICES))
-    missing = [
-        name
-        for name in (YOLOX, YAMNET, YAMNET_LABELS)
-        if data is None or not (data / "models" / name).is_file()
-    ]
-    if choice == "imported" and missing:
-        raise ConfigurationError(
-            f"models: expected {', '.join(missing)} in {data or 'a data folder'}/models, "
-            "found none; set EDGE_PERCEPTION_DATA or use the reference models"
-        )
-    if choice == "reference" or missing:
+    if choice == "reference":
         return ModelChoice(
             name="reference",
             description="bundled reference models, fused at the feature level",
             parameters={},
         )
-    assert data is not None
+    missing = [
+        name
+        for name in (YOLOX, YAMNET, YAMNET_LABELS)
+        if data is None or not (data / "models" / name).is_file()
+    ]
+    if data is None or missing:
+        raise ConfigurationError(
+            f"models: expected {', '.join(missing)} in {data or 'a data folder'}/models, "
+            "found none; set EDGE_PERCEPTION_DATA or use the reference models"
+        )
     return _imported(data / "models", folder)
 
 

@@ -52,7 +52,7 @@ class DemoOptions:
 
     out: Path
     composed: bool = False
-    models: str = "auto"
+    models: str = "reference"
     duration_s: float = field(default=RECORDING_S, metadata={"min": 5.0, "max": 36000.0})
     recording: Path | None = None  # None: demo_out/recording.mcap, made when missing
     domain_id: int | None = None  # None: one of its own

@@ -114,7 +114,7 @@ def test_cuts_take_three_seconds_where_there_is_time():
 
 
 def test_reference_models_need_no_parameters(tmp_path):
-    choice = choose_models("auto", data=None, folder=tmp_path)
+    choice = choose_models("reference", data=None, folder=tmp_path)
     assert choice.name == "reference"
     assert all(line.startswith("#") for line in choice.to_yaml().splitlines())
 
@@ -122,7 +122,7 @@ def test_reference_models_need_no_parameters(tmp_path):
 def test_imported_models_that_are_not_there_are_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"yolox_nano\.onnx.*EDGE_PERCEPTION_DATA"):
         choose_models("imported", data=tmp_path, folder=tmp_path)
-    with pytest.raises(UnknownNameError, match="auto, imported, reference"):
+    with pytest.raises(UnknownNameError, match="imported, reference"):
         choose_models("best", data=tmp_path, folder=tmp_path)
 
 
