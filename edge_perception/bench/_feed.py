@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from edge_perception.bench._recording import AUDIO_BLOCK, AUDIO_RATE_HZ, Clip, load_clip
 from edge_perception.bench._role import serve
+from edge_perception.core.errors import InvalidFrameError
 from edge_perception.msg import AudioChunk
 from edge_perception.nodes import qos, raw
 
@@ -168,13 +169,13 @@ class Feed:
 def _find_index(chunk: bytes) -> int:
     """Return where first_sample_index lies in a serialised AudioChunk."""
     read = raw.reader("edge_perception/msg/AudioChunk")
-    for at in range(4, 200, 4):
+    for at in range(4, len(chunk) - _INDEX.size + 1, 4):
         changed = bytearray(chunk)
         _INDEX.pack_into(changed, at, 0x0102030405060708)
         try:
             if read(bytes(changed)).first_sample_index == 0x0102030405060708:
                 return at
-        except Exception:
+        except InvalidFrameError:  # the change made a length of it
             continue
     raise AssertionError("no such field")
 

@@ -98,7 +98,7 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
     }
 
 
-def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[str, float]]:
+def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[str, Any]]:
     """Return the longest gaps, and when after a request and after a change's stamp they ended."""
     ended = np.array([view.published_ns for view in run.fused[1:]], np.int64)
     gaps_s = np.diff([view.published_ns for view in run.fused]) / 1e9
@@ -117,8 +117,8 @@ def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[st
     return found
 
 
-def _since(now_ns: int, then_ns: int | None) -> float:
-    return float("nan") if then_ns is None else round((int(now_ns) - then_ns) / 1e9, 3)
+def _since(now_ns: int, then_ns: int | None) -> float | None:
+    return None if then_ns is None else round((int(now_ns) - then_ns) / 1e9, 3)
 
 
 def _rollbacks(run: RunSeen) -> dict[str, Any]:

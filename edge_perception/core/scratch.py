@@ -24,9 +24,3 @@ class Scratch:
             room = size if kept is None else int(size * _ROOM)
             kept = self._kept[name] = np.empty(room, dtype)
         return kept[:size].reshape(shape)
-
-    def full(self, name: str, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> NDArray:
-        """Return an array filled with a value."""
-        array = self.empty(name, shape, dtype)
-        array.fill(value)
-        return array
