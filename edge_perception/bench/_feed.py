@@ -78,9 +78,18 @@ class Feed:
         return False
 
     def paced(self, seconds: float, speed: float = 1.0) -> dict[str, Any]:
-        """Play in real time, or `speed` times as fast; return the sets sent and the views' ages."""
+        """Play in real time, or `speed` times as fast; return the sets sent and the views' ages.
+
+        Sources that were silent while another set-up had its turn are not waited for at first.
+        """
+        self._play(WARM_UP_S, speed)
         self._views.clear()
         self._missed = 0
+        sent = self._play(seconds, speed)
+        time.sleep(0.4)
+        return self._result(sent)
+
+    def _play(self, seconds: float, speed: float) -> list[int]:
         sent: list[int] = []
         start = time.monotonic() + 0.1
         for tick in range(2 * round(seconds / TICK_S * speed / 2)):
@@ -93,8 +102,7 @@ class Feed:
                 # Another image than those of the sets before and after: a live one never repeats.
                 images = self._clip.images
                 self._publish(self._camera, images[(tick // 2 + 2) % len(images)], stamp_ns)
-        time.sleep(0.4)
-        return self._result(sent)
+        return sent
 
     def saturated(self, seconds: float) -> dict[str, Any]:
         """Send sets as fast as views come back; return their number a second."""

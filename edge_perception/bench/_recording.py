@@ -50,7 +50,7 @@ def make_clip(folder: Path) -> None:
         (folder / f"image{index}").write_bytes(_image_bytes(frame.image.bgr))
         (folder / f"cloud{index}").write_bytes(_cloud_bytes(frame.cloud, noise))
     (folder / "camera_info").write_bytes(_camera_info_bytes(frames[0]))
-    samples = (noise.normal(size=AUDIO_BLOCK) * 800).astype(np.int16)
+    samples = (noise.normal(size=(AUDIO_BLOCK, 1)) * 800).astype(np.int16)
     chunk = chunk_bytes(samples, sample_rate_hz=AUDIO_RATE_HZ, first_index=0)
     (folder / "chunk").write_bytes(chunk)
     poses = {"camera": frames[0].T_base_camera, "lidar": frames[0].T_base_lidar}

@@ -64,7 +64,7 @@ def _cases() -> dict[str, tuple[str, bytes, Callable[[Any], Any]]]:
 def _samples() -> Any:
     import numpy as np
 
-    return (np.random.default_rng(2).normal(size=1600) * 800).astype(np.int16)
+    return (np.random.default_rng(2).normal(size=(1600, 1)) * 800).astype(np.int16)
 
 
 def sample_feature() -> Any:

@@ -70,6 +70,7 @@ class Geometry:
     # an encoder are always in the pinhole image of `intrinsics`.
     distortion_model: str = ""  # plumb_bob, rational_polynomial or equidistant
     distortion: NDArray[np.float64] | None = None
+    microphones_m: NDArray[np.float64] | None = None  # (C, 3), sensor frame, one a channel
 
 
 @dataclass(frozen=True, kw_only=True)

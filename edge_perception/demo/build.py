@@ -123,9 +123,13 @@ def calibration_parameters(truth: GroundTruth) -> str:
         f"/**/{source}_encoder": {"ros__parameters": {"T_base_sensor": list(pose)}}
         for source, pose in poses.items()
     }
+    if truth.microphones_m:
+        positions = [value for position in truth.microphones_m for value in position]
+        document["/**/audio_encoder"]["ros__parameters"]["microphone_positions"] = positions
     document["/**/fusion"] = {"ros__parameters": {"lidar.time_offset_s": truth.lidar_ahead_s}}
     head = (
         "# Poses of the sensors in the base frame: x, y, z (m), qx, qy, qz, qw.\n"
+        "# microphone_positions: x, y, z of each channel in the sensor frame, m.\n"
         "# time_offset_s: when a sweep passes straight ahead, where the camera looks.\n"
     )
     return head + str(yaml.safe_dump(document, sort_keys=False, default_flow_style=None))
@@ -144,14 +148,12 @@ def ground_truth(scene: Scene, options: BuildOptions) -> GroundTruth:
         sweeps.append(Shown(stamp_ns=stamp_ns, frame=frame))
         image_ns = stamp_ns + round(frames[frame].camera_offset_s * _NS)
         images.append(Shown(stamp_ns=image_ns, frame=frame))
-    microphone = np.eye(4)
-    microphone[2, 3] = 1.6  # on the roof
     return GroundTruth(
         origin=scene.origin,
         base_frame=BASE_FRAME,
         T_base_camera=pose_of(scene.T_base_camera),
         T_base_lidar=pose_of(scene.T_base_lidar),
-        T_base_audio=pose_of(microphone),
+        T_base_audio=pose_of(scene.T_base_audio),
         lidar_ahead_s=round(ahead_offset_s(frames), 4),
         intrinsics=tuple(tuple(row) for row in scene.intrinsics.tolist()),
         image_size=scene.image_size,
@@ -164,6 +166,7 @@ def ground_truth(scene: Scene, options: BuildOptions) -> GroundTruth:
             length_s=len(scene.clip) / scene.sample_rate_hz,
             sounds=scene.sounds,
         ),
+        microphones_m=scene.microphones_m,
     )
 
 
@@ -190,7 +193,7 @@ def _chunks(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator
     samples = round(options.chunk_s * scene.sample_rate_hz)
     for index in range(round(options.duration_s / options.chunk_s)):
         first = index * samples
-        picked = np.take(scene.clip, range(first, first + samples), mode="wrap")
+        picked = np.take(scene.clip, range(first, first + samples), axis=0, mode="wrap")
         stamp_ns = truth.clip.start_ns + first * _NS // scene.sample_rate_hz
         data = chunk_bytes(picked, sample_rate_hz=scene.sample_rate_hz, first_index=first)
         arrival_ns = stamp_ns + round((options.chunk_s + options.delay_s) * _NS)

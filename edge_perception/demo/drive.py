@@ -85,7 +85,7 @@ def simulate_drive(
         T_base_camera=frame.T_base_camera,
         T_base_lidar=frame.T_base_lidar,
         clip_name=f"{scenario.name}_{seed}",
-        clip=(sound.samples.mean(axis=1) * 32767).astype(np.int16),
+        clip=(sound.samples * 32767).astype(np.int16),
         sample_rate_hz=sound.sample_rate_hz,
         sounds=tuple(
             LabelledSound(class_name=track.class_name, start_s=start_s, end_s=end_s)
@@ -93,6 +93,8 @@ def simulate_drive(
             if track.class_name in ("siren", "car_horn")
             for start_s, end_s in track.spans_s
         ),
+        T_base_audio=np.eye(4),
+        microphones_m=scenario.microphones.positions_m,
     )
     return Drive(
         scenario=scenario, seed=seed, duration_s=duration_s, scene=scene,

@@ -66,10 +66,10 @@ def cloud_bytes(frame: SceneFrame) -> bytes:
 
 
 def chunk_bytes(samples: NDArray[np.int16], *, sample_rate_hz: int, first_index: int) -> bytes:
-    """Return mono samples, (M,), as an AudioChunk."""
+    """Return samples, (M, C), as an AudioChunk."""
     message = AudioChunk(
         sample_rate=sample_rate_hz,
-        channels=1,
+        channels=samples.shape[1],
         format=AudioChunk.FORMAT_S16LE,
         first_sample_index=first_index,
         data=byte_array(samples.astype("<i2").tobytes()),

@@ -70,7 +70,7 @@ def load_pandaset(data: Path) -> Scene:
         T_base_camera=np.linalg.inv(mean_transform(poses)),
         T_base_lidar=np.eye(4),
         clip_name=CLIP,
-        clip=clip,
+        clip=clip[:, None],
         sample_rate_hz=rate_hz,
         sounds=CLIP_SOUNDS,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from edge_perception.demo.truth import LabelledBox, LabelledSound
 
 _AHEAD_RAD = 0.1
+
+
+def roof() -> NDArray[np.float64]:
+    """Return the pose of microphones whose place on the roof does not matter."""
+    T = np.eye(4)
+    T[2, 3] = 1.6
+    return T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +45,11 @@ class Scene:
     T_base_camera: NDArray[np.float64]  # (4, 4)
     T_base_lidar: NDArray[np.float64]  # (4, 4)
     clip_name: str
-    clip: NDArray[np.int16]  # (M,), mono
+    clip: NDArray[np.int16]  # (M, C)
     sample_rate_hz: int
     sounds: tuple[LabelledSound, ...]
+    T_base_audio: NDArray[np.float64] = field(default_factory=roof)  # (4, 4)
+    microphones_m: tuple[tuple[float, float, float], ...] = ()  # sensor frame; empty: not known
 
 
 def ahead_offset_s(frames: Iterable[SceneFrame]) -> float:

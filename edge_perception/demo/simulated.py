@@ -46,7 +46,7 @@ def simulated_scene() -> Scene:
         T_base_camera=first.frame.T_base_camera,
         T_base_lidar=first.frame.T_base_lidar,
         clip_name="simulated siren and horn",
-        clip=(sound.samples.mean(axis=1) * 32767).astype(np.int16),
+        clip=(sound.samples * 32767).astype(np.int16),
         sample_rate_hz=sound.sample_rate_hz,
         sounds=tuple(
             LabelledSound(class_name=track.class_name, start_s=start_s, end_s=end_s)
@@ -54,6 +54,8 @@ def simulated_scene() -> Scene:
             if track.class_name in ("siren", "car_horn")
             for start_s, end_s in track.spans_s
         ),
+        T_base_audio=np.eye(4),
+        microphones_m=siren.microphones.positions_m,
     )
 
 

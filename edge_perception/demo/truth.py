@@ -84,6 +84,7 @@ class GroundTruth:
     sweeps: tuple[Shown, ...]  # LiDAR
     images: tuple[Shown, ...]
     clip: SoundClip
+    microphones_m: tuple[tuple[float, float, float], ...] = ()  # of each channel, sensor frame
 
     def to_json(self) -> bytes:
         """Return the text of the attachment."""

@@ -26,6 +26,7 @@ from edge_perception.core.errors import UnknownNameError
 from edge_perception.core.registry import Registry, discover
 from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
 from edge_perception.encoders.content import ContentSpec
+from edge_perception.encoders.options import SourceOptions
 from edge_perception.models.manifest import Manifest
 
 
@@ -37,6 +38,7 @@ class EncoderOutput:
     objects: tuple[DetectedObject, ...] = ()  # base frame
     image_objects: tuple[ImageObject, ...] = ()
     sound_events: tuple[SoundEvent, ...] = ()
+    warning: str = ""  # usable, but less than what was asked for; empty: all of it
 
 
 class Intake(Protocol):
@@ -108,6 +110,7 @@ class EncoderSpec:
     calibration: TopicSpec | None = None  # sensor_msgs/msg/CameraInfo, for cameras
     rate_hz: float = field(metadata={"min": 0.01, "max": 1000.0, "unit": "Hz"})  # default
     default_model: str  # bundle name
+    options: type[SourceOptions] = SourceOptions  # its own have what only this modality needs
     stateful: bool = False  # frames depend on those before: a stream stays on one model
     # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
     read_calibration: Callable[[Any], Geometry] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.types import Geometry
 
 IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -24,6 +25,14 @@ class SourceOptions:
     cores: tuple[int, ...] = field(
         default=(), metadata={"text": "cores of the inference thread; empty: any"}
     )
+
+    def geometry(self) -> Geometry:
+        """Return where the sensor sits; what a camera's calibration says is added later.
+
+        Raises:
+            ConfigurationError: as `transform`.
+        """
+        return Geometry(T_base_sensor=transform(self.T_base_sensor))
 
 
 def usable_cores(cores: tuple[int, ...]) -> frozenset[int]:

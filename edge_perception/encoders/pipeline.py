@@ -251,7 +251,9 @@ class EncoderPipeline:
     ) -> Feature:
         model.since_ns = model.since_ns or job.stamp_ns
         model.frames += 1
-        return self._feature(job, model, latency, output=sample.output, warning=self._warning())
+        return self._feature(
+            job, model, latency, output=sample.output, warning=self._warning(sample.output)
+        )
 
     def _run(
         self, model: ServedModel, item: Any, started: Instant, latency: FrameLatency
@@ -285,8 +287,9 @@ class EncoderPipeline:
         if self._finding.verdict is Verdict.WORTHLESS:
             raise InvalidFrameError(self._finding.text)
 
-    def _warning(self) -> str:
-        text = self._finding.text if self._finding is not None else ""
+    def _warning(self, output: EncoderOutput) -> str:
+        found = self._finding.text if self._finding is not None else ""
+        text = "; ".join(filter(None, (found, output.warning)))
         return f"{self._source}: {text}" if text else ""
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:

@@ -54,6 +54,7 @@ class SampleFrame:
     images: dict[int, ImageFrame]  # by how much older than the sweep it is, ms
     lidar: Geometry
     camera: Geometry
+    microphones: Geometry
     blocks: tuple[AudioBlock, ...]  # end at the moment of the frame
     sounds: dict[str, float]  # class to bearing (rad) of what sounds in the last window
     truth: Truth
@@ -166,6 +167,7 @@ def _frame(seed: int, stored: dict[str, NDArray]) -> SampleFrame:
             T_base_sensor=pinhole.T_base_camera, intrinsics=pinhole.intrinsics,
             image_size=(pinhole.width, pinhole.height),
         ),
+        microphones=Geometry(microphones_m=np.array(scenario.microphones.positions_m)),
         blocks=_blocks(stored["sound"], int(stored["rate_hz"]), stamp_ns),
         sounds=dict(
             zip(stored["heard"].tolist(), stored["bearing_rad"].tolist(), strict=True)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from edge_perception.core.types import UNKNOWN
 from edge_perception.evaluation.confidence import confidence_table
 from edge_perception.evaluation.matching import Judged, ap_table
 from edge_perception.evaluation.rig import SUBSETS, ModelSet, shipped_thresholds
 from edge_perception.evaluation.trials import EVERYTHING, VIEW, Heard, Result
 
 _FULL = SUBSETS[0]
+NEAR_DEG = 20.0  # a bearing that points at the right road user
 
 
 def build_report(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
@@ -56,14 +58,27 @@ def _subsets(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
 def _sounds(results: Sequence[Result], subset: str) -> dict[str, Any]:
     heard = [item for result in results for item in result.heard.get(subset, ())]
     if not heard:
-        return {"siren_f1": None, "sound_f1": None, "bearing_error_deg": None}
+        return {"siren_f1": None, "sound_f1": None, "bearing": None}
     names = sorted({item.class_name for item in heard})
     scores = {name: sound_f1([i for i in heard if i.class_name == name]) for name in names}
-    errors = [i.bearing_error_rad for i in heard if not math.isnan(i.bearing_error_rad)]
     return {
         "siren_f1": scores["siren"]["f1"],
         "sound_f1": scores,
-        "bearing_error_deg": float(np.degrees(np.median(errors))) if errors else "not estimated",
+        "bearing": {name: bearing_table([i for i in heard if i.class_name == name])
+                    for name in names},
+    }  # fmt: skip
+
+
+def bearing_table(heard: Sequence[Heard]) -> dict[str, float]:
+    """Return of the sounds that were there and reported: the share with a bearing, its errors."""
+    right = [item.bearing_error_rad for item in heard if item.present and item.reported]
+    errors = np.degrees([error for error in right if not math.isnan(error)])
+    if not len(errors):
+        return {"given": 0.0, "median_deg": UNKNOWN, "within_20_deg": UNKNOWN}
+    return {
+        "given": len(errors) / len(right),
+        "median_deg": float(np.median(errors)),
+        "within_20_deg": float((errors < NEAR_DEG).mean()),
     }
 
 

@@ -167,10 +167,10 @@ class Rig:
             if item is None:
                 continue
             window = intake.frame(item)
-            outputs = encoder.infer(encoder.preprocess(window, Geometry()))
-            output = encoder.postprocess(outputs, window, Geometry())
+            outputs = encoder.infer(encoder.preprocess(window, frame.microphones))
+            output = encoder.postprocess(outputs, window, frame.microphones)
         tensors = {name: np.array(tensor) for name, tensor in output.tensors.items()}
-        return self._made("audio", stamp_ns, replace(output, tensors=tensors), Geometry())
+        return self._made("audio", stamp_ns, replace(output, tensors=tensors), frame.microphones)
 
     def _made(self, role: str, stamp_ns: int, output: EncoderOutput, geometry: Geometry) -> Feature:
         return Feature(

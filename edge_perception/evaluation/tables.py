@@ -52,8 +52,11 @@ def _subsets(report: dict[str, Any]) -> Iterator[str]:
             f"{_number(entry['map_camera_view'], 6)}  {cells}  {_number(entry['ece'])}  "
             f"{_number(entry['mean_score'])}  {_number(entry['precision'])}  {siren}"
         )
-    bearing = report["subsets"]["camera+lidar+audio"]["bearing_error_deg"]
-    yield f"bearing of sounds: {bearing if isinstance(bearing, str) else f'{bearing:.1f} degrees'}"
+    for name, found in report["subsets"]["camera+lidar+audio"]["bearing"].items():
+        yield (
+            f"bearing of {name:10} given for {found['given']:.0%} of those heard, error "
+            f"p50 {found['median_deg']:.1f} degrees, {found['within_20_deg']:.0%} within 20"
+        )
 
 
 def _conditions(report: dict[str, Any]) -> Iterator[str]:

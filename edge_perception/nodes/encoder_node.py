@@ -15,7 +15,7 @@ from edge_perception.core.types import Feature, Geometry, ModelVersion
 from edge_perception.encoders import TopicSpec, encoders
 from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
-from edge_perception.encoders.options import SourceOptions, transform, usable_cores
+from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
@@ -56,7 +56,7 @@ class EncoderNode(PerceptionNode):
         super().__init__(f"{source}_encoder", **kwargs)
         self._spec = encoders()[modality]
         self._topics = [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
-        self._source = self.declare_parameters_of(SourceOptions, defaults={"source": source})
+        self._source = self.declare_parameters_of(self._spec.options, defaults={"source": source})
         self._model = self.declare_parameters_of(
             ModelOptions, defaults={"model": self._spec.default_model}
         )
@@ -102,9 +102,7 @@ class EncoderNode(PerceptionNode):
         source = self._source.config.source
         usable_cores(self._source.config.cores)
         loaded = load_model(self._model.config, role=source, modality=self._spec.modality)
-        self._pipeline = self._pipeline_of(
-            loaded, Geometry(T_base_sensor=transform(self._source.config.T_base_sensor))
-        )
+        self._pipeline = self._pipeline_of(loaded, self._source.config.geometry())
         self._publisher = self.create_publisher(msg.Feature, f"features/{source}", qos.FEATURES)
         self.get_logger().info(
             f"{source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "

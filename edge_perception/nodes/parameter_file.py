@@ -11,7 +11,6 @@ import yaml
 
 from edge_perception.encoders import encoders
 from edge_perception.encoders.health import HealthLimits
-from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
@@ -36,11 +35,13 @@ def parameter_file() -> str:
     """Return the text of config/perception.yaml."""
     sections = [_HEAD]
     registry = encoders()
+    for modality, reason in registry.failures.items():
+        sections.append(f"# {modality}: left out, it cannot be loaded here: {reason}\n")
     for modality in sorted(registry.specs):
         spec = registry[modality]
         sections.append(_node(f"{modality}_encoder"))
         sections.append(_parameters(NodeOptions))
-        sections.append(_parameters(SourceOptions, {"source": modality}))
+        sections.append(_parameters(spec.options, {"source": modality}))
         sections.append(_parameters(ModelOptions, {"model": spec.default_model}))
         sections.append(_parameters(HealthLimits, {"rate_hz": spec.rate_hz}))
         sections.append(_parameters(WatchdogLimits, prefix="watchdog."))

@@ -10,7 +10,7 @@ from edge_perception.core.clock import Clock
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of
-from edge_perception.encoders.options import SourceOptions, transform
+from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
@@ -126,7 +126,7 @@ def _source(name: str, parameters: ParameterFiles) -> SourcePlan:
     spec = encoders()[modality_of(name)]
     node = f"{name}_encoder"
     values = parameters.of_node(node)
-    options = decode_parameters(SourceOptions, values, node, defaults={"source": name})
+    options = decode_parameters(spec.options, values, node, defaults={"source": name})
     if options.source != name:
         raise ConfigurationError(f"{node}.source: expected '{name}', got '{options.source}'")
     return SourcePlan(
@@ -151,7 +151,7 @@ def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
             source=source.name,
             spec=source.spec,
             model=ServedModel.build(source.spec, loaded[source.name]),
-            geometry=Geometry(T_base_sensor=transform(source.options.T_base_sensor)),
+            geometry=source.options.geometry(),
             clock=clock,
         )
     models: tuple[MeteredFusionModel, ...] = ()

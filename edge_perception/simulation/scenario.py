@@ -61,9 +61,11 @@ class Lidar:
 
 @dataclass(frozen=True, kw_only=True)
 class Microphones:
-    """Microphones on the roof, base frame."""
+    """Microphones on the roof, base frame; by default a square, which hears all around."""
 
-    positions_m: tuple[tuple[float, float, float], ...] = ((0.0, 0.35, 1.6), (0.0, -0.35, 1.6))
+    positions_m: tuple[tuple[float, float, float], ...] = (
+        (0.07, 0.07, 1.6), (0.07, -0.07, 1.6), (-0.07, 0.07, 1.6), (-0.07, -0.07, 1.6),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from edge_perception.core.types import DetectedObject, Geometry
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.encoder import to_base
-from edge_perception.encoders.options import transform
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.replay.bags import Bag, open_bag
 from edge_perception.replay.binding import Binding, bind, parse_remaps
@@ -268,7 +267,7 @@ class _Scene:
         if message is None:
             return None
         plan = next(s for s in self._plan.sources if s.name == source)
-        geometry = Geometry(T_base_sensor=transform(plan.options.T_base_sensor))
+        geometry = plan.options.geometry()
         try:
             return to_base(cloud_from_msg(message).xyz_m, geometry)
         except EdgePerceptionError:
@@ -299,7 +298,7 @@ class _Scene:
         if first is None or plan.spec.read_calibration is None:
             return None
         found = plan.spec.read_calibration(self._decoder.decode(first.data, first.type))
-        return replace(found, T_base_sensor=transform(plan.options.T_base_sensor))
+        return replace(found, T_base_sensor=plan.options.geometry().T_base_sensor)
 
     def _message(self, record: Mapping[str, Any], modality: str) -> tuple[Any, str]:
         status = next((s for s in record["sources"] if s["modality"] == modality), None)

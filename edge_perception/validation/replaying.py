@@ -249,7 +249,9 @@ def parameters_of(plan: VehiclePlan) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for source in plan.sources:
         node = f"{source.name}_encoder"
-        flat[f"{node}.T_base_sensor"] = list(source.options.T_base_sensor)
+        for name, value in dataclasses.asdict(source.options).items():
+            if name not in ("source", "cores"):  # neither changes a result
+                flat[f"{node}.{name}"] = list(value)
         for name in ("model", "backend", "provider"):
             flat[f"{node}.{name}"] = getattr(source.model, name)
     flat["fusion.model"] = plan.fusion_model.model

@@ -69,7 +69,7 @@ def _from_above(axes: Axes, scene: Scene, frame: SceneFrame) -> None:
 def _sound(axes: Axes, scene: Scene) -> None:
     size = round(_LOUDNESS_S * scene.sample_rate_hz)
     count = len(scene.clip) // size
-    blocks = scene.clip[: count * size].reshape(count, size).astype(np.float64) / 32767
+    blocks = scene.clip[: count * size, 0].reshape(count, size).astype(np.float64) / 32767
     loudness = 10 * np.log10(np.mean(blocks**2, axis=1) + 1e-9)
     axes.plot(np.arange(count) * _LOUDNESS_S, loudness, color=INK, lw=1)
     for sound in scene.sounds:

@@ -3,6 +3,7 @@
 from edge_perception.encoders import EncoderSpec, TopicSpec
 from edge_perception.encoders.audio.content import CONTENT
 from edge_perception.encoders.audio.encoder import AudioEncoder, AudioIntake
+from edge_perception.encoders.audio.options import AudioSourceOptions
 
 SPEC = EncoderSpec(
     modality="audio",
@@ -32,6 +33,7 @@ SPEC = EncoderSpec(
     ),
     rate_hz=10.0,
     default_model="bev_lite/audio",
+    options=AudioSourceOptions,
     stateful=True,
     content=CONTENT,
     describe_intake=AudioIntake.describe,

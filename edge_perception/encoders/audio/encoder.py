@@ -16,6 +16,7 @@ from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.audio.foreign import MessageConverter
 from edge_perception.encoders.audio.levels import LevelMeter
+from edge_perception.encoders.audio.locator import SoundLocator
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
 from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler, StreamCounts
 from edge_perception.models.adapters import adapters
@@ -102,11 +103,12 @@ class AudioEncoder:
         self._features = manifest.features
         self._input_name, self._input_shape = _patch_input(manifest, config)
         self._decode = adapters()[manifest.adapter].make_decoder(manifest)
+        self._locator = SoundLocator()
 
     def preprocess(
         self,
         frame: AudioWindow,
-        geometry: Geometry,  # noqa: ARG002 (one microphone has no use for it)
+        geometry: Geometry,  # noqa: ARG002 (what is heard, not where)
     ) -> dict[str, NDArray]:
         """Return the log-mel patch under the graph's input name."""
         return {self._input_name: self._log_mel.patch(frame).reshape(self._input_shape)}
@@ -127,10 +129,7 @@ class AudioEncoder:
         return outputs
 
     def postprocess(
-        self,
-        outputs: Mapping[str, NDArray],
-        frame: AudioWindow,
-        geometry: Geometry,  # noqa: ARG002
+        self, outputs: Mapping[str, NDArray], frame: AudioWindow, geometry: Geometry
     ) -> EncoderOutput:
         """Return the feature tensors and the sound events of the window."""
         context = SoundContext(
@@ -138,9 +137,12 @@ class AudioEncoder:
             window_end_ns=frame.window_end_ns,
             segment=frame.segment,
         )
+        events = self._decode(outputs, context).sound_events
+        events, warning = self._locator.locate(events, frame, geometry)
         return EncoderOutput(
             tensors={tensor: outputs[output] for tensor, output in self._features.items()},
-            sound_events=self._decode(outputs, context).sound_events,
+            sound_events=events,
+            warning=warning,
         )
 
 

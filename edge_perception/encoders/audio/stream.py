@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.direction import SPAN_S
 from edge_perception.encoders.audio.levels import Levels
 from edge_perception.encoders.audio.resample import Resampler, to_mono
 from edge_perception.encoders.audio.sample_clock import SampleClock
@@ -33,6 +35,9 @@ class AudioWindow:
     segment: int  # counts the uninterrupted stretches of the stream
     first_sample: int  # index of samples[0] in its segment, model rate
     levels: Levels | None = None  # of the newest block, before it became mono
+    # The newest samples with all channels, (N, C) each, as the device gave them: for directions.
+    recent: tuple[NDArray[np.float32], ...] = ()
+    device_rate_hz: int = 0
 
 
 @dataclass(kw_only=True)
@@ -124,6 +129,8 @@ class StreamAssembler:
         self._collected = np.zeros(0, dtype=np.float32)
         self._collected_start = 0  # index of the first collected sample in the segment
         self._next_window = 0  # index of the first sample of the next window
+        self._recent: deque[NDArray[np.float32]] = deque()
+        self._recent_samples = 0
 
     def _append(self, block: AudioBlock) -> AudioWindow | None:
         assert self._resampler is not None
@@ -137,6 +144,7 @@ class StreamAssembler:
             len(block.samples), self._device_rate_hz
         )
         self.clock.add(block.first_sample_index, block.stamp_ns)
+        self._keep(fresh)
         mono = self._resampler.push(to_mono(fresh))
         self._collected = np.concatenate([self._collected, mono])
         window = self._newest_window(block)
@@ -144,6 +152,14 @@ class StreamAssembler:
         self._collected = self._collected[unused:]
         self._collected_start += unused
         return window
+
+    def _keep(self, fresh: NDArray[np.float32]) -> None:
+        """Keep as many blocks as hold the newest SPAN_S; blocks are never written again."""
+        self._recent.append(fresh)
+        self._recent_samples += len(fresh)
+        wanted = round(SPAN_S * self._device_rate_hz)
+        while self._recent_samples - len(self._recent[0]) >= wanted:
+            self._recent_samples -= len(self._recent.popleft())
 
     def _newest_window(self, block: AudioBlock) -> AudioWindow | None:
         end = self._collected_start + len(self._collected)
@@ -163,6 +179,8 @@ class StreamAssembler:
             samples=self._collected[offset : offset + self._window].copy(),
             segment=self._segment,
             first_sample=first,
+            recent=tuple(self._recent),
+            device_rate_hz=self._device_rate_hz,
         )
 
     def _time_ns(self, sample: int) -> int:

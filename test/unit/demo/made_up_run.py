@@ -80,7 +80,7 @@ def scene():
         T_base_camera=OPTICAL,
         T_base_lidar=np.eye(4),
         clip_name="tone",
-        clip=(np.sin(np.arange(rate_hz) * 0.3) * 20000).astype(np.int16),
+        clip=(np.sin(np.arange(rate_hz) * 0.3) * 20000).astype(np.int16)[:, None],
         sample_rate_hz=rate_hz,
         sounds=(LabelledSound(class_name="siren", start_s=0.3, end_s=0.7),),
     )

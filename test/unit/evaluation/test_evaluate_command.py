@@ -36,7 +36,10 @@ def test_every_table_is_there(report):
         assert 0.0 <= entry["map"] <= 1.0
         assert set(entry["ap"]) <= {"car", "truck", "bus", "pedestrian", "cyclist"}
         assert (entry["siren_f1"] is not None) == ("audio" in name)
-    assert report["subsets"]["camera+lidar+audio"]["bearing_error_deg"] == "not estimated"
+        assert (entry["bearing"] is not None) == ("audio" in name)
+    assert set(report["subsets"]["camera+lidar+audio"]["bearing"]) == {
+        "siren", "car_horn", "speech"
+    }  # fmt: skip
     assert {"decision_camera+lidar", "best_single"} < set(report["decision_vs_feature"])
     assert list(report["stamp_offset_ms"]) == ["0", "50", "100", "150", "200"]
     assert list(report["calibration_error_deg"]) == ["0", "0.5", "1", "2"]

@@ -1,0 +1,137 @@
+"""Where a sound comes from, by its delays between the microphones of an array.
+
+Steered response power with phase transform (SRP-PHAT; J. DiBiase, A High-Accuracy, Low-Latency
+Technique for Talker Localization in Reverberant Environments, 2000), over azimuth only: sources are
+far away compared with the array and about level with it.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.types import UNKNOWN
+
+SPAN_S = 0.5  # of the newest samples that are looked at
+LEAST_MICROPHONES = 3
+_SPEED_OF_SOUND_MPS = 343.0  # dry air of 20 degrees Celsius
+_FRAME_S = 0.032
+_BAND_HZ = (300.0, 4000.0)  # below it are engines and wind, above it little of a siren
+_LEAST_AZIMUTHS, _MOST_AZIMUTHS = 72, 720
+# A cell counts when its power is so many times the median of all, and this share of them always:
+# of a sound as wide as noise few stand out, and few cells leave several directions open.
+_LOUD, _LEAST_SHARE = 10.0, 0.05
+# Tones (sirens, horns, vowels) stand out from the bins around them; engines and tyres do not.
+_TONE, _AROUND_BINS = 10.0, 21
+# How far the best azimuth stands above the mean of all, 1: every cell agrees. Simulated street
+# noise stays below 0.1 in all of 41 windows, sirens at 0 dB are above 0.3 in 95 % of 62.
+_LEAST_PROMINENCE = 0.3
+_MOST_FLAT = 0.1  # width of an array by its length, below which it counts as a line
+
+
+def check_array(positions_m: NDArray[np.float64]) -> None:
+    """Refuse an array that cannot tell all directions apart.
+
+    Args:
+        positions_m: (C, 3), any frame whose z axis is about vertical.
+
+    Raises:
+        ConfigurationError: fewer than three microphones, or they lie on a line seen from above.
+    """
+    if len(positions_m) < LEAST_MICROPHONES:
+        raise ConfigurationError(
+            f"microphone_positions: expected at least {LEAST_MICROPHONES} microphones, "
+            f"got {len(positions_m)}: two cannot tell left from right of their axis"
+        )
+    flat = positions_m[:, :2] - positions_m[:, :2].mean(axis=0)
+    length, width = np.linalg.svd(flat, compute_uv=False)[:2]
+    if length == 0.0 or width < _MOST_FLAT * length:
+        raise ConfigurationError(
+            "microphone_positions: expected microphones that are not on a line seen from above, "
+            f"got {positions_m.tolist()}"
+        )
+
+
+class DirectionFinder:
+    """Azimuth of the sound that dominates. One thread uses it."""
+
+    def __init__(self, positions_m: NDArray[np.float64], rate_hz: int) -> None:
+        """Steer the array.
+
+        Args:
+            positions_m: (C, 3), one microphone a channel, axes of the base frame.
+            rate_hz: of the samples.
+
+        Raises:
+            ConfigurationError: as `check_array`.
+        """
+        check_array(positions_m)
+        self._size = scipy.fft.next_fast_len(round(_FRAME_S * rate_hz), real=True)
+        self._window = np.hanning(self._size).astype(np.float32)
+        frequency_hz = np.fft.rfftfreq(self._size, 1.0 / rate_hz)
+        low, high = np.searchsorted(frequency_hz, _BAND_HZ)
+        self._band = slice(int(low), int(high))
+        first, second = np.array(list(combinations(range(len(positions_m)), 2))).T
+        self._first, self._second = first, second
+        apart_m = (positions_m[first] - positions_m[second])[:, :2]  # (pair, 2)
+        azimuths = np.linspace(0.0, 2.0 * np.pi, _azimuths_for(apart_m), endpoint=False)
+        ahead = np.stack([np.cos(azimuths), np.sin(azimuths)])
+        # A source in direction u reaches the microphone at p earlier by p.u / c.
+        earlier_s = apart_m @ ahead / _SPEED_OF_SOUND_MPS
+        phase = earlier_s.T[:, :, None] * frequency_hz[self._band]  # (azimuth, pair, bin)
+        self._steering = np.exp(-2j * np.pi * phase).reshape(len(azimuths), -1)
+        self._steering = self._steering.astype(np.complex64)
+
+    def bearing(self, samples: NDArray[np.float32]) -> float:
+        """Return the azimuth of the dominant sound in (N, C) samples.
+
+        Returns:
+            rad about +z, 0 along +x, -pi to pi; NaN where no direction stands out.
+        """
+        if len(samples) < self._size:
+            return UNKNOWN
+        frames = sliding_window_view(samples, self._size, axis=0)[:: self._size // 2]
+        spectra = scipy.fft.rfft(frames * self._window, axis=2)[:, :, self._band]
+        power = np.square(np.abs(spectra)).mean(axis=1)  # (frame, bin)
+        cells = _telling(power)
+        count = int(cells.sum())
+        cross = spectra[:, self._first] * spectra[:, self._second].conj()  # (frame, pair, bin)
+        cross /= np.maximum(np.abs(cross), np.float32(1e-20))
+        summed = (cross * cells[:, None]).sum(axis=0).ravel()
+        response = (self._steering @ summed).real / (count * len(self._first))
+        # No delay at all: from straight above, or one channel given several times.
+        above = summed.real.sum() / (count * len(self._first))
+        best = float(response.max())
+        if best - response.mean() < _LEAST_PROMINENCE or best < above:
+            return UNKNOWN
+        return _peak(response)
+
+
+def _telling(power: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which cells of (frame, bin) tell a direction: loud tones, else all that is loud."""
+    loud = power >= min(_LOUD * np.median(power), np.quantile(power, 1.0 - _LEAST_SHARE))
+    tones = loud & (power > _TONE * median_filter(power, size=(1, _AROUND_BINS)))
+    return tones if tones.sum() >= len(power) else loud
+
+
+def _azimuths_for(apart_m: NDArray[np.float64]) -> int:
+    """Return how many azimuths an array tells apart: a quarter of the shortest wave each."""
+    widest_m = float(np.hypot(apart_m[:, 0], apart_m[:, 1]).max())
+    around = 2.0 * np.pi * widest_m * 4.0 * _BAND_HZ[1] / _SPEED_OF_SOUND_MPS
+    return int(np.clip(np.ceil(around), _LEAST_AZIMUTHS, _MOST_AZIMUTHS))
+
+
+def _peak(response: NDArray[np.floating]) -> float:
+    """Return the azimuth at the top of the parabola through the best and its neighbours."""
+    best, count = int(response.argmax()), len(response)
+    before, top, after = (float(response[(best + k) % count]) for k in (-1, 0, 1))
+    bend = before - 2.0 * top + after
+    offset = 0.5 * (before - after) / bend if bend else 0.0
+    return math.remainder((best + offset) * 2.0 * math.pi / count, 2.0 * math.pi)
