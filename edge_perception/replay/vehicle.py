@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edge_perception.core.clock import Clock
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
