@@ -105,7 +105,7 @@ class DetectedObject:
     center_m: tuple[float, float, float]
     size_m: tuple[float, float, float]  # length (along the heading), width, height
     yaw_rad: float
-    velocity_mps: tuple[float, float, float] = (UNKNOWN, UNKNOWN, UNKNOWN)
+    velocity_mps: tuple[float, float, float] = (UNKNOWN, UNKNOWN, UNKNOWN)  # over ground
     sources: tuple[str, ...] = ()
 
 

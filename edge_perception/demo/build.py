@@ -16,6 +16,7 @@ from edge_perception.demo.messages import (
     chunk_bytes,
     cloud_bytes,
     image_bytes,
+    odometry_bytes,
 )
 from edge_perception.demo.scene import Scene, ahead_offset_s, shown_frames
 from edge_perception.demo.truth import (
@@ -38,6 +39,7 @@ TOPICS = (
     Topic(name=POINTS, type="sensor_msgs/msg/PointCloud2", qos=SENSOR_DATA),
     Topic(name=AUDIO, type="edge_perception/msg/AudioChunk", qos=RELIABLE),
 )
+ODOMETRY = Topic(name="/odometry", type="nav_msgs/msg/Odometry", qos=SENSOR_DATA)
 BASE_FRAME = "base_link"
 _NS = 1_000_000_000
 _Message = tuple[int, int, str, bytes]  # arrival, rank of the topic, topic, CDR
@@ -84,10 +86,10 @@ def build_recording(
     truth = ground_truth(scene, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with RecordingWriter(path) as writer:
-        for topic in TOPICS:
+        for topic in (*TOPICS, ODOMETRY) if scene.poses else TOPICS:
             writer.add_topic(topic)
         streams = (_images(scene, truth, options), _sweeps(scene, truth, options),
-                   _chunks(scene, truth, options))  # fmt: skip
+                   _chunks(scene, truth, options), _odometry(scene, options))  # fmt: skip
         for arrival_ns, _, topic_name, data in heapq.merge(*streams):
             if _in_gap(topic_name, (arrival_ns - scene.start_ns) / _NS, options.gaps):
                 continue
@@ -99,7 +101,8 @@ def build_recording(
             writer.add_attachment(
                 name, content, media_type="application/json", time_ns=scene.start_ns
             )
-    parameters_path(path).write_text(calibration_parameters(truth), encoding="utf-8")
+    text = calibration_parameters(truth, odometry=bool(scene.poses))
+    parameters_path(path).write_text(text, encoding="utf-8")
     return truth
 
 
@@ -112,7 +115,7 @@ def parameters_path(recording: Path) -> Path:
     return recording.with_suffix(".params.yaml")
 
 
-def calibration_parameters(truth: GroundTruth) -> str:
+def calibration_parameters(truth: GroundTruth, *, odometry: bool = False) -> str:
     """Return the text of a parameter file with the pose and the timing of the sensors."""
     poses = {
         "camera": truth.T_base_camera,
@@ -126,7 +129,10 @@ def calibration_parameters(truth: GroundTruth) -> str:
     if truth.microphones_m:
         positions = [value for position in truth.microphones_m for value in position]
         document["/**/audio_encoder"]["ros__parameters"]["microphone_positions"] = positions
-    document["/**/fusion"] = {"ros__parameters": {"lidar.time_offset_s": truth.lidar_ahead_s}}
+    fusion: dict[str, Any] = {"lidar.time_offset_s": truth.lidar_ahead_s}
+    if odometry:
+        fusion["odometry_topic"] = ODOMETRY.name.lstrip("/")
+    document["/**/fusion"] = {"ros__parameters": fusion}
     head = (
         "# Poses of the sensors in the base frame: x, y, z (m), qx, qy, qz, qw.\n"
         "# microphone_positions: x, y, z of each channel in the sensor frame, m.\n"
@@ -187,6 +193,13 @@ def _sweeps(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator
         last_point_s = max(0.0, float(frames[shown.frame].time_offset_s.max(initial=0.0)))
         arrival_ns = shown.stamp_ns + round((last_point_s + options.delay_s) * _NS)
         yield arrival_ns, 2, POINTS, with_stamp_ns(clouds[shown.frame], shown.stamp_ns)
+
+
+def _odometry(scene: Scene, options: BuildOptions) -> Iterator[_Message]:
+    for pose in scene.poses:
+        data = odometry_bytes(pose, base_frame=BASE_FRAME)
+        arrival_ns = pose.stamp_ns + round(options.delay_s * _NS)
+        yield arrival_ns, 4, ODOMETRY.name, with_stamp_ns(data, pose.stamp_ns)
 
 
 def _chunks(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator[_Message]:

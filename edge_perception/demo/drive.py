@@ -21,15 +21,16 @@ from edge_perception.demo.build import (
     Gap,
     build_recording,
 )
-from edge_perception.demo.scene import Scene
+from edge_perception.demo.scene import PlanarPose, Scene
 from edge_perception.demo.simulated import paired_frames
 from edge_perception.demo.truth import GroundTruth, LabelledSound
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
 from edge_perception.simulation.scenario import SENSORS, Scenario
+from edge_perception.simulation.world import World
 
 TRUTH = "simulation.json"  # attachment with everything the simulator knows
-RATE_HZ = 10.0
+RATE_HZ, ODOMETRY_HZ = 10.0, 50.0
 _TOPICS = {"camera": (IMAGE, INFO), "lidar": (POINTS,), "audio": (AUDIO,)}
 _BEARING_STEP = 5  # one bearing of a sound in 0.1 s
 
@@ -95,11 +96,31 @@ def simulate_drive(
         ),
         T_base_audio=np.eye(4),
         microphones_m=scenario.microphones.positions_m,
+        poses=_poses(scenario, seed, start_of(by_sensor["lidar"][0]), length_s),
     )
     return Drive(
         scenario=scenario, seed=seed, duration_s=duration_s, scene=scene,
         sweeps=tuple(by_sensor["lidar"][1:]), images=tuple(by_sensor["camera"][:-1]), sound=sound,
     )  # fmt: skip
+
+
+def start_of(sample: SensorSample) -> int:
+    """Return the stamp of the start of the drive that a sample belongs to."""
+    return sample.stamp_ns - round(sample.t_s * 1e9)
+
+
+def _poses(
+    scenario: Scenario, seed: int, start_ns: int, duration_s: float
+) -> tuple[PlanarPose, ...]:
+    """Return the odometry of a drive."""
+    world = World(scenario, seed)
+    poses = []
+    for step in range(round(duration_s * ODOMETRY_HZ) + 1):
+        t_s = step / ODOMETRY_HZ
+        x, y, yaw = world.ego_position(t_s)
+        stamp_ns = start_ns + round(t_s * 1e9)
+        poses.append(PlanarPose(stamp_ns=stamp_ns, x_m=x, y_m=y, yaw_rad=yaw))
+    return tuple(poses)
 
 
 def write_drive(drive: Drive, path: Path) -> GroundTruth:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from functools import cache
 from typing import Any
 
 import numpy as np
+from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 
-from edge_perception.demo.scene import Scene, SceneFrame
+from edge_perception.demo.scene import PlanarPose, Scene, SceneFrame
 from edge_perception.msg import AudioChunk
 from edge_perception.replay.decoding import MessageDecoder
 
@@ -76,6 +78,16 @@ def chunk_bytes(samples: NDArray[np.int16], *, sample_rate_hz: int, first_index:
     )
     message.header.frame_id = "microphone"
     return _serialised(message, "edge_perception/msg/AudioChunk")
+
+
+def odometry_bytes(pose: PlanarPose, *, base_frame: str) -> bytes:
+    """Return the pose of the base as an Odometry; no twist."""
+    message = Odometry(child_frame_id=base_frame)
+    message.header.frame_id = "odom"
+    message.pose.pose.position.x, message.pose.pose.position.y = pose.x_m, pose.y_m
+    message.pose.pose.orientation.z = math.sin(0.5 * pose.yaw_rad)
+    message.pose.pose.orientation.w = math.cos(0.5 * pose.yaw_rad)
+    return _serialised(message, "nav_msgs/msg/Odometry")
 
 
 def byte_array(data: bytes) -> array:

@@ -34,6 +34,16 @@ class SceneFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanarPose:
+    """Where the base is in the odometry frame."""
+
+    stamp_ns: int
+    x_m: float
+    y_m: float
+    yaw_rad: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """Short sequences of frames at 10 Hz, a sound clip and a calibration."""
 
@@ -50,6 +60,7 @@ class Scene:
     sounds: tuple[LabelledSound, ...]
     T_base_audio: NDArray[np.float64] = field(default_factory=roof)  # (4, 4)
     microphones_m: tuple[tuple[float, float, float], ...] = ()  # sensor frame; empty: not known
+    poses: tuple[PlanarPose, ...] = ()  # of the base, where odometry is known
 
 
 def ahead_offset_s(frames: Iterable[SceneFrame]) -> float:

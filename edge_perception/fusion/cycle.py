@@ -19,6 +19,7 @@ from edge_perception.core.types import (
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.model import FusionModel
 from edge_perception.fusion.policy import Action, Situation, Verdict
+from edge_perception.fusion.velocity import EgoStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Cycle:
     models: tuple[FusionModel, ...] = field(default=())
     # T_to_from and elapsed s of the features that the vehicle moved on from, by source.
     motion: Mapping[str, tuple[NDArray[np.float64], float]] = field(default_factory=dict)
+    ego_step: EgoStep | None = None  # since the view before; None: odometry does not say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ from edge_perception.fusion.policy import (
 )
 from edge_perception.fusion.schedule import Schedule
 from edge_perception.fusion.state import Arrival, SourceTrack
+from edge_perception.fusion.velocity import EgoStep, VelocityTracker
 
 MAX_UNTOLD_EVENTS = 64
 
@@ -87,6 +88,8 @@ class Fusion:
         self._last_stamp_ns = 0  # of the last output, and who contributed to it
         self._last_sources: frozenset[str] = frozenset()
         self._live: frozenset[str] = frozenset()  # in time at the last output
+        self._tracked_ns = 0  # stamp of the newest view with objects to follow
+        self._velocities = VelocityTracker()  # of the thread that fuses
         self.configure(config)
 
     def configure(self, config: FusionConfig) -> None:
@@ -190,7 +193,7 @@ class Fusion:
     def poll(self, now: Instant) -> FusedView | None:
         """Close the cycle if it is due, and fuse it."""
         cycle = self.close(now)
-        return None if cycle is None else fuse_cycle(cycle)
+        return None if cycle is None else self.fuse(cycle)
 
     def close(self, now: Instant) -> Cycle | None:
         """Return the cycle that is due now; None: nothing is. Cheap, runs no model."""
@@ -220,10 +223,16 @@ class Fusion:
         self._aligner.consume(selection, self._tracks, now.steady_ns)
         return self._emit(now, raws, selection.picks, closed_by, opened_ns)
 
-    @staticmethod
-    def fuse(cycle: Cycle) -> FusedView:
-        """Fuse a closed cycle; `fusion_s` is left to the caller, who has a clock."""
-        return fuse_cycle(cycle)
+    def fuse(self, cycle: Cycle) -> FusedView:
+        """Fuse a closed cycle, in the order of closing; one thread calls it.
+
+        `fusion_s` is left to the caller, who has a clock.
+        """
+        view = fuse_cycle(cycle)
+        if cycle.ego_step is None:
+            return view
+        objects = self._velocities.track(view.objects, view.stamp_ns, cycle.ego_step)
+        return replace(view, objects=objects)
 
     def next_deadline_ns(self) -> int | None:
         """Return when `close` must be called again if nothing arrives; steady clock."""
@@ -239,7 +248,7 @@ class Fusion:
         if self._clock.observe(now):
             self._aligner.clear()
             self._motion.clear()
-            self._last_stamp_ns = 0
+            self._last_stamp_ns = self._tracked_ns = 0
             for track in self._tracks.values():
                 track.on_clock_jump()
 
@@ -322,6 +331,7 @@ class Fusion:
             fresh=frozenset(self._fresh),
             models=self._successors if due else self._models,
             motion=self._motion_of(used, max(stamps, default=0)),
+            ego_step=self._ego_step(max(stamps, default=0)),
         )
         self._note_output(cycle)
         self._schedule.on_output(now.steady_ns, verdict.mode, verdict.deadline_s)
@@ -338,6 +348,20 @@ class Fusion:
             for name, arrival in used.items()
         }
         return {name: (T, ns / NS) for name, (T, ns) in between.items() if T is not None}
+
+    def _ego_step(self, stamp_ns: int) -> EgoStep | None:
+        """Return how the base moved since the view before; None: odometry does not say.
+
+        A view that is older than one before it is left out of the chain.
+        """
+        since_ns = self._tracked_ns
+        if not self._motion.newest_ns or stamp_ns <= since_ns:
+            return None
+        self._tracked_ns = stamp_ns
+        if not (self._motion.reaches(since_ns) and self._motion.reaches(stamp_ns)):
+            return None
+        T = self._motion.between(since_ns, stamp_ns)
+        return EgoStep(since_ns=since_ns, T=np.eye(4) if T is None else T)
 
     def _situation(
         self,

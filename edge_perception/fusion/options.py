@@ -19,7 +19,7 @@ class FusionNodeOptions:
         default="",
         metadata={
             "text": "nav_msgs/Odometry of the base frame: features are moved to the newest stamp "
-            "of their cycle; empty: they are fused as they are"
+            "of their cycle, and objects get velocities; empty: they are fused as they are"
         },
     )
     calibration_warn_deg: float = field(

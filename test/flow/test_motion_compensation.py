@@ -151,3 +151,33 @@ def test_the_model_finds_what_an_old_sweep_saw_nearer_to_where_it_is(models):
     assert np.median(as_it_was) > 2.0, "3.6 m of driving"
     assert np.median(moved_m) < 1.0
     assert np.mean(moved_m) < 0.6 * np.mean(as_it_was)
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_what_stands_still_has_no_velocity_once_odometry_says_how_the_vehicle_moves(odometry):
+    outputs = drive(odometry=odometry, camera_late_ms=40)
+    velocities = [item.velocity_mps for o in outputs for item in o.view.objects]
+    assert len(velocities) > 40
+    if odometry:
+        assert max(math.hypot(x, y) for x, y, _ in velocities) < 0.3
+    else:
+        assert all(math.isnan(x) for x, _, _ in velocities), "its own motion is not known"
+
+
+def test_a_jump_of_the_clock_begins_anew():
+    rig = Rig(make_config("camera"), clock=FakeClock(node_ns=0))
+    for ms in times(100, 100, 2000):
+        for shift in (0, 100_000):
+            stamp = round((ms + shift) * MS)
+            at = ms + 10 + (2000 if shift else 0)
+            feature = make_feature("camera", stamp, objects=boxes(ms))
+            rig.at(at, lambda feature=feature: rig.offer(feature))
+            moved = replace(pose(ms), stamp_ns=stamp)
+            rig.at(at - 5, lambda moved=moved: rig.fusion.add_odometry(moved))
+    rig.at(2005, lambda: rig.clock.jump_node_clock(98.0))
+    views = [output.view for output in rig.run(4000)]
+    known = [[not math.isnan(item.velocity_mps[0]) for item in view.objects] for view in views]
+    after = [row for view, row in zip(views, known, strict=True) if view.stamp_ns > 50_000 * MS]
+    assert any(map(all, filter(None, known)))
+    assert not any(after[0])
+    assert all(after[-1])
