@@ -74,7 +74,7 @@ def test_noise_of_a_detector_is_averaged():
     rng = np.random.default_rng(1)
     errors = []
     for _ in range(50):
-        views = [[box(*(rng.normal(0, 0.2, 2) + (10 + 0.8 * k, 0)))] for k in range(11)]
+        views = [[box(*rng.normal((10 + 0.8 * k, 0), 0.2))] for k in range(11)]
         vx, vy, _ = drive(views)[0]
         errors.append(math.hypot(vx - 8.0, vy))
     assert np.nanmedian(errors) < 0.5
@@ -125,7 +125,7 @@ def test_after_a_second_nothing_of_the_past_is_left():
     """A replay that starts later gives the same bits."""
     rng = np.random.default_rng(2)
     views = [
-        [box(*(rng.normal(0, 0.2, 2) + (5 * n + 0.3 * k, 4 * n - 8)))
+        [box(*rng.normal((5 * n + 0.3 * k, 4 * n - 8), 0.2))
          for n in range(6) if rng.random() < 0.8]
         for k in range(60)
     ]  # fmt: skip
