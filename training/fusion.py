@@ -22,12 +22,19 @@ from training import augment
 from training.audio import HELD_OUT as AUDIO_HELD_OUT
 from training.audio import AudioSamples
 from training.calibrate import calibration
-from training.camera import FIRST_SEED, HELD_OUT, LIFT, PLACEMENT, image_tensor
+from training.camera import HELD_OUT, LIFT, PLACEMENT, image_tensor
 from training.lidar import CONFIG, LEAST_POINTS, OUT, pandaset_folder
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import AudioNet, CameraNet, FusionNet, LidarNet
-from training.pictures import Picture, cached_picture, jitter, load_pictures, shrink
+from training.pictures import (
+    Picture,
+    cached_picture,
+    jitter,
+    load_pictures,
+    older_image,
+    shrink,
+)
 from training.samples import CLASSES, Sweep
 from training.simulated import cached_sweep
 from training.sounds import CLASSES as SOUNDS
@@ -44,7 +51,8 @@ SUBSETS = {
     "audio": ((0, 0, 1), 0.05),
 }
 
-MOST_SPEED_MPS, MOST_OFFSET_S = 15.0, 0.1  # of the vehicle; of an image older than its sweep
+SCENES_SEED = 40_000  # scenes that no encoder was trained on: their features are as good as new
+OLDER_SHARE = 0.4  # of the simulated scenes: the image was taken before the sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +101,7 @@ class Encoders:
 
 
 def shaken(sweep: Sweep, picture: Picture, rng: np.random.Generator) -> tuple[Sweep, Picture]:
-    """Turn and shift both by the same, and the camera by a calibration error and an older stamp.
-
-    An image that is older than the sweep was taken where the vehicle was then; that the objects
-    moved too is not in the picture of the scene, and not here.
-    """
+    """Turn and shift both by the same, and the camera by a calibration error."""
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.2 else rng.normal(0, 0.2)
     shift = np.append(rng.normal(0, 2, 2), rng.normal(0, 0.05))
     sweep = augment.transform(sweep, yaw=turn, roll=0.0, pitch=0.0, shift_m=shift, scale=1.0)
@@ -106,9 +110,7 @@ def shaken(sweep: Sweep, picture: Picture, rng: np.random.Generator) -> tuple[Sw
     angle = turn + np.radians(rng.normal(0, 0.4))
     c, s = np.cos(angle), np.sin(angle)
     T = np.array([[c, -s, 0, shift[0]], [s, c, 0, shift[1]], [0, 0, 1, shift[2]], [0, 0, 0, 1]])
-    pose = picture.geometry.T_base_sensor.copy()
-    pose[0, 3] -= rng.uniform(0, MOST_SPEED_MPS) * rng.uniform(0, MOST_OFFSET_S)
-    geometry = replace(picture.geometry, T_base_sensor=T @ pose)
+    geometry = replace(picture.geometry, T_base_sensor=T @ picture.geometry.T_base_sensor)
     return sweep, replace(picture, bgr=jitter(picture.bgr, rng), geometry=geometry)
 
 
@@ -170,6 +172,8 @@ def scene_features(encoders: Encoders, seed: int, rng: np.random.Generator | Non
     """Return the features of a simulated seed, shaken where `rng` is given."""
     sweep, picture = cached_pair(seed)
     if rng is not None:
+        if rng.random() < OLDER_SHARE:  # its stamp is before the sweep's, and nothing corrects it
+            picture = replace(picture, bgr=older_image(seed))
         sweep, picture = shaken(sweep, picture, rng)
     return encoders.features(sweep, picture)
 
@@ -299,7 +303,7 @@ def main() -> None:
     scenes = []
     for number in range(arguments.frames):
         rng = np.random.default_rng([13, number])
-        scenes.append(scene_features(encoders, FIRST_SEED + number, rng))
+        scenes.append(scene_features(encoders, SCENES_SEED + number, rng))
         if number % 200 == 199:
             print(f"features {number + 1}/{arguments.frames}", flush=True)
     scenes += real_features(encoders, "001", arguments.real_variants)

@@ -20,6 +20,7 @@ from training.simulated import scene_boxes, scene_time
 
 CACHE = Path("training_out/cache/camera")
 SIZE = (512, 288)  # width, height of the network input
+MOST_AGE_S = 0.1  # of an image that is fused with a newer sweep
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
@@ -59,10 +60,13 @@ def random_pinhole(rng: np.random.Generator) -> Pinhole:
     )
 
 
-def simulate_picture(seed: int) -> Picture:
-    """Render the scene whose LiDAR sweep `simulate_sweep` gives for the same seed."""
+def simulate_picture(seed: int, *, age_s: float = 0.0) -> Picture:
+    """Render the scene whose LiDAR sweep `simulate_sweep` gives for the same seed.
+
+    An older image shows where everything was then, the vehicle too; so do its boxes.
+    """
     scenario = random_scenario(seed)
-    scene = World(scenario, seed).at(scene_time(seed))
+    scene = World(scenario, seed).at(max(scene_time(seed) - age_s, 0.0))
     rng = np.random.default_rng([seed, 8])
     pinhole = random_pinhole(rng)
     picture = render(
@@ -91,6 +95,19 @@ def cached_picture(seed: int, *, renew: bool = False) -> Picture:
     path = CACHE / f"{seed:07d}.npz"
     if renew or not path.exists():
         _save(path, simulate_picture(seed))
+    return _load(path)
+
+
+def older_image(seed: int) -> NDArray[np.uint8]:
+    """Return what the camera of a seed saw up to MOST_AGE_S before its sweep, rendered once."""
+    path = CACHE.with_name("camera_older") / f"{seed:07d}.npz"
+    if not path.exists():
+        age_s = float(np.random.default_rng([seed, 9]).uniform(0.0, MOST_AGE_S))
+        _save(path, simulate_picture(seed, age_s=age_s))
+    return _load(path).bgr
+
+
+def _load(path: Path) -> Picture:
     with np.load(path) as data:
         bgr = cv2.imdecode(data["jpeg"], cv2.IMREAD_COLOR)
         geometry = Geometry(
@@ -103,7 +120,7 @@ def cached_picture(seed: int, *, renew: bool = False) -> Picture:
 
 
 def _save(path: Path, picture: Picture) -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     jpeg = cv2.imencode(".jpg", picture.bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     partial = path.with_suffix(f".{os.getpid()}.partial.npz")
     np.savez(

@@ -1,9 +1,9 @@
 """Images and clouds between two processes: our default against the defaults of ROS.
 
 Ours: shared memory sized for the sensors, the allocator's settings, best effort, messages read in
-place. Against it Fast DDS as it comes with typed messages, reliable and best effort. The three
-pairs of processes stay alive and take turns. A message counts as received when an array view of
-its data is at hand; its age then is the latency.
+place in the thread that our nodes receive in. Against it Fast DDS as it comes with typed messages
+in the executor, reliable and best effort. The three pairs of processes stay alive and take turns. A
+message counts as received when an array view of its data is at hand; its age then is the latency.
 """
 
 from __future__ import annotations
