@@ -10,12 +10,10 @@ import struct
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -25,6 +23,7 @@ from edge_perception.bench._role import serve
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.msg import AudioChunk
 from edge_perception.nodes import qos, raw
+from edge_perception.nodes.receiver import Receiver
 
 TICK_S = 0.05
 BLOCK_S = AUDIO_BLOCK / AUDIO_RATE_HZ
@@ -55,14 +54,19 @@ class Feed:
         self._lock = threading.Condition()
         self._missed = 0
         self._views: list[tuple[int, int]] = []  # stamp, arrival, ns
-        raw.subscribe(
-            node,
+        self._receiver = Receiver(node, on_error=print)
+        self._receiver.subscribe(
             "edge_perception/msg/FusedPerception",
             "perception/fused",
             self._on_view,
             qos.FUSED,
             on_refused=print,
         )
+        self._receiver.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._receiver.stop()
 
     def ready(self, timeout_s: float) -> bool:
         """Wait for the pipeline, then play until it fuses camera and LiDAR."""
@@ -193,18 +197,8 @@ def main() -> None:
     rclpy.init()
     node = rclpy.create_node("bench_feed")
     feed = Feed(node, load_clip(Path(sys.argv[1])), reliable="reliable" in sys.argv[2:])
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin)
-    thread.start()
     serve({"ready": feed.ready, "paced": feed.paced, "saturated": feed.saturated})
-    executor.shutdown()
-    thread.join()
+    feed.stop()
     rclpy.try_shutdown()
 
 

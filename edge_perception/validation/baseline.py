@@ -121,7 +121,8 @@ def _kept(record: dict[str, Any]) -> dict[str, Any]:
         for name in ("latency", "silence_s", "rate_hz"):
             status.pop(name, None)
     for item in record["objects"]:
-        item.pop("velocity_mps", None)
+        if None in item["velocity_mps"]:
+            del item["velocity_mps"]  # not known
     return record
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -257,6 +257,12 @@ class Differ:
         turned = abs(math.remainder(item["yaw_rad"] - other["yaw_rad"], math.tau))
         if math.degrees(turned) > limits.yaw_deg:
             changes.append(f"{item['class_name']} heading changed")
+        speed, before = _velocity(item), _velocity(other)
+        if (speed is None) != (before is None):
+            verb = "not told any more" if speed is None else "told now"
+            changes.append(f"{item['class_name']} velocity {verb}")
+        elif speed and before and _distance(speed, before) > limits.velocity_mps:
+            changes.append(f"{item['class_name']} velocity changed")
         return changes
 
     def _sounds(self, now: Record, then: Record, time_s: float, index: int) -> None:
@@ -271,6 +277,8 @@ class Differ:
                 self._event(f"{event['class_name']} added", time_s, index)
             elif abs(event["score"] - other["score"]) > self._tolerances.score:
                 self._event(f"{event['class_name']} score changed", time_s, index)
+            elif _turned_deg(event, other) > self._tolerances.bearing_deg:
+                self._event(f"{event['class_name']} bearing changed", time_s, index)
         for event in left.values():
             self._events += 1
             self._event(f"{event['class_name']} removed", time_s, index)
@@ -417,6 +425,20 @@ def _equal(now: Any, then: Any) -> bool:
 
 def _model_text(model: Mapping[str, str] | None) -> str:
     return f"{model['name']} {model['version']} ({model['sha256'][:12]})" if model else "none"
+
+
+def _velocity(item: Record) -> Sequence[float] | None:
+    """Return the velocity of an object in the plane; None: it is not known."""
+    velocity = item.get("velocity_mps")
+    return velocity[:2] if velocity and velocity[0] is not None else None
+
+
+def _turned_deg(event: Record, other: Record) -> float:
+    """Return how far a bearing turned; infinite: one of two has none."""
+    now, then = event.get("bearing_rad"), other.get("bearing_rad")
+    if now is None or then is None:
+        return 0.0 if now is then else math.inf
+    return abs(math.degrees(math.remainder(now - then, math.tau)))
 
 
 def _distance(a: Any, b: Any) -> float:

@@ -34,7 +34,9 @@ class Tolerances:
     position_m: float = _limit("centre of a matched object", "m", 0.01)
     size_m: float = _limit("length, width or height of it", "m", 0.02)
     yaw_deg: float = _limit("its heading", "°", 1.0)
+    velocity_mps: float = _limit("its velocity", "m/s", 0.05)
     score: float = _limit("its score", "", 0.01)
+    bearing_deg: float = _limit("where a sound comes from", "°", 1.0)
     match_m: float = _limit("objects farther apart are different ones", "m", 2.0)
     edge_score: float = _limit(
         "an object whose score is so close above the lowest one may come or go", "", 0.01
@@ -65,6 +67,8 @@ OTHER_DEVICE = Tolerances(
     position_m=0.25,
     size_m=0.25,
     yaw_deg=10.0,
+    velocity_mps=1.0,
+    bearing_deg=10.0,
     score=0.05,
     edge_score=0.05,
     objects_share=0.02,

@@ -1,6 +1,7 @@
 """A simulated drive through the whole replay: velocities and bearings against the truth."""
 
 import json
+import lzma
 import math
 
 import numpy as np
@@ -82,3 +83,37 @@ def test_the_siren_is_heard_from_where_it_is(siren_drive, views):
         errors.append(abs(math.degrees(math.remainder(event["bearing_rad"] - true, 2 * math.pi))))
     assert len(events) > 10
     assert np.mean(np.array(errors) < 20.0) > 0.8
+
+
+def test_velocities_and_bearings_are_compared_with_a_baseline(siren_drive, tmp_path):
+    from edge_perception.validation.result import ValidationOptions, run_bags
+    from edge_perception.validation.settings import ReplaySettings
+
+    def run(name, *, update=False, **overrides):
+        options = ValidationOptions(
+            out=tmp_path / name, baseline=tmp_path / "baseline", update_baseline=update
+        )
+        settings = ReplaySettings(bag=str(siren_drive[0]), overrides=overrides)
+        (result,) = run_bags({"drive": settings}, options, lambda _: None)
+        assert not result.failure
+        return result, "\n".join(f.line() for f in result.findings if f.failed)
+
+    run("made", update=True)
+    same, _ = run("same")
+    assert same.passed
+    square = [0.07, 0.07, 1.6, 0.07, -0.07, 1.6, -0.07, 0.07, 1.6, -0.07, -0.07, 1.6]
+    turned = [value for k in (1, 3, 0, 2) for value in square[3 * k : 3 * k + 3]]
+    _, told = run("turned", **{"audio_encoder.microphone_positions": turned})
+    assert "siren bearing changed" in told
+    assert "parameter: audio_encoder.microphone_positions" in told
+    (path,) = (tmp_path / "baseline").glob("*/fused.jsonl.xz")
+    with lzma.open(path, "rt") as file:
+        records = [json.loads(line) for line in file]
+    known = [item for record in records for item in record["objects"] if "velocity_mps" in item]
+    known[0]["velocity_mps"][0] += 0.5
+    del known[-1]["velocity_mps"]
+    with lzma.open(path, "wt") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    _, told = run("slower")
+    assert f"{known[0]['class_name']} velocity changed" in told
+    assert f"{known[-1]['class_name']} velocity told now" in told
