@@ -2,8 +2,9 @@
 
 Ours: shared memory sized for the sensors, the allocator's settings, best effort, messages read in
 place in the thread that our nodes receive in. Against it Fast DDS as it comes with typed messages
-in the executor, reliable and best effort. The three pairs of processes stay alive and take turns. A
-message counts as received when an array view of its data is at hand; its age then is the latency.
+in the executor, reliable and best effort. The three pairs of processes of a size stay alive and
+take turns. A message counts as received when an array view of its data is at hand; its age then is
+the latency.
 """
 
 from __future__ import annotations
@@ -64,10 +65,11 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and save."""
     loads, seconds = ((CAMERA,), 1.5) if args.quick else (LOADS, 3.0)
     rounds: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        pairs = start_pairs(stack)
-        for number in range(args.rounds):
-            for load in loads:
+    for load in loads:
+        # Processes of its own: what malloc keeps depends on the largest message there ever was.
+        with ExitStack() as stack:
+            pairs = start_pairs(stack)
+            for number in range(args.rounds):
                 for setup, (publisher, subscriber) in pairs.items():
                     count = round(load.rate_hz * seconds)
                     heard = one_round(publisher, subscriber, load, count)
