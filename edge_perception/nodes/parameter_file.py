@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,9 @@ _HEAD = """\
 # [unit, lowest to highest]; a star marks what may change while the node runs.
 # One node a section; /** before a name matches any namespace.
 """
+
+
+_EXAMPLE = {str: '["…"]', int: "[0]", float: "[0.0]"}  # of a list that is empty by default
 
 
 def parameter_file() -> str:
@@ -70,12 +74,15 @@ def _node(name: str) -> str:
 
 def _parameters(cls: Any, defaults: Mapping[str, Any] | None = None, prefix: str = "") -> str:
     lines = []
+    hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         default = (defaults or {}).get(field.name, field.default)
         comment = f"{_star(field)}{field.metadata.get('text', field.name)}{_limits(field)}"
         lines.extend(f"    # {line}" for line in textwrap.wrap(comment, 94))
         if default == ():  # ROS parameter files know no empty list
-            lines.append(f'    # {prefix}{field.name}: ["…"]')
+            lines.append(
+                f"    # {prefix}{field.name}: {_EXAMPLE[typing.get_args(hints[field.name])[0]]}"
+            )
         else:
             lines.append(f"    {prefix}{field.name}: {_value(default)}")
     return "\n".join(lines) + "\n"

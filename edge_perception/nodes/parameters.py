@@ -17,7 +17,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
-from rclpy.exceptions import InvalidParameterValueException
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -25,6 +25,11 @@ from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.schema import check_limits, decode, limits_text
 
 C = TypeVar("C")
+_ARRAYS = {
+    float: Parameter.Type.DOUBLE_ARRAY,
+    int: Parameter.Type.INTEGER_ARRAY,
+    str: Parameter.Type.STRING_ARRAY,
+}
 
 
 class ParameterSet(Generic[C]):
@@ -68,10 +73,12 @@ class ParameterSet(Generic[C]):
         if isinstance(default, tuple):
             default = list(default)
         if default == []:  # rclpy takes an empty list for bytes
-            default = Parameter.Type.STRING_ARRAY
+            default = _ARRAYS[typing.get_args(hint)[0]]
         descriptor = _descriptor(field, is_float=hint is float, is_int=hint is int)
         try:
             return _plain(self._node.declare_parameter(name, default, descriptor).value, hint)
+        except InvalidParameterTypeException as error:
+            raise ConfigurationError(f"{error}; a float is written 1.0, not 1") from error
         except InvalidParameterValueException as error:  # its text does not name the range
             raise ConfigurationError(
                 f"{name}: expected {limits_text(field.metadata)}: {error}"

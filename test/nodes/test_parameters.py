@@ -21,6 +21,8 @@ class Options:
     fixed: str = "x"
     pose: tuple[float, ...] = (0.0, 1.0)
     folders: tuple[str, ...] = ()
+    cores: tuple[int, ...] = ()
+    places: tuple[float, ...] = ()
 
 
 class OptionsNode(PerceptionNode):
@@ -46,6 +48,19 @@ def set_parameter(harness, name, value):
 
 def test_defaults_and_overrides(node):
     assert node.options.config == Options(count=3)
+
+
+def test_lists_that_are_empty_by_default_take_their_own_kind(harness):
+    given = {"part.folders": ["a"], "part.cores": [1, 0], "part.places": [0.5, -1.0]}
+    node = harness.add(OptionsNode, parameters={**given, "autostart": False})
+    config = node.options.config
+    assert (config.folders, config.cores, config.places) == (("a",), (1, 0), (0.5, -1.0))
+
+
+@pytest.mark.parametrize(("name", "value"), [("part.places", [1, 2]), ("part.ratio", 1)])
+def test_a_whole_number_in_the_place_of_a_float_says_what_to_write(harness, name, value):
+    with pytest.raises(ConfigurationError, match=r"part\..*a float is written 1\.0, not 1"):
+        harness.add(OptionsNode, parameters={name: value, "autostart": False})
 
 
 def test_descriptors_carry_unit_and_range(harness, node):

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 
 IMAGE, INFO = "/camera/image_raw/compressed", "/camera/camera_info"
-POINTS, AUDIO = "/lidar/points", "/audio"
+POINTS, AUDIO, ODOMETRY = "/lidar/points", "/audio", "/odometry"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def recording(folder):
 
 def test_absent_sensor_and_outage_leave_their_messages_out(recording):
     counts = {name: recording.count(name) for name in recording.topics}
-    assert counts == {IMAGE: 6, INFO: 6, POINTS: 10, AUDIO: 0}
+    assert counts == {IMAGE: 6, INFO: 6, POINTS: 10, AUDIO: 0, ODOMETRY: 56}
 
 
 def test_truth_of_every_sweep_is_inside(recording):
