@@ -20,7 +20,7 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import UNKNOWN
 
 SPAN_S = 0.5  # of the newest samples that are looked at
-LEAST_MICROPHONES = 3
+LEAST_MICROPHONES, MOST_MICROPHONES = 3, 16  # every pair of them is steered
 _SPEED_OF_SOUND_MPS = 343.0  # dry air of 20 degrees Celsius
 _FRAME_S = 0.032
 _BAND_HZ = (300.0, 4000.0)  # below it are engines and wind, above it little of a siren
@@ -43,8 +43,14 @@ def check_array(positions_m: NDArray[np.float64]) -> None:
         positions_m: (C, 3), any frame whose z axis is about vertical.
 
     Raises:
-        ConfigurationError: fewer than three microphones, or they lie on a line seen from above.
+        ConfigurationError: fewer than three microphones, more than sixteen, or they lie on a line
+            seen from above.
     """
+    if len(positions_m) > MOST_MICROPHONES:
+        raise ConfigurationError(
+            f"microphone_positions: expected at most {MOST_MICROPHONES} microphones, "
+            f"got {len(positions_m)}"
+        )
     if len(positions_m) < LEAST_MICROPHONES:
         raise ConfigurationError(
             f"microphone_positions: expected at least {LEAST_MICROPHONES} microphones, "

@@ -75,6 +75,7 @@ def test_the_same_sound_on_all_channels_has_no_direction():
         ((0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, -0.1, 0.0), "not on a line"),
         ((0.0, 0.1, 0.0, 0.0, 0.1, 0.3, 0.0, 0.1, 0.6), "not on a line"),
         ((0.0,) * 12, "not on a line"),
+        (tuple(np.arange(51.0) ** 2), "at most 16 microphones, got 17"),
         ((0.0, 0.1), "x, y, z for each channel"),
         ((0.0, 0.1, math.nan), "x, y, z for each channel"),
     ],
