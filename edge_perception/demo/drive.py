@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,9 +22,10 @@ from edge_perception.demo.build import (
     Gap,
     build_recording,
 )
-from edge_perception.demo.scene import PlanarPose, Scene
+from edge_perception.demo.scene import Scene
 from edge_perception.demo.simulated import paired_frames
 from edge_perception.demo.truth import GroundTruth, LabelledSound
+from edge_perception.fusion.motion import Pose
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
 from edge_perception.simulation.scenario import SENSORS, Scenario
@@ -71,7 +73,8 @@ def simulate_drive(
     for count, sample in enumerate(simulate_sequence(moving, seed, length_s), 1):
         by_sensor[sample.sensor].append(sample)
         progress(count)
-    sound = generate_audio(seen, seed, duration_s)
+    world = World(seen, seed)
+    sound = generate_audio(seen, seed, duration_s, world=world)
     first = by_sensor["camera"][0]
     image, frame = first.data, first.frame
     assert isinstance(image, ImageFrame)
@@ -96,7 +99,7 @@ def simulate_drive(
         ),
         T_base_audio=np.eye(4),
         microphones_m=scenario.microphones.positions_m,
-        poses=_poses(scenario, seed, start_of(by_sensor["lidar"][0]), length_s),
+        poses=_poses(world, by_sensor["lidar"][0], length_s),
     )
     return Drive(
         scenario=scenario, seed=seed, duration_s=duration_s, scene=scene,
@@ -104,22 +107,16 @@ def simulate_drive(
     )  # fmt: skip
 
 
-def start_of(sample: SensorSample) -> int:
-    """Return the stamp of the start of the drive that a sample belongs to."""
-    return sample.stamp_ns - round(sample.t_s * 1e9)
-
-
-def _poses(
-    scenario: Scenario, seed: int, start_ns: int, duration_s: float
-) -> tuple[PlanarPose, ...]:
-    """Return the odometry of a drive."""
-    world = World(scenario, seed)
+def _poses(world: World, sample: SensorSample, duration_s: float) -> tuple[Pose, ...]:
+    """Return the odometry of the drive that a sample belongs to."""
+    start_ns = sample.stamp_ns - round(sample.t_s * 1e9)
     poses = []
     for step in range(round(duration_s * ODOMETRY_HZ) + 1):
         t_s = step / ODOMETRY_HZ
         x, y, yaw = world.ego_position(t_s)
+        turn = (0.0, 0.0, math.sin(0.5 * yaw), math.cos(0.5 * yaw))
         stamp_ns = start_ns + round(t_s * 1e9)
-        poses.append(PlanarPose(stamp_ns=stamp_ns, x_m=x, y_m=y, yaw_rad=yaw))
+        poses.append(Pose(stamp_ns=stamp_ns, position_m=(x, y, 0.0), orientation=turn))
     return tuple(poses)
 
 

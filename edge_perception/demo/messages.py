@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from functools import cache
 from typing import Any
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 
-from edge_perception.demo.scene import PlanarPose, Scene, SceneFrame
+from edge_perception.demo.scene import Scene, SceneFrame
+from edge_perception.fusion.motion import Pose
 from edge_perception.msg import AudioChunk
 from edge_perception.replay.decoding import MessageDecoder
 
@@ -80,13 +80,13 @@ def chunk_bytes(samples: NDArray[np.int16], *, sample_rate_hz: int, first_index:
     return _serialised(message, "edge_perception/msg/AudioChunk")
 
 
-def odometry_bytes(pose: PlanarPose, *, base_frame: str) -> bytes:
+def odometry_bytes(pose: Pose, *, base_frame: str) -> bytes:
     """Return the pose of the base as an Odometry; no twist."""
     message = Odometry(child_frame_id=base_frame)
     message.header.frame_id = "odom"
-    message.pose.pose.position.x, message.pose.pose.position.y = pose.x_m, pose.y_m
-    message.pose.pose.orientation.z = math.sin(0.5 * pose.yaw_rad)
-    message.pose.pose.orientation.w = math.cos(0.5 * pose.yaw_rad)
+    place, turn = message.pose.pose.position, message.pose.pose.orientation
+    place.x, place.y, place.z = pose.position_m
+    turn.x, turn.y, turn.z, turn.w = pose.orientation
     return _serialised(message, "nav_msgs/msg/Odometry")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.demo.truth import LabelledBox, LabelledSound
+from edge_perception.fusion.motion import Pose
 
 _AHEAD_RAD = 0.1
 
@@ -34,16 +35,6 @@ class SceneFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanarPose:
-    """Where the base is in the odometry frame."""
-
-    stamp_ns: int
-    x_m: float
-    y_m: float
-    yaw_rad: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scene:
     """Short sequences of frames at 10 Hz, a sound clip and a calibration."""
 
@@ -60,7 +51,7 @@ class Scene:
     sounds: tuple[LabelledSound, ...]
     T_base_audio: NDArray[np.float64] = field(default_factory=roof)  # (4, 4)
     microphones_m: tuple[tuple[float, float, float], ...] = ()  # sensor frame; empty: not known
-    poses: tuple[PlanarPose, ...] = ()  # of the base, where odometry is known
+    poses: tuple[Pose, ...] = ()  # of the base, where odometry is known
 
 
 def ahead_offset_s(frames: Iterable[SceneFrame]) -> float:

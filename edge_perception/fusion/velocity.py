@@ -18,8 +18,8 @@ from scipy.optimize import linear_sum_assignment
 
 from edge_perception.core.types import DetectedObject
 from edge_perception.fusion.classes import PERSON, group_of
+from edge_perception.fusion.config import NS
 
-NS = 1_000_000_000
 WINDOW_S = 1.0
 _PLACES = 24  # kept of one object: a window at 20 Hz
 _LOST_S = 0.45  # not seen for so long: another object from then on

@@ -428,9 +428,9 @@ def _model_text(model: Mapping[str, str] | None) -> str:
 
 
 def _velocity(item: Record) -> Sequence[float] | None:
-    """Return the velocity of an object in the plane; None: it is not known."""
+    """Return the velocity of an object; None: it is not known."""
     velocity = item.get("velocity_mps")
-    return velocity[:2] if velocity and velocity[0] is not None else None
+    return velocity if velocity and velocity[0] is not None else None
 
 
 def _turned_deg(event: Record, other: Record) -> float:
