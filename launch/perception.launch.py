@@ -11,15 +11,15 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from edge_perception.process_plan import (
+from edge_perception.core.share import share_file
+from edge_perception.running.process_plan import (
     DEFAULT_PARAMETERS,
     FUSION,
     choose_sources,
     encoder_processes,
     store_parameters,
 )
-from edge_perception.share import share_file
-from edge_perception.transport import transport_environment
+from edge_perception.running.transport import transport_environment
 
 PACKAGE = "edge_perception"
 BOOLEAN = ["true", "false"]

@@ -24,9 +24,9 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from edge_perception.process_plan import DEFAULT_PARAMETERS
-from edge_perception.share import share_file
-from edge_perception.transport import transport_environment
+from edge_perception.core.share import share_file
+from edge_perception.running.process_plan import DEFAULT_PARAMETERS
+from edge_perception.running.transport import transport_environment
 from edge_perception.validation.live import STRICT, TOLERANT, live_parameters
 from edge_perception.validation.settings import ReplaySettings
 

@@ -13,11 +13,12 @@ from edge_perception import msg
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import DetectedObject, Feature, Geometry
 from edge_perception.encoders import EncoderOutput, encoders
-from edge_perception.encoders.pipeline import ServedModel
+from edge_perception.encoders.serving import ServedModel
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL
 from edge_perception.models.fusion_model import BundleFusionModel
-from edge_perception.models.loading import LoadedModel, ModelOptions, load_model
+from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.nodes.conversion import object_msg
+from edge_perception.releases.loading import load_model
 
 
 class Models:

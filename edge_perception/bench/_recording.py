@@ -14,9 +14,9 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 from edge_perception.core.types import PointCloud
-from edge_perception.demo.messages import chunk_bytes, cloud_bytes
-from edge_perception.demo.scene import SceneFrame
-from edge_perception.demo.truth import pose_of
+from edge_perception.samples.messages import chunk_bytes, cloud_bytes
+from edge_perception.samples.scene import SceneFrame
+from edge_perception.samples.truth import pose_of
 from edge_perception.simulation.generate import SimulatedFrame, generate_frame
 from edge_perception.simulation.scenario import Camera, Scenario
 from edge_perception.simulation.world import World

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from edge_perception.models import release_store
 from edge_perception.models.manifest import MANIFEST_NAME, load_bundle
-from edge_perception.models.release_store import ReleaseStore
+from edge_perception.releases import store as release_store
+from edge_perception.releases.store import ReleaseStore
 
 _RUNS = 5
 

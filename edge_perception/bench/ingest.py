@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _cases() -> dict[str, tuple[str, bytes, Callable[[Any], Any]]]:
     from edge_perception.bench._transport_roles import cloud_bytes, image_bytes
-    from edge_perception.demo.messages import chunk_bytes
     from edge_perception.encoders.audio.conversion import block_from_chunk
     from edge_perception.encoders.camera.conversion import image_from_msg
     from edge_perception.encoders.lidar.conversion import cloud_view
     from edge_perception.nodes.conversion import FEATURE_TYPE, feature_bytes, feature_from_msg
+    from edge_perception.samples.messages import chunk_bytes
 
     chunk = chunk_bytes(_samples(), sample_rate_hz=16_000, first_index=0)
     return {

@@ -30,7 +30,7 @@ from edge_perception.bench._report import (
 from edge_perception.bench._report import deliver, machine, median, plot_quantiles, quantiles, say
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench.transport import plain_environment
-from edge_perception.transport import transport_environment
+from edge_perception.running.transport import transport_environment
 
 NAME = "pipeline"
 HELP = "ours, composed and separate, against the bare models and the usual node"

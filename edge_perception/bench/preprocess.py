@@ -102,7 +102,8 @@ def _lidar() -> dict[str, Callable[[], Any]]:
     """The whole of a sweep for the bundled LiDAR model."""
     from edge_perception.core.types import Geometry, PointCloud
     from edge_perception.encoders import encoders
-    from edge_perception.models.loading import ModelOptions, load_model
+    from edge_perception.models.loading import ModelOptions
+    from edge_perception.releases.loading import load_model
 
     noise = np.random.default_rng(7)
     angle, distance = noise.uniform(-np.pi, np.pi, POINTS), noise.uniform(2, 50, POINTS)

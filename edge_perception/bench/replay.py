@@ -20,9 +20,9 @@ from edge_perception.bench._report import (
     add_arguments as add_common,
 )
 from edge_perception.bench._report import deliver, machine, median, say
-from edge_perception.replay.bags import Bag, open_bag
-from edge_perception.replay.recording import RecordingWriter
-from edge_perception.replay.stamps import NS, read_stamp_ns, with_stamp_ns
+from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.stamps import NS, read_stamp_ns, with_stamp_ns
+from edge_perception.recordings.writer import RecordingWriter
 
 NAME = "replay"
 HELP = "validate: throughput against the bare models, a second job, memory of a long recording"
@@ -96,8 +96,8 @@ def loop_recording(bag: Bag, path: Path, times: int) -> float:
 def _two_bags(args: argparse.Namespace, folder: Path) -> list[Path]:
     bag = args.bag
     if bag is None:
-        from edge_perception.demo.build import BuildOptions, build_recording
-        from edge_perception.demo.simulated import simulated_scene
+        from edge_perception.samples.build import BuildOptions, build_recording
+        from edge_perception.samples.simulated import simulated_scene
 
         bag = folder / "drive.mcap"
         seconds = QUICK_SECONDS if args.quick else SECONDS

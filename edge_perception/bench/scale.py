@@ -141,9 +141,11 @@ def _pipeline(folder: Path, modality: str, index: int) -> Any:
     from edge_perception.core.clock import SystemClock
     from edge_perception.core.types import Geometry
     from edge_perception.encoders import encoders
-    from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
-    from edge_perception.models.loading import ModelOptions, load_model
+    from edge_perception.encoders.pipeline import EncoderPipeline
+    from edge_perception.encoders.serving import ServedModel
+    from edge_perception.models.loading import ModelOptions
     from edge_perception.nodes import raw
+    from edge_perception.releases.loading import load_model
 
     spec = encoders()[modality]
     geometry = Geometry(T_base_sensor=load_poses(folder)[modality])

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _store_open_ms(folder: Path) -> float:
     from edge_perception.bench._store_time import make_store, store_open_ms
-    from edge_perception.share import share_file
+    from edge_perception.core.share import share_file
 
     source = share_file("models/bev_lite/lidar")
     return store_open_ms(make_store(folder, source, releases=_STORED))
@@ -79,16 +79,16 @@ def _store_open_ms(folder: Path) -> float:
 
 def _make(folder: Path) -> dict[str, Any]:
     """Make and sign two releases of the bundled set."""
-    from edge_perception.models.archive import pack
-    from edge_perception.models.repacking import repack_set
-    from edge_perception.models.signing import (
+    from edge_perception.core.share import share_file
+    from edge_perception.releases.archive import pack
+    from edge_perception.releases.repacking import repack_set
+    from edge_perception.releases.signing import (
         generate_key,
         make_trust,
         public_text,
         sign_bundle,
         write_trust,
     )
-    from edge_perception.share import share_file
 
     key = generate_key()
     trust = make_trust([public_text(key)])
@@ -115,8 +115,8 @@ def _measure(
 ) -> dict[str, Any]:
     from edge_perception.bench._swap_check import RunSeen, summarise
     from edge_perception.bench._swap_rig import SwapRig
-    from edge_perception.demo.processes import NodeProcesses
-    from edge_perception.models.release_store import ReleaseStore
+    from edge_perception.releases.store import ReleaseStore
+    from edge_perception.running.processes import NodeProcesses
 
     folder.mkdir()
     store = ReleaseStore(folder.parent / "store")  # one for all set-ups
@@ -167,7 +167,7 @@ def _admit(store: Any, digests: Iterable[str]) -> None:
     """Try every release once, before the nodes run: what was admitted is not tried again."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from edge_perception.models.admission import AdmissionLimits, admit, as_dict
+    from edge_perception.releases.admission import AdmissionLimits, admit, as_dict
 
     limits = AdmissionLimits(latency_factor=100.0)
 
@@ -237,7 +237,7 @@ def _parameters(folder: Path, shared: Path) -> Path:
 
 
 def _environment(domain_id: int) -> dict[str, str]:
-    from edge_perception.transport import transport_environment
+    from edge_perception.running.transport import transport_environment
 
     return {
         **transport_environment(dict(os.environ)),

@@ -20,7 +20,7 @@ from edge_perception.bench._report import (
 )
 from edge_perception.bench._report import deliver, machine, median, plot_quantiles, quantiles, say
 from edge_perception.bench._role import Role, RoleError
-from edge_perception.transport import ALLOCATOR, choose_transport
+from edge_perception.running.transport import ALLOCATOR, choose_transport
 
 NAME = "transport"
 HELP = "large messages between processes: our default against the ROS defaults"

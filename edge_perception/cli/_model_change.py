@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_perception.cli._model_release import add_store
 from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.models.journal import FINAL_STEPS
+from edge_perception.releases.journal import FINAL_STEPS
 
 _ANSWER_S = 10.0
 _QUIET_S = 1.0  # no event for so long: there is none on its way
@@ -87,8 +87,8 @@ def history(args: argparse.Namespace) -> int:
     """Print the durable log of a store."""
     from dataclasses import asdict
 
-    from edge_perception.models.event_log import EventLog
-    from edge_perception.models.filesystem import FileSystem
+    from edge_perception.releases.event_log import EventLog
+    from edge_perception.releases.filesystem import FileSystem
 
     log = EventLog(args.store.expanduser() / "events.jsonl", FileSystem())
     for event in log.history(limit=args.limit):

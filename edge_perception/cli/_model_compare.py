@@ -75,8 +75,8 @@ def compare(args: argparse.Namespace, folders: list[Path]) -> int:
 def _find(text: str, store: Path, folders: list[Path]) -> Bundle:
     """Look in the store first, where versions are."""
     from edge_perception.core.errors import StoreError
-    from edge_perception.models.release_store import ReleaseStore
-    from edge_perception.models.store import find_bundle
+    from edge_perception.models.folders import find_bundle
+    from edge_perception.releases.store import ReleaseStore
 
     name, _, version = text.partition(":")
     if (store / "releases").is_dir():
@@ -94,7 +94,7 @@ def _find(text: str, store: Path, folders: list[Path]) -> Bundle:
 
 
 def _serving(candidate: Bundle, store: Path) -> Bundle:
-    from edge_perception.models.release_store import ReleaseStore
+    from edge_perception.releases.store import ReleaseStore
 
     role = candidate.manifest.role
     current = ReleaseStore(store).slot("current") if (store / "current").is_file() else {}

@@ -49,7 +49,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def keygen(args: argparse.Namespace) -> dict[str, Any]:
     """Make a key; with --trust also the file that names it."""
-    from edge_perception.models import signing
+    from edge_perception.releases import signing
 
     key = signing.generate_key()
     signing.write_key(args.key, key)
@@ -65,8 +65,8 @@ def keygen(args: argparse.Namespace) -> dict[str, Any]:
 
 def sign(args: argparse.Namespace) -> dict[str, Any]:
     """Sign a folder."""
-    from edge_perception.models import signing
     from edge_perception.models.manifest import load_bundle
+    from edge_perception.releases import signing
 
     bundle = load_bundle(args.bundle)
     signed = signing.sign_bundle(bundle, [signing.read_key(path) for path in args.key])
@@ -80,8 +80,8 @@ def sign(args: argparse.Namespace) -> dict[str, Any]:
 
 def pack(args: argparse.Namespace) -> dict[str, Any]:
     """Write an archive."""
-    from edge_perception.models.archive import SUFFIX, pack
     from edge_perception.models.manifest import load_bundle
+    from edge_perception.releases.archive import SUFFIX, pack
 
     bundle = load_bundle(args.bundle)
     manifest = bundle.manifest
@@ -92,7 +92,7 @@ def pack(args: argparse.Namespace) -> dict[str, Any]:
 
 def rotate(args: argparse.Namespace) -> dict[str, Any]:
     """Replace the keys of a trust file."""
-    from edge_perception.models import signing
+    from edge_perception.releases import signing
 
     current = signing.read_trust(args.trust)
     publics = [signing.public_text(signing.read_key(path)) for path in args.new]
@@ -106,8 +106,8 @@ def rotate(args: argparse.Namespace) -> dict[str, Any]:
 
 def install(args: argparse.Namespace) -> dict[str, Any]:
     """Verify and keep archives."""
-    from edge_perception.models.release_store import ReleaseStore
-    from edge_perception.models.signing import read_trust
+    from edge_perception.releases.signing import read_trust
+    from edge_perception.releases.store import ReleaseStore
 
     store = ReleaseStore(args.store.expanduser())
     trust = read_trust(args.trust)
@@ -129,7 +129,7 @@ def list_store(root: Path, *, as_json: bool) -> int:
     """Print the releases of a store with the slots they are in."""
     import json
 
-    from edge_perception.models.release_store import SLOTS, ReleaseStore
+    from edge_perception.releases.store import SLOTS, ReleaseStore
 
     if not (root / "releases").is_dir():
         raise ConfigurationError(f"--store: expected a store of releases, got {root}")

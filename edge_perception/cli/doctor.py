@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch and print; 1 when something is wrong."""
-    from edge_perception.doctor.observe import observe
-    from edge_perception.doctor.rules import causes
+    from edge_perception.observe.doctor.observe import observe
+    from edge_perception.observe.doctor.rules import causes
 
     seen = observe(domain_id=args.domain, namespace=args.namespace, watch_s=args.watch)
     print(

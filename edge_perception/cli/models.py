@@ -12,17 +12,17 @@ from typing import Any
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.cli import _model_change, _model_compare, _model_release
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.models import signing
 from edge_perception.models.adapters import adapters
-from edge_perception.models.golden import compare_golden
-from edge_perception.models.importing import import_model, read_labels
-from edge_perception.models.manifest import Bundle
-from edge_perception.models.store import (
+from edge_perception.models.folders import (
     USER_FOLDER,
     find_bundle,
     installed_model_folders,
     stored_bundles,
 )
+from edge_perception.models.golden import compare_golden
+from edge_perception.models.manifest import Bundle
+from edge_perception.releases import signing
+from edge_perception.releases.importing import import_model, read_labels
 
 NAME = "models"
 HELP = "import, list, inspect, verify, compare, sign, install and swap models"

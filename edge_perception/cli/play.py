@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_perception.replay.player import PlayReport
-    from edge_perception.replay.reader import Recording
-    from edge_perception.replay.schedule import PlayPlan
+    from edge_perception.recordings.player import PlayReport
+    from edge_perception.recordings.reader import Recording
+    from edge_perception.recordings.schedule import PlayPlan
 
 NAME = "play"
 HELP = "play a recording (MCAP) into ROS at real time"
@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from edge_perception.replay.reader import Recording
-    from edge_perception.replay.schedule import PlayPlan, parse_cut
+    from edge_perception.recordings.reader import Recording
+    from edge_perception.recordings.schedule import PlayPlan, parse_cut
 
     recording = Recording(args.bag)
     plan = PlayPlan(
@@ -123,8 +123,8 @@ def _play_live(args: argparse.Namespace) -> int:
 
 
 def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> PlayReport:
-    from edge_perception.replay.player import Player, wait_for
-    from edge_perception.replay.ros_sink import RosSink
+    from edge_perception.recordings.player import Player, wait_for
+    from edge_perception.recordings.ros_sink import RosSink
 
     wanted = [t for name, t in recording.topics.items() if not plan.topics or name in plan.topics]
     sink = RosSink(node, wanted, namespace=args.namespace, with_clock=args.clock > 0.0)

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record, write trace and tables, and say what takes the time."""
-    from edge_perception.profiling.operators import operator_table
-    from edge_perception.profiling.recorder import record
-    from edge_perception.profiling.trace import bottlenecks, trace_of
+    from edge_perception.observe.profiling.operators import operator_table
+    from edge_perception.observe.profiling.recorder import record
+    from edge_perception.observe.profiling.trace import bottlenecks, trace_of
 
     recording = record(duration_s=args.duration, namespace=args.namespace)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _ring(args: argparse.Namespace) -> Any:
     from edge_perception.core.schema import decode
-    from edge_perception.replay.ring import RingOptions
+    from edge_perception.recordings.ring import RingOptions
 
     values = {
         "before_s": args.before,
@@ -79,6 +79,6 @@ def _ring(args: argparse.Namespace) -> Any:
 
 
 def _triggers(args: argparse.Namespace) -> Any:
-    from edge_perception.replay.triggers import TriggerOptions
+    from edge_perception.recordings.triggers import TriggerOptions
 
     return TriggerOptions(kinds=tuple(filter(None, args.triggers.split(","))))

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the recording and say what is in it."""
-    from edge_perception.demo.build import BuildOptions, build_recording, parameters_path
-    from edge_perception.demo.data import data_folder, load_scene
-    from edge_perception.replay.reader import Recording
+    from edge_perception.recordings.reader import Recording
+    from edge_perception.samples.build import BuildOptions, build_recording, parameters_path
+    from edge_perception.samples.data import data_folder, load_scene
 
     scene = load_scene(None if args.simulated else data_folder())
     truth = build_recording(scene, args.recording, BuildOptions(duration_s=args.duration))

@@ -12,8 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from edge_perception.process_plan import store_parameters
-from edge_perception.transport import choose_transport, transport_environment
+from edge_perception.running.process_plan import store_parameters
+from edge_perception.running.transport import choose_transport, transport_environment
 
 NAME = "run"
 HELP = "run all nodes in one process"
@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _supervise(args: argparse.Namespace) -> int:
-    from edge_perception.process_plan import DEFAULT_PARAMETERS, choose_sources
-    from edge_perception.share import share_file
-    from edge_perception.supervised_nodes import node_processes
-    from edge_perception.supervision import RespawnLimits, Supervisor
+    from edge_perception.core.share import share_file
+    from edge_perception.running.process_plan import DEFAULT_PARAMETERS, choose_sources
+    from edge_perception.running.supervised_nodes import node_processes
+    from edge_perception.running.supervision import RespawnLimits, Supervisor
 
     file = Path(args.params_file[-1]) if args.params_file else share_file(DEFAULT_PARAMETERS)
     sources = choose_sources(args.sources, file, namespace=args.namespace)

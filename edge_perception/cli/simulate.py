@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace, scenario) -> int:  # type: ignore[no-untyped-def]
-    from edge_perception.demo.build import parameters_path
-    from edge_perception.demo.drive import simulate_drive, steps_of, write_drive
-    from edge_perception.demo.pictures.preview import preview
-    from edge_perception.replay.reader import Recording
+    from edge_perception.recordings.reader import Recording
+    from edge_perception.samples.build import parameters_path
+    from edge_perception.samples.drive import simulate_drive, steps_of, write_drive
+    from edge_perception.samples.preview import preview
 
     progress = Progress(steps_of(args.duration), "samples")
     drive = simulate_drive(scenario, args.seed, args.duration, progress=progress)

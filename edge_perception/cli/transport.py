@@ -12,8 +12,8 @@ import os
 import shlex
 import sys
 
-from edge_perception.transport import choose_transport, transport_environment
-from edge_perception.transport_size import Sensor, sizes_for
+from edge_perception.running.transport import choose_transport, transport_environment
+from edge_perception.running.transport_size import Sensor, sizes_for
 
 NAME = "transport"
 HELP = "print the shell lines that let drivers pass large messages through shared memory"

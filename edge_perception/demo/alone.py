@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from edge_perception.core.types import DetectedObject, Feature, Mode
 from edge_perception.demo.fused_log import FusedEntry
-from edge_perception.demo.matching import Region, Score, compare
-from edge_perception.demo.truth import GroundTruth
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.decision import decide
-from edge_perception.replay.schedule import Cut, StampMap
+from edge_perception.recordings.schedule import Cut, StampMap
+from edge_perception.samples.matching import Region, Score, compare
+from edge_perception.samples.truth import GroundTruth
 
 CAMERA, LIDAR = "camera", "lidar"
 SETTLE_S = 1.5  # after the start and after a cut, until everything is OK again

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge_perception.core.types import Mode, SourceState
 from edge_perception.demo.fused_log import FusedEntry
-from edge_perception.replay.player import CutEvent
+from edge_perception.recordings.player import CutEvent
 
 _NS = 1e-9
 

@@ -17,7 +17,7 @@ from edge_perception.core.types import (
     SourceState,
     SourceStatus,
 )
-from edge_perception.replay.reader import Recording
+from edge_perception.recordings.reader import Recording
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from edge_perception.core.types import Mode
 from edge_perception.demo.alone import FrameView, frame_views
-from edge_perception.demo.build import IMAGE, POINTS
-from edge_perception.demo.matching import Region, compare
 from edge_perception.demo.session import (
     BIRDSEYE_PICTURE,
     CAMERA_PICTURE,
@@ -23,9 +21,11 @@ from edge_perception.demo.session import (
 )
 from edge_perception.demo.summary import Run, cut_reports, summarise
 from edge_perception.demo.table import table
-from edge_perception.demo.truth import matrix_of
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.stamps import read_stamp_ns
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.samples.build import IMAGE, POINTS
+from edge_perception.samples.matching import Region, compare
+from edge_perception.samples.truth import matrix_of
 
 
 def write_report(outcome: Outcome, out: Path) -> list[str]:
@@ -134,7 +134,7 @@ def _points(recording: Recording, stamp_ns: int) -> NDArray[np.float32]:
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import PointCloud2
 
-    from edge_perception.demo.messages import CLOUD_DTYPE
+    from edge_perception.samples.messages import CLOUD_DTYPE
 
     message = deserialize_message(_message(recording, POINTS, stamp_ns), PointCloud2)
     cloud = np.frombuffer(message.data, CLOUD_DTYPE)

@@ -11,21 +11,21 @@ from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.demo.alone import compare_frames, frames_to_collect
-from edge_perception.demo.build import parameters_path
-from edge_perception.demo.data import data_folder, ensure_recording
-from edge_perception.demo.domain import reserved_domain
 from edge_perception.demo.fused_log import read_fused
-from edge_perception.demo.memory import MemoryReport, MemorySampler
-from edge_perception.demo.models import ModelChoice, choose_models
-from edge_perception.demo.observer import FUSED_TOPIC, NotReadyError, Observer, write_features
-from edge_perception.demo.processes import NodeProcesses
 from edge_perception.demo.summary import Run
-from edge_perception.demo.truth import GroundTruth, read_ground_truth
-from edge_perception.replay.player import Player, PlayReport, wait_for
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.ros_sink import RosSink
-from edge_perception.replay.schedule import Cut, PlayPlan
-from edge_perception.transport import transport_environment
+from edge_perception.recordings.player import Player, PlayReport, wait_for
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.ros_sink import RosSink
+from edge_perception.recordings.schedule import Cut, PlayPlan
+from edge_perception.running.domain import reserved_domain
+from edge_perception.running.memory import MemoryReport, MemorySampler
+from edge_perception.running.observer import FUSED_TOPIC, NotReadyError, Observer, write_features
+from edge_perception.running.processes import NodeProcesses
+from edge_perception.running.transport import transport_environment
+from edge_perception.samples.build import parameters_path
+from edge_perception.samples.data import data_folder, ensure_recording
+from edge_perception.samples.models import ModelChoice, choose_models
+from edge_perception.samples.truth import GroundTruth, read_ground_truth
 
 RECORDING_S = 20.0
 READY_S = 60.0

@@ -16,12 +16,12 @@ from edge_perception.demo.alone import FrameScores
 from edge_perception.demo.cuts import CutReport, report_cut
 from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.demo.latency import latency_report
-from edge_perception.demo.matching import RULE, total
-from edge_perception.demo.memory import MemoryReport
-from edge_perception.demo.sounds import HeardSpan, HearingReport, heard_spans, judge_hearing
-from edge_perception.demo.truth import GroundTruth
-from edge_perception.replay.player import PlayReport
-from edge_perception.replay.schedule import StampMap
+from edge_perception.recordings.player import PlayReport
+from edge_perception.recordings.schedule import StampMap
+from edge_perception.running.memory import MemoryReport
+from edge_perception.samples.matching import RULE, total
+from edge_perception.samples.sounds import HeardSpan, HearingReport, heard_spans, judge_hearing
+from edge_perception.samples.truth import GroundTruth
 
 COMPARED = ("fused", "camera", "lidar")
 

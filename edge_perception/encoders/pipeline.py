@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from edge_perception.core.clock import Clock
@@ -16,55 +15,19 @@ from edge_perception.core.errors import (
     ConfigurationError,
     InvalidFrameError,
     InvalidOutputError,
-    SwapError,
 )
 from edge_perception.core.latency import LatencyWindow
-from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant, ModelVersion
-from edge_perception.encoders import Encoder, EncoderOutput, EncoderSpec, Intake
-from edge_perception.encoders.candidate import CandidateTrial, Sample
+from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
+from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.encoders.content import ContentCheck, Finding, Verdict
-from edge_perception.models.loading import LoadedModel
+from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
 from edge_perception.models.quiet import quietly
 
-_AFTER_CHANGE_NS = 1_000_000_000  # sessions are closed, memory is given back
-_SETTLE_NS = 1_000_000_000  # frames are older than the clock, but not by so much
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
 
 
-@dataclass(kw_only=True)
-class ServedModel:
-    """A loaded model with the intake and encoder built for it, and what it served."""
-
-    loaded: LoadedModel
-    intake: Intake
-    encoder: Encoder
-    since_ns: int = 0  # stamp of the first frame it served
-    frames: int = 0
-
-    @classmethod
-    def build(cls, spec: EncoderSpec, loaded: LoadedModel) -> ServedModel:
-        """Build intake and encoder of modality `spec` for a loaded model."""
-        manifest = loaded.bundle.manifest
-        return cls(
-            loaded=loaded,
-            intake=spec.make_intake(manifest),
-            encoder=spec.make_encoder(manifest, loaded.backend),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One frame on its way to the inference thread."""
-
-    stamp_ns: int
-    frame_id: str
-    received: Instant
-    items: tuple[tuple[ServedModel, Any], ...]  # what each model's intake made of the message
-    refusal: str = ""  # the message was refused already
-
-
 class EncoderPipeline:
-    """Runs one source's frames through its model, and changes the model at a stamp."""
+    """Runs one source's frames through its model."""
 
     def __init__(
         self,
@@ -89,13 +52,7 @@ class EncoderPipeline:
         self._source = source
         self._spec = spec
         self._clock = clock
-        self._lock = threading.Lock()  # guards the models; taken once a frame
-        self._current = model
-        self._next: ServedModel | None = None
-        self._effective_stamp_ns: int | None = None
-        self._dropped: list[ServedModel] = []
-        self._left: list[ServedModel] = []
-        self._trial: CandidateTrial | None = None
+        self.serving = Serving(source, model, clock)
         self._last_job: Job | None = None
         self._to_shadow: tuple[Job, Sample] | None = None  # inference thread only
         self._sequence = 0
@@ -104,15 +61,9 @@ class EncoderPipeline:
         self._content: ContentCheck | None = None
         if spec.content is not None:
             self._content = spec.content.make(content_limits or spec.content.limits())
-        self.loading = False  # set by whoever loads models
-        self._changed_ns = -_AFTER_CHANGE_NS  # steady clock
         self._finding: Finding | None = None  # of the frame in work; inference thread only
         self.content_s = LatencyWindow()  # what the content check takes, s
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
-        # Takes models that have no reader any more; set by whoever owns the models.
-        self.retired: Callable[[ServedModel], None] = lambda model: model.loaded.backend.close()
-        # Takes models that served until a change; None: they are retired.
-        self.left: Callable[[ServedModel], None] | None = None
 
     @property
     def source(self) -> str:
@@ -122,12 +73,12 @@ class EncoderPipeline:
     @property
     def model(self) -> ServedModel:
         """The model that serves now."""
-        return self._current
+        return self.serving.current
 
     def describe(self) -> Mapping[str, str]:
         """Return what the modality says of its input beyond what all have."""
         describe = self._spec.describe_intake
-        return {} if describe is None else describe(self._current.intake)
+        return {} if describe is None else describe(self.serving.current.intake)
 
     def set_content_limits(self, limits: Any) -> None:
         """Change the thresholds of the content check; what it learnt stays."""
@@ -139,18 +90,9 @@ class EncoderPipeline:
         """Frames refused since start."""
         return self._refused
 
-    @property
-    def changing(self) -> bool:
-        """Whether a model is loaded beside the one that serves, or took over a moment ago."""
-        if self.loading or self._next is not None:
-            return True
-        return self._clock.now().steady_ns < self._changed_ns + _AFTER_CHANGE_NS
-
-    # -- the path of a frame --
-
     def accept(self, message: Any, stamp_ns: int, frame_id: str, received: Instant) -> Job | None:
         """Take a message in the callback; None: nothing to infer yet (a stream filling up)."""
-        models = self._models()
+        models = self.serving.models()
         refusal, items = "", []
         if stamp_ns <= 0:
             refusal = f"{self._source}: expected an acquisition stamp, got a zero stamp"
@@ -187,21 +129,21 @@ class EncoderPipeline:
         )
         if job.refusal:
             return self._refuse(job, latency, job.refusal)
-        model = self._model_for(job)
+        model = self.serving.model_for(job)
         self._last_job = job
-        trial = self._trial
-        if trial is not None and trial.serves(job.stamp_ns):
-            feature = self._serve_candidate(job, trial, started, latency)
+        tried = self.serving.candidate
+        if tried is not None and tried[1].serves(job.stamp_ns):
+            feature = self._serve_candidate(job, *tried, started, latency)
             if feature is not None:
                 return feature
-        item = _item_for(job, model)
+        item = job.item_for(model)
         if item is None:
             return None
         try:
             sample, latency = self._run(model, item, started, latency)
         except FRAME_ERRORS as error:
             return self._refuse(job, latency, f"{self._source}: {error}")
-        if trial is not None and trial.shadows(job.stamp_ns):
+        if tried is not None and tried[1].shadows(job.stamp_ns):
             self._to_shadow = (job, sample)
         return self._served(job, model, latency, sample)
 
@@ -212,13 +154,13 @@ class EncoderPipeline:
         where a trial wants it in the shadow. Called by the inference thread once the feature is on
         its way.
         """
-        self._let_go()
+        self.serving.let_go()
         pending, self._to_shadow = self._to_shadow, None
-        trial, candidate = self._trial, self._next
-        if pending is None or trial is None or candidate is None:
+        tried = self.serving.candidate
+        if pending is None or tried is None:
             return
-        job, current = pending
-        item = _item_for(job, candidate)
+        (job, current), (candidate, trial) = pending, tried
+        item = job.item_for(candidate)
         if item is None:
             return
         try:
@@ -229,12 +171,16 @@ class EncoderPipeline:
         trial.compared(sample, current)
 
     def _serve_candidate(
-        self, job: Job, trial: CandidateTrial, started: Instant, latency: FrameLatency
+        self,
+        job: Job,
+        candidate: ServedModel,
+        trial: Trial,
+        started: Instant,
+        latency: FrameLatency,
     ) -> Feature | None:
         """Let the candidate serve; None: it failed, or has no window yet, the current one must."""
-        candidate = self._next
-        item = _item_for(job, candidate) if candidate is not None else None
-        if candidate is None or item is None:
+        item = job.item_for(candidate)
+        if item is None:
             return None
         try:
             sample, latency = self._run(candidate, item, started, latency)
@@ -294,7 +240,7 @@ class EncoderPipeline:
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:
         self._refused += 1
-        return self._feature(job, self._current, latency, reason=reason)
+        return self._feature(job, self.serving.current, latency, reason=reason)
 
     def _feature(
         self,
@@ -327,9 +273,9 @@ class EncoderPipeline:
             latency=latency,
         )
 
-    # -- changing the model --
-
-    def prepare(self, model: ServedModel, *, warm: bool = False) -> None:
+    def prepare(
+        self, model: ServedModel, *, trial: Trial | None = None, warm: bool = False
+    ) -> None:
         """Warm `model` on the newest frame and keep it beside the current one.
 
         Streams start to fill its intake; one that takes the same windows goes on with the
@@ -337,26 +283,22 @@ class EncoderPipeline:
 
         Args:
             model: what is to serve.
+            trial: on which frames it runs before its commit; None: on none.
             warm: it served before, and needs no warming.
         """
-        manifest = model.loaded.bundle.manifest
-        serving = self._current.loaded.bundle.manifest
-        space = serving.feature_space
-        if self._spec.stateful and manifest.preprocessing == serving.preprocessing:
-            model.intake = self._current.intake
+        current = self.serving.current
+        same = model.loaded.bundle.manifest.preprocessing == (
+            current.loaded.bundle.manifest.preprocessing
+        )
+        if self._spec.stateful and same:
+            model.intake = current.intake
         elif self._last_job is not None and not warm:
             self._warm(model, self._last_job)
-        trial = CandidateTrial(
-            manifest,
-            same_space=manifest.feature_space == space,
-            stateful=self._spec.stateful,
-        )
-        with self._lock:
-            self._next, self._effective_stamp_ns, self._trial = model, None, trial
+        self.serving.prepare(model, trial)
 
     def _warm(self, model: ServedModel, job: Job) -> None:
         """Fill what the encoder computes once, such as the sampling grid of a calibration."""
-        item = _item_for(job, self._current)
+        item = job.item_for(self.serving.current)
         if item is None or self._spec.stateful:
             return
         try:
@@ -367,83 +309,6 @@ class EncoderPipeline:
         except InvalidFrameError:
             return  # the frame was no good, and that is no fault of the model
 
-    @property
-    def trial(self) -> CandidateTrial:
-        """Counts of the prepared model.
-
-        Raises:
-            SwapError: nothing is prepared.
-        """
-        trial = self._trial
-        if trial is None:
-            raise SwapError(f"{self._source}: no prepared model to try")
-        return trial
-
-    def commit(self, effective_stamp_ns: int) -> ModelVersion:
-        """Let the prepared model serve frames with a stamp at or after `effective_stamp_ns`."""
-        with self._lock:
-            if self._next is None:
-                raise SwapError(f"{self._source}: no prepared model to commit")
-            self._effective_stamp_ns = effective_stamp_ns
-            return self._next.loaded.bundle.version_for(self._source)
-
-    def abort(self) -> None:
-        """Drop the prepared model; it is retired after the next frame, when it has no reader."""
-        with self._lock:
-            dropped, self._next = self._next, None
-            self._effective_stamp_ns = self._trial = None
-            if dropped is not None:
-                self._dropped.append(dropped)
-
-    @property
-    def committed(self) -> ServedModel:
-        """The model that serves, or will from the stamp of a commit on."""
-        with self._lock:
-            waits = self._next is not None and self._effective_stamp_ns is not None
-            return self._next if waits and self._next is not None else self._current
-
-    def settle(self, now_ns: int) -> bool:
-        """Return whether no commit is pending; one that no frame came for is done by the clock."""
-        with self._lock:
-            if self._next is None or self._effective_stamp_ns is None:
-                return True
-            if now_ns < self._effective_stamp_ns + _SETTLE_NS:
-                return False
-            # The thread may be using the old model: it retires it after its next frame.
-            self._left.append(self._current)
-            self._changed_ns = self._clock.now().steady_ns
-            self._current, self._next = self._next, None
-            self._effective_stamp_ns = self._trial = None
-            return True
-
-    def _models(self) -> list[ServedModel]:
-        with self._lock:
-            return [self._current] if self._next is None else [self._current, self._next]
-
-    def _model_for(self, job: Job) -> ServedModel:
-        """Return the model that serves a frame; runs in the inference thread, between frames.
-
-        A stream whose new window is not full yet stays on the old model until it is.
-        """
-        with self._lock:
-            after, effective = self._next, self._effective_stamp_ns
-            due = effective is not None and job.stamp_ns >= effective
-            if after is not None and due and _item_for(job, after) is not None:
-                self._left.append(self._current)
-                self._changed_ns = self._clock.now().steady_ns
-                self._current, self._next = after, None
-                self._effective_stamp_ns = self._trial = None
-            return self._current
-
-    def _let_go(self) -> None:
-        with self._lock:
-            dropped, self._dropped = self._dropped, []
-            left, self._left = self._left, []
-        for model in dropped:
-            self.retired(model)
-        for model in left:
-            (self.left or self.retired)(model)
-
 
 def _offer(models: list[ServedModel], message: Any) -> list[tuple[ServedModel, Any]]:
     """Give a message to each intake once; models may share one, which is a stream."""
@@ -453,7 +318,3 @@ def _offer(models: list[ServedModel], message: Any) -> list[tuple[ServedModel, A
             taken[id(model.intake)] = model.intake.accept(message)
     pairs = [(model, taken[id(model.intake)]) for model in models]
     return [(model, item) for model, item in pairs if item is not None]
-
-
-def _item_for(job: Job, model: ServedModel) -> Any | None:
-    return next((item for candidate, item in job.items if candidate is model), None)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import Feature
-from edge_perception.encoders.pipeline import EncoderPipeline, Job
+from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.serving import Job
 
 _DEPTH_IN_CHANGE = 2
 
@@ -63,7 +64,7 @@ class EncoderWorker:
 
         Loading takes a core for moments. The frame that comes meanwhile is late then, but not lost.
         """
-        self._mailbox.put(job, depth=_DEPTH_IN_CHANGE if self._pipeline.changing else 1)
+        self._mailbox.put(job, depth=_DEPTH_IN_CHANGE if self._pipeline.serving.changing else 1)
 
     def busy_s(self) -> float:
         """Return for how long the frame in work has been in work, s; 0: idle."""

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-from edge_perception.demo.pictures.style import EVIDENCE, GRID, INK, MUTED
+from edge_perception.core.picture_style import EVIDENCE, GRID, INK, MUTED
 from edge_perception.evaluation.confidence import published, reliability
 from edge_perception.evaluation.matching import CLASSES, COUNTED_AT, curve
 from edge_perception.evaluation.report import joined

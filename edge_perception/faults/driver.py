@@ -23,7 +23,7 @@ from edge_perception.faults.frames import HEIGHT, MESSAGE_TYPES, PERIOD_S, TOPIC
 from edge_perception.faults.injector import Injection, Injector
 from edge_perception.faults.judge import Observed, SourceView
 from edge_perception.faults.virtual import PHASE_S, SOURCES
-from edge_perception.replay.definitions import message_class
+from edge_perception.recordings.definitions import message_class
 
 NS = 1_000_000_000
 _RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)

@@ -15,11 +15,11 @@ from rclpy.signals import SignalHandlerOptions
 
 from edge_perception.encoders import encoders
 from edge_perception.faults.injector import Injection, Injector
-from edge_perception.replay.definitions import message_class
-from edge_perception.replay.player import Player, wait_for
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.ros_sink import RosSink
-from edge_perception.replay.schedule import PlayPlan
+from edge_perception.recordings.definitions import message_class
+from edge_perception.recordings.player import Player, wait_for
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.ros_sink import RosSink
+from edge_perception.recordings.schedule import PlayPlan
 
 
 class InjectingSink:

@@ -12,9 +12,9 @@ from pathlib import Path
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.faults.driver import SensorDriver
 from edge_perception.faults.virtual import SOURCES
-from edge_perception.supervised_nodes import node_processes
-from edge_perception.supervision import RespawnLimits, Supervisor
-from edge_perception.transport import transport_environment
+from edge_perception.running.supervised_nodes import node_processes
+from edge_perception.running.supervision import RespawnLimits, Supervisor
+from edge_perception.running.transport import transport_environment
 
 READY_S = 60.0
 RECOVERY_TIMEOUT_S = 20.0

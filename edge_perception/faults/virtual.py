@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.clock import FakeClock
+from edge_perception.core.share import share_file
 from edge_perception.core.types import FusedView, Geometry
 from edge_perception.encoders import EncoderOutput, encoders
-from edge_perception.encoders.pipeline import EncoderPipeline, Job, ServedModel
+from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.serving import Job, ServedModel
 from edge_perception.faults.frames import PERIOD_S, Frames, plain, stamp_of
 from edge_perception.faults.injector import Injection, Injector
 from edge_perception.faults.judge import Observed, SourceView
 from edge_perception.fusion.config import FusionConfig, SourceConfig
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.models.manifest import Bundle, load_bundle
-from edge_perception.share import share_file
 
 NS = 1_000_000_000
 SOURCES = ("camera", "lidar", "audio")

@@ -1,1 +1,1 @@
-"""Model bundles: manifest, loading, adapters and import."""
+"""What a model is: bundle, manifest, loading, adapters."""

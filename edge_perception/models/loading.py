@@ -1,4 +1,4 @@
-"""From a bundle's name to a model that can run."""
+"""From a bundle to a model that can run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 
 from edge_perception.backends import Backend, BackendInfo, BackendOptions, backends
 from edge_perception.core.errors import ModelError
+from edge_perception.models.folders import installed_model_folders
 from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.quiet import directly, quietly
-from edge_perception.models.release_store import ReleaseStore, bundle_by_digest
-from edge_perception.models.store import find_bundle, find_digest, installed_model_folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,45 +69,6 @@ def may_keep(options: ModelOptions) -> bool:
     return has_room(keep=options.keep_previous_warm, reserve_mb=options.keep_previous_reserve_mb)
 
 
-def load_model(
-    options: ModelOptions,
-    *,
-    role: str,
-    modality: str = "",
-    name: str = "",
-    version: str = "",
-    sha256: str = "",
-    beside: bool = False,
-) -> LoadedModel:
-    """Find, verify, load and warm a model.
-
-    Args:
-        options: where to look and how to run.
-        role: name of the source, or fusion.
-        modality: role that the bundle must have; empty: `role`.
-        name: bundle to load instead of the store's current one or `options.model`.
-        version: the version it must have; empty: any.
-        sha256: the digest it must have; empty: any.
-        beside: another model serves meanwhile, which must not wait for this one.
-
-    Raises:
-        ModelError: no such bundle, or it is damaged, of another role, or does not run here.
-        UnknownNameError: the backend does not exist.
-    """
-    bundle = _find(options, role=role, name=name, sha256=sha256)
-    manifest = bundle.manifest
-    if manifest.role != (wanted := modality or role):
-        raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
-    if version and manifest.version != version:
-        raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
-    loaded = open_bundle(bundle, options, beside=beside)
-    run = quietly if beside else directly
-    run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
-    if bundle.path.parent.name == "releases" and not (name or sha256):
-        ReleaseStore(bundle.path.parents[1]).started(role, bundle.sha256)
-    return loaded
-
-
 def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) -> LoadedModel:
     """Create a session of a bundle and compare it with the manifest; nothing runs yet.
 
@@ -130,21 +90,6 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
         for spec in declared:
             _check_tensor(manifest.name, kind, spec, shapes)
     return LoadedModel(bundle=bundle, backend=backend, info=info)
-
-
-def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle:
-    """By digest where one is given; at start what the store has as current; else by name."""
-    store = Path(options.model_store).expanduser() if options.model_store else None
-    folders = model_folders(options.model_folders)
-    if sha256:
-        if store is not None and (store / "releases" / sha256).is_dir():
-            return bundle_by_digest(store, sha256)
-        return find_digest(sha256, folders)
-    if not name and store is not None and (store / "current").exists():
-        current = ReleaseStore(store).starting(role)
-        if current:
-            return bundle_by_digest(store, current)
-    return find_bundle(name or options.model, folders)
 
 
 def _check_tensor(model: str, kind: str, spec: TensorSpec, actual: dict) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edge_perception import msg
-from edge_perception.models.admission import AdmissionLimits
-from edge_perception.models.journal import Record
-from edge_perception.models.release_store import ModelSet, Release, ReleaseStore
-from edge_perception.models.signing import Trust
 from edge_perception.nodes.model_client import ModelClient
 from edge_perception.nodes.model_services import KEPT
+from edge_perception.releases.admission import AdmissionLimits
+from edge_perception.releases.journal import Record
+from edge_perception.releases.signing import Trust
+from edge_perception.releases.store import ModelSet, Release, ReleaseStore
 
 LATE = "late"  # event: a node did not follow a change that is decided
 

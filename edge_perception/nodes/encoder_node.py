@@ -13,15 +13,15 @@ from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, Geometry, ModelVersion
 from edge_perception.encoders import TopicSpec, encoders
-from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.options import usable_cores
-from edge_perception.encoders.pipeline import EncoderPipeline, ServedModel
+from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.serving import ServedModel
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.kept import KeptModel
-from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
-from edge_perception.models.release import release_model
+from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
+from edge_perception.models.memory import release_model
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
@@ -30,6 +30,8 @@ from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
+from edge_perception.releases.candidate import MODES, CandidateTrial
+from edge_perception.releases.loading import load_model
 
 
 class EncoderNode(PerceptionNode):
@@ -118,8 +120,8 @@ class EncoderNode(PerceptionNode):
             clock=self.clock,
             content_limits=self._content.config if self._content else None,
         )
-        pipeline.retired = lambda model: release_model(model.loaded)
-        pipeline.left = self._kept.keep
+        pipeline.serving.retired = lambda model: release_model(model.loaded)
+        pipeline.serving.left = self._kept.keep
         return pipeline
 
     def _new_session(self, hung: EncoderWorker) -> None:
@@ -244,7 +246,7 @@ class EncoderNode(PerceptionNode):
         if self._spec.stateful:  # its windows ended when it left
             kept = ServedModel.build(self._spec, kept.loaded)
         kept.since_ns = kept.frames = 0
-        self._pipeline.prepare(kept, warm=True)
+        self._pipeline.prepare(kept, trial=self._trial_of(kept.loaded), warm=True)
         return True
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
@@ -252,7 +254,7 @@ class EncoderNode(PerceptionNode):
         if self._pipeline is None:
             raise SwapError(f"{self.get_name()} is not configured")
         pipeline = self._pipeline
-        pipeline.loading = True
+        pipeline.serving.loading = True
         try:
             self._kept.make_room()
             loaded = load_model(
@@ -264,35 +266,47 @@ class EncoderNode(PerceptionNode):
                 sha256=sha256,
                 beside=True,
             )
-            pipeline.prepare(ServedModel.build(self._spec, loaded))
+            pipeline.prepare(ServedModel.build(self._spec, loaded), trial=self._trial_of(loaded))
         finally:
-            pipeline.loading = False
+            pipeline.serving.loading = False
+
+    def _trial_of(self, loaded: LoadedModel) -> CandidateTrial:
+        serving = self._pipeline.model.loaded.bundle.manifest
+        manifest = loaded.bundle.manifest
+        return CandidateTrial(
+            manifest,
+            same_space=manifest.feature_space == serving.feature_space,
+            stateful=self._spec.stateful,
+        )
 
     def try_model(self, mode: str, share: float) -> CandidateTrial:
         """Let the prepared model run on some frames; STATUS changes nothing."""
-        trial = self._pipeline.trial
+        tried = self._pipeline.serving.candidate if self._pipeline is not None else None
+        if tried is None or not isinstance(trial := tried[1], CandidateTrial):
+            raise SwapError(f"{self._source.config.source}: no prepared model to try")
         if mode in MODES:
             trial.set_mode(mode, share)
         return trial
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames from a stamp on."""
-        return self._pipeline.commit(effective_stamp_ns)
+        return self._pipeline.serving.commit(effective_stamp_ns)
 
     def abort_model(self) -> None:
         """Drop the prepared model."""
-        self._pipeline.abort()
+        self._pipeline.serving.abort()
 
     @property
     def model_changing(self) -> bool:
         """Whether a committed model waits for its first frame."""
-        return self._pipeline is not None and not self._pipeline.settle(self.clock.now().node_ns)
+        pipeline = self._pipeline
+        return pipeline is not None and not pipeline.serving.settle(self.clock.now().node_ns)
 
     def model_infos(self) -> list[msg.ModelInfo]:
         """Return what is served now."""
         if self._pipeline is None:
             return []
-        served = self._pipeline.committed
+        served = self._pipeline.serving.committed
         info = model_info(
             self,
             served.loaded,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_perception import msg
-from edge_perception.models.event_log import EventLog
+from edge_perception.releases.event_log import EventLog
 
 _FIELDS = tuple(msg.ModelVersion.get_fields_and_field_types())
 _END_S = 5.0

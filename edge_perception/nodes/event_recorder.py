@@ -19,11 +19,11 @@ from edge_perception.core.health import Health, Level
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.message_types import is_installed, message_type
-from edge_perception.replay.qos import SENSOR_DATA
-from edge_perception.replay.recording import Topic
-from edge_perception.replay.ring import EventRecorder, RingOptions
-from edge_perception.replay.triggers import TriggerOptions, Triggers
-from edge_perception.replay.vehicle import read_plan
+from edge_perception.recordings.qos import SENSOR_DATA
+from edge_perception.recordings.ring import EventRecorder, RingOptions
+from edge_perception.recordings.triggers import TriggerOptions, Triggers
+from edge_perception.recordings.writer import Topic
+from edge_perception.running.vehicle_plan import read_plan
 
 FUSED = "/perception/fused"
 _LOOK_S = 0.2

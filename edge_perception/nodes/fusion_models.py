@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from edge_perception.core.errors import SwapError
 from edge_perception.core.types import Feature, FusedView, ModelVersion, SourceState
 from edge_perception.encoders import EncoderOutput
-from edge_perception.encoders.candidate import SHADOW, CandidateTrial, Sample
+from edge_perception.encoders.serving import Sample
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.model import FusionModel, FusionOutput
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.release import release_model
+from edge_perception.models.memory import release_model
+from edge_perception.releases.candidate import SHADOW, CandidateTrial
 
 _LEAVES_AFTER_NS = 1_000_000_000  # a source that died never passes the stamp
 Change = Callable[[Callable[[Fusion], None]], None]

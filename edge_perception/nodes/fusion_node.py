@@ -17,7 +17,6 @@ from edge_perception.core.health import Health
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import Feature, FusedView, ModelVersion
 from edge_perception.encoders import modality_of
-from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.fusion.calibration_check import CalibrationCheck
 from edge_perception.fusion.config import (
     MODALITY_DEFAULTS,
@@ -31,7 +30,7 @@ from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.odometry import ODOMETRY_TYPE, pose_from_msg
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
-from edge_perception.models.loading import LoadedModel, ModelOptions, load_model, may_keep
+from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import (
@@ -48,6 +47,8 @@ from edge_perception.nodes.markers import MarkerPublisher
 from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
+from edge_perception.releases.candidate import MODES, CandidateTrial
+from edge_perception.releases.loading import load_model
 
 
 class FusionNode(PerceptionNode):

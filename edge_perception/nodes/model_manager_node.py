@@ -18,15 +18,9 @@ from rclpy.serialization import deserialize_message
 from edge_perception import action, msg, srv
 from edge_perception.core.errors import EdgePerceptionError, ModelError, StoreError, SwapError
 from edge_perception.core.health import Health, Level
-from edge_perception.models.admission import AdmissionLimits
-from edge_perception.models.change_stamp import change_stamp
-from edge_perception.models.event_log import EventLog
-from edge_perception.models.filesystem import FileLock, FileSystem
+from edge_perception.models.folders import find_bundle, list_bundles
 from edge_perception.models.loading import model_folders
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.release_store import ModelSet, Release, ReleaseStore
-from edge_perception.models.signing import Trust, read_trust
-from edge_perception.models.store import find_bundle, list_bundles
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.change import LATE, Change
@@ -37,6 +31,12 @@ from edge_perception.nodes.model_services import in_thread
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
+from edge_perception.releases.admission import AdmissionLimits
+from edge_perception.releases.change_stamp import change_stamp
+from edge_perception.releases.event_log import EventLog
+from edge_perception.releases.filesystem import FileLock, FileSystem
+from edge_perception.releases.signing import Trust, read_trust
+from edge_perception.releases.store import ModelSet, Release, ReleaseStore
 
 _GROUPS = 6  # fused messages that tell where the gaps between groups are
 _LATEST_S = 0.5  # later than the earliest stamp: a gap is not waited for any longer

@@ -13,11 +13,11 @@ from rclpy.task import Future
 from edge_perception import msg, srv
 from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.types import ModelVersion
-from edge_perception.encoders.candidate import MODES, CandidateTrial
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.swap import SwapSequence
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
+from edge_perception.releases.candidate import MODES, CandidateTrial
+from edge_perception.releases.swap import SwapSequence
 
 KEPT = "previous"  # slot of a model that served before and is still loaded
 

@@ -20,10 +20,10 @@ from edge_perception.fusion.config import (
     SourceConfig,
 )
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
-from edge_perception.models.admission import AdmissionLimits
 from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes.base import NodeOptions
 from edge_perception.nodes.model_manager_node import ManagerOptions
+from edge_perception.releases.admission import AdmissionLimits
 
 _HEAD = """\
 # Every parameter of every node, with its default. Written by `edge-perception parameters`.

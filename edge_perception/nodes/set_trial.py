@@ -7,9 +7,9 @@ from typing import Any
 
 from edge_perception import srv
 from edge_perception.core.errors import SwapError, TrialError
-from edge_perception.models.change_plan import FUSION
-from edge_perception.models.trial import STAGES, Action, Evidence, Stage, Trial
 from edge_perception.nodes.change import Change, Host
+from edge_perception.releases.change_plan import FUSION
+from edge_perception.releases.trial import STAGES, Action, Evidence, Stage, Trial
 
 STATUS = srv.TrialModel.Request.STATUS
 _TRIAL_PERIOD_S = 0.05

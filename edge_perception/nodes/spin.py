@@ -15,7 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.nodes.base import PerceptionNode
-from edge_perception.transport import release_dead_segments
+from edge_perception.running.transport import release_dead_segments
 
 END_S = 8.0  # to close the nodes and end the process
 _LOOK_S = 0.5

@@ -7,17 +7,17 @@ from typing import Any
 
 from edge_perception import msg, srv
 from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError
-from edge_perception.models.admission import admit, as_dict
-from edge_perception.models.change_plan import FUSION, plan_change
-from edge_perception.models.journal import Record
+from edge_perception.models.folders import find_digest
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.release_store import ModelSet
-from edge_perception.models.store import find_digest
-from edge_perception.models.trial import Stage
 from edge_perception.nodes.change import LATE, Change, Host, Serving, versions_of
 from edge_perception.nodes.conversion import time_msg
 from edge_perception.nodes.model_services import in_thread
 from edge_perception.nodes.set_trial import SetTrial
+from edge_perception.releases.admission import admit, as_dict
+from edge_perception.releases.change_plan import FUSION, plan_change
+from edge_perception.releases.journal import Record
+from edge_perception.releases.store import ModelSet
+from edge_perception.releases.trial import Stage
 
 
 class SwapCoordinator:

@@ -1,1 +1,1 @@
-"""Recordings: write, read and play MCAP files that rosbag2 understands."""
+"""Lock step: the vehicle's own encoders and fusion on the virtual time of a recording."""

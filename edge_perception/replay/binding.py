@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
-from edge_perception.replay.bags import Bag
-from edge_perception.replay.decoding import MessageDecoder
-from edge_perception.replay.vehicle import VehiclePlan
+from edge_perception.recordings.bags import Bag
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.running.vehicle_plan import VehiclePlan
 
 
 @dataclass(frozen=True, kw_only=True)

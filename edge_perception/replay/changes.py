@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.replay.reader import RecordedMessage
-from edge_perception.replay.schedule import Cut, active_cut, parse_cut
-from edge_perception.replay.stamps import read_stamp_ns, with_stamp_ns
+from edge_perception.recordings.reader import RecordedMessage
+from edge_perception.recordings.schedule import Cut, active_cut, parse_cut
+from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
 from edge_perception.replay.virtual import NS, parse_seconds
 
 # Extinction coefficient of fog 1.0, 1/m: a visibility of 50 m by Koschmieder's law (3.0 / beta).

@@ -17,7 +17,8 @@ from statistics import median
 from typing import Any
 
 from edge_perception.core.types import Feature, FrameLatency, Instant
-from edge_perception.encoders.pipeline import EncoderPipeline, Job
+from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.serving import Job
 from edge_perception.replay.metering import LOOP_FRAMES, LoopTimes
 from edge_perception.replay.virtual import LatencyModel, StageTimes
 

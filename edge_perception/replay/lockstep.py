@@ -16,18 +16,18 @@ from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import FrameLatency
-from edge_perception.encoders.pipeline import ServedModel
+from edge_perception.encoders.serving import ServedModel
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.odometry import pose_from_msg
 from edge_perception.models.fusion_model import BundleFusionModel
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import RecordedMessage
+from edge_perception.recordings.stamps import NS
 from edge_perception.replay.binding import Binding
-from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.encoding import Emergence, EncoderStage
 from edge_perception.replay.fusing import FusedOutput, FusionStage, NodeTime
 from edge_perception.replay.metering import LOOP_FRAMES, Looped, MeteredFusionModel, run_loop
-from edge_perception.replay.reader import RecordedMessage
-from edge_perception.replay.stamps import NS
 from edge_perception.replay.vehicle import Vehicle
 from edge_perception.replay.virtual import LatencyModel
 
@@ -303,7 +303,7 @@ class LockStep:
                     continue
                 spec = next(s.spec for s in swap.vehicle.plan.sources if s.name == name)
                 lane.pipeline.prepare(ServedModel.build(spec, loaded))
-                lane.pipeline.commit(swap.at_ns)
+                lane.pipeline.serving.commit(swap.at_ns)
         while self._pending and self._pending[0].at_ns <= now_ns:
             swap = self._pending.popleft()
             steady_ns = self._arrivals.steady(swap.at_ns)

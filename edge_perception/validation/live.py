@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.replay.bags import Bag, open_bag
+from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.replay.binding import Binding, bind, parse_remaps
-from edge_perception.replay.decoding import MessageDecoder
-from edge_perception.replay.vehicle import VehiclePlan, read_plan
+from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 from edge_perception.validation.diff import match_objects
 from edge_perception.validation.live_player import LiveResult, Record, play_into
 from edge_perception.validation.settings import ReplaySettings
@@ -100,10 +100,10 @@ def run_live(
         LiveReplayError: a frame was dropped (strict), or nothing came of one.
     """
     _need_ros()
-    from edge_perception.demo.domain import reserved_domain
-    from edge_perception.demo.observer import Observer
-    from edge_perception.demo.processes import NodeProcesses
-    from edge_perception.transport import transport_environment
+    from edge_perception.running.domain import reserved_domain
+    from edge_perception.running.observer import Observer
+    from edge_perception.running.processes import NodeProcesses
+    from edge_perception.running.transport import transport_environment
 
     bag, plan, binding = _read(settings)
     strict = mode == STRICT
@@ -141,7 +141,7 @@ def play_live(settings: ReplaySettings, *, mode: str, namespace: str = "") -> Li
         EdgePerceptionError: as of `play_into`.
     """
     _need_ros()
-    from edge_perception.demo.observer import Observer
+    from edge_perception.running.observer import Observer
 
     bag, plan, binding = _read(settings)
     with Observer(domain_id=int(os.environ.get("ROS_DOMAIN_ID", "0"))) as observer:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.replay.bags import Bag
+from edge_perception.recordings.bags import Bag
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import RecordedMessage
+from edge_perception.recordings.stamps import NS, with_stamp_ns
 from edge_perception.replay.binding import Binding
-from edge_perception.replay.decoding import MessageDecoder
-from edge_perception.replay.reader import RecordedMessage
-from edge_perception.replay.stamps import NS, with_stamp_ns
-from edge_perception.replay.vehicle import VehiclePlan
+from edge_perception.running.vehicle_plan import VehiclePlan
 
 IN_FLIGHT = 1  # frames of one source between player and feature: input queues hold one
 WAIT_S = 20.0  # for one feature: model and machine may be slow, silence is an error
@@ -71,8 +71,8 @@ def play_into(
         LiveReplayError: a frame was dropped (strict), or nothing came of one.
         NotReadyError: the nodes were not active in time.
     """
-    from edge_perception.replay.player import wait_for
-    from edge_perception.replay.ros_sink import RosSink
+    from edge_perception.recordings.player import wait_for
+    from edge_perception.recordings.ros_sink import RosSink
 
     prefix = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
     listener = _Listener(observer.node, [source.name for source in plan.sources], prefix)

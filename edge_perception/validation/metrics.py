@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import DetectedObject
-from edge_perception.demo.matching import RULE, Region, Score, compare
-from edge_perception.demo.truth import GroundTruth, read_ground_truth
-from edge_perception.replay.bags import Bag
+from edge_perception.recordings.bags import Bag
+from edge_perception.samples.matching import RULE, Region, Score, compare
+from edge_perception.samples.truth import GroundTruth, read_ground_truth
 
 NS = 1_000_000_000
 BINS = 50  # of scores

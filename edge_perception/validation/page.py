@@ -17,11 +17,11 @@ from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.encoder import to_base
 from edge_perception.fusion.geometry import box_corners, image_rectangles
-from edge_perception.replay.bags import Bag, open_bag
+from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.stamps import read_stamp_ns
 from edge_perception.replay.binding import Binding, bind, parse_remaps
-from edge_perception.replay.decoding import MessageDecoder
-from edge_perception.replay.stamps import read_stamp_ns
-from edge_perception.replay.vehicle import VehiclePlan, read_plan
+from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 from edge_perception.validation import plots
 from edge_perception.validation.result import BagResult
 

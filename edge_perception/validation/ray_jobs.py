@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.validation.jobs import ATTEMPTS, Task, TaskResult, clear, outcome, work
+from edge_perception.validation.tasks import ATTEMPTS, Task, TaskResult, clear, outcome, work
 
 LOCAL = "local"
 

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.replay.bags import Bag, open_bag
+from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.prefetch import Behind, prefetched
+from edge_perception.recordings.reader import RecordedMessage
+from edge_perception.recordings.stamps import read_stamp_ns
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
-from edge_perception.replay.decoding import MessageDecoder
 from edge_perception.replay.fusing import FusedOutput
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
-from edge_perception.replay.prefetch import Behind, prefetched
-from edge_perception.replay.reader import RecordedMessage
-from edge_perception.replay.stamps import read_stamp_ns
-from edge_perception.replay.vehicle import Vehicle, VehiclePlan, build_vehicle, read_plan, swapped
+from edge_perception.replay.vehicle import Vehicle, build_vehicle
 from edge_perception.replay.virtual import NS, StageClock, parse_latency
+from edge_perception.running.vehicle_plan import VehiclePlan, read_plan, swapped
 from edge_perception.validation.canonical import FusedWriter, record_of
 from edge_perception.validation.settings import ReplaySettings, parse_swap
 

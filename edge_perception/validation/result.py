@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.replay.bags import open_bag
+from edge_perception.recordings.bags import open_bag
 from edge_perception.replay.virtual import LATENCY_SCHEMA
 from edge_perception.validation.baseline import (
     SCHEMA as BASELINE_SCHEMA,
@@ -27,11 +27,12 @@ from edge_perception.validation.baseline import (
     write_baseline,
 )
 from edge_perception.validation.diff import Comparison, Differ, Finding, compare_heads
-from edge_perception.validation.jobs import Task, TaskResult, run_tasks
+from edge_perception.validation.jobs import run_tasks
 from edge_perception.validation.merging import merge, read_lines
 from edge_perception.validation.metrics import MODES, RunFigures, Series, labels_of
 from edge_perception.validation.replaying import peak_mb, plan_segments, segment_length_s
 from edge_perception.validation.settings import ReplaySettings
+from edge_perception.validation.tasks import Task, TaskResult
 from edge_perception.validation.thresholds import RESULT_SCHEMA, Limits, Thresholds
 
 FUSED = "fused.jsonl"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_perception.replay.decoding import FieldKind, MessageDecoder
-from edge_perception.replay.recording import RecordingWriter, Topic
-from edge_perception.replay.stamps import NS
+from edge_perception.recordings.decoding import FieldKind, MessageDecoder
+from edge_perception.recordings.stamps import NS
+from edge_perception.recordings.writer import RecordingWriter, Topic
 
 FUSED_TOPIC, MARKERS_TOPIC = "/perception/fused", "/perception/markers"
 _FUSED, _MARKERS = "edge_perception/msg/FusedPerception", "visualization_msgs/msg/MarkerArray"

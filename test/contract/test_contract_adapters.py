@@ -9,8 +9,8 @@ import pytest
 
 from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.models.adapters import AdapterSpec, adapters
+from edge_perception.models.folders import installed_model_folders, list_bundles
 from edge_perception.models.manifest import Manifest, load_bundle
-from edge_perception.models.store import installed_model_folders, list_bundles
 
 ADAPTERS = sorted(adapters().specs)
 BUNDLES = list_bundles(installed_model_folders())

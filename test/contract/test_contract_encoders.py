@@ -13,8 +13,8 @@ from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import EdgePerceptionError, InvalidFrameError, InvalidOutputError
 from edge_perception.core.types import DetectedObject, ImageObject, SoundEvent
 from edge_perception.encoders import EncoderOutput, EncoderSpec, encoders, modality_of
+from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.store import find_bundle, installed_model_folders
 
 MODALITIES = sorted(encoders().specs)
 

@@ -63,7 +63,9 @@ def test_core_needs_numpy_only(path: Path) -> None:
             assert module.split(".")[0] in allowed, module
 
 
-@pytest.mark.parametrize("path", sources("backends", "encoders", "models", "fusion"), ids=name_of)
+@pytest.mark.parametrize(
+    "path", sources("backends", "encoders", "models", "fusion", "releases"), ids=name_of
+)
 def test_middle_ring_imports_no_node_and_no_ros(path: Path) -> None:
     for module, at_top in imports(path):
         assert not module.startswith(("edge_perception.nodes", "edge_perception.cli")), module
@@ -76,7 +78,18 @@ def test_middle_ring_imports_no_node_and_no_ros(path: Path) -> None:
 def test_everything_but_the_nodes_imports_without_ros() -> None:
     modules = sorted(
         ".".join(("edge_perception", *path.relative_to(PACKAGE).with_suffix("").parts))
-        for path in sources("core", "backends", "encoders", "models", "fusion")
+        for path in sources(
+            "core",
+            "cdr",
+            "backends",
+            "encoders",
+            "models",
+            "fusion",
+            "releases",
+            "replay",
+            "simulation",
+            "evaluation",
+        )
         if path.name != "__init__.py" and "backends" not in path.parts
     )
     blocked = sorted(ROS | {"cv_bridge"} | OWN_MESSAGES)

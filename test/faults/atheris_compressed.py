@@ -13,7 +13,7 @@ import atheris
 with atheris.instrument_imports(include=["edge_perception"]):
     from edge_perception.core.errors import EdgePerceptionError
     from edge_perception.encoders.camera.conversion import image_from_msg
-    from edge_perception.replay.stamps import read_stamp_ns
+    from edge_perception.recordings.stamps import read_stamp_ns
 
 HEADER = SimpleNamespace(stamp=SimpleNamespace(sec=1, nanosec=0), frame_id="camera")
 MAGIC = (b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")

@@ -7,7 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from edge_perception.models.filesystem import FileSystem
+from edge_perception.releases.filesystem import FileSystem
 
 STEPS = (
     "write",

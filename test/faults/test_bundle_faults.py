@@ -23,11 +23,11 @@ from releases import Maker
 
 from edge_perception import srv
 from edge_perception.core.errors import BundleError, EdgePerceptionError, SignatureError
-from edge_perception.models import archive, signing
-from edge_perception.models.admission import AdmissionLimits
 from edge_perception.models.golden import read_golden, save_arrays
 from edge_perception.models.manifest import file_entry, load_bundle
 from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.releases import archive, signing
+from edge_perception.releases.admission import AdmissionLimits
 
 YEAR_NS = 365 * 86_400 * 10**9
 DAY_NS = 86_400 * 10**9
@@ -266,7 +266,7 @@ def test_slow_source_is_given_up(robot, maker, monkeypatch):
     path = maker.signed(maker.bundle(name=STRANGER))
     ticks = iter(range(0, 100_000, 400))
     slow = functools.partial(archive.unpack, steady_s=lambda: float(next(ticks)))
-    monkeypatch.setattr("edge_perception.models.release_store.unpack", slow)
+    monkeypatch.setattr("edge_perception.releases.store.unpack", slow)
     text = "was not read within 600 s"
     refused_at_the_door(robot, maker, path, BundleError, text)
 
@@ -413,7 +413,7 @@ def test_memory_over_budget(robot, maker):
 
 def test_memory_over_what_the_manifest_says(robot, maker):
     maker.install(name="liar", changes={"resources": {"peak_memory_bytes": 1_000}})
-    import edge_perception.models.admission as admission
+    import edge_perception.releases.admission as admission
 
     bundle = maker.store.find("liar").bundle
     measured = admission.Admission(
@@ -498,7 +498,7 @@ def test_hang(robot, maker, edit, stage):
 
 
 def test_killed_helper(robot, maker, monkeypatch):
-    import edge_perception.models.admission as admission
+    import edge_perception.releases.admission as admission
 
     maker.install(name="killed")
     ready = robot()

@@ -12,11 +12,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from edge_perception.cli.main import main
-from edge_perception.doctor.observe import observe
-from edge_perception.doctor.rules import causes
 from edge_perception.msg import AudioChunk, FusedPerception
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.observe.doctor.observe import observe
+from edge_perception.observe.doctor.rules import causes
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 

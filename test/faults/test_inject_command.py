@@ -9,8 +9,8 @@ from sensor_msgs.msg import Image, PointCloud2
 from edge_perception.cli.main import main
 from edge_perception.faults.frames import Frames
 from edge_perception.faults.playing import source_of
-from edge_perception.replay.definitions import message_class
-from edge_perception.replay.recording import RecordingWriter, Topic
+from edge_perception.recordings.definitions import message_class
+from edge_perception.recordings.writer import RecordingWriter, Topic
 
 NS = 1_000_000_000
 

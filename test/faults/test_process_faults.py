@@ -18,9 +18,10 @@ from harness import wait_until
 from releases import Maker
 
 from edge_perception import srv
-from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
-from edge_perception.models.release_store import ReleaseStore
+from edge_perception.releases.loading import load_model
+from edge_perception.releases.store import ReleaseStore
 
 HERE = Path(__file__).resolve().parent
 JOURNAL_STEPS = ("begin", "prepared", "commit", "done")

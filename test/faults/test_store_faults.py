@@ -11,9 +11,9 @@ from failing_files import CountingFileSystem, Crash, LossyFileSystem, crash_at, 
 from releases import Maker
 
 from edge_perception.core.errors import ModelError, StoreError
-from edge_perception.models.event_log import EventLog
 from edge_perception.models.manifest import load_bundle
-from edge_perception.models.release_store import ReleaseStore
+from edge_perception.releases.event_log import EventLog
+from edge_perception.releases.store import ReleaseStore
 
 
 @pytest.fixture(scope="module")

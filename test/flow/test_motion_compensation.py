@@ -13,7 +13,8 @@ from edge_perception.core.types import DetectedObject, Feature, Geometry
 from edge_perception.encoders import encoders
 from edge_perception.fusion.motion import EgoMotion, Pose, displaced
 from edge_perception.models.fusion_model import BundleFusionModel
-from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.models.loading import ModelOptions
+from edge_perception.releases.loading import load_model
 from edge_perception.simulation.generate import generate_frame
 from edge_perception.simulation.scenario import Actors, Scenario
 from edge_perception.simulation.world import World

@@ -10,7 +10,7 @@ import launch_testing.asserts
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from edge_perception.share import share_file
+from edge_perception.core.share import share_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from observer import Observer

@@ -13,9 +13,9 @@ import psutil
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
+from edge_perception.core.share import share_file
 from edge_perception.msg import FusedPerception, SourceStatus
-from edge_perception.share import share_file
-from edge_perception.transport import transport_environment
+from edge_perception.running.transport import transport_environment
 
 sys.path.insert(0, str(Path(__file__).parent))
 from observer import Observer

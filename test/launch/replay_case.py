@@ -14,8 +14,8 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from edge_perception.core.share import share_file
 from edge_perception.msg import FusedPerception
-from edge_perception.share import share_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from observer import Observer

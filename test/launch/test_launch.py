@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_perception.share import share_file
+from edge_perception.core.share import share_file
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 110

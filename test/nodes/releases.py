@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from edge_perception.models.archive import pack
+from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.manifest import Bundle, load_bundle
-from edge_perception.models.release_store import Release, ReleaseStore
-from edge_perception.models.repacking import repack
-from edge_perception.models.signing import (
+from edge_perception.releases.archive import pack
+from edge_perception.releases.repacking import repack
+from edge_perception.releases.signing import (
     generate_key,
     make_trust,
     public_text,
     sign_bundle,
     write_trust,
 )
-from edge_perception.models.store import find_bundle, installed_model_folders
+from edge_perception.releases.store import Release, ReleaseStore
 
 
 def installed(name: str) -> Bundle:

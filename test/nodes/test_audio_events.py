@@ -11,8 +11,8 @@ from harness import wait_until
 
 from edge_perception import msg
 from edge_perception.encoders.audio.clip import read_wav
-from edge_perception.models.importing import import_model
 from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.releases.importing import import_model
 
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[3] / "shared" / "data"))
 START_NS = 1_000 * 10**9

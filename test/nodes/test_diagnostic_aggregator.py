@@ -18,13 +18,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
+from edge_perception.core.share import share_file
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
 from edge_perception.nodes.fusion_node import FusionNode
 from edge_perception.nodes.model_manager_node import ModelManagerNode
-from edge_perception.replay.ring import RingOptions
-from edge_perception.replay.triggers import TriggerOptions
-from edge_perception.share import share_file
+from edge_perception.recordings.ring import RingOptions
+from edge_perception.recordings.triggers import TriggerOptions
 
 EXPECTED = {
     "camera_encoder": "Encoders",

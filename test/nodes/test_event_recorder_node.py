@@ -7,9 +7,9 @@ import rclpy
 
 from edge_perception import msg
 from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.ring import RingOptions
-from edge_perception.replay.triggers import TriggerOptions
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.ring import RingOptions
+from edge_perception.recordings.triggers import TriggerOptions
 
 
 @pytest.mark.timeout(60)

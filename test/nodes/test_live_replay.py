@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_perception.demo.build import BuildOptions, build_recording
-from edge_perception.demo.simulated import simulated_scene
+from edge_perception.samples.build import BuildOptions, build_recording
+from edge_perception.samples.simulated import simulated_scene
 from edge_perception.validation.live import STRICT, agree, run_live
 from edge_perception.validation.merging import read_lines
 from edge_perception.validation.result import ValidationOptions, run_bags

@@ -8,18 +8,18 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception.cli.main import main
-from edge_perception.replay.player import Player
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.recording import RecordingWriter, Topic
-from edge_perception.replay.ros_sink import RosSink
-from edge_perception.replay.schedule import PlayPlan, parse_cut
+from edge_perception.recordings.player import Player
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.ros_sink import RosSink
+from edge_perception.recordings.schedule import PlayPlan, parse_cut
+from edge_perception.recordings.writer import RecordingWriter, Topic
 
 
 @pytest.fixture
 def recording(tmp_path):
     from rclpy.serialization import serialize_message
 
-    from edge_perception.replay.qos import SENSOR_DATA
+    from edge_perception.recordings.qos import SENSOR_DATA
 
     path = tmp_path / "clouds.mcap"
     with RecordingWriter(path) as writer:

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 from harness import wait_until
 
+from edge_perception.core.share import share_file
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.fusion_node import FusionNode
 from edge_perception.nodes.model_manager_node import ModelManagerNode
-from edge_perception.share import share_file
 
 NODES = {
     "camera_encoder": (EncoderNode, ("camera",)),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edge_perception.share import share_file
+from edge_perception.core.share import share_file
 
 
 def changed_model(name: str, folder: Path, *, scale: float = 1.05, version: str = "0.9.9") -> Path:

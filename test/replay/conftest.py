@@ -20,8 +20,8 @@ def drive(tmp_path_factory) -> Path:
     """A recording of 4 s with camera, LiDAR, microphone and labels."""
     for module in ("rclpy", "edge_perception.msg"):
         pytest.importorskip(module, reason=f"{module} is not installed: it writes the recording")
-    from edge_perception.demo.build import BuildOptions, build_recording
-    from edge_perception.demo.simulated import simulated_scene
+    from edge_perception.samples.build import BuildOptions, build_recording
+    from edge_perception.samples.simulated import simulated_scene
 
     path = tmp_path_factory.mktemp("drive") / "drive.mcap"
     build_recording(simulated_scene(), path, BuildOptions(duration_s=SECONDS))

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from edge_perception.validation.jobs import work
+from edge_perception.validation.tasks import work
 
 
 def killed_work(task):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edge_perception.cli.main import main
-from edge_perception.replay.bags import open_bag
-from edge_perception.replay.recording import RecordingWriter, Topic
-from edge_perception.replay.stamps import NS, read_stamp_ns, with_stamp_ns
+from edge_perception.recordings.bags import open_bag
+from edge_perception.recordings.stamps import NS, read_stamp_ns, with_stamp_ns
+from edge_perception.recordings.writer import RecordingWriter, Topic
 
 POINTS, IMAGE, INFO = "/lidar/points", "/camera/image_raw/compressed", "/camera/camera_info"
 
@@ -213,7 +213,7 @@ def test_broken_messages_are_counted_with_the_first_reason(drive, tmp_path, caps
 def test_rosbag2_folders_plain_and_compressed_read_alike(drive, tmp_path, mode):
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-    from edge_perception.replay.decoding import package_typestore
+    from edge_perception.recordings.decoding import package_typestore
 
     source = open_bag(drive)
     messages = [m for m, _ in zip(source.messages(), range(24), strict=False)]

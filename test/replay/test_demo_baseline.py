@@ -15,8 +15,8 @@ def demo_recording(tmp_path_factory):
     """The recording that `edge-perception demo` makes: of the data folder, else simulated."""
     for module in ("rclpy", "edge_perception.msg"):
         pytest.importorskip(module, reason=f"{module} is not installed: it writes the recording")
-    from edge_perception.demo.build import BuildOptions, build_recording
-    from edge_perception.demo.data import data_folder, load_scene
+    from edge_perception.samples.build import BuildOptions, build_recording
+    from edge_perception.samples.data import data_folder, load_scene
 
     path = tmp_path_factory.mktemp("demo_out") / "recording.mcap"
     build_recording(load_scene(data_folder()), path, BuildOptions(duration_s=20.0))

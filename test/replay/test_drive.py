@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_perception.replay.reader import Recording
+from edge_perception.recordings.reader import Recording
 from edge_perception.validation.merging import read_lines
 
 SECONDS = 3.0
@@ -18,7 +18,7 @@ def siren_drive(tmp_path_factory):
     """A recording with odometry and four microphones, and what is true of it."""
     for module in ("rclpy", "nav_msgs.msg", "edge_perception.msg"):
         pytest.importorskip(module, reason=f"{module} is not installed: it writes the recording")
-    from edge_perception.demo.drive import TRUTH, simulate_drive, write_drive
+    from edge_perception.samples.drive import TRUTH, simulate_drive, write_drive
     from edge_perception.simulation.scenario_file import load_scenario
 
     path = tmp_path_factory.mktemp("siren") / "drive.mcap"

@@ -1,10 +1,11 @@
 """Memory does not grow with the length of a recording."""
 
 from edge_perception.bench.replay import loop_recording
-from edge_perception.replay.bags import open_bag
-from edge_perception.validation.jobs import Task, run_tasks
+from edge_perception.recordings.bags import open_bag
+from edge_perception.validation.jobs import run_tasks
 from edge_perception.validation.replaying import plan_segments
 from edge_perception.validation.settings import ReplaySettings
+from edge_perception.validation.tasks import Task
 
 LONGER = 3
 LIMIT_MB = 400

@@ -6,8 +6,8 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
 
 from edge_perception.nodes.conversion import time_msg
-from edge_perception.replay.reader import Recording
-from edge_perception.replay.recording import RecordingWriter, Topic
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.validation.merging import read_lines
 
 TOPIC = Topic(name="/odometry", type="nav_msgs/msg/Odometry")

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edge_perception.cli.main import main
-from edge_perception.replay.bags import open_bag
+from edge_perception.recordings.bags import open_bag
 from edge_perception.validation.result import RESULT_SCHEMA
 
 

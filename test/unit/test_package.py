@@ -196,7 +196,7 @@ def test_cpp_users_compile_against_the_install_space(install_space, tmp_path):
 
 
 def test_data_files_go_where_the_package_looks():
-    spec = importlib.util.spec_from_file_location("share", ROOT / "edge_perception/share.py")
+    spec = importlib.util.spec_from_file_location("share", ROOT / "edge_perception/core/share.py")
     package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
 

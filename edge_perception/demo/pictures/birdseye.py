@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Wedge
 
+from edge_perception.core.picture_style import DPI, EVIDENCE, INK, MUTED, WIDTH_PX, evidence
 from edge_perception.core.types import DetectedObject
-from edge_perception.demo.matching import AHEAD_M, CAR, Region, compare
-from edge_perception.demo.pictures.style import DPI, EVIDENCE, INK, MUTED, WIDTH_PX, evidence
-from edge_perception.demo.truth import LabelledBox
+from edge_perception.samples.matching import AHEAD_M, CAR, Region, compare
+from edge_perception.samples.truth import LabelledBox, footprint
 
 _X_M, _Y_M = (-8.0, 62.0), (-22.0, 22.0)
 _POINT = "#a9b4c0"
@@ -94,16 +94,6 @@ def _draw_ground(axes: Axes, points_m: NDArray[np.float32], region: Region) -> N
     axes.tick_params(labelsize=11, colors=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-
-
-def footprint(
-    center_m: Sequence[float], size_m: Sequence[float], yaw_rad: float
-) -> NDArray[np.float64]:
-    """Return the corners of a box on the ground, (4, 2)."""
-    x = np.array([1, 1, -1, -1]) * size_m[0] / 2
-    y = np.array([1, -1, -1, 1]) * size_m[1] / 2
-    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-    return np.stack([x * cos - y * sin + center_m[0], x * sin + y * cos + center_m[1]], axis=1)
 
 
 def _draw_label(axes: Axes, box: LabelledBox, *, counted: bool) -> None:

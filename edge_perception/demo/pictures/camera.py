@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.picture_style import EVIDENCE, WIDTH_PX, bgr, evidence, spoken
 from edge_perception.core.types import DetectedObject
-from edge_perception.demo.pictures.style import EVIDENCE, WIDTH_PX, bgr, evidence, spoken
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BAR_PX = 64

@@ -15,10 +15,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from edge_perception.core.types import Mode, SourceState
-from edge_perception.demo.cuts import CutReport
-from edge_perception.demo.fused_log import FusedEntry
-from edge_perception.demo.pictures.style import (
+from edge_perception.core.picture_style import (
     CUT,
     DPI,
     GRID,
@@ -32,6 +29,9 @@ from edge_perception.demo.pictures.style import (
     WIDTH_PX,
     spoken,
 )
+from edge_perception.core.types import Mode, SourceState
+from edge_perception.demo.cuts import CutReport
+from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.demo.summary import source_names
 
 _HOLD_S = 0.35  # a message stands for what is true until the next, at most this long

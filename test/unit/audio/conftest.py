@@ -5,8 +5,8 @@ import pytest
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.encoders.audio.encoder import AudioEncoder, AudioIntake
-from edge_perception.models.importing import import_model
 from edge_perception.models.manifest import Bundle, Manifest
+from edge_perception.releases.importing import import_model
 
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[4] / "shared" / "data"))
 

@@ -7,7 +7,7 @@ from audio_messages import blocks, tone
 from edge_perception.core.errors import ModelError
 from edge_perception.encoders.audio.clip import read_wav, run_blocks, run_clip
 from edge_perception.models.adapters.yamnet import CLASS_MAP_NAME, EVENTS, describe, read_class_map
-from edge_perception.models.importing import import_model
+from edge_perception.releases.importing import import_model
 
 WARNINGS = {"siren", "car_horn"}
 

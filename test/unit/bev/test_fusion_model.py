@@ -8,7 +8,8 @@ from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.core.types import Feature, ModelVersion
 from edge_perception.models.adapters.bev_center import make_decoder
 from edge_perception.models.fusion_model import BundleFusionModel
-from edge_perception.models.loading import ModelOptions, load_model
+from edge_perception.models.loading import ModelOptions
+from edge_perception.releases.loading import load_model
 
 MODELS = Path(__file__).parents[3] / "models"
 VERSION = ModelVersion(role="camera", name="m", version="1.0.0", sha256="")

@@ -16,11 +16,11 @@ from edge_perception.core.types import (
     SourceState,
     SourceStatus,
 )
-from edge_perception.demo.build import BuildOptions, ground_truth
 from edge_perception.demo.fused_log import FusedEntry
-from edge_perception.demo.scene import Scene, SceneFrame
-from edge_perception.demo.truth import LabelledBox, LabelledSound
-from edge_perception.replay.schedule import StampMap
+from edge_perception.recordings.schedule import StampMap
+from edge_perception.samples.build import BuildOptions, ground_truth
+from edge_perception.samples.scene import Scene, SceneFrame
+from edge_perception.samples.truth import LabelledBox, LabelledSound
 
 START_NS = 1_700_000_000_000_000_000
 PLAY_NS = 1_800_000_000_000_000_000

@@ -10,14 +10,14 @@ from edge_perception.core.types import Mode
 from edge_perception.demo.alone import FrameScores, frame_views, frames_to_collect
 from edge_perception.demo.cuts import report_cut
 from edge_perception.demo.latency import latency_report, percentiles_ms
-from edge_perception.demo.matching import Score
-from edge_perception.demo.memory import Memory, MemoryReport, MemorySample
 from edge_perception.demo.report import problems
-from edge_perception.demo.sounds import heard_spans, judge_hearing
 from edge_perception.demo.summary import Run, plain, summarise
 from edge_perception.demo.table import table
-from edge_perception.replay.player import CutEvent, PlayReport
-from edge_perception.replay.schedule import Cut
+from edge_perception.recordings.player import CutEvent, PlayReport
+from edge_perception.recordings.schedule import Cut
+from edge_perception.running.memory import Memory, MemoryReport, MemorySample
+from edge_perception.samples.matching import Score
+from edge_perception.samples.sounds import heard_spans, judge_hearing
 
 CUT = CutEvent(
     cut=Cut(name="lidar", start_s=1.0, end_s=2.0),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.schema import decode
+from edge_perception.core.share import share_file
 from edge_perception.core.types import Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import NS, SourceConfig
 from edge_perception.fusion.policy import (
@@ -22,7 +23,6 @@ from edge_perception.fusion.policy import (
     default_policy,
     read_policy,
 )
-from edge_perception.share import share_file
 
 SOURCES = tuple(SourceConfig.for_modality(n, n) for n in ("camera", "lidar", "audio"))
 SUBSETS = [

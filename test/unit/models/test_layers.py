@@ -12,10 +12,10 @@ pytest.importorskip("onnx", reason="the Python package onnx is not installed")
 
 from edge_perception.cli.main import main
 from edge_perception.core.errors import ModelError
+from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.layers import compare_models
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.repacking import repack
-from edge_perception.models.store import find_bundle, installed_model_folders
+from edge_perception.releases.repacking import repack
 
 
 @pytest.fixture(scope="module")

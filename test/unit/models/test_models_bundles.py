@@ -15,6 +15,12 @@ from onnx_models import HEADS, INPUTS, bundle_of, constant_heads, tiny
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import BundleError, ManifestError, ModelError, UnknownNameError
 from edge_perception.models import writing
+from edge_perception.models.folders import (
+    find_bundle,
+    installed_model_folders,
+    list_bundles,
+    stored_bundles,
+)
 from edge_perception.models.golden import (
     compare_golden,
     generated_inputs,
@@ -22,12 +28,6 @@ from edge_perception.models.golden import (
     save_arrays,
 )
 from edge_perception.models.manifest import TensorSpec, load_bundle
-from edge_perception.models.store import (
-    find_bundle,
-    installed_model_folders,
-    list_bundles,
-    stored_bundles,
-)
 from edge_perception.models.writing import write_bundle
 
 

@@ -20,8 +20,8 @@ from edge_perception.core.types import Geometry, ImageObject
 from edge_perception.encoders import encoders
 from edge_perception.encoders.camera.letterbox import fit
 from edge_perception.models.adapters.yolox import YoloxDecoder, suppress
-from edge_perception.models.importing import import_model
 from edge_perception.models.manifest import Manifest
+from edge_perception.releases.importing import import_model
 
 SIZE = (96, 64)
 STRIDES = (8, 16, 32)

@@ -1,0 +1,1 @@
+"""Recordings: read, write, play and keep MCAP and rosbag2, whole or damaged."""

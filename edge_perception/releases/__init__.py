@@ -1,0 +1,1 @@
+"""How a model gets in and changes: signed, stored, admitted, tried, swapped."""

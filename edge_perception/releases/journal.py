@@ -1,0 +1,107 @@
+"""What a change of models was about to do, on disk before it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from edge_perception.core.errors import StoreError
+from edge_perception.core.schema import decode
+from edge_perception.releases.filesystem import FileSystem
+
+FINAL_STEPS = ("done", "aborted")
+_KEPT_RECORDS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One step of one change."""
+
+    transaction_id: str
+    step: str
+    before: Mapping[str, str] = field(default_factory=dict)  # digest by role
+    after: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+    def next(self, step: str, *, reason: str = "") -> Record:
+        """Return the record of the next step of the same change."""
+        return replace(self, step=step, reason=reason)
+
+
+class Journal:
+    """Lines of JSON, each with a checksum; a torn last line was never written."""
+
+    def __init__(self, path: Path, files: FileSystem) -> None:
+        self._path, self._files = path, files
+
+    def append(self, record: Record) -> None:
+        """Write a record and make it durable before returning."""
+        new = not self._path.exists()
+        self._files.append(self._path, _line(record))
+        self._files.sync(self._path)
+        if new:
+            self._files.sync_folder(self._path.parent)
+
+    def records(self) -> list[Record]:
+        """Return all records.
+
+        Raises:
+            StoreError: a line before the last is damaged.
+        """
+        return self._read()[0]
+
+    def open_change(self) -> Record | None:
+        """Return the newest record where its change is not over."""
+        records = self.records()
+        return records[-1] if records and records[-1].step not in FINAL_STEPS else None
+
+    def repair(self) -> str:
+        """Drop a torn last line, set a damaged journal aside, shorten a long one; say what."""
+        try:
+            records, torn = self._read()
+        except StoreError as error:
+            self._files.rename(self._path, self._path.with_suffix(".damaged"))
+            self._files.sync_folder(self._path.parent)
+            return f"{error}; set aside, the set of `current` stands;"
+        if not torn and len(records) <= _KEPT_RECORDS:
+            return ""
+        temporary = self._path.with_suffix(".new")
+        self._files.write(temporary, b"".join(map(_line, records[-_KEPT_RECORDS // 2 :])))
+        self._files.sync(temporary)
+        self._files.rename(temporary, self._path)
+        self._files.sync_folder(self._path.parent)
+        return "dropped a torn record;" if torn else ""
+
+    def _read(self) -> tuple[list[Record], bool]:
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return [], False
+        except OSError as error:
+            raise StoreError(f"{self._path}: cannot be read: {error}") from error
+        records = []
+        torn = lines[-1] != b""  # a whole record ends with a newline
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                check, _, text = line.partition(b" ")
+                if check.decode("ascii") != _check(text):
+                    raise ValueError("checksum")
+                data = json.loads(text)
+                records.append(decode(Record, data, "record", error=StoreError))
+            except (ValueError, StoreError) as error:
+                if number == len(lines) - 1:
+                    return records, True
+                raise StoreError(f"{self._path}: line {number} is damaged: {error}") from error
+        return records, torn
+
+
+def _line(record: Record) -> bytes:
+    text = json.dumps(asdict(record), sort_keys=True).encode("utf-8")
+    return _check(text).encode("ascii") + b" " + text + b"\n"
+
+
+def _check(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]

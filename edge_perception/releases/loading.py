@@ -1,0 +1,66 @@
+"""Which bundle a node serves: the store's current release, or one by name or digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.folders import find_bundle, find_digest
+from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders, open_bundle
+from edge_perception.models.manifest import Bundle
+from edge_perception.models.quiet import directly, quietly
+from edge_perception.releases.store import ReleaseStore, bundle_by_digest
+
+
+def load_model(
+    options: ModelOptions,
+    *,
+    role: str,
+    modality: str = "",
+    name: str = "",
+    version: str = "",
+    sha256: str = "",
+    beside: bool = False,
+) -> LoadedModel:
+    """Find, verify, load and warm a model.
+
+    Args:
+        options: where to look and how to run.
+        role: name of the source, or fusion.
+        modality: role that the bundle must have; empty: `role`.
+        name: bundle to load instead of the store's current one or `options.model`.
+        version: the version it must have; empty: any.
+        sha256: the digest it must have; empty: any.
+        beside: another model serves meanwhile, which must not wait for this one.
+
+    Raises:
+        ModelError: no such bundle, or it is damaged, of another role, or does not run here.
+        UnknownNameError: the backend does not exist.
+    """
+    bundle = _find(options, role=role, name=name, sha256=sha256)
+    manifest = bundle.manifest
+    if manifest.role != (wanted := modality or role):
+        raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
+    if version and manifest.version != version:
+        raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
+    loaded = open_bundle(bundle, options, beside=beside)
+    run = quietly if beside else directly
+    run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
+    if bundle.path.parent.name == "releases" and not (name or sha256):
+        ReleaseStore(bundle.path.parents[1]).started(role, bundle.sha256)
+    return loaded
+
+
+def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle:
+    """By digest where one is given; at start what the store has as current; else by name."""
+    store = Path(options.model_store).expanduser() if options.model_store else None
+    folders = model_folders(options.model_folders)
+    if sha256:
+        if store is not None and (store / "releases" / sha256).is_dir():
+            return bundle_by_digest(store, sha256)
+        return find_digest(sha256, folders)
+    if not name and store is not None and (store / "current").exists():
+        current = ReleaseStore(store).starting(role)
+        if current:
+            return bundle_by_digest(store, current)
+    return find_bundle(name or options.model, folders)

@@ -1,0 +1,1 @@
+"""What runs: processes, supervision, transport, parameter files, domains."""

@@ -1,0 +1,101 @@
+"""Which processes make up the pipeline, from the names of its sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.share import share_file
+from edge_perception.encoders import modality_of
+
+DEFAULT_PARAMETERS = "config/perception.yaml"
+FUSION = "fusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderProcess:
+    """One encoder node in a process of its own."""
+
+    executable: str
+    node_name: str
+    source: str
+
+
+def encoder_processes(sources: Sequence[str]) -> list[EncoderProcess]:
+    """Return one encoder for each source; its name begins with its modality.
+
+    Raises:
+        ConfigurationError: a source is named twice, or begins with no known modality.
+    """
+    if len(set(sources)) != len(sources):
+        raise ConfigurationError(f"sources: expected each name once, got {', '.join(sources)}")
+    return [
+        EncoderProcess(
+            executable=f"{modality_of(source)}_encoder",
+            node_name=f"{source}_encoder",
+            source=source,
+        )
+        for source in sources
+    ]
+
+
+def choose_sources(text: str, params_file: Path, *, namespace: str) -> tuple[str, ...]:
+    """Return the sources asked for, else those of the parameter file, else the package's own.
+
+    Args:
+        text: names with commas between, or nothing.
+        params_file: ROS parameter file.
+        namespace: namespace of the nodes; a section of another one does not count.
+
+    Raises:
+        ConfigurationError: no such file, or `sources` in it is not a list of names.
+    """
+    named = tuple(name.strip() for name in text.split(",") if name.strip())
+    return (
+        named
+        or sources_of_file(params_file, namespace=namespace)
+        or sources_of_file(share_file(DEFAULT_PARAMETERS), namespace=namespace)
+    )
+
+
+def store_parameters(model_store: str, trust_file: str) -> dict[str, str]:
+    """Return the parameters of all nodes for a store of releases; an empty path leaves its out.
+
+    Nodes may be started in another folder, so the paths are made absolute.
+    """
+    paths = {"model_store": model_store, "trust_file": trust_file}
+    return {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path}
+
+
+def sources_of_file(params_file: Path, *, namespace: str) -> tuple[str, ...]:
+    """Return what a ROS parameter file sets as `sources` of the fusion node, () if nothing.
+
+    Raises:
+        ConfigurationError: no such file, no YAML, or `sources` in it is not a list of names.
+    """
+    try:
+        sections = yaml.safe_load(params_file.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"params_file {params_file}: {error}") from error
+    if not isinstance(sections, dict):
+        raise ConfigurationError(f"params_file {params_file}: expected node names, got {sections}")
+    node = "/".join(["", *namespace.strip("/").split("/"), FUSION]).replace("//", "/")
+    found: object = []
+    for pattern, section in sections.items():
+        parameters = (section or {}).get("ros__parameters") or {}
+        if _matches(str(pattern), node) and "sources" in parameters:
+            found = parameters["sources"]
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ConfigurationError(f"{params_file}: sources: expected a list of names, got {found}")
+    return tuple(found)
+
+
+def _matches(pattern: str, node: str) -> bool:
+    """Return whether a section's name means a node; `**` is any namespace, `*` one word of it."""
+    words = re.escape("/" + pattern.lstrip("/")).replace(r"/\*\*", "(/[^/]+)*")
+    return re.fullmatch(words.replace(r"\*", "[^/]+"), node) is not None

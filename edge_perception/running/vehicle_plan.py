@@ -1,0 +1,143 @@
+"""Which sources, models and limits the parameter files give the nodes, read without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of
+from edge_perception.encoders.options import SourceOptions
+from edge_perception.fusion.config import (
+    MODALITY_DEFAULTS,
+    CycleConfig,
+    DecisionConfig,
+    FusionConfig,
+    SourceConfig,
+)
+from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
+from edge_perception.models.loading import ModelOptions
+from edge_perception.running.parameter_yaml import ParameterFiles, decode_parameters
+
+FUSION = "fusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcePlan:
+    """One sensor of the vehicle."""
+
+    name: str
+    spec: EncoderSpec
+    options: SourceOptions
+    model: ModelOptions
+
+    def topics(self) -> dict[str, TopicSpec]:
+        """Return the input topics by absolute name, the calibration not among them."""
+        return {self._named(topic): topic for topic in self.spec.topics}
+
+    @property
+    def calibration_topic(self) -> str:
+        """Absolute name of the calibration topic; empty: the modality has none."""
+        return self._named(self.spec.calibration) if self.spec.calibration else ""
+
+    def _named(self, topic: TopicSpec) -> str:
+        return "/" + topic.topic.replace(self.spec.modality, self.name, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VehiclePlan:
+    """What the parameter files say: sources, fusion and models."""
+
+    sources: tuple[SourcePlan, ...]
+    fusion: FusionConfig
+    fusion_model: ModelOptions
+    odometry_topic: str = ""  # absolute name; empty: none
+
+
+def read_plan(
+    files: Sequence[Path],
+    *,
+    overrides: Mapping[str, object] | None = None,
+    subset: Sequence[str] = (),
+) -> VehiclePlan:
+    """Read parameter files as the nodes do.
+
+    Args:
+        files: in the order of a command line, the last one wins.
+        overrides: more values as `node.parameter`.
+        subset: only these sources; empty: all that fusion listens to.
+
+    Raises:
+        ConfigurationError: a value does not fit, or a source has no such modality.
+    """
+    parameters = ParameterFiles(files, overrides)
+    values = parameters.of_node(FUSION)
+    options = decode_parameters(FusionNodeOptions, values, FUSION)
+    names = options.sources
+    unknown = [name for name in subset if name not in names]
+    if unknown:
+        raise ConfigurationError(
+            f"subset: expected some of {', '.join(names)}, got {', '.join(unknown)}"
+        )
+    names = tuple(name for name in names if name in subset) if subset else names
+    configs = []
+    for name in names:
+        modality = modality_of(name)
+        defaults = {**MODALITY_DEFAULTS.get(modality, {}), "source": name, "modality": modality}
+        configs.append(
+            decode_parameters(SourceConfig, values, FUSION, prefix=f"{name}.", defaults=defaults)
+        )
+    return VehiclePlan(
+        sources=tuple(_source(name, parameters) for name in names),
+        fusion=FusionConfig(
+            sources=tuple(configs),
+            cycle=decode_parameters(CycleConfig, values, FUSION),
+            decision=decode_parameters(DecisionConfig, values, FUSION, prefix="decision."),
+        ),
+        fusion_model=decode_parameters(
+            ModelOptions, values, FUSION, defaults={"model": DEFAULT_FUSION_MODEL}
+        ),
+        odometry_topic="/" + options.odometry_topic.lstrip("/") if options.odometry_topic else "",
+    )
+
+
+def _source(name: str, parameters: ParameterFiles) -> SourcePlan:
+    spec = encoders()[modality_of(name)]
+    node = f"{name}_encoder"
+    values = parameters.of_node(node)
+    options = decode_parameters(spec.options, values, node, defaults={"source": name})
+    if options.source != name:
+        raise ConfigurationError(f"{node}.source: expected '{name}', got '{options.source}'")
+    return SourcePlan(
+        name=name,
+        spec=spec,
+        options=options,
+        model=decode_parameters(ModelOptions, values, node, defaults={"model": spec.default_model}),
+    )
+
+
+def swapped(plan: VehiclePlan, release: str) -> VehiclePlan:
+    """Return the plan with the models of another release.
+
+    Args:
+        plan: the present one.
+        release: a set (`bev_lite_next`: every role it has), or `role=bundle` for one model.
+
+    Raises:
+        ConfigurationError: no source or model of that name.
+    """
+    role, equals, bundle = release.partition("=")
+    if equals:
+        names = {role: bundle}
+        if role not in {source.name for source in plan.sources} | {FUSION}:
+            raise ConfigurationError(f"swap: expected a source or fusion, got '{role}'")
+    else:
+        names = {source.name: f"{release}/{source.spec.modality}" for source in plan.sources}
+        names[FUSION] = f"{release}/{FUSION}"
+    sources = tuple(
+        replace(s, model=replace(s.model, model=names.get(s.name, s.model.model)))
+        for s in plan.sources
+    )
+    model = names.get(FUSION, plan.fusion_model.model) if plan.fusion_model.model else ""
+    return replace(plan, sources=sources, fusion_model=replace(plan.fusion_model, model=model))

@@ -1,0 +1,1 @@
+"""What is recorded: real frames, simulated drives, sounds, what is known of them, and matching."""

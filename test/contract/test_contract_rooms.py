@@ -1,0 +1,104 @@
+"""Which room uses which: rooms.yaml held against the imports of the sources."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+import edge_perception.core
+
+PACKAGE = Path(edge_perception.core.__file__).resolve().parents[1]
+MESSAGES = {"msg", "srv", "action"}  # generated; the rings say who may use them
+ROOMS: dict[str, dict[str, str]] = yaml.safe_load(
+    (Path(__file__).parent / "rooms.yaml").read_text(encoding="utf-8")
+)
+LEAVES = {"faults", "bench", "demo", "cli"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of this package that a file names, at any depth of it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports here are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else str(node.module))
+    return {name for name in found if name.split(".")[0] == PACKAGE.name}
+
+
+USES = {name: imported(path) - {name} for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def test_every_file_is_in_a_room() -> None:
+    rooms = {room(module) for module in MODULES} - {""}
+    assert rooms == set(ROOMS)
+    loose = sorted(path.name for path in PACKAGE.glob("*.py"))
+    assert loose == ["__init__.py"]
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_uses_what_it_says_and_nothing_above_itself(name: str) -> None:
+    order = list(ROOMS)
+    assert all(order.index(used) < order.index(name) for used in ROOMS[name])
+    assert all(reason.strip() for reason in ROOMS[name].values())
+    uses: dict[str, list[str]] = defaultdict(list)
+    for module, used in USES.items():
+        if room(module) == name:
+            for other in used:
+                uses[room(other)].append(f"{module} -> {other}")
+    for harmless in (name, "", *MESSAGES):
+        uses.pop(harmless, None)
+    undeclared = {other: files for other, files in uses.items() if other not in ROOMS[name]}
+    assert not undeclared
+    assert set(ROOMS[name]) == set(uses), "declared, but not used"
+
+
+def test_nothing_but_the_commands_uses_a_leaf() -> None:
+    for name, used in ROOMS.items():
+        if name != "cli":
+            assert not LEAVES & set(used), name
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Depth first; a file met again on its own path closes a circle."""
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module in done:
+            return
+        for other in sorted(USES.get(module, ())):
+            visit(other, (*path, module))
+        done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def test_the_page_of_the_architecture_names_every_room() -> None:
+    page = PACKAGE.parent / "docs" / "architecture.md"
+    if not page.is_file():
+        pytest.skip("docs are not installed beside the package")
+    text = page.read_text(encoding="utf-8")
+    missing = [name for name in ROOMS if f"`{name}/`" not in text]
+    assert not missing

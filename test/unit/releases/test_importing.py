@@ -1,0 +1,237 @@
+"""Importing foreign ONNX files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_models import constant_heads, node, save
+
+from edge_perception.backends import BackendOptions, backends
+from edge_perception.core.errors import BundleError, EdgePerceptionError, ManifestError, ModelError
+from edge_perception.models.adapters._yolox_graph import describe
+from edge_perception.models.golden import compare_golden, read_golden
+from edge_perception.releases.importing import import_model, read_labels
+
+CLASSES = 2
+
+
+def yolox_graph(path: Path, classes: int = CLASSES, *, decoded: bool = False) -> Path:
+    """A network of YOLOX's form, input 64 x 32: backbone, and a head of stem and two branches."""
+    rng = np.random.default_rng(0)
+    nodes, weights, flat = [], {}, []
+
+    def conv(source: str, name: str, shape: tuple[int, int], stride: int = 1) -> str:
+        weights[f"{name}_w"] = rng.normal(0, 0.1, (*shape, stride, stride)).astype(np.float32)
+        nodes.append(node("Conv", [source, f"{name}_w"], name, strides=[stride, stride]))
+        return name
+
+    def act(source: str, name: str) -> str:
+        nodes.append(node("Sigmoid", [source], f"{name}_sigmoid"))
+        nodes.append(node("Mul", [source, f"{name}_sigmoid"], name))
+        return name
+
+    source = "images"
+    for stride, factor, channels in ((8, 8, 3), (16, 2, 4), (32, 2, 4)):
+        source = act(conv(source, f"c{stride}", (4, channels), factor), f"neck{stride}")
+        stem = act(conv(source, f"stem_conv{stride}", (4, 4)), f"stem{stride}")
+        box = act(conv(stem, f"box_conv{stride}", (4, 4)), f"box{stride}")
+        kind = act(conv(stem, f"class_conv{stride}", (4, 4)), f"class{stride}")
+        parts = [conv(box, f"reg{stride}", (4, 4))]
+        for name, of, count in (("obj", box, 1), ("cls", kind, classes)):
+            raw = conv(of, f"{name}_raw{stride}", (count, 4))
+            nodes.append(node("Sigmoid", [raw], f"{name}{stride}"))
+            parts.append(f"{name}{stride}")
+        nodes.append(node("Concat", parts, f"level{stride}", axis=1))
+        weights[f"shape{stride}"] = np.array([1, 5 + classes, -1], np.int64)
+        nodes.append(node("Reshape", [f"level{stride}", f"shape{stride}"], f"flat{stride}"))
+        flat.append(f"flat{stride}")
+    nodes.append(node("Concat", flat, "all", axis=2))
+    nodes.append(node("Transpose", ["all"], "raw" if decoded else "output", perm=[0, 2, 1]))
+    if decoded:
+        nodes.append(node("Exp", ["raw"], "output"))
+    return save(path, nodes, {"images": (1, 3, 32, 64)}, {"output": (1, 42, 5 + classes)}, weights)
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return yolox_graph(tmp_path / "detector.onnx")
+
+
+def do_import(graph: Path, **changes: Any) -> Any:
+    return import_model(
+        graph,
+        **{
+            "adapter": "yolox",
+            "into": graph.parent / "models",
+            "labels": ["person", "car"],
+            **changes,
+        },
+    )
+
+
+def test_description_of_a_yolox_graph(graph: Path) -> None:
+    described = describe(graph)
+    assert described["preprocessing"] == {
+        "image_input": "images",
+        "size": [64, 32],
+        "resize": "letterbox",
+        "pad_value": 114.0,
+        "pad": "bottom_right",
+        "color": "bgr",
+    }
+    assert described["postprocessing"]["strides"] == [8, 16, 32]
+    assert described["postprocessing"]["decoded"] is False
+    assert described["features"] == {"neck": "neck32"}  # what the stem of stride 32 reads
+
+
+def test_decoding_in_the_graph_is_noticed(tmp_path: Path) -> None:
+    graph = yolox_graph(tmp_path / "decoded.onnx", decoded=True)
+    assert describe(graph)["postprocessing"]["decoded"] is True
+
+
+def test_import_gives_a_bundle_that_runs(graph: Path) -> None:
+    bundle = do_import(graph)
+    manifest = bundle.manifest
+    assert bundle.path == graph.parent / "models" / "detector"
+    assert manifest.labels == ("person", "car")
+    assert manifest.features == {"neck": "neck32"}
+    assert {spec.name: spec.shape for spec in manifest.outputs} == {
+        "output": (1, 42, 7),
+        "neck32": (1, 4, 1, 2),
+    }
+    assert manifest.runtime.opset == 17
+    assert manifest.resources.disk_bytes == sum(entry.size for entry in manifest.files.values())
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    assert all(deviation.passed for deviation in compare_golden(bundle, backend))
+    inputs, outputs = read_golden(bundle)
+    assert inputs["images"].std() > 10  # a picture, as the preprocessing gives it
+    assert np.all(inputs["images"][..., :, :57] <= 255)
+    assert outputs["neck32"].std() > 0
+
+
+def test_features_by_name(graph: Path) -> None:
+    bundle = do_import(graph, features={"fine": "neck8", "coarse": "neck32"})
+    assert bundle.manifest.features == {"fine": "neck8", "coarse": "neck32"}
+    assert {spec.name for spec in bundle.manifest.outputs} == {"output", "neck8", "neck32"}
+
+
+def test_feature_space_tells_weights_and_tensors_apart(graph: Path) -> None:
+    spaces = {
+        do_import(graph, name="a").manifest.feature_space,
+        do_import(graph, name="b", features={"neck": "neck16"}).manifest.feature_space,
+    }
+    assert len(spaces) == 2
+
+
+def test_the_same_file_gives_the_same_model(graph: Path) -> None:
+    first, second = do_import(graph), do_import(graph, replace=True)
+    assert first.manifest.files == second.manifest.files
+
+
+def test_fields_of_a_manifest_replace_the_adapter_s(graph: Path) -> None:
+    bundle = do_import(
+        graph,
+        name="mine",
+        version="2.1.0",
+        manifest={"postprocessing": {"score_threshold": 0.6}, "provenance": {"licence": "MIT"}},
+    )
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.version) == ("mine", "2.1.0")
+    assert manifest.postprocessing["score_threshold"] == 0.6
+    assert manifest.postprocessing["strides"] == [8, 16, 32]
+    assert manifest.provenance.licence == "MIT"
+
+
+def bev_model(path: Path) -> Path:
+    heads = {"heatmap": np.zeros((1, 1, 4, 4), np.float32)}
+    heads["boxes"] = np.zeros((1, 8, 4, 4), np.float32)
+    return constant_heads(path, {"raster": (1, 11, 4, 4)}, heads)
+
+
+def test_a_manifest_alone_brings_a_model(tmp_path: Path) -> None:
+    fields = {
+        "role": "lidar",
+        "labels": ["car"],
+        "preprocessing": {"x_range_m": [0, 8], "y_range_m": [-4, 4], "cell_m": 2.0},
+        "postprocessing": {"x_min_m": 0.0, "y_min_m": -4.0, "cell_m": 2.0},
+        "provenance": {"licence": "Apache-2.0"},
+    }
+    path = bev_model(tmp_path / "bev.onnx")
+    bundle = import_model(path, adapter="bev_center", into=tmp_path / "models", manifest=fields)
+    assert bundle.manifest.name == "bev"
+    assert bundle.manifest.inputs[0].shape == (1, 11, 4, 4)
+    fields["preprocessing"] = {"cell_m": 1.0}
+    with pytest.raises(ManifestError, match="expects inputs"):
+        import_model(
+            path, adapter="bev_center", into=tmp_path / "models", manifest=fields, name="other"
+        )
+
+
+def left_behind(graph: Path) -> list[Path]:
+    models = graph.parent / "models"
+    return list(models.rglob("*")) if models.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"features": {"x": "nope"}}, "tensor 'nope' is not computed in the graph"),
+        ({"features": {"x": "images"}}, "tensor 'images' is not computed"),
+        ({"labels": []}, "expected class names"),
+        ({"labels": ["car"]}, "with 1 labels"),
+        ({"name": "../up"}, r"manifest.name: .* got '../up'"),
+        ({"version": "one"}, r"manifest.version: .* got 'one'"),
+        ({"adapter": "bev_center"}, "needs a manifest; these can: .*yolox"),
+        ({"adapter": "none"}, "unknown adapter 'none'"),
+        ({"manifest": {"postprocessing": {"nms": 1}}}, "postprocessing.nms"),
+        ({"manifest": {"colour": 1}}, "manifest.colour"),
+    ],
+)
+def test_refused_and_nothing_written(graph: Path, changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(EdgePerceptionError, match=text):
+        do_import(graph, **changes)
+    assert left_behind(graph) == []
+
+
+def test_a_bundle_is_not_overwritten_by_accident(graph: Path) -> None:
+    first = do_import(graph)
+    with pytest.raises(BundleError, match="exists already"):
+        do_import(graph, version="2.0.0")
+    assert do_import(graph, version="2.0.0", replace=True).sha256 != first.sha256
+    assert [path.name for path in (graph.parent / "models").iterdir()] == ["detector"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x07" * 40])
+def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"bad\.onnx"):
+        import_model(path, adapter="yolox", into=tmp_path / "models")
+
+
+def test_model_of_another_family(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected an output"):
+        import_model(bev_model(tmp_path / "x.onnx"), adapter="yolox", into=tmp_path / "models")
+
+
+def test_labels_of_text_and_csv(tmp_path: Path) -> None:
+    text, table, bad = tmp_path / "a.txt", tmp_path / "a.csv", tmp_path / "b.csv"
+    text.write_text("person\n\n  car \n")
+    table.write_text('index,mid,display_name\n0,/m/1,Speech\n1,/m/2,"Horn, car"\n')
+    bad.write_text("index,mid\n0,1\n")
+    assert read_labels(text) == ["person", "car"]
+    assert read_labels(table) == ["Speech", "Horn, car"]
+    with pytest.raises(ModelError, match="expected a column"):
+        read_labels(bad)
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_labels(tmp_path / "none.txt")
+
+
+def test_manifest_on_disk_is_plain_json(graph: Path) -> None:
+    data = json.loads((do_import(graph).path / "manifest.json").read_text())
+    assert data["golden"] == {"inputs": "golden_inputs.npz", "outputs": "golden_outputs.npz"}
+    assert set(data["files"]) == {"model.onnx", "golden_inputs.npz", "golden_outputs.npz"}

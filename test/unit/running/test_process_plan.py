@@ -1,0 +1,90 @@
+"""Sources and processes of a launch."""
+
+import pytest
+
+from edge_perception.core.errors import ConfigurationError, UnknownNameError
+from edge_perception.running.process_plan import choose_sources, encoder_processes, sources_of_file
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "params.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def section(name, sources):
+    return f"{name}:\n  ros__parameters:\n    sources: {sources}\n"
+
+
+def test_one_encoder_a_source():
+    processes = encoder_processes(["camera_front", "camera_rear", "audio"])
+
+    assert [(p.executable, p.node_name, p.source) for p in processes] == [
+        ("camera_encoder", "camera_front_encoder", "camera_front"),
+        ("camera_encoder", "camera_rear_encoder", "camera_rear"),
+        ("audio_encoder", "audio_encoder", "audio"),
+    ]
+
+
+def test_unknown_and_repeated_sources_are_refused():
+    with pytest.raises(UnknownNameError, match="sonar_left"):
+        encoder_processes(["sonar_left"])
+    with pytest.raises(ConfigurationError, match="each name once, got lidar, lidar"):
+        encoder_processes(["lidar", "lidar"])
+
+
+def test_named_sources_win_over_the_file(write):
+    path = write(section("/**/fusion", "[lidar]"))
+
+    assert choose_sources(" camera, lidar,", path, namespace="") == ("camera", "lidar")
+    assert choose_sources("", path, namespace="") == ("lidar",)
+
+
+def test_a_file_without_sources_leaves_the_packages_own(write):
+    path = write("/**/fusion:\n  ros__parameters:\n    deadline_s: 0.2\n")
+
+    assert choose_sources("", path, namespace="") == ("camera", "lidar", "audio")
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "matches"),
+    [
+        ("fusion", "", True),
+        ("/fusion", "", True),
+        ("/fusion", "car", False),
+        ("/car/fusion", "/car", True),
+        ("/**", "car/front", True),
+        ("/**/fusion", "", True),
+        ("/**/fusion", "car/front", True),
+        ("/*/fusion", "car", True),
+        ("/*/fusion", "car/front", False),
+        ("/**/lidar_encoder", "", False),
+    ],
+)
+def test_sections_mean_nodes_as_in_ros(write, name, namespace, matches):
+    path = write(section(name, "[lidar]"))
+
+    assert sources_of_file(path, namespace=namespace) == (("lidar",) if matches else ())
+
+
+def test_the_last_section_wins(write):
+    path = write(section("/**", "[camera]") + section("/**/fusion", "[lidar]"))
+
+    assert sources_of_file(path, namespace="") == ("lidar",)
+
+
+@pytest.mark.parametrize("text", ["[1", "- a\n", section("fusion", "lidar"), section("/**", "[1]")])
+def test_a_wrong_file_is_named(write, text):
+    path = write(text)
+
+    with pytest.raises(ConfigurationError, match=r"params\.yaml"):
+        sources_of_file(path, namespace="")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml"):
+        sources_of_file(tmp_path / "nowhere.yaml", namespace="")

@@ -1,0 +1,118 @@
+"""Respawn with delay and limit, and an end in time; real processes, a clock that is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from edge_perception.core.clock import FakeClock
+from edge_perception.running.supervision import ProcessSpec, RespawnLimits, Supervisor
+
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+STUBBORN = (
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "print('ready', flush=True); time.sleep(60)",
+)
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make(command, **limits):
+        said = []
+        clock = FakeClock()
+        supervisor = Supervisor(
+            [ProcessSpec(name="node", command=tuple(command), log=tmp_path / "node.log")],
+            environment=os.environ,
+            limits=RespawnLimits(**limits),
+            say=said.append,
+            clock=clock,
+        )
+        made.append(supervisor)
+        return supervisor, clock, said
+
+    yield make
+    for supervisor in made:
+        supervisor.stop(0.1)
+
+
+def until(condition, timeout_s=10.0):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.01)
+
+
+def killed_and_noticed(supervisor, said):
+    count = len(said)
+    os.kill(supervisor.pids["node"], signal.SIGKILL)
+    until(lambda: supervisor.poll() or len(said) > count)
+
+
+def test_a_killed_process_comes_back_after_its_delay(make):
+    supervisor, clock, said = make(SLEEPER, delay_s=2.0)
+    supervisor.start()
+    first = supervisor.pids["node"]
+    killed_and_noticed(supervisor, said)
+    assert "SIGKILL" in said[0]
+    assert not supervisor.pids
+    clock.advance(1.9)
+    supervisor.poll()
+    assert not supervisor.pids
+    clock.advance(0.2)
+    supervisor.poll()
+    assert supervisor.pids["node"] != first
+
+
+def test_a_step_of_the_wall_clock_changes_nothing(make):
+    supervisor, clock, said = make(SLEEPER, delay_s=2.0)
+    supervisor.start()
+    killed_and_noticed(supervisor, said)
+    clock.jump_node_clock(3600.0)
+    supervisor.poll()
+    assert not supervisor.pids
+
+
+def test_a_crash_loop_is_given_up_and_named(make):
+    supervisor, clock, said = make(
+        (sys.executable, "-c", "raise SystemExit(3)"), delay_s=0.1, most=2
+    )
+    supervisor.start()
+
+    def step():
+        clock.advance(0.2)
+        supervisor.poll()
+        return supervisor.given_up == ["node"]
+
+    until(step)
+    assert "exit code 3" in said[-1]
+    assert "given up after 2 restarts" in said[-1]
+    assert supervisor.run() == 1
+
+
+def test_restarts_of_long_ago_do_not_count(make):
+    supervisor, clock, said = make(SLEEPER, delay_s=0.0, most=1, window_s=10.0)
+    supervisor.start()
+    for _ in range(3):
+        killed_and_noticed(supervisor, said)
+        supervisor.poll()
+        assert not supervisor.given_up
+        clock.advance(11.0)
+        supervisor.poll()
+
+
+def test_what_ignores_sigterm_is_killed_in_time(make, tmp_path):
+    supervisor, _, _ = make(STUBBORN)
+    supervisor.start()
+    until(lambda: "ready" in (tmp_path / "node.log").read_text())
+    began = time.monotonic()
+    supervisor.stop(0.3)
+    assert time.monotonic() - began < 2.0
+    assert not supervisor.pids
