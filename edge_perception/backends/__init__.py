@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from numpy.typing import NDArray
 
+from edge_perception.core.parameter import parameter
 from edge_perception.core.registry import Registry, discover
 
 
@@ -18,7 +19,7 @@ from edge_perception.core.registry import Registry, discover
 class BackendOptions:
     """How a session is created."""
 
-    threads: int = field(default=1, metadata={"min": 1, "max": 64, "unit": "threads"})
+    threads: int = parameter(1, unit="threads", low=1, high=64)
     provider: str = ""  # empty: the runtime's CPU provider
 
 

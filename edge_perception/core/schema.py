@@ -2,8 +2,7 @@
 
 Unknown fields, missing fields, wrong types and values out of range are refused with the path of
 the field: ``manifest.inputs[0].shape: expected a list of integers, got 'large'``. A field states
-its limits in its metadata: ``field(metadata={"min": 0, "max": 1, "unit": "s"})`` or
-``{"choices": (...)}``.
+its limits with `core.parameter`.
 """
 
 from __future__ import annotations

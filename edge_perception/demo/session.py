@@ -6,10 +6,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.demo.alone import compare_frames, frames_to_collect
 from edge_perception.demo.fused_log import read_fused
 from edge_perception.demo.summary import Run
@@ -53,7 +54,7 @@ class DemoOptions:
     out: Path
     composed: bool = False
     models: str = "reference"
-    duration_s: float = field(default=RECORDING_S, metadata={"min": 5.0, "max": 36000.0})
+    duration_s: float = parameter(RECORDING_S, unit="s", low=5.0, high=36000.0)
     recording: Path | None = None  # None: demo_out/recording.mcap, made when missing
     domain_id: int | None = None  # None: one of its own
     cuts: tuple[Cut, ...] | None = None  # None: LiDAR for 3 s, then the camera for 3 s

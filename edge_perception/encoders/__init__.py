@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
 from edge_perception.core.errors import UnknownNameError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.registry import Registry, discover
 from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
 from edge_perception.encoders.content import ContentSpec
@@ -108,7 +109,7 @@ class EncoderSpec:
     modality: str
     topics: tuple[TopicSpec, ...]  # every one feeds the same intake
     calibration: TopicSpec | None = None  # sensor_msgs/msg/CameraInfo, for cameras
-    rate_hz: float = field(metadata={"min": 0.01, "max": 1000.0, "unit": "Hz"})  # default
+    rate_hz: float = parameter(unit="Hz", low=0.01, high=1000.0)  # default
     default_model: str  # bundle name
     options: type[SourceOptions] = SourceOptions  # its own have what only this modality needs
     stateful: bool = False  # frames depend on those before: a stream stays on one model

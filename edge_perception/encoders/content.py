@@ -79,8 +79,3 @@ class Repeats:
         self.count = self.count + 1 if same else 0
         self._last = sample
         return self.count
-
-
-def limit(text: str, unit: str, low: float, high: float, **more: Any) -> dict[str, Any]:
-    """Return the metadata of a threshold that may change while running."""
-    return {"text": text, "unit": unit, "min": low, "max": high, "dynamic": True, **more}

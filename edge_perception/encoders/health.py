@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.latency import LatencyWindow
+from edge_perception.core.parameter import parameter
 from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import Feature, Instant
 from edge_perception.encoders.pipeline import EncoderPipeline
@@ -18,55 +19,40 @@ MIN_SAMPLES = 20  # a percentile of fewer says nothing
 class HealthLimits:
     """What an encoder is measured against."""
 
-    rate_hz: float = field(
-        default=10.0,
-        metadata={
-            "text": "expected rate of features",
-            "unit": "Hz",
-            "min": 0.01,
-            "max": 1000.0,
-            "dynamic": True,
-        },
+    rate_hz: float = parameter(
+        10.0, "expected rate of features", unit="Hz", low=0.01, high=1000.0, dynamic=True
     )
-    budget_ms: float = field(
-        default=50.0,
-        metadata={
-            "text": "preprocessing, inference and postprocessing of one frame, 95th percentile",
-            "unit": "ms",
-            "min": 0.1,
-            "max": 60000.0,
-            "dynamic": True,
-        },
+    budget_ms: float = parameter(
+        50.0,
+        "preprocessing, inference and postprocessing of one frame, 95th percentile",
+        unit="ms",
+        low=0.1,
+        high=60000.0,
+        dynamic=True,
     )
-    budget_error_s: float = field(
-        default=10.0,
-        metadata={
-            "text": "above the budget for this long is an error",
-            "unit": "s",
-            "min": 0.1,
-            "max": 3600.0,
-            "dynamic": True,
-        },
+    budget_error_s: float = parameter(
+        10.0,
+        "above the budget for this long is an error",
+        unit="s",
+        low=0.1,
+        high=3600.0,
+        dynamic=True,
     )
-    late_periods: float = field(
-        default=2.2,
-        metadata={
-            "text": "periods without a usable frame until the source is not OK any more",
-            "unit": "periods",
-            "min": 1.0,
-            "max": 1000.0,
-            "dynamic": True,
-        },
+    late_periods: float = parameter(
+        2.2,
+        "periods without a usable frame until the source is not OK any more",
+        unit="periods",
+        low=1.0,
+        high=1000.0,
+        dynamic=True,
     )
-    silence_periods: float = field(
-        default=5.0,
-        metadata={
-            "text": "periods without a message until the input counts as silent",
-            "unit": "periods",
-            "min": 1.0,
-            "max": 1000.0,
-            "dynamic": True,
-        },
+    silence_periods: float = parameter(
+        5.0,
+        "periods without a message until the input counts as silent",
+        unit="periods",
+        low=1.0,
+        high=1000.0,
+        dynamic=True,
     )
 
 

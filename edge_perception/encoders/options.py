@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.types import Geometry
 
 IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -17,14 +18,11 @@ IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 class SourceOptions:
     """Which sensor this node serves."""
 
-    source: str = field(metadata={"text": "unique name of the sensor; its topics start with it"})
-    T_base_sensor: tuple[float, ...] = field(
-        default=IDENTITY,
-        metadata={"text": "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"},
+    source: str = parameter(text="unique name of the sensor; its topics start with it")
+    T_base_sensor: tuple[float, ...] = parameter(
+        IDENTITY, "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"
     )
-    cores: tuple[int, ...] = field(
-        default=(), metadata={"text": "cores of the inference thread; empty: any"}
-    )
+    cores: tuple[int, ...] = parameter((), "cores of the inference thread; empty: any")
 
     def geometry(self) -> Geometry:
         """Return where the sensor sits; what a camera's calibration says is added later.

@@ -130,6 +130,8 @@ class EncoderPipeline:
         if job.refusal:
             return self._refuse(job, latency, job.refusal)
         model = self.serving.model_for(job)
+        # Before the feature: whoever sees the new model at work can go back to the one that left.
+        self.serving.let_go()
         self._last_job = job
         tried = self.serving.candidate
         if tried is not None and tried[1].serves(job.stamp_ns):
@@ -150,11 +152,9 @@ class EncoderPipeline:
     def after(self) -> None:
         """Do what the feature need not wait for.
 
-        Models that have no reader any more go, and the candidate runs on the frame just published,
-        where a trial wants it in the shadow. Called by the inference thread once the feature is on
-        its way.
+        The candidate runs on the frame just published, where a trial wants it in the shadow.
+        Called by the inference thread once the feature is on its way.
         """
-        self.serving.let_go()
         pending, self._to_shadow = self._to_shadow, None
         tried = self.serving.candidate
         if pending is None or tried is None:

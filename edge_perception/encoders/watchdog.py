@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+
+from edge_perception.core.parameter import parameter
 
 NS = 1_000_000_000
 
@@ -21,34 +23,23 @@ class Remedy(Enum):
 class WatchdogLimits:
     """When an inference counts as hung, and how often a session may be replaced."""
 
-    hung_after_budgets: float = field(
-        default=20.0,
-        metadata={
-            "text": "an inference longer than this many budgets is hung; 0: no watchdog",
-            "unit": "budgets",
-            "min": 0.0,
-            "max": 10000.0,
-            "dynamic": True,
-        },
+    hung_after_budgets: float = parameter(
+        20.0,
+        "an inference longer than this many budgets is hung; 0: no watchdog",
+        unit="budgets",
+        low=0.0,
+        high=10000.0,
+        dynamic=True,
     )
-    hung_after_s: float = field(
-        default=2.0,
-        metadata={
-            "text": "but not before this time",
-            "unit": "s",
-            "min": 0.05,
-            "max": 3600.0,
-            "dynamic": True,
-        },
+    hung_after_s: float = parameter(
+        2.0, "but not before this time", unit="s", low=0.05, high=3600.0, dynamic=True
     )
-    session_restarts: int = field(
-        default=2,
-        metadata={
-            "text": "new sessions within a minute until the process ends to be started anew",
-            "min": 0,
-            "max": 1000,
-            "dynamic": True,
-        },
+    session_restarts: int = parameter(
+        2,
+        "new sessions within a minute until the process ends to be started anew",
+        low=0,
+        high=1000,
+        dynamic=True,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import check_limits
 
 NS = 1_000_000_000
@@ -26,15 +27,6 @@ MISSING_PERIODS = 10.0
 MIN_DERIVED_AGE_S = 0.5
 
 
-def _meta(text: str, unit: str = "", low: Any = None, high: Any = None) -> dict[str, Any]:
-    limits = {} if low is None else {"min": low, "max": high}
-    return {"text": text, "unit": unit, "dynamic": True, **limits}
-
-
-def _fixed(text: str, **more: Any) -> dict[str, Any]:
-    return {"text": text, **more}
-
-
 def _check(config: Any, where: str) -> None:
     for item in dataclasses.fields(config):
         check_limits(getattr(config, item.name), item.metadata, f"{where}.{item.name}")
@@ -44,50 +36,66 @@ def _check(config: Any, where: str) -> None:
 class SourceConfig:
     """What is expected of one source. A time of 0 is derived from the rate."""
 
-    source: str = field(metadata=_fixed("unique name, as in Feature.source"))
-    modality: str = field(metadata=_fixed("camera, lidar or audio"))
-    required: bool = field(
-        default=False, metadata=_meta("without this source a message is not valid")
+    source: str = parameter(text="unique name, as in Feature.source")
+    modality: str = parameter(text="camera, lidar or audio")
+    required: bool = parameter(False, "without this source a message is not valid", dynamic=True)
+    locates: bool = parameter(
+        True, "its evidence places objects in space (audio: false)", dynamic=True
     )
-    locates: bool = field(
-        default=True, metadata=_meta("its evidence places objects in space (audio: false)")
+    rate_hz: float = parameter(
+        10.0, "expected rate", unit="Hz", low=0.01, high=1000.0, dynamic=True
     )
-    rate_hz: float = field(default=10.0, metadata=_meta("expected rate", "Hz", 0.01, 1000.0))
-    reuse_s: float = field(
-        default=0.0,
-        metadata=_meta(
-            "above 0: the source sets no pace, is not waited for, and its newest feature "
-            "contributes for this long after its arrival",
-            "s",
-            0.0,
-            60.0,
-        ),
+    reuse_s: float = parameter(
+        0.0,
+        "above 0: the source sets no pace, is not waited for, and its newest feature "
+        "contributes for this long after its arrival",
+        unit="s",
+        low=0.0,
+        high=60.0,
+        dynamic=True,
     )
-    late_after_s: float = field(
-        default=0.0,
-        metadata=_meta(
-            "silence that makes it LATE; 0: 2.2 periods, 1.8 if reused", "s", 0.0, 3600.0
-        ),
+    late_after_s: float = parameter(
+        0.0,
+        "silence that makes it LATE; 0: 2.2 periods, 1.8 if reused",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        dynamic=True,
     )
-    stale_after_s: float = field(
-        default=0.0, metadata=_meta("silence that makes it STALE; 0: 5 periods", "s", 0.0, 3600.0)
+    stale_after_s: float = parameter(
+        0.0,
+        "silence that makes it STALE; 0: 5 periods",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        dynamic=True,
     )
-    missing_after_s: float = field(
-        default=0.0,
-        metadata=_meta("silence that makes it MISSING; 0: 10 periods", "s", 0.0, 3600.0),
+    missing_after_s: float = parameter(
+        0.0,
+        "silence that makes it MISSING; 0: 10 periods",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        dynamic=True,
     )
-    max_age_s: float = field(
-        default=0.0,
-        metadata=_meta(
-            "older features do not contribute; 0: 5 periods, at least 0.5 s", "s", 0.0, 3600.0
-        ),
+    max_age_s: float = parameter(
+        0.0,
+        "older features do not contribute; 0: 5 periods, at least 0.5 s",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        dynamic=True,
     )
-    max_future_s: float = field(
-        default=0.2,
-        metadata=_meta("a stamp further ahead of the node clock is refused", "s", 0, 60),
+    max_future_s: float = parameter(
+        0.2,
+        "a stamp further ahead of the node clock is refused",
+        unit="s",
+        low=0,
+        high=60,
+        dynamic=True,
     )
-    time_offset_s: float = field(
-        default=0.0, metadata=_meta("added to the stamps before alignment", "s", -10.0, 10.0)
+    time_offset_s: float = parameter(
+        0.0, "added to the stamps before alignment", unit="s", low=-10.0, high=10.0, dynamic=True
     )
 
     def __post_init__(self) -> None:
@@ -145,55 +153,54 @@ MODALITY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 class CycleConfig:
     """When a fused view is made."""
 
-    policy: str = field(
-        default="complete",
-        metadata={
-            **_meta("complete: when all live sources delivered; fixed_rate: on a timer"),
-            "choices": ("complete", "fixed_rate"),
-        },
+    policy: str = parameter(
+        "complete",
+        "complete: when all live sources delivered; fixed_rate: on a timer",
+        choices=("complete", "fixed_rate"),
+        dynamic=True,
     )
-    deadline_s: float = field(
-        default=0.25,
-        metadata=_meta(
-            "longest time from the first new feature, and from the last output, to the next output",
-            "s",
-            0.01,
-            10.0,
-        ),
+    deadline_s: float = parameter(
+        0.25,
+        "longest time from the first new feature, and from the last output, to the next output",
+        unit="s",
+        low=0.01,
+        high=10.0,
+        dynamic=True,
     )
-    deadline_margin_s: float = field(
-        default=0.02,
-        metadata=_meta(
-            "a cycle closes this much earlier, for fusing and publishing", "s", 0.0, 1.0
-        ),
+    deadline_margin_s: float = parameter(
+        0.02,
+        "a cycle closes this much earlier, for fusing and publishing",
+        unit="s",
+        low=0.0,
+        high=1.0,
+        dynamic=True,
     )
-    alignment_window_s: float = field(
-        default=0.1, metadata=_meta("largest spread of the stamps in one cycle", "s", 0.0, 10.0)
+    alignment_window_s: float = parameter(
+        0.1, "largest spread of the stamps in one cycle", unit="s", low=0.0, high=10.0, dynamic=True
     )
-    compensated_window_s: float = field(
-        default=0.3,
-        metadata=_meta(
-            "the same while odometry tells the motion in between: what is late joins, moved",
-            "s",
-            0.0,
-            10.0,
-        ),
+    compensated_window_s: float = parameter(
+        0.3,
+        "the same while odometry tells the motion in between: what is late joins, moved",
+        unit="s",
+        low=0.0,
+        high=10.0,
+        dynamic=True,
     )
-    rate_hz: float = field(
-        default=10.0, metadata=_meta("output rate of policy fixed_rate", "Hz", 0.1, 200.0)
+    rate_hz: float = parameter(
+        10.0, "output rate of policy fixed_rate", unit="Hz", low=0.1, high=200.0, dynamic=True
     )
-    heartbeat_s: float = field(
-        default=0.2,
-        metadata=_meta(
-            "period of the output while no source that sets the pace lives", "s", 0.05, 10.0
-        ),
+    heartbeat_s: float = parameter(
+        0.2,
+        "period of the output while no source that sets the pace lives",
+        unit="s",
+        low=0.05,
+        high=10.0,
+        dynamic=True,
     )
-    recovery_frames: int = field(
-        default=3, metadata=_meta("good features in a row until a source is OK again", "", 1, 100)
+    recovery_frames: int = parameter(
+        3, "good features in a row until a source is OK again", low=1, high=100, dynamic=True
     )
-    base_frame: str = field(
-        default="base_link", metadata=_fixed("frame of the fused objects (REP-105)")
-    )
+    base_frame: str = parameter("base_link", "frame of the fused objects (REP-105)")
 
     def __post_init__(self) -> None:
         """Check ranges and that the margin leaves time to wait."""
@@ -209,44 +216,54 @@ class CycleConfig:
 class DecisionConfig:
     """Thresholds of decision-level fusion."""
 
-    min_score: float = field(
-        default=0.2, metadata=_meta("weaker objects are left out of the output", "", 0.0, 1.0)
+    min_score: float = parameter(
+        0.2, "weaker objects are left out of the output", low=0.0, high=1.0, dynamic=True
     )
-    max_objects: int = field(
-        default=200, metadata=_meta("strongest objects kept in one message", "", 1, 5000)
+    max_objects: int = parameter(
+        200, "strongest objects kept in one message", low=1, high=5000, dynamic=True
     )
-    gate_m: float = field(
-        default=2.0, metadata=_meta("centres of one object differ by at most this", "m", 0.1, 20.0)
+    gate_m: float = parameter(
+        2.0,
+        "centres of one object differ by at most this",
+        unit="m",
+        low=0.1,
+        high=20.0,
+        dynamic=True,
     )
-    min_bev_iou: float = field(
-        default=0.1, metadata=_meta("or their footprints overlap by this", "", 0.0, 1.0)
+    min_bev_iou: float = parameter(
+        0.1, "or their footprints overlap by this", low=0.0, high=1.0, dynamic=True
     )
-    min_image_iou: float = field(
-        default=0.3,
-        metadata=_meta("overlap of a projected box and a 2-D box that count as one", "", 0.0, 1.0),
+    min_image_iou: float = parameter(
+        0.3,
+        "overlap of a projected box and a 2-D box that count as one",
+        low=0.0,
+        high=1.0,
+        dynamic=True,
     )
-    unseen_factor: float = field(
-        default=0.6,
-        metadata=_meta("score factor of a box that a camera should see and does not", "", 0.0, 1.0),
+    unseen_factor: float = parameter(
+        0.6,
+        "score factor of a box that a camera should see and does not",
+        low=0.0,
+        high=1.0,
+        dynamic=True,
     )
-    unseen_range_m: float = field(
-        default=30.0, metadata=_meta("that factor applies up to this range", "m", 0.0, 200.0)
+    unseen_range_m: float = parameter(
+        30.0, "that factor applies up to this range", unit="m", low=0.0, high=200.0, dynamic=True
     )
-    unseen_height_px: float = field(
-        default=40.0, metadata=_meta("and from this height in the image", "px", 0.0, 4000.0)
+    unseen_height_px: float = parameter(
+        40.0, "and from this height in the image", unit="px", low=0.0, high=4000.0, dynamic=True
     )
-    points_factor: float = field(
-        default=0.8,
-        metadata=_meta("score factor of a 2-D box placed by LiDAR points", "", 0.0, 1.0),
+    points_factor: float = parameter(
+        0.8, "score factor of a 2-D box placed by LiDAR points", low=0.0, high=1.0, dynamic=True
     )
-    ground_factor: float = field(
-        default=0.6, metadata=_meta("score factor of a 2-D box placed on the road", "", 0.0, 1.0)
+    ground_factor: float = parameter(
+        0.6, "score factor of a 2-D box placed on the road", low=0.0, high=1.0, dynamic=True
     )
-    ground_range_m: float = field(
-        default=50.0, metadata=_meta("2-D boxes are placed up to this range", "m", 1.0, 200.0)
+    ground_range_m: float = parameter(
+        50.0, "2-D boxes are placed up to this range", unit="m", low=1.0, high=200.0, dynamic=True
     )
-    min_points: int = field(
-        default=3, metadata=_meta("LiDAR points needed to place a 2-D box", "", 1, 1000)
+    min_points: int = parameter(
+        3, "LiDAR points needed to place a 2-D box", low=1, high=1000, dynamic=True
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from edge_perception.core.parameter import parameter
 
 DEFAULT_FUSION_MODEL = "bev_lite/fusion"
 
@@ -11,28 +13,22 @@ DEFAULT_FUSION_MODEL = "bev_lite/fusion"
 class FusionNodeOptions:
     """Which sources fusion listens to."""
 
-    sources: tuple[str, ...] = field(
-        default=("camera", "lidar", "audio"),
-        metadata={"text": "names of the sources; each begins with its modality"},
+    sources: tuple[str, ...] = parameter(
+        ("camera", "lidar", "audio"), "names of the sources; each begins with its modality"
     )
-    odometry_topic: str = field(
-        default="",
-        metadata={
-            "text": "nav_msgs/Odometry of the base frame: features are moved to the newest stamp "
-            "of their cycle, and objects get velocities; empty: they are fused as they are"
-        },
+    odometry_topic: str = parameter(
+        "",
+        "nav_msgs/Odometry of the base frame: features are moved to the newest stamp "
+        "of their cycle, and objects get velocities; empty: they are fused as they are",
     )
-    calibration_warn_deg: float = field(
-        default=1.5,
-        metadata={
-            "text": "a camera whose objects lie further beside the LiDAR's, in the median, is "
-            "named in diagnostics",
-            "unit": "deg",
-            "min": 0.1,
-            "max": 180.0,
-        },
+    calibration_warn_deg: float = parameter(
+        1.5,
+        "a camera whose objects lie further beside the LiDAR's, in the median, is "
+        "named in diagnostics",
+        unit="deg",
+        low=0.1,
+        high=180.0,
     )
-    degradation_policy: str = field(
-        default="",
-        metadata={"text": "degradation policy, a YAML file; empty: as config/degradation.yaml"},
+    degradation_policy: str = parameter(
+        "", "degradation policy, a YAML file; empty: as config/degradation.yaml"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Mode, SourceStatus
 from edge_perception.fusion.config import NS, SourceConfig
@@ -41,26 +42,26 @@ class ModePolicy:
     all_of: tuple[str, ...] = ()  # each in time, though it may have nothing new in this cycle
     any_of: tuple[str, ...] = ()  # at least one contributes to this cycle
     # Longest wait of a cycle that opens in this mode; 0: `deadline_s` of fusion.
-    deadline_s: float = field(default=0.0, metadata={"min": 0.0, "max": 10.0, "unit": "s"})
-    max_age_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
-    min_rate_hz: float = field(default=0.0, metadata={"min": 0.0, "max": 200.0, "unit": "Hz"})
+    deadline_s: float = parameter(0.0, unit="s", low=0.0, high=10.0)
+    max_age_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
+    min_rate_hz: float = parameter(0.0, unit="Hz", low=0.0, high=200.0)
     action: Action = Action.PUBLISH
-    confidence: float = field(default=1.0, metadata={"min": 0.0, "max": 1.0})  # at most
-    safe_stop_after_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
+    confidence: float = parameter(1.0, low=0.0, high=1.0)  # at most
+    safe_stop_after_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DegradationPolicy:
     """Modes from best to worst, and how confidence falls."""
 
-    schema_version: int = field(metadata={"min": 1, "max": 1})
+    schema_version: int = parameter(low=1, high=1)
     modes: tuple[ModePolicy, ...]
     weights: Mapping[str, float] = field(default_factory=dict)  # of sources or modalities
-    doubtful_weight: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
-    fresh_s: float = field(default=0.2, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
-    half_life_s: float = field(default=0.5, metadata={"min": 0.001, "max": 60.0, "unit": "s"})
-    up_after_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
-    release_after_s: float = field(default=1.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
+    doubtful_weight: float = parameter(0.5, low=0.0, high=1.0)
+    fresh_s: float = parameter(0.2, unit="s", low=0.0, high=60.0)
+    half_life_s: float = parameter(0.5, unit="s", low=0.001, high=60.0)
+    up_after_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
+    release_after_s: float = parameter(1.0, unit="s", low=0.0, high=60.0)
 
     def __post_init__(self) -> None:
         """Check that every set of sources leads to exactly one mode."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.backends import Backend, BackendInfo, BackendOptions, backends
 from edge_perception.core.errors import ModelError
+from edge_perception.core.parameter import parameter
 from edge_perception.models.folders import installed_model_folders
 from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
@@ -18,35 +19,23 @@ from edge_perception.models.quiet import directly, quietly
 class ModelOptions:
     """Which model a node serves and how it runs."""
 
-    model: str = field(
-        metadata={"text": "bundle: a folder below one of the model folders, or a manifest's name"}
+    model: str = parameter(
+        text="bundle: a folder below one of the model folders, or a manifest's name"
     )
-    model_folders: tuple[str, ...] = field(
-        default=(), metadata={"text": "folders searched before the installed ones"}
+    model_folders: tuple[str, ...] = parameter((), "folders searched before the installed ones")
+    model_store: str = parameter("", "folder of releases; its current release goes before `model`")
+    backend: str = parameter("onnxruntime", "inference runtime")
+    provider: str = parameter("", "execution provider; empty: the runtime's CPU provider")
+    threads: int = parameter(1, "inference threads", unit="threads", low=1, high=64)
+    keep_previous_warm: bool = parameter(
+        True, "after a change the model before stays loaded, for a rollback"
     )
-    model_store: str = field(
-        default="",
-        metadata={"text": "folder of releases; its current release goes before `model`"},
-    )
-    backend: str = field(default="onnxruntime", metadata={"text": "inference runtime"})
-    provider: str = field(
-        default="", metadata={"text": "execution provider; empty: the runtime's CPU provider"}
-    )
-    threads: int = field(
-        default=1, metadata={"text": "inference threads", "min": 1, "max": 64, "unit": "threads"}
-    )
-    keep_previous_warm: bool = field(
-        default=True,
-        metadata={"text": "after a change the model before stays loaded, for a rollback"},
-    )
-    keep_previous_reserve_mb: int = field(
-        default=256,
-        metadata={
-            "text": "memory free on the machine below which the model before is not kept",
-            "unit": "MB",
-            "min": 0,
-            "max": 2**20,
-        },
+    keep_previous_reserve_mb: int = parameter(
+        256,
+        "memory free on the machine below which the model before is not kept",
+        unit="MB",
+        low=0,
+        high=2**20,
     )
 
 

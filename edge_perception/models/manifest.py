@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import BundleError, ManifestError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import ModelVersion
 
@@ -28,7 +29,7 @@ class FileEntry:
     """One file of a bundle."""
 
     sha256: str
-    size: int = field(metadata={"min": 0, "max": 2**40, "unit": "bytes"})
+    size: int = parameter(unit="bytes", low=0, high=2**40)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class TensorSpec:
     """One input or output of the graph. Shapes are static."""
 
     name: str
-    dtype: str = field(metadata={"choices": _DTYPES})
+    dtype: str = parameter(choices=_DTYPES)
     shape: tuple[int, ...]
     layout: str = ""  # for example NCHW
     modality: str = ""  # fusion inputs: which modality's feature feeds it; "presence" for the mask
@@ -47,8 +48,8 @@ class TensorSpec:
 class Runtime:
     """What the model needs to run."""
 
-    opset: int = field(metadata={"min": 7, "max": 25})
-    precision: str = field(default="fp32", metadata={"choices": ("fp32", "fp16", "int8")})
+    opset: int = parameter(low=7, high=25)
+    precision: str = parameter("fp32", choices=("fp32", "fp16", "int8"))
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
 
@@ -65,23 +66,23 @@ class Resources:
 class OutputGate:
     """Tolerances of one output, in place of the general ones."""
 
-    absolute_tolerance: float = field(default=0.0, metadata={"min": 0.0, "max": 1e6})
-    relative_tolerance: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
-    cosine: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
+    absolute_tolerance: float = parameter(0.0, low=0.0, high=1e6)
+    relative_tolerance: float = parameter(0.0, low=0.0, high=1.0)
+    cosine: float = parameter(0.0, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
     """What a candidate must pass before it may serve."""
 
-    warm_up_runs: int = field(default=2, metadata={"min": 1, "max": 100})
-    absolute_tolerance: float = field(default=1e-3, metadata={"min": 0.0, "max": 1e6})
-    relative_tolerance: float = field(default=1e-3, metadata={"min": 0.0, "max": 1.0})
-    latency_ms: float = field(default=0.0, metadata={"min": 0.0, "max": 1e5, "unit": "ms"})
+    warm_up_runs: int = parameter(2, low=1, high=100)
+    absolute_tolerance: float = parameter(1e-3, low=0.0, high=1e6)
+    relative_tolerance: float = parameter(1e-3, low=0.0, high=1.0)
+    latency_ms: float = parameter(0.0, unit="ms", low=0.0, high=1e5)
     # Live outputs against the running model; 0: this gate is not used.
-    cosine: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # at least
-    box_match: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # share, at least
-    class_agreement: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # at least
+    cosine: float = parameter(0.0, low=0.0, high=1.0)  # at least
+    box_match: float = parameter(0.0, low=0.0, high=1.0)  # share, at least
+    class_agreement: float = parameter(0.0, low=0.0, high=1.0)  # at least
     # Outputs that need other values, by name.
     outputs: Mapping[str, OutputGate] = field(default_factory=dict)
 
@@ -92,17 +93,17 @@ class Objectives:
 
     # Sequential probability ratio test: the rate of failed frames that is still good, and the
     # rate that is bad (Wald, 1945).
-    error_rate: float = field(default=0.002, metadata={"min": 1e-6, "max": 0.4})
-    error_rate_bad: float = field(default=0.02, metadata={"min": 1e-5, "max": 0.9})
-    false_alarm: float = field(default=0.01, metadata={"min": 1e-6, "max": 0.2})
+    error_rate: float = parameter(0.002, low=1e-6, high=0.4)
+    error_rate_bad: float = parameter(0.02, low=1e-5, high=0.9)
+    false_alarm: float = parameter(0.01, low=1e-6, high=0.2)
     # So small that a fault in one of a hundred frames, which ends a trial at once, is met before.
-    missed_alarm: float = field(default=1e-6, metadata={"min": 1e-6, "max": 0.2})
+    missed_alarm: float = parameter(1e-6, low=1e-6, high=0.2)
     # Inference time, candidate minus current, as a share of the current model's.
-    latency_increase: float = field(default=0.5, metadata={"min": 0.0, "max": 100.0})
-    deadline_ms: float = field(default=0.0, metadata={"min": 0.0, "max": 1e5, "unit": "ms"})
-    min_samples: int = field(default=30, metadata={"min": 1, "max": 10**6})  # a stage
-    max_samples: int = field(default=3000, metadata={"min": 10, "max": 10**7})  # in all
-    stage_timeout_s: float = field(default=120.0, metadata={"min": 0.1, "max": 86400.0})
+    latency_increase: float = parameter(0.5, low=0.0, high=100.0)
+    deadline_ms: float = parameter(0.0, unit="ms", low=0.0, high=1e5)
+    min_samples: int = parameter(30, low=1, high=10**6)  # a stage
+    max_samples: int = parameter(3000, low=10, high=10**7)  # in all
+    stage_timeout_s: float = parameter(120.0, low=0.1, high=86400.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +132,9 @@ class Manifest:
 
     schema_version: int
     name: str
-    role: str = field(metadata={"choices": ("camera", "lidar", "audio", "fusion")})
+    role: str = parameter(choices=("camera", "lidar", "audio", "fusion"))
     version: str  # semantic version
-    release: int = field(default=1, metadata={"min": 1, "max": 2**31})
+    release: int = parameter(1, low=1, high=2**31)
     created: str = ""  # ISO 8601, UTC
     expires: str = ""
     adapter: str

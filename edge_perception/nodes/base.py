@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 from edge_perception.core.clock import SystemClock
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
+from edge_perception.core.parameter import parameter
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.node_time import NodeTime
 from edge_perception.nodes.parameters import ParameterSet
@@ -25,9 +26,7 @@ C = TypeVar("C")
 class NodeOptions:
     """Parameters of every node."""
 
-    autostart: bool = field(
-        default=True, metadata={"text": "configure and activate at start, without a manager"}
-    )
+    autostart: bool = parameter(True, "configure and activate at start, without a manager")
 
 
 class PerceptionNode(LifecycleNode):

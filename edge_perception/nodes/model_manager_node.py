@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rclpy.serialization import deserialize_message
 from edge_perception import action, msg, srv
 from edge_perception.core.errors import EdgePerceptionError, ModelError, StoreError, SwapError
 from edge_perception.core.health import Health, Level
+from edge_perception.core.parameter import parameter
 from edge_perception.models.folders import find_bundle, list_bundles
 from edge_perception.models.loading import model_folders
 from edge_perception.models.manifest import Bundle
@@ -49,41 +50,30 @@ _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 class ManagerOptions:
     """What the manager may do, and how long it waits."""
 
-    model_folders: tuple[str, ...] = field(
-        default=(), metadata={"text": "folders searched before the installed ones"}
+    model_folders: tuple[str, ...] = parameter((), "folders searched before the installed ones")
+    model_store: str = parameter("", "folder of releases; without it models cannot be changed")
+    trust_file: str = parameter(
+        "", "trusted keys, of `edge-perception models keygen`; empty: no change"
     )
-    model_store: str = field(
-        default="", metadata={"text": "folder of releases; without it models cannot be changed"}
+    answer_timeout_s: float = parameter(
+        2.0, "wait for a node's answer", unit="s", low=0.1, high=60.0
     )
-    trust_file: str = field(
-        default="",
-        metadata={"text": "trusted keys, of `edge-perception models keygen`; empty: no change"},
+    prepare_timeout_s: float = parameter(
+        30.0, "wait for a node to load a model", unit="s", low=1.0, high=600.0
     )
-    answer_timeout_s: float = field(
-        default=2.0,
-        metadata={"text": "wait for a node's answer", "unit": "s", "min": 0.1, "max": 60.0},
+    commit_delay_s: float = parameter(
+        0.1,
+        "a new model serves frames with stamps this much later than its commit",
+        unit="s",
+        low=0.0,
+        high=10.0,
     )
-    prepare_timeout_s: float = field(
-        default=30.0,
-        metadata={"text": "wait for a node to load a model", "unit": "s", "min": 1.0, "max": 600.0},
-    )
-    commit_delay_s: float = field(
-        default=0.1,
-        metadata={
-            "text": "a new model serves frames with stamps this much later than its commit",
-            "unit": "s",
-            "min": 0.0,
-            "max": 10.0,
-        },
-    )
-    rollback_delay_s: float = field(
-        default=0.03,
-        metadata={
-            "text": "the same for a rollback to models that are still loaded",
-            "unit": "s",
-            "min": 0.0,
-            "max": 10.0,
-        },
+    rollback_delay_s: float = parameter(
+        0.03,
+        "the same for a rollback to models that are still loaded",
+        unit="s",
+        low=0.0,
+        high=10.0,
     )
 
 

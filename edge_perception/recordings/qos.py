@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 
 _RELIABILITY = {"reliable": 1, "best_effort": 2}
@@ -18,9 +19,9 @@ _INFINITE = {"sec": 2147483647, "nsec": 4294967295}
 class TopicQos:
     """What matters of a QoS profile here."""
 
-    reliability: str = field(default="reliable", metadata={"choices": tuple(_RELIABILITY)})
-    durability: str = field(default="volatile", metadata={"choices": tuple(_DURABILITY)})
-    depth: int = field(default=5, metadata={"min": 1, "max": 1000})
+    reliability: str = parameter("reliable", choices=tuple(_RELIABILITY))
+    durability: str = parameter("volatile", choices=tuple(_DURABILITY))
+    depth: int = parameter(5, low=1, high=1000)
 
 
 SENSOR_DATA = TopicQos(reliability="best_effort")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.recordings.stamps import NS
 from edge_perception.recordings.writer import RecordingWriter, Topic
 
@@ -22,10 +23,10 @@ PREFIX = "event_"
 class RingOptions:
     """How much is kept, and for how long."""
 
-    before_s: float = field(default=5.0, metadata={"min": 0.0, "max": 600.0, "unit": "s"})
-    after_s: float = field(default=5.0, metadata={"min": 0.0, "max": 600.0, "unit": "s"})
-    memory_mb: float = field(default=512.0, metadata={"min": 1.0, "max": 1e5, "unit": "MB"})
-    quota_mb: float = field(default=4096.0, metadata={"min": 1.0, "max": 1e7, "unit": "MB"})
+    before_s: float = parameter(5.0, unit="s", low=0.0, high=600.0)
+    after_s: float = parameter(5.0, unit="s", low=0.0, high=600.0)
+    memory_mb: float = parameter(512.0, unit="MB", low=1.0, high=1e5)
+    quota_mb: float = parameter(4096.0, unit="MB", low=1.0, high=1e7)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import check_limits
 from edge_perception.recordings.reader import RecordedMessage, Recording
 
@@ -54,10 +55,10 @@ def parse_cut(text: str) -> Cut:
 class PlayPlan:
     """What is played, and how fast."""
 
-    rate: float = field(default=1.0, metadata={"min": 0.01, "max": 100.0})
-    loops: int = field(default=1, metadata={"min": 0, "max": 1_000_000})  # 0: endless
-    start_s: float = field(default=0.0, metadata={"min": 0.0, "max": 1e9, "unit": "s"})
-    duration_s: float = field(default=1e9, metadata={"min": 0.0, "max": 1e9, "unit": "s"})
+    rate: float = parameter(1.0, low=0.01, high=100.0)
+    loops: int = parameter(1, low=0, high=1_000_000)  # 0: endless
+    start_s: float = parameter(0.0, unit="s", low=0.0, high=1e9)
+    duration_s: float = parameter(1e9, unit="s", low=0.0, high=1e9)
     topics: tuple[str, ...] = ()  # empty: all
     cuts: tuple[Cut, ...] = ()
 

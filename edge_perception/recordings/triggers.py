@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from edge_perception.core.errors import UnknownNameError
+from edge_perception.core.parameter import parameter
 
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
 KINDS = ("mode", "uncertainty", "disagreement", "swap")
@@ -18,11 +19,11 @@ class TriggerOptions:
     """Which events, and their limits."""
 
     kinds: tuple[str, ...] = KINDS
-    low_score: float = field(default=0.3, metadata={"min": 0.0, "max": 1.0, "unit": ""})
-    high_score: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0, "unit": ""})
-    uncertain_objects: int = field(default=8, metadata={"min": 1, "max": 10000, "unit": ""})
-    alone_range_m: float = field(default=25.0, metadata={"min": 0.0, "max": 200.0, "unit": "m"})
-    alone_messages: int = field(default=5, metadata={"min": 1, "max": 1000, "unit": ""})
+    low_score: float = parameter(0.3, low=0.0, high=1.0)
+    high_score: float = parameter(0.5, low=0.0, high=1.0)
+    uncertain_objects: int = parameter(8, low=1, high=10000)
+    alone_range_m: float = parameter(25.0, unit="m", low=0.0, high=200.0)
+    alone_messages: int = parameter(5, low=1, high=1000)
 
     def __post_init__(self) -> None:
         """Check the kinds."""

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
 
 from edge_perception.core.errors import AdmissionError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.models.golden import Deviation
 from edge_perception.models.manifest import Bundle
@@ -28,41 +29,29 @@ _MARGIN_BYTES = 16 * 2**20
 class AdmissionLimits:
     """What a candidate may cost."""
 
-    memory_mb: int = field(
-        default=2048,
-        metadata={
-            "text": "memory a candidate may take while it is tried",
-            "unit": "MB",
-            "min": 16,
-            "max": 2**20,
-        },
+    memory_mb: int = parameter(
+        2048, "memory a candidate may take while it is tried", unit="MB", low=16, high=2**20
     )
-    deadline_s: float = field(
-        default=60.0,
-        metadata={
-            "text": "time a candidate gets to load, warm up and run its golden inputs",
-            "unit": "s",
-            "min": 0.5,
-            "max": 3600.0,
-        },
+    deadline_s: float = parameter(
+        60.0,
+        "time a candidate gets to load, warm up and run its golden inputs",
+        unit="s",
+        low=0.5,
+        high=3600.0,
     )
-    latency_factor: float = field(
-        default=3.0,
-        metadata={
-            "text": "how much slower than the gates of a manifest say this machine may be",
-            "unit": "1",
-            "min": 0.1,
-            "max": 1000.0,
-        },
+    latency_factor: float = parameter(
+        3.0,
+        "how much slower than the gates of a manifest say this machine may be",
+        unit="1",
+        low=0.1,
+        high=1000.0,
     )
-    reserve_mb: int = field(
-        default=128,
-        metadata={
-            "text": "memory that stays free on the machine beside a new model",
-            "unit": "MB",
-            "min": 0,
-            "max": 2**20,
-        },
+    reserve_mb: int = parameter(
+        128,
+        "memory that stays free on the machine beside a new model",
+        unit="MB",
+        low=0,
+        high=2**20,
     )
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge_perception.core.errors import SignatureError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.models.manifest import Bundle
 from edge_perception.releases.canonical import canonical_json
@@ -44,11 +45,11 @@ _EARLIEST_NS = 1_700_000_000_000_000_000
 class Statement:
     """What a signer says of a bundle."""
 
-    type: str = field(metadata={"choices": (_BUNDLE,)})
+    type: str = parameter(choices=(_BUNDLE,))
     name: str
     role: str
     version: str
-    release: int = field(metadata={"min": 1, "max": 2**31})
+    release: int = parameter(low=1, high=2**31)
     expires: str  # ISO 8601 UTC; empty: never
     manifest_sha256: str
 
@@ -73,12 +74,12 @@ class SignedStatement:
 class TrustedKeys:
     """Which keys count, and how many are needed."""
 
-    type: str = field(metadata={"choices": (_TRUST,)})
-    version: int = field(metadata={"min": 1, "max": 2**31})
-    threshold: int = field(metadata={"min": 1, "max": 16})
+    type: str = parameter(choices=(_TRUST,))
+    version: int = parameter(low=1, high=2**31)
+    threshold: int = parameter(low=1, high=16)
     keys: Mapping[str, str]  # public key, base64, by its id
     # How long past its expiry a release that was admitted before may be used without a network.
-    offline_grace_days: int = field(default=30, metadata={"min": 0, "max": 3650})
+    offline_grace_days: int = parameter(30, low=0, high=3650)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import FrameLatency, Instant
 
@@ -36,9 +37,9 @@ class StageClock:
 class StageTimes:
     """How long one frame of a source takes, seconds."""
 
-    preprocess_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
-    inference_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
-    postprocess_s: float = field(default=0.0, metadata={"min": 0.0, "max": 60.0, "unit": "s"})
+    preprocess_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
+    inference_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
+    postprocess_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
 
     @property
     def total_ns(self) -> int:

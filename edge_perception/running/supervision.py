@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Event
 
 from edge_perception.core.clock import Clock, SystemClock
+from edge_perception.core.parameter import parameter
 
 NS = 1_000_000_000
 TERM_PATIENCE_S = 2.0  # from SIGTERM to SIGKILL
@@ -37,9 +38,9 @@ class ProcessSpec:
 class RespawnLimits:
     """How often a process may come back."""
 
-    delay_s: float = field(default=0.5, metadata={"min": 0.0, "max": 3600.0, "unit": "s"})
-    most: int = field(default=10, metadata={"min": 0, "max": 10000})
-    window_s: float = field(default=60.0, metadata={"min": 0.1, "max": 86400.0, "unit": "s"})
+    delay_s: float = parameter(0.5, unit="s", low=0.0, high=3600.0)
+    most: int = parameter(10, low=0, high=10000)
+    window_s: float = parameter(60.0, unit="s", low=0.1, high=86400.0)
 
 
 @dataclass(kw_only=True)

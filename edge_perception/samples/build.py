@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from edge_perception.core.parameter import parameter
 from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA
 from edge_perception.recordings.stamps import with_stamp_ns
 from edge_perception.recordings.writer import RecordingWriter, Topic
@@ -58,7 +59,7 @@ class Gap:
 class BuildOptions:
     """Rates, delays and gaps of the recording."""
 
-    duration_s: float = field(default=20.0, metadata={"min": 1.0, "max": 3600.0, "unit": "s"})
+    duration_s: float = parameter(20.0, unit="s", low=1.0, high=3600.0)
     period_s: float = 0.1  # of sweeps and images
     chunk_s: float = 0.1
     delay_s: float = 0.005  # end of exposure, sweep or chunk to arrival

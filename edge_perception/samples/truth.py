@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.recordings.reader import Recording
 
@@ -65,7 +66,7 @@ class SoundClip:
 
     name: str
     start_ns: int  # stamp of its first sample
-    length_s: float = field(metadata={"min": 0.01, "max": 1e5, "unit": "s"})
+    length_s: float = parameter(unit="s", low=0.01, high=1e5)
     sounds: tuple[LabelledSound, ...] = ()
 
 

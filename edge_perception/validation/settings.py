@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.replay.changes import Changes, parse_changes
 from edge_perception.replay.virtual import parse_seconds
 
@@ -30,7 +31,7 @@ class ReplaySettings:
     swap: tuple[str, ...] = ()  # release@12s or role=bundle@12s
     seed: int = 0
     segment_s: float | None = None  # None: by the length of the recording; 0: not cut
-    warm_up_s: float = field(default=5.0, metadata={"min": 0.0, "max": 600.0, "unit": "s"})
+    warm_up_s: float = parameter(5.0, unit="s", low=0.0, high=600.0)
 
     def changes(self) -> Changes:
         """Return the what-if changes.

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 
 SCHEMA = "edge_perception/thresholds/1"
@@ -18,11 +19,11 @@ RESULT_SCHEMA = "edge_perception/validation_result/1"
 
 
 def _share(text: str, default: float) -> Any:
-    return field(default=default, metadata={"min": 0.0, "max": 1.0, "unit": "", "text": text})
+    return parameter(default, text, low=0.0, high=1.0)
 
 
 def _limit(text: str, unit: str, default: float) -> Any:
-    return field(default=default, metadata={"min": 0.0, "max": 1e6, "unit": unit, "text": text})
+    return parameter(default, text, unit=unit, low=0.0, high=1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ OTHER_DEVICE = Tolerances(
 class Thresholds:
     """The whole file."""
 
-    schema: str = field(default=SCHEMA, metadata={"choices": (SCHEMA,)})
+    schema: str = parameter(SCHEMA, choices=(SCHEMA,))
     same_device: Tolerances = field(default_factory=Tolerances)
     other_device: Tolerances = OTHER_DEVICE
     limits: Limits = field(default_factory=Limits)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from edge_perception.core.parameter import parameter
 from edge_perception.encoders.audio.stream import AudioWindow
 from edge_perception.encoders.content import (
     GOOD,
     ContentSpec,
     Finding,
     doubtful,
-    limit,
     worthless,
 )
 
@@ -19,19 +19,26 @@ from edge_perception.encoders.content import (
 class AudioContentLimits:
     """Thresholds of the sound check."""
 
-    zero_s: float = field(
-        default=0.2,
-        metadata=limit("nothing but zeros for this long: no microphone; 0: off", "s", 0, 3600),
+    zero_s: float = parameter(
+        0.2,
+        "nothing but zeros for this long: no microphone; 0: off",
+        unit="s",
+        low=0,
+        high=3600,
+        dynamic=True,
     )
-    clipped_share: float = field(
-        default=0.3, metadata=limit("share of clipped samples that makes it worthless", "", 0, 1)
+    clipped_share: float = parameter(
+        0.3, "share of clipped samples that makes it worthless", low=0, high=1, dynamic=True
     )
-    clipped_warn_share: float = field(
-        default=0.02, metadata=limit("share of clipped samples that raises a warning", "", 0, 1)
+    clipped_warn_share: float = parameter(
+        0.02, "share of clipped samples that raises a warning", low=0, high=1, dynamic=True
     )
-    dead_channel_ratio: float = field(
-        default=1e-3,
-        metadata=limit("a channel below this part of the loudest one is dead; 0: off", "", 0, 1),
+    dead_channel_ratio: float = parameter(
+        1e-3,
+        "a channel below this part of the loudest one is dead; 0: off",
+        low=0,
+        high=1,
+        dynamic=True,
     )
 
 

@@ -6,7 +6,7 @@ magnitude (not power) of the FFT, triangles of height 1 in HTK mel, ln(mel + off
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ManifestError
+from edge_perception.core.parameter import parameter
 from edge_perception.encoders.audio.stream import AudioWindow
 
 
@@ -21,17 +22,17 @@ from edge_perception.encoders.audio.stream import AudioWindow
 class LogMelConfig:
     """The `preprocessing` of an audio model's manifest."""
 
-    sample_rate_hz: int = field(metadata={"min": 1000, "max": 384_000, "unit": "Hz"})
-    window_s: float = field(metadata={"min": 1e-3, "max": 1.0, "unit": "s"})
-    hop_s: float = field(metadata={"min": 1e-3, "max": 1.0, "unit": "s"})
-    fft_size: int = field(metadata={"min": 16, "max": 65_536, "unit": "samples"})
-    mel_bins: int = field(metadata={"min": 1, "max": 512})
-    mel_min_hz: float = field(metadata={"min": 0.0, "max": 192_000.0, "unit": "Hz"})
-    mel_max_hz: float = field(metadata={"min": 0.0, "max": 192_000.0, "unit": "Hz"})
-    log_offset: float = field(metadata={"min": 1e-12, "max": 1.0})
-    patch_frames: int = field(metadata={"min": 1, "max": 10_000})
-    patch_hop_frames: int = field(metadata={"min": 1, "max": 10_000})  # a patch every so many
-    mel_scale: str = field(default="htk", metadata={"choices": ("htk",)})
+    sample_rate_hz: int = parameter(unit="Hz", low=1000, high=384_000)
+    window_s: float = parameter(unit="s", low=1e-3, high=1.0)
+    hop_s: float = parameter(unit="s", low=1e-3, high=1.0)
+    fft_size: int = parameter(unit="samples", low=16, high=65_536)
+    mel_bins: int = parameter(low=1, high=512)
+    mel_min_hz: float = parameter(unit="Hz", low=0.0, high=192_000.0)
+    mel_max_hz: float = parameter(unit="Hz", low=0.0, high=192_000.0)
+    log_offset: float = parameter(low=1e-12, high=1.0)
+    patch_frames: int = parameter(low=1, high=10_000)
+    patch_hop_frames: int = parameter(low=1, high=10_000)  # a patch every so many
+    mel_scale: str = parameter("htk", choices=("htk",))
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""

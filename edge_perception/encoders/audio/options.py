@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.types import Geometry
 from edge_perception.encoders.audio.direction import check_array
 from edge_perception.encoders.options import SourceOptions
@@ -16,12 +17,10 @@ from edge_perception.encoders.options import SourceOptions
 class AudioSourceOptions(SourceOptions):
     """Which microphones this node serves."""
 
-    microphone_positions: tuple[float, ...] = field(
-        default=(),
-        metadata={
-            "text": "x, y, z [m] of each channel's microphone in the sensor frame, three channels "
-            "or more, not on a line: events get a bearing; empty: they do not"
-        },
+    microphone_positions: tuple[float, ...] = parameter(
+        (),
+        "x, y, z [m] of each channel's microphone in the sensor frame, three channels "
+        "or more, not on a line: events get a bearing; empty: they do not",
     )
 
     def geometry(self) -> Geometry:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.parameter import parameter
 from edge_perception.core.types import ImageFrame
 from edge_perception.encoders.content import (
     GOOD,
@@ -14,7 +15,6 @@ from edge_perception.encoders.content import (
     Finding,
     Repeats,
     doubtful,
-    limit,
     worthless,
 )
 
@@ -27,33 +27,47 @@ _FULL_WELL = 250  # a pixel this bright carries no more information
 class ImageContentLimits:
     """Thresholds of the image check; grey values are 0 to 255."""
 
-    frozen_frames: int = field(
-        default=2,
-        metadata=limit("exact repeats in a row that count as frozen; 0: off", "frames", 0, 1000),
+    frozen_frames: int = parameter(
+        2,
+        "exact repeats in a row that count as frozen; 0: off",
+        unit="frames",
+        low=0,
+        high=1000,
+        dynamic=True,
     )
-    black_level: float = field(
-        default=10.0, metadata=limit("the brightest percent is darker: black", "grey", 0, 255)
+    black_level: float = parameter(
+        10.0, "the brightest percent is darker: black", unit="grey", low=0, high=255, dynamic=True
     )
-    saturated_share: float = field(
-        default=0.9, metadata=limit("share of pixels at full brightness: white", "", 0, 1)
+    saturated_share: float = parameter(
+        0.9, "share of pixels at full brightness: white", low=0, high=1, dynamic=True
     )
-    saturated_warn_share: float = field(
-        default=0.4, metadata=limit("share of them that raises a warning", "", 0, 1)
+    saturated_warn_share: float = parameter(
+        0.4, "share of them that raises a warning", low=0, high=1, dynamic=True
     )
-    blocked_deviation: float = field(
-        default=4.0,
-        metadata=limit("standard deviation of an image of a covered lens", "grey", 0, 128),
+    blocked_deviation: float = parameter(
+        4.0,
+        "standard deviation of an image of a covered lens",
+        unit="grey",
+        low=0,
+        high=128,
+        dynamic=True,
     )
-    blocked_tile_share: float = field(
-        default=0.6,
-        metadata=limit("share of 16 parts without any contrast that raises a warning", "", 0, 1),
+    blocked_tile_share: float = parameter(
+        0.6,
+        "share of 16 parts without any contrast that raises a warning",
+        low=0,
+        high=1,
+        dynamic=True,
     )
-    noise_share: float = field(
-        default=0.6,
-        metadata=limit("share of the contrast between neighbours: nothing but noise", "", 0, 1),
+    noise_share: float = parameter(
+        0.6,
+        "share of the contrast between neighbours: nothing but noise",
+        low=0,
+        high=1,
+        dynamic=True,
     )
-    noise_warn_share: float = field(
-        default=0.3, metadata=limit("share of it that raises a warning", "", 0, 1)
+    noise_warn_share: float = parameter(
+        0.3, "share of it that raises a warning", low=0, high=1, dynamic=True
     )
 
 

@@ -6,12 +6,13 @@ graph with every image: the network itself knows nothing of a particular camera 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.types import Geometry
 from edge_perception.encoders.camera.calibration import project
 
@@ -25,7 +26,7 @@ class LiftConfig:
 
     x_range_m: tuple[float, float] = (-25.6, 51.2)
     y_range_m: tuple[float, float] = (-25.6, 25.6)
-    cell_m: float = field(default=0.8, metadata={"min": 0.05, "max": 10.0, "unit": "m"})
+    cell_m: float = parameter(0.8, unit="m", low=0.05, high=10.0)
     heights_m: tuple[float, ...] = (0.0,)  # base frame
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ManifestError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.encoders.camera.letterbox import Letterbox, fit
 from edge_perception.encoders.camera.lift import LiftConfig
@@ -24,11 +25,11 @@ class CameraPreprocessing:
 
     image_input: str = "images"  # graph input, float32 (1, 3, height, width)
     size: tuple[int, int]  # width and height of the input, px
-    resize: str = field(default="letterbox", metadata={"choices": ("letterbox", "stretch")})
-    pad_value: float = field(default=0.0, metadata={"min": 0.0, "max": 255.0})  # as a pixel
-    pad: str = field(default="bottom_right", metadata={"choices": ("bottom_right", "center")})
-    color: str = field(default="bgr", metadata={"choices": ("bgr", "rgb")})
-    scale: float = field(default=1.0, metadata={"min": 1e-6, "max": 1e3})
+    resize: str = parameter("letterbox", choices=("letterbox", "stretch"))
+    pad_value: float = parameter(0.0, low=0.0, high=255.0)  # as a pixel
+    pad: str = parameter("bottom_right", choices=("bottom_right", "center"))
+    color: str = parameter("bgr", choices=("bgr", "rgb"))
+    scale: float = parameter(1.0, low=1e-6, high=1e3)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     lift_input: str = ""  # graph input that takes the sampling grid, where there is one

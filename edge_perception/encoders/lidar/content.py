@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.parameter import parameter
 from edge_perception.core.types import PointCloud
 from edge_perception.encoders.content import (
     GOOD,
@@ -14,7 +15,6 @@ from edge_perception.encoders.content import (
     Finding,
     Repeats,
     doubtful,
-    limit,
     worthless,
 )
 
@@ -29,20 +29,26 @@ _MIN_SHARE = 0.01  # a sector that usually holds less is not watched
 class CloudContentLimits:
     """Thresholds of the sweep check."""
 
-    frozen_frames: int = field(
-        default=2,
-        metadata=limit("exact repeats in a row that count as frozen; 0: off", "frames", 0, 1000),
+    frozen_frames: int = parameter(
+        2,
+        "exact repeats in a row that count as frozen; 0: off",
+        unit="frames",
+        low=0,
+        high=1000,
+        dynamic=True,
     )
-    min_points: int = field(
-        default=50, metadata=limit("fewer points are no sweep", "points", 0, 10_000_000)
+    min_points: int = parameter(
+        50, "fewer points are no sweep", unit="points", low=0, high=10_000_000, dynamic=True
     )
-    sector_share: float = field(
-        default=0.1,
-        metadata=limit("a 30 degree sector below this part of its usual is lost; 0: off", "", 0, 1),
+    sector_share: float = parameter(
+        0.1,
+        "a 30 degree sector below this part of its usual is lost; 0: off",
+        low=0,
+        high=1,
+        dynamic=True,
     )
-    lost_sectors_share: float = field(
-        default=0.5,
-        metadata=limit("more of the usual sectors lost: the sweep is refused", "", 0, 1),
+    lost_sectors_share: float = parameter(
+        0.5, "more of the usual sectors lost: the sweep is refused", low=0, high=1, dynamic=True
     )
 
 

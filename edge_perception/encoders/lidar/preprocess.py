@@ -11,13 +11,14 @@ call, which the encoder uses where it can.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.parameter import parameter
 from edge_perception.encoders.lidar.native import SweepPlan
 
 _COARSE = 16  # fine cells along a side of a ground cell
@@ -35,9 +36,9 @@ class LidarPreprocessing:
     x_range_m: tuple[float, float] = (-25.6, 51.2)
     y_range_m: tuple[float, float] = (-25.6, 25.6)
     z_range_m: tuple[float, float] = (-3.0, 5.0)  # base frame; returns outside are not used
-    cell_m: float = field(default=0.2, metadata={"min": 0.02, "max": 5.0, "unit": "m"})
+    cell_m: float = parameter(0.2, unit="m", low=0.02, high=5.0)
     height_edges_m: tuple[float, ...] = (0.25, 0.6, 1.0, 1.4, 1.8, 2.4, 3.6)  # above the ground
-    max_slope: float = field(default=0.12, metadata={"min": 0.0, "max": 1.0})
+    max_slope: float = parameter(0.12, low=0.0, high=1.0)
     obstacle_height_m: tuple[float, float] = (0.3, 3.6)  # above the ground
 
     @property

@@ -9,13 +9,14 @@ stream; it is forgotten when the stream was interrupted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import SoundEvent
 from edge_perception.models.adapters import AdapterSpec, Decisions
@@ -27,9 +28,9 @@ class EventRule:
     """When one event is reported."""
 
     labels: tuple[str, ...]  # of the manifest; the highest score counts
-    threshold: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
+    threshold: float = parameter(0.5, low=0.0, high=1.0)
     # Score below which a running event ends; none: the threshold.
-    release: float | None = field(default=None, metadata={"min": 0.0, "max": 1.0})
+    release: float | None = parameter(None, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,9 @@ class TaggerOptions:
     """The `postprocessing` of the manifest."""
 
     scores: str  # graph output of shape (…, labels); leading dimensions are patches, best counts
-    activation: str = field(default="none", metadata={"choices": ("none", "sigmoid", "softmax")})
+    activation: str = parameter("none", choices=("none", "sigmoid", "softmax"))
     events: Mapping[str, EventRule]
-    confirm_windows: int = field(default=1, metadata={"min": 1, "max": 100})
+    confirm_windows: int = parameter(1, low=1, high=100)
 
 
 @dataclass(frozen=True, kw_only=True)

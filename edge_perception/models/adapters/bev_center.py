@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import UNKNOWN, DetectedObject
 from edge_perception.fusion.motion import GroundGrid
@@ -42,8 +43,8 @@ class Calibration:
     2017).
     """
 
-    temperature: float = field(default=1.0, metadata={"min": 0.01, "max": 100.0})
-    bias: float = field(default=0.0, metadata={"min": -20.0, "max": 20.0})
+    temperature: float = parameter(1.0, low=0.01, high=100.0)
+    bias: float = parameter(0.0, low=-20.0, high=20.0)
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # scores, by class
 
 
@@ -67,18 +68,18 @@ class BevCenterOptions:
     boxes: str = "boxes"
     x_min_m: float = -25.6
     y_min_m: float = -25.6
-    cell_m: float = field(default=0.8, metadata={"min": 0.05, "max": 10.0, "unit": "m"})
-    score_threshold: float = field(default=0.3, metadata={"min": 0.0, "max": 1.0})
+    cell_m: float = parameter(0.8, unit="m", low=0.05, high=10.0)
+    score_threshold: float = parameter(0.3, low=0.0, high=1.0)
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # instead, by class
-    temperature: float = field(default=1.0, metadata={"min": 0.01, "max": 100.0})
-    bias: float = field(default=0.0, metadata={"min": -20.0, "max": 20.0})
+    temperature: float = parameter(1.0, low=0.01, high=100.0)
+    bias: float = parameter(0.0, low=-20.0, high=20.0)
     # Of a fusion model: instead of the three above where just these modalities are present. A
     # model that lost a sensor is less often right, and its scores must say so.
     subsets: Mapping[str, Calibration] = field(default_factory=dict)
-    max_objects: int = field(default=128, metadata={"min": 1, "max": 10000})
-    suppression_scale: float = field(default=1.0, metadata={"min": 0.0, "max": 10.0})
+    max_objects: int = parameter(128, low=1, high=10000)
+    suppression_scale: float = parameter(1.0, low=0.0, high=10.0)
     # Objects this close to the base origin are the vehicle itself.
-    ego_radius_m: float = field(default=0.0, metadata={"min": 0.0, "max": 20.0, "unit": "m"})
+    ego_radius_m: float = parameter(0.0, unit="m", low=0.0, high=20.0)
 
 
 class BevCenterDecoder:

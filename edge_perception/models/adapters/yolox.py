@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import ImageObject
 from edge_perception.models.adapters import AdapterSpec, Decisions
@@ -32,11 +33,11 @@ class YoloxOptions:
     output: str = "output"  # graph output
     strides: tuple[int, ...] = (8, 16, 32)  # px
     decoded: bool = False  # the graph gives boxes in px of its input already
-    score_threshold: float = field(default=0.3, metadata={"min": 0.001, "max": 1.0})
-    overlap_threshold: float = field(default=0.45, metadata={"min": 0.0, "max": 1.0})  # IoU
+    score_threshold: float = parameter(0.3, low=0.001, high=1.0)
+    overlap_threshold: float = parameter(0.45, low=0.0, high=1.0)  # IoU
     # Boxes of two classes that overlap that much are one object (a van: car and truck).
-    duplicate_threshold: float = field(default=0.8, metadata={"min": 0.0, "max": 1.0})  # IoU
-    max_objects: int = field(default=100, metadata={"min": 1, "max": 1000})
+    duplicate_threshold: float = parameter(0.8, low=0.0, high=1.0)  # IoU
+    max_objects: int = parameter(100, low=1, high=1000)
     # Label -> published class; labels that are not listed are left out. Empty: all, as they are.
     classes: Mapping[str, str] = field(default_factory=dict)
 

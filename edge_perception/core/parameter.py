@@ -1,0 +1,42 @@
+"""One way to declare a parameter or a limit: value, text, unit, range, changeable.
+
+What is declared here is checked by `core.schema`, declared as a ROS parameter by the nodes, and
+written into the commented parameter file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import MISSING, field
+from typing import Any
+
+
+def parameter(
+    default: Any = MISSING,
+    text: str = "",
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Iterable[object] | None = None,
+    dynamic: bool = False,
+) -> Any:
+    """Return a dataclass field with limits.
+
+    Args:
+        default: its value where none is given, immutable; left out: one must be given.
+        text: what it means, for people.
+        unit: of the value, for example "s".
+        low: least value, inclusive; None: any.
+        high: greatest value, inclusive; None: any.
+        choices: the values there are.
+        dynamic: it may change while a node runs.
+    """
+    metadata: dict[str, Any] = {"text": text, "unit": unit, "dynamic": dynamic}
+    if low is not None:
+        metadata["min"] = low
+    if high is not None:
+        metadata["max"] = high
+    if choices is not None:
+        metadata["choices"] = tuple(choices)
+    return field(default=default, metadata=metadata)
