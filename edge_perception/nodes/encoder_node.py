@@ -9,29 +9,25 @@ from typing import Any
 
 from edge_perception import msg
 from edge_perception.cdr import CdrError
-from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health
-from edge_perception.core.types import Feature, Geometry, ModelVersion
+from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import TopicSpec, encoders
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline
-from edge_perception.encoders.serving import ServedModel
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
-from edge_perception.models.kept import KeptModel
-from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
-from edge_perception.models.memory import release_model
+from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
+from edge_perception.nodes.encoder_models import EncoderModels
 from edge_perception.nodes.hang_guard import HangGuard
 from edge_perception.nodes.message_types import is_installed
-from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
+from edge_perception.nodes.model_services import ModelServices
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
-from edge_perception.releases.candidate import MODES, CandidateTrial
-from edge_perception.releases.loading import load_model
 
 
 class EncoderNode(PerceptionNode):
@@ -59,13 +55,13 @@ class EncoderNode(PerceptionNode):
         self._spec = encoders()[modality]
         self._topics = [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
         self._source = self.declare_parameters_of(self._spec.options, defaults={"source": source})
-        self._model = self.declare_parameters_of(
+        model = self.declare_parameters_of(
             ModelOptions, defaults={"model": self._spec.default_model}
         )
         self._limits = self.declare_parameters_of(
             HealthLimits, defaults={"rate_hz": self._spec.rate_hz}
         )
-        self._content = (
+        content = (
             self.declare_parameters_of(
                 self._spec.content.limits, prefix="content.", on_change=self._on_content_limits
             )
@@ -74,16 +70,17 @@ class EncoderNode(PerceptionNode):
         )
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
         self._sink = sink
-        self._pipeline: EncoderPipeline | None = None
         self._publisher: Any = None
         self._worker: EncoderWorker | None = None
-        self._last_error = ""
-        self._kept = KeptModel[ServedModel](
-            bundle=lambda model: model.loaded.bundle,
-            release=lambda model: release_model(model.loaded),
-            admits=lambda: may_keep(self._model.config),
+        self._models = EncoderModels(
+            self,
+            spec=self._spec,
+            clock=self.clock,
+            source=self._source,
+            options=model,
+            content=content,
         )
-        ModelServices(self, self)
+        ModelServices(self, self._models)
         self._hang_guard = HangGuard(
             self,
             worker=lambda: self._worker if self.is_active else None,
@@ -91,6 +88,10 @@ class EncoderNode(PerceptionNode):
             limits=lambda: self._watchdog.config,
             new_session=self._new_session,
         )
+
+    @property
+    def _pipeline(self) -> EncoderPipeline | None:
+        return self._models.pipeline
 
     @property
     def geometry(self) -> Geometry:
@@ -101,43 +102,22 @@ class EncoderNode(PerceptionNode):
 
     def configure(self) -> None:
         """Load and warm the model."""
-        source = self._source.config.source
         usable_cores(self._source.config.cores)
-        loaded = load_model(self._model.config, role=source, modality=self._spec.modality)
-        self._pipeline = self._pipeline_of(loaded, self._source.config.geometry())
-        self._publisher = self.create_publisher(msg.Feature, f"features/{source}", qos.FEATURES)
-        self.get_logger().info(
-            f"{source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "
-            f"{loaded.info.runtime} {loaded.info.provider}"
+        self._models.load()
+        self._publisher = self.create_publisher(
+            msg.Feature, f"features/{self._source.config.source}", qos.FEATURES
         )
-
-    def _pipeline_of(self, loaded: LoadedModel, geometry: Geometry) -> EncoderPipeline:
-        pipeline = EncoderPipeline(
-            source=self._source.config.source,
-            spec=self._spec,
-            model=ServedModel.build(self._spec, loaded),
-            geometry=geometry,
-            clock=self.clock,
-            content_limits=self._content.config if self._content else None,
-        )
-        pipeline.serving.retired = lambda model: release_model(model.loaded)
-        pipeline.serving.left = self._kept.keep
-        return pipeline
 
     def _new_session(self, hung: EncoderWorker) -> None:
         """Load the model that serves anew; the thread that hangs keeps the old session."""
-        bundle, geometry = self._pipeline.model.loaded.bundle, self._pipeline.geometry
-        loaded = load_model(
-            self._model.config,
-            role=self._source.config.source,
-            modality=self._spec.modality,
-            name=bundle.manifest.name,
-            version=bundle.manifest.version,
-            sha256=bundle.sha256,
-        )
+        pipeline = self._models.load_again()
         if self._worker is not hung or not self.is_active:  # ended meanwhile
             return
-        self._pipeline = self._pipeline_of(loaded, geometry)
+        self._models.pipeline = pipeline
+        self._worker = self._started_worker()
+        self.get_logger().warning("inference goes on in a new session")
+
+    def _started_worker(self) -> EncoderWorker:
         worker = EncoderWorker(
             pipeline=self._pipeline,
             sink=self._on_feature,
@@ -145,19 +125,12 @@ class EncoderNode(PerceptionNode):
             cores=usable_cores(self._source.config.cores),
         )
         worker.start()
-        self._worker = worker
-        self.get_logger().warning("inference goes on in a new session")
+        return worker
 
     def activate(self) -> None:
         """Start the inference thread, then subscribe."""
         self._health_evidence = EncoderHealth(started=self.clock.now())
-        self._worker = EncoderWorker(
-            pipeline=self._pipeline,
-            sink=self._on_feature,
-            on_error=self._on_error,
-            cores=usable_cores(self._source.config.cores),
-        )
-        self._worker.start()
+        self._worker = self._started_worker()
         self._receiver = Receiver(self, on_error=self._on_error)
         for topic in self._topics:
             self._subscribe(topic, self._on_message)
@@ -174,10 +147,7 @@ class EncoderNode(PerceptionNode):
 
     def cleanup(self) -> None:
         """Release the model."""
-        self._kept.drop()
-        if self._pipeline is not None:
-            self._pipeline.model.loaded.backend.close()
-            self._pipeline = None
+        self._models.close()
         if self._publisher is not None:
             self.destroy_publisher(self._publisher)
             self._publisher = None
@@ -232,90 +202,9 @@ class EncoderNode(PerceptionNode):
             self._pipeline.set_content_limits(limits)
 
     def _on_error(self, error: Exception) -> None:
-        self._last_error = f"{type(error).__name__}: {error}"
+        self._models.last_error = f"{type(error).__name__}: {error}"
         self._health_evidence.on_error(error)
         self.get_logger().error(f"{self._source.config.source}: {error!r}")
-
-    # -- model changes --
-
-    def prepare_kept(self, sha256: str) -> bool:
-        """Prepare the model that served before; False: it is not loaded any more."""
-        kept = self._kept.take(sha256) if self._pipeline is not None else None
-        if kept is None:
-            return False
-        if self._spec.stateful:  # its windows ended when it left
-            kept = ServedModel.build(self._spec, kept.loaded)
-        kept.since_ns = kept.frames = 0
-        self._pipeline.prepare(kept, trial=self._trial_of(kept.loaded), warm=True)
-        return True
-
-    def prepare_model(self, name: str, version: str, sha256: str) -> None:
-        """Load and warm a model beside the running one."""
-        if self._pipeline is None:
-            raise SwapError(f"{self.get_name()} is not configured")
-        pipeline = self._pipeline
-        pipeline.serving.loading = True
-        try:
-            self._kept.make_room()
-            loaded = load_model(
-                self._model.config,
-                role=self._source.config.source,
-                modality=self._spec.modality,
-                name=name,
-                version=version,
-                sha256=sha256,
-                beside=True,
-            )
-            pipeline.prepare(ServedModel.build(self._spec, loaded), trial=self._trial_of(loaded))
-        finally:
-            pipeline.serving.loading = False
-
-    def _trial_of(self, loaded: LoadedModel) -> CandidateTrial:
-        serving = self._pipeline.model.loaded.bundle.manifest
-        manifest = loaded.bundle.manifest
-        return CandidateTrial(
-            manifest,
-            same_space=manifest.feature_space == serving.feature_space,
-            stateful=self._spec.stateful,
-        )
-
-    def try_model(self, mode: str, share: float) -> CandidateTrial:
-        """Let the prepared model run on some frames; STATUS changes nothing."""
-        tried = self._pipeline.serving.candidate if self._pipeline is not None else None
-        if tried is None or not isinstance(trial := tried[1], CandidateTrial):
-            raise SwapError(f"{self._source.config.source}: no prepared model to try")
-        if mode in MODES:
-            trial.set_mode(mode, share)
-        return trial
-
-    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
-        """Let the prepared model serve frames from a stamp on."""
-        return self._pipeline.serving.commit(effective_stamp_ns)
-
-    def abort_model(self) -> None:
-        """Drop the prepared model."""
-        self._pipeline.serving.abort()
-
-    @property
-    def model_changing(self) -> bool:
-        """Whether a committed model waits for its first frame."""
-        pipeline = self._pipeline
-        return pipeline is not None and not pipeline.serving.settle(self.clock.now().node_ns)
-
-    def model_infos(self) -> list[msg.ModelInfo]:
-        """Return what is served now."""
-        if self._pipeline is None:
-            return []
-        served = self._pipeline.serving.committed
-        info = model_info(
-            self,
-            served.loaded,
-            role=self._source.config.source,
-            since_ns=served.since_ns,
-            frames_served=served.frames,
-            last_error=self._last_error,
-        )
-        return [info, *kept_infos(info, self._kept.bundle)]
 
     # -- helpers --
 

@@ -183,7 +183,7 @@ def test_a_rollback_is_one_message_to_each_node(robot):
 
 def test_a_node_that_lost_the_model_loads_it(robot):
     since = swapped_and_known(robot)
-    robot.encoder._kept.drop()
+    robot.encoder._models._kept.drop()
     assert robot.roll_back().success
     robot.serves(OLD)
     late = robot.events.wait(lambda event: event.event == "late", since=since)

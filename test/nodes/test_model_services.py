@@ -96,7 +96,7 @@ def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot, prepared):
 
 
 def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monkeypatch):
-    from edge_perception.nodes import encoder_node, swap_coordinator
+    from edge_perception.nodes import encoder_models, swap_coordinator
 
     def must_not_run(*_, **__):
         raise AssertionError("a rollback loads, verifies and admits nothing")
@@ -111,7 +111,7 @@ def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monk
         ("current", answer.current),
         ("previous", before),
     ]
-    monkeypatch.setattr(encoder_node, "load_model", must_not_run)
+    monkeypatch.setattr(encoder_models, "load_model", must_not_run)
     monkeypatch.setattr(swap_coordinator, "admit", must_not_run)
     monkeypatch.setattr(prepared.store.__class__, "verify", must_not_run)
     for version in (
