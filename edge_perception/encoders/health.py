@@ -146,10 +146,7 @@ class EncoderHealth:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
         findings.extend(self._over_budget(limits, now))
         info = pipeline.model.loaded.info
-        if info.fell_back:
-            findings.append(
-                Health(level=Level.WARN, message=f"provider fell back to {info.provider}")
-            )
+        findings.extend(Health(level=Level.WARN, message=note) for note in info.notes)
         return findings
 
     def _over_budget(self, limits: HealthLimits, now: Instant) -> list[Health]:
@@ -187,6 +184,8 @@ class EncoderHealth:
             "model": manifest.name,
             "model_version": manifest.version,
             "model_sha256": loaded.bundle.sha256,
-            "provider": loaded.info.provider,
+            "runtime": f"{loaded.info.runtime} {loaded.info.runtime_version}",
+            "provider": loaded.info.where,
+            "precision": loaded.info.precision or "as in the graph",
             **pipeline.describe(),
         }

@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_perception.backends import Backend, BackendInfo, BackendOptions, backends
-from edge_perception.core.errors import ModelError
+from edge_perception.backends import (
+    PRECISIONS,
+    Backend,
+    BackendInfo,
+    BackendOptions,
+    backends,
+)
+from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.core.parameter import parameter
 from edge_perception.models.folders import installed_model_folders
 from edge_perception.models.kept import has_room
@@ -25,7 +31,25 @@ class ModelOptions:
     model_folders: tuple[str, ...] = parameter((), "folders searched before the installed ones")
     model_store: str = parameter("", "folder of releases; its current release goes before `model`")
     backend: str = parameter("onnxruntime", "inference runtime")
-    provider: str = parameter("", "execution provider; empty: the runtime's CPU provider")
+    provider: str = parameter(
+        "",
+        "execution provider or device, or several in the order to try, such as tensorrt,cuda,cpu, "
+        "or auto; empty: the runtime's on the CPU",
+    )
+    provider_options: tuple[str, ...] = parameter(
+        (), "options of providers, each as provider.name=value"
+    )
+    strict_provider: bool = parameter(
+        False, "a provider or precision that is not to be had is refused, not skipped with a WARN"
+    )
+    precision: str = parameter(
+        "fp32",
+        "of the arithmetic, where the runtime has a choice; auto: the runtime's own",
+        choices=PRECISIONS,
+    )
+    compile_cache: str = parameter(
+        "", "folder for what the runtime compiles; empty: it compiles at each start"
+    )
     threads: int = parameter(1, "inference threads", unit="threads", low=1, high=64)
     keep_previous_warm: bool = parameter(
         True, "after a change the model before stays loaded, for a rollback"
@@ -58,6 +82,31 @@ def may_keep(options: ModelOptions) -> bool:
     return has_room(keep=options.keep_previous_warm, reserve_mb=options.keep_previous_reserve_mb)
 
 
+def backend_options(options: ModelOptions) -> BackendOptions:
+    """Return the options of a session.
+
+    Raises:
+        ConfigurationError: an option of a provider is not written as provider.name=value.
+    """
+    by_provider: dict[str, dict[str, str]] = {}
+    for text in options.provider_options:
+        name, equals, value = text.partition("=")
+        provider, dot, option = name.partition(".")
+        if not (equals and dot and provider and option):
+            raise ConfigurationError(
+                f"provider_options: expected provider.name=value, got '{text}'"
+            )
+        by_provider.setdefault(provider.strip(), {})[option.strip()] = value.strip()
+    return BackendOptions(
+        threads=options.threads,
+        provider=tuple(name.strip() for name in options.provider.split(",") if name.strip()),
+        provider_options=by_provider,
+        strict=options.strict_provider,
+        precision=options.precision,
+        cache=Path(options.compile_cache).expanduser() if options.compile_cache else None,
+    )
+
+
 def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) -> LoadedModel:
     """Create a session of a bundle and compare it with the manifest; nothing runs yet.
 
@@ -67,7 +116,7 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
     """
     manifest = bundle.manifest
     load = backends()[options.backend].load
-    settings = BackendOptions(threads=options.threads, provider=options.provider)
+    settings = backend_options(options)
     run = quietly if beside else directly
     backend = run(lambda: load(bundle.model_path, settings))
     info = backend.describe()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from edge_perception.backends import BackendInfo
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.latency import LatencyWindow
@@ -149,6 +150,21 @@ def with_calibration(
             )
             finding = Health(level=Level.WARN, message=text)
             health = replace(health, **_said(worst(health, finding)))
+    return health
+
+
+def with_runtime(health: Health, info: BackendInfo) -> Health:
+    """Add what really runs the fusion model, and what was asked for and is not so."""
+    values = {
+        **health.values,
+        "runtime": f"{info.runtime} {info.runtime_version}",
+        "provider": info.where,
+        "precision": info.precision or "as in the graph",
+    }
+    health = replace(health, values=values)
+    for note in info.notes:
+        finding = Health(level=Level.WARN, message=f"fusion model: {note}")
+        health = replace(health, **_said(worst(health, finding)))
     return health
 
 

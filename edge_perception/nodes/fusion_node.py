@@ -40,7 +40,12 @@ from edge_perception.nodes.conversion import (
     latency_statistics_msgs,
 )
 from edge_perception.nodes.detections import DetectionPublisher
-from edge_perception.nodes.fusion_health import FusionHealth, with_calibration, with_odometry
+from edge_perception.nodes.fusion_health import (
+    FusionHealth,
+    with_calibration,
+    with_odometry,
+    with_runtime,
+)
 from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
 from edge_perception.nodes.markers import MarkerPublisher
@@ -157,6 +162,8 @@ class FusionNode(PerceptionNode):
         health = self._evidence.judge(self._config(), heard_ns, self.clock.now())
         limit_deg = self._options.config.calibration_warn_deg
         health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
+        if self._models.loaded is not None:
+            health = with_runtime(health, self._models.loaded.info)
         topic = self._options.config.odometry_topic
         return with_odometry(health, topic, self.odometry_age_s()) if topic else health
 

@@ -128,4 +128,4 @@ def test_files_that_are_no_model(spec: BackendSpec, tmp_path: Path, content: byt
 
 def test_provider_that_does_not_exist(spec: BackendSpec, model: Path) -> None:
     with pytest.raises(BackendError, match="NoSuchProvider"):
-        spec.load(model, BackendOptions(provider="NoSuchProvider"))
+        spec.load(model, BackendOptions(provider=("NoSuchProvider",)))

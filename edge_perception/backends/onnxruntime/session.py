@@ -1,15 +1,16 @@
-"""An ONNX Runtime session with bounded threads and a check of the provider really active."""
+"""An ONNX Runtime session with bounded threads, and what really runs in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edge_perception.backends import BackendInfo, BackendOptions, TensorInfo
+from edge_perception.backends.contract import BackendInfo, BackendOptions, TensorInfo
+from edge_perception.backends.onnxruntime.providers import assignment, chain, shortfalls
+from edge_perception.backends.tensors import check_inputs, warm_up
 from edge_perception.core.errors import BackendError
 
 _DTYPES = {
@@ -22,14 +23,14 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
-_CPU = "CPUExecutionProvider"
 
 
 def load(path: Path, options: BackendOptions) -> OnnxRuntimeBackend:
     """Create a session.
 
     Raises:
-        BackendError: the file is no model this runtime can run, or the provider is unknown.
+        BackendError: the file is no model this runtime can run, or, where the options are strict,
+            a provider that was asked for does not run it.
     """
     return OnnxRuntimeBackend(path, options)
 
@@ -39,27 +40,35 @@ class OnnxRuntimeBackend:
 
     def __init__(self, path: Path, options: BackendOptions) -> None:
         self._path = path
-        requested = options.provider or _CPU
-        available = ort.get_available_providers()
-        if requested not in available:
-            raise BackendError(
-                f"{path.name}: provider '{requested}' is not in this build of ONNX Runtime; "
-                f"available: {', '.join(available)}"
+        try:
+            wanted = chain(
+                options.provider,
+                options.provider_options,
+                ort.get_available_providers(),
+                ort.get_all_providers(),
             )
+        except ValueError as error:
+            raise BackendError(f"{path.name}: {error}") from error
+        _refuse(path, wanted.notes, strict=options.strict)
         try:
             self._session = ort.InferenceSession(
                 str(path),
                 sess_options=_session_options(options.threads),
-                providers=[requested] if requested == _CPU else [requested, _CPU],
+                providers=[(name, dict(values)) for name, values in wanted.providers],
             )
         except Exception as error:  # ONNX Runtime raises bare exceptions of many types
             raise BackendError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
-        active = self._session.get_providers()[0]
+        active = self._session.get_providers()
+        nodes = assignment(self._session)
+        asked_here = [name for name, _ in wanted.providers if name in wanted.asked]
+        notes = (*wanted.notes, *shortfalls(asked_here, active, nodes))
+        _refuse(path, notes, strict=options.strict)
         self._info = BackendInfo(
             runtime="onnxruntime",
             runtime_version=ort.__version__,
-            provider=active,
-            fell_back=active != requested,
+            provider=max(nodes, key=lambda name: nodes[name]) if nodes else active[0],
+            assignment=nodes,
+            notes=notes,
             inputs=tuple(_info(node) for node in self._session.get_inputs()),
             outputs=tuple(_info(node) for node in self._session.get_outputs()),
         )
@@ -71,12 +80,7 @@ class OnnxRuntimeBackend:
 
     def warm_up(self, runs: int) -> None:
         """Run on zero tensors; free dimensions become 1."""
-        zeros = {
-            info.name: np.zeros([max(size, 1) for size in info.shape], dtype=info.dtype)
-            for info in self._info.inputs
-        }
-        for _ in range(runs):
-            self.infer(zeros)
+        warm_up(self.infer, self._info.inputs, runs)
 
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Run the model: named arrays in, named arrays out.
@@ -84,8 +88,7 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: an input is missing, of the wrong shape or dtype, or the run failed.
         """
-        for info in self._info.inputs:
-            self._check_input(info, inputs)
+        check_inputs(self._path.name, self._info.inputs, inputs)
         try:
             outputs = self._session.run(self._output_names, dict(inputs))
         except Exception as error:
@@ -96,20 +99,10 @@ class OnnxRuntimeBackend:
         """Release the session."""
         del self._session
 
-    def _check_input(self, info: TensorInfo, inputs: Mapping[str, NDArray]) -> None:
-        array = inputs.get(info.name)
-        if array is None:
-            raise BackendError(
-                f"{self._path.name}: input '{info.name}' is missing, got {sorted(inputs)}"
-            )
-        fits = len(array.shape) == len(info.shape) and all(
-            expected in (-1, got) for expected, got in zip(info.shape, array.shape, strict=True)
-        )
-        if not fits or array.dtype != info.dtype:
-            raise BackendError(
-                f"{self._path.name}: input '{info.name}' expects {info.shape} {info.dtype}, "
-                f"got {array.shape} {array.dtype}"
-            )
+
+def _refuse(path: Path, notes: tuple[str, ...], *, strict: bool) -> None:
+    if strict and notes:
+        raise BackendError(f"{path.name}: strict_provider: {'; '.join(notes)}")
 
 
 def _session_options(threads: int) -> ort.SessionOptions:
@@ -118,6 +111,7 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     # Spinning threads would take the core that the next node needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.log_severity_level = 3
     return options
 

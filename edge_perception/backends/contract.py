@@ -1,0 +1,101 @@
+"""What a runtime promises: options in, named arrays in and out, and what is really running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from numpy.typing import NDArray
+
+from edge_perception.core.parameter import parameter
+
+PRECISIONS = ("fp32", "fp16", "bf16", "auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """How a session is created."""
+
+    threads: int = parameter(1, unit="threads", low=1, high=64)
+    # One name or a chain of them, tried in order; empty: the runtime's CPU provider.
+    provider: tuple[str, ...] = ()
+    # Options of a provider by its name as in `provider`.
+    provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    strict: bool = False  # refuse what would otherwise be skipped with a note
+    # Of the arithmetic, where the runtime may choose it; a quantised graph stays what it is.
+    precision: str = parameter("fp32", choices=PRECISIONS)
+    cache: Path | None = None  # folder for what the runtime compiles; None: nothing is kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """Name, NumPy dtype name and shape of a graph input or output; -1 marks a free dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendInfo:
+    """What is really running."""
+
+    runtime: str
+    runtime_version: str
+    provider: str  # the one that most nodes of the graph run on
+    # Nodes of the graph after the runtime's optimisation, by the provider or device that runs them;
+    # empty: the runtime does not tell.
+    assignment: Mapping[str, int] = field(default_factory=dict)
+    precision: str = ""  # of the arithmetic; empty: as in the graph
+    cache_hit: bool | None = None  # a compiled model was found; None: no cache is used
+    notes: tuple[str, ...] = ()  # what was asked for and is not so, each with its reason
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether something else runs than was asked for."""
+        return bool(self.notes)
+
+    @property
+    def where(self) -> str:
+        """Providers with the nodes on each, for people: ``CUDAExecutionProvider 118 of 120``."""
+        total = sum(self.assignment.values())
+        if len(self.assignment) <= 1:
+            return self.provider
+        parts = sorted(self.assignment.items(), key=lambda item: -item[1])
+        return ", ".join(f"{name} {count} of {total} nodes" for name, count in parts)
+
+
+class Backend(Protocol):
+    """One loaded model."""
+
+    def warm_up(self, runs: int) -> None:
+        """Run on zero tensors so that the first real frame is not the slow one."""
+        ...
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model: named arrays in, named arrays out.
+
+        Raises:
+            BackendError: an input is missing, of the wrong shape or dtype, or the run failed.
+        """
+        ...
+
+    def describe(self) -> BackendInfo:
+        """Return what is really running."""
+        ...
+
+    def close(self) -> None:
+        """Release the session; `infer` must not be called again."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSpec:
+    """What a runtime's folder exports."""
+
+    name: str
+    load: Callable[[Path, BackendOptions], Backend]

@@ -1,0 +1,165 @@
+"""An OpenVINO session: precision set on purpose, threads bounded, compiled models kept.
+
+Properties: https://docs.openvino.ai, "Query device properties". The CPU plugin computes in bfloat16
+by its own choice where the processor can; here it does so only when asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+from numpy.typing import NDArray
+
+from edge_perception.backends.contract import BackendInfo, BackendOptions, TensorInfo
+from edge_perception.backends.tensors import check_inputs, warm_up
+from edge_perception.core.errors import BackendError
+
+_PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+_HINT = "INFERENCE_PRECISION_HINT"
+_DATA_NODES = ("Parameter", "Input", "Output", "Result", "Constant", "Const")
+
+
+def load(path: Path, options: BackendOptions) -> OpenVinoBackend:
+    """Compile a model.
+
+    Raises:
+        BackendError: the file is no model this runtime can run, the device is not here, or, where
+            the options are strict, something else runs than was asked for.
+    """
+    return OpenVinoBackend(path, options)
+
+
+class OpenVinoBackend:
+    """One compiled model with one request, which one thread uses."""
+
+    def __init__(self, path: Path, options: BackendOptions) -> None:
+        self._path = path
+        core = ov.Core()
+        device = _device(path, options, core.available_devices)
+        try:
+            model = core.read_model(str(path))
+            self._compiled = core.compile_model(model, device, _properties(options, device))
+            self._request = self._compiled.create_infer_request()
+        except Exception as error:  # RuntimeError with the text of the C++ side
+            raise BackendError(f"{path.name}: OpenVINO cannot load it: {_short(error)}") from error
+        self._info = _describe(self._compiled, options, device)
+        if options.strict and self._info.notes:
+            notes = "; ".join(self._info.notes)
+            raise BackendError(f"{path.name}: strict_provider: {notes}")
+        self._names = [info.name for info in self._info.outputs]
+
+    def describe(self) -> BackendInfo:
+        """Return what is really running."""
+        return self._info
+
+    def warm_up(self, runs: int) -> None:
+        """Run on zero tensors; free dimensions become 1."""
+        warm_up(self.infer, self._info.inputs, runs)
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model: named arrays in, named arrays out.
+
+        Raises:
+            BackendError: an input is missing, of the wrong shape or dtype, or the run failed.
+        """
+        check_inputs(self._path.name, self._info.inputs, inputs)
+        given = {info.name: inputs[info.name] for info in self._info.inputs}
+        try:
+            # Inputs are read where they lie; outputs are the request's, and are copied out of it.
+            results = self._request.infer(given, share_inputs=True, share_outputs=True)
+            return {name: results[i].copy() for i, name in enumerate(self._names)}
+        except Exception as error:
+            raise BackendError(f"{self._path.name}: inference failed: {_short(error)}") from error
+
+    def close(self) -> None:
+        """Release the session."""
+        del self._request, self._compiled
+
+
+def _device(path: Path, options: BackendOptions, available: list[str]) -> str:
+    """Return the device string: one, or a chain that AUTO tries in order."""
+    asked = list(options.provider) or ["CPU"]
+    kinds = {*(name.split(".")[0] for name in available), "AUTO"}
+    unknown = [name for name in asked if name.upper().split(".")[0].split(":")[0] not in kinds]
+    usable = [name.upper() for name in asked if name not in unknown]
+    if unknown and (options.strict or not usable):
+        raise BackendError(
+            f"{path.name}: device {', '.join(unknown)} is not here; OpenVINO finds "
+            f"{', '.join(available)}, and AUTO chooses among them"
+        )
+    return usable[0] if len(usable) == 1 else f"AUTO:{','.join(usable)}"
+
+
+def _properties(options: BackendOptions, device: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if device == "CPU":
+        properties |= {"INFERENCE_NUM_THREADS": options.threads, "NUM_STREAMS": 1}
+    if options.precision != "auto":
+        properties[_HINT] = _PRECISIONS[options.precision]
+    if options.cache is not None:
+        options.cache.mkdir(parents=True, exist_ok=True)
+        properties["CACHE_DIR"] = str(options.cache)
+    for values in options.provider_options.values():
+        properties |= dict(values)
+    return properties
+
+
+def _describe(compiled: Any, options: BackendOptions, device: str) -> BackendInfo:
+    devices = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
+    asked = [name.upper() for name in options.provider] or ["CPU"]
+    notes = [
+        f"{name} is not here; {', '.join(devices)} runs it"
+        for name in asked
+        if name not in device and name.split(".")[0] not in device
+    ]
+    precision = compiled.get_property(_HINT).get_type_name()
+    wanted = _PRECISIONS.get(options.precision)
+    if wanted is not None and precision != wanted:
+        notes.append(f"precision {wanted} was asked for, {precision} runs")
+    return BackendInfo(
+        runtime="openvino",
+        runtime_version=str(ov.__version__).split("-")[0],
+        provider=devices[0] if devices else device,
+        assignment=_assignment(compiled, devices[0] if devices else device),
+        precision=precision,
+        cache_hit=_loaded_from_cache(compiled) if options.cache is not None else None,
+        notes=tuple(notes),
+        inputs=tuple(_info(port) for port in compiled.inputs),
+        outputs=tuple(_info(port) for port in compiled.outputs),
+    )
+
+
+def _assignment(compiled: Any, device: str) -> dict[str, int]:
+    """Count what runs of the compiled graph, by device and the precision that its nodes have."""
+    counts: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ops():
+        told = node.get_rt_info()
+        kind = told["layerType"].astype(str) if "layerType" in told else node.get_type_name()
+        if kind in _DATA_NODES:
+            continue
+        precision = told["runtimePrecision"].astype(str) if "runtimePrecision" in told else ""
+        counts[f"{device} {precision}".strip()] += 1
+    return dict(counts)
+
+
+def _loaded_from_cache(compiled: Any) -> bool:
+    try:
+        return bool(compiled.get_property("LOADED_FROM_CACHE"))
+    except RuntimeError:  # a plug-in that does not tell
+        return False
+
+
+def _info(port: Any) -> TensorInfo:
+    shape = tuple(size.get_length() if size.is_static else -1 for size in port.partial_shape)
+    dtype = port.element_type.to_dtype().name
+    return TensorInfo(name=port.any_name, dtype=dtype, shape=shape)
+
+
+def _short(error: Exception) -> str:
+    """The last line of a C++ exception says what is wrong, those before say where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
