@@ -26,7 +26,7 @@ def test_it_lists_every_parameter_of_fusion_with_its_default(harness):
     declared = {
         name: parameter.value
         for name, parameter in node.get_parameters_by_prefix("").items()
-        if name not in ("use_sim_time", "model_folders", "autostart")
+        if name not in ("use_sim_time", "model_folders", "provider_options", "autostart")
         # ROS's own, and those of diagnostic_updater where it is installed
         and not name.startswith(("qos_overrides", "start_type", "diagnostic_updater."))
     }
