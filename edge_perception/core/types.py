@@ -9,7 +9,7 @@ frame b to frame a.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -64,6 +64,7 @@ class Geometry:
     """Where a sensor sits and how it projects."""
 
     T_base_sensor: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))  # (4, 4)
+    pose_source: str = ""  # of T_base_sensor: "parameter", "tf"; empty: only the default
     intrinsics: NDArray[np.float64] | None = None  # (3, 3), px, cameras only
     image_size: tuple[int, int] | None = None  # (width, height), px, cameras only
     # Lens distortion as in sensor_msgs/CameraInfo; None: the image is a pinhole image. Boxes of
@@ -71,6 +72,10 @@ class Geometry:
     distortion_model: str = ""  # plumb_bob, rational_polynomial or equidistant
     distortion: NDArray[np.float64] | None = None
     microphones_m: NDArray[np.float64] | None = None  # (C, 3), sensor frame, one a channel
+
+    def at_pose_of(self, other: Geometry) -> Geometry:
+        """Return this geometry where another one sits; the origin of the pose comes with it."""
+        return replace(self, T_base_sensor=other.T_base_sensor, pose_source=other.pose_source)
 
 
 @dataclass(frozen=True, kw_only=True)

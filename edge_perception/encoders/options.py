@@ -30,7 +30,10 @@ class SourceOptions:
         Raises:
             ConfigurationError: as `transform`.
         """
-        return Geometry(T_base_sensor=transform(self.T_base_sensor))
+        given = tuple(self.T_base_sensor) != IDENTITY
+        return Geometry(
+            T_base_sensor=transform(self.T_base_sensor), pose_source="parameter" if given else ""
+        )
 
 
 def usable_cores(cores: tuple[int, ...]) -> frozenset[int]:

@@ -266,6 +266,7 @@ def _feature_fields(feature: Feature, make_tensor: Callable[[str, NDArray], Any]
         "image_objects": [image_object_msg(item) for item in feature.image_objects],
         "sound_events": [sound_event_msg(event) for event in feature.sound_events],
         "latency": latency_msg(feature.latency),
+        "pose_source": geometry.pose_source,
     }
 
 
@@ -298,6 +299,7 @@ def feature_from_msg(message: msg.Feature) -> Feature:
         warning=message.warning,
         geometry=Geometry(
             T_base_sensor=T_base_sensor,
+            pose_source=message.pose_source,
             intrinsics=intrinsics,
             image_size=None if image_size is None else (int(image_size[0]), int(image_size[1])),
         ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from edge_perception import msg
@@ -193,9 +192,7 @@ class EncoderNode(PerceptionNode):
         except EdgePerceptionError as error:
             self._on_error(error)
             return
-        self._pipeline.geometry = replace(
-            calibrated, T_base_sensor=self._pipeline.geometry.T_base_sensor
-        )
+        self._pipeline.geometry = calibrated.at_pose_of(self._pipeline.geometry)
 
     def _on_content_limits(self, limits: Any) -> None:
         if self._pipeline is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError
@@ -286,9 +286,7 @@ class LockStep:
         assert spec.read_calibration is not None
         calibrated = spec.read_calibration(self._decoder.decode(message.data, message.type))
         self._calibration[source] = message.data[_AFTER_STAMP:]
-
-        known = pipeline.geometry
-        pipeline.geometry = replace(calibrated, T_base_sensor=known.T_base_sensor)
+        pipeline.geometry = calibrated.at_pose_of(pipeline.geometry)
 
     # -- model changes --
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +297,7 @@ class _Scene:
         if first is None or plan.spec.read_calibration is None:
             return None
         found = plan.spec.read_calibration(self._decoder.decode(first.data, first.type))
-        return replace(found, T_base_sensor=plan.options.geometry().T_base_sensor)
+        return found.at_pose_of(plan.options.geometry())
 
     def _message(self, record: Mapping[str, Any], modality: str) -> tuple[Any, str]:
         status = next((s for s in record["sources"] if s["modality"] == modality), None)

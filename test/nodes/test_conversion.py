@@ -42,6 +42,7 @@ FEATURE = Feature(
     refused=1,
     geometry=Geometry(
         T_base_sensor=np.diag([1.0, 2.0, 3.0, 1.0]),
+        pose_source="tf",
         intrinsics=np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]),
         image_size=(640, 480),
     ),
@@ -93,6 +94,7 @@ def test_a_feature_survives_the_wire(write, read):
     np.testing.assert_array_equal(back.geometry.T_base_sensor, FEATURE.geometry.T_base_sensor)
     np.testing.assert_array_equal(back.geometry.intrinsics, FEATURE.geometry.intrinsics)
     assert back.geometry.image_size == (640, 480)
+    assert back.geometry.pose_source == "tf"
     assert set(back.tensors) == {"bev", "empty", "half"}
     for name, tensor in FEATURE.tensors.items():
         np.testing.assert_array_equal(back.tensors[name], tensor)
