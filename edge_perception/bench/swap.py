@@ -172,8 +172,8 @@ def _admit(store: Any, digests: Iterable[str]) -> None:
     limits = AdmissionLimits(latency_factor=100.0)
 
     def work(sha256: str) -> None:
-        if not store.remembered(sha256):
-            store.remember(sha256, as_dict(admit(store.release(sha256).bundle, limits)))
+        if not store.notes.remembered(sha256):
+            store.notes.remember(sha256, as_dict(admit(store.release(sha256).bundle, limits)))
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, digests))

@@ -97,7 +97,7 @@ def _serving(candidate: Bundle, store: Path) -> Bundle:
     from edge_perception.releases.store import ReleaseStore
 
     role = candidate.manifest.role
-    current = ReleaseStore(store).slot("current") if (store / "current").is_file() else {}
+    current = ReleaseStore(store).slots.get("current") if (store / "current").is_file() else {}
     if role not in current:
         raise ConfigurationError(
             f"{store}: expected a current model of role {role} to compare with, got none; name one"

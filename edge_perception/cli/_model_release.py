@@ -119,7 +119,7 @@ def install(args: argparse.Namespace) -> dict[str, Any]:
                 "name": release.manifest.name,
                 "version": release.manifest.version,
                 "sha256": release.sha256,
-                "signers": store.signers(release.sha256),
+                "signers": store.shelf.signers(release.sha256),
             }
         )
     return {"store": str(store.root), "installed": installed}
@@ -129,12 +129,13 @@ def list_store(root: Path, *, as_json: bool) -> int:
     """Print the releases of a store with the slots they are in."""
     import json
 
-    from edge_perception.releases.store import SLOTS, ReleaseStore
+    from edge_perception.releases.slots import SLOTS
+    from edge_perception.releases.store import ReleaseStore
 
     if not (root / "releases").is_dir():
         raise ConfigurationError(f"--store: expected a store of releases, got {root}")
     store = ReleaseStore(root)
-    slots = {slot: set(store.slot(slot).values()) for slot in SLOTS}
+    slots = {slot: set(store.slots.get(slot).values()) for slot in SLOTS}
     rows = [
         {
             "name": release.manifest.name,
@@ -143,7 +144,7 @@ def list_store(root: Path, *, as_json: bool) -> int:
             "release": release.manifest.release,
             "sha256": release.sha256,
             "slots": [slot for slot in SLOTS if release.sha256 in slots[slot]],
-            "signers": store.signers(release.sha256),
+            "signers": store.shelf.signers(release.sha256),
             "quarantined": release.quarantined,
         }
         for release in store.releases()

@@ -1,62 +1,21 @@
-"""What a change of models is made of, and what it needs of the manager's node."""
+"""What a change of models is made of."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from edge_perception import msg
-from edge_perception.nodes.model_client import ModelClient
+from edge_perception.core.errors import SwapError
+from edge_perception.nodes.conversion import model_msg
+from edge_perception.nodes.model_events import Told
 from edge_perception.nodes.model_services import KEPT
-from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.journal import Record
-from edge_perception.releases.signing import Trust
-from edge_perception.releases.store import ModelSet, Release, ReleaseStore
+from edge_perception.releases.shelf import Release
+from edge_perception.releases.slots import ModelSet
 
 LATE = "late"  # event: a node did not follow a change that is decided
-
-
-class Host(Protocol):
-    """What a change needs of the manager's node."""
-
-    node: Any
-    client: ModelClient
-    store: ReleaseStore
-    options: Any
-
-    def event(
-        self,
-        event: str,
-        transaction_id: str,
-        *,
-        error: bool = False,
-        reason: str = "",
-        models: list[msg.ModelVersion] | None = None,
-    ) -> None:
-        """Publish and log a step."""
-        ...
-
-    def limits(self) -> AdmissionLimits:
-        """Return what a candidate may cost."""
-        ...
-
-    def trust(self) -> Trust:
-        """Return the trusted keys."""
-        ...
-
-    def folders(self) -> list[Any]:
-        """Return the folders of bundles that came with the software."""
-        ...
-
-    def change_stamp_ns(self, delay_s: float, *, soonest: bool = False) -> int:
-        """Return at which stamp a change takes effect."""
-        ...
-
-    def changed(self, stamp_ns: int, left: ModelSet) -> None:
-        """Note that some models leave at a stamp: the nodes are asked whether they keep them."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +50,14 @@ class Serving:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asked for a change."""
+
+    told: Told | None = None  # takes every step
+    cancelled: Callable[[], bool] = lambda: False
+
+
 @dataclass(kw_only=True)
 class Change:
     """A change under way."""
@@ -102,7 +69,7 @@ class Change:
     releases: dict[str, Release] = field(default_factory=dict)
     back: bool = False  # to models that served before
     spaces_change: bool = False
-    cancelled: Callable[[], bool] = lambda: False
+    caller: Caller = field(default_factory=Caller)
 
     @property
     def nodes(self) -> dict[str, str]:
@@ -125,18 +92,12 @@ class Change:
         kept = self.serving.kept
         return self.back and all(kept.get(role) == r.sha256 for role, r in self.releases.items())
 
+    def check(self) -> None:
+        """Raise SwapError where the change must not go on."""
+        if self.caller.cancelled():
+            raise SwapError("cancelled by the caller")
+
 
 def versions_of(change: Change) -> list[msg.ModelVersion]:
     """Return the models that are to serve, as messages."""
-    return [_version(release, role) for role, release in change.releases.items()]
-
-
-def _version(release: Release, role: str) -> msg.ModelVersion:
-    version = release.bundle.version_for(role)
-    return msg.ModelVersion(
-        role=role,
-        name=version.name,
-        version=version.version,
-        sha256=version.sha256,
-        feature_space=version.feature_space,
-    )
+    return [model_msg(r.bundle.version_for(role)) for role, r in change.releases.items()]

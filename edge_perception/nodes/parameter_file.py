@@ -22,7 +22,7 @@ from edge_perception.fusion.config import (
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes.base import NodeOptions
-from edge_perception.nodes.model_manager_node import ManagerOptions
+from edge_perception.nodes.manager_parts import ManagerOptions
 from edge_perception.releases.admission import AdmissionLimits
 
 _HEAD = """\

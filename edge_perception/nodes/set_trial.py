@@ -7,7 +7,8 @@ from typing import Any
 
 from edge_perception import srv
 from edge_perception.core.errors import SwapError, TrialError
-from edge_perception.nodes.change import Change, Host
+from edge_perception.nodes.change import Change
+from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.releases.change_plan import FUSION
 from edge_perception.releases.trial import STAGES, Action, Evidence, Stage, Trial
 
@@ -18,8 +19,8 @@ _TRIAL_PERIOD_S = 0.05
 class SetTrial:
     """Walks the prepared models of a change through the stages."""
 
-    def __init__(self, host: Host, change: Change) -> None:
-        self._host, self._change = host, change
+    def __init__(self, parts: ManagerParts, change: Change) -> None:
+        self._parts, self._change = parts, change
         self._trials = {
             role: Trial(
                 release.manifest.objectives,
@@ -29,16 +30,15 @@ class SetTrial:
             for role, release in change.releases.items()
         }
 
-    async def run(self, begin: Callable[[Stage], Any], check: Callable[[], None]) -> None:
+    async def run(self, begin: Callable[[Stage], Any]) -> None:
         """Return when all have passed.
 
         Args:
             begin: notes that a stage begins; awaited.
-            check: raises where the change must end.
 
         Raises:
             TrialError: a model did not pass; it is in quarantine.
-            SwapError: a node did not answer, or what `check` raised.
+            SwapError: a node did not answer, or the change must not go on.
         """
         for index, stage in enumerate(STAGES):
             await begin(stage)
@@ -47,8 +47,8 @@ class SetTrial:
                     trial.advance(self._now_s())
                 await self._ask(role, stage.mode, stage.share)
             while not await self._passed(index):
-                check()
-                await self._host.client.sleep(_TRIAL_PERIOD_S)
+                self._change.check()
+                await self._parts.client.sleep(_TRIAL_PERIOD_S)
 
     async def _passed(self, index: int) -> bool:
         ready = True
@@ -58,7 +58,7 @@ class SetTrial:
             idle = index == 0 and role == FUSION and self._change.spaces_change
             if decision.action is Action.ROLL_BACK and not idle:
                 release = self._change.releases[role]
-                self._host.store.quarantine(release.sha256, decision.reason)
+                self._parts.managed.store.notes.quarantine(release.sha256, decision.reason)
                 raise TrialError(
                     f"{role}: {release.manifest.name} {release.manifest.version} rolled back in "
                     f"{trial.stage.mode} {trial.stage.share:.0%} after {answer.samples} frames: "
@@ -72,14 +72,14 @@ class SetTrial:
         request = srv.TrialModel.Request(
             transaction_id=self._change.prepared[role], mode=mode, share=share
         )
-        timeout_s = self._host.options().answer_timeout_s
-        answer = await self._host.client.call(srv.TrialModel, name, request, timeout_s)
+        timeout_s = self._parts.options().answer_timeout_s
+        answer = await self._parts.client.call(srv.TrialModel, name, request, timeout_s)
         if not answer.success:
             raise SwapError(f"{name}: {answer.reason}")
         return answer
 
     def _now_s(self) -> float:
-        return float(self._host.node.clock.now().steady_ns / 1e9)
+        return self._parts.steady_ns() / 1e9
 
 
 def _evidence(answer: Any) -> Evidence:

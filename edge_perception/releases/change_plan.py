@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_perception.core.errors import SwapError
 from edge_perception.models.manifest import Manifest
-from edge_perception.releases.store import Release
+from edge_perception.releases.shelf import Release
 
 FUSION = "fusion"
 

@@ -6,7 +6,10 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
+
+_RETRY_S = 0.02  # flock cannot wait for a while only
 
 
 class FileSystem:
@@ -69,14 +72,19 @@ class FileLock:
         self._path = path
         self._descriptor: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock; False: another process or object holds it."""
+    def acquire(self, *, wait_s: float = 0.0) -> bool:
+        """Take the lock; False: another process or object holds it, for longer than `wait_s`."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return False
+        end_s = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= end_s:
+                    os.close(descriptor)
+                    return False
+                time.sleep(_RETRY_S)
         self._descriptor = descriptor
         with contextlib.suppress(OSError):  # the text only helps whoever finds it held
             os.ftruncate(descriptor, 0)

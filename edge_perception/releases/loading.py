@@ -9,7 +9,9 @@ from edge_perception.models.folders import find_bundle, find_digest
 from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders, open_bundle
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.quiet import directly, quietly
-from edge_perception.releases.store import ReleaseStore, bundle_by_digest
+from edge_perception.releases.shelf import bundle_by_digest
+from edge_perception.releases.starts import Starts
+from edge_perception.releases.store import ReleaseStore
 
 
 def load_model(
@@ -47,7 +49,7 @@ def load_model(
     run = quietly if beside else directly
     run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
     if bundle.path.parent.name == "releases" and not (name or sha256):
-        ReleaseStore(bundle.path.parents[1]).started(role, bundle.sha256)
+        Starts(ReleaseStore(bundle.path.parents[1])).started(role, bundle.sha256)
     return loaded
 
 
@@ -60,7 +62,7 @@ def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle
             return bundle_by_digest(store, sha256)
         return find_digest(sha256, folders)
     if not name and store is not None and (store / "current").exists():
-        current = ReleaseStore(store).starting(role)
+        current = Starts(ReleaseStore(store)).starting(role)
         if current:
             return bundle_by_digest(store, current)
     return find_bundle(name or options.model, folders)

@@ -20,7 +20,9 @@ from releases import Maker
 from edge_perception import srv
 from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
+from edge_perception.releases.journal import Record
 from edge_perception.releases.loading import load_model
+from edge_perception.releases.starts import Starts
 from edge_perception.releases.store import ReleaseStore
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +37,7 @@ def maker(tmp_path):
     old = maker.install(name="old", version=OLD)
     maker.install(name="new", version=NEW, release=3)
     models = {"lidar": old.sha256}
-    maker.store.set_slots(factory=models, current=models)
+    maker.store.slots.point(factory=models, current=models)
     return maker
 
 
@@ -80,7 +82,7 @@ def test_kill_of_the_manager_at_every_journal_step(harness, maker, ros_domain, s
     store = ReleaseStore(maker.root)
     wait_until(lambda: store.journal.open_change() is None, "the change is finished or undone")
     expected = NEW if step in ("commit", "done") else OLD
-    release = store.release(store.slot("current")["lidar"])
+    release = store.release(store.slots.get("current")["lidar"])
     assert release.manifest.version == expected
     load_bundle(release.bundle.path)
     robot.serves(expected)
@@ -122,7 +124,7 @@ def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, st
             prepare_timeout_s=3.0,
         )
         robot.wait_connected()
-        wait_until(lambda: robot.manager.client.nodes() == ["/lidar_encoder"], "the encoder")
+        wait_until(lambda: robot.manager.parts.client.nodes() == ["/lidar_encoder"], "the encoder")
         assert robot.version() == OLD
         answer = robot.swap("new")
         assert process.poll() is not None
@@ -131,7 +133,7 @@ def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, st
         again = start_encoder(command, ros_domain, parameters)
         returned = robot.version()
         store = ReleaseStore(maker.root)
-        current = store.release(store.slot("current")["lidar"]).manifest.version
+        current = store.release(store.slots.get("current")["lidar"]).manifest.version
         assert current == (OLD if step == "begin" else NEW)
         assert returned == current  # it comes back with what the store has, and no other
         assert store.journal.open_change() is None
@@ -206,8 +208,8 @@ def test_swap_and_rollback_of_a_node_on_another_machine(
 def test_two_managers(harness, maker):
     robot = FaultRobot(harness, maker)
     second = robot.start_manager()
-    assert "is the manager of" in second._off
-    assert f"process {os.getpid()}" in second._off
+    assert "is the manager of" in second.parts.managed.off
+    assert f"process {os.getpid()}" in second.parts.managed.off
 
 
 def test_swap_requested_during_a_swap(harness, maker):
@@ -260,7 +262,14 @@ def test_a_failing_disk_refuses_the_change_and_says_so(harness, maker):
 
 def test_a_corrupt_journal_is_set_aside_and_the_current_set_serves(harness, maker):
     journal = maker.root / "journal.jsonl"
-    record = maker.store.begin("lost", {"lidar": "0" * 64}, {"lidar": "1" * 64}, "lost")
+    record = Record(
+        transaction_id="lost",
+        step="begin",
+        before={"lidar": "0" * 64},
+        after={"lidar": "1" * 64},
+        reason="lost",
+    )
+    maker.store.note(record)
     maker.store.note(record.next("commit"))
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0][:30] + b"X" + lines[0][31:] + b"".join(lines[1:]))
@@ -319,13 +328,13 @@ def started_from(root):
 def test_two_failed_starts_quarantine_a_version(maker):
     store = maker.store
     old, new = store.find("old").sha256, store.find("new").sha256
-    store.set_slots(previous={"lidar": old}, current={"lidar": new})
+    store.slots.point(previous={"lidar": old}, current={"lidar": new})
     for _ in range(2):
-        store.starting("lidar")  # and then the process was gone
+        Starts(store).starting("lidar")  # and then the process was gone
     options = ModelOptions(model="bev_lite/lidar", model_store=str(maker.root))
     loaded = load_model(options, role="lidar")
     assert loaded.bundle.sha256 == old
-    assert "2 failed starts" in store.quarantine_reason(new)
-    assert dict(store.slot("current")) == {"lidar": old}
+    assert "2 failed starts" in store.notes.quarantined(new)
+    assert dict(store.slots.get("current")) == {"lidar": old}
     for _ in range(3):  # a good start leaves no count behind
         assert load_model(options, role="lidar").bundle.sha256 == old

@@ -13,6 +13,7 @@ from releases import Maker
 from edge_perception.core.errors import ModelError, StoreError
 from edge_perception.models.manifest import load_bundle
 from edge_perception.releases.event_log import EventLog
+from edge_perception.releases.garbage import collect_garbage
 from edge_perception.releases.store import ReleaseStore
 
 
@@ -23,7 +24,7 @@ def made(tmp_path_factory):
     maker = Maker(tmp_path_factory.mktemp("store_faults"))
     old = maker.install("audio", name="tagger", version="1.0.0", release=1)
     models = {"audio": old.sha256}
-    maker.store.set_slots(factory=models, current=models, previous=models)
+    maker.store.slots.point(factory=models, current=models, previous=models)
     new = maker.bundle("audio", name="tagger", version="2.0.0", release=2, scale=1.0002)
     return maker, old.sha256, new.sha256, maker.signed(new)
 
@@ -38,7 +39,7 @@ def change(root, made, files):
     for step in ("prepared", "commit"):
         record = record.next(step)
         store.note(record)
-    store.set_slots(previous=before, current=after)
+    store.slots.point(previous=before, current=after)
     store.note(record.next("done"))
 
 
@@ -55,14 +56,14 @@ def check_old_or_new(root, made):
     _, old, new, _ = made
     store = ReleaseStore(root)
     store.recover()
-    current = dict(store.slot("current"))
+    current = dict(store.slots.get("current"))
     assert current in ({"audio": old}, {"audio": new})
     for slot in ("current", "previous", "factory"):
-        for sha256 in store.slot(slot).values():
+        for sha256 in store.slots.get(slot).values():
             load_bundle(store.release(sha256).bundle.path)
     assert store.journal.open_change() is None
     change(root, made, CountingFileSystem())
-    assert dict(store.slot("current")) == {"audio": new}
+    assert dict(store.slots.get("current")) == {"audio": new}
     load_bundle(store.release(new).bundle.path)
     return current["audio"]
 
@@ -113,7 +114,7 @@ def test_a_failing_disk_is_named_and_the_old_or_new_set_stays(made, tmp_path, co
         shutil.copytree(made[0].root, root)
         with pytest.raises(StoreError, match=text):
             change(root, made, CountingFileSystem(fail_at(number, code)))
-        current = ReleaseStore(root).slot("current")["audio"]
+        current = ReleaseStore(root).slots.get("current")["audio"]
         assert current in made[1:3]
 
 
@@ -157,7 +158,7 @@ def test_damaged_set_file_is_refused(made, tmp_path):
     for path in (root / "sets").iterdir():
         path.write_text('{"audio": "other"}')
     with pytest.raises(ModelError, match="was changed"):
-        ReleaseStore(root).slot("current")
+        ReleaseStore(root).slots.get("current")
 
 
 def test_garbage_collection_never_touches_the_three(made, tmp_path):
@@ -165,7 +166,7 @@ def test_garbage_collection_never_touches_the_three(made, tmp_path):
     shutil.copytree(made[0].root, root)
     change(root, made, CountingFileSystem())
     store = ReleaseStore(root)
-    store.collect_garbage(keep=0)
+    collect_garbage(store, keep=0)
     for slot in ("current", "previous", "factory"):
-        for sha256 in store.slot(slot).values():
+        for sha256 in store.slots.get(slot).values():
             load_bundle(store.release(sha256).bundle.path)

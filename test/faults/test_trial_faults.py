@@ -31,7 +31,7 @@ def maker(tmp_path):
     maker = Maker(tmp_path)
     old = maker.install(name="old", version=OLD, scale=1.0)
     models = {"lidar": old.sha256}
-    maker.store.set_slots(factory=models, current=models)
+    maker.store.slots.point(factory=models, current=models)
     return maker
 
 
@@ -189,7 +189,7 @@ def test_nan_only_in_canary(harness, maker):
     features = checked(robot, sweeps, 0)  # the frame that met the NaN was served by the old model
     served = [feature.model.version for feature in features]
     assert NEW in served  # it had its share before
-    assert "NaN" in maker.store.quarantine_reason(release.sha256)
+    assert "NaN" in maker.store.notes.quarantined(release.sha256)
     assert "in quarantine" in robot.swap("new").reason
 
 

@@ -9,6 +9,7 @@ from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.releases.archive import pack
 from edge_perception.releases.repacking import repack
+from edge_perception.releases.shelf import Release
 from edge_perception.releases.signing import (
     generate_key,
     make_trust,
@@ -16,7 +17,7 @@ from edge_perception.releases.signing import (
     sign_bundle,
     write_trust,
 )
-from edge_perception.releases.store import Release, ReleaseStore
+from edge_perception.releases.store import ReleaseStore
 
 
 def installed(name: str) -> Bundle:

@@ -31,7 +31,7 @@ def robot(shared_harness, tmp_path_factory):
     old = maker.install(name="old", version=OLD)
     maker.install(name="new", version=NEW, release=3)
     models = {"lidar": old.sha256}
-    maker.store.set_slots(factory=models, current=models)
+    maker.store.slots.point(factory=models, current=models)
     robot = FaultRobot(shared_harness, maker)
     assert robot.version() == OLD
     return robot
@@ -166,7 +166,7 @@ def swapped_and_known(robot):
     robot.serves(NEW)
 
     def known():
-        serving = robot.manager._coordinator._serving
+        serving = robot.manager.coordinator.serving.latest
         return serving is not None and serving.kept.get("lidar") == old
 
     wait_until(known, "the kept model is known")

@@ -48,7 +48,7 @@ class Robot:
             lambda: (
                 self.publisher.get_subscription_count()
                 and harness.driver.count_publishers("features/lidar")
-                and self.manager.client.nodes()
+                and self.manager.parts.client.nodes()
             ),
             "discovery",
         )
@@ -86,7 +86,7 @@ def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot, prepared):
     before = robot.feature().model
     answer = robot.swap("second")
     assert answer.success, answer.reason
-    assert prepared.store.slot("current")["lidar"] == answer.current.sha256
+    assert prepared.store.slots.get("current")["lidar"] == answer.current.sha256
     assert answer.previous == before
     assert answer.current.version == "9.9.9"
     wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
@@ -96,7 +96,7 @@ def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot, prepared):
 
 
 def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monkeypatch):
-    from edge_perception.nodes import encoder_models, swap_coordinator
+    from edge_perception.nodes import change_steps, encoder_models
 
     def must_not_run(*_, **__):
         raise AssertionError("a rollback loads, verifies and admits nothing")
@@ -112,7 +112,7 @@ def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monk
         ("previous", before),
     ]
     monkeypatch.setattr(encoder_models, "load_model", must_not_run)
-    monkeypatch.setattr(swap_coordinator, "admit", must_not_run)
+    monkeypatch.setattr(change_steps, "admit", must_not_run)
     monkeypatch.setattr(prepared.store.__class__, "verify", must_not_run)
     for version in (
         before.version,

@@ -10,7 +10,7 @@ from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.manifest import Bundle
 from edge_perception.releases.change_plan import plan_change
 from edge_perception.releases.change_stamp import change_stamp
-from edge_perception.releases.store import Release
+from edge_perception.releases.shelf import Release
 
 MS = 1_000_000
 ROLES = ("camera", "lidar", "audio", "fusion")

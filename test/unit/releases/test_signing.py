@@ -128,7 +128,7 @@ def test_bundles_share_blobs_and_a_bundle_that_comes_with_the_software_needs_no_
     key = generate_key()
     store = ReleaseStore(tmp_path / "store")
     adopted = store.adopt(bundle)
-    store.set_slots(factory={"audio": adopted.sha256}, current={"audio": adopted.sha256})
+    store.slots.point(factory={"audio": adopted.sha256}, current={"audio": adopted.sha256})
     assert store.verify(adopted, trust_of(key), now_ns=NOW_NS) == ()
     text = (bundle.path / "manifest.json").read_text()
     (bundle.path / "manifest.json").write_text(text.replace('"release": ', '"release": 1'))

@@ -13,7 +13,7 @@ import pytest
 
 from edge_perception.bench._store_time import make_store
 from edge_perception.models.folders import find_bundle, installed_model_folders
-from edge_perception.releases import store as release_store
+from edge_perception.releases import shelf
 from edge_perception.releases.store import ReleaseStore
 
 RELEASES = 50
@@ -46,7 +46,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_each_manifest_is_read_once_and_nothing_else(root: Path, work: Counter[str]) -> None:
-    release_store._parsed.cache_clear()
+    shelf.parsed_manifest.cache_clear()
     found = ReleaseStore(root).releases()
     assert len(found) == RELEASES
     assert work.pop("types", 0) <= 12  # once a dataclass, not once a manifest
@@ -60,7 +60,7 @@ def test_a_manifest_is_parsed_once_a_process(root: Path, monkeypatch: pytest.Mon
     def refuse(text: bytes) -> None:
         raise AssertionError("parsed again")
 
-    monkeypatch.setattr(release_store, "parse_manifest", refuse)
+    monkeypatch.setattr(shelf, "parse_manifest", refuse)
     assert store.find("bev_lite_audio").manifest.version == f"1.{RELEASES - 1}.0"
     assert len(store.releases()) == RELEASES
 

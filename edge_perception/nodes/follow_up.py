@@ -1,0 +1,84 @@
+"""What the manager does unasked: at start and after changes it looks whether the nodes agree."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+
+from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.nodes.manager_parts import ManagerParts
+from edge_perception.nodes.swap_coordinator import SwapCoordinator
+from edge_perception.releases.slots import ModelSet
+
+_RECONCILE_PERIOD_S = 1.0
+_LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+
+
+class FollowUp:
+    """Two timers that run only while there is something to follow up."""
+
+    def __init__(
+        self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
+    ) -> None:
+        self._parts, self._coordinator = parts, coordinator
+        self._looks_left = 0
+        self._left: dict[str, str] = {}  # models of the last change, which the nodes may keep
+
+        def timer(period_s: float, callback: Callable[[], Any]) -> Any:
+            return parts.node.create_timer(
+                period_s, callback, callback_group=group, clock=_STEADY, autostart=False
+            )
+
+        self._reconciler = timer(_RECONCILE_PERIOD_S, self._on_reconcile)
+        self._looker = timer(_LOOK_AFTER_NS / 1e9, self._on_look)
+        coordinator.steps.late = self._reconciler.reset
+        coordinator.steps.committed = self._on_committed
+
+    def start(self) -> None:
+        """Bring the nodes to the current set as soon as there are any."""
+        self._reconciler.reset()
+
+    def stop(self) -> None:
+        """Stop; safe more than once."""
+        self._reconciler.cancel()
+        self._looker.cancel()
+
+    def _on_committed(self, stamp_ns: int, left: ModelSet) -> None:
+        """Ask the nodes again, soon after the stamp, until they keep the models that left."""
+        self._left = dict(left)
+        delay_ns = stamp_ns - self._parts.node.get_clock().now().nanoseconds
+        self._looks_left = _LOOKS
+        self._looker.timer_period_ns = _LOOK_AFTER_NS + max(delay_ns, 0)
+        self._looker.reset()
+
+    async def _on_reconcile(self) -> None:
+        """Bring the nodes to the current set of the store: at start, and where one was late."""
+        store = self._parts.managed.readable
+        if self._coordinator.busy or store is None or not self._parts.client.nodes():
+            return
+        self._reconciler.cancel()
+        try:
+            wanted = store.slots.get("current")
+            serving = await self._coordinator.serving.look()
+            if not self._parts.managed.off and serving.differing(wanted):
+                await self._coordinator.go_to(wanted, "start with the current set")
+        except EdgePerceptionError as error:
+            self._parts.events.tell("not reconciled", error=True, reason=f"current set: {error}")
+
+    async def _on_look(self) -> None:
+        """Learn after a change what the nodes keep, so that a rollback need not ask them."""
+        if self._coordinator.busy or self._parts.managed.readable is None:
+            return
+        self._looks_left -= 1
+        self._looker.timer_period_ns *= 2  # a sensor may be silent
+        kept = False
+        with contextlib.suppress(SwapError):  # a node that is silent now is asked again
+            serving = await self._coordinator.serving.look()
+            kept = all(serving.kept.get(role) == sha256 for role, sha256 in self._left.items())
+        if kept or self._looks_left <= 0:
+            self._looker.cancel()
