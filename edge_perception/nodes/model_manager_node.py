@@ -40,7 +40,7 @@ class ModelManagerNode(PerceptionNode):
         """
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
-        limits = self.declare_parameters_of(AdmissionLimits, prefix="admission_")
+        self._limits = self.declare_parameters_of(AdmissionLimits, prefix="admission_")
         # A service that waits for other nodes must not keep their answers from being taken.
         group = ReentrantCallbackGroup()
         self.parts = ManagerParts(
@@ -50,7 +50,7 @@ class ModelManagerNode(PerceptionNode):
             events=ModelEvents(self),
             groups=FusedGroups(self),
             options=lambda: self._options.config,
-            limits=lambda: limits.config,
+            limits=lambda: self._limits.config,
         )
         self.coordinator = SwapCoordinator(self.parts)
         self._follow_up = FollowUp(self.parts, self.coordinator, group)

@@ -13,6 +13,7 @@ import json
 import os
 import tarfile
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def robot(running, monkeypatch):
 
     def limited(**limits):
         merged = AdmissionLimits(**{"latency_factor": 50.0, **limits})
-        monkeypatch.setattr(running.manager, "limits", lambda: merged)
+        monkeypatch.setattr(running.manager, "_limits", SimpleNamespace(config=merged))
         return running
 
     return limited
