@@ -145,7 +145,7 @@ class EncoderHealth:
         if self._last_error:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
         findings.extend(self._over_budget(limits, now))
-        info = pipeline.model.loaded.info
+        info = pipeline.model.loaded.backend.describe()  # now, not when it was loaded
         findings.extend(Health(level=Level.WARN, message=note) for note in info.notes)
         return findings
 
@@ -165,7 +165,7 @@ class EncoderHealth:
     def _values(self, pipeline: EncoderPipeline, now: Instant) -> dict[str, str]:
         feature = self._last_feature
         loaded = pipeline.model.loaded
-        manifest = loaded.bundle.manifest
+        manifest, info = loaded.bundle.manifest, loaded.backend.describe()
         inference = self._inference.percentile(50, 95)
         total = self._total.percentile(50, 95)
         age_s = (now.node_ns - feature.stamp_ns) / 1e9 if feature else float("nan")
@@ -184,8 +184,8 @@ class EncoderHealth:
             "model": manifest.name,
             "model_version": manifest.version,
             "model_sha256": loaded.bundle.sha256,
-            "runtime": f"{loaded.info.runtime} {loaded.info.runtime_version}",
-            "provider": loaded.info.where,
-            "precision": loaded.info.precision or "as in the graph",
+            "runtime": f"{info.runtime} {info.runtime_version}",
+            "provider": info.where,
+            "precision": info.precision or "as in the graph",
             **pipeline.describe(),
         }

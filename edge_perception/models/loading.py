@@ -134,7 +134,10 @@ def _check_tensor(model: str, kind: str, spec: TensorSpec, actual: dict) -> None
     if spec.name not in actual:
         raise ModelError(f"{model}: {kind} '{spec.name}' of the manifest is not in the graph")
     shape, dtype = actual[spec.name]
-    if (spec.shape, spec.dtype) != (shape, dtype):
+    fits = len(shape) == len(spec.shape) and all(
+        size in (-1, declared) for size, declared in zip(shape, spec.shape, strict=True)
+    )  # a free dimension takes what the manifest says
+    if not fits or spec.dtype != dtype:
         raise ModelError(
             f"{model}: {kind} '{spec.name}': manifest says {spec.shape} {spec.dtype}, "
             f"graph has {shape} {dtype}"

@@ -32,11 +32,19 @@ def main(arguments: list[str]) -> int:
     """Run the set-up; return the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/set_up", description="Set up this checkout.")
     parser.add_argument("--training", action="store_true", help="PyTorch into .venv-training only")
+    parser.add_argument(
+        "--servers", action="store_true", help="inference servers for tests into .venv-servers only"
+    )
     parser.add_argument("--build", action="store_true", help="build even if nothing changed")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
-        what = set_up_training() if options.training else set_up(force_build=options.build)
+        if options.training:
+            what = set_up_beside(".venv-training", "training.txt", "PyTorch for training")
+        elif options.servers:
+            what = set_up_beside(".venv-servers", "servers.txt", "inference servers for tests")
+        else:
+            what = set_up(force_build=options.build)
     except (RuntimeError, OSError) as error:
         print(f"set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -66,16 +74,16 @@ def set_up(*, force_build: bool) -> str:
     return what
 
 
-def set_up_training() -> str:
-    """Bring `.venv-training` up to date: PyTorch and what the package itself needs."""
-    target = ROOT / ".venv-training"
-    files = requirement_paths(("training.txt",))
-    stamp = Stamp(path=target / ".set_up_stamp", key=requirements_key(ROOT, files, "training"))
+def set_up_beside(folder: str, requirements: str, what: str) -> str:
+    """Bring an environment of its own up to date, with what `.venv` must not hold."""
+    target = ROOT / folder
+    files = requirement_paths((requirements,))
+    stamp = Stamp(path=target / ".set_up_stamp", key=requirements_key(ROOT, files, folder))
     if not stamp.is_current():
         create_venv(target, system_site_packages=False)
-        pip_install(target, [arg for f in files for arg in ("-r", str(f))], "PyTorch for training")
+        pip_install(target, [arg for f in files for arg in ("-r", str(f))], what)
         stamp.write()
-    return "PyTorch in .venv-training"
+    return f"{what} in {folder}"
 
 
 def install_wheels() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kserve_server import Server
 from onnx_models import node, save
 
 from edge_perception.backends import BackendInfo, BackendOptions, BackendSpec, backends
@@ -40,9 +41,32 @@ def model(tmp_path: Path) -> Path:
     return save(tmp_path / "two.onnx", nodes, shapes, {"sum": (2, 3), "product": (2, 3)})
 
 
+def tensor(name: str) -> dict[str, Any]:
+    return {"name": name, "datatype": "FP32", "shape": [2, 3]}
+
+
 @pytest.fixture
-def backend(spec: BackendSpec, model: Path) -> Iterator[Any]:
-    session = spec.load(model, BackendOptions(threads=1))
+def options(spec: BackendSpec) -> Iterator[BackendOptions]:
+    """Options of a session; a runtime that asks a server gets one."""
+    if spec.name != "kserve":
+        yield BackendOptions(threads=1)
+        return
+    server = Server(
+        metadata={
+            "inputs": [tensor("a"), tensor("b")],
+            "outputs": [tensor("sum"), tensor("product")],
+        },
+        compute=lambda got: {"sum": got["a"] + got["b"], "product": got["a"] * got["b"]},
+    )
+    # A busy machine must not make the local model answer.
+    values = {"deadline_ms": "20000", "fallback": "none"}
+    yield BackendOptions(provider=(server.url,), provider_options={"kserve": values})
+    server.close()
+
+
+@pytest.fixture
+def backend(spec: BackendSpec, model: Path, options: BackendOptions) -> Iterator[Any]:
+    session = spec.load(model, options)
     yield session
     session.close()
 

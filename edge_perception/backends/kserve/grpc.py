@@ -1,0 +1,118 @@
+"""The protocol over gRPC, tensors as raw contents. Needs the package grpcio."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edge_perception.backends.contract import TensorInfo
+from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
+from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
+from edge_perception.core.errors import BackendError
+
+_SERVICE = "/inference.GRPCInferenceService"
+_MOST_BYTES = 1 << 30
+
+
+class GrpcRemote:
+    """A channel to one model."""
+
+    def __init__(self, url: str, model: str, version: str = "") -> None:
+        """Open the channel; nothing is sent yet.
+
+        Raises:
+            BackendError: grpcio is not installed, or the address is not `grpc://host:port`.
+        """
+        try:
+            import grpc
+
+            from edge_perception.backends.kserve import messages
+        except ImportError as error:
+            raise BackendError(
+                f"kserve: grpc:// needs what is not installed: {error.name}; "
+                "pip install 'edge_perception[kserve]'"
+            ) from error
+        parts = urllib.parse.urlsplit(url)
+        if not parts.hostname or not parts.port:
+            raise BackendError(f"kserve: expected grpc://host:port, got {url}")
+        self._grpc, self._message = grpc, messages.message_class
+        self._model, self._version = model, version
+        options = [
+            ("grpc.max_receive_message_length", _MOST_BYTES),
+            ("grpc.max_send_message_length", _MOST_BYTES),
+            # After a server's restart the next frames find it again, not those of a minute later.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        self._channel = grpc.insecure_channel(f"{parts.hostname}:{parts.port}", options=options)
+        self._calls: dict[str, Any] = {}
+
+    def metadata(self, timeout_s: float) -> ModelMetadata:
+        """Ask for the server's name and the model's signature."""
+        server = self._call("ServerMetadata", {}, timeout_s)
+        model = self._call(
+            "ModelMetadata", {"name": self._model, "version": self._version}, timeout_s
+        )
+        return ModelMetadata(
+            server=f"{server.name} {server.version}".strip(),
+            version=model.versions[-1] if model.versions else "",
+            inputs=tuple(_info(tensor) for tensor in model.inputs),
+            outputs=tuple(_info(tensor) for tensor in model.outputs),
+        )
+
+    def infer(
+        self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
+    ) -> dict[str, NDArray]:
+        """Run the model within the time."""
+        request = {
+            "model_name": self._model,
+            "model_version": self._version,
+            "inputs": [
+                {"name": name, "datatype": DATATYPES[array.dtype.name], "shape": array.shape}
+                for name, array in inputs.items()
+            ],
+            "outputs": [{"name": info.name} for info in outputs],
+            "raw_input_contents": [raw(array) for array in inputs.values()],
+        }
+        answer = self._call("ModelInfer", request, timeout_s)
+        if len(answer.raw_output_contents) != len(answer.outputs):
+            raise BackendError(
+                f"kserve: expected raw contents of {len(answer.outputs)} outputs, "
+                f"got {len(answer.raw_output_contents)}"
+            )
+        pairs = zip(answer.outputs, answer.raw_output_contents, strict=True)
+        return {
+            tensor.name: from_raw(tensor.name, tensor.datatype, tensor.shape, memoryview(data))
+            for tensor, data in pairs
+        }
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def _call(self, name: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
+        call = self._calls.get(name)
+        if call is None:
+            call = self._channel.unary_unary(
+                f"{_SERVICE}/{name}",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=self._message(f"{name}Response").FromString,
+            )
+            self._calls[name] = call
+        try:
+            return call(self._message(f"{name}Request")(**fields), timeout=timeout_s)
+        except self._grpc.RpcError as error:
+            code = error.code()
+            text = f"kserve: {name}: {code.name}: {error.details()}"
+            busy = self._grpc.StatusCode
+            again = (busy.UNAVAILABLE, busy.DEADLINE_EXCEEDED, busy.RESOURCE_EXHAUSTED)
+            raise (RemoteError if code in again else BackendError)(text) from error
+
+
+def _info(tensor: Any) -> TensorInfo:
+    shape = tuple(int(size) for size in tensor.shape)
+    return TensorInfo(name=tensor.name, dtype=dtype_of(tensor.name, tensor.datatype), shape=shape)

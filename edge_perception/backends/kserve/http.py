@@ -1,0 +1,238 @@
+"""The protocol over HTTP, tensors as binary data behind the JSON.
+
+Binary data: https://docs.nvidia.com/deeplearning/triton-inference-server, "Binary Tensor Data
+Extension". A server without the extension is given and gives JSON numbers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import time
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.backends.contract import TensorInfo
+from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
+from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
+from edge_perception.core.errors import BackendError
+
+_HEADER = "Inference-Header-Content-Length"
+_BUSY = {429, 502, 503, 504}
+_MOST_BYTES = 1 << 30
+
+
+class HttpRemote:
+    """A kept-alive connection to one model."""
+
+    def __init__(self, url: str, model: str, version: str = "") -> None:
+        """Parse the address; nothing is sent yet.
+
+        Raises:
+            BackendError: the address is not `http(s)://host[:port]`.
+        """
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BackendError(f"kserve: expected http://host:port or grpc://host:port, got {url}")
+        secure = parts.scheme == "https"
+        self._connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._host, self._port = parts.hostname, parts.port or (443 if secure else 8000)
+        self._base = parts.path.rstrip("/") + f"/v2/models/{urllib.parse.quote(model, safe='')}"
+        if version:
+            self._base += f"/versions/{urllib.parse.quote(version, safe='')}"
+        self._root = parts.path.rstrip("/") + "/v2"
+        self._connection: http.client.HTTPConnection | None = None
+        self._binary = True
+
+    def metadata(self, timeout_s: float) -> ModelMetadata:
+        """Ask for the server's name and the model's signature."""
+        end_s = time.monotonic() + timeout_s
+        server = self._json("GET", self._root, end_s)
+        model = self._json("GET", self._base, end_s)
+        self._binary = "binary_tensor_data" in server.get("extensions", ())
+        try:
+            return ModelMetadata(
+                server=f"{server.get('name', 'server')} {server.get('version', '')}".strip(),
+                version=str((model.get("versions") or [""])[-1]),
+                inputs=tuple(_info(tensor) for tensor in model["inputs"]),
+                outputs=tuple(_info(tensor) for tensor in model["outputs"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BackendError(f"kserve: metadata without {error}: {model}") from error
+
+    def infer(
+        self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
+    ) -> dict[str, NDArray]:
+        """Run the model within the time."""
+        end_s = time.monotonic() + timeout_s
+        body, headers = self._request(inputs, outputs)
+        data, told = self._exchange("POST", f"{self._base}/infer", end_s, body, headers)
+        return _outputs(data, told.get(_HEADER))
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _request(
+        self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...]
+    ) -> tuple[bytes, dict[str, str]]:
+        tensors, blobs = [], []
+        for name, array in inputs.items():
+            tensor: dict[str, Any] = {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": DATATYPES[array.dtype.name],
+            }
+            if self._binary:
+                blobs.append(raw(array))
+                tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
+            else:
+                tensor["data"] = array.ravel().tolist()
+            tensors.append(tensor)
+        wanted = [
+            {"name": info.name, "parameters": {"binary_data": self._binary}}
+            if self._binary
+            else {"name": info.name}
+            for info in outputs
+        ]
+        header = json.dumps({"inputs": tensors, "outputs": wanted}).encode()
+        if not self._binary:
+            return header, {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/octet-stream", _HEADER: str(len(header))}
+        return b"".join((header, *blobs)), headers
+
+    def _json(self, method: str, path: str, end_s: float) -> dict[str, Any]:
+        data, _ = self._exchange(method, path, end_s, None, {})
+        return _decoded(data)
+
+    def _exchange(
+        self, method: str, path: str, end_s: float, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[memoryview, http.client.HTTPMessage]:
+        """Send and take the answer; whatever goes wrong, the next call opens a new connection."""
+        try:
+            connection = self._ready(_left(end_s))
+            try:
+                connection.request(method, path, body, dict(headers))
+            except (http.client.HTTPException, OSError):
+                # The server may have closed a connection that was kept: once more on a new one.
+                self.close()
+                connection = self._ready(_left(end_s))
+                connection.request(method, path, body, dict(headers))
+            connection.sock.settimeout(_left(end_s))
+            response = connection.getresponse()
+            data = _body(response, connection, end_s)
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            raise RemoteError(
+                f"kserve: {self._host}:{self._port}: {type(error).__name__}: {error}"
+            ) from error
+        if response.status == 200:
+            return memoryview(data), response.headers
+        text = f"kserve: {path}: HTTP {response.status}: {_reason(data)}"
+        raise (RemoteError if response.status in _BUSY else BackendError)(text)
+
+    def _ready(self, timeout_s: float) -> http.client.HTTPConnection:
+        connection = self._connection
+        if connection is None or connection.sock is None:  # never opened, or the server closed it
+            connection = self._connect(self._host, self._port, timeout=timeout_s)
+            connection.connect()
+            self._connection = connection
+        connection.sock.settimeout(timeout_s)
+        return connection
+
+
+def _left(end_s: float) -> float:
+    left_s = end_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("deadline passed")
+    return left_s
+
+
+def _body(
+    response: http.client.HTTPResponse, connection: http.client.HTTPConnection, end_s: float
+) -> bytes:
+    """Read the answer piece by piece: a server that drips must not outlast the deadline."""
+    length = response.length
+    if length is not None and length > _MOST_BYTES:
+        raise http.client.HTTPException(f"answer of {length} bytes > {_MOST_BYTES}")
+    pieces, size = [], 0
+    while True:
+        if connection.sock is not None:
+            connection.sock.settimeout(_left(end_s))
+        piece = response.read1(1 << 20)
+        if not piece:
+            break
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_BYTES:
+            raise http.client.HTTPException(f"answer of more than {_MOST_BYTES} bytes")
+    response.close()  # what is read piece by piece is not noticed to be complete
+    if length is not None and size != length:
+        raise http.client.IncompleteRead(b"", length - size)
+    return b"".join(pieces)
+
+
+def _outputs(data: memoryview, header_length: str | None) -> dict[str, NDArray]:
+    try:
+        split = int(header_length) if header_length else len(data)
+    except ValueError as error:
+        raise BackendError(f"kserve: {_HEADER}: expected a number, got {header_length}") from error
+    header, rest = _decoded(data[:split]), data[split:]
+    found = {}
+    at = 0
+    try:
+        for tensor in header["outputs"]:
+            name, datatype = tensor["name"], tensor["datatype"]
+            shape = [int(size) for size in tensor["shape"]]
+            size = tensor.get("parameters", {}).get("binary_data_size")
+            if size is None:
+                found[name] = _from_numbers(name, datatype, shape, tensor["data"])
+                continue
+            end = at + int(size)
+            if not at <= end <= len(rest):
+                raise BackendError(
+                    f"kserve: output '{name}': expected {size} bytes, got {len(rest) - at}"
+                )
+            found[name] = from_raw(name, datatype, shape, rest[at:end])
+            at = end
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BackendError(f"kserve: answer cannot be read: {error!r}") from error
+    return found
+
+
+def _from_numbers(name: str, datatype: str, shape: list[int], numbers: Any) -> NDArray:
+    values = np.asarray(numbers, dtype=dtype_of(name, datatype))
+    if any(size < 0 for size in shape) or values.size != math.prod(shape):
+        raise BackendError(f"kserve: output '{name}': {values.size} numbers for {tuple(shape)}")
+    return values.reshape(shape)
+
+
+def _decoded(data: memoryview) -> dict[str, Any]:
+    try:
+        document = json.loads(bytes(data))
+    except ValueError as error:
+        raise BackendError(f"kserve: expected JSON, got {bytes(data[:60])!r}") from error
+    if not isinstance(document, dict):
+        raise BackendError(f"kserve: expected a JSON object, got {type(document).__name__}")
+    return document
+
+
+def _reason(data: bytes) -> str:
+    try:
+        document = json.loads(data)
+        return str(document.get("error", document))[:300] if isinstance(document, dict) else ""
+    except ValueError:
+        return data[:100].decode("utf-8", "replace")
+
+
+def _info(tensor: Mapping[str, Any]) -> TensorInfo:
+    name = str(tensor["name"])
+    shape = tuple(int(size) for size in tensor["shape"])
+    return TensorInfo(name=name, dtype=dtype_of(name, str(tensor["datatype"])), shape=shape)

@@ -1,0 +1,54 @@
+"""What a transport of the protocol does for a session, and how its failures are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from numpy.typing import NDArray
+
+from edge_perception.backends.contract import TensorInfo
+from edge_perception.core.errors import BackendError
+
+
+class RemoteError(BackendError):
+    """The server did not answer in time, or cannot serve now: trying again may help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetadata:
+    """What a server says of a model."""
+
+    server: str  # name and version
+    version: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class Remote(Protocol):
+    """One model on one server. Not thread-safe: one inference thread uses it."""
+
+    def metadata(self, timeout_s: float) -> ModelMetadata:
+        """Ask for the signature.
+
+        Raises:
+            RemoteError: no answer in time, or the model is not ready.
+            BackendError: the server does not have the model, or answers nonsense.
+        """
+        ...
+
+    def infer(
+        self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
+    ) -> dict[str, NDArray]:
+        """Run the model, all within the time.
+
+        Raises:
+            RemoteError: no answer in time, or the server cannot serve now.
+            BackendError: the server refuses the request, or answers nonsense.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...

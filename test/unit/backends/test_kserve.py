@@ -1,0 +1,212 @@
+"""The kserve backend against a server that does wrong: slow, dripping, nonsense, other shapes."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from kserve_server import METADATA, Server
+from onnx_models import node, save
+
+from edge_perception.backends import BackendOptions, backends
+from edge_perception.backends.kserve.breaker import Breaker, BreakerLimits
+from edge_perception.core.errors import BackendError, EdgePerceptionError
+
+A, B = np.array([1, 2], np.float32), np.array([10, 20], np.float32)
+INPUTS = {"a": A, "b": B}
+
+
+@pytest.fixture(params=[True, False], ids=["binary", "json"])
+def server(request):
+    server = Server(binary=request.param)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def connect(tmp_path, server):
+    """Connect; the local model subtracts, so that one sees who answered."""
+    path = save(
+        tmp_path / "model.onnx", [node("Sub", ["a", "b"], "c")], {"a": (2,), "b": (2,)}, {"c": (2,)}
+    )
+    opened = []
+
+    def run(url=None, *, strict=False, **options):
+        values = {"model": "adder", "deadline_ms": "10000", **options}
+        session = backends()["kserve"].load(
+            path,
+            BackendOptions(
+                provider=(url or server.url,), provider_options={"kserve": values}, strict=strict
+            ),
+        )
+        opened.append(session)
+        return session
+
+    yield run
+    for session in opened:
+        session.close()
+
+
+def test_the_server_answers(connect, server):
+    session = connect()
+    session.warm_up(1)
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    info = session.describe()
+    assert info.provider == f"{server.url} adder"
+    assert info.runtime_version == "small 1"
+    assert not info.fell_back
+
+
+def test_the_answer_is_the_callers_own(connect):
+    session = connect()
+    first = session.infer(INPUTS)["c"]
+    session.infer({"a": A + 1, "b": B})
+    first += 1  # may be written
+    np.testing.assert_array_equal(first, A + B + 1)
+
+
+def wrong_answers(server):
+    """By name: what the server does in the place of a right answer."""
+
+    def never(handler, _):
+        gate.wait(30)
+
+    def drips(handler, _):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        while not gate.wait(0.01):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+
+    gate = threading.Event()
+    return gate, {
+        "never": never,
+        "drips": drips,
+        "closes": lambda handler, _: handler.connection.close(),
+        "overloaded": lambda handler, _: server.reply(handler, {"error": "busy"}, 503),
+        "refuses": lambda handler, _: server.reply(handler, {"error": "no"}, 400),
+        "no JSON": lambda handler, _: server.send(handler, b"<html>"),
+        "a list": lambda handler, _: server.reply(handler, [1]),
+        "nothing": lambda handler, _: server.reply(handler, {}),
+        "another output": lambda handler, _: server.reply(
+            handler, {"outputs": [{"name": "d", "datatype": "FP32", "shape": [2], "data": [1, 2]}]}
+        ),
+        "another type": lambda handler, _: server.reply(
+            handler, {"outputs": [{"name": "c", "datatype": "BYTES", "shape": [2], "data": [1, 2]}]}
+        ),
+        "another shape": lambda handler, _: server.tensor(handler, np.zeros(3, np.float32)),
+        "another size": lambda handler, _: server.tensor(
+            handler, np.zeros(2, np.float32), said=4000
+        ),
+        "negative shape": lambda handler, _: server.reply(
+            handler,
+            {"outputs": [{"name": "c", "datatype": "FP32", "shape": [-2], "data": [1, 2]}]},
+        ),
+        "a header that is no number": lambda handler, _: server.send(
+            handler, b"{}", Inference_Header_Content_Length="many"
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", wrong_answers(None)[1])
+def test_whatever_the_server_does_the_local_model_answers_and_it_is_said(connect, server, name):
+    if name == "another size" and not server.binary:
+        pytest.skip("only binary tensors say their size")
+    session = connect(deadline_ms="300", failures="1000")
+    gate, answers = wrong_answers(server)
+    server.answer = answers[name]
+    try:
+        np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+        info = session.describe()
+        assert info.fell_back
+        assert info.provider == "CPUExecutionProvider"
+        server.answer = server.right
+        np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+        assert not session.describe().fell_back
+    finally:
+        gate.set()
+
+
+def test_a_failure_is_tried_again_within_the_deadline(connect, server):
+    session = connect(retries="2", fallback="none")
+
+    def once(handler, inputs):
+        server.answer = server.right
+        server.reply(handler, {"error": "busy"}, 503)
+
+    server.answer = once
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert server.requests == 2
+
+
+def test_a_refusal_is_not_tried_again(connect, server):
+    session = connect(retries="2", fallback="none")
+    server.answer = lambda handler, _: server.reply(handler, {"error": "no such tensor"}, 400)
+    with pytest.raises(BackendError, match="no such tensor"):
+        session.infer(INPUTS)
+    assert server.requests == 1
+
+
+def test_an_open_breaker_sends_nothing(connect, server):
+    session = connect(failures="2", open_s="3600", retries="0")
+    server.answer = lambda handler, _: server.reply(handler, {"error": "busy"}, 503)
+    for _ in range(5):
+        np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+    assert server.requests == 2
+
+
+def test_a_server_that_is_not_there_at_the_start(connect, server):
+    nobody = "http://127.0.0.1:9"
+    session = connect(nobody)
+    assert session.describe().fell_back
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+    with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
+        connect(nobody, strict=True)
+    with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
+        connect(nobody, fallback="none")
+
+
+def test_another_signature_is_refused_at_the_start(connect, server):
+    server.metadata = {**METADATA, "outputs": [{"name": "c", "datatype": "FP32", "shape": [3]}]}
+    with pytest.raises(BackendError, match=r"output 'c' expects \(2,\) float32, the server has"):
+        connect()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"deadlin_ms": "5"}, "did you mean deadline_ms"),
+        ({"deadline_ms": "soon"}, "expected float"),
+        ({"retries": "99"}, "0 to 10"),
+        ({"fallback": "tensorrrt"}, "tensorrrt"),
+    ],
+)
+def test_options_that_are_none(connect, options, text):
+    with pytest.raises(EdgePerceptionError, match=text):
+        connect(**options)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://h", "http://", "grpc://host"])
+def test_addresses_that_are_none(connect, url):
+    with pytest.raises(BackendError, match=r"expected (http|grpc)|grpc"):
+        connect(url)
+
+
+def test_the_breaker_doubles_its_pause_and_closes_at_the_first_answer():
+    breaker = Breaker(BreakerLimits(failures=2, open_s=1.0, most_open_s=3.0))
+    breaker.failed(0.0)
+    assert breaker.closed
+    breaker.failed(0.0)
+    assert not breaker.allows(0.9)
+    assert breaker.allows(1.0)
+    breaker.failed(1.0)
+    assert not breaker.allows(2.9)
+    assert breaker.allows(3.0)
+    breaker.failed(3.0)  # at most 3 s
+    assert breaker.allows(6.0)
+    breaker.succeeded()
+    assert breaker.closed
+    breaker.failed(6.0)
+    assert breaker.allows(6.0)
