@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.backends import BackendOptions, backends
-from edge_perception.cli import _model_change, _model_compare, _model_release
+from edge_perception.cli import _model_change, _model_compare, _model_export, _model_release
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.adapters import adapters
 from edge_perception.models.folders import (
@@ -38,11 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _model_release.add_release_actions(actions)
     _model_change.add_change_actions(actions)
     compare = _model_compare.add_compare_action(actions)
+    export = _model_export.add_export_action(actions)
     listing.add_argument("--store", type=Path, help="list the releases of this store instead")
     verify.add_argument("--trust", type=Path, help="also check the signatures, by this trust file")
     for action in (inspect, verify):
         action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
-    for action in (listing, inspect, verify, compare):
+    for action in (listing, inspect, verify, compare, export):
         action.add_argument(
             "--folder",
             type=Path,
@@ -93,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.action == "compare":
         return _model_compare.compare(args, _folders(args))
+    if args.action == "export-triton":
+        return _model_export.export(args, _folders(args))
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}
     return int({**actions, **change}[args.action](args))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from edge_perception.core.errors import BackendError
 from edge_perception.core.parameter import parameter
@@ -36,7 +37,7 @@ def kserve_options(values: Mapping[str, str]) -> KserveOptions:
     Raises:
         BackendError: a name is not known, or a value does not fit.
     """
-    known = {item.name: item for item in fields(KserveOptions)}
+    known: dict[str, Any] = {item.name: item for item in fields(KserveOptions)}
     found: dict[str, object] = {}
     for name, text in values.items():
         if name not in known:
