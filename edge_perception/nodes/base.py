@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
@@ -14,19 +13,12 @@ from rclpy.parameter import Parameter
 from edge_perception.core.clock import SystemClock
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
-from edge_perception.core.parameter import parameter
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.node_time import NodeTime
 from edge_perception.nodes.parameters import ParameterSet
+from edge_perception.running.node_options import NodeOptions
 
 C = TypeVar("C")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeOptions:
-    """Parameters of every node."""
-
-    autostart: bool = parameter(True, "configure and activate at start, without a manager")
 
 
 class PerceptionNode(LifecycleNode):

@@ -15,7 +15,7 @@ from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.follow_up import FollowUp
 from edge_perception.nodes.fused_groups import FusedGroups
-from edge_perception.nodes.manager_parts import ManagerOptions, ManagerParts
+from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.nodes.manager_services import ManagerServices
 from edge_perception.nodes.model_client import ModelClient
 from edge_perception.nodes.model_events import ModelEvents
@@ -26,6 +26,7 @@ from edge_perception.nodes.swap_coordinator import SwapCoordinator
 from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.filesystem import FileSystem
 from edge_perception.releases.managed import ManagedStore
+from edge_perception.releases.options import ManagerOptions
 
 
 class ModelManagerNode(PerceptionNode):

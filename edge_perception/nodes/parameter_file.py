@@ -5,25 +5,20 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 import typing
-from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from edge_perception.encoders import encoders
-from edge_perception.encoders.health import HealthLimits
-from edge_perception.encoders.watchdog import WatchdogLimits
-from edge_perception.fusion.config import (
-    MODALITY_DEFAULTS,
-    CycleConfig,
-    DecisionConfig,
-    SourceConfig,
+from edge_perception.running.node_parameters import (
+    ENCODER,
+    FUSION,
+    MANAGER,
+    Group,
+    encoder_groups,
+    fusion_groups,
+    manager_groups,
 )
-from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
-from edge_perception.models.loading import ModelOptions
-from edge_perception.nodes.base import NodeOptions
-from edge_perception.nodes.manager_parts import ManagerOptions
-from edge_perception.releases.admission import AdmissionLimits
 
 _HEAD = """\
 # Every parameter of every node, with its default. Written by `edge-perception parameters`.
@@ -41,42 +36,20 @@ def parameter_file() -> str:
     registry = encoders()
     for modality, reason in registry.failures.items():
         sections.append(f"# {modality}: left out, it cannot be loaded here: {reason}\n")
-    for modality in sorted(registry.specs):
-        spec = registry[modality]
-        sections.append(_node(f"{modality}_encoder"))
-        sections.append(_parameters(NodeOptions))
-        sections.append(_parameters(spec.options, {"source": modality}))
-        sections.append(_parameters(ModelOptions, {"model": spec.default_model}))
-        sections.append(_parameters(HealthLimits, {"rate_hz": spec.rate_hz}))
-        sections.append(_parameters(WatchdogLimits, prefix="watchdog."))
-        if spec.content is not None:
-            sections.append(_parameters(spec.content.limits, prefix="content."))
-    sections.append(_node("fusion"))
-    sections.append(_parameters(NodeOptions))
-    sections.append(_parameters(FusionNodeOptions))
-    sections.append(_parameters(ModelOptions, {"model": DEFAULT_FUSION_MODEL}))
-    sections.append(_parameters(CycleConfig))
-    sections.append(_parameters(DecisionConfig, prefix="decision."))
-    for modality in sorted(registry.specs):
-        named = {"source": modality, "modality": modality}
-        defaults = {**MODALITY_DEFAULTS.get(modality, {}), **named}
-        sections.append(_parameters(SourceConfig, defaults, prefix=f"{modality}."))
-    sections.append(_node("model_manager"))
-    sections.append(_parameters(NodeOptions))
-    sections.append(_parameters(ManagerOptions))
-    sections.append(_parameters(AdmissionLimits, prefix="admission_"))
+    modalities = sorted(registry.specs)
+    nodes = {f"{name}{ENCODER}": encoder_groups(name) for name in modalities}
+    nodes |= {FUSION: fusion_groups(modalities), MANAGER: manager_groups()}
+    for node, groups in nodes.items():
+        sections.append(f"\n/**/{node}:\n  ros__parameters:\n")
+        sections.extend(_parameters(group) for group in groups)
     return "".join(sections)
 
 
-def _node(name: str) -> str:
-    return f"\n/**/{name}:\n  ros__parameters:\n"
-
-
-def _parameters(cls: Any, defaults: Mapping[str, Any] | None = None, prefix: str = "") -> str:
+def _parameters(group: Group) -> str:
     lines = []
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        default = (defaults or {}).get(field.name, field.default)
+    hints, prefix = typing.get_type_hints(group.cls), group.prefix
+    for field in dataclasses.fields(group.cls):
+        default = group.defaults.get(field.name, field.default)
         comment = f"{_star(field)}{field.metadata.get('text', field.name)}{_limits(field)}"
         lines.extend(f"    # {line}" for line in textwrap.wrap(comment, 94))
         if default == ():  # ROS parameter files know no empty list

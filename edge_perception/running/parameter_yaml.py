@@ -1,25 +1,26 @@
 """ROS parameter files without ROS: the values a node would get, as its dataclasses.
 
-Understood is what the package's own files use: sections named after a node, with or without a
-namespace (`/**/fusion`, `/robot/fusion`, `fusion`) or for all nodes (`/**`), and parameters with
-dots or nested. A later file wins, as on the command line of a node.
+What holds for a node is what rcl would give it. Its files are one list of sections: a section whose
+name came before, in this file or an earlier one, takes the place of the earlier one, and of the
+sections that mean a node the last in the list wins. `**` means any namespace, `*` one word of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.schema import decode
+from edge_perception.running.ros_yaml import Section, parse_file
 
 C = TypeVar("C")
-_KEY = "ros__parameters"
+EVERY_NODE = "/**"
 
 
 class ParameterFiles:
@@ -28,30 +29,104 @@ class ParameterFiles:
     Args:
         paths: files in the order of a command line.
         overrides: more values, as `node.parameter: value`; they win over the files.
+        namespace: of the nodes.
 
     Raises:
         ConfigurationError: a file cannot be read or is no parameter file.
     """
 
-    def __init__(self, paths: Sequence[Path], overrides: Mapping[str, object] | None = None):
-        self._sections = [section for path in paths for section in _sections(path)]
+    def __init__(
+        self,
+        paths: Sequence[Path] = (),
+        overrides: Mapping[str, object] | None = None,
+        *,
+        namespace: str = "",
+    ):
+        self.namespace = absolute(namespace)
+        self.written: list[Section] = []  # as they came, for messages
+        self._sections: list[Section] = []
+        for path in paths:
+            self.add_file(path)
         for name, value in (overrides or {}).items():
             node, _, parameter = name.partition(".")
             if not parameter:
                 raise ConfigurationError(f"parameter: expected node.parameter, got '{name}'")
-            self._sections.append((node, {parameter: value}))
+            self.override(f"/**/{node}", parameter, value, "--set")
+
+    def add_file(self, path: Path) -> None:
+        """Read one more file.
+
+        Raises:
+            ConfigurationError: it cannot be read or is no parameter file.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path}: expected a parameter file: {error}") from error
+        for section in parse_file(text, str(path)):
+            self.written.append(section)
+            self._put(section)
+
+    def override(self, pattern: str, name: str, value: object, origin: str) -> None:
+        """Set a value as `-p` on a command line: over all that was read before."""
+        section = Section(pattern=absolute(pattern), values={name: value}, origin=origin)
+        self.written.append(section)
+        if section.pattern == EVERY_NODE:
+            # The same name in an earlier place would win over it where rcl joins the sections.
+            self._sections = [
+                dataclasses.replace(s, values={n: v for n, v in s.values.items() if n != name})
+                for s in self._sections
+            ]
+        self._put(section, last=section.pattern != EVERY_NODE)
+
+    def _put(self, section: Section, *, last: bool = False) -> None:
+        for index, present in enumerate(self._sections):
+            if present.pattern == section.pattern and (
+                not last or present.origin == section.origin
+            ):
+                values = {**present.values, **section.values}
+                self._sections[index] = dataclasses.replace(present, values=values)
+                return
+        self._sections.append(section)
+
+    @property
+    def sections(self) -> list[Section]:
+        """The sections in the order in which they are applied."""
+        return list(self._sections)
 
     def of_node(self, node: str) -> dict[str, object]:
         """Return the values for a node by flat name."""
+        full = f"{self.namespace.rstrip('/')}/{node}"
         values: dict[str, object] = {}
-        for pattern, parameters in self._sections:
-            if pattern.split("/")[-1] in (node, "**", "*"):
-                values.update(parameters)
+        for section in self._sections:
+            if matches(section.pattern, full):
+                values.update(section.values)
         return values
 
-    def nodes(self) -> set[str]:
-        """Return the names of all nodes the files speak of."""
-        return {pattern.split("/")[-1] for pattern, _ in self._sections}
+    def everywhere(self, name: str, nodes: Iterable[str]) -> list[object]:
+        """Return all values that any section for one of these nodes gives a parameter."""
+        ends = {*nodes, "*", "**"}
+        return [
+            section.values[name]
+            for section in self.written
+            if name in section.values and section.pattern.split("/")[-1] in ends
+        ]
+
+
+def absolute(name: str) -> str:
+    """Return a name with one slash in front."""
+    return "/" + name.strip("/")
+
+
+def matches(pattern: str, node: str) -> bool:
+    """Whether a section of this name means a node (both fully qualified), as rcl decides it."""
+    return _expression(pattern).fullmatch(node) is not None
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    words = re.sub(r"/\*\*?", lambda m: r"(/\w+)*" if m[0] == "/**" else r"(/\w+)", pattern)
+    return re.compile(words, re.ASCII)
 
 
 def decode_parameters(
@@ -83,35 +158,3 @@ def decode_parameters(
             empty = value is None and typing.get_origin(hints[name]) is tuple
             found[name] = [] if empty else value
     return decode(cls, found, f"{where}.{prefix}".rstrip("."))
-
-
-def _sections(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: expected a parameter file: {error}") from error
-    if document is None:
-        return
-    if not isinstance(document, Mapping):
-        raise ConfigurationError(f"{path}: expected sections by node, got {document!r:.80}")
-    yield from _walk(document, "", path)
-
-
-def _walk(document: Mapping, name: str, path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    for key, value in document.items():
-        if key == _KEY:
-            if not isinstance(value, Mapping):
-                raise ConfigurationError(f"{path}: {name}.{_KEY}: expected a mapping")
-            yield name, dict(_flat(value, ""))
-        elif isinstance(value, Mapping):
-            yield from _walk(value, str(key), path)
-        else:
-            raise ConfigurationError(f"{path}: {key}: expected {_KEY}, got {value!r:.80}")
-
-
-def _flat(values: Mapping, prefix: str) -> Iterator[tuple[str, object]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

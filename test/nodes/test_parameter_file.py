@@ -1,14 +1,21 @@
 """config/perception.yaml is what the nodes declare, and ROS reads it."""
 
+import functools
 import os
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
+import pytest
 import yaml
 
+from edge_perception.encoders import encoders
+from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.model_manager_node import ModelManagerNode
 from edge_perception.nodes.parameter_file import parameter_file
+from edge_perception.running.node_parameters import known_names
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "perception.yaml"
 
@@ -20,19 +27,35 @@ def test_the_committed_file_is_current():
     )
 
 
-def test_it_lists_every_parameter_of_fusion_with_its_default(harness):
-    node = harness.add(FusionNode, parameters={"autostart": False})
-    listed = yaml.safe_load(CONFIG.read_text())["/**/fusion"]["ros__parameters"]
-    declared = {
-        name: parameter.value
-        for name, parameter in node.get_parameters_by_prefix("").items()
-        if name not in ("use_sim_time", "model_folders", "provider_options", "autostart")
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("fusion", FusionNode),
+        ("model_manager", ModelManagerNode),
+        *(
+            (f"{modality}_encoder", functools.partial(EncoderNode, modality))
+            for modality in encoders().specs
+        ),
+    ],
+)
+def test_it_lists_what_each_node_declares_with_its_default(harness, name, make):
+    node = harness.add(make, parameters={"autostart": False})
+    known = known_names(encoders().specs)[name]
+    assert [parameter for parameter in known if not node.has_parameter(parameter)] == []
+    declared = {  # without lists that are not set
+        parameter: value.value
+        for parameter, value in node.get_parameters_by_prefix("").items()
         # ROS's own, and those of diagnostic_updater where it is installed
-        and not name.startswith(("qos_overrides", "start_type", "diagnostic_updater."))
+        if parameter != "use_sim_time"
+        and not parameter.startswith(("qos_overrides", "start_type", "diagnostic_updater."))
     }
-    for name, value in declared.items():
-        assert listed[name] == (list(value) if isinstance(value, (list, tuple)) else value), name
-    assert set(listed) == {*declared, "autostart"}
+    assert set(declared) <= known
+    listed = yaml.safe_load(CONFIG.read_text())[f"/**/{name}"]["ros__parameters"]
+    for parameter, value in declared.items():
+        if parameter == "autostart":
+            continue  # as the test set it
+        plain = list(value or []) if isinstance(value, (list, tuple, array, type(None))) else value
+        assert listed.get(parameter, []) == plain, parameter  # an empty list is a comment
 
 
 def test_ros_reads_it_for_a_node_in_any_namespace(tmp_path, ros_domain):

@@ -1,0 +1,38 @@
+"""Parameters of the model manager."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_perception.core.parameter import parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagerOptions:
+    """What the manager may do, and how long it waits."""
+
+    model_folders: tuple[str, ...] = parameter((), "folders searched before the installed ones")
+    model_store: str = parameter("", "folder of releases; without it models cannot be changed")
+    trust_file: str = parameter(
+        "", "trusted keys, of `edge-perception models keygen`; empty: no change"
+    )
+    answer_timeout_s: float = parameter(
+        2.0, "wait for a node's answer", unit="s", low=0.1, high=60.0
+    )
+    prepare_timeout_s: float = parameter(
+        30.0, "wait for a node to load a model", unit="s", low=1.0, high=600.0
+    )
+    commit_delay_s: float = parameter(
+        0.1,
+        "a new model serves frames with stamps this much later than its commit",
+        unit="s",
+        low=0.0,
+        high=10.0,
+    )
+    rollback_delay_s: float = parameter(
+        0.03,
+        "the same for a rollback to models that are still loaded",
+        unit="s",
+        low=0.0,
+        high=10.0,
+    )

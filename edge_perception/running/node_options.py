@@ -1,0 +1,19 @@
+"""Parameters of every node of the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_perception.core.parameter import parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions:
+    """Parameters of every node."""
+
+    autostart: bool = parameter(True, "configure and activate at start, without a manager")
+    other_nodes: tuple[str, ...] = parameter(
+        (),
+        "nodes of other packages, such as velodyne or nav2_*, that have sections in the same "
+        "parameter file; a section of any other unknown node is refused",
+    )

@@ -1,0 +1,174 @@
+"""Which parameters the nodes of the package read, and what to say of any other name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.encoders import encoders, modality_of
+from edge_perception.encoders.health import HealthLimits
+from edge_perception.encoders.watchdog import WatchdogLimits
+from edge_perception.fusion.config import (
+    MODALITY_DEFAULTS,
+    CycleConfig,
+    DecisionConfig,
+    SourceConfig,
+)
+from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
+from edge_perception.models.loading import ModelOptions
+from edge_perception.releases.admission import AdmissionLimits
+from edge_perception.releases.options import ManagerOptions
+from edge_perception.running.node_options import NodeOptions
+from edge_perception.running.parameter_yaml import ParameterFiles
+from edge_perception.running.ros_yaml import Section
+
+FUSION, MANAGER, ENCODER = "fusion", "model_manager", "_encoder"
+# Of every ROS node; `diagnostic_updater` where it is installed.
+_OF_ROS = re.compile(
+    r"use_sim_time|start_type_description_service|diagnostic_updater\.\w+"
+    r"|qos_overrides\.[^.]+\.(subscription|publisher)(_\w+)?\.(reliability|durability|history|depth)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The fields of one dataclass as parameters of a node."""
+
+    cls: Any
+    prefix: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Full names of the parameters."""
+        return [self.prefix + item.name for item in dataclasses.fields(self.cls)]
+
+
+def encoder_groups(source: str) -> list[Group]:
+    """Return the parameters of the encoder of a source.
+
+    Raises:
+        UnknownNameError: the source's name begins with no known modality.
+    """
+    spec = encoders()[modality_of(source)]
+    groups = [
+        Group(cls=NodeOptions),
+        Group(cls=spec.options, defaults={"source": source}),
+        Group(cls=ModelOptions, defaults={"model": spec.default_model}),
+        Group(cls=HealthLimits, defaults={"rate_hz": spec.rate_hz}),
+        Group(cls=WatchdogLimits, prefix="watchdog."),
+    ]
+    if spec.content is not None:
+        groups.append(Group(cls=spec.content.limits, prefix="content."))
+    return groups
+
+
+def fusion_groups(sources: Iterable[str]) -> list[Group]:
+    """Return the parameters of fusion with these sources."""
+    groups = [
+        Group(cls=NodeOptions),
+        Group(cls=FusionNodeOptions),
+        Group(cls=ModelOptions, defaults={"model": DEFAULT_FUSION_MODEL}),
+        Group(cls=CycleConfig),
+        Group(cls=DecisionConfig, prefix="decision."),
+    ]
+    for source in sources:
+        modality = modality_of(source)
+        named = {"source": source, "modality": modality}
+        defaults = {**MODALITY_DEFAULTS.get(modality, {}), **named}
+        groups.append(Group(cls=SourceConfig, prefix=f"{source}.", defaults=defaults))
+    return groups
+
+
+def manager_groups() -> list[Group]:
+    """Return the parameters of the model manager."""
+    return [
+        Group(cls=NodeOptions),
+        Group(cls=ManagerOptions),
+        Group(cls=AdmissionLimits, prefix="admission_"),
+    ]
+
+
+def check_names(files: ParameterFiles, *, also: Iterable[str] = ()) -> None:
+    """Refuse names that nothing reads.
+
+    Args:
+        files: what was given.
+        also: sources besides those that the files name.
+
+    Raises:
+        ConfigurationError: a section or a parameter that no node of the package has; the text
+            names the nearest that there is.
+    """
+    known = known_names(_sources(files, also))
+    others = [
+        pattern
+        for value in files.everywhere("other_nodes", known)
+        for pattern in (value if isinstance(value, list) else [])
+    ]
+    for section in files.written:
+        _check_section(section, known, [str(pattern) for pattern in others])
+
+
+def known_names(sources: Iterable[str]) -> dict[str, set[str]]:
+    """Return the parameters by node."""
+    sources = sorted(set(sources))
+    groups = {f"{source}{ENCODER}": encoder_groups(source) for source in sources}
+    groups |= {FUSION: fusion_groups(sources), MANAGER: manager_groups()}
+    return {node: {name for g in found for name in g.names} for node, found in groups.items()}
+
+
+def _sources(files: ParameterFiles, also: Iterable[str]) -> set[str]:
+    found = {*encoders().specs, *also}
+    for value in files.everywhere("sources", [FUSION]):
+        found.update(str(name) for name in (value if isinstance(value, list) else []))
+    return {name for name in found if _is_source(name)}
+
+
+def _is_source(name: str) -> bool:
+    try:
+        modality_of(name)
+    except ConfigurationError:  # said where the list of sources is read
+        return False
+    return True
+
+
+def _check_section(section: Section, known: dict[str, set[str]], others: list[str]) -> None:
+    node = section.pattern.split("/")[-1]
+    if any(fnmatch(node, pattern) for pattern in others):
+        return
+    if node in ("*", "**"):
+        names = set().union(*known.values())
+    elif node in known:
+        names = known[node]
+    else:
+        raise ConfigurationError(
+            f"{section.origin}: no node reads the section '{section.pattern}'; nearest: "
+            f"'{_nearest(node, known)}' of {', '.join(sorted(known))}; nodes of other packages are "
+            "named in other_nodes"
+        )
+    for name in section.values:
+        if name in names or _OF_ROS.fullmatch(name):
+            continue
+        readers = sorted(other for other, theirs in known.items() if name in theirs)
+        hint = f"it is one of {', '.join(readers)}" if readers else ""
+        hint = hint or f"nearest: '{_nearest(name, names)}'"
+        where = "any node" if node in ("*", "**") else node
+        raise ConfigurationError(f"{section.origin}: '{name}' is no parameter of {where}; {hint}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return the nearest known name; where a part is missing, the one with the same last part."""
+    names = sorted(known)
+    whole = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    last = {known_name.split(".")[-1]: known_name for known_name in reversed(names)}
+    part = difflib.get_close_matches(name.split(".")[-1], list(last), n=1, cutoff=0.75)
+    if whole or not part:
+        return (whole or difflib.get_close_matches(name, names, n=1, cutoff=0.0))[0]
+    return last[part[0]]
