@@ -219,7 +219,7 @@ def write(role: str, part: Part, into: Path, *, version: str, release: int, repo
         ],
         "feature_space": space,
         "compatible_with": [space] if role == "fusion" else [],
-        "runtime": {"opset": OPSET, "precision": "fp32", "providers": ["CPUExecutionProvider"]},
+        "runtime": {"opset": OPSET, "precision": "fp32"},
         "resources": {"peak_memory_bytes": peak_memory_bytes(model, part.inputs)},
         "gates": {
             "warm_up_runs": 2, "absolute_tolerance": 2e-3, "relative_tolerance": 2e-3,

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.backends import BackendOptions, backends
-from edge_perception.cli import _model_change, _model_compare, _model_export, _model_release
+from edge_perception.cli import (
+    _model_change,
+    _model_compare,
+    _model_export,
+    _model_release,
+    _model_room,
+)
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.adapters import adapters
 from edge_perception.models.folders import (
@@ -25,7 +31,7 @@ from edge_perception.releases import signing
 from edge_perception.releases.importing import import_model, read_labels
 
 NAME = "models"
-HELP = "import, list, inspect, verify, compare, sign, install and swap models"
+HELP = "import, list, inspect, verify, compare, sign, install, swap and remove models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inspect = actions.add_parser("inspect", help="show a bundle's manifest")
     verify = actions.add_parser("verify", help="check hashes, graph and golden outputs")
     _model_release.add_release_actions(actions)
+    _model_room.add_room_actions(actions)
     _model_change.add_change_actions(actions)
     compare = _model_compare.add_compare_action(actions)
     export = _model_export.add_export_action(actions)
@@ -92,12 +99,13 @@ def run(args: argparse.Namespace) -> int:
     change = {
         name: getattr(_model_change, name) for name in ("swap", "rollback", "history", "events")
     }
+    room = {"prune": _model_room.prune, "remove": _model_room.remove}
     if args.action == "compare":
         return _model_compare.compare(args, _folders(args))
     if args.action == "export-triton":
         return _model_export.export(args, _folders(args))
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}
-    return int({**actions, **change}[args.action](args))
+    return int({**actions, **change, **room}[args.action](args))
 
 
 def _import(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ from edge_perception.core.types import ModelVersion
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _RESERVED = (MANIFEST_NAME, "signatures.json")
+# Fields of older manifests that nothing reads: what a bundle runs on is found by running it
+# (admission), and its layout is in the shapes. They may be there, as manifests are signed.
+_RETIRED = {"runtime": ("providers",), "resources": ("load_s",)}
+_RETIRED_OF_TENSORS = ("layout",)
 _DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64", "bool")
 
 
@@ -39,7 +43,6 @@ class TensorSpec:
     name: str
     dtype: str = parameter(choices=_DTYPES)
     shape: tuple[int, ...]
-    layout: str = ""  # for example NCHW
     modality: str = ""  # fusion inputs: which modality's feature feeds it; "presence" for the mask
     tensor: str = ""  # fusion inputs: name of that feature's tensor
 
@@ -50,7 +53,6 @@ class Runtime:
 
     opset: int = parameter(low=7, high=25)
     precision: str = parameter("fp32", choices=("fp32", "fp16", "int8"))
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,6 @@ class Resources:
 
     disk_bytes: int = 0
     peak_memory_bytes: int = 0
-    load_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,26 @@ def parse_manifest(text: str | bytes, where: str = "manifest") -> Manifest:
         data = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(f"{where}: expected JSON, got an error: {error}") from error
-    return decode(Manifest, data, where, error=ManifestError)
+    return decode(Manifest, without_retired(data), where, error=ManifestError)
+
+
+def without_retired(data: Any) -> Any:
+    """Return a manifest's plain data without the fields that older ones have and nothing reads."""
+    if not isinstance(data, Mapping):
+        return data  # decoding says what is wrong
+    plain = dict(data)
+    for name, retired in _RETIRED.items():
+        plain[name] = _without(plain.get(name), retired)
+    for name in ("inputs", "outputs"):
+        if isinstance(plain.get(name), (list, tuple)):
+            plain[name] = [_without(spec, _RETIRED_OF_TENSORS) for spec in plain[name]]
+    return {name: value for name, value in plain.items() if name in data}
+
+
+def _without(part: Any, names: Sequence[str]) -> Any:
+    if not isinstance(part, Mapping):
+        return part
+    return {name: value for name, value in part.items() if name not in names}
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -25,6 +25,7 @@ from edge_perception.models.manifest import (
     Bundle,
     file_entry,
     load_bundle,
+    without_retired,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -110,6 +111,7 @@ def _fill(
         session.close()
     manifest.setdefault("schema_version", SCHEMA_VERSION)
     manifest.setdefault("created", datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    manifest = without_retired(manifest)
     runtime = dict(manifest.get("runtime", {}))
     if "opset" not in runtime:
         runtime["opset"] = opset_of(load_graph(work / model_name))

@@ -11,7 +11,9 @@ from rclpy.clock import Clock, ClockType
 
 from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.nodes.manager_parts import ManagerParts
+from edge_perception.nodes.model_services import in_thread
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
+from edge_perception.releases.garbage import Keeping, Removed, collect_garbage
 from edge_perception.releases.slots import ModelSet
 
 _RECONCILE_PERIOD_S = 1.0
@@ -69,6 +71,8 @@ class FollowUp:
                 await self._coordinator.go_to(wanted, "start with the current set")
         except EdgePerceptionError as error:
             self._parts.events.tell("not reconciled", error=True, reason=f"current set: {error}")
+            return
+        await self._tidy()  # a manager that died after a change did not
 
     async def _on_look(self) -> None:
         """Learn after a change what the nodes keep, so that a rollback need not ask them."""
@@ -82,3 +86,30 @@ class FollowUp:
             kept = all(serving.kept.get(role) == sha256 for role, sha256 in self._left.items())
         if kept or self._looks_left <= 0:
             self._looker.cancel()
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Make room on the disk: what nothing uses any more goes."""
+        parts, latest = self._parts, self._coordinator.serving.latest
+        if parts.managed.off or latest is None:
+            return
+        options = parts.options()
+        keeping = Keeping(
+            newest=options.keep_releases,
+            least_free_bytes=options.keep_free_mb * 2**20,
+            refused=False,  # who looks for what was wrong needs them, until they are old
+        )
+        store = parts.managed.store
+        gone: list[Removed] = []
+
+        def work() -> None:
+            store.journal.repair()
+            also = {*latest.models.values(), *latest.kept.values()}
+            gone.extend(collect_garbage(store, keeping, also_in_use=also))
+
+        error = await in_thread(parts.node, work)
+        names = ", ".join(f"{item.name} {item.version} ({item.why})" for item in gone)
+        if error is not None:
+            parts.events.tell("not tidied", error=True, reason=str(error))
+        elif gone:
+            parts.events.tell("removed", reason=names)

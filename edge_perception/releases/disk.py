@@ -12,7 +12,7 @@ from edge_perception.core.errors import StoreError
 from edge_perception.releases.filesystem import FileSystem
 
 _PROBLEMS = {
-    errno.ENOSPC: "the disk is full",
+    errno.ENOSPC: "the disk is full (`edge-perception models prune` makes room)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "no permission to write",
     errno.EIO: "the disk reports an I/O error",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,14 +37,16 @@ class Journal:
 
     def __init__(self, path: Path, files: FileSystem) -> None:
         self._path, self._files = path, files
+        self._lock = threading.Lock()  # a record must not fall into the file that is replaced
 
     def append(self, record: Record) -> None:
         """Write a record and make it durable before returning."""
-        new = not self._path.exists()
-        self._files.append(self._path, _line(record))
-        self._files.sync(self._path)
-        if new:
-            self._files.sync_folder(self._path.parent)
+        with self._lock:
+            new = not self._path.exists()
+            self._files.append(self._path, _line(record))
+            self._files.sync(self._path)
+            if new:
+                self._files.sync_folder(self._path.parent)
 
     def records(self) -> list[Record]:
         """Return all records.
@@ -59,7 +62,14 @@ class Journal:
         return records[-1] if records and records[-1].step not in FINAL_STEPS else None
 
     def repair(self) -> str:
-        """Drop a torn last line, set a damaged journal aside, shorten a long one; say what."""
+        """Drop a torn last line, set a damaged journal aside, shorten a long one; say what.
+
+        Only for the one manager of the store: others must not write here.
+        """
+        with self._lock:
+            return self._repair()
+
+    def _repair(self) -> str:
         try:
             records, torn = self._read()
         except StoreError as error:

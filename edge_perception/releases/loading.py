@@ -57,12 +57,10 @@ def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle
     """By digest where one is given; at start what the store has as current; else by name."""
     store = Path(options.model_store).expanduser() if options.model_store else None
     folders = model_folders(options.model_folders)
+    if not (sha256 or name) and store is not None and (store / "current").exists():
+        sha256 = Starts(ReleaseStore(store)).starting(role)
     if sha256:
         if store is not None and (store / "releases" / sha256).is_dir():
             return bundle_by_digest(store, sha256)
-        return find_digest(sha256, folders)
-    if not name and store is not None and (store / "current").exists():
-        current = Starts(ReleaseStore(store)).starting(role)
-        if current:
-            return bundle_by_digest(store, current)
+        return find_digest(sha256, folders)  # what came with the software serves too
     return find_bundle(name or options.model, folders)

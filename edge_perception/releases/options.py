@@ -36,3 +36,16 @@ class ManagerOptions:
         low=0.0,
         high=10.0,
     )
+    keep_releases: int = parameter(
+        4,
+        "newest releases of each model that stay in the store beside those that serve or served",
+        low=0,
+        high=1000,
+    )
+    keep_free_mb: int = parameter(
+        512,
+        "free space on the disk of the store below which older releases of these go too",
+        unit="MB",
+        low=0,
+        high=2**20,
+    )

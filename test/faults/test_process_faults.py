@@ -325,6 +325,26 @@ def started_from(root):
     return loaded.bundle.manifest.version
 
 
+def test_a_manager_makes_room_and_leaves_what_serves_and_served(harness, maker):
+    spare = maker.install(name="new", version="1.5.0", release=3)
+    new = maker.store.find("new", NEW)
+    os.utime(new.bundle.path)  # installed last
+    robot = FaultRobot(harness, maker, keep_releases=1)
+    event = robot.events.wait(lambda event: event.event == "removed")
+    assert event.reason == "new 1.5.0 (old)"
+    assert not maker.store.shelf.has(spare.sha256)
+    later = maker.install(name="later", version="3.0.0", release=3)
+    os.utime(maker.install(name="later", version="3.1.0", release=3).bundle.path)
+    since = len(robot.events.messages)
+    assert robot.swap("new").success
+    robot.serves(NEW)
+    event = robot.events.wait(lambda event: event.event == "removed", since=since)
+    assert event.reason == "later 3.0.0 (old)"
+    assert not maker.store.shelf.has(later.sha256)
+    assert robot.roll_back().success
+    robot.serves(OLD)
+
+
 def test_two_failed_starts_quarantine_a_version(maker):
     store = maker.store
     old, new = store.find("old").sha256, store.find("new").sha256

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from releases import Maker
 from edge_perception.core.errors import ModelError, StoreError
 from edge_perception.models.manifest import load_bundle
 from edge_perception.releases.event_log import EventLog
-from edge_perception.releases.garbage import collect_garbage
+from edge_perception.releases.garbage import Keeping, collect_garbage
 from edge_perception.releases.store import ReleaseStore
 
 
@@ -100,7 +102,7 @@ def test_power_loss_at_every_step_leaves_the_old_or_the_new_set(made, tmp_path):
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        (errno.ENOSPC, "the disk is full"),
+        (errno.ENOSPC, "the disk is full .*models prune"),
         (errno.EROFS, "the file system is read-only"),
         (errno.EIO, "the disk reports an I/O error"),
     ],
@@ -166,7 +168,32 @@ def test_garbage_collection_never_touches_the_three(made, tmp_path):
     shutil.copytree(made[0].root, root)
     change(root, made, CountingFileSystem())
     store = ReleaseStore(root)
-    collect_garbage(store, keep=0)
+    collect_garbage(store, Keeping(newest=0))
     for slot in ("current", "previous", "factory"):
         for sha256 in store.slots.get(slot).values():
             load_bundle(store.release(sha256).bundle.path)
+
+
+def test_kill_at_every_step_of_making_room_leaves_whole_releases(made, tmp_path):
+    whole = tmp_path / "whole"
+    subprocess.run(["cp", "-a", made[0].root, whole], check=True)
+    change(whole, made, CountingFileSystem())
+    ReleaseStore(whole).slots.point(previous={"audio": made[2]}, factory={"audio": made[2]})
+    for number in itertools.count(1):
+        root = tmp_path / "room"
+        shutil.rmtree(root, ignore_errors=True)
+        subprocess.run(["cp", "-a", whole, root], check=True)  # with the links between its files
+        try:
+            store = ReleaseStore(root, files=CountingFileSystem(crash_at(number)))
+            gone = collect_garbage(store, Keeping(newest=0))
+        except Crash:
+            store = ReleaseStore(root)
+            store.recover()
+            for release in store.releases():
+                load_bundle(release.bundle.path)
+            assert store.shelf.has(made[2])
+            continue
+        break
+    assert number > 3
+    assert [item.sha256 for item in gone] == [made[1]]
+    assert not (root / "releases" / made[1]).exists()

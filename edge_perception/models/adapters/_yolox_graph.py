@@ -43,7 +43,7 @@ def describe(path: Path) -> dict[str, Any]:
         "role": "camera",
         "version": "1.0.0",
         "adapter": "yolox",
-        "inputs": [{**_tensor(inputs[0], shapes), "layout": "NCHW"}],
+        "inputs": [_tensor(inputs[0], shapes)],
         "outputs": [_tensor(name, shapes) for name in declared],
         "preprocessing": {
             "image_input": inputs[0],

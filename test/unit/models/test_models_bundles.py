@@ -27,7 +27,7 @@ from edge_perception.models.golden import (
     read_golden,
     save_arrays,
 )
-from edge_perception.models.manifest import TensorSpec, load_bundle
+from edge_perception.models.manifest import TensorSpec, load_bundle, parse_manifest
 from edge_perception.models.writing import write_bundle
 
 
@@ -249,3 +249,27 @@ def test_generated_inputs_are_the_same_for_ever() -> None:
     assert 0 <= first["a"].min() < 0.4 < 0.6 < first["a"].max() <= 1
     assert np.abs(np.diff(first["a"])).max() < 0.1  # smooth
     assert first["a"][0, 0, 0, 0] == np.float32(0.637)
+
+
+def test_an_older_manifest_may_have_fields_that_nothing_reads_any_more(tmp_path: Path) -> None:
+    text = json.loads(
+        (
+            find_bundle("bev_lite/audio", installed_model_folders()).path / "manifest.json"
+        ).read_bytes()
+    )
+    new = parse_manifest(json.dumps(text))
+    for part, name in ((text["runtime"], "providers"), (text["resources"], "load_s")):
+        part[name] = ["CPUExecutionProvider"] if name == "providers" else 0.5
+    for tensor in (*text["inputs"], *text["outputs"]):
+        tensor["layout"] = "NCHW"
+    assert parse_manifest(json.dumps(text)) == new
+    text["runtime"]["layout"] = "NCHW"  # never was there
+    with pytest.raises(ManifestError, match=r"manifest\.runtime"):
+        parse_manifest(json.dumps(text))
+    made = write_bundle(
+        tmp_path / "tiny",
+        manifest=tiny(runtime={"opset": 17, "providers": ["CPUExecutionProvider"]}),
+        model=constant_heads(tmp_path / "m.onnx", INPUTS, HEADS),
+        golden_inputs={"raster": np.ones((1, 2, 4, 4), np.float32)},
+    )
+    assert "providers" not in (made.path / "manifest.json").read_text()
