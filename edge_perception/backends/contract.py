@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -99,3 +99,5 @@ class BackendSpec:
 
     name: str
     load: Callable[[Path, BackendOptions], Backend]
+    # (provider, precision) of the ways that it offers on this machine; None: only its user knows.
+    ways: Callable[[], Sequence[tuple[str, str]]] | None = None

@@ -145,8 +145,9 @@ class EncoderHealth:
         if self._last_error:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
         findings.extend(self._over_budget(limits, now))
-        info = pipeline.model.loaded.backend.describe()  # now, not when it was loaded
-        findings.extend(Health(level=Level.WARN, message=note) for note in info.notes)
+        loaded = pipeline.model.loaded
+        notes = (*loaded.notes, *loaded.backend.describe().notes)  # of now, not of the start
+        findings.extend(Health(level=Level.WARN, message=note) for note in notes)
         return findings
 
     def _over_budget(self, limits: HealthLimits, now: Instant) -> list[Health]:

@@ -80,9 +80,20 @@ def shipped_thresholds(bundle: Bundle, subset: str) -> dict[str, float]:
 class Rig:
     """Runs frames through a set with all detections down to a low score. One thread uses it."""
 
-    def __init__(self, models: ModelSet) -> None:
+    def __init__(
+        self, models: ModelSet, *, options: Mapping[str, ModelOptions] | None = None
+    ) -> None:
+        """Load a set.
+
+        Args:
+            models: the four bundles.
+            options: how the model of a role runs; left out: as a node does by default.
+        """
+        chosen = options or {}
         self._loaded = {
-            role: open_bundle(_all_scores(models.bundle(role)), ModelOptions(model=role))
+            role: open_bundle(
+                _all_scores(models.bundle(role)), chosen.get(role, ModelOptions(model=role))
+            )
             for role in (*MODALITIES, "fusion")
         }
         self._encoders = {

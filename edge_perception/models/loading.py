@@ -47,6 +47,9 @@ class ModelOptions:
         "of the arithmetic, where the runtime has a choice; auto: the runtime's own",
         choices=PRECISIONS,
     )
+    device_plan: str = parameter(
+        "", "file of `edge-perception tune`: how models run best on this machine; empty: none"
+    )
     compile_cache: str = parameter(
         "", "folder for what the runtime compiles; empty: it compiles at each start"
     )
@@ -70,6 +73,7 @@ class LoadedModel:
     bundle: Bundle
     backend: Backend
     info: BackendInfo
+    notes: tuple[str, ...] = ()  # what was asked for and is not so, beyond what the runtime says
 
 
 def model_folders(configured: Sequence[str]) -> list[Path]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_perception.backends import BackendInfo
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.latency import LatencyWindow
@@ -16,6 +15,7 @@ from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.latency import described
+from edge_perception.models.loading import LoadedModel
 
 _LEVEL_OF = {
     SourceState.OK: Level.OK,
@@ -153,8 +153,9 @@ def with_calibration(
     return health
 
 
-def with_runtime(health: Health, info: BackendInfo) -> Health:
+def with_runtime(health: Health, loaded: LoadedModel) -> Health:
     """Add what really runs the fusion model, and what was asked for and is not so."""
+    info = loaded.backend.describe()
     values = {
         **health.values,
         "runtime": f"{info.runtime} {info.runtime_version}",
@@ -162,7 +163,7 @@ def with_runtime(health: Health, info: BackendInfo) -> Health:
         "precision": info.precision or "as in the graph",
     }
     health = replace(health, values=values)
-    for note in info.notes:
+    for note in (*loaded.notes, *info.notes):
         finding = Health(level=Level.WARN, message=f"fusion model: {note}")
         health = replace(health, **_said(worst(health, finding)))
     return health

@@ -163,7 +163,7 @@ class FusionNode(PerceptionNode):
         limit_deg = self._options.config.calibration_warn_deg
         health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
         if self._models.loaded is not None:
-            health = with_runtime(health, self._models.loaded.backend.describe())
+            health = with_runtime(health, self._models.loaded)
         topic = self._options.config.odometry_topic
         return with_odometry(health, topic, self.odometry_age_s()) if topic else health
 

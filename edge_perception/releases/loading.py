@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from edge_perception.core.errors import ModelError
+from edge_perception.core.errors import EdgePerceptionError, ModelError
+from edge_perception.models.device_plan import planned_options
 from edge_perception.models.folders import find_bundle, find_digest
 from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders, open_bundle
 from edge_perception.models.manifest import Bundle
@@ -39,6 +41,32 @@ def load_model(
         ModelError: no such bundle, or it is damaged, of another role, or does not run here.
         UnknownNameError: the backend does not exist.
     """
+    planned = planned_options(options, role)
+    try:
+        loaded = _load(planned.options, role, modality, name, version, sha256, beside=beside)
+    except EdgePerceptionError as error:
+        if planned.options == options:
+            raise
+        note = f"device plan not followed: {error}"
+        loaded = _load(options, role, modality, name, version, sha256, beside=beside)
+        return replace(loaded, notes=(note,))
+    notes = (planned.note,) if planned.note else ()
+    if planned.sha256 not in ("", loaded.bundle.sha256):
+        served = f"{loaded.bundle.manifest.name} {loaded.bundle.manifest.version}"
+        notes = (f"the device plan was measured with another model than {served}",)
+    return replace(loaded, notes=notes)
+
+
+def _load(
+    options: ModelOptions,
+    role: str,
+    modality: str,
+    name: str,
+    version: str,
+    sha256: str,
+    *,
+    beside: bool,
+) -> LoadedModel:
     bundle = _find(options, role=role, name=name, sha256=sha256)
     manifest = bundle.manifest
     if manifest.role != (wanted := modality or role):

@@ -32,7 +32,7 @@ SHORT = {
     "vitisai": "VitisAIExecutionProvider",
     "cann": "CANNExecutionProvider",
 }
-_NEVER_AUTOMATIC = {"AzureExecutionProvider"}  # sends tensors to a service
+NEVER_AUTOMATIC = {"AzureExecutionProvider"}  # sends tensors to a service
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def chain(
         if name not in (*known, *available, AUTO):
             raise ValueError(_unknown(name, [*SHORT, AUTO, *known]))
     if AUTO in names:
-        automatic = [name for name in available if name not in _NEVER_AUTOMATIC]
+        automatic = [name for name in available if name not in NEVER_AUTOMATIC]
         index = names.index(AUTO)
         names = list(dict.fromkeys([*names[:index], *automatic, *names[index + 1 :]]))
         asked_for = tuple(name for name in names if name in available)

@@ -9,7 +9,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import BackendInfo, BackendOptions, TensorInfo
-from edge_perception.backends.onnxruntime.providers import assignment, chain, shortfalls
+from edge_perception.backends.onnxruntime.providers import (
+    CPU,
+    NEVER_AUTOMATIC,
+    assignment,
+    chain,
+    shortfalls,
+)
 from edge_perception.backends.tensors import check_inputs, warm_up
 from edge_perception.core.errors import BackendError
 
@@ -33,6 +39,14 @@ def load(path: Path, options: BackendOptions) -> OnnxRuntimeBackend:
             a provider that was asked for does not run it.
     """
     return OnnxRuntimeBackend(path, options)
+
+
+def ways() -> list[tuple[str, str]]:
+    """Return the providers of this build; the CPU's first, by its empty name."""
+    providers = [
+        name for name in ort.get_available_providers() if name not in (CPU, *NEVER_AUTOMATIC)
+    ]
+    return [("", "fp32"), *((name, "fp32") for name in providers)]
 
 
 class OnnxRuntimeBackend:

@@ -33,6 +33,20 @@ def load(path: Path, options: BackendOptions) -> OpenVinoBackend:
     return OpenVinoBackend(path, options)
 
 
+def ways() -> list[tuple[str, str]]:
+    """Return devices with the precisions that they compute in."""
+    core = ov.Core()
+    found = []
+    for device in core.available_devices:
+        capabilities = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
+        found.extend(
+            (device, name)
+            for name, told in (("fp32", "FP32"), ("bf16", "BF16"), ("fp16", "FP16"))
+            if told in capabilities
+        )
+    return found
+
+
 class OpenVinoBackend:
     """One compiled model with one request, which one thread uses."""
 

@@ -1,0 +1,144 @@
+"""The device plan: for each source the way to run its model that measured best on a machine.
+
+Written by `edge-perception tune`, read by the nodes (`device_plan`). What the parameters of a node
+set themselves goes before it; on another machine than it was measured on it is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.machine import Machine, this_machine
+from edge_perception.core.parameter import parameter
+from edge_perception.core.schema import decode
+from edge_perception.models.loading import ModelOptions
+
+SCHEMA_VERSION = 1
+# What a plan says of a source, by the names of the parameters that it stands for.
+PLANNED = ("backend", "provider", "precision", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What was measured of one source, beside the others."""
+
+    p50_ms: float
+    p99_ms: float
+    memory_mb: float
+    joules: float | None = None  # an inference; None: this machine does not tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcePlan:
+    """How one model runs."""
+
+    serves: str  # bundle that runs without the plan
+    model: str  # bundle, the same or a variant of it
+    sha256: str  # of the bundle that was measured
+    backend: str
+    provider: str = ""
+    precision: str = "fp32"
+    threads: int = parameter(1, low=1, high=64)
+    figures: Figures | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicePlan:
+    """How the models of a machine run."""
+
+    schema_version: int
+    machine: Machine
+    measured: str  # ISO 8601
+    sources: Mapping[str, SourcePlan]  # by source, and fusion
+    gain: float  # throughput over the default configuration, measured in one run
+    map_loss: float | None = None  # points of mAP that it costs; None: not measured
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_device_plan(path: Path) -> DevicePlan:
+    """Read a plan.
+
+    Raises:
+        ConfigurationError: it cannot be read or is none.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"device_plan: {path}: {error}") from error
+    plan: DevicePlan = decode(DevicePlan, document, str(path), error=ConfigurationError)
+    if plan.schema_version != SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"device_plan: {path}: expected schema_version {SCHEMA_VERSION}, "
+            f"got {plan.schema_version}"
+        )
+    return plan
+
+
+def write_device_plan(path: Path, plan: DevicePlan) -> None:
+    """Write a plan, its head saying what it is."""
+    head = (
+        "# Measured by `edge-perception tune`; name it in the parameter `device_plan` of a node.\n"
+        "# It holds on this machine only, and is made anew after a change of hardware or models.\n"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + yaml.safe_dump(_plain(plan), sort_keys=False), encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A node's options as the plan says."""
+
+    options: ModelOptions
+    sha256: str = ""  # of the bundle that the plan measured; empty: no plan holds
+    note: str = ""  # why the plan does not hold; empty: it does, or there is none
+
+
+def planned_options(
+    options: ModelOptions, source: str, *, machine: Machine | None = None
+) -> Planned:
+    """Return a node's options as the plan says.
+
+    A parameter that differs from its default was set on purpose and stays.
+
+    Args:
+        options: of the node; without `device_plan` they come back as they are.
+        source: name of the source, or fusion.
+        machine: this one where none is given.
+
+    Raises:
+        ConfigurationError: the plan cannot be read.
+    """
+    if not options.device_plan:
+        return Planned(options=options)
+    plan = read_device_plan(Path(options.device_plan).expanduser())
+    difference = (machine or this_machine()).differs(plan.machine)
+    if difference:
+        note = f"device plan ignored: it was measured on another machine: {difference}"
+        return Planned(options=options, note=note)
+    found = plan.sources.get(source)
+    if found is None:
+        note = f"device plan says nothing of {source}, only of {', '.join(plan.sources)}"
+        return Planned(options=options, note=note)
+    defaults = {item.name: item.default for item in fields(ModelOptions)}
+    changed = {
+        name: getattr(found, name) for name in PLANNED if getattr(options, name) == defaults[name]
+    }
+    if options.model == found.serves:
+        changed["model"] = found.model
+    return Planned(options=replace(options, **changed), sha256=found.sha256)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Models made to fit the machine: what runs here, and what runs best."""

@@ -1,0 +1,79 @@
+"""Ways to run a model: which of them a machine offers, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edge_perception.backends import backends
+from edge_perception.models.loading import ModelOptions
+from edge_perception.models.manifest import Bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One way to run one model."""
+
+    bundle: Bundle
+    backend: str = "onnxruntime"
+    provider: str = ""
+    precision: str = "fp32"
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """For people: ``bev_lite_camera 0.5.0 int8, openvino CPU bf16, 2 threads``."""
+        manifest = self.bundle.manifest
+        kind = f" {manifest.runtime.precision}" if manifest.runtime.precision else ""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        where = " ".join(filter(None, (self.backend, self.provider, self.precision)))
+        return f"{manifest.name} {manifest.version}{kind}, {where}, {threads}"
+
+    def options(self) -> ModelOptions:
+        """Return what a node would be told."""
+        return ModelOptions(
+            model=self.bundle.manifest.name,
+            backend=self.backend,
+            provider=self.provider,
+            precision=self.precision,
+            threads=self.threads,
+            strict_provider=True,  # what falls back is another configuration, measured already
+        )
+
+
+def configurations(bundles: Sequence[Bundle], *, cores: int) -> Iterator[Configuration]:
+    """Yield every way to run one of these bundles here, the plain one of the first bundle first.
+
+    Args:
+        bundles: of one role and feature space: the served one, then its variants.
+        cores: that may be used.
+    """
+    for bundle in bundles:
+        for backend, provider, precision in _ways():
+            for threads in _thread_counts(cores):
+                yield Configuration(
+                    bundle=bundle,
+                    backend=backend,
+                    provider=provider,
+                    precision=precision,
+                    threads=threads,
+                )
+
+
+def _ways() -> Iterator[tuple[str, str, str]]:
+    """Yield (backend, provider, precision), as far as the runtimes can tell; ONNX Runtime first.
+
+    A runtime that asks a server is not tried: where it is, only its user knows.
+    """
+    yield "onnxruntime", "", "fp32"
+    for name, spec in sorted(backends().specs.items()):
+        for provider, precision in spec.ways() if spec.ways is not None else ():
+            if (name, provider, precision) != ("onnxruntime", "", "fp32"):
+                yield name, provider, precision
+
+
+def _thread_counts(cores: int) -> list[int]:
+    counts = [1]
+    while counts[-1] * 2 <= min(cores, 8):
+        counts.append(counts[-1] * 2)
+    return counts

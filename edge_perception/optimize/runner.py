@@ -1,0 +1,130 @@
+"""The helper process that runs a set as a vehicle would: all encoders at once, fusion last.
+
+A job as a line of JSON on stdin, answers as lines on stdout. With `roles` a set is loaded, and run
+as often as the lines after it ask, until stdin ends. With `ways` models run alone, one after the
+other, a line for each. Not for people; `edge_perception.optimize.measuring` starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.models.golden import compare_golden, read_golden
+from edge_perception.models.loading import LoadedModel, ModelOptions, open_bundle
+from edge_perception.models.manifest import load_bundle
+
+FUSION = "fusion"
+
+
+class SetRunner:
+    """Loaded models with inputs at hand."""
+
+    def __init__(self, roles: dict[str, dict[str, Any]]) -> None:
+        self._models: dict[str, LoadedModel] = {}
+        self._inputs: dict[str, dict[str, np.ndarray]] = {}
+        self.told: dict[str, dict[str, Any]] = {}
+        for role, job in roles.items():
+            self._open(role, job)
+        self._encoders = [role for role in self._models if role != FUSION]
+        self._pool = ThreadPoolExecutor(max(1, len(self._encoders)))
+
+    def run(self, sets: int) -> dict[str, Any]:
+        """Run sets one after the other; times in ms, of each set and of each model in it."""
+        set_ms: list[float] = []
+        role_ms: dict[str, list[float]] = {role: [] for role in self._models}
+        for _ in range(sets):
+            began_s = time.perf_counter()
+            for role, took in zip(
+                self._encoders, self._pool.map(self._infer, self._encoders), strict=True
+            ):
+                role_ms[role].append(took)
+            if FUSION in self._models:
+                role_ms[FUSION].append(self._infer(FUSION))
+            set_ms.append((time.perf_counter() - began_s) * 1e3)
+        return {"set_ms": set_ms, "role_ms": role_ms}
+
+    def close(self) -> None:
+        """Give the models back."""
+        self._pool.shutdown()
+        for loaded in self._models.values():
+            loaded.backend.close()
+
+    def _infer(self, role: str) -> float:
+        began_s = time.perf_counter()
+        self._models[role].backend.infer(self._inputs[role])
+        return (time.perf_counter() - began_s) * 1e3
+
+    def _open(self, role: str, job: dict[str, Any]) -> None:
+        bundle = load_bundle(Path(job["bundle"]))
+        before = _resident()
+        began_s = time.monotonic()
+        loaded = open_bundle(bundle, ModelOptions(**job["options"]))
+        load_s = time.monotonic() - began_s
+        loaded.backend.warm_up(bundle.manifest.gates.warm_up_runs)
+        self._models[role] = loaded
+        memory_mb = max(_resident() - before, 0) / 1e6
+        inputs, _ = read_golden(bundle)
+        self._inputs[role] = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        info = loaded.backend.describe()
+        self.told[role] = {
+            "load_s": load_s,
+            "memory_mb": memory_mb,
+            "where": info.where,
+            "runtime": f"{info.runtime} {info.runtime_version}",
+            "precision": info.precision,
+            "notes": list(info.notes),
+            "golden": [
+                item.reason for item in compare_golden(bundle, loaded.backend) if not item.passed
+            ],
+        }
+
+
+def main() -> int:
+    """Load what the first line says, then run what the others ask for."""
+    job = json.loads(sys.stdin.readline())
+    if "ways" in job:
+        for way in job["ways"]:
+            _say(_alone(way, job["runs"]))
+        return 0
+    try:
+        runner = SetRunner(job["roles"])
+    except (EdgePerceptionError, OSError, TypeError, MemoryError) as error:
+        _say({"error": f"{error}"})
+        return 0
+    _say({"ready": runner.told})
+    for line in sys.stdin:
+        _say(runner.run(int(json.loads(line)["sets"])))
+    return 0
+
+
+def _alone(way: dict[str, Any], runs: int) -> dict[str, Any]:
+    try:
+        runner = SetRunner({way["role"]: way})
+        runner.run(1)
+        times = runner.run(runs)["role_ms"][way["role"]]
+    except (EdgePerceptionError, OSError, TypeError, MemoryError) as error:
+        return {"error": f"{error}"}
+    runner.close()
+    return {"p50_ms": float(np.median(times)), **runner.told[way["role"]]}
+
+
+def _say(document: dict[str, Any]) -> None:
+    print(json.dumps(document), flush=True)
+
+
+def _resident() -> int:
+    """Return the resident memory in bytes (proc(5), statm)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
+
+
+if __name__ == "__main__":
+    sys.exit(main())

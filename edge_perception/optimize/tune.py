@@ -1,0 +1,254 @@
+"""Finds how the models of a set run best together on this machine, by measuring.
+
+What is fast alone may not be fast beside the others, so every choice is measured in the whole set,
+in turns with the choice before it. Alone, ways are only sorted and the hopeless ones left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edge_perception.core.errors import BackendError
+from edge_perception.models.manifest import Bundle
+from edge_perception.optimize.configuration import Configuration, configurations
+from edge_perception.optimize.measuring import Comparison, Runner, alone, compare
+
+_ALONE_RUNS = 8
+_FINALISTS = 3
+_ROUNDS, _SETS = 3, 6
+_LAST_ROUNDS = 7
+_BETTER = 0.98  # of the time: less is noise
+_HOPELESS = 1.3  # times the best alone
+FASTER = "faster"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One way of one model, and what became of it."""
+
+    role: str
+    configuration: Configuration
+    alone_ms: float | None = None
+    set_ratio: float | None = None  # against the choice before it, in the whole set
+    memory_mb: float | None = None
+    accuracy_loss: float | None = None  # points of mAP
+    verdict: str = ""
+
+
+@dataclass(kw_only=True)
+class Tuning:
+    """What was found."""
+
+    default: dict[str, Configuration]
+    chosen: dict[str, Configuration]
+    last: Comparison | None = None  # the choice against the default
+    map_default: float | None = None
+    map_chosen: float | None = None
+    tried: list[Tried] = field(default_factory=list)
+    out_of_time: bool = False
+
+    @property
+    def gain(self) -> float:
+        """Throughput of the choice over that of the default."""
+        if self.last is None or self.chosen == self.default:
+            return 1.0
+        return 1.0 / self.last.ratio
+
+    @property
+    def map_loss(self) -> float | None:
+        """Points of mAP that the choice costs; None: not measured, nothing may differ."""
+        if self.map_default is None or self.map_chosen is None:
+            return None
+        return self.map_default - self.map_chosen
+
+
+Accuracy = Callable[[Mapping[str, Configuration]], float]
+
+
+class Tuner:
+    """Looks for the best setting within a budget of time."""
+
+    def __init__(
+        self,
+        variants: Mapping[str, Sequence[Bundle]],
+        *,
+        cores: int,
+        budget_s: float,
+        allowed_loss: float,
+        accuracy: Accuracy,
+        say: Callable[[str], None],
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            variants: bundles by role, the served one first.
+            cores: that may be used.
+            budget_s: after it no further way is tried.
+            allowed_loss: points of mAP that a choice may cost in all.
+            accuracy: gives the mAP of a setting, in points, always on the same frames.
+            say: takes progress lines.
+            steady_s: the steady clock.
+        """
+        self._variants, self._cores, self._say = variants, cores, say
+        self._allowed, self._accuracy, self._steady_s = allowed_loss, accuracy, steady_s
+        self._measured: list[tuple[dict[str, Configuration], float]] = []
+        self._end_s = steady_s() + budget_s
+        default = {role: Configuration(bundle=found[0]) for role, found in variants.items()}
+        self._found = Tuning(default=default, chosen=dict(default))
+
+    def run(self) -> Tuning:
+        """Try, choose, and measure the choice against the default once more at the end.
+
+        Raises:
+            BackendError: the default itself does not run here.
+        """
+        found = self._found
+        with Runner(found.default) as base:
+            # The dearest model first: what is won there is won for all.
+            took = base.run(_SETS)["role_ms"]
+            order = sorted(self._variants, key=lambda role: -sum(took[role]))
+            finalists = {role: self._finalists(role) for role in order}
+            for role in order:
+                self._tune(role, finalists[role])
+            if found.chosen != found.default:
+                found.last = compare(base, found.chosen, rounds=_LAST_ROUNDS, sets=_SETS)
+                if found.last.ratio > 1.0:  # what won in parts does not win as a whole
+                    self._say("the choice is no faster than the default: the default stays")
+                    found.chosen = dict(found.default)
+            self._judge_choice()
+            if found.chosen == found.default:
+                found.last = compare(base, found.default, rounds=_ROUNDS, sets=_SETS)
+        return found
+
+    def _tune(self, role: str, finalists: Sequence[Tried]) -> None:
+        """Choose the way of one model, the others as they are chosen now."""
+        found = self._found
+        if not finalists:
+            return
+        with Runner(found.chosen) as base:
+            for tried in finalists:
+                if self._over():
+                    self._note(tried, verdict="not tried in the set: no time left")
+                    continue
+                self._try_in_set(role, tried, base)
+        best = min(
+            (t for t in found.tried if t.role == role and t.verdict == FASTER),
+            key=lambda t: t.set_ratio or 1.0,
+            default=None,
+        )
+        if best is not None:
+            found.chosen[role] = best.configuration
+            self._say(f"{role}: {best.configuration.name}, {best.set_ratio:.2f} of a set's time")
+
+    def _finalists(self, role: str) -> list[Tried]:
+        """Return the few ways that are worth a run in the set, fastest first.
+
+        All ways run alone on one thread; the best of them with more threads too.
+        """
+        ways = list(configurations(self._variants[role], cores=self._cores))
+        single = self._alone(role, [way for way in ways if way.threads == 1])
+        best = [item.configuration for item in single[:_FINALISTS]]
+        more = [way for way in ways if way.threads > 1 and replace(way, threads=1) in best]
+        measured = sorted([*single, *self._alone(role, more)], key=_alone_ms)
+        if not measured:
+            return []
+        limit_ms = _HOPELESS * _alone_ms(measured[0])
+        kept = [
+            item
+            for item in measured
+            if _alone_ms(item) <= limit_ms and item.configuration != self._found.chosen[role]
+        ][:_FINALISTS]
+        for left in measured:
+            if left not in kept:
+                served = left.configuration == self._found.chosen[role]
+                self._note(left, verdict="served" if served else "slower alone")
+        return kept
+
+    def _alone(self, role: str, ways: Sequence[Configuration]) -> list[Tried]:
+        """Run ways alone, one after the other; fastest first, what does not run is noted."""
+        measured: list[Tried] = []
+        results = alone(role, ways, runs=_ALONE_RUNS)
+        for way, told in results:
+            if "error" in told:
+                tried = Tried(role=role, configuration=way)
+                self._note(tried, verdict=f"does not run: {told['error']}")
+            else:
+                self._say(f"{role}: {way.name}: {told['p50_ms']:.2f} ms alone")
+                measured.append(
+                    Tried(
+                        role=role,
+                        configuration=way,
+                        alone_ms=told["p50_ms"],
+                        memory_mb=told["memory_mb"],
+                    )
+                )
+            if self._over():
+                results.close()
+                break
+        seen = [item.configuration for item in [*measured, *self._found.tried]]
+        for way in ways:
+            if way not in seen and self._found.out_of_time:
+                self._note(Tried(role=role, configuration=way), verdict="not tried: no time left")
+        return sorted(measured, key=_alone_ms)
+
+    def _try_in_set(self, role: str, tried: Tried, base: Runner) -> None:
+        found = self._found
+        setting = {**found.chosen, role: tried.configuration}
+        try:
+            comparison = compare(base, setting, rounds=_ROUNDS, sets=_SETS)
+        except BackendError as error:
+            self._note(tried, verdict=f"does not run beside the others: {error}")
+            return
+        ratio = comparison.ratio
+        if ratio > _BETTER:
+            self._note(tried, verdict="no faster in the set", set_ratio=ratio)
+            return
+        loss = None
+        if comparison.told[role]["golden"] or not self._served(role, tried.configuration):
+            loss = self._points(found.default) - self._points(setting)
+        if loss is not None and not loss <= self._allowed:
+            verdict = f"costs {loss:.2f} points of mAP > {self._allowed:g}"
+            self._note(tried, verdict=verdict, set_ratio=ratio, accuracy_loss=loss)
+            return
+        self._note(tried, verdict=FASTER, set_ratio=ratio, accuracy_loss=loss)
+
+    def _served(self, role: str, way: Configuration) -> bool:
+        """Whether a way runs the very bundle that the default runs."""
+        return way.bundle.sha256 == self._found.default[role].bundle.sha256
+
+    def _judge_choice(self) -> None:
+        """Measure the accuracy of the whole choice where a part of it was not exact."""
+        found = self._found
+        inexact = [
+            t
+            for t in found.tried
+            if t.accuracy_loss is not None and found.chosen[t.role] == t.configuration
+        ]
+        if inexact:
+            found.map_default = self._points(found.default)
+            found.map_chosen = self._points(found.chosen)
+
+    def _points(self, setting: Mapping[str, Configuration]) -> float:
+        for known, points in self._measured:
+            if known == setting:
+                return points
+        self._say("  measuring accuracy")
+        points = self._accuracy(setting)
+        self._measured.append((dict(setting), points))
+        return points
+
+    def _over(self) -> bool:
+        over = self._steady_s() > self._end_s
+        self._found.out_of_time |= over
+        return over
+
+    def _note(self, tried: Tried, **more: Any) -> None:
+        self._found.tried.append(replace(tried, **more))
+
+
+def _alone_ms(item: Tried) -> float:
+    return item.alone_ms if item.alone_ms is not None else float("inf")

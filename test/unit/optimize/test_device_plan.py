@@ -1,0 +1,149 @@
+"""Nodes follow a device plan on the machine that it was measured on, and say why they do not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.machine import Machine, this_machine
+from edge_perception.models.device_plan import (
+    SCHEMA_VERSION,
+    DevicePlan,
+    SourcePlan,
+    planned_options,
+    read_device_plan,
+    write_device_plan,
+)
+from edge_perception.models.folders import find_bundle, installed_model_folders
+from edge_perception.models.loading import ModelOptions
+from edge_perception.releases.loading import load_model
+
+HERE = Machine(processor="Orin", architecture="aarch64", cores=8, accelerators=("Orin GPU",))
+CAMERA = SourcePlan(
+    serves="bev_lite/camera",
+    model="bev_lite_int8/camera",
+    sha256="ab",
+    backend="openvino",
+    provider="GPU",
+    precision="fp16",
+    threads=2,
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def run(machine=HERE, **sources):
+        path = tmp_path / "device_plan.yaml"
+        plan = DevicePlan(
+            schema_version=SCHEMA_VERSION,
+            machine=machine,
+            measured="2026-01-01T00:00:00Z",
+            sources=sources or {"camera": CAMERA},
+            gain=1.5,
+        )
+        write_device_plan(path, plan)
+        assert read_device_plan(path) == plan
+        return ModelOptions(model="bev_lite/camera", device_plan=str(path))
+
+    return run
+
+
+def test_the_plan_is_followed(write):
+    planned = planned_options(write(), "camera", machine=HERE)
+    options = planned.options
+    assert (options.model, options.backend, options.provider) == (
+        "bev_lite_int8/camera",
+        "openvino",
+        "GPU",
+    )
+    assert (options.precision, options.threads) == ("fp16", 2)
+    assert planned.sha256 == "ab"
+    assert not planned.note
+
+
+def test_what_was_set_on_purpose_stays(write):
+    asked = replace(write(), threads=4, model="my_detector")
+    options = planned_options(asked, "camera", machine=HERE).options
+    assert options.threads == 4
+    assert options.model == "my_detector"
+    assert options.backend == "openvino"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"processor": "Xavier"}, "processor Orin, here Xavier"),
+        ({"cores": 4}, "cores 8, here 4"),
+        ({"accelerators": ()}, "accelerators Orin GPU, here none"),
+    ],
+)
+def test_on_another_machine_it_is_ignored_and_that_is_said(write, change, text):
+    asked = write()
+    planned = planned_options(asked, "camera", machine=replace(HERE, **change))
+    assert planned.options == asked
+    assert text in planned.note
+
+
+def test_a_source_that_it_does_not_know_runs_as_before(write):
+    asked = write()
+    planned = planned_options(asked, "camera_rear", machine=HERE)
+    assert planned.options == asked
+    assert "says nothing of camera_rear, only of camera" in planned.note
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected"),
+        ("[1]", "expected"),
+        ("schema_version: 1\n", "machine"),
+        ("a: [", "device_plan"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused(tmp_path, text, problem):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=problem):
+        read_device_plan(path)
+
+
+def test_a_plan_of_another_schema_is_refused(write):
+    asked = write()
+    path = Path(asked.device_plan)
+    document = {**yaml.safe_load(path.read_text()), "schema_version": 99}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigurationError, match="expected schema_version 1, got 99"):
+        planned_options(asked, "camera", machine=HERE)
+
+
+def test_a_plan_that_cannot_be_followed_costs_no_frame(write):
+    """The runtime of the plan is gone: the node runs as without a plan, and says so."""
+    audio = SourcePlan(
+        serves="bev_lite/audio", model="bev_lite/audio", sha256="ab", backend="no_such_runtime"
+    )
+    asked = replace(write(this_machine(), audio=audio), model="bev_lite/audio")
+    loaded = load_model(asked, role="audio")
+    loaded.backend.close()
+    assert loaded.info.runtime == "onnxruntime"
+    (note,) = loaded.notes
+    assert "device plan not followed" in note
+    assert "no_such_runtime" in note
+
+
+def test_a_plan_of_another_release_says_so(write):
+    served = find_bundle("bev_lite/audio", installed_model_folders())
+    audio = SourcePlan(
+        serves="bev_lite/audio", model="bev_lite/audio", sha256="ab", backend="onnxruntime"
+    )
+    asked = replace(write(this_machine(), audio=audio), model="bev_lite/audio")
+    loaded = load_model(asked, role="audio")
+    loaded.backend.close()
+    assert "measured with another model than bev_lite_audio" in loaded.notes[0]
+    right = replace(audio, sha256=served.sha256)
+    loaded = load_model(
+        replace(write(this_machine(), audio=right), model="bev_lite/audio"), role="audio"
+    )
+    loaded.backend.close()
+    assert not loaded.notes

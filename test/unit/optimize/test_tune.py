@@ -1,0 +1,146 @@
+"""Tuning on real sessions of the smallest model, with accuracies that the tests choose."""
+
+import json
+
+import pytest
+
+from edge_perception.core.errors import BackendError, ConfigurationError
+from edge_perception.models.device_plan import read_device_plan, write_device_plan
+from edge_perception.models.folders import find_bundle, installed_model_folders
+from edge_perception.optimize import tune
+from edge_perception.optimize.configuration import Configuration, configurations
+from edge_perception.optimize.measuring import Comparison, Runner, alone, compare
+from edge_perception.optimize.plan import as_json, page, plan_of
+from edge_perception.optimize.tune import FASTER, Tuner
+from edge_perception.optimize.variants import variants_of_set
+
+
+@pytest.fixture(scope="module")
+def audio():
+    return find_bundle("bev_lite/audio", installed_model_folders())
+
+
+def test_the_plain_way_comes_first(audio):
+    first, *rest = configurations([audio], cores=4)
+    assert first == Configuration(bundle=audio)
+    assert {way.threads for way in [first, *rest]} == {1, 2, 4}
+
+
+def test_a_set_runs_in_a_process_of_its_own(audio):
+    with Runner({"audio": Configuration(bundle=audio)}) as runner:
+        times = runner.run(3)
+    assert len(times["set_ms"]) == len(times["role_ms"]["audio"]) == 3
+    assert runner.told["audio"]["golden"] == []
+    assert runner.told["audio"]["memory_mb"] > 0
+
+
+def test_a_way_that_does_not_run_says_why_and_those_after_it_run(audio):
+    ways = [
+        Configuration(bundle=audio, provider="tensorrt"),
+        Configuration(bundle=audio, backend="no_such_runtime"),
+        Configuration(bundle=audio),
+    ]
+    found = [told for _, told in alone("audio", ways, runs=2)]
+    assert "TensorrtExecutionProvider" in found[0]["error"]
+    assert "no_such_runtime" in found[1]["error"]
+    assert found[2]["p50_ms"] > 0
+    with pytest.raises(BackendError, match="no_such_runtime"):
+        Runner({"audio": ways[1]})
+
+
+def test_a_way_is_measured_in_turns_with_the_one_before_it(audio):
+    plain = Configuration(bundle=audio)
+    with Runner({"audio": plain}) as base:
+        comparison = compare(base, {"audio": plain}, rounds=2, sets=3)
+    assert comparison.ratio_low <= comparison.ratio <= comparison.ratio_high
+    assert comparison.role_p50_ms["audio"] <= comparison.role_p99_ms["audio"]
+
+
+def faked(ratio, golden=()):
+    told = {"audio": {"golden": list(golden), "memory_mb": 10.0}}
+
+    def run(_base, _setting, **_):
+        return Comparison(
+            ratio=ratio,
+            ratio_low=ratio,
+            ratio_high=ratio,
+            p50_ms=1.0,
+            p99_ms=2.0,
+            role_p50_ms={"audio": 1.0},
+            role_p99_ms={"audio": 2.0},
+            told=told,
+            base_p50_ms=1.0,
+        )
+
+    return run
+
+
+def tuned(audio, accuracy=lambda setting: 60.0, **options):
+    tuner = Tuner(
+        {"audio": [audio]},
+        cores=2,
+        budget_s=options.pop("budget_s", 3600.0),
+        allowed_loss=1.0,
+        accuracy=accuracy,
+        say=lambda _: None,
+    )
+    return tuner.run()
+
+
+@pytest.fixture(autouse=True)
+def no_way_is_hopeless(monkeypatch):
+    monkeypatch.setattr(tune, "_HOPELESS", 1000.0)
+
+
+def test_what_is_faster_in_the_set_is_chosen(audio, monkeypatch, tmp_path):
+    monkeypatch.setattr(tune, "compare", faked(0.5))
+    found = tuned(audio)
+    assert found.chosen != found.default
+    assert found.gain == 2.0
+    assert found.map_loss is None
+    plan = plan_of(found, {audio.sha256: "bev_lite/audio"})
+    write_device_plan(tmp_path / "plan.yaml", plan)
+    assert read_device_plan(tmp_path / "plan.yaml") == plan
+    assert plan.sources["audio"].serves == "bev_lite/audio"
+    assert json.dumps(as_json(found, plan))
+    assert "2.00 times" in page(found, plan)
+
+
+def test_what_is_no_faster_in_the_set_is_not_chosen(audio, monkeypatch):
+    monkeypatch.setattr(tune, "compare", faked(1.2))
+    found = tuned(audio)
+    assert found.chosen == found.default
+    assert found.gain == 1.0
+    assert not any(item.verdict == FASTER for item in found.tried)
+
+
+@pytest.mark.parametrize(("loss", "chosen"), [(0.5, True), (1.5, False), (float("nan"), False)])
+def test_what_differs_from_its_golden_outputs_must_hold_in_accuracy(
+    audio, monkeypatch, loss, chosen
+):
+    monkeypatch.setattr(tune, "compare", faked(0.5, golden=["3 of 5 values differ"]))
+    plain = {"audio": Configuration(bundle=audio)}
+    found = tuned(audio, lambda setting: 60.0 if setting == plain else 60.0 - loss)
+    assert (found.chosen != found.default) is chosen
+    if chosen:
+        assert found.map_loss == loss
+    else:
+        assert any("points of mAP" in item.verdict for item in found.tried)
+
+
+def test_without_time_the_default_stays_and_that_is_said(audio):
+    found = tuned(audio, budget_s=1e-9)
+    assert found.chosen == found.default
+    assert found.out_of_time
+    assert "the budget ended" in " ".join(plan_of(found, {}).notes)
+
+
+def test_variants_are_of_the_same_role_and_feature_space():
+    variants, names = variants_of_set("bev_lite", installed_model_folders())
+    assert [names[b.sha256] for b in variants["camera"]] == [
+        "bev_lite/camera",
+        "bev_lite_int8/camera",
+    ]
+    assert [names[b.sha256] for b in variants["fusion"]] == ["bev_lite/fusion"]
+    with pytest.raises(ConfigurationError, match=r"expected one of .*bev_lite, .*'bev_heavy'"):
+        variants_of_set("bev_heavy", installed_model_folders())
