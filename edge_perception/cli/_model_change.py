@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge_perception.cli._manager_watch import ManagerWatch
 from edge_perception.cli._model_release import add_store
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.releases.journal import FINAL_STEPS
 
 _ANSWER_S = 10.0
+_WAITING = "waiting"
+_DECIDED = ("commit", "committed", "done")
 _QUIET_S = 1.0  # no event for so long: there is none on its way
 
 
@@ -51,6 +54,7 @@ def swap(args: argparse.Namespace) -> int:
         client = ActionClient(caller.node, action.SwapModel, f"{args.manager}/swap")
         if not client.wait_for_server(timeout_sec=_ANSWER_S):
             raise NoManagerError(f"{args.manager}: no model manager within {_ANSWER_S:g} s")
+        alive = ManagerWatch(caller.node, args.manager)
         goal = action.SwapModel.Goal(
             name=args.name, version=args.version, role=args.role, skip_trial=args.skip_trial
         )
@@ -62,12 +66,31 @@ def swap(args: argparse.Namespace) -> int:
 
         sent = client.send_goal_async(goal, feedback_callback=on_feedback)
         handle = caller.wait(sent, "the manager's consent")
-        result = caller.wait(handle.get_result_async(), "the result", timeout_s=None).result
+        future = handle.get_result_async()
+        while not future.done():
+            caller.spin_once()
+            if problem := alive.problem():
+                return _answer(_ended(problem, steps), args.json)
+        result = future.result().result
         # Steps come on another way than the result, which may be faster.
         end_s = time.monotonic() + _ANSWER_S
         while steps and steps[-1] not in (*FINAL_STEPS, "late") and time.monotonic() < end_s:
             caller.spin_once()
     return _answer(result, args.json)
+
+
+def _ended(problem: str, steps: list[str]) -> Any:
+    """Return the answer that a manager can give no more."""
+    from edge_perception import action
+
+    last = next((step for step in reversed(steps) if step != _WAITING), "none")
+    decided = any(step in _DECIDED for step in steps)
+    what = (
+        "the change is decided: what it did not reach follows when a manager starts"
+        if decided
+        else "nothing was decided: what served serves on, and the next manager notes the end"
+    )
+    return action.SwapModel.Result(reason=f"{problem}; last step: {last}; {what}")
 
 
 def rollback(args: argparse.Namespace) -> int:
@@ -152,11 +175,11 @@ class _Caller:
         """Run what is ready, for a tenth of a second at most."""
         self._executor.spin_once(timeout_sec=0.1)
 
-    def wait(self, future: Any, what: str, timeout_s: float | None = _ANSWER_S) -> Any:
+    def wait(self, future: Any, what: str, timeout_s: float = _ANSWER_S) -> Any:
         """Return the result of a future."""
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        end_s = time.monotonic() + timeout_s
         while not future.done():
-            if end_s is not None and time.monotonic() > end_s:
+            if time.monotonic() > end_s:
                 raise NoManagerError(f"expected {what} within {timeout_s:g} s")
             self.spin_once()
         return future.result()

@@ -49,6 +49,10 @@ class Serving:
             if role in self.versions and self.versions[role].sha256 != sha256
         }
 
+    def absent(self, models: ModelSet) -> dict[str, str]:
+        """Return the models of a set that nobody is here to serve."""
+        return {role: sha256 for role, sha256 in models.items() if role not in self.nodes}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -70,6 +74,10 @@ class Change:
     back: bool = False  # to models that served before
     spaces_change: bool = False
     caller: Caller = field(default_factory=Caller)
+    # Of nodes that are not here now, by role: what is current, and what they are to start with.
+    absent: ModelSet = field(default_factory=dict)
+    absent_after: ModelSet = field(default_factory=dict)
+    waits_for: str = ""  # for people
 
     @property
     def nodes(self) -> dict[str, str]:
@@ -79,12 +87,16 @@ class Change:
     @property
     def before(self) -> ModelSet:
         """The set that serves."""
-        return self.serving.models
+        return {**self.absent, **self.serving.models}
 
     @property
     def after(self) -> dict[str, str]:
         """The set that is to serve."""
-        return {**self.before, **{role: r.sha256 for role, r in self.releases.items()}}
+        return {
+            **self.before,
+            **self.absent_after,
+            **{role: r.sha256 for role, r in self.releases.items()},
+        }
 
     @property
     def warm(self) -> bool:

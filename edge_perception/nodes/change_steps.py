@@ -39,7 +39,13 @@ class ChangeSteps:
         decided = False
 
         def begin() -> None:
-            change.record = store.begin(change.transaction_id, change.before, change.after, name)
+            change.record = store.begin(
+                change.transaction_id,
+                change.before,
+                change.after,
+                name,
+                needed=change.releases.values(),
+            )
 
         def decide() -> None:
             nonlocal decided

@@ -17,12 +17,13 @@ from edge_perception.releases.garbage import Keeping, Removed, collect_garbage
 from edge_perception.releases.slots import ModelSet
 
 _RECONCILE_PERIOD_S = 1.0
+_FIND_PERIOD_S = 0.1
 _LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class FollowUp:
-    """Two timers that run only while there is something to follow up."""
+    """Timers that run only while there is something to follow up."""
 
     def __init__(
         self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
@@ -37,18 +38,20 @@ class FollowUp:
             )
 
         self._reconciler = timer(_RECONCILE_PERIOD_S, self._on_reconcile)
+        self._finder = timer(_FIND_PERIOD_S, self._on_find)
         self._looker = timer(_LOOK_AFTER_NS / 1e9, self._on_look)
         coordinator.steps.late = self._reconciler.reset
         coordinator.steps.committed = self._on_committed
 
     def start(self) -> None:
         """Bring the nodes to the current set as soon as there are any."""
+        self._finder.reset()
         self._reconciler.reset()
 
     def stop(self) -> None:
         """Stop; safe more than once."""
-        self._reconciler.cancel()
-        self._looker.cancel()
+        for timer in (self._finder, self._reconciler, self._looker):
+            timer.cancel()
 
     def _on_committed(self, stamp_ns: int, left: ModelSet) -> None:
         """Ask the nodes again, soon after the stamp, until they keep the models that left."""
@@ -58,6 +61,10 @@ class FollowUp:
         self._looker.timer_period_ns = _LOOK_AFTER_NS + max(delay_ns, 0)
         self._looker.reset()
 
+    def _on_find(self) -> None:
+        if not self._coordinator.serving.watch():
+            self._finder.cancel()
+
     async def _on_reconcile(self) -> None:
         """Bring the nodes to the current set of the store: at start, and where one was late."""
         store = self._parts.managed.readable
@@ -66,9 +73,9 @@ class FollowUp:
         self._reconciler.cancel()
         try:
             wanted = store.slots.get("current")
-            serving = await self._coordinator.serving.look()
+            serving = await self._coordinator.serving.found(wanted)
             if not self._parts.managed.off and serving.differing(wanted):
-                await self._coordinator.go_to(wanted, "start with the current set")
+                await self._coordinator.go_to(wanted, "start with the current set", unasked=True)
         except EdgePerceptionError as error:
             self._parts.events.tell("not reconciled", error=True, reason=f"current set: {error}")
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -69,7 +70,7 @@ class ManagerServices:
             bundle = self._managed.verified(request.name, request.version, now_ns=now_ns)
             response.model = model_msg(bundle.version_for(bundle.manifest.role))
             response.success = True
-        except EdgePerceptionError as error:
+        except (EdgePerceptionError, OSError) as error:
             response.problems = [str(error)]
         return response
 
@@ -93,7 +94,7 @@ class ManagerServices:
                 models, f"rollback to {slot}", quarantine=request.reason
             )
             _fill(response, change, request.role)
-        except EdgePerceptionError as error:
+        except Exception as error:
             _refuse(self._parts, error, response)
         return response
 
@@ -111,13 +112,18 @@ async def answer_swap(
             caller=caller,
         )
         _fill(answer, change, request.role)
-    except EdgePerceptionError as error:
+    except Exception as error:
         _refuse(parts, error, answer)
 
 
-def _refuse(parts: ManagerParts, error: EdgePerceptionError, response: Any) -> None:
-    response.reason = str(error)
-    parts.node.get_logger().warning(f"refused: {error}")
+def _refuse(parts: ManagerParts, error: Exception, response: Any) -> None:
+    """Say why not; an error that nobody thought of ends the request and not the manager."""
+    if isinstance(error, EdgePerceptionError):
+        response.reason = str(error)
+        parts.node.get_logger().warning(f"refused: {error}")
+    else:
+        response.reason = f"{type(error).__name__}: {error}"
+        parts.node.get_logger().error("".join(traceback.format_exception(error)))
 
 
 def _fill(response: Any, change: Change, role: str) -> None:

@@ -14,6 +14,7 @@ from edge_perception.nodes.model_services import in_thread
 from edge_perception.releases.event_log import EventLog
 from edge_perception.releases.filesystem import FileSystem
 
+WAITING = "waiting"  # event, as feedback only
 Told = Callable[[msg.ModelEvent], None]
 
 
@@ -44,6 +45,16 @@ class ModelEvents:
         """Return once all that was told is published."""
         if self._feed is not None:
             await in_thread(self._node, self._feed.flush)
+
+    def hint(self, transaction_id: str, reason: str, told: Told | None) -> None:
+        """Tell only who asked what a change is waiting for: no step of it."""
+        if told is not None:
+            stamp = self._node.get_clock().now().to_msg()
+            told(
+                msg.ModelEvent(
+                    stamp=stamp, transaction_id=transaction_id, event=WAITING, reason=reason
+                )
+            )
 
     def tell(
         self,

@@ -113,6 +113,7 @@ class ModelManagerNode(PerceptionNode):
                 "nodes": " ".join(nodes),
                 "swapping": off or "on",
                 "transaction": self.coordinator.busy or "none",
+                "waits_for": self.coordinator.waits_for or "nothing",
             },
         )
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from edge_perception.core.errors import SwapError
 from edge_perception.nodes.change import Serving
 from edge_perception.nodes.manager_parts import ManagerParts
+
+_DISCOVERY_NS = 6_000_000_000  # since the start of the manager; also on a busy machine
+_QUIET_NS = 500_000_000  # no node more for so long: the others are found
+_AGAIN_S = 0.05
 
 
 class ServingNodes:
@@ -14,6 +20,8 @@ class ServingNodes:
         self._parts = parts
         self._latest: Serving | None = None
         self._commits = 0  # an answer from before one is outdated
+        self._started_ns = self._changed_ns = 0  # steady clock
+        self._names: list[str] = []
 
     @property
     def latest(self) -> Serving | None:
@@ -35,6 +43,35 @@ class ServingNodes:
         if commits == self._commits:
             self._latest = serving
         return serving
+
+    def watch(self) -> bool:
+        """Note which nodes are known; False: those that run when the manager starts are found.
+
+        Called again and again after its start.
+        """
+        now_ns, names = self._parts.steady_ns(), self._parts.client.nodes()
+        self._started_ns = self._started_ns or now_ns
+        if names != self._names:
+            self._names, self._changed_ns = names, now_ns
+        return now_ns < self._started_ns + _DISCOVERY_NS
+
+    async def found(self, expected: Collection[str]) -> Serving:
+        """Ask what serves now; right after the start of the manager, once its nodes are found.
+
+        Args:
+            expected: roles that are served on this machine as far as it is known.
+
+        Raises:
+            SwapError: a node that serves models does not answer.
+        """
+        while self.watch():
+            quiet = self._parts.steady_ns() > self._changed_ns + _QUIET_NS
+            if quiet and self._names:
+                serving = await self.look()
+                if set(expected) <= set(serving.nodes):
+                    return serving
+            await self._parts.client.sleep(_AGAIN_S)
+        return await self.look()
 
     def outdate(self) -> None:
         """Note that the nodes were told to change."""

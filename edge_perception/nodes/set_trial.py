@@ -14,6 +14,8 @@ from edge_perception.releases.trial import STAGES, Action, Evidence, Stage, Tria
 
 STATUS = srv.TrialModel.Request.STATUS
 _TRIAL_PERIOD_S = 0.05
+_TELL_FIRST_S, _TELL_S = 2.0, 5.0
+_SILENT_S = 2.0  # slots of a canary are half a second
 
 
 class SetTrial:
@@ -29,6 +31,9 @@ class SetTrial:
             )
             for role, release in change.releases.items()
         }
+
+        self._frames = dict.fromkeys(change.releases, (0, self._now_s()))  # and when it changed
+        self._told_s = 0.0
 
     async def run(self, begin: Callable[[Stage], Any]) -> None:
         """Return when all have passed.
@@ -46,14 +51,37 @@ class SetTrial:
                 if index:
                     trial.advance(self._now_s())
                 await self._ask(role, stage.mode, stage.share)
+            self._told_s = self._now_s() - _TELL_S + _TELL_FIRST_S
             while not await self._passed(index):
                 self._change.check()
+                self._tell()
                 await self._parts.client.sleep(_TRIAL_PERIOD_S)
+        self._change.waits_for = ""
+
+    def _tell(self) -> None:
+        """Say what is missing: in diagnostics always, to who asked now and then."""
+        now_s = self._now_s()
+        texts = []
+        for role, trial in self._trials.items():
+            missing = trial.waits_for()
+            silent_s = now_s - self._frames[role][1]
+            if missing and silent_s > _SILENT_S:
+                missing += f", no frame for {silent_s:.0f} s"
+            if missing:
+                texts.append(f"{role}: {missing}")
+        stage = next(iter(self._trials.values())).stage
+        self._change.waits_for = f"{stage.mode} {stage.share:.0%}: {'; '.join(texts)}"
+        if texts and now_s > self._told_s + _TELL_S:
+            self._told_s = now_s
+            change = self._change
+            self._parts.events.hint(change.transaction_id, change.waits_for, change.caller.told)
 
     async def _passed(self, index: int) -> bool:
         ready = True
         for role, trial in self._trials.items():
             answer = await self._ask(role, STATUS, 0.0)
+            if answer.samples != self._frames[role][0]:
+                self._frames[role] = (answer.samples, self._now_s())
             decision = trial.judge(_evidence(answer), self._now_s())
             idle = index == 0 and role == FUSION and self._change.spaces_change
             if decision.action is Action.ROLL_BACK and not idle:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -173,19 +173,26 @@ class ReleaseStore:
 
     # -- changes of what serves --
 
-    def begin(self, transaction_id: str, before: ModelSet, after: ModelSet, reason: str) -> Record:
+    def begin(
+        self,
+        transaction_id: str,
+        before: ModelSet,
+        after: ModelSet,
+        reason: str,
+        *,
+        needed: Iterable[Release] = (),
+    ) -> Record:
         """Journal the start of a change: from here on nothing of it is removed.
 
         Raises:
-            StoreError: a release that is to serve is not here (any more).
+            StoreError: a release that is needed is not here (any more).
         """
         record = Record(
             transaction_id=transaction_id, step="begin", before=before, after=after, reason=reason
         )
         with self.changing():
-            for role, sha256 in after.items():
-                if before.get(role) != sha256:
-                    self.shelf.bundle(sha256)
+            for release in needed:
+                self.shelf.bundle(release.sha256)
             self.journal.append(record)
         return record
 

@@ -82,6 +82,12 @@ def error_verdict(objectives: Objectives, samples: int, errors: int) -> Verdict:
     return Verdict.OPEN
 
 
+def frames_without_error(objectives: Objectives) -> int:
+    """Return after how many frames without an error `error_verdict` is good."""
+    step = math.log((1 - objectives.error_rate_bad) / (1 - objectives.error_rate))
+    return math.ceil(math.log(objectives.missed_alarm / (1 - objectives.false_alarm)) / step)
+
+
 def latency_verdict(objectives: Objectives, evidence: Evidence) -> Verdict:
     """Confidence bound on the mean paired difference against the allowed increase."""
     if evidence.paired < max(objectives.min_samples, 2):
@@ -152,6 +158,26 @@ class Trial:
                 f"{evidence.paired} pairs",
             )
         return self._progress(evidence, latency, now_s)
+
+    def waits_for(self) -> str:
+        """Return what is missing before the stage can end; empty: nothing is."""
+        goals, evidence = self._objectives, self._latest
+        missing = []
+        seen = evidence.samples - self._base.samples
+        if seen < goals.min_samples:
+            missing.append(f"{seen} of {goals.min_samples} frames")
+        if self._pairs and latency_verdict(goals, evidence) is Verdict.OPEN:
+            missing.append(
+                f"latency undecided: {evidence.difference_mean_s * 1e3:+.1f} ms in "
+                f"{evidence.paired} pairs"
+            )
+        last = self._index == len(self._stages) - 1
+        if last and error_verdict(goals, evidence.samples, evidence.errors) is Verdict.OPEN:
+            missing.append(
+                f"errors undecided: {evidence.errors} in {evidence.samples} frames, good after "
+                f"{frames_without_error(goals)} without one"
+            )
+        return ", ".join(missing)
 
     def _progress(self, evidence: Evidence, latency: Verdict, now_s: float) -> Decision:
         goals = self._objectives

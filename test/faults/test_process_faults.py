@@ -17,9 +17,13 @@ from fault_robot import FaultRobot
 from harness import wait_until
 from releases import Maker
 
-from edge_perception import srv
+from edge_perception import msg, srv
+from edge_perception.cli import _manager_watch
+from edge_perception.cli.main import main
 from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
+from edge_perception.nodes import qos
+from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.releases.journal import Record
 from edge_perception.releases.loading import load_model
 from edge_perception.releases.starts import Starts
@@ -93,6 +97,57 @@ def test_kill_of_the_manager_at_every_journal_step(harness, maker, ros_domain, s
     else:
         assert answer.success, answer.reason
         robot.serves(NEW)
+
+
+@pytest.mark.parametrize(("step", "text"), [("shadow", "nothing was decided"), ("commit", "")])
+def test_who_asked_hears_that_the_manager_died(
+    harness, maker, ros_domain, step, text, capsys, monkeypatch
+):
+    monkeypatch.setattr(_manager_watch, "_SILENT_S", 2.0)
+    robot = FaultRobot(harness, maker, manager=False)
+    assert robot.version() == OLD
+    command = [sys.executable, str(HERE / "killed_manager.py"), step]
+    process = start(command, maker, ros_domain, admission_latency_factor=50.0)
+    arguments = ["models", "swap", "new", *(["--skip-trial"] if step == "commit" else [])]
+    try:
+        assert main(arguments) == 1
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        end(process)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert "refused: /model_manager" in said
+    assert text in said
+
+
+def test_who_asked_hears_that_the_manager_ended(harness, maker, ros_domain, capsys):
+    robot = FaultRobot(harness, maker, manager=False)
+    process = start(python("edge_perception.nodes.model_manager_node:main"), maker, ros_domain)
+
+    def stop(event):
+        if event.event == "shadow 100%":
+            process.terminate()
+
+    harness.driver.create_subscription(msg.ModelEvent, "model_events", stop, qos.EVENTS)
+    try:
+        assert main(["models", "swap", "new"]) == 1
+        assert process.wait(10) == 0
+    finally:
+        end(process)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert "/model_manager ended before the change did; last step: shadow 100%" in said
+    assert robot.version() == OLD
+
+
+def test_a_swap_right_after_the_start_of_a_manager_waits_for_its_nodes(harness, maker):
+    robot = FaultRobot(harness, maker, encoder=False)  # the manager is first
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(robot.swap("new")))
+    thread.start()
+    wait_until(lambda: robot.manager.coordinator.busy, "the request")
+    robot.encoder = harness.add(EncoderNode, "lidar", parameters=maker.node_parameters)
+    thread.join(60)
+    assert answers[0].success, answers[0].reason
+    robot.serves(NEW)
 
 
 @pytest.mark.parametrize("step", JOURNAL_STEPS)

@@ -18,6 +18,7 @@ from releases import Maker
 from edge_perception import action, srv
 from edge_perception.cli import _model_change
 from edge_perception.cli.main import main
+from edge_perception.nodes import swap_coordinator
 
 OLD, NEW = "1.0.0", "2.0.0"
 STEPS = ["begin", "admitted", "prepared", "commit", "committed", "done"]
@@ -190,6 +191,49 @@ def test_a_node_that_lost_the_model_loads_it(robot):
     assert "is not loaded any more" in late.reason
 
 
+def test_a_swap_to_what_serves_changes_nothing(robot, capsys):
+    assert models("swap", "new", "--skip-trial") == 0
+    robot.serves(NEW)
+    capsys.readouterr()
+    slots = robot.maker.store.slots
+    before = [dict(slots.get(slot)) for slot in ("current", "previous")]
+    assert before[0] != before[1]
+    for arguments in (["new"], ["new", "--skip-trial"], ["new", "--role", "lidar"]):
+        assert models("swap", *arguments) == 1
+        assert f"refused: new {NEW} serves already as lidar" in capsys.readouterr().out
+    assert [dict(slots.get(slot)) for slot in ("current", "previous")] == before
+    assert models("rollback") == 0  # there is still something to go back to
+    robot.serves(OLD)
+
+
+def test_an_error_that_nobody_thought_of_is_the_answer_and_not_the_end(robot, capsys, monkeypatch):
+    def broken(**_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(swap_coordinator, "plan_change", broken)
+    assert models("swap", "new", "--skip-trial") == 1
+    assert "refused: RuntimeError: a bug" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert models("swap", "new", "--skip-trial") == 0
+
+
+def test_a_node_that_is_not_here_keeps_its_place_in_the_set(robot):
+    slots = robot.maker.store.slots
+    old = slots.get("current")["lidar"]
+    away = {"camera_rear": "c" * 64}
+    slots.point(current={"lidar": old, **away})
+    assert robot.swap("new").success
+    robot.serves(NEW)
+    new = robot.maker.store.find("new").sha256
+    assert slots.get("current") == {"lidar": new, **away}
+    assert slots.get("previous") == {"lidar": old, **away}
+    slots.point(previous={"lidar": old, "camera_rear": "d" * 64})
+    assert robot.roll_back().success
+    robot.serves(OLD)
+    assert slots.get("current") == {"lidar": old, "camera_rear": "d" * 64}  # its part of that set
+    slots.point(current={"lidar": old}, previous={"lidar": new})
+
+
 # -- the action --
 
 
@@ -246,6 +290,10 @@ def test_the_action_feeds_back_every_step(robot, caller):
 def test_a_goal_is_cancelled_before_its_commit_and_another_refused_meanwhile(robot, caller):
     handle = caller.send(name="new")  # with a trial, for which no frames come
     caller.wait_for("shadow 100%")
+    caller.wait_for("waiting")
+    text = next(event.reason for event in caller.steps if event.event == "waiting")
+    assert text.startswith("shadow 100%: lidar: 0 of 30 frames, latency undecided")
+    assert "no frame for" in text
     second = done(caller.send(name="new").get_result_async())
     assert second.status == GoalStatus.STATUS_ABORTED
     assert "a change is under way" in second.result.reason

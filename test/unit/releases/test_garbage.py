@@ -82,9 +82,10 @@ def test_what_a_change_under_way_or_a_node_uses_stays(filled):
 
 def test_a_change_does_not_begin_with_a_release_that_was_removed(filled):
     old, new = filled.add(version="1.0.0"), filled.add(version="1.1.0")
+    release = filled.store.release(new)
     remove_release(filled.store, new)
     with pytest.raises(StoreError, match="no release"):
-        filled.store.begin("t", {"audio": old}, {"audio": new}, "tagger")
+        filled.store.begin("t", {"audio": old}, {"audio": new}, "tagger", needed=[release])
     assert filled.store.journal.open_change() is None
 
 

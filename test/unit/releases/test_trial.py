@@ -7,7 +7,15 @@ import pytest
 
 from edge_perception.models.manifest import Objectives
 from edge_perception.releases.candidate import CandidateTrial, PairedTimes, in_share
-from edge_perception.releases.trial import STAGES, Action, Evidence, Trial, Verdict, error_verdict
+from edge_perception.releases.trial import (
+    STAGES,
+    Action,
+    Evidence,
+    Trial,
+    Verdict,
+    error_verdict,
+    frames_without_error,
+)
 
 GOALS = Objectives()
 BASE_S = 0.010
@@ -103,6 +111,25 @@ def test_every_stage_needs_its_samples():
     # The last stage also waits until the error rate is known to be good.
     assert trial.judge(Evidence(samples=seen + 10), 0.0).action is Action.HOLD
     assert trial.judge(Evidence(samples=900), 0.0).action is Action.COMMIT
+
+
+def test_a_trial_says_what_it_waits_for():
+    goals = replace(GOALS, min_samples=10)
+    trial = Trial(goals, now_s=0.0)
+    trial.judge(Evidence(samples=4, paired=4, current_mean_s=0.01, difference_mean_s=0.001), 1.0)
+    assert trial.waits_for() == "4 of 10 frames, latency undecided: +1.0 ms in 4 pairs"
+    good = {"paired": 20, "current_mean_s": 0.01}
+    trial.judge(Evidence(samples=20, **good), 1.0)
+    assert trial.waits_for() == ""
+    for _ in STAGES[1:]:
+        trial.advance(2.0)
+    trial.judge(Evidence(samples=40, errors=1, **good), 3.0)
+    assert trial.waits_for() == (
+        f"errors undecided: 1 in 40 frames, good after {frames_without_error(goals)} without one"
+    )
+    frames = frames_without_error(goals)
+    assert error_verdict(goals, frames, 0) is Verdict.GOOD
+    assert error_verdict(goals, frames - 1, 0) is Verdict.OPEN
 
 
 @pytest.mark.parametrize(

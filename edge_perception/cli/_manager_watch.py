@@ -1,0 +1,47 @@
+"""Whether the manager that was asked for a change is still there to answer."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+_ASK_EVERY_S = 1.0
+_SILENT_S = 8.0  # on a busy machine an answer takes a second or two
+
+
+class ManagerWatch:
+    """Asks a lifecycle node for its state, and remembers who it was.
+
+    A killed process stays in the ROS graph for up to 20 s, and its successor has the same name: the
+    graph alone tells of neither in time.
+    """
+
+    def __init__(self, node: Any, manager: str) -> None:
+        """Watch the node `manager`, through `node`, which somebody spins."""
+        from lifecycle_msgs.srv import GetState
+
+        self._node, self._manager = node, manager
+        self._request = GetState.Request()
+        self._client = node.create_client(GetState, f"{manager}/get_state")
+        self._topic = f"{manager}/transition_event"
+        self._known = self._publishers()
+        self._asked: Any = None
+        self._asked_s = self._heard_s = time.monotonic()
+
+    def problem(self) -> str:
+        """Return why no answer can be expected any more; empty: the manager is there."""
+        now_s = time.monotonic()
+        if self._asked is not None and self._asked.done():
+            self._asked, self._heard_s = None, now_s
+        if self._asked is None and now_s > self._asked_s + _ASK_EVERY_S:
+            self._asked, self._asked_s = self._client.call_async(self._request), now_s
+            if self._known and not self._known & self._publishers():
+                return f"{self._manager} ended before the change did"
+        silent_s = now_s - self._heard_s
+        if silent_s > _SILENT_S:
+            return f"{self._manager} does not answer any more, for {silent_s:.0f} s"
+        return ""
+
+    def _publishers(self) -> set[tuple[int, ...]]:
+        infos = self._node.get_publishers_info_by_topic(self._topic)
+        return {tuple(info.endpoint_gid) for info in infos}
