@@ -9,9 +9,10 @@ pip makes the same scripts from the same list; this is for the CMake install, wh
 import configparser
 import pathlib
 import stat
+import subprocess
 import sys
 
-SCRIPT = """#!/usr/bin/env python3
+SCRIPT = """#!{interpreter}
 import sys
 
 from {module} import {function}
@@ -19,6 +20,20 @@ from {module} import {function}
 if __name__ == "__main__":  # processes that a command spawns import this file again
     sys.exit({function}())
 """
+
+# Signals wait until the script takes them: Python dies of one that comes before its first line.
+HOLDING = ("/usr/bin/env", "-S", "--block-signal=INT,TERM")
+NODES = "edge_perception.nodes."
+
+
+def interpreter(module: str) -> str:
+    if not module.startswith(NODES):
+        return "/usr/bin/env python3"
+    try:
+        subprocess.run([HOLDING[0], HOLDING[2], "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):  # an old one, or not GNU's
+        return "/usr/bin/env python3"
+    return f"{' '.join(HOLDING)} python3"
 
 
 def main(setup_cfg: pathlib.Path, output_dir: pathlib.Path) -> None:
@@ -33,7 +48,9 @@ def main(setup_cfg: pathlib.Path, output_dir: pathlib.Path) -> None:
         name, target = (part.strip() for part in line.split("="))
         module, function = target.split(":")
         script = output_dir / name
-        script.write_text(SCRIPT.format(module=module, function=function))
+        script.write_text(
+            SCRIPT.format(interpreter=interpreter(module), module=module, function=function)
+        )
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from edge_perception.running.ending import SIGNALS
 from edge_perception.running.process_plan import store_parameters
 from edge_perception.running.transport import choose_transport, transport_environment
 
@@ -55,9 +56,10 @@ def run(args: argparse.Namespace) -> int:
         # Only fusion has this parameter. With the node's name in front it would hold in the root
         # namespace alone.
         arguments += ["-p", f"sources:=[{args.sources}]"]
-    command = [sys.executable, "-m", "edge_perception.nodes.composition", *arguments]
+    command = [sys.executable, "-m", "edge_perception.nodes.executables", "perception", *arguments]
     print(f"transport: {choose_transport(os.environ).reason}", file=sys.stderr, flush=True)
     environment = {**os.environ, **transport_environment(dict(os.environ))}
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the nodes take them
     os.execve(sys.executable, command, environment)
     raise AssertionError("execve returned")
 

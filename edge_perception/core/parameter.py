@@ -20,6 +20,7 @@ def parameter(
     high: float | None = None,
     choices: Iterable[object] | None = None,
     dynamic: bool = False,
+    read_only: bool = False,
 ) -> Any:
     """Return a dataclass field with limits.
 
@@ -30,9 +31,12 @@ def parameter(
         low: least value, inclusive; None: any.
         high: greatest value, inclusive; None: any.
         choices: the values there are.
-        dynamic: it may change while a node runs.
+        dynamic: it may change while a node runs; else it may while the node is unconfigured.
+        read_only: it never changes after the start of a node.
     """
     metadata: dict[str, Any] = {"text": text, "unit": unit, "dynamic": dynamic}
+    if read_only:
+        metadata["read_only"] = True
     if low is not None:
         metadata["min"] = low
     if high is not None:

@@ -18,7 +18,9 @@ IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 class SourceOptions:
     """Which sensor this node serves."""
 
-    source: str = parameter(text="unique name of the sensor; its topics start with it")
+    source: str = parameter(
+        text="unique name of the sensor; its topics start with it", read_only=True
+    )
     T_base_sensor: tuple[float, ...] = parameter(
         IDENTITY, "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"
     )

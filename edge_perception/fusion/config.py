@@ -36,8 +36,8 @@ def _check(config: Any, where: str) -> None:
 class SourceConfig:
     """What is expected of one source. A time of 0 is derived from the rate."""
 
-    source: str = parameter(text="unique name, as in Feature.source")
-    modality: str = parameter(text="camera, lidar or audio")
+    source: str = parameter(text="unique name, as in Feature.source", read_only=True)
+    modality: str = parameter(text="camera, lidar or audio", read_only=True)
     required: bool = parameter(False, "without this source a message is not valid", dynamic=True)
     locates: bool = parameter(
         True, "its evidence places objects in space (audio: false)", dynamic=True

@@ -14,7 +14,9 @@ class FusionNodeOptions:
     """Which sources fusion listens to."""
 
     sources: tuple[str, ...] = parameter(
-        ("camera", "lidar", "audio"), "names of the sources; each begins with its modality"
+        ("camera", "lidar", "audio"),
+        "names of the sources; each begins with its modality",
+        read_only=True,
     )
     odometry_topic: str = parameter(
         "",

@@ -18,6 +18,7 @@ from edge_perception.models.manifest import (
 )
 
 USER_FOLDER = Path("~/.local/share/edge_perception/models")
+_LONGEST_NAME = 255  # of a file or folder, on Linux
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,9 @@ def find_bundle(name: str, folders: Sequence[Path]) -> Bundle:
         raise ModelError(
             f"model '{name}': expected a name such as bev_lite/lidar, not a path out of the folders"
         )
+    longest = max(len(part.encode("utf-8", "replace")) for part in parts)
+    if longest > _LONGEST_NAME:
+        raise ModelError(f"model '{name[:40]}…': expected at most {_LONGEST_NAME} bytes a part")
     for folder in folders:
         if (folder / name / MANIFEST_NAME).is_file():
             return load_bundle(folder / name)

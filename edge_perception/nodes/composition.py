@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from edge_perception.encoders import modality_of
 from edge_perception.nodes.base import PerceptionNode
@@ -14,17 +13,13 @@ from edge_perception.nodes.model_manager_node import ModelManagerNode
 from edge_perception.nodes.spin import run
 
 
-def compose() -> Sequence[PerceptionNode]:
+def compose() -> Iterator[PerceptionNode]:
     """Make fusion, one encoder for each of its sources, and the model manager."""
     fusion = FusionNode(subscribe=False)
-    encoders = [
-        EncoderNode(modality_of(source), source=source, sink=fusion.accept)
-        for source in fusion.sources
-    ]
-    return [fusion, *encoders, ModelManagerNode()]
+    yield fusion
+    for source in fusion.sources:
+        yield EncoderNode(modality_of(source), source=source, sink=fusion.accept)
+    yield ModelManagerNode()
 
 
 main = functools.partial(run, compose)
-
-if __name__ == "__main__":
-    sys.exit(main())

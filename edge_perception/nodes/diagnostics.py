@@ -6,6 +6,7 @@ A task is a function that returns a Health: it is asked, so OK is never a rememb
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ class Diagnostics:
         self._node, self._task = node, task
         self._name = node.get_fully_qualified_name().lstrip("/")
         self._level: Level | None = None
+        self._failing = False
         self._debounce = Debounce(self.CLEAR_S)
         # A little less than a second: the timer's own jitter must not cost a whole check.
         self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - self.CHECK_PERIOD_S / 2)
@@ -57,7 +59,7 @@ class Diagnostics:
     def check(self) -> None:
         """Ask for the health once; publish what is new or due."""
         steady_ns = time.monotonic_ns()
-        health = self._debounce.step(self._task(), steady_ns)
+        health = self._debounce.step(self._ask(), steady_ns)
         statuses = {self._name: health}
         statuses |= {f"{self._name}: {key}": part for key, part in health.parts.items()}
         saying = self._report.step(statuses, steady_ns)
@@ -69,6 +71,18 @@ class Diagnostics:
             array = DiagnosticArray(status=[_status(*item) for item in saying.items()])
             array.header.stamp = self._node.get_clock().now().to_msg()
             self._publisher.publish(array)
+
+    def _ask(self) -> Health:
+        """Return what the task says; one that fails must not silence the node."""
+        try:
+            health = self._task()
+        except Exception as error:
+            if not self._failing and self._node.context.ok():
+                self._node.get_logger().error(f"health: {traceback.format_exc()}")
+            self._failing = True
+            return Health(level=Level.ERROR, message=f"health is not known: {error!r}")
+        self._failing = False
+        return health
 
     def _on_error(self, error: Exception) -> None:
         if self._node.context.ok():  # else the process ends, and nothing can be published any more

@@ -119,13 +119,14 @@ class EncoderModels:
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a model beside the running one."""
-        if self.pipeline is None:
-            raise SwapError(f"{self._node.get_name()} is not configured")
-        pipeline = self.pipeline
+        pipeline = self._configured()
         pipeline.serving.loading = True
         try:
             self._kept.make_room()
             loaded = self._load(name=name, version=version, sha256=sha256, beside=True)
+            if pipeline is not self.pipeline:
+                loaded.backend.close()
+                raise SwapError(f"{self._node.get_name()} was cleaned up meanwhile")
             pipeline.prepare(ServedModel.build(self._spec, loaded), trial=self._trial_of(loaded))
         finally:
             pipeline.serving.loading = False
@@ -150,11 +151,17 @@ class EncoderModels:
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames from a stamp on."""
-        return self.pipeline.serving.commit(effective_stamp_ns)
+        return self._configured().serving.commit(effective_stamp_ns)
 
     def abort_model(self) -> None:
-        """Drop the prepared model."""
-        self.pipeline.serving.abort()
+        """Drop the prepared model; after a cleanup there is none."""
+        if self.pipeline is not None:
+            self.pipeline.serving.abort()
+
+    def _configured(self) -> EncoderPipeline:
+        if self.pipeline is None:
+            raise SwapError(f"{self._node.get_name()} is not configured")
+        return self.pipeline
 
     @property
     def model_changing(self) -> bool:

@@ -71,6 +71,7 @@ class EncoderNode(PerceptionNode):
         self._sink = sink
         self._publisher: Any = None
         self._worker: EncoderWorker | None = None
+        self._receiver: Receiver | None = None
         self._models = EncoderModels(
             self,
             spec=self._spec,
@@ -79,7 +80,7 @@ class EncoderNode(PerceptionNode):
             options=model,
             content=content,
         )
-        ModelServices(self, self._models)
+        self._model_services = ModelServices(self, self._models)
         self._hang_guard = HangGuard(
             self,
             worker=lambda: self._worker if self.is_active else None,
@@ -141,12 +142,16 @@ class EncoderNode(PerceptionNode):
     def deactivate(self) -> None:
         """Unsubscribe, then stop the inference thread."""
         self._hang_guard.stop()
-        self._receiver.stop()
-        self._worker.stop()
+        # Either may be missing after an activation that failed half-way.
+        if self._receiver is not None:
+            self._receiver.stop()
+        if self._worker is not None:
+            self._worker.stop()
 
     def cleanup(self) -> None:
         """Release the model."""
         self._models.close()
+        self._model_services.reset()
         if self._publisher is not None:
             self.destroy_publisher(self._publisher)
             self._publisher = None

@@ -79,7 +79,8 @@ class FusionNode(PerceptionNode):
         self._sources = [self._declare_source(name) for name in self.sources]
         self._models = self._models_of(None)
         self._worker: FusionWorker | None = None
-        ModelServices(self, self)
+        self._receiver: Receiver | None = None
+        self._model_services = ModelServices(self, self)
 
     def _declare_source(self, source: str) -> Any:
         modality = modality_of(source)
@@ -149,12 +150,16 @@ class FusionNode(PerceptionNode):
 
     def deactivate(self) -> None:
         """Unsubscribe, then stop the cycles."""
-        self._receiver.stop()
-        self._worker.stop()
+        # Either may be missing after an activation that failed half-way.
+        if self._receiver is not None:
+            self._receiver.stop()
+        if self._worker is not None:
+            self._worker.stop()
 
     def cleanup(self) -> None:
         """Release the fusion model."""
         self._models.close()
+        self._model_services.reset()
 
     def health(self) -> Health:
         """Judge the last fused view."""
@@ -250,7 +255,7 @@ class FusionNode(PerceptionNode):
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a fusion model beside the running one."""
-        if self._worker is None:
+        if not self.is_active:
             raise SwapError("fusion: is not active")
         self._models.make_room()
         loaded = load_model(

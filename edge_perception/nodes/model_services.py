@@ -72,6 +72,10 @@ class ModelServices:
         ):
             node.create_service(type_, name, callback, callback_group=group)
 
+    def reset(self) -> None:
+        """Forget what was prepared: the node has released its models."""
+        self._sequence.drop()
+
     async def _on_prepare(
         self, request: srv.PrepareModel.Request, response: srv.PrepareModel.Response
     ) -> srv.PrepareModel.Response:

@@ -1,7 +1,9 @@
 """A frozen dataclass declared as ROS parameters, once, with unit, range and text.
 
-Field metadata: ``text``, ``unit``, ``min``, ``max``, ``choices``, and ``dynamic=True`` for what may
-change while the node runs. A value that does not fit is refused with the allowed range.
+Field metadata: ``text``, ``unit``, ``min``, ``max``, ``choices``, ``dynamic=True`` for what may
+change while the node runs, and ``read_only=True`` for what holds from its start on. What is neither
+may change while the node is unconfigured. A value that does not fit is refused with the allowed
+range.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class ParameterSet(Generic[C]):
         prefix: str = "",
         defaults: dict[str, object] | None = None,
         on_change: Callable[[C], None] | None = None,
+        configurable: Callable[[], bool] = lambda: False,
     ) -> None:
         """Declare the parameters and read their first values.
 
@@ -52,19 +55,21 @@ class ParameterSet(Generic[C]):
             prefix: for example "camera." for the parameters of one source.
             defaults: defaults that replace or complete the dataclass's own.
             on_change: called with the new config after a change was accepted.
+            configurable: whether the node reads its configuration before it runs again.
 
         Raises:
             ConfigurationError: a value of the parameter file does not fit.
         """
         self._node, self._cls, self._prefix = node, cls, prefix
-        self._on_change = on_change
+        self._on_change, self._configurable = on_change, configurable
+        self._where = f"{node.get_name()}.{prefix}".rstrip(".")
         self._fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         self._hints = typing.get_type_hints(cls)
         values = {}
         for name, field in self._fields.items():
             default = (defaults or {}).get(name, _default(field))
             values[name] = self._declare(field, default, self._hints[name])
-        self.config: C = decode(cls, values, node.get_name())
+        self.config: C = decode(cls, values, self._where)
         node.add_on_set_parameters_callback(self._on_set)
         node.add_post_set_parameters_callback(self._on_set_done)
 
@@ -72,17 +77,30 @@ class ParameterSet(Generic[C]):
         name = self._prefix + field.name
         if isinstance(default, tuple):
             default = list(default)
-        if default == []:  # rclpy takes an empty list for bytes
+        empty = default == []
+        if empty:  # rclpy takes an empty list for bytes
             default = _ARRAYS[typing.get_args(hint)[0]]
         descriptor = _descriptor(field, is_float=hint is float, is_int=hint is int)
         try:
-            return _plain(self._node.declare_parameter(name, default, descriptor).value, hint)
+            value = self._node.declare_parameter(name, default, descriptor).value
+            if value is None and empty:
+                # An unset parameter makes rclpy answer nothing at all to whoever asks for several.
+                self._node.set_parameters([Parameter(name, default, [])])
+            return _plain(value, hint)
         except InvalidParameterTypeException as error:
             raise ConfigurationError(f"{error}; a float is written 1.0, not 1") from error
         except InvalidParameterValueException as error:  # its text does not name the range
             raise ConfigurationError(
                 f"{name}: expected {limits_text(field.metadata)}: {error}"
             ) from error
+
+    def typed(self, parameter: Parameter) -> Parameter:
+        """Return an empty list with the type that the parameter has; others as they are."""
+        field = self._field_of(parameter)
+        kind = None if field is None else _ARRAYS.get(_item(self._hints[field.name]))
+        if kind is None or parameter.value is None or not hasattr(parameter.value, "__len__"):
+            return parameter
+        return parameter if len(parameter.value) else Parameter(parameter.name, kind, [])
 
     def refusal(self, parameters: list[Parameter]) -> str:
         """Return why these values cannot be set; empty: they can."""
@@ -91,8 +109,13 @@ class ParameterSet(Generic[C]):
                 field = self._field_of(parameter)
                 if field is None:
                     continue
-                if not field.metadata.get("dynamic", False):
-                    return f"{parameter.name}: cannot change while the node runs; set it at start"
+                if field.metadata.get("read_only", False):
+                    return f"{parameter.name}: read-only, it is set at the start of the process"
+                if not field.metadata.get("dynamic", False) and not self._configurable():
+                    return (
+                        f"{parameter.name}: cannot change while the node runs; "
+                        f"set it at start, or after cleanup and before configure"
+                    )
                 check_limits(parameter.value, field.metadata, parameter.name)
             self._with(parameters)
         except EdgePerceptionError as error:
@@ -115,7 +138,7 @@ class ParameterSet(Generic[C]):
             field = self._field_of(parameter)
             if field is not None:
                 values[field.name] = _plain(parameter.value, self._hints[field.name])
-        return decode(self._cls, values, self._node.get_name())
+        return decode(self._cls, values, self._where)
 
     def _field_of(self, parameter: Parameter) -> dataclasses.Field | None:
         if not parameter.name.startswith(self._prefix):
@@ -131,6 +154,11 @@ def _default(field: dataclasses.Field) -> object:
     return None
 
 
+def _item(hint: object) -> Any:
+    """Return the type of a tuple's items; None: no tuple."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+
+
 def _plain(value: object, hint: object) -> object:
     """Return ROS arrays as lists, an unset list as empty, and 1 as 1.0 where a float is wanted."""
     if typing.get_origin(hint) is tuple:
@@ -141,13 +169,16 @@ def _plain(value: object, hint: object) -> object:
 def _descriptor(field: dataclasses.Field, *, is_float: bool, is_int: bool) -> ParameterDescriptor:
     meta = field.metadata
     unit = f" [{meta['unit']}]" if meta.get("unit") else ""
-    constraints = ""
+    constraints = []
     if "choices" in meta:
-        constraints = "one of " + ", ".join(map(str, meta["choices"]))
+        constraints.append("one of " + ", ".join(map(str, meta["choices"])))
+    if not meta.get("dynamic") and not meta.get("read_only"):
+        constraints.append("may be set while the node is unconfigured, and holds from configure on")
     descriptor = ParameterDescriptor(
         name=field.name,
         description=f"{meta.get('text', field.name)}{unit}",
-        additional_constraints=constraints,
+        additional_constraints="; ".join(constraints),
+        read_only=meta.get("read_only", False),
     )
     if "min" in meta and "max" in meta:
         if is_float:

@@ -135,7 +135,13 @@ class Receiver:
                         self._take(subscription)
                 for event in events:
                     if event.is_ready(waiting):
-                        event.callback(event.take_data())
+                        self._take_event(event)
+
+    def _take_event(self, event: Any) -> None:
+        try:
+            event.callback(event.take_data())
+        except Exception as error:
+            self._on_error(error)
 
     def _take(self, subscription: Subscription) -> None:
         try:

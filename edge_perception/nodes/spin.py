@@ -2,70 +2,119 @@
 
 from __future__ import annotations
 
-import faulthandler
+import contextlib
 import gc
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
-from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.executor import EnduringExecutor
+from edge_perception.running.ending import Ending, Stage, watch_signals
 from edge_perception.running.transport import release_dead_segments
 
-END_S = 8.0  # to close the nodes and end the process
-_LOOK_S = 0.5
+MakeNodes = Callable[[], Iterable[PerceptionNode]]
 
 
-def run(
-    make_nodes: Callable[[], Sequence[PerceptionNode]], args: Sequence[str] | None = None
-) -> int:
-    """Run nodes in one process until SIGINT or SIGTERM.
+def run(make_nodes: MakeNodes, args: Sequence[str] | None = None) -> NoReturn:
+    """Run nodes in one process until SIGINT or SIGTERM, and end the process.
 
-    Returns:
-        0 after a clean end, 2 when a node cannot be made (a parameter that does not fit).
+    Its exit status: 0 after a clean end, 2 when a node cannot be made (a parameter that does not
+    fit), 1 when something failed.
     """
-    # This may be the successor of a process that was killed.
-    release_dead_segments()
-    rclpy.init(args=args)
-    ending = threading.Event()
-    threading.Thread(target=_watch, args=(ending,), name="end_in_time", daemon=True).start()
-    nodes: Sequence[PerceptionNode] = []
+    ending = watch_signals()
+    ending.leave(serve(make_nodes, args, ending=ending))
+
+
+def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: Ending) -> int:
+    """Run nodes until the end is wanted; return the exit status.
+
+    Args:
+        make_nodes: makes them, best one by one.
+        args: ROS arguments; those of the process when not given.
+        ending: says when to end.
+    """
+    nodes: list[PerceptionNode] = []
     executor = None
+    ending.stage = Stage.RUNNING
     try:
-        executor = SingleThreadedExecutor()
-        nodes = make_nodes()
-        for node in nodes:
-            executor.add_node(node)
-            node.autostart()
+        # This may be the successor of a process that was killed.
+        release_dead_segments()
+        _init(args)
+        executor = EnduringExecutor(_on_callback_error)
+        ending.on_wanted(executor.wake)
+        _start(make_nodes, nodes, executor, ending)
         _spare_collections()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+        while not ending.wanted and rclpy.ok():
+            executor.spin_once()
+    except ExternalShutdownException:
         pass
     except EdgePerceptionError as error:
         print(f"edge_perception: {error}", file=sys.stderr)
         return 2
     except Exception:
-        # A signal ends the context; a node in construction then fails in whatever it asks of it.
+        # Somebody ended the context; a node in construction then fails in whatever it asks of it.
         if rclpy.ok():
             raise
     finally:
-        ending.set()
-        # To the end of the interpreter nothing may hang, in DDS neither: it says where.
-        faulthandler.dump_traceback_later(END_S, exit=True)
-        for node in nodes:
-            node.close()
-        if executor is not None:
-            executor.shutdown()
-        rclpy.try_shutdown()
-        # Ctrl-C reaches a node twice, from the terminal and from ros2 launch. The second one must
-        # not kill a process that is ending well.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _close(nodes, executor, ending)
     return 0
+
+
+def _init(args: Sequence[str] | None) -> None:
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy has no type of its own for it
+        text = " ".join(str(error).split(", at ./src")[0].split())
+        raise ConfigurationError(f"ROS arguments: {text}") from error
+
+
+def _start(
+    make_nodes: MakeNodes,
+    nodes: list[PerceptionNode],
+    executor: EnduringExecutor,
+    ending: Ending,
+) -> None:
+    for node in make_nodes():
+        nodes.append(node)
+        if ending.wanted:
+            return
+    for node in nodes:
+        executor.add_node(node)
+    for node in nodes:
+        if ending.wanted:
+            return
+        node.autostart()
+
+
+def _close(
+    nodes: Sequence[PerceptionNode], executor: EnduringExecutor | None, ending: Ending
+) -> None:
+    """Close nodes, the last one first; then DDS, whose peers hear of it at once."""
+    ending.stage = Stage.CLOSING
+    for node in reversed(nodes):
+        node.close()
+    ending.stage = Stage.CLOSED
+    ending.on_wanted(lambda: None)
+    with contextlib.suppress(Exception):  # of a context that somebody has ended
+        if executor is not None:
+            executor.shutdown(timeout_sec=0.1)
+        for node in nodes:
+            node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def _on_callback_error(node: Node | None, what: str, error: Exception) -> None:
+    if isinstance(node, PerceptionNode):
+        node.on_callback_error(what, error)
+    else:
+        rclpy.logging.get_logger("edge_perception").error(f"{what}: {error!r}")
 
 
 def _spare_collections() -> None:
@@ -76,14 +125,3 @@ def _spare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _watch(ending: threading.Event) -> None:
-    """A signal ended the context, and the nodes do not begin to end: say where they hang."""
-    context = rclpy.get_default_context()
-    while context.ok():
-        if ending.wait(_LOOK_S):
-            return
-    if not ending.wait(END_S):
-        faulthandler.dump_traceback()
-        os._exit(1)

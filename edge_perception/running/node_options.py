@@ -11,7 +11,9 @@ from edge_perception.core.parameter import parameter
 class NodeOptions:
     """Parameters of every node."""
 
-    autostart: bool = parameter(True, "configure and activate at start, without a manager")
+    autostart: bool = parameter(
+        True, "configure and activate at start, without a manager", read_only=True
+    )
     other_nodes: tuple[str, ...] = parameter(
         (),
         "nodes of other packages, such as velodyne or nav2_*, that have sections in the same "

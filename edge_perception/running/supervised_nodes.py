@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_perception.running.process_plan import encoder_processes
 from edge_perception.running.supervision import ProcessSpec
 
-_MAIN = "import sys; from edge_perception.nodes.{module} import {function}; sys.exit({function}())"
+_MODULE = "edge_perception.nodes.executables"
 
 
 def node_processes(
@@ -25,25 +25,24 @@ def node_processes(
     specs = [
         _process(
             item.node_name,
-            "encoder_node",
-            item.executable.removesuffix("_encoder"),
+            item.executable,
             [*arguments, "-r", f"__node:={item.node_name}", "-p", f"source:={item.source}"],
             logs,
         )
         for item in encoder_processes(sources)
     ]
     listed = ["-p", f"sources:=[{','.join(sources)}]"]
-    specs.append(_process("fusion", "fusion_node", "main", [*arguments, *listed], logs))
-    specs.append(_process("model_manager", "model_manager_node", "main", arguments, logs))
+    specs.append(_process("fusion", "fusion", [*arguments, *listed], logs))
+    specs.append(_process("model_manager", "model_manager", arguments, logs))
     return specs
 
 
 def _process(
-    name: str, module: str, function: str, arguments: Sequence[str], logs: Path | None
+    name: str, executable: str, arguments: Sequence[str], logs: Path | None
 ) -> ProcessSpec:
-    code = _MAIN.format(module=module, function=function)
     return ProcessSpec(
         name=name,
-        command=(sys.executable, "-c", code, "--ros-args", *arguments),
+        command=(sys.executable, "-m", _MODULE, executable, "--ros-args", *arguments),
         log=None if logs is None else logs / f"{name}.log",
+        takes_signals=True,
     )

@@ -20,6 +20,7 @@ from threading import Event
 
 from edge_perception.core.clock import Clock, SystemClock
 from edge_perception.core.parameter import parameter
+from edge_perception.running.ending import signals_held
 
 NS = 1_000_000_000
 TERM_PATIENCE_S = 2.0  # from SIGTERM to SIGKILL
@@ -32,6 +33,7 @@ class ProcessSpec:
     name: str
     command: tuple[str, ...]
     log: Path | None = None  # stdout and stderr; None: ours
+    takes_signals: bool = False  # it calls `watch_signals`, and none must hit it before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,14 +148,15 @@ class Supervisor:
         spec = child.spec
         log = None if spec.log is None else spec.log.open("ab")
         try:
-            child.process = subprocess.Popen(
-                list(spec.command),
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT if log else None,
-                start_new_session=True,
-            )
+            with signals_held() if spec.takes_signals else contextlib.nullcontext():
+                child.process = subprocess.Popen(
+                    list(spec.command),
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT if log else None,
+                    start_new_session=True,
+                )
         finally:
             if log is not None:
                 log.close()

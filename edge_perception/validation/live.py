@@ -110,7 +110,8 @@ def run_live(
     files = list(settings.all_params_files())
     if strict:
         files = [live_parameters(settings, folder / "parameters.yaml")]
-    command = [sys.executable, "-m", "edge_perception.nodes.composition", "--ros-args"]
+    command = [sys.executable, "-m", "edge_perception.nodes.executables"]
+    command += ["perception", "--ros-args"]
     command += ["-p", "use_sim_time:=true"]
     for file in files:
         command += ["--params-file", str(file)]

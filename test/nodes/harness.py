@@ -13,6 +13,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from edge_perception.nodes.executor import EnduringExecutor
+
 
 class Received:
     """Messages of one topic, to be waited for."""
@@ -53,7 +55,8 @@ class Harness:
     def __init__(self, domain_id: int) -> None:
         self.context = Context()
         rclpy.init(args=[], context=self.context, domain_id=domain_id)
-        self.executor = SingleThreadedExecutor(context=self.context)
+        self.callback_errors: list[str] = []
+        self.executor = EnduringExecutor(self._on_callback_error, context=self.context)
         self._driver_executor = SingleThreadedExecutor(context=self.context)
         self.driver = Node("driver", context=self.context)
         self._driver_executor.add_node(self.driver)
@@ -63,11 +66,20 @@ class Harness:
             for executor in (self.executor, self._driver_executor)
         ]
 
+    def _on_callback_error(self, node: Any, what: str, error: Exception) -> None:
+        self.callback_errors.append(f"{node}: {what}: {error!r}")
+
     def add(self, make: Callable[..., Any], *args: Any, parameters: dict | None = None, **kwargs):
         """Make a node of the package with parameters, and start it."""
         overrides = [Parameter(name, value=value) for name, value in (parameters or {}).items()]
         node = make(*args, context=self.context, parameter_overrides=overrides, **kwargs)
         self.nodes.append(node)
+        told = getattr(node, "on_callback_error", None)
+        if told is not None:
+            node.on_callback_error = lambda what, error: (
+                self._on_callback_error(node, what, error),
+                told(what, error),
+            )
         self.executor.add_node(node)
         node.autostart()
         return node

@@ -62,7 +62,8 @@ def test_ros_reads_it_for_a_node_in_any_namespace(tmp_path, ros_domain):
     text = CONFIG.read_text().replace("deadline_s: 0.25", "deadline_s: 99.0", 1)
     assert "deadline_s: 99.0" in text
     (tmp_path / "wrong.yaml").write_text(text)
-    command = [sys.executable, "-m", "edge_perception.nodes.composition", "--ros-args"]
+    command = [sys.executable, "-m", "edge_perception.nodes.executables"]
+    command += ["perception", "--ros-args"]
     result = subprocess.run(
         [*command, "-r", "__ns:=/robot", "--params-file", str(tmp_path / "wrong.yaml")],
         capture_output=True,

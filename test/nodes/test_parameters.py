@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field
 
 import pytest
-from rcl_interfaces.srv import DescribeParameters, SetParameters
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.parameter import Parameter
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
 from edge_perception.nodes.base import PerceptionNode
 
 
@@ -19,6 +23,7 @@ class Options:
     count: int = field(default=2, metadata={"min": 1, "max": 9, "dynamic": True})
     kind: str = field(default="a", metadata={"choices": ("a", "b"), "dynamic": True})
     fixed: str = "x"
+    name: str = parameter("one", read_only=True)
     pose: tuple[float, ...] = (0.0, 1.0)
     folders: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
@@ -93,10 +98,13 @@ def test_a_change_reaches_the_node(harness, node):
         ("part.count", 0, "part.count: expected 1 to 9, got 0"),
         ("part.kind", "c", "part.kind: expected one of a, b, got 'c'"),
         ("part.fixed", "y", "part.fixed: cannot change while the node runs"),
+        ("part.name", "other", "part.name: read-only"),
         ("part.count", "three", "count"),
+        ("part.pose", [1.0, float("nan")], "part.pose: cannot change"),
     ],
 )
 def test_a_refusal_names_the_allowed_range(harness, node, name, value, text):
+    node.trigger_configure()
     before = node.options.config
     result = set_parameter(harness, name, value)
     assert not result.successful
@@ -115,3 +123,51 @@ def test_a_refusal_names_the_allowed_range(harness, node, name, value, text):
 def test_a_bad_value_at_start_names_the_allowed_range(harness, parameters, text):
     with pytest.raises(ConfigurationError, match=text):
         harness.add(OptionsNode, parameters={**parameters, "autostart": False})
+
+
+def change(harness, transition_id):
+    request = ChangeState.Request(transition=Transition(id=transition_id))
+    return harness.call(ChangeState, "/options/change_state", request).success
+
+
+def test_configuration_is_set_after_cleanup_and_holds_from_the_next_configure_on(harness, node):
+    assert change(harness, Transition.TRANSITION_CONFIGURE)
+    refused = set_parameter(harness, "part.fixed", "y")
+    assert "after cleanup" in refused.reason
+    assert change(harness, Transition.TRANSITION_CLEANUP)
+    assert set_parameter(harness, "part.fixed", "y").successful
+    assert change(harness, Transition.TRANSITION_CONFIGURE)
+    assert node.options.config.fixed == "y"
+    assert not set_parameter(harness, "part.fixed", "z").successful
+
+
+def test_what_is_read_only_says_so_and_is_refused_in_every_state(harness, node):
+    names = ["part.name", "part.fixed", "part.ratio"]
+    request = DescribeParameters.Request(names=names)
+    answer = harness.call(DescribeParameters, "/options/describe_parameters", request)
+    assert [descriptor.read_only for descriptor in answer.descriptors] == [True, False, False]
+    assert "while the node is unconfigured" in answer.descriptors[1].additional_constraints
+    assert "part.name: read-only" in set_parameter(harness, "part.name", "other").reason
+    assert node.options.config.name == "one"
+
+
+def test_empty_lists_are_values_with_the_type_of_their_list(harness, node):
+    names = ["part.folders", "part.cores", "part.places"]
+    request = GetParameters.Request(names=names)
+    answer = harness.call(GetParameters, "/options/get_parameters", request)
+    assert [value.type for value in answer.values] == [
+        ParameterType.PARAMETER_STRING_ARRAY,
+        ParameterType.PARAMETER_INTEGER_ARRAY,
+        ParameterType.PARAMETER_DOUBLE_ARRAY,
+    ]
+
+
+@pytest.mark.parametrize("kind", [Parameter.Type.BYTE_ARRAY, Parameter.Type.BOOL_ARRAY])
+def test_an_empty_list_of_whatever_type_empties_a_list(harness, node, kind):
+    # `ros2 param set NODE NAME "[]"` sends booleans.
+    assert set_parameter(harness, "part.folders", ["a"]).successful
+    message = Parameter("part.folders", kind, []).to_parameter_msg()
+    request = SetParameters.Request(parameters=[message])
+    assert harness.call(SetParameters, "/options/set_parameters", request).results[0].successful
+    assert node.options.config.folders == ()
+    assert node.get_parameter("part.folders").type_ is Parameter.Type.STRING_ARRAY

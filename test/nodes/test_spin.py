@@ -1,13 +1,14 @@
-"""A node that fails while it is made: an error is an error, the end of the process is none."""
+"""How nodes are started and ended: an error is an error, the end of the process is none."""
 
-import faulthandler
 import subprocess
 import sys
 
 import pytest
 import rclpy
+from rclpy.node import Node
 
-from edge_perception.nodes.spin import run
+from edge_perception.nodes.spin import serve
+from edge_perception.running.ending import Ending, Stage
 
 
 class BrokenError(Exception):
@@ -17,16 +18,45 @@ class BrokenError(Exception):
 @pytest.fixture(autouse=True)
 def _domain(ros_domain):
     yield
-    faulthandler.cancel_dump_traceback_later()  # of a process that ends, and this one goes on
     rclpy.try_shutdown()
 
 
-def test_a_signal_during_construction_is_a_clean_end():
+def test_the_end_of_the_context_during_construction_is_a_clean_end():
     def make_nodes():
-        rclpy.shutdown()  # what the handler of SIGINT and SIGTERM does
+        rclpy.shutdown()
         return [rclpy.create_node("too_late")]
 
-    assert run(make_nodes, []) == 0
+    assert serve(make_nodes, [], ending=Ending()) == 0
+
+
+def test_nothing_more_is_made_once_the_end_is_wanted():
+    ending, made = Ending(), []
+
+    def make_nodes():
+        for name in ("first", "second"):
+            node = Recorded(name)
+            made.append(node)
+            ending.want()
+            yield node
+
+    assert serve(make_nodes, [], ending=ending) == 0
+    assert len(made) == 1
+    assert made[0].calls == ["close"]
+    assert ending.stage is Stage.CLOSED
+
+
+def test_the_last_node_is_closed_first():
+    ending, closed = Ending(), []
+
+    def make_nodes():
+        for name in ("first", "second"):
+            node = Recorded(name)
+            node.close = lambda name=name: closed.append(name)
+            yield node
+        ending.want()
+
+    assert serve(make_nodes, [], ending=ending) == 0
+    assert closed == ["second", "first"]
 
 
 def test_any_other_failure_is_raised():
@@ -34,49 +64,147 @@ def test_any_other_failure_is_raised():
         raise BrokenError
 
     with pytest.raises(BrokenError):
-        run(make_nodes, [])
+        serve(make_nodes, [], ending=Ending())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fusion:\n  rate_hz: 1.0\n", "ros__parameters"),
+        ("fusion: [", "params"),
+    ],
+)
+def test_a_bad_parameter_file_is_one_line(text, said, tmp_path, capfd):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    arguments = ["--ros-args", "--params-file", str(file)]
+    assert serve(list, arguments, ending=Ending()) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if "edge_perception:" in line]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert str(file) in lines[0]
+
+
+class Recorded(Node):
+    def __init__(self, name):
+        super().__init__(name)
+        self.calls = []
+
+    def autostart(self):
+        self.calls.append("autostart")
+
+    def close(self):
+        self.calls.append("close")
+
+
+# -- processes --
+
+HEAD = """
+import os, signal, threading
+from edge_perception.nodes import spin
+from edge_perception.running import ending
+ending.START_S = ending.CLOSE_S = ending.END_S = 0.3
+
+def hang():
+    threading.Event().wait()
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+class Node(spin.PerceptionNode):
+    def __init__(self):
+        super().__init__("node")
+"""
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", HEAD + code], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_an_end_that_hangs_is_ended_and_says_where():
-    code = """
-import threading
-from rclpy.node import Node
-from edge_perception.nodes import spin
-
+    ended = run_python(
+        """
 class Hanging(Node):
     def autostart(self):
-        raise KeyboardInterrupt
+        end()
 
     def close(self):
-        threading.Event().wait()
+        hang()
 
-spin.END_S = 0.2
-spin.run(lambda: [Hanging("hanging")], [])
+spin.run(lambda: [Hanging()], [])
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 1
     assert "in close" in ended.stderr
 
 
-def test_nodes_that_hang_when_a_signal_came_are_ended_and_say_where():
-    code = """
-import os
-import signal
-import threading
-from edge_perception.nodes import spin
+def test_a_step_that_cannot_be_interrupted_is_not_waited_for_and_named():
+    ended = run_python(
+        """
+def make_nodes():
+    end()
+    hang()
 
-def hang():
-    os.kill(os.getpid(), signal.SIGTERM)
-    while True:
-        threading.Event().wait(1.0)
-
-spin.END_S = 0.2
-spin.run(hang, [])
+spin.run(make_nodes, [])
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
-    assert ended.returncode == 1
-    assert "in hang" in ended.stderr
+    assert ended.returncode == 0
+    assert "ended in the middle of a step" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_middleware_that_hangs_once_all_is_closed_keeps_nobody():
+    ended = run_python(
+        """
+class Slow(Node):
+    def autostart(self):
+        end()
+
+    def destroy_node(self):
+        hang()
+
+spin.run(lambda: [Slow()], [])
+"""
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_hangs_after_the_interpreter_is_never_reached():
+    ended = run_python(
+        """
+class Ending(Node):
+    def autostart(self):
+        print("buffered", end="")
+        end()
+
+import atexit
+atexit.register(lambda: print(" and said at the end", end=""))
+class Destructor:
+    def __del__(self):
+        hang()
+kept = Destructor()
+spin.run(lambda: [Ending()], [])
+"""
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "buffered and said at the end"
+
+
+def test_a_second_signal_changes_nothing():
+    ended = run_python(
+        """
+class Twice(Node):
+    def autostart(self):
+        end()
+
+    def close(self):
+        end()
+        os.kill(os.getpid(), signal.SIGINT)
+        super().close()
+
+spin.run(lambda: [Twice()], [])
+"""
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

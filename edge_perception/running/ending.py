@@ -1,0 +1,161 @@
+"""How a process with nodes ends: within two seconds of SIGINT or SIGTERM, at any moment, with 0.
+
+Python's own ways are left aside. A KeyboardInterrupt comes out of whatever line is running, and
+the destructors that run after the interpreter's end may hang (Fast DDS: the factory of
+participants, at 100 % of a core, until SIGKILL). So signals only say that the end is wanted; nodes
+and their contexts are closed on purpose; and the process leaves by `os._exit`.
+
+Imported before anything else, so it imports little.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+START_S = 1.2  # for a step that cannot be interrupted, such as the loading of a model
+CLOSE_S = 1.7  # until what is durable is written
+END_S = 1.8  # until the process has left; all from the signal on
+FLUSH_S = 0.1
+
+
+class Stage(IntEnum):
+    """How far a process is."""
+
+    IMPORTING = 0  # nothing is made that would have to be closed
+    RUNNING = 1
+    CLOSING = 2
+    CLOSED = 3  # nodes are closed, all that is durable is written
+
+
+class Ending:
+    """Whether the end of the process is wanted, and how it comes about in time."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.IMPORTING
+        self._wanted = threading.Event()
+        self._on_wanted: Callable[[], None] = lambda: None
+        self._code = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal came."""
+        return self._wanted.is_set()
+
+    def want(self) -> None:
+        """Ask for the end, as a signal does."""
+        self._wanted.set()
+        self._on_wanted()
+
+    def on_wanted(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called when the end is asked for; at once, where it was."""
+        self._on_wanted = wake
+        if self.wanted:
+            wake()
+
+    def watch(self) -> None:
+        """Take SIGINT and SIGTERM from now on; in the main thread."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        # The handlers do nothing, and run only between two lines of Python. What counts is the
+        # byte in the pipe, which is there at once whatever the main thread is doing.
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, _nothing)
+        threading.Thread(target=self._watch, args=(reading,), name="ending", daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def leave(self, code: int) -> NoReturn:
+        """End the process without destructors; what Python has buffered is written."""
+        if not self.wanted:
+            # Nobody counts the seconds of an end that nobody asked for; hanging it must not be.
+            faulthandler.dump_traceback_later(END_S, exit=True)
+        self._code = code
+        with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()
+        _exit(code)
+
+    def _watch(self, reading: int) -> None:
+        while not set(SIGNALS) & set(os.read(reading, 64)):
+            pass  # the byte of another signal
+        began_s = time.monotonic()
+        if self.stage is Stage.IMPORTING:
+            _exit(0)
+        self.want()
+        for stage, limit_s, end in (
+            (Stage.CLOSING, START_S, self._end_in_a_step),
+            (Stage.CLOSED, CLOSE_S, _end_in_close),
+        ):
+            while self.stage < stage:
+                if time.monotonic() > began_s + limit_s:
+                    end()
+                time.sleep(0.01)
+        time.sleep(max(0.0, began_s + END_S - time.monotonic()))
+        _exit(self._code)  # only the middleware has anything left to do
+
+    def _end_in_a_step(self) -> NoReturn:
+        """End where a step cannot be interrupted; the store stands an end at any moment."""
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        places = []
+        while frame is not None:
+            places.append(f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+            frame = frame.f_back
+        where = " < ".join(places[:4])
+        text = f"edge_perception: ended in the middle of a step, at {where}\n"
+        _exit(0, last=lambda: os.write(2, text.encode()))
+
+
+def _end_in_close() -> NoReturn:
+    _exit(1, last=faulthandler.dump_traceback)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _exit(code: int, last: Callable[[], object] = lambda: None) -> NoReturn:
+    def flush() -> None:
+        for step in (sys.stdout.flush, sys.stderr.flush, last):
+            with contextlib.suppress(Exception):
+                step()
+
+    # A reader that does not read, or a thread that holds the stream, must not keep the process.
+    flushing = threading.Thread(target=flush, daemon=True)
+    flushing.start()
+    flushing.join(FLUSH_S)
+    os._exit(code)
+
+
+_of_process: Ending | None = None
+
+
+def watch_signals() -> Ending:
+    """Return the ending of this process; SIGINT and SIGTERM end it from the first call on."""
+    global _of_process
+    if _of_process is None:
+        _of_process = Ending()
+        _of_process.watch()
+    return _of_process
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold signals back, also from processes started meanwhile, until they call `watch_signals`.
+
+    Between the start of a process and its first line Python would die of them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
