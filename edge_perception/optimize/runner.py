@@ -74,6 +74,7 @@ class SetRunner:
         inputs, _ = read_golden(bundle)
         self._inputs[role] = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         info = loaded.backend.describe()
+        deviations = compare_golden(bundle, loaded.backend)
         self.told[role] = {
             "load_s": load_s,
             "memory_mb": memory_mb,
@@ -81,9 +82,8 @@ class SetRunner:
             "runtime": f"{info.runtime} {info.runtime_version}",
             "precision": info.precision,
             "notes": list(info.notes),
-            "golden": [
-                item.reason for item in compare_golden(bundle, loaded.backend) if not item.passed
-            ],
+            "golden": [item.reason for item in deviations if not item.passed],
+            "differences": {item.output: item.absolute for item in deviations},
         }
 
 
