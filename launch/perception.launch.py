@@ -101,7 +101,7 @@ def start_nodes(context):
         )
     }
     sources = choose_sources(
-        values["sources"], Path(values["params_file"]), namespace=values["namespace"]
+        values["sources"], [Path(values["params_file"])], namespace=values["namespace"]
     )
     encoders = encoder_processes(sources)
     common = {
@@ -114,8 +114,10 @@ def start_nodes(context):
         # Only for these processes: what else the robot starts keeps its own environment.
         "additional_env": transport_environment(context.environment),
     }
+    # All nodes are told the sources: they know then which names in the file somebody reads.
     parameters = [
         values["params_file"],
+        {"sources": list(sources)},
         {
             name: ParameterValue(LaunchConfiguration(name), value_type=bool)
             for name in ("use_sim_time", "autostart")
@@ -124,11 +126,11 @@ def start_nodes(context):
     ]
     log_level = ["--log-level", values["log_level"]]
     if values["composed"] == "true":
-        # Only fusion has `sources`; it tells the other nodes of the process which encoders to be.
+        # Fusion's `sources` tell the other nodes of the process which encoders to be.
         return [
             Node(
                 executable="perception",
-                parameters=[*parameters, {"sources": list(sources)}],
+                parameters=parameters,
                 ros_arguments=log_level,
                 **common,
             )
@@ -148,6 +150,6 @@ def start_nodes(context):
             node(encoder.executable, encoder.node_name, source=encoder.source)
             for encoder in encoders
         ),
-        node(FUSION, FUSION, sources=list(sources)),
+        node(FUSION, FUSION),
         node("model_manager", "model_manager"),
     ]

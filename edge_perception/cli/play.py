@@ -110,6 +110,7 @@ def _play_live(args: argparse.Namespace) -> int:
     settings = ReplaySettings(
         bag=str(args.bag),
         params_files=tuple(map(str, args.params_file)),
+        namespace=args.namespace or None,
         remaps=tuple(args.remap),
     )
     result = play_live(settings, mode=args.live, namespace=args.namespace)

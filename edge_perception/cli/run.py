@@ -65,13 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _supervise(args: argparse.Namespace) -> int:
-    from edge_perception.core.share import share_file
-    from edge_perception.running.process_plan import DEFAULT_PARAMETERS, choose_sources
+    from edge_perception.running.process_plan import choose_sources
     from edge_perception.running.supervised_nodes import node_processes
     from edge_perception.running.supervision import RespawnLimits, Supervisor
 
-    file = Path(args.params_file[-1]) if args.params_file else share_file(DEFAULT_PARAMETERS)
-    sources = choose_sources(args.sources, file, namespace=args.namespace)
+    files = [Path(name) for name in args.params_file]
+    sources = choose_sources(args.sources, files, namespace=args.namespace)
     if args.log_folder is not None:
         args.log_folder.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument(
+        "--namespace", help="of the nodes; default: the one that the parameter files speak of"
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.PARAM=VALUE", help="one parameter"
     )
     parser.add_argument(
@@ -161,9 +164,8 @@ def _points(args: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def _settings(args: argparse.Namespace, bag: Path, point: dict[str, str]) -> ReplaySettings:
-    import yaml
-
     from edge_perception.core.errors import ConfigurationError
+    from edge_perception.running.ros_yaml import parse_value
     from edge_perception.validation.settings import ReplaySettings
 
     lists = ("drop", "delay", "shift", "lose", "noise", "swap")
@@ -174,7 +176,7 @@ def _settings(args: argparse.Namespace, bag: Path, point: dict[str, str]) -> Rep
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigurationError(f"set: expected node.parameter=value, got '{text}'")
-        overrides[name] = yaml.safe_load(value)
+        overrides[name] = parse_value(value, name)
     for name, value in point.items():
         if name in lists:
             values[name] = [*values[name], *([value] if value else [])]
@@ -183,7 +185,7 @@ def _settings(args: argparse.Namespace, bag: Path, point: dict[str, str]) -> Rep
         elif name in values:
             values[name] = value
         elif "." in name:
-            overrides[name] = yaml.safe_load(value)
+            overrides[name] = parse_value(value, name)
         else:
             known = ", ".join((*lists, "fog", "latency", "subset"))
             raise ConfigurationError(
@@ -193,6 +195,7 @@ def _settings(args: argparse.Namespace, bag: Path, point: dict[str, str]) -> Rep
     return ReplaySettings(
         bag=str(bag),
         params_files=tuple(map(str, args.params_file)),
+        namespace=args.namespace,
         overrides=overrides,
         remaps=tuple(args.remap),
         subset=subset,

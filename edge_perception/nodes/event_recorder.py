@@ -58,7 +58,7 @@ class RecordPlan:
         """
         prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
         found: dict[str, Topic] = {}
-        plan = read_plan(params_files)
+        plan = read_plan(params_files, namespace=namespace)
         for source in plan.sources:
             specs = dict(source.topics())
             if source.spec.calibration is not None:

@@ -81,6 +81,9 @@ class ParameterSet(Generic[C]):
         if empty:  # rclpy takes an empty list for bytes
             default = _ARRAYS[typing.get_args(hint)[0]]
         descriptor = _descriptor(field, is_float=hint is float, is_int=hint is int)
+        given = self._node._parameter_overrides  # rclpy has no other way to them
+        if name in given:
+            given[name] = _whole_as_float(given[name], hint)
         try:
             value = self._node.declare_parameter(name, default, descriptor).value
             if value is None and empty:
@@ -88,15 +91,17 @@ class ParameterSet(Generic[C]):
                 self._node.set_parameters([Parameter(name, default, [])])
             return _plain(value, hint)
         except InvalidParameterTypeException as error:
-            raise ConfigurationError(f"{error}; a float is written 1.0, not 1") from error
+            raise ConfigurationError(f"{error}") from error
         except InvalidParameterValueException as error:  # its text does not name the range
             raise ConfigurationError(
                 f"{name}: expected {limits_text(field.metadata)}: {error}"
             ) from error
 
     def typed(self, parameter: Parameter) -> Parameter:
-        """Return an empty list with the type that the parameter has; others as they are."""
+        """Return an empty list, and whole numbers, with the type that the parameter has."""
         field = self._field_of(parameter)
+        if field is not None:
+            parameter = _whole_as_float(parameter, self._hints[field.name])
         kind = None if field is None else _ARRAYS.get(_item(self._hints[field.name]))
         if kind is None or parameter.value is None or not hasattr(parameter.value, "__len__"):
             return parameter
@@ -144,6 +149,15 @@ class ParameterSet(Generic[C]):
         if not parameter.name.startswith(self._prefix):
             return None
         return self._fields.get(parameter.name[len(self._prefix) :])
+
+
+def _whole_as_float(parameter: Parameter, hint: object) -> Parameter:
+    """Return 1 as 1.0 where a float is wanted; a replay without ROS reads the same file so."""
+    if hint is float and parameter.type_ == Parameter.Type.INTEGER:
+        return Parameter(parameter.name, value=float(parameter.value))
+    if _item(hint) is float and parameter.type_ == Parameter.Type.INTEGER_ARRAY:
+        return Parameter(parameter.name, value=[float(x) for x in parameter.value])
+    return parameter
 
 
 def _default(field: dataclasses.Field) -> object:

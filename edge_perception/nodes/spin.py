@@ -17,6 +17,7 @@ from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.executor import EnduringExecutor
 from edge_perception.running.ending import Ending, Stage, watch_signals
+from edge_perception.running.node_arguments import checked_arguments
 from edge_perception.running.transport import release_dead_segments
 
 MakeNodes = Callable[[], Iterable[PerceptionNode]]
@@ -69,7 +70,10 @@ def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: E
 
 def _init(args: Sequence[str] | None) -> None:
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        with checked_arguments(sys.argv if args is None else args) as checked:
+            rclpy.init(args=checked, signal_handler_options=SignalHandlerOptions.NO)
+    except EdgePerceptionError:
+        raise
     except Exception as error:  # rclpy has no type of its own for it
         text = " ".join(str(error).split(", at ./src")[0].split())
         raise ConfigurationError(f"ROS arguments: {text}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
@@ -37,6 +37,7 @@ class RosSink:
         node: an rclpy node; it need not spin.
         topics: what will be published.
         namespace: put in front of every topic's name.
+        names: other names to publish under, by topic.
         with_clock: also offer /clock.
 
     Raises:
@@ -44,14 +45,21 @@ class RosSink:
     """
 
     def __init__(
-        self, node: Any, topics: Iterable[Topic], *, namespace: str = "", with_clock: bool = False
+        self,
+        node: Any,
+        topics: Iterable[Topic],
+        *,
+        namespace: str = "",
+        names: Mapping[str, str] | None = None,
+        with_clock: bool = False,
     ) -> None:
         self._node = node
+        names = names or {}
         prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
         self._publishers = {
             topic.name: node.create_publisher(
                 message_class(topic.type),
-                f"{prefix}/{topic.name.lstrip('/')}",
+                f"{prefix}/{names.get(topic.name, topic.name).lstrip('/')}",
                 ros_qos(topic.qos),
             )
             for topic in topics

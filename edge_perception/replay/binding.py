@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
@@ -17,6 +17,7 @@ class Binding:
     """What the topics of a recording mean."""
 
     inputs: Mapping[str, str]  # topic of the recording -> source
+    names: Mapping[str, str] = field(default_factory=dict)  # -> topic inside the vehicle
     calibrations: Mapping[str, str]  # topic of the recording -> source
     odometry: str = ""  # topic of the recording; empty: none is used
     notes: tuple[str, ...] = ()  # what is missing
@@ -57,10 +58,10 @@ def bind(
             raise ConfigurationError(
                 f"remap: {bag.path} has no topic '{name}'; it has {', '.join(sorted(bag.topics))}"
             )
-    named = {_remapped(topic, remaps): topic for topic in sorted(bag.topics)}
+    named = _named(bag, remaps, plan.namespace)
     inputs: dict[str, str] = {}
     calibrations: dict[str, str] = {}
-    notes: list[str] = []
+    notes = list(plan.notes)
     for source in plan.sources:
         wanted = source.topics()
         present = [name for name in wanted if name in named]
@@ -91,7 +92,23 @@ def bind(
         _check_known(bag, odometry, decoder)
     elif plan.odometry_topic:
         notes.append(f"the recording has no odometry on {plan.odometry_topic}: nothing is moved")
-    return Binding(inputs=inputs, calibrations=calibrations, odometry=odometry, notes=tuple(notes))
+    return Binding(
+        inputs=inputs,
+        names={topic: name for name, topic in named.items()},
+        calibrations=calibrations,
+        odometry=odometry,
+        notes=tuple(notes),
+    )
+
+
+def _named(bag: Bag, remaps: Mapping[str, str], namespace: str) -> dict[str, str]:
+    """Return the topics of a recording by the name they have inside the nodes' namespace."""
+    named = {_remapped(topic, remaps): topic for topic in sorted(bag.topics)}
+    prefix = namespace.rstrip("/") + "/"
+    inside = {
+        f"/{name.removeprefix(prefix)}": t for name, t in named.items() if name.startswith(prefix)
+    }
+    return named | inside
 
 
 def _remapped(topic: str, remaps: Mapping[str, str]) -> str:

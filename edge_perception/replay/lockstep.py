@@ -139,6 +139,7 @@ class LockStep:
             config=vehicle.plan.fusion,
             now=self._time.instant(NS),
             models=vehicle.fusion_models,
+            policy=vehicle.plan.policy,
         )
         self._fusion = FusionStage(fusion, self._time, latency)
         self._swaps = deque(sorted(swaps, key=lambda swap: swap.at_ns))

@@ -46,6 +46,7 @@ def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
             model=ServedModel.build(source.spec, loaded[source.name]),
             geometry=source.options.geometry(),
             clock=clock,
+            content_limits=source.content,
         )
     models: tuple[MeteredFusionModel, ...] = ()
     if plan.fusion_model.model:

@@ -95,18 +95,17 @@ def manager_groups() -> list[Group]:
     ]
 
 
-def check_names(files: ParameterFiles, *, also: Iterable[str] = ()) -> None:
+def check_names(files: ParameterFiles) -> None:
     """Refuse names that nothing reads.
 
     Args:
         files: what was given.
-        also: sources besides those that the files name.
 
     Raises:
         ConfigurationError: a section or a parameter that no node of the package has; the text
             names the nearest that there is.
     """
-    known = known_names(_sources(files, also))
+    known = known_names(sources_of(files))
     others = [
         pattern
         for value in files.everywhere("other_nodes", known)
@@ -124,10 +123,13 @@ def known_names(sources: Iterable[str]) -> dict[str, set[str]]:
     return {node: {name for g in found for name in g.names} for node, found in groups.items()}
 
 
-def _sources(files: ParameterFiles, also: Iterable[str]) -> set[str]:
-    found = {*encoders().specs, *also}
+def sources_of(files: ParameterFiles) -> set[str]:
+    """Return the sources that may be meant: those that are named, and one of each modality."""
+    found = set(encoders().specs)
     for value in files.everywhere("sources", [FUSION]):
         found.update(str(name) for name in (value if isinstance(value, list) else []))
+    for value in files.everywhere("source", []):
+        found.add(str(value))
     return {name for name in found if _is_source(name)}
 
 

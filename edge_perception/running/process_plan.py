@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.share import share_file
 from edge_perception.encoders import modality_of
+from edge_perception.running.parameter_yaml import ParameterFiles
 
 DEFAULT_PARAMETERS = "config/perception.yaml"
 FUSION = "fusion"
@@ -44,12 +42,12 @@ def encoder_processes(sources: Sequence[str]) -> list[EncoderProcess]:
     ]
 
 
-def choose_sources(text: str, params_file: Path, *, namespace: str) -> tuple[str, ...]:
-    """Return the sources asked for, else those of the parameter file, else the package's own.
+def choose_sources(text: str, params_files: Sequence[Path], *, namespace: str) -> tuple[str, ...]:
+    """Return the sources asked for, else those of the parameter files, else the package's own.
 
     Args:
         text: names with commas between, or nothing.
-        params_file: ROS parameter file.
+        params_files: ROS parameter files, in the order of a command line.
         namespace: namespace of the nodes; a section of another one does not count.
 
     Raises:
@@ -58,8 +56,8 @@ def choose_sources(text: str, params_file: Path, *, namespace: str) -> tuple[str
     named = tuple(name.strip() for name in text.split(",") if name.strip())
     return (
         named
-        or sources_of_file(params_file, namespace=namespace)
-        or sources_of_file(share_file(DEFAULT_PARAMETERS), namespace=namespace)
+        or sources_of_files(params_files, namespace=namespace)
+        or sources_of_files([share_file(DEFAULT_PARAMETERS)], namespace=namespace)
     )
 
 
@@ -72,30 +70,15 @@ def store_parameters(model_store: str, trust_file: str) -> dict[str, str]:
     return {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path}
 
 
-def sources_of_file(params_file: Path, *, namespace: str) -> tuple[str, ...]:
-    """Return what a ROS parameter file sets as `sources` of the fusion node, () if nothing.
+def sources_of_files(params_files: Sequence[Path], *, namespace: str) -> tuple[str, ...]:
+    """Return what ROS parameter files set as `sources` of the fusion node, () if nothing.
 
     Raises:
         ConfigurationError: no such file, no YAML, or `sources` in it is not a list of names.
     """
-    try:
-        sections = yaml.safe_load(params_file.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"params_file {params_file}: {error}") from error
-    if not isinstance(sections, dict):
-        raise ConfigurationError(f"params_file {params_file}: expected node names, got {sections}")
-    node = "/".join(["", *namespace.strip("/").split("/"), FUSION]).replace("//", "/")
-    found: object = []
-    for pattern, section in sections.items():
-        parameters = (section or {}).get("ros__parameters") or {}
-        if _matches(str(pattern), node) and "sources" in parameters:
-            found = parameters["sources"]
+    files = ParameterFiles(params_files, namespace=namespace)
+    found = files.of_node(FUSION).get("sources", [])
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise ConfigurationError(f"{params_file}: sources: expected a list of names, got {found}")
+        listed = ", ".join(map(str, params_files))
+        raise ConfigurationError(f"{listed}: sources: expected a list of names, got {found}")
     return tuple(found)
-
-
-def _matches(pattern: str, node: str) -> bool:
-    """Return whether a section's name means a node; `**` is any namespace, `*` one word of it."""
-    words = re.escape("/" + pattern.lstrip("/")).replace(r"/\*\*", "(/[^/]+)*")
-    return re.fullmatch(words.replace(r"\*", "[^/]+"), node) is not None

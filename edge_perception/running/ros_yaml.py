@@ -136,7 +136,7 @@ def _walk(node: yaml.Node, name: str, where: str) -> Iterator[Section]:
 
 def _parameters(node: yaml.Node, name: str, where: str) -> dict[str, object]:
     at = f"{where}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.ScalarNode) and node.style is None and node.value in ("", "~", "null"):
+    if isinstance(node, yaml.ScalarNode) and not node.style and node.value in ("", "~", "null"):
         return {}
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError(
@@ -183,7 +183,7 @@ def _value(node: yaml.Node, where: str) -> object:
 
 
 def _plain(node: yaml.ScalarNode, where: str) -> object:
-    if node.style is not None:
+    if node.style:  # quoted, or a block
         return node.value
     if node.value in ("", "~", "null"):  # rcl refuses the first and takes the others for words
         raise ConfigurationError(f"{where}: expected a value, got nothing")

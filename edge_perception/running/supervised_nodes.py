@@ -22,6 +22,8 @@ def node_processes(
         arguments: ROS arguments of all nodes, without ``--ros-args``.
         logs: folder for a log file each; None: our own output.
     """
+    # All of them are told: they know then which names in a parameter file somebody reads.
+    arguments = [*arguments, "-p", f"sources:=[{','.join(sources)}]"]
     specs = [
         _process(
             item.node_name,
@@ -31,8 +33,7 @@ def node_processes(
         )
         for item in encoder_processes(sources)
     ]
-    listed = ["-p", f"sources:=[{','.join(sources)}]"]
-    specs.append(_process("fusion", "fusion", [*arguments, *listed], logs))
+    specs.append(_process("fusion", "fusion", arguments, logs))
     specs.append(_process("model_manager", "model_manager", arguments, logs))
     return specs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of
@@ -17,8 +18,11 @@ from edge_perception.fusion.config import (
     SourceConfig,
 )
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
+from edge_perception.fusion.policy import DegradationPolicy, default_policy, read_policy
 from edge_perception.models.loading import ModelOptions
-from edge_perception.running.parameter_yaml import ParameterFiles, decode_parameters
+from edge_perception.running.node_parameters import check_names
+from edge_perception.running.parameter_yaml import ParameterFiles, absolute, decode_parameters
+from edge_perception.running.vehicle_namespace import choose_namespace
 
 FUSION = "fusion"
 
@@ -31,6 +35,7 @@ class SourcePlan:
     spec: EncoderSpec
     options: SourceOptions
     model: ModelOptions
+    content: Any = None  # thresholds of the content check; None: the modality has none
 
     def topics(self) -> dict[str, TopicSpec]:
         """Return the input topics by absolute name, the calibration not among them."""
@@ -52,7 +57,10 @@ class VehiclePlan:
     sources: tuple[SourcePlan, ...]
     fusion: FusionConfig
     fusion_model: ModelOptions
+    policy: DegradationPolicy
     odometry_topic: str = ""  # absolute name; empty: none
+    namespace: str = "/"
+    notes: tuple[str, ...] = ()  # what was understood of the files and not written there
 
 
 def read_plan(
@@ -60,6 +68,7 @@ def read_plan(
     *,
     overrides: Mapping[str, object] | None = None,
     subset: Sequence[str] = (),
+    namespace: str | None = None,
 ) -> VehiclePlan:
     """Read parameter files as the nodes do.
 
@@ -67,14 +76,19 @@ def read_plan(
         files: in the order of a command line, the last one wins.
         overrides: more values as `node.parameter`.
         subset: only these sources; empty: all that fusion listens to.
+        namespace: of the nodes; None: the one that the files speak of.
 
     Raises:
-        ConfigurationError: a value does not fit, or a source has no such modality.
+        ConfigurationError: a value does not fit, nothing reads a name, the files speak of several
+            vehicles, or a source has no such modality.
     """
-    parameters = ParameterFiles(files, overrides)
+    parameters = ParameterFiles(files, overrides, namespace=namespace or "")
+    check_names(parameters)
+    notes = choose_namespace(parameters) if namespace is None else ()
     values = parameters.of_node(FUSION)
     options = decode_parameters(FusionNodeOptions, values, FUSION)
     names = options.sources
+    policy = options.degradation_policy
     unknown = [name for name in subset if name not in names]
     if unknown:
         raise ConfigurationError(
@@ -98,7 +112,10 @@ def read_plan(
         fusion_model=decode_parameters(
             ModelOptions, values, FUSION, defaults={"model": DEFAULT_FUSION_MODEL}
         ),
-        odometry_topic="/" + options.odometry_topic.lstrip("/") if options.odometry_topic else "",
+        policy=read_policy(Path(policy)) if policy else default_policy(),
+        odometry_topic=absolute(options.odometry_topic) if options.odometry_topic else "",
+        namespace=parameters.namespace,
+        notes=notes,
     )
 
 
@@ -114,6 +131,11 @@ def _source(name: str, parameters: ParameterFiles) -> SourcePlan:
         spec=spec,
         options=options,
         model=decode_parameters(ModelOptions, values, node, defaults={"model": spec.default_model}),
+        content=(
+            decode_parameters(spec.content.limits, values, node, prefix="content.")
+            if spec.content is not None
+            else None
+        ),
     )
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
+from edge_perception.running.ros_yaml import dump
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 from edge_perception.validation.diff import match_objects
 from edge_perception.validation.live_player import LiveResult, Record, play_into
@@ -112,7 +111,7 @@ def run_live(
         files = [live_parameters(settings, folder / "parameters.yaml")]
     command = [sys.executable, "-m", "edge_perception.nodes.executables"]
     command += ["perception", "--ros-args"]
-    command += ["-p", "use_sim_time:=true"]
+    command += ["-p", "use_sim_time:=true", "-r", f"__ns:={plan.namespace}"]
     for file in files:
         command += ["--params-file", str(file)]
     with reserved_domain(domain_id) as domain:
@@ -129,7 +128,15 @@ def run_live(
             log_folder=folder / "logs",
         )
         with nodes, Observer(domain_id=domain) as observer:
-            return play_into(bag, binding, plan, observer, strict=strict, check=nodes.check)
+            return play_into(
+                bag,
+                binding,
+                plan,
+                observer,
+                strict=strict,
+                namespace=plan.namespace,
+                check=nodes.check,
+            )
 
 
 def play_live(settings: ReplaySettings, *, mode: str, namespace: str = "") -> LiveResult:
@@ -160,32 +167,23 @@ def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = ""
         path: of the file.
         namespace: of the nodes.
     """
-    _, _, binding = _read(settings)
-    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
-    overrides = {  # a mapping each: ROS reads no YAML aliases
-        f"{prefix}/{topic.lstrip('/')}": {"subscription": {"reliability": "reliable"}}
-        for topic in binding.topics
-    }
-    merged: dict[str, Any] = {}
-    for file in settings.all_params_files():
-        _merge(merged, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    _merge(merged, {"/**": {"ros__parameters": {"qos_overrides": overrides}}})
+    _, plan, binding = _read(settings)
+    space = (namespace or plan.namespace).strip("/")
+    prefix = f"/{space}" if space else ""
+    parameters = ParameterFiles(settings.all_params_files(), namespace=space)
+    for topic in binding.topics:
+        name = f"{prefix}/{binding.names[topic].lstrip('/')}"
+        parameters.override(
+            EVERY_NODE, f"qos_overrides.{name}.subscription.reliability", "reliable", "live"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(merged, sort_keys=False), encoding="utf-8")
+    path.write_text(dump(parameters.sections), encoding="utf-8")
     return path
-
-
-def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 def _read(settings: ReplaySettings) -> tuple[Bag, VehiclePlan, Binding]:
     bag = open_bag(Path(settings.bag))
-    plan = read_plan(settings.all_params_files())
+    plan = read_plan(settings.all_params_files(), namespace=settings.namespace)
     decoder = MessageDecoder(bag.definitions())
     return bag, plan, bind(bag, plan, decoder, parse_remaps(settings.remaps))
 

@@ -79,7 +79,7 @@ def play_into(
     topics = [bag.topics[name] for name in binding.topics]
     if strict:
         topics = [replace(t, qos=replace(t.qos, reliability="reliable")) for t in topics]
-    sink = RosSink(observer.node, topics, namespace=namespace, with_clock=True)
+    sink = RosSink(observer.node, topics, namespace=namespace, names=binding.names, with_clock=True)
     names = [f"{prefix}{source.name}_encoder" for source in plan.sources]
     observer.wait_active([*names, f"{prefix}fusion"], timeout_s=READY_S, check=check)
     if not wait_for(lambda: not sink.unheard() and listener.connected(), timeout_s=READY_S):

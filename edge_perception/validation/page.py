@@ -254,7 +254,10 @@ class _Scene:
         self._bag: Bag = open_bag(Path(settings.bag))
         self._decoder = MessageDecoder(self._bag.definitions())
         self._plan: VehiclePlan = read_plan(
-            settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
+            settings.all_params_files(),
+            overrides=settings.overrides,
+            subset=settings.subset,
+            namespace=settings.namespace,
         )
         self._binding: Binding = bind(
             self._bag, self._plan, self._decoder, parse_remaps(settings.remaps)

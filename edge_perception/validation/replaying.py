@@ -63,7 +63,10 @@ def replay_segment(
     bag = open_bag(Path(settings.bag))
     decoder = MessageDecoder(bag.definitions())
     plan = read_plan(
-        settings.all_params_files(), overrides=settings.overrides, subset=settings.subset
+        settings.all_params_files(),
+        overrides=settings.overrides,
+        subset=settings.subset,
+        namespace=settings.namespace,
     )
     binding = bind(bag, plan, decoder, parse_remaps(settings.remaps))
     changes, latency = settings.changes(), parse_latency(settings.latency)
@@ -120,7 +123,9 @@ def _telling(progress: Progress | None, replay: LockStep) -> Callable[[RecordedM
 
 def _topics(settings: ReplaySettings, bag: Bag, decoder: MessageDecoder) -> tuple[str, ...]:
     """Return the topics of all sources: with only some of them it is the same recording."""
-    plan = read_plan(settings.all_params_files(), overrides=settings.overrides)
+    plan = read_plan(
+        settings.all_params_files(), overrides=settings.overrides, namespace=settings.namespace
+    )
     try:
         return bind(bag, plan, decoder, parse_remaps(settings.remaps)).topics
     except ConfigurationError:  # of a source that is left out
@@ -255,6 +260,9 @@ def parameters_of(plan: VehiclePlan) -> dict[str, Any]:
                 flat[f"{node}.{name}"] = list(value)
         for name in ("model", "backend", "provider"):
             flat[f"{node}.{name}"] = getattr(source.model, name)
+        if source.content is not None:
+            limits = dataclasses.asdict(source.content)
+            flat |= {f"{node}.content.{name}": value for name, value in limits.items()}
     flat["fusion.model"] = plan.fusion_model.model
     for config in (plan.fusion.cycle, plan.fusion.decision):
         prefix = "decision." if config is plan.fusion.decision else ""

@@ -18,6 +18,7 @@ class ReplaySettings:
 
     bag: str
     params_files: tuple[str, ...] = ()
+    namespace: str | None = None  # of the nodes; None: the one that the parameter files speak of
     overrides: Mapping[str, object] = field(default_factory=dict)  # node.parameter
     remaps: tuple[str, ...] = ()
     subset: tuple[str, ...] = ()

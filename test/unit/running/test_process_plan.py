@@ -3,7 +3,7 @@
 import pytest
 
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
-from edge_perception.running.process_plan import choose_sources, encoder_processes, sources_of_file
+from edge_perception.running.process_plan import choose_sources, encoder_processes, sources_of_files
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def test_unknown_and_repeated_sources_are_refused():
 def test_named_sources_win_over_the_file(write):
     path = write(section("/**/fusion", "[lidar]"))
 
-    assert choose_sources(" camera, lidar,", path, namespace="") == ("camera", "lidar")
-    assert choose_sources("", path, namespace="") == ("lidar",)
+    assert choose_sources(" camera, lidar,", [path], namespace="") == ("camera", "lidar")
+    assert choose_sources("", [path], namespace="") == ("lidar",)
 
 
 def test_a_file_without_sources_leaves_the_packages_own(write):
     path = write("/**/fusion:\n  ros__parameters:\n    deadline_s: 0.2\n")
 
-    assert choose_sources("", path, namespace="") == ("camera", "lidar", "audio")
+    assert choose_sources("", [path], namespace="") == ("camera", "lidar", "audio")
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_file_without_sources_leaves_the_packages_own(write):
 def test_sections_mean_nodes_as_in_ros(write, name, namespace, matches):
     path = write(section(name, "[lidar]"))
 
-    assert sources_of_file(path, namespace=namespace) == (("lidar",) if matches else ())
+    assert sources_of_files([path], namespace=namespace) == (("lidar",) if matches else ())
 
 
 def test_the_last_section_wins(write):
     path = write(section("/**", "[camera]") + section("/**/fusion", "[lidar]"))
 
-    assert sources_of_file(path, namespace="") == ("lidar",)
+    assert sources_of_files([path], namespace="") == ("lidar",)
 
 
 @pytest.mark.parametrize("text", ["[1", "- a\n", section("fusion", "lidar"), section("/**", "[1]")])
@@ -82,9 +82,9 @@ def test_a_wrong_file_is_named(write, text):
     path = write(text)
 
     with pytest.raises(ConfigurationError, match=r"params\.yaml"):
-        sources_of_file(path, namespace="")
+        sources_of_files([path], namespace="")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml"):
-        sources_of_file(tmp_path / "nowhere.yaml", namespace="")
+        sources_of_files([tmp_path / "nowhere.yaml"], namespace="")
