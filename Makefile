@@ -7,7 +7,7 @@ FAULTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training setup-servers build demo test check bench faults baseline clean
+.PHONY: help setup setup-training setup-backends setup-servers build demo test check bench faults baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ setup: ## use the ROS 2 of this machine or install the wheels into .venv, then b
 
 setup-training: ## PyTorch into .venv-training, for the scripts in training/
 	@$(PYTHON) scripts/set_up --training
+
+setup-backends: ## OpenVINO and gRPC into .venv, for the tests of their backends
+	@$(PYTHON) scripts/set_up --backends
 
 setup-servers: ## Triton into .venv-servers, for the tests of the kserve backend
 	@$(PYTHON) scripts/set_up --servers

@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--servers", action="store_true", help="inference servers for tests into .venv-servers only"
     )
+    parser.add_argument(
+        "--backends", action="store_true", help="also runtimes beyond ONNX Runtime, into .venv"
+    )
     parser.add_argument("--build", action="store_true", help="build even if nothing changed")
     options = parser.parse_args(arguments)
     started = time.monotonic()
@@ -45,6 +48,9 @@ def main(arguments: list[str]) -> int:
             what = set_up_beside(".venv-servers", "servers.txt", "inference servers for tests")
         else:
             what = set_up(force_build=options.build)
+            if options.backends:
+                add_backends()
+                what += ", with OpenVINO and gRPC"
     except (RuntimeError, OSError) as error:
         print(f"set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -84,6 +90,18 @@ def set_up_beside(folder: str, requirements: str, what: str) -> str:
         pip_install(target, [arg for f in files for arg in ("-r", str(f))], what)
         stamp.write()
     return f"{what} in {folder}"
+
+
+def add_backends() -> None:
+    """Add the runtimes that only some vehicles have, for the tests of their backends."""
+    files = requirement_paths(("backends.txt",))
+    # In the environment itself: where that is made anew, they are gone with it.
+    stamp = Stamp(path=VENV / ".backends_stamp", key=requirements_key(ROOT, files, "backends"))
+    if not stamp.is_current():
+        if not VENV.exists():  # the machine's ROS has all that the package needs
+            create_venv(VENV, system_site_packages=True)
+        pip_install(VENV, [arg for f in files for arg in ("-r", str(f))], "OpenVINO and gRPC")
+        stamp.write()
 
 
 def install_wheels() -> None:

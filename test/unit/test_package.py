@@ -17,7 +17,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Distribution or rosdep key of imported modules, where it is not simply the module's name.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "PyYAML"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "google": "protobuf",
+    "yaml": "PyYAML",
+}
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "mcap": "mcap-ros2-support",
@@ -138,11 +142,14 @@ def test_every_requirement_is_pinned_and_pip_knows_the_direct_ones(setup_cfg):
 
 def test_what_is_imported_is_declared(setup_cfg, package_xml):
     wheels = set(setup_cfg["options"]["install_requires"].split())
+    extras = {n for names in setup_cfg["options.extras_require"].values() for n in names.split()}
     keys = dependencies(package_xml)
     for module, path in required_imports().items():
         if module == "edge_perception":
             continue
         wheel = DISTRIBUTIONS.get(module, module)
+        if wheel in extras:
+            continue  # imported by what needs the extra only
         if wheel in wheels:
             rosdep = ROSDEP_KEYS.get(module, f"python3-{module}")
             declared = rosdep in keys or module in WITHOUT_ROSDEP_KEY
