@@ -10,39 +10,68 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Copies three float32 fields of little-endian points, and tells how many points are finite. */
+/* Copies three float32 fields of those little-endian points that can be returns of a LiDAR: finite,
+ * not all zero, no coordinate beyond `farthest`. Notes which points they are, and how many are marked
+ * in which way. */
 int64_t ep_gather_xyz(const uint8_t *data, int64_t points, int64_t step, int64_t x, int64_t y,
-                      int64_t z, float *xyz /* points, 3 */) {
-  int64_t finite = 0;
+                      int64_t z, float farthest, float *xyz /* points, 3 */,
+                      int32_t *index /* points */,
+                      int64_t *marked /* 3: not finite, zero, beyond */) {
+  int64_t kept = 0, infinite = 0, zero = 0, beyond = 0;
   for (int64_t i = 0; i < points; ++i) {
     const uint8_t *point = data + i * step;
-    float *out = xyz + 3 * i;
+    float *out = xyz + 3 * kept;
     memcpy(out, point + x, sizeof(float));
     memcpy(out + 1, point + y, sizeof(float));
     memcpy(out + 2, point + z, sizeof(float));
-    finite += isfinite(out[0]) && isfinite(out[1]) && isfinite(out[2]);
+    const int near = fabsf(out[0]) <= farthest && fabsf(out[1]) <= farthest &&
+                     fabsf(out[2]) <= farthest;
+    const int nothing = out[0] == 0.0f && out[1] == 0.0f && out[2] == 0.0f;
+    if (near && !nothing) {
+      index[kept++] = (int32_t)i;
+    } else if (nothing) {
+      ++zero;
+    } else if (isfinite(out[0]) && isfinite(out[1]) && isfinite(out[2])) {
+      ++beyond;
+    } else {
+      ++infinite;
+    }
   }
-  return finite;
+  marked[0] = infinite;
+  marked[1] = zero;
+  marked[2] = beyond;
+  return kept;
 }
 
-/* Scales intensities of 1 byte, or of 4 bytes (float32, little-endian), to 0..1; NaN becomes 0. */
-void ep_unit_intensity(const uint8_t *data, int64_t points, int64_t step, int64_t bytes,
-                       float *intensity /* points */) {
-  float scale = 1.0f / 255.0f;
-  if (bytes == 1) {
-    for (int64_t i = 0; i < points; ++i) intensity[i] = (float)data[i * step] * scale;
-    return;
+static float unit(float value) { return value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f; }
+
+/* Scales values to 0..1; NaN becomes 0. */
+void ep_scale(float *values, int64_t count, float scale) {
+  for (int64_t i = 0; i < count; ++i) values[i] = unit(values[i] * scale);
+}
+
+/* Reads a brightness of 1, 2 (unsigned) or 4 bytes (float32), little-endian, of the points that
+ * `index` names (NULL: of all), and scales it to 0..1 where it is of 0..255, or float of 0..1.
+ * Returns the largest finite one; where that is above `eight_bits` the values are left as they are. */
+float ep_intensity(const uint8_t *data, int64_t count, int64_t step, int64_t bytes,
+                   float eight_bits, const int32_t *index, float *intensity /* count */) {
+  float largest = 0.0f;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t *at = data + (index ? (int64_t)index[i] : i) * step;
+    if (bytes == 1) {
+      intensity[i] = (float)*at;
+    } else if (bytes == 2) {
+      uint16_t value;
+      memcpy(&value, at, sizeof(value));
+      intensity[i] = (float)value;
+    } else {
+      memcpy(intensity + i, at, sizeof(float));
+    }
+    if (intensity[i] > largest && isfinite(intensity[i])) largest = intensity[i];
   }
-  int above_one = 0;
-  for (int64_t i = 0; i < points; ++i) {
-    memcpy(intensity + i, data + i * step, sizeof(float));
-    above_one |= intensity[i] > 1.0f;
-  }
-  if (!above_one) scale = 1.0f;
-  for (int64_t i = 0; i < points; ++i) {
-    const float value = intensity[i] * scale;
-    intensity[i] = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
-  }
+  if (largest > eight_bits) return largest;
+  ep_scale(intensity, count, bytes == 4 && largest <= 1.0f ? 1.0f : 1.0f / 255.0f);
+  return largest;
 }
 
 enum { EP_MAX_RANK = 16 };

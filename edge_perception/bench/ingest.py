@@ -48,7 +48,7 @@ def _cases() -> dict[str, tuple[str, bytes, Callable[[Any], Any]]]:
     from edge_perception.bench._transport_roles import cloud_bytes, image_bytes
     from edge_perception.encoders.audio.conversion import block_from_chunk
     from edge_perception.encoders.camera.conversion import image_from_msg
-    from edge_perception.encoders.lidar.conversion import cloud_view
+    from edge_perception.encoders.lidar.layout import cloud_view
     from edge_perception.nodes.conversion import FEATURE_TYPE, feature_bytes, feature_from_msg
     from edge_perception.samples.messages import chunk_bytes
 

@@ -34,6 +34,7 @@ class ImageFrame:
     frame_id: str
     bgr: NDArray[np.uint8]  # (H, W, 3)
     intrinsics: NDArray[np.float64] | None = None  # (3, 3), px, of this image; None: not known
+    notes: tuple[str, ...] = ()  # where the message was read otherwise than its metadata say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class PointCloud:
     intensity: NDArray[np.float32] | None = None  # (N,), 0 to 1
     ring: NDArray[np.uint16] | None = None  # (N,)
     time_offset_s: NDArray[np.float32] | None = None  # (N,), relative to stamp_ns
+    notes: tuple[str, ...] = ()  # where the message was read otherwise than its metadata say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from edge_perception.core.scratch import Scratch
 
 LIBRARY = "libedge_perception_native.so"
-_FLOAT32, _UINT8 = np.dtype("<f4"), np.dtype("u1")
+_FLOAT32 = np.dtype("<f4")
+_BRIGHTNESS = (np.dtype("u1"), np.dtype("<u2"), _FLOAT32)
 
 
 class _Raster(ctypes.Structure):
@@ -72,13 +73,15 @@ class Native:
         self._library = library
         for name in ("ep_gather_xyz", "ep_sweep"):
             getattr(library, name).restype = ctypes.c_int64
+        library.ep_intensity.restype = ctypes.c_float
 
     def gather_xyz(
-        self, points: NDArray[np.void], scratch: Scratch
-    ) -> tuple[NDArray[np.float32], int] | None:
-        """Return x, y, z of a structured view, (N, 3), and how many points are finite.
+        self, points: NDArray[np.void], farthest_m: float, scratch: Scratch
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], tuple[int, int, int]] | None:
+        """Return x, y, z of what can be returns, (K, 3), and which points of the view they are.
 
-        None: the fields are not float32 of this machine's byte order, or rows are padded.
+        Also how many of the others are not finite, at zero, and beyond `farthest_m`. None: the
+        fields are not float32 of this machine's byte order, or rows are padded.
         """
         fields = points.dtype.fields
         assert fields is not None
@@ -87,22 +90,43 @@ class Native:
         if points.strides != (points.dtype.itemsize,):
             return None
         xyz = scratch.empty("xyz", (len(points), 3), np.float32)
-        finite = self._library.ep_gather_xyz(
+        index = scratch.empty("kept", (len(points),), np.int32)
+        marked = (ctypes.c_int64 * 3)()
+        kept = self._library.ep_gather_xyz(
             points.ctypes, _n(len(points)), _n(points.dtype.itemsize),
-            *(_n(fields[axis][1]) for axis in "xyz"), xyz.ctypes,
+            *(_n(fields[axis][1]) for axis in "xyz"), ctypes.c_float(farthest_m), xyz.ctypes,
+            index.ctypes, marked,
         )  # fmt: skip
-        return xyz, int(finite)
+        return xyz[:kept], index[:kept], (marked[0], marked[1], marked[2])
 
-    def unit_intensity(self, values: NDArray, scratch: Scratch) -> NDArray[np.float32] | None:
-        """Return intensities scaled to 0..1, (N,); None: neither uint8 nor float32."""
-        if values.dtype not in (_UINT8, _FLOAT32) or values.strides[0] < values.itemsize:
+    def intensity(
+        self,
+        values: NDArray,
+        index: NDArray[np.integer] | None,
+        eight_bits: float,
+        scratch: Scratch,
+    ) -> tuple[NDArray[np.float32], float] | None:
+        """Return the brightness of the points that `index` names, (K,), and the largest.
+
+        Scaled to 0..1 unless the largest is above `eight_bits`. None: neither uint8, uint16 nor
+        float32 of this machine's byte order.
+        """
+        if values.dtype not in _BRIGHTNESS or values.strides[0] < values.itemsize:
             return None
-        scaled = scratch.empty("intensity", values.shape, np.float32)
-        self._library.ep_unit_intensity(
-            ctypes.c_void_p(values.ctypes.data), _n(len(values)), _n(values.strides[0]),
-            _n(values.itemsize), scaled.ctypes,
+        if index is not None:
+            index = np.ascontiguousarray(index, np.int32)
+        count = len(values) if index is None else len(index)
+        scaled = scratch.empty("intensity", (count,), np.float32)
+        largest = self._library.ep_intensity(
+            ctypes.c_void_p(values.ctypes.data), _n(count), _n(values.strides[0]),
+            _n(values.itemsize), ctypes.c_float(eight_bits),
+            None if index is None else index.ctypes, scaled.ctypes,
         )  # fmt: skip
-        return scaled
+        return scaled, float(largest)
+
+    def scale(self, values: NDArray[np.float32], scale: float) -> None:
+        """Scale values in place and bring them to 0..1; NaN becomes 0."""
+        self._library.ep_scale(values.ctypes, _n(len(values)), ctypes.c_float(scale))
 
     def sweep(
         self,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry
-from edge_perception.encoders.lidar import conversion, encoder, preprocess
+from edge_perception.encoders.lidar import encoder, intensity, preprocess, returns
 from edge_perception.encoders.lidar.native import native
 
 CONFIG = preprocess.LidarPreprocessing()
@@ -44,7 +44,7 @@ def compiled_sweep(xyz, intensity, config, scratch=None):
 
 
 def without(monkeypatch):
-    for module in (conversion, encoder):
+    for module in (returns, intensity, encoder):
         monkeypatch.setattr(module, "native", lambda: None)
 
 
@@ -77,30 +77,36 @@ def test_buffers_that_are_used_again_hold_nothing_of_the_sweep_before():
             np.testing.assert_array_equal(mine, wanted)
 
 
-@pytest.mark.parametrize("kind", ["u1", "<f4", "<f4 to 255"])
+@pytest.mark.parametrize("kind", ["u1", "<u2", "<u2 counts", "<f4", "<f4 to 255", "<f4 counts"])
 @pytest.mark.parametrize("step", [1, 7])
-def test_the_same_intensity_as_numpy(monkeypatch, kind, step):
+@pytest.mark.parametrize("some", [False, True])
+def test_the_same_intensity_as_numpy(monkeypatch, kind, step, some):
     rng = np.random.default_rng(5)
-    values = rng.integers(0, 256, 3500).astype(np.uint8)
-    if kind != "u1":
-        values = rng.uniform(-0.2, 255.0 if "255" in kind else 1.0, 3500).astype(np.float32)
+    top = 3000 if "counts" in kind else 256
+    values = rng.integers(0, top, 3500).astype(kind.split()[0])
+    if kind.startswith("<f4"):
+        top = 3000.0 if "counts" in kind else 255.0 if "255" in kind else 1.0
+        values = rng.uniform(-0.2, top, 3500).astype(np.float32)
         values[[7, 700, 1400]] = np.nan, np.inf, -np.inf
-        if "255" not in kind:
-            values[700] = 1.0
-    if step > 1:  # as a field of a point
-        packed = np.zeros(3500, np.dtype([("pad", "u1", 6), ("i", values.dtype)]))
-        packed["i"] = values
-        values = packed["i"]
-    got = conversion._unit_intensity(values, Scratch())
+    packed = np.zeros(3500, np.dtype([("pad", "u1", step - 1), ("intensity", values.dtype)]))
+    packed["intensity"] = values
+    index = np.sort(rng.permutation(3500)[:3000]).astype(np.int32) if some else None
+    notes = []
+    got = intensity.unit_intensity(packed, index, Scratch(), notes)
     without(monkeypatch)
-    np.testing.assert_array_equal(got, conversion._unit_intensity(values, Scratch()))
+    again = []
+    wanted = intensity.unit_intensity(packed, index, Scratch(), again)
+    np.testing.assert_array_equal(got, wanted)
+    assert notes == again
+    assert bool(notes) is ("counts" in kind)
     assert got.min() >= 0.0
     assert got.max() <= 1.0
+    assert 0.2 < np.median(got) < 0.8
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, 1e31])
 @pytest.mark.parametrize("layout", ["packed", "big_endian", "padded"])
-def test_points_that_are_not_finite_are_found_in_every_layout(monkeypatch, bad, layout):
+def test_beams_without_a_return_are_found_in_every_layout(monkeypatch, bad, layout):
     order = ">" if layout == "big_endian" else "<"
     dtype = np.dtype({"names": ["z", "x", "y"], "formats": [order + "f4"] * 3,
                       "offsets": [4, 9, 13], "itemsize": 20})  # fmt: skip
@@ -108,12 +114,14 @@ def test_points_that_are_not_finite_are_found_in_every_layout(monkeypatch, bad, 
     xyz, _ = sweep(3, 100, 5.0)
     for axis, name in enumerate("xyz"):
         points[name] = xyz[:, axis]
-    points["y"][[4, 76]] = bad
+        points[name][[4, 76]] = bad
     if layout == "padded":
         points = np.concatenate([points, points])[::2]
-    compiled, keep = conversion._finite_xyz(points, Scratch())
+    compiled = returns.returns_of(points, Scratch())
     without(monkeypatch)
-    expected, wanted = conversion._finite_xyz(points, Scratch())
-    np.testing.assert_array_equal(compiled, expected)
-    np.testing.assert_array_equal(keep, wanted)
-    assert (~keep).sum() == (4 if layout == "padded" else 2)
+    expected = returns.returns_of(points, Scratch())
+    np.testing.assert_array_equal(compiled.xyz_m, expected.xyz_m)
+    np.testing.assert_array_equal(compiled.index, expected.index)
+    assert compiled.notes == expected.notes
+    assert len(compiled.notes) == 1
+    assert len(points) - len(compiled.xyz_m) == (4 if layout == "padded" else 2)

@@ -1,0 +1,94 @@
+"""Brightness of returns, scaled to 0..1 whatever a driver means by it.
+
+`intensity` is a reflectivity of 0 to 1 or 0 to 255 with most drivers, but a count of photons with
+others (Ouster's `intensity` and `signal`, SICK's RSSI), and a reflectivity of 0 to 255 may lie in
+16 bits (Ouster). Only its size tells them apart.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.scratch import Scratch
+from edge_perception.encoders.lidar.layout import INTENSITY
+from edge_perception.encoders.lidar.native import native
+
+EIGHT_BITS = 256.0  # a value above it is of no scale of 8 bits
+_SAMPLE = 4096  # counts that tell the brightest
+_BRIGHTEST = 0.999  # quantile of them that becomes 1: a single reflector must not darken the rest
+
+
+def unit_intensity(
+    points: NDArray[np.void],
+    index: NDArray[np.integer] | None,
+    scratch: Scratch,
+    notes: list[str],
+) -> NDArray[np.float32] | None:
+    """Return the brightness of points, (K,), 0 to 1; None: the cloud has none.
+
+    The first of the fields in `INTENSITY` with a known scale counts. Where none has one, counts are
+    scaled by the brightest of their own sweep, which is noted.
+
+    Args:
+        points: structured view of a cloud.
+        index: points that are used; None: all.
+        scratch: holds what is returned.
+        notes: takes how it was read, where it is no reflectivity.
+    """
+    present = [name for name in INTENSITY if name in (points.dtype.names or ())]
+    for name in present:
+        values, largest = _read(points[name], index, scratch)
+        if _is_scaled(points[name].dtype, largest):
+            if name != present[0]:
+                notes.append(f"'{present[0]}' is a count of photons: '{name}' is read instead")
+            return values
+    if not present:
+        return None
+    notes.append(
+        f"'{present[0]}' is above 255, so it counts photons: scaled by the brightest of the sweep"
+    )
+    values, _ = _read(points[present[0]], index, scratch)
+    sample = values[:: max(1, len(values) // _SAMPLE)]
+    finite = sample[np.isfinite(sample)]
+    top = float(np.quantile(finite, _BRIGHTEST)) if len(finite) else 0.0
+    _scale(values, 1.0 / max(top, EIGHT_BITS))
+    return values
+
+
+def _is_scaled(dtype: np.dtype, largest: float) -> bool:
+    return dtype.itemsize == 1 or not largest > EIGHT_BITS
+
+
+def _read(
+    field: NDArray, index: NDArray[np.integer] | None, scratch: Scratch
+) -> tuple[NDArray[np.float32], float]:
+    """Return values and the largest; scaled where `_is_scaled`, else as they are."""
+    compiled = native()
+    read = None if compiled is None else compiled.intensity(field, index, EIGHT_BITS, scratch)
+    if read is not None:
+        return read
+    chosen = field if index is None else field[index]
+    values = scratch.empty("intensity", chosen.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(values, chosen, casting="unsafe")
+    largest = float(values.max(where=np.isfinite(values), initial=0.0))
+    if _is_scaled(field.dtype, largest):
+        top = 255.0
+        if field.dtype.itemsize == 1:
+            top = float(np.iinfo(field.dtype).max)
+        elif field.dtype.kind == "f" and largest <= 1.0:
+            top = 1.0
+        _scale(values, 1.0 / top)
+    return values, largest
+
+
+def _scale(values: NDArray[np.float32], scale: float) -> None:
+    compiled = native()
+    if compiled is not None:
+        compiled.scale(values, scale)
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        values *= np.float32(scale)
+    np.fmax(values, np.float32(0.0), out=values)  # fmax: the one that is no NaN
+    np.minimum(values, np.float32(1.0), out=values)

@@ -1,0 +1,169 @@
+"""sensor_msgs/PointCloud2 as one structured view over its bytes, whatever its metadata say.
+
+The data decides where the metadata contradict it and only one reading is left; that reading is
+noted. Where several are left the cloud is refused by the name of the field that is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidFrameError
+
+# sensor_msgs/PointField.datatype -> NumPy type without byte order
+_DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+INTENSITY = ("intensity", "intensities", "i", "reflectivity", "remission", "signal")
+RING = ("ring", "channel", "line", "laser_id")
+TIME = ("time", "t", "timestamp", "time_offset", "time_stamp", "offset_time")
+_KNOWN = frozenset((*"xyz", *INTENSITY, *RING, *TIME))
+MAX_POINTS = 2**24
+MAX_POINT_STEP = 4096  # bytes; the largest drivers use below 100
+_ORDER_SAMPLE = 64  # points whose bytes are read in both orders
+_PLAUSIBLE_M = (1e-4, 1e4)  # coordinates of a sensor; of bytes read backwards 1 in 10 is
+
+
+def cloud_view(message: Any, notes: list[str] | None = None) -> NDArray[np.void]:
+    """View the message as one structured array, (N,); copied only where rows are padded.
+
+    Args:
+        message: of rclpy or of a bag reader.
+        notes: takes what was read otherwise than the metadata say.
+
+    Raises:
+        InvalidFrameError: no x, y, z, no point, or layout and length of the data do not fit.
+    """
+    notes = [] if notes is None else notes
+    width, height = int(message.width), int(message.height)
+    point_step = int(message.point_step)
+    if width * height == 0:
+        raise InvalidFrameError(f"point cloud: expected points, got {width} x {height}")
+    if width * height > MAX_POINTS:
+        raise InvalidFrameError(
+            f"point cloud: expected at most {MAX_POINTS} points, got {width} x {height}"
+        )
+    if point_step > MAX_POINT_STEP:
+        raise InvalidFrameError(
+            f"point cloud: point_step expects at most {MAX_POINT_STEP} bytes, got {point_step}"
+        )
+    dtype = _dtype(message, point_step)
+    try:
+        data = np.frombuffer(message.data, dtype=np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise InvalidFrameError(
+            f"point cloud: data expects a buffer of bytes, got {type(message.data).__name__}"
+        ) from error
+    row_step = _row_step(message, data.size, notes)
+    view: NDArray[np.void] = np.ndarray(
+        (height, width), dtype, data, strides=(row_step, point_step)
+    )
+    return _in_right_order(view.reshape(-1), notes)
+
+
+def _row_step(message: Any, size: int, notes: list[str]) -> int:
+    """Return the bytes from one row to the next.
+
+    One row has no next one, and of rows without a gap the length of the data is exact: in both
+    cases row_step decides nothing. So width and height of such a cloud may even be swapped.
+    """
+    width, height, point_step = int(message.width), int(message.height), int(message.point_step)
+    row_bytes, row_step = width * point_step, int(message.row_step)
+    packed = row_bytes * height
+    if size < packed:
+        raise InvalidFrameError(
+            f"point cloud: data expects at least {packed} bytes for {width} x {height} points of "
+            f"{point_step} bytes, got {size}"
+        )
+    if row_step >= row_bytes and row_step * (height - 1) + row_bytes <= size:
+        return row_step
+    if height == 1 or size == packed:
+        why = "of one row" if height == 1 else "of rows without a gap"
+        notes.append(f"row_step is no length of a row: a cloud {why} needs none")
+        return row_bytes
+    raise InvalidFrameError(
+        f"point cloud: row_step expects {row_bytes} bytes or more, and {height} rows of it in the "
+        f"{size} bytes of data, got {row_step}"
+    )
+
+
+def _dtype(message: Any, point_step: int) -> np.dtype:
+    order = ">" if message.is_bigendian else "<"
+    fields: dict[str, tuple[str, int]] = {}
+    for field in message.fields:
+        if field.name not in _KNOWN:
+            continue
+        kind, offset = _kind(field), int(field.offset)
+        if offset + int(kind[1]) > point_step:
+            raise InvalidFrameError(
+                f"point cloud: field '{field.name}' ends at byte {offset + int(kind[1])}, "
+                f"a point has {point_step}"
+            )
+        if fields.get(field.name, (order + kind, offset)) != (order + kind, offset):
+            raise InvalidFrameError(
+                f"point cloud: field '{field.name}' expects one place, got bytes "
+                f"{fields[field.name][1]} and {offset}"
+            )
+        fields[field.name] = (order + kind, offset)
+    missing = [axis for axis in "xyz" if axis not in fields]
+    if missing:
+        got = ", ".join(field.name for field in message.fields) or "none"
+        raise InvalidFrameError(
+            f"point cloud: expected fields x, y, z; {', '.join(missing)} missing, got {got}"
+        )
+    _check_overlap(fields)
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": [kind for kind, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": point_step,
+        }
+    )
+
+
+def _kind(field: Any) -> str:
+    kind = _DATATYPES.get(int(field.datatype))
+    if kind is None:
+        raise InvalidFrameError(
+            f"point cloud: field '{field.name}' expects a datatype 1 to 8, got {field.datatype}"
+        )
+    if int(field.count) != 1:
+        raise InvalidFrameError(
+            f"point cloud: field '{field.name}' expects count 1, got {field.count}"
+        )
+    return kind
+
+
+def _check_overlap(fields: dict[str, tuple[str, int]]) -> None:
+    """Refuse fields that share bytes: at least one of them is not what its name says."""
+    spans = sorted((at, at + int(kind[2]), name) for name, (kind, at) in fields.items())
+    for (_, end, name), (start, _, other) in zip(spans, spans[1:], strict=False):
+        if start < end:
+            raise InvalidFrameError(
+                f"point cloud: fields '{name}' and '{other}' overlap at byte {start}"
+            )
+
+
+def _in_right_order(points: NDArray[np.void], notes: list[str]) -> NDArray[np.void]:
+    """Return the points in the order of bytes in which their coordinates are of this world.
+
+    A float read backwards has an exponent of chance, so both orders are never plausible.
+    """
+    sample = points[:: max(1, len(points) // _ORDER_SAMPLE)]
+    if sample.dtype["x"].kind != "f" or _plausible(sample) >= 0.1:
+        return points
+    if _plausible(sample.view(sample.dtype.newbyteorder())) < 0.9:
+        return points
+    notes.append("is_bigendian is wrong: the coordinates make sense in the other order of bytes")
+    return points.view(points.dtype.newbyteorder())
+
+
+def _plausible(points: NDArray[np.void]) -> float:
+    """Return the share of points whose coordinates can be metres, of those that tell; 1: none."""
+    with np.errstate(all="ignore"):
+        size = np.abs([points[axis].astype(np.float64) for axis in "xyz"])
+        tells = np.isfinite(size).all(axis=0) & (size != 0).all(axis=0)
+        good = ((size > _PLAUSIBLE_M[0]) & (size < _PLAUSIBLE_M[1])).all(axis=0)
+    return float(good[tells].mean()) if tells.sum() >= 8 else 1.0
