@@ -69,11 +69,14 @@ class Geometry:
     pose_source: str = ""  # of T_base_sensor: "parameter", "tf"; empty: only the default
     intrinsics: NDArray[np.float64] | None = None  # (3, 3), px, cameras only
     image_size: tuple[int, int] | None = None  # (width, height), px, cameras only
+    # Intrinsics of images of other sizes that the same calibration can mean.
+    other_sizes: Mapping[tuple[int, int], NDArray[np.float64]] = field(default_factory=dict)
     # Lens distortion as in sensor_msgs/CameraInfo; None: the image is a pinhole image. Boxes of
     # an encoder are always in the pinhole image of `intrinsics`.
     distortion_model: str = ""  # plumb_bob, rational_polynomial or equidistant
     distortion: NDArray[np.float64] | None = None
     microphones_m: NDArray[np.float64] | None = None  # (C, 3), sensor frame, one a channel
+    notes: tuple[str, ...] = ()  # where a calibration was read otherwise than it says
 
     def at_pose_of(self, other: Geometry) -> Geometry:
         """Return this geometry where another one sits; the origin of the pose comes with it."""

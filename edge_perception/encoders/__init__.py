@@ -40,6 +40,7 @@ class EncoderOutput:
     image_objects: tuple[ImageObject, ...] = ()
     sound_events: tuple[SoundEvent, ...] = ()
     warning: str = ""  # usable, but less than what was asked for; empty: all of it
+    notes: tuple[str, ...] = ()  # where something was read otherwise than its metadata say
 
 
 class Intake(Protocol):

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.types import Geometry
+
 
 class Verdict(IntEnum):
     """What a frame's content deserves."""
@@ -44,13 +46,37 @@ def worthless(text: str) -> Finding:
     return Finding(verdict=Verdict.WORTHLESS, text=text)
 
 
+def worst(*findings: Finding) -> Finding:
+    """Return the worst verdict with every text of it."""
+    verdict = max(finding.verdict for finding in findings)
+    texts = [finding.text for finding in findings if finding.verdict is verdict and finding.text]
+    return Finding(verdict=verdict, text="; ".join(texts))
+
+
+def frozen(what: str, repeats: int, limit: int) -> str:
+    """Return the text of a frame that came again; who shows a still on purpose reads how."""
+    return (
+        f"frozen: the same {what} for {repeats + 1} frames > content.frozen_frames {limit} "
+        "(0 for a still on purpose)"
+    )
+
+
 class ContentCheck(Protocol):
-    """Looks at the frames of one source in order. One thread uses it."""
+    """Looks at the frames of one source in order. One thread uses it.
+
+    A text names the parameter behind its limit in full, as `content.black_level`.
+    """
 
     limits: Any  # thresholds; may be replaced from another thread
 
-    def check(self, frame: Any) -> Finding:
-        """Judge a sensor frame."""
+    def check(self, frame: Any, encoder: Any = None, geometry: Geometry | None = None) -> Finding:
+        """Judge a sensor frame.
+
+        Args:
+            frame: of the modality.
+            encoder: of the modality, which knows what its model can use; None: not asked.
+            geometry: where the sensor sits.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.encoders.content import ContentCheck, Finding, Verdict
+from edge_perception.encoders.notes import InputNotes
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
 from edge_perception.models.quiet import quietly
 
@@ -63,6 +64,9 @@ class EncoderPipeline:
             self._content = spec.content.make(content_limits or spec.content.limits())
         self._finding: Finding | None = None  # of the frame in work; inference thread only
         self.content_s = LatencyWindow()  # what the content check takes, s
+        self.notes = InputNotes()
+        self.on_note: Callable[[str], None] = lambda _text: None  # set by whoever can tell it
+        self._calibration_fault = ""
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
 
     @property
@@ -78,7 +82,24 @@ class EncoderPipeline:
     def describe(self) -> Mapping[str, str]:
         """Return what the modality says of its input beyond what all have."""
         describe = self._spec.describe_intake
-        return {} if describe is None else describe(self.serving.current.intake)
+        said = {} if describe is None else dict(describe(self.serving.current.intake))
+        return {**said, "input_notes": "; ".join(self.notes.now)}
+
+    def calibrate(self, message: Any) -> None:
+        """Take a calibration; of one that cannot be used the frames after it tell.
+
+        Raises:
+            InvalidFrameError: it cannot be used; the one before stays.
+        """
+        assert self._spec.read_calibration is not None
+        try:
+            calibrated = self._spec.read_calibration(message)
+        except InvalidFrameError as error:
+            kept = " (the one before is used)" if self.geometry.intrinsics is not None else ""
+            self._calibration_fault = f"{error}{kept}"
+            raise
+        self._calibration_fault = ""
+        self.geometry = replace(calibrated, T_base_sensor=self.geometry.T_base_sensor)
 
     def set_content_limits(self, limits: Any) -> None:
         """Change the thresholds of the content check; what it learnt stays."""
@@ -95,7 +116,8 @@ class EncoderPipeline:
         models = self.serving.models()
         refusal, items = "", []
         if stamp_ns <= 0:
-            refusal = f"{self._source}: expected an acquisition stamp, got a zero stamp"
+            got = f"{stamp_ns / 1e9:g} s" if stamp_ns else "a zero stamp"
+            refusal = f"{self._source}: expected an acquisition stamp, got {got}"
         else:
             try:
                 items = _offer(models, message)
@@ -105,7 +127,7 @@ class EncoderPipeline:
             return None
         return Job(
             stamp_ns=stamp_ns,
-            frame_id=frame_id,
+            frame_id=frame_id.lstrip("/"),  # of ROS 1; tf2 knows no name that begins with it
             received=received,
             items=tuple(items),
             refusal=refusal,
@@ -144,7 +166,8 @@ class EncoderPipeline:
         try:
             sample, latency = self._run(model, item, started, latency)
         except FRAME_ERRORS as error:
-            return self._refuse(job, latency, f"{self._source}: {error}")
+            why = "; ".join(filter(None, (str(error), self._calibration_fault)))
+            return self._refuse(job, latency, f"{self._source}: {why}")
         if tried is not None and tried[1].shadows(job.stamp_ns):
             self._to_shadow = (job, sample)
         return self._served(job, model, latency, sample)
@@ -206,12 +229,18 @@ class EncoderPipeline:
     ) -> tuple[Sample, FrameLatency]:
         geometry = self.geometry
         frame = model.intake.frame(item)
-        self._check_content(frame)
-        inputs = model.encoder.preprocess(frame, geometry)
-        preprocessed = self._clock.now()
-        outputs = model.encoder.infer(inputs)
-        inferred = self._clock.now()
-        output = model.encoder.postprocess(outputs, frame, geometry)
+        notes = (*getattr(frame, "notes", ()), *geometry.notes)
+        try:
+            self._check_content(frame, model, geometry)
+            inputs = model.encoder.preprocess(frame, geometry)
+            preprocessed = self._clock.now()
+            outputs = model.encoder.infer(inputs)
+            inferred = self._clock.now()
+            output = model.encoder.postprocess(outputs, frame, geometry)
+            notes = (*notes, *output.notes)
+        finally:
+            for text in self.notes.see(notes):
+                self.on_note(text)
         finished = self._clock.now()
         inference_s = (inferred.steady_ns - preprocessed.steady_ns) / 1e9
         sample = Sample(outputs=dict(outputs), output=output, inference_s=inference_s)
@@ -222,20 +251,20 @@ class EncoderPipeline:
             postprocess_s=(finished.steady_ns - inferred.steady_ns) / 1e9,
         )
 
-    def _check_content(self, frame: Any) -> None:
+    def _check_content(self, frame: Any, model: ServedModel, geometry: Geometry) -> None:
         """Refuse a frame that shows nothing; once a frame, however many models run on it."""
         if self._content is None:
             return
         if self._finding is None:
             began = self._clock.now()
-            self._finding = self._content.check(frame)
+            self._finding = self._content.check(frame, model.encoder, geometry)
             self.content_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
         if self._finding.verdict is Verdict.WORTHLESS:
             raise InvalidFrameError(self._finding.text)
 
     def _warning(self, output: EncoderOutput) -> str:
         found = self._finding.text if self._finding is not None else ""
-        text = "; ".join(filter(None, (found, output.warning)))
+        text = "; ".join(filter(None, (found, output.warning, self._calibration_fault)))
         return f"{self._source}: {text}" if text else ""
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:

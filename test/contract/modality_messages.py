@@ -12,7 +12,7 @@ from camera_messages import camera_info, image_msg
 from lidar_messages import cloud_msg
 
 from edge_perception.core.types import Geometry
-from edge_perception.encoders.camera.calibration import geometry_from_camera_info
+from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,11 @@ def _bad_chunks() -> Iterator[Any]:
 
 
 def _mounted_camera() -> Geometry:
+    K = [500.0, 0.0, 160.0, 0.0, 510.0, 120.0, 0.0, 0.0, 1.0]
     T = np.eye(4)
     T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
     T[:3, 3] = [1.0, 0.0, 1.6]
-    return geometry_from_camera_info(camera_info(width=320, height=240), T)
+    return geometry_from_camera_info(camera_info(width=320, height=240, k=K), T)
 
 
 STIMULI = {

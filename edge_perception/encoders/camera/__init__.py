@@ -1,7 +1,7 @@
 """Cameras: Image and CompressedImage to features, 2-D boxes and bird's-eye features."""
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
-from edge_perception.encoders.camera.calibration import geometry_from_camera_info
+from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
 

@@ -1,4 +1,4 @@
-"""sensor_msgs/CameraInfo to a Geometry, and points through its lens.
+"""Points through the lens of a calibrated camera, and calibrations of images of other sizes.
 
 Boxes and grids elsewhere in the package use the pinhole image of `intrinsics`. A camera with lens
 distortion keeps its image as it is: only points are mapped, here, between the real (distorted)
@@ -8,7 +8,6 @@ image and the pinhole image.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,8 +16,6 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Geometry
 
-# Number of coefficients each model of CameraInfo may have.
-_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _EDGE_POINTS = 5  # a side of a box is undistorted at that many points
 _FIELD_MARGIN = 1.05  # of the widest ray in the image; past it the calibration saw nothing
 _WIDEST = np.tan(np.radians(80.0))  # ray, x / z; wider ones have no useful pinhole image
@@ -26,48 +23,50 @@ _MAX_RESIDUAL_PX = 0.5  # of a pixel undistorted and distorted again
 _NEWTON_STEPS = 4
 
 
-def geometry_from_camera_info(
-    message: Any, T_base_sensor: NDArray[np.float64] | None = None
-) -> Geometry:
-    """Return how a camera projects, in pixels of the image that the driver publishes.
+def geometry_of_image(geometry: Geometry, image_size: tuple[int, int]) -> Geometry:
+    """Return `geometry` in the pixels of an image of another size.
 
-    K and D belong to the raw image, so K is used where it is set, and P (of a driver that gives
-    rectified images only, without D) otherwise. Region of interest and binning are applied.
+    An image of the same shape is taken as resized. Of another shape it is one whose driver left
+    region of interest or binning out, or it is of another mode of the camera.
 
     Raises:
-        InvalidFrameError: uncalibrated, no size, or a distortion model that is not known.
+        InvalidFrameError: the calibration can mean several things for an image of this size, or
+            nothing.
     """
-    K = np.asarray(message.k, dtype=np.float64).reshape(3, 3).copy()
-    D = np.asarray(message.d, dtype=np.float64).reshape(-1)
-    if K[0, 0] == 0:
-        K = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3].copy()
-        D = np.empty(0)
-    _check(K, message)
-    width, height = int(message.width), int(message.height)
-    roi = message.roi
-    if roi.width and roi.height:
-        K[0, 2] -= roi.x_offset
-        K[1, 2] -= roi.y_offset
-        width, height = int(roi.width), int(roi.height)
-    binning = (max(int(message.binning_x), 1), max(int(message.binning_y), 1))
-    size = (width // binning[0], height // binning[1])
-    distorted = bool(np.any(D))
-    return Geometry(
-        T_base_sensor=np.eye(4) if T_base_sensor is None else T_base_sensor,
-        intrinsics=_rescale(K, (1 / binning[0], 1 / binning[1])),
-        image_size=size,
-        distortion_model=_model(message.distortion_model, D) if distorted else "",
-        distortion=D if distorted else None,
-    )
-
-
-def geometry_of_image(geometry: Geometry, image_size: tuple[int, int]) -> Geometry:
-    """Return `geometry` in the pixels of an image of another size (resized, not cropped)."""
     if geometry.image_size in (None, image_size) or geometry.intrinsics is None:
         return geometry
     assert geometry.image_size is not None
-    scale = (image_size[0] / geometry.image_size[0], image_size[1] / geometry.image_size[1])
-    return replace(geometry, intrinsics=_rescale(geometry.intrinsics, scale), image_size=image_size)
+    said = "x".join(map(str, geometry.image_size))
+    got = "x".join(map(str, image_size))
+    if image_size in geometry.other_sizes:
+        return replace(
+            geometry,
+            intrinsics=geometry.other_sizes[image_size],
+            image_size=image_size,
+            notes=(f"the image has {got}: region of interest or binning of camera_info do not"
+                   " apply to it",),
+        )  # fmt: skip
+    sizes = {geometry.image_size: geometry.intrinsics, **geometry.other_sizes}
+    alike = [size for size in sizes if _same_shape(size, image_size)]
+    if len(alike) != 1:
+        what = "of another shape" if not alike else "with several modes of this shape"
+        raise InvalidFrameError(
+            f"camera_info is of images of {said}, the image has {got}: a calibration {what}"
+        )
+    size = alike[0]
+    scale = (image_size[0] / size[0], image_size[1] / size[1])
+    return replace(
+        geometry,
+        intrinsics=rescaled(sizes[size], scale),
+        image_size=image_size,
+        notes=(f"camera_info of {said} is scaled to images of {got}",),
+    )
+
+
+def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether one is the other resized, but for rounding to whole pixels."""
+    small, large = sorted((size, other))
+    return abs(large[1] * small[0] / large[0] - small[1]) <= 1.0
 
 
 def project(points_m: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
@@ -196,35 +195,10 @@ def _widest_ray(geometry: Geometry) -> float:
     return float(np.fmax.reduce(np.hypot(rays[:, 0], rays[:, 1]), initial=0.0))
 
 
-def _rescale(K: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.float64]:
+def rescaled(K: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.float64]:
     """Resize the image of K: continuous coordinates scale, pixel centres lie half a pixel in."""
     scaled = K.copy()
     for axis in (0, 1):
         scaled[axis] *= scale[axis]
         scaled[axis, 2] += 0.5 * (scale[axis] - 1)
     return scaled
-
-
-def _check(K: NDArray[np.float64], message: Any) -> None:
-    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
-        raise InvalidFrameError(
-            f"camera_info: uncalibrated, expected positive focal lengths in k or p, "
-            f"got {K[0, 0]:g} and {K[1, 1]:g}"
-        )
-    if message.width <= 0 or message.height <= 0:
-        raise InvalidFrameError(
-            f"camera_info: expected the image size, got {message.width} x {message.height}"
-        )
-
-
-def _model(name: str, D: NDArray[np.float64]) -> str:
-    if name not in _COEFFICIENTS:
-        raise InvalidFrameError(
-            f"camera_info: unknown distortion_model '{name}'; known: {', '.join(_COEFFICIENTS)}"
-        )
-    if D.size not in _COEFFICIENTS[name] or not np.isfinite(D).all():
-        raise InvalidFrameError(
-            f"camera_info: {name} expects {' or '.join(map(str, _COEFFICIENTS[name]))} finite "
-            f"coefficients, got {D.tolist()}"
-        )
-    return name

@@ -1,12 +1,15 @@
 """JPEG and PNG images: the header is read before a byte is decoded.
 
 The size in the header is checked first, so that a small message cannot ask for a huge image, and
-the end marker too, because OpenCV fills what is missing of a truncated image with grey.
+the end marker too, because OpenCV fills what is missing of a truncated image with grey. What lies
+behind the end is not of the picture: drivers copy whole buffers, with the rest of an earlier one.
 """
 
 from __future__ import annotations
 
+import re
 import struct
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,79 +19,118 @@ from edge_perception.core.errors import InvalidFrameError
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND"
+_PNG_GREY = (0, 4)  # colour types without colours: grey, and grey with alpha
 _JPEG_MAGIC = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = 0xDA
 # Start-of-frame markers C0 to CF, less DHT, JPG and DAC (ITU-T T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
-_TAIL = 64  # bytes at the end in which a complete file has its end marker
+# Within compressed data a byte FF is followed by zero or a restart marker (T.81, B.1.1.5).
+_JPEG_NEXT = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_TAIL = 64  # bytes at the end in which a file without a rest has its end marker
 
 
-def compressed_size(data: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return width and height that a JPEG or PNG header promises.
+@dataclass(frozen=True, kw_only=True)
+class CompressedFile:
+    """What the header of a complete JPEG or PNG promises."""
+
+    data: NDArray[np.uint8]  # from its magic to its end
+    size: tuple[int, int]  # width and height, px
+    one_channel: bool
+    bits: int  # a channel
+
+
+def compressed_file(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
+    """Read the header of a JPEG or PNG and find its end.
+
+    Args:
+        data: of the message.
+        notes: takes that something lies behind the end.
 
     Raises:
         InvalidFrameError: neither JPEG nor PNG, no readable header, or the data is truncated.
     """
-    head = data[:24].tobytes()
-    tail = data[-_TAIL:].tobytes()
+    head = data[:8].tobytes()
     if head.startswith(_PNG_MAGIC):
-        if len(head) < 24 or head[12:16] != b"IHDR":
-            raise InvalidFrameError("PNG: expected a header with the size, got truncated data")
-        if _PNG_END not in tail:
-            raise InvalidFrameError(f"PNG: truncated, no end after {data.size} bytes")
-        _check_png_chunks(data)
-        width, height = struct.unpack(">II", head[16:24])
-        return width, height
+        return _png(data, notes)
     if head.startswith(_JPEG_MAGIC):
-        # Cameras with buffers of a fixed size pad with zeros.
-        if _JPEG_END not in tail and not _strip_padding(data).endswith(_JPEG_END):
-            raise InvalidFrameError(f"JPEG: truncated, no end after {data.size} bytes")
-        return _jpeg_size(data)
-    raise InvalidFrameError(f"expected JPEG or PNG data, got first bytes '{head[:8].hex(' ')}'")
+        return _jpeg(data, notes)
+    raise InvalidFrameError(f"expected JPEG or PNG data, got first bytes '{head.hex(' ')}'")
 
 
-def decode_compressed(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def decode_compressed(file: CompressedFile) -> NDArray[np.uint8]:
     """Return the pixels as the file orders them, (H, W, 3), 8 bits; EXIF orientation is ignored.
 
     Raises:
         InvalidFrameError: the decoder refuses the data.
     """
+    return _decoded(file, cv2.IMREAD_COLOR, 3)
+
+
+def decode_one_channel(file: CompressedFile) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the pixels of a file of one channel, (H, W), 8 or 16 bits as it has.
+
+    Raises:
+        InvalidFrameError: the decoder refuses the data.
+    """
+    return _decoded(file, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, 1)
+
+
+def _decoded(file: CompressedFile, mode: int, channels: int) -> NDArray:
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(file.data, mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise InvalidFrameError(f"compressed image cannot be decoded: {error}") from error
-    if bgr is None:
-        raise InvalidFrameError(f"compressed image of {data.size} bytes cannot be decoded: corrupt")
-    return np.asarray(bgr, dtype=np.uint8)
+    if pixels is None:
+        raise InvalidFrameError(
+            f"compressed image of {file.data.size} bytes cannot be decoded: corrupt"
+        )
+    width, height = file.size
+    if pixels.shape != ((height, width, 3) if channels == 3 else (height, width)):
+        raise InvalidFrameError(
+            f"compressed image: header says {width} x {height}, decoder gave {pixels.shape}"
+        )
+    return np.asarray(pixels)
 
 
-def _check_png_chunks(data: NDArray[np.uint8]) -> None:
-    """Refuse a chunk longer than the data: the decoder would make room for all of it, up to 2 GB.
+def _png(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
+    head = data[:29].tobytes()
+    if len(head) < 29 or head[12:16] != b"IHDR":
+        raise InvalidFrameError("PNG: expected a header with the size, got truncated data")
+    end = _png_end(data)
+    if end < data.size:
+        notes.append(_rest("PNG"))
+    width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
+    return CompressedFile(
+        data=data[:end], size=(width, height), one_channel=colour in _PNG_GREY, bits=bits
+    )
 
-    A chunk is length, type, content and checksum (PNG specification, 5.3).
+
+def _png_end(data: NDArray[np.uint8]) -> int:
+    """Return where the last chunk ends.
+
+    A chunk is length, type, content and checksum (PNG specification, 5.3). One longer than the data
+    is refused: the decoder would make room for all of it, up to 2 GB.
     """
     view, at = data.data, len(_PNG_MAGIC)
     while at + 12 <= len(view):
         length = struct.unpack(">I", view[at : at + 4])[0]
         if at + 12 + length > len(view):
-            break
-        if view[at + 4 : at + 8] == _PNG_END:
-            return
+            raise InvalidFrameError(
+                f"PNG: truncated, or a chunk at byte {at} reaches beyond the {data.size} bytes"
+            )
+        kind = view[at + 4 : at + 8]
         at += 12 + length
-    raise InvalidFrameError(f"PNG: a chunk at byte {at} reaches beyond the {data.size} bytes")
+        if kind == _PNG_END:
+            return at
+    raise InvalidFrameError(f"PNG: truncated, no end after {data.size} bytes")
 
 
-def _strip_padding(data: NDArray[np.uint8]) -> bytes:
-    filled = np.flatnonzero(data)
-    end = int(filled[-1]) + 1 if filled.size else 0
-    return data[max(end - 2, 0) : end].tobytes()
-
-
-def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int]:
-    """Walk the segments to the frame header, which holds precision, height and width."""
+def _jpeg(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
+    """Walk the segments to the frame header, which holds precision, height, width and channels."""
     view, at = data.data, 2
-    while at + 9 <= len(view):
+    while at + 10 <= len(view):
         if view[at] != 0xFF:
             break
         marker = view[at + 1]
@@ -97,8 +139,43 @@ def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int]:
         elif marker in _JPEG_ALONE:
             at += 2
         elif marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", view[at + 5 : at + 9])
-            return width, height
+            bits, height, width, channels = struct.unpack(">BHHB", view[at + 4 : at + 10])
+            return CompressedFile(
+                data=data[: _jpeg_end(data, at, notes)],
+                size=(width, height),
+                one_channel=channels == 1,
+                bits=bits,
+            )
         else:
             at += 2 + struct.unpack(">H", view[at + 2 : at + 4])[0]
+    _jpeg_end(data, len(view), notes)
     raise InvalidFrameError("JPEG: expected a frame header with the size, got none")
+
+
+def _jpeg_end(data: NDArray[np.uint8], at: int, notes: list[str]) -> int:
+    """Return where the picture ends: at the end marker, which stands at the end mostly.
+
+    Args:
+        data: from the magic on.
+        at: of a segment before the first scan.
+        notes: takes that something lies behind the end.
+    """
+    if _JPEG_END in data[-_TAIL:].tobytes():
+        return data.size
+    view = data.data
+    while at + 4 <= len(view):
+        marker = view[at + 1]
+        if marker == _JPEG_END[1]:
+            # Cameras with buffers of a fixed size pad with zeros.
+            if data[at + 2 :].any():
+                notes.append(_rest("JPEG"))
+            return at + 2
+        at += 2 + struct.unpack(">H", view[at + 2 : at + 4])[0]
+        if marker == _JPEG_SCAN:
+            found = _JPEG_NEXT.search(view, at)
+            at = len(view) if found is None else found.start()
+    raise InvalidFrameError(f"JPEG: truncated, no end after {data.size} bytes")
+
+
+def _rest(kind: str) -> str:
+    return f"{kind}: what lies behind its end is left out"

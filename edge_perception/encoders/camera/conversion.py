@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import ImageFrame
-from edge_perception.encoders.camera.compressed import compressed_size, decode_compressed
+from edge_perception.encoders.camera.compressed import (
+    CompressedFile,
+    compressed_file,
+    decode_compressed,
+    decode_one_channel,
+)
 from edge_perception.encoders.camera.cv_bridge_fallback import image_through_cv_bridge
-from edge_perception.encoders.camera.encodings import ENCODINGS, decode_raw
+from edge_perception.encoders.camera.encodings import DEPTH, ENCODINGS, decode_raw, to_bgr
+from edge_perception.encoders.camera.sixteen_bits import SignificantBits, full_scale
 
 MAX_EDGE = 16384  # px; larger than any camera, small enough to stay decodable
 MAX_PIXELS = 2**26
@@ -22,36 +28,51 @@ MAX_PIXELS = 2**26
 MAX_PIXELS_PER_BYTE = 2048
 
 
-def image_from_msg(message: Any) -> ImageFrame:
+def image_from_msg(message: Any, *, bits: SignificantBits | None = None) -> ImageFrame:
     """Convert a message; the pixels are a view of its data where no conversion is needed.
 
     Args:
         message: sensor_msgs/Image or CompressedImage; `data` may be any buffer of bytes.
+        bits: what the source's images of 16 bits used before; None: not known.
 
     Raises:
         InvalidFrameError: unknown encoding, wrong size or step, truncated or corrupt data.
     """
-    data = _bytes(message.data)
-    bgr = _raw(message, data) if hasattr(message, "encoding") else _compressed(message, data)
+    data, notes = _bytes(message.data), list[str]()
+    bits = bits or SignificantBits()
+    if hasattr(message, "encoding"):
+        bgr = _raw(message, data, bits, notes)
+    else:
+        bgr = _compressed(message, data, bits, notes)
     stamp = message.header.stamp
     return ImageFrame(
         stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
         frame_id=message.header.frame_id,
         bgr=bgr,
+        notes=tuple(notes),
     )
 
 
-def _raw(message: Any, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    width, height = int(message.width), int(message.height)
-    _check_size(width, height)
+def _raw(
+    message: Any, data: NDArray[np.uint8], bits: SignificantBits, notes: list[str]
+) -> NDArray[np.uint8]:
+    size = (int(message.width), int(message.height))
+    _check_size(*size)
     encoding = ENCODINGS.get(message.encoding)
-    if encoding is not None:
-        try:
-            return decode_raw(
-                encoding, data, (width, height), int(message.step), bool(message.is_bigendian)
-            )
-        except InvalidFrameError as error:
-            raise InvalidFrameError(f"{message.encoding} image: {error}") from error
+    if encoding is None:
+        return _unknown(message)
+    big_endian = bool(message.is_bigendian)
+    try:
+        return decode_raw(
+            encoding, data, size, int(message.step), big_endian, bits=bits, notes=notes
+        )
+    except InvalidFrameError as error:
+        raise InvalidFrameError(f"{message.encoding} image: {error}") from error
+
+
+def _unknown(message: Any) -> NDArray[np.uint8]:
+    if message.encoding in DEPTH:
+        raise InvalidFrameError(f"{message.encoding} image: expected a picture, got depth")
     try:
         return image_through_cv_bridge(message)
     except InvalidFrameError as error:
@@ -61,31 +82,51 @@ def _raw(message: Any, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ) from error
 
 
-def _compressed(message: Any, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _compressed(
+    message: Any, data: NDArray[np.uint8], bits: SignificantBits, notes: list[str]
+) -> NDArray[np.uint8]:
     """Decode JPEG or PNG.
 
     The format of image_transport is "ENCODING; jpeg compressed ORDER". Where ORDER is rgb8, the
-    publisher compressed red as if it were blue, and the colours are swapped back here.
+    publisher compressed red as if it were blue, and the colours are swapped back here. A mosaic is
+    compressed as if it were grey, and has one channel then.
     """
     text = str(message.format)
-    if "compressedDepth" in text:
+    of = text.partition(";")[0].strip()
+    if "compressedDepth" in text or of in DEPTH:
         raise InvalidFrameError(f"compressed image: expected a picture, got depth ('{text}')")
     try:
-        size = compressed_size(data)
-        _check_size(*size)
-        if size[0] * size[1] > MAX_PIXELS_PER_BYTE * len(data):
+        file = compressed_file(data, notes)
+        _check_size(*file.size)
+        if file.size[0] * file.size[1] > MAX_PIXELS_PER_BYTE * len(data):
             raise InvalidFrameError(
-                f"{size[0]} x {size[1]} px expect at least "
-                f"{size[0] * size[1] // MAX_PIXELS_PER_BYTE} bytes, got {len(data)}"
+                f"{file.size[0]} x {file.size[1]} px expect at least "
+                f"{file.size[0] * file.size[1] // MAX_PIXELS_PER_BYTE} bytes, got {len(data)}"
             )
-        bgr = decode_compressed(data)
+        if file.one_channel and of in ENCODINGS and ENCODINGS[of].is_one_plane:
+            return _one_channel(of, file, bits, notes)
+        if file.one_channel and file.bits == 16:
+            raise InvalidFrameError(
+                "one channel of 16 bits: depth or grey? expected a format like 'mono16; png'"
+            )
+        bgr = decode_compressed(file)
     except InvalidFrameError as error:
         raise InvalidFrameError(f"compressed image (format '{text}'): {error}") from error
-    if bgr.shape != (size[1], size[0], 3):
-        raise InvalidFrameError(
-            f"compressed image: header says {size[0]} x {size[1]}, decoder gave {bgr.shape}"
-        )
     return np.ascontiguousarray(bgr[..., ::-1]) if "compressed rgb" in text else bgr
+
+
+def _one_channel(
+    of: str, file: CompressedFile, bits: SignificantBits, notes: list[str]
+) -> NDArray[np.uint8]:
+    """Return the picture of a grey image or a mosaic, by the encoding it had before."""
+    pixels = decode_one_channel(file)
+    kind = f"{of[:-2]}8" if of.endswith("16") else f"{of[:-1]}16"
+    has_16 = ENCODINGS[of].item_bytes == 2
+    if has_16 is not (file.bits == 16) and kind in ENCODINGS:
+        of = kind
+    if pixels.dtype == np.uint16:
+        pixels = full_scale(pixels, bits, notes)
+    return to_bgr(ENCODINGS[of], pixels[..., None])
 
 
 def _check_size(width: int, height: int) -> None:

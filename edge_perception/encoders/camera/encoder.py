@@ -18,12 +18,16 @@ from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.camera.letterbox import Letterbox
 from edge_perception.encoders.camera.lift import LiftConfig, lift_grid
 from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
+from edge_perception.encoders.camera.sixteen_bits import SignificantBits
 from edge_perception.models.adapters import adapters
 from edge_perception.models.manifest import Manifest
 
 
 class CameraIntake:
     """Latest image only: the callback keeps the message, the worker decodes it."""
+
+    def __init__(self) -> None:
+        self._bits = SignificantBits()
 
     def accept(self, message: Any) -> Any:
         """Return the message as it is."""
@@ -35,7 +39,7 @@ class CameraIntake:
         Raises:
             InvalidFrameError: the message cannot be used.
         """
-        return image_from_msg(item)
+        return image_from_msg(item, bits=self._bits)
 
 
 class CameraEncoder:
@@ -89,12 +93,13 @@ class CameraEncoder:
         size = image_size(frame)
         letterbox: Letterbox = self._preprocessor.letterbox(size)
         decisions = self._decoder(outputs, letterbox)
+        known = _geometry(frame, geometry)
+        fitted = geometry_of_image(known, size)
         return EncoderOutput(
             tensors=feature_tensors(outputs, self._manifest),
             objects=decisions.objects,
-            image_objects=pinhole_objects(
-                decisions.image_objects, size, _geometry(frame, geometry)
-            ),
+            image_objects=pinhole_objects(decisions.image_objects, size, known),
+            notes=() if fitted is known else fitted.notes,
         )
 
     def _grid(
@@ -126,14 +131,27 @@ def pinhole_objects(
     if not objects or (geometry.distortion is None and target == size):
         return objects
     boxes = np.array([(o.x_min, o.y_min, o.x_max, o.y_max) for o in objects])
-    boxes = undistort_boxes(boxes, geometry_of_image(geometry, size))
-    scale = np.tile(np.divide(target, size), 2)
-    boxes = (boxes + 0.5) * scale - 0.5
+    fitted = geometry_of_image(geometry, size)
+    boxes = undistort_boxes(boxes, fitted)
+    if size in geometry.other_sizes:  # cropped or not, so no resizing
+        boxes = _between(boxes, fitted, geometry)
+    else:
+        boxes = (boxes + 0.5) * np.tile(np.divide(target, size), 2) - 0.5
     return tuple(
         replace(item, x_min=box[0], y_min=box[1], x_max=box[2], y_max=box[3])
         for item, box in zip(objects, boxes.tolist(), strict=True)
         if np.isfinite(box).all()
     )
+
+
+def _between(boxes: NDArray[np.float64], of: Geometry, to: Geometry) -> NDArray[np.float64]:
+    """Move boxes, (N, 4), px, from the pinhole image of one calibration to that of another."""
+    assert of.intrinsics is not None
+    assert to.intrinsics is not None
+    centre, focal = of.intrinsics[:2, 2], of.intrinsics[[0, 1], [0, 1]]
+    other, other_focal = to.intrinsics[:2, 2], to.intrinsics[[0, 1], [0, 1]]
+    corners = (boxes.reshape(-1, 2, 2) - centre) / focal * other_focal + other
+    return np.asarray(corners.reshape(-1, 4))
 
 
 def _geometry(frame: ImageFrame, geometry: Geometry) -> Geometry:

@@ -1,7 +1,7 @@
 """Raw image encodings: how the bytes of a sensor_msgs/Image become BGR.
 
 Names are those of sensor_msgs/image_encodings. YUV is BT.601 limited range, as in OpenCV and
-cv_bridge. 16-bit values are scaled by 255 / 65535. The generic types 8UC1, 8UC3 and 8UC4 are taken
+cv_bridge. 16-bit values are scaled by what they use of 65535 (`sixteen_bits.py`). The generic types 8UC1, 8UC3 and 8UC4 are taken
 in OpenCV's order (grey, BGR, BGRA). 16UC1 and float types are depth, not pictures, and unknown.
 """
 
@@ -16,6 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.camera.sixteen_bits import (
+    SignificantBits,
+    full_scale,
+    native_order,
+)
 
 Plane: TypeAlias = NDArray[Any]  # uint8 or uint16
 
@@ -40,9 +45,21 @@ class Encoding:
     width_multiple: int = 1
     height_multiple: int = 1
 
+    @property
+    def is_one_plane(self) -> bool:
+        """Whether a pixel is one value: grey, or one colour of a mosaic."""
+        return self.channels == 1 and self.rows == (1, 1)
+
 
 def decode_raw(
-    encoding: Encoding, data: NDArray[np.uint8], size: tuple[int, int], step: int, big_endian: bool
+    encoding: Encoding,
+    data: NDArray[np.uint8],
+    size: tuple[int, int],
+    step: int,
+    big_endian: bool,
+    *,
+    bits: SignificantBits | None = None,
+    notes: list[str] | None = None,
 ) -> NDArray[np.uint8]:
     """Return BGR, (H, W, 3); a view of `data` where no conversion is needed.
 
@@ -52,22 +69,18 @@ def decode_raw(
         size: width and height of the image, px.
         step: bytes from one row to the next.
         big_endian: byte order of 16-bit values.
+        bits: what the source's images of 16 bits used before; None: not known.
+        notes: takes what was read otherwise than the arguments say.
 
     Raises:
         InvalidFrameError: size, step and length of the data do not fit the encoding.
     """
+    notes = [] if notes is None else notes
     width, height = size
     _check_multiple("width", width, encoding.width_multiple)
     _check_multiple("height", height, encoding.height_multiple)
-    row_bytes = width * encoding.channels * encoding.item_bytes
-    if step < row_bytes:
-        raise InvalidFrameError(f"step: expected at least {row_bytes} bytes a row, got {step}")
     rows = height * encoding.rows[0] // encoding.rows[1]
-    needed = step * (rows - 1) + row_bytes  # some drivers leave out the last row's padding
-    if data.size < needed:
-        raise InvalidFrameError(
-            f"data: expected at least {needed} bytes for {width} x {height}, got {data.size}"
-        )
+    step = _row_step(encoding, (width, rows), step, data.size, notes)
     dtype = np.dtype("u1" if encoding.item_bytes == 1 else ">u2" if big_endian else "<u2")
     pixels: NDArray = np.ndarray(
         (rows, width, encoding.channels),
@@ -75,13 +88,57 @@ def decode_raw(
         data,
         strides=(step, encoding.channels * dtype.itemsize, dtype.itemsize),
     )
-    if not (dtype.isnative and pixels.flags.aligned):  # an odd step splits 16-bit values
-        pixels = pixels.astype(dtype.newbyteorder("="))
+    if dtype.itemsize == 2:
+        pixels = full_scale(native_order(pixels, notes), bits or SignificantBits(), notes)
+    return to_bgr(encoding, pixels)
+
+
+def to_bgr(encoding: Encoding, pixels: Plane) -> NDArray[np.uint8]:
+    """Return pixels, (rows, W, channels), as BGR of 8 bits, (H, W, 3).
+
+    Raises:
+        InvalidFrameError: the conversion takes no image of this size.
+    """
     try:
         bgr = encoding.to_bgr(pixels)
     except cv2.error as error:
-        raise InvalidFrameError(f"{width} x {height} image cannot be converted: {error}") from error
+        rows, width = pixels.shape[:2]
+        raise InvalidFrameError(
+            f"image of {rows} rows of {width} px cannot be converted: {error}"
+        ) from error
     return bgr if bgr.dtype == np.uint8 else _eight_bit(bgr)
+
+
+def _row_step(
+    encoding: Encoding, size: tuple[int, int], step: int, available: int, notes: list[str]
+) -> int:
+    """Return the bytes from one row to the next; where the rows fill the data, it decides.
+
+    Args:
+        encoding: of the rows.
+        size: pixels of a row, and rows in memory.
+        step: what the message says.
+        available: bytes of data.
+        notes: takes that the message is wrong.
+    """
+    width, rows = size
+    row_bytes = width * encoding.channels * encoding.item_bytes
+    # Some drivers leave out the last row's padding.
+    if step >= row_bytes and step * (rows - 1) + row_bytes <= available:
+        return step
+    if available < row_bytes * rows:
+        raise InvalidFrameError(
+            f"data: expected at least {row_bytes * rows} bytes for {width} x {rows}, got {available}"
+        )
+    turned = step == rows * encoding.channels * encoding.item_bytes and width != rows
+    if available != row_bytes * rows or turned:
+        why = ": width and height swapped?" if turned else ""
+        raise InvalidFrameError(
+            f"step: expected at least {row_bytes} bytes a row, and {rows} rows in {available} "
+            f"bytes of data, got {step}{why}"
+        )
+    notes.append("step is no length of a row: the rows fill the data without a gap")
+    return row_bytes
 
 
 def _check_multiple(what: str, value: int, multiple: int) -> None:
@@ -147,6 +204,9 @@ _YUYV = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_YUY2), width_mult
 _GREY = Encoding(channels=1, to_bgr=_grey)
 _BGR = Encoding(channels=3, to_bgr=_same)
 _BGRA = Encoding(channels=4, to_bgr=_convert(cv2.COLOR_BGRA2BGR))
+
+# Distances, not brightness.
+DEPTH = frozenset(("16UC1", "32FC1", "64FC1", "16SC1"))
 
 ENCODINGS: dict[str, Encoding] = {
     "bgr8": _BGR,

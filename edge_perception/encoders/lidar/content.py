@@ -1,20 +1,23 @@
-"""Sweeps that see less than they did: frozen, almost empty, or with a sector gone."""
+"""Sweeps that see less than they could: frozen, covered, almost empty, or with a sector gone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.parameter import parameter
-from edge_perception.core.types import PointCloud
+from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders.content import (
     GOOD,
     ContentSpec,
     Finding,
     Repeats,
     doubtful,
+    frozen,
+    worst,
     worthless,
 )
 
@@ -38,7 +41,22 @@ class CloudContentLimits:
         dynamic=True,
     )
     min_points: int = parameter(
-        50, "fewer points are no sweep", unit="points", low=0, high=10_000_000, dynamic=True
+        50, "fewer usable points are no sweep", unit="points", low=0, high=10_000_000, dynamic=True
+    )
+    min_range_m: float = parameter(
+        0.5,
+        "points nearer to the sensor are its own cover or housing, and not usable",
+        unit="m",
+        low=0.0,
+        high=100.0,
+        dynamic=True,
+    )
+    covered_share: float = parameter(
+        0.5, "share of points nearer than min_range_m that raises a warning",
+        low=0, high=1, dynamic=True,
+    )
+    usable_share: float = parameter(
+        0.02, "less of the points usable raises a warning; 0: off", low=0, high=1, dynamic=True
     )
     sector_share: float = parameter(
         0.1,
@@ -55,35 +73,67 @@ class CloudContentLimits:
 class CloudContentCheck:
     """Judges an even sample of 2048 points of each sweep.
 
-    Which sectors a sensor fills is learnt from its first sweeps and followed slowly, so that a
-    sensor that looks ahead only is not blamed for what is behind it.
+    Usable is a point inside the model's range and not at the sensor itself: a covered LiDAR gives
+    as many points as ever. Which sectors a sensor fills is learnt from its first sweeps and
+    followed slowly, so that a sensor that looks ahead only is not blamed for what is behind it.
     """
 
     def __init__(self, limits: CloudContentLimits) -> None:
         self.limits = limits
         self._repeats = Repeats()
-        self._usual = np.zeros(SECTORS)  # share of the sample, or points a sweep / SAMPLE
+        self._usual = np.zeros(SECTORS)  # usable points a sweep
         self._frames = 0
 
-    def check(self, frame: PointCloud) -> Finding:
-        """Return the worst finding."""
-        points = len(frame.xyz_m)
-        if points < self.limits.min_points:
-            return worthless(f"{points} points < {self.limits.min_points}")
+    def check(
+        self, frame: PointCloud, encoder: Any = None, geometry: Geometry | None = None
+    ) -> Finding:
+        """Return the worst finding.
+
+        Args:
+            frame: the sweep.
+            encoder: whose `in_range` says what the model can use; None: everything.
+            geometry: where the sensor sits.
+        """
+        points, limits = len(frame.xyz_m), self.limits
         step = max(1, points // SAMPLE)
-        sample = frame.xyz_m[::step][:, :2].copy()
-        repeats = self._repeats.see(sample)
-        if 0 < self.limits.frozen_frames <= repeats:
-            return worthless(
-                f"frozen: the same sweep for {repeats + 1} frames > {self.limits.frozen_frames}"
-            )
+        sample = frame.xyz_m[::step].copy()
+        repeats = self._repeats.see(sample[:, :2])
+        if 0 < limits.frozen_frames <= repeats:
+            return worthless(frozen("sweep", repeats, limits.frozen_frames))
+        near = np.einsum("ij,ij->i", sample, sample) < limits.min_range_m**2
+        usable = ~near
+        if encoder is not None and geometry is not None:
+            usable &= encoder.in_range(sample, geometry)
         # Points a sector, not shares: a lost sector must not make the others look fuller.
-        counts = _sectors(sample) * float(step)
-        return self._sectors_lost(counts)
+        counts = _sectors(sample[usable, :2]) * float(step)
+        if counts.sum() < limits.min_points:
+            return worthless(
+                f"{counts.sum():.0f} usable points of {points}, inside the model's range and "
+                f"beyond content.min_range_m {limits.min_range_m:g} m "
+                f"< content.min_points {limits.min_points}"
+            )
+        return worst(
+            self._sectors_lost(counts), self._covered(float(near.mean()), float(usable.mean()))
+        )
+
+    def _covered(self, near: float, usable: float) -> Finding:
+        limits = self.limits
+        if near > limits.covered_share:
+            return doubtful(
+                f"covered: {near:.0%} of the points nearer than content.min_range_m "
+                f"{limits.min_range_m:g} m > content.covered_share {limits.covered_share:.0%}"
+            )
+        if usable < limits.usable_share:
+            return doubtful(
+                f"{usable:.1%} of the points inside the model's range "
+                f"< content.usable_share {limits.usable_share:.1%}: is T_base_sensor right?"
+            )
+        return GOOD
 
     def _sectors_lost(self, counts: NDArray[np.float64]) -> Finding:
+        limits = self.limits
         watched = self._usual > max(1.0, _MIN_SHARE * self._usual.sum())
-        lost = watched & (counts < self.limits.sector_share * self._usual)
+        lost = watched & (counts < limits.sector_share * self._usual)
         if self._frames < _LEARN_FRAMES or not lost.any():
             self._learn(counts)
             return GOOD
@@ -93,9 +143,14 @@ class CloudContentCheck:
         text = (
             f"{lost.sum()} of {watched.sum()} sectors lost, at {first * width - 180} to "
             f"{(first + 1) * width - 180} deg {counts[first]:.0f} points "
-            f"< {self.limits.sector_share * self._usual[first]:.0f}"
+            f"< {limits.sector_share * self._usual[first]:.0f} "
+            f"(content.sector_share {limits.sector_share:g} of the usual)"
         )
-        return worthless(text) if share > self.limits.lost_sectors_share else doubtful(text)
+        if share > limits.lost_sectors_share:
+            return worthless(
+                f"{text}, {share:.0%} > content.lost_sectors_share {limits.lost_sectors_share:.0%}"
+            )
+        return doubtful(text)
 
     def _learn(self, counts: NDArray[np.float64]) -> None:
         self._frames += 1

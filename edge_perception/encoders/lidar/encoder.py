@@ -98,6 +98,13 @@ class LidarEncoder:
         self._sweep = _Sweep(frame=frame, geometry=geometry, raised=raised)
         return {self._config.input: self._raster}
 
+    def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
+        """Return which points, (N, 3), sensor frame, the model can use: those in its raster."""
+        base, config = to_base(xyz_m, geometry), self._config
+        ranges = (config.x_range_m, config.y_range_m, config.z_range_m)
+        inside = [(base[:, k] > low) & (base[:, k] < high) for k, (low, high) in enumerate(ranges)]
+        return np.asarray(inside[0] & inside[1] & inside[2])
+
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Run the model.
 

@@ -16,10 +16,8 @@ from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import InvalidFrameError, InvalidOutputError
 from edge_perception.core.types import Geometry, ImageFrame
 from edge_perception.encoders import EncoderOutput, encoders
-from edge_perception.encoders.camera.calibration import (
-    geometry_from_camera_info,
-    undistort_boxes,
-)
+from edge_perception.encoders.camera.calibration import undistort_boxes
+from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 from edge_perception.encoders.camera.lift import LiftConfig, lift_grid
 
 SIZE = (64, 32)

@@ -1,0 +1,186 @@
+"""sensor_msgs/CameraInfo to a Geometry: what drivers write into it, and what it can mean.
+
+Where the message contradicts itself and one reading is left, that one is taken and noted in
+`Geometry.notes`; where several are left it is refused by the name of the field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import Geometry
+from edge_perception.encoders.camera.calibration import rescaled
+
+_SIZES = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+# The coefficients of plumb_bob are the first ones of rational_polynomial.
+_BROWN = (
+    ("plumb_bob", 5),
+    ("rational_polynomial", 8),
+    ("rational_polynomial", 12),
+    ("rational_polynomial", 14),
+)
+_FEWEST, _FISHEYE_SIZE = 4, 4
+# Names in the field, without case, blanks and marks.
+_BROWN_NAMES = {
+    "plumbbob",
+    "rationalpolynomial",
+    "radtan",  # Kalibr, and radtan4, radtan5, radtan8 of others
+    "radialtangential",
+    "brownconrady",  # RealSense
+    "brown",
+    "opencv",
+    "pinhole",
+    "opencvpinhole",  # Isaac Sim
+}
+_FISHEYE_NAMES = {
+    "equidistant",
+    "equi",  # Kalibr
+    "fisheye",  # OpenCV, Autoware, ZED
+    "opencvfisheye",  # Isaac Sim
+    "kannalabrandt",
+    "kannalabrandt4",  # RealSense
+}
+_NO_NAMES = {"", "none", "nodistortion", "unknown", "perspective", "rectilinear"}
+_OFF_CENTRE = (0.3, 0.7)  # of the image; both axes alike beyond it: K is of another size
+_ALIKE = 0.1
+_LEAST_FOCAL = 0.05  # of the width: 168 degrees, wider than any pinhole or fisheye image of use
+
+
+def geometry_from_camera_info(
+    message: Any, T_base_sensor: NDArray[np.float64] | None = None
+) -> Geometry:
+    """Return how a camera projects, in pixels of the image that the driver publishes.
+
+    K and D belong to the raw image, so K is used where it is set, and P (of a driver that gives
+    rectified images only, without D) otherwise. Region of interest and binning are applied; what K
+    is where a driver did not apply them is kept in `other_sizes`.
+
+    Raises:
+        InvalidFrameError: uncalibrated, no size, K of another size, or a distortion model that is
+            not known or has coefficients that it cannot have.
+    """
+    notes: list[str] = []
+    K = np.asarray(message.k, dtype=np.float64).reshape(3, 3).copy()
+    D = np.asarray(message.d, dtype=np.float64).reshape(-1)
+    name = str(message.distortion_model)
+    if K[0, 0] == 0:
+        K = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3].copy()
+        D, name = np.empty(0), ""
+    _check(K, message)
+    model, D = _distortion(name, D, notes)
+    sizes = _sizes(K, message)
+    size = next(iter(sizes))
+    return Geometry(
+        T_base_sensor=np.eye(4) if T_base_sensor is None else T_base_sensor,
+        intrinsics=sizes.pop(size),
+        image_size=size,
+        other_sizes=sizes,
+        distortion_model=model,
+        distortion=D if model else None,
+        notes=tuple(notes),
+    )
+
+
+def _sizes(K: NDArray[np.float64], message: Any) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """Return K by image size, that with region of interest and binning first.
+
+    Drivers differ in whether they apply them to the image: its size tells.
+    """
+    full = (int(message.width), int(message.height))
+    roi = message.roi
+    binning = (max(int(message.binning_x), 1), max(int(message.binning_y), 1))
+    cropped, cropped_K = full, K
+    if roi.width and roi.height:
+        cropped, cropped_K = (int(roi.width), int(roi.height)), K.copy()
+        cropped_K[0, 2] -= roi.x_offset
+        cropped_K[1, 2] -= roi.y_offset
+    found: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for size, matrix, by in (
+        (cropped, cropped_K, binning),
+        (cropped, cropped_K, (1, 1)),
+        (full, K, binning),
+        (full, K, (1, 1)),
+    ):
+        binned = (size[0] // by[0], size[1] // by[1])
+        if min(binned) > 0:
+            found.setdefault(binned, rescaled(matrix, (1 / by[0], 1 / by[1])))
+    return found
+
+
+def _check(K: NDArray[np.float64], message: Any) -> None:
+    width, height = int(message.width), int(message.height)
+    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+        raise InvalidFrameError(
+            f"camera_info: uncalibrated, expected positive focal lengths in k or p, "
+            f"got {K[0, 0]:g} and {K[1, 1]:g}"
+        )
+    if width <= 0 or height <= 0:
+        raise InvalidFrameError(f"camera_info: expected the image size, got {width} x {height}")
+    x, y = K[0, 2] / width, K[1, 2] / height
+    low, high = _OFF_CENTRE
+    if K[0, 0] < _LEAST_FOCAL * width:
+        raise InvalidFrameError(
+            f"camera_info: k expects pixels of an image of {width} x {height}, got a focal length "
+            f"of {K[0, 0]:g}: of another size, or not in pixels?"
+        )
+    if not (0 < x < 1 and 0 < y < 1) or (abs(x - y) < _ALIKE and not low < (x + y) / 2 < high):
+        raise InvalidFrameError(
+            f"camera_info: k expects a principal point inside the image of {width} x {height}, got "
+            f"({K[0, 2]:.0f}, {K[1, 2]:.0f}): a calibration of about {2 * K[0, 2]:.0f} x "
+            f"{2 * K[1, 2]:.0f}?"
+        )
+
+
+def _distortion(
+    name: str, D: NDArray[np.float64], notes: list[str]
+) -> tuple[str, NDArray[np.float64]]:
+    """Return one of our three models and its coefficients; "": the lens bends nothing."""
+    if not np.isfinite(D).all():
+        raise InvalidFrameError(f"camera_info: d expects finite coefficients, got {D.tolist()}")
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if plain in _FISHEYE_NAMES:
+        model, size = "equidistant", _FISHEYE_SIZE
+        # A fisheye with zeros is still no pinhole.
+        fits = D.size >= size and not D[size:].any()
+    elif not D.any():
+        return "", D
+    else:
+        model, size = _brown(name, plain, D)
+        fits = D.size >= _FEWEST
+    if not fits:
+        wanted = "4" if model == "equidistant" else "4 or 5, 8, 12 or 14"
+        raise InvalidFrameError(
+            f"camera_info: {name} expects {wanted} finite coefficients, got {D.tolist()}"
+        )
+    if D.size in _SIZES.get(name, ()):
+        return name, D
+    notes.append(
+        f"distortion_model '{name}' with {D.size} coefficients is read as {model} with {size}"
+    )
+    return model, np.pad(D[:size], (0, max(0, size - D.size)))
+
+
+def _brown(name: str, plain: str, D: NDArray[np.float64]) -> tuple[str, int]:
+    """Return the model with the fewest coefficients that has all of D that are not zero."""
+    if plain in _NO_NAMES and D.size <= _FISHEYE_SIZE:
+        raise InvalidFrameError(
+            f"camera_info: distortion_model '{name}' with {D.size} coefficients: expected a name, "
+            "plumb_bob or equidistant"
+        )
+    if plain not in _NO_NAMES and re.sub(r"\d+$", "", plain) not in _BROWN_NAMES:
+        raise InvalidFrameError(
+            f"camera_info: unknown distortion_model '{name}'; known: {', '.join(_SIZES)}, and as "
+            f"other names {', '.join(sorted(_BROWN_NAMES | _FISHEYE_NAMES))}"
+        )
+    used = int(np.flatnonzero(D)[-1]) + 1
+    for model, size in _BROWN:
+        if used <= size:
+            return model, size
+    raise InvalidFrameError(
+        f"camera_info: {name} expects at most {_BROWN[-1][1]} coefficients, got {D.tolist()}"
+    )
