@@ -116,7 +116,10 @@ def test_a_truncated_jpeg_is_refused(camera, harness):
 CLOUDS = {
     "no z": (lambda m: broken(m, fields=m.fields[:2]), "z"),
     "truncated data": (lambda m: broken(m, data=m.data[:1000]), "1000"),
-    "row step too short": (lambda m: broken(m, row_step=16), "row_step"),
+    "row step too short": (
+        lambda m: broken(m, width=2400, height=2, row_step=16),
+        "row_step",
+    ),
     "no points": (lambda m: broken(m, width=0, row_step=0, data=sensors.filled(np.zeros(0))), "0"),
     "all NaN": (
         lambda m: broken(m, data=sensors.filled(np.full((5000, 4), np.nan, np.float32))),

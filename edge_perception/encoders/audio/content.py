@@ -1,18 +1,24 @@
-"""Sound that carries nothing: digital silence, clipping, a channel that died."""
+"""Sound that carries nothing: a muted or constant input, clipping, a channel that died."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from edge_perception.core.parameter import parameter
+from edge_perception.core.types import Geometry
+from edge_perception.encoders.audio.levels import QUIET, Levels
 from edge_perception.encoders.audio.stream import AudioWindow
 from edge_perception.encoders.content import (
     GOOD,
     ContentSpec,
     Finding,
     doubtful,
+    worst,
     worthless,
 )
+
+_EPSILON_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +27,30 @@ class AudioContentLimits:
 
     zero_s: float = parameter(
         0.2,
-        "nothing but zeros for this long: no microphone; 0: off",
+        "nothing but zeros or one constant value for this long: no microphone; 0: off",
+        unit="s",
+        low=0,
+        high=3600,
+        dynamic=True,
+    )
+    quiet_s: float = parameter(
+        1.0,
+        "no more than the last bit of 16 for this long: muted; 0: off",
         unit="s",
         low=0,
         high=3600,
         dynamic=True,
     )
     clipped_share: float = parameter(
-        0.3, "share of clipped samples that makes it worthless", low=0, high=1, dynamic=True
+        0.3, "share of clipped samples that is worthless if it lasts", low=0, high=1, dynamic=True
+    )
+    clipped_s: float = parameter(
+        5.0,
+        "above clipped_share for this long: the gain is wrong, not a siren near",
+        unit="s",
+        low=0,
+        high=3600,
+        dynamic=True,
     )
     clipped_warn_share: float = parameter(
         0.02, "share of clipped samples that raises a warning", low=0, high=1, dynamic=True
@@ -47,26 +69,55 @@ class AudioContentCheck:
 
     def __init__(self, limits: AudioContentLimits) -> None:
         self.limits = limits
+        self._clipped_s = 0.0
 
-    def check(self, frame: AudioWindow) -> Finding:
+    def check(
+        self,
+        frame: AudioWindow,
+        encoder: Any = None,  # noqa: ARG002
+        geometry: Geometry | None = None,  # noqa: ARG002
+    ) -> Finding:
         """Return the worst finding."""
         levels = frame.levels
         if levels is None:
             return GOOD
+        return worst(self._silence(levels), self._clipping(levels), self._dead_channel(levels))
+
+    def _silence(self, levels: Levels) -> Finding:
         limits = self.limits
-        if limits.zero_s and levels.zero_s >= limits.zero_s - 1e-3:
-            return worthless(f"only zeros for {levels.zero_s:.2f} s >= {limits.zero_s:.2f} s")
-        text = f"clipped: {levels.clipped_share:.0%} of the samples at full scale"
-        if levels.clipped_share > limits.clipped_share:
-            return worthless(f"{text} > {limits.clipped_share:.0%}")
-        if levels.clipped_share > limits.clipped_warn_share:
-            return doubtful(f"{text} > {limits.clipped_warn_share:.0%}")
-        peak = max(levels.channel_peaks)
+        if limits.zero_s and levels.zero_s >= limits.zero_s - _EPSILON_S:
+            return worthless(
+                f"only zeros or one constant value for {levels.zero_s:.2f} s "
+                f">= content.zero_s {limits.zero_s:.2f} s"
+            )
+        if limits.quiet_s and levels.quiet_s >= limits.quiet_s - _EPSILON_S:
+            return worthless(
+                f"muted: no sample above {QUIET:.0e} of full scale for {levels.quiet_s:.1f} s "
+                f">= content.quiet_s {limits.quiet_s:.1f} s"
+            )
+        return GOOD
+
+    def _clipping(self, levels: Levels) -> Finding:
+        limits, share = self.limits, levels.clipped_share
+        much = share > limits.clipped_share
+        self._clipped_s = self._clipped_s + levels.block_s if much else 0.0
+        text = f"clipped: {share:.0%} of the samples at full scale"
+        if much and self._clipped_s >= limits.clipped_s - _EPSILON_S:
+            return worthless(
+                f"{text} > content.clipped_share {limits.clipped_share:.0%} for "
+                f"{self._clipped_s:.1f} s >= content.clipped_s {limits.clipped_s:.1f} s"
+            )
+        if share > limits.clipped_warn_share:
+            return doubtful(f"{text} > content.clipped_warn_share {limits.clipped_warn_share:.0%}")
+        return GOOD
+
+    def _dead_channel(self, levels: Levels) -> Finding:
+        limit = self.limits.dead_channel_ratio * max(levels.channel_peaks)
         for channel, value in enumerate(levels.channel_peaks):
-            if value < limits.dead_channel_ratio * peak:
+            if value < limit:
                 return doubtful(
-                    f"channel {channel} dead: peak {value:.1e} "
-                    f"< {limits.dead_channel_ratio * peak:.1e}"
+                    f"channel {channel} dead: peak {value:.1e} < {limit:.1e} "
+                    "(content.dead_channel_ratio of the loudest)"
                 )
         return GOOD
 

@@ -5,40 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_perception.core.types import AudioBlock
 
 FULL_SCALE = 0.999
 ZERO = 1e-6  # -120 dB, below one step of 16 bit
+QUIET = 5e-5  # -86 dB, one step of 16 bit to either side: what a muted input gives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
     """Levels of the newest block."""
 
-    channel_peaks: tuple[float, ...]  # full scale 1.0
+    channel_peaks: tuple[float, ...]  # about the mean of the block, full scale 1.0
     clipped_share: float  # of all samples of the block
-    zero_s: float  # for how long there were only zeros on every channel, up to the block's end
+    zero_s: float  # for how long every channel kept one value, up to the block's end
+    quiet_s: float = 0.0  # for how long no channel left its mean by more than `QUIET`
+    block_s: float = 0.0
 
 
 class LevelMeter:
     """Measures the blocks of one stream in order."""
 
     def __init__(self) -> None:
-        self._zero_s = 0.0
+        self._zero_s = self._quiet_s = 0.0
 
     def measure(self, block: AudioBlock) -> Levels:
         """Return the levels of a block and remember how long it has been silent."""
-        magnitude = np.abs(block.samples)  # (N, C)
-        peaks = magnitude.max(axis=0)
-        loud = np.flatnonzero(magnitude.max(axis=1) > ZERO) if peaks.max() > ZERO else []
-        length = len(magnitude)
-        if len(loud):
-            self._zero_s = (length - 1 - int(loud[-1])) / block.sample_rate_hz
-        else:
-            self._zero_s += length / block.sample_rate_hz
+        samples, rate_hz = block.samples, block.sample_rate_hz  # (N, C)
+        length = len(samples)
+        # A constant offset is no sound.
+        peaks = np.abs(samples - samples.mean(axis=0)).max(axis=0)
+        moving = _last_move(samples) if peaks.max() > ZERO else -1
+        self._zero_s = (length - 1 - moving) / rate_hz + (self._zero_s if moving < 0 else 0.0)
+        self._quiet_s = self._quiet_s + length / rate_hz if peaks.max() < QUIET else 0.0
+        clipped = np.count_nonzero(np.abs(samples) >= FULL_SCALE)
         return Levels(
             channel_peaks=tuple(map(float, peaks)),
-            clipped_share=float(np.count_nonzero(magnitude >= FULL_SCALE)) / magnitude.size,
+            clipped_share=float(clipped) / samples.size,
             zero_s=self._zero_s,
+            quiet_s=self._quiet_s,
+            block_s=length / rate_hz,
         )
+
+
+def _last_move(samples: NDArray[np.float32]) -> int:
+    """Return the last sample that is not as the newest, on any channel; -1: all are."""
+    moved = np.flatnonzero((np.abs(samples - samples[-1]) > ZERO).any(axis=1))
+    return int(moved[-1]) if len(moved) else -1

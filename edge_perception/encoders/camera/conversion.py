@@ -125,7 +125,7 @@ def _one_channel(
     if has_16 is not (file.bits == 16) and kind in ENCODINGS:
         of = kind
     if pixels.dtype == np.uint16:
-        pixels = full_scale(pixels, bits, notes)
+        pixels = full_scale(np.asarray(pixels, np.uint16), bits, notes)
     return to_bgr(ENCODINGS[of], pixels[..., None])
 
 

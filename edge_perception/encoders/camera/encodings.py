@@ -1,8 +1,9 @@
 """Raw image encodings: how the bytes of a sensor_msgs/Image become BGR.
 
 Names are those of sensor_msgs/image_encodings. YUV is BT.601 limited range, as in OpenCV and
-cv_bridge. 16-bit values are scaled by what they use of 65535 (`sixteen_bits.py`). The generic types 8UC1, 8UC3 and 8UC4 are taken
-in OpenCV's order (grey, BGR, BGRA). 16UC1 and float types are depth, not pictures, and unknown.
+cv_bridge. 16-bit values are scaled by what they use of 65535 (`sixteen_bits.py`). The generic types
+8UC1, 8UC3 and 8UC4 are taken in OpenCV's order (grey, BGR, BGRA). 16UC1 and float types are depth,
+not pictures, and unknown.
 """
 
 from __future__ import annotations
@@ -112,7 +113,10 @@ def to_bgr(encoding: Encoding, pixels: Plane) -> NDArray[np.uint8]:
 def _row_step(
     encoding: Encoding, size: tuple[int, int], step: int, available: int, notes: list[str]
 ) -> int:
-    """Return the bytes from one row to the next; where the rows fill the data, it decides.
+    """Return the bytes from one row to the next.
+
+    A step of zero, or one of more rows than there is data, tells nothing: where the rows fill the
+    data without a gap they are read so.
 
     Args:
         encoding: of the rows.
@@ -128,10 +132,11 @@ def _row_step(
         return step
     if available < row_bytes * rows:
         raise InvalidFrameError(
-            f"data: expected at least {row_bytes * rows} bytes for {width} x {rows}, got {available}"
+            f"data: expected at least {row_bytes * rows} bytes for {width} x {rows}, "
+            f"got {available}"
         )
-    turned = step == rows * encoding.channels * encoding.item_bytes and width != rows
-    if available != row_bytes * rows or turned:
+    if 0 < step < row_bytes or available != row_bytes * rows:
+        turned = step == rows * encoding.channels * encoding.item_bytes
         why = ": width and height swapped?" if turned else ""
         raise InvalidFrameError(
             f"step: expected at least {row_bytes} bytes a row, and {rows} rows in {available} "

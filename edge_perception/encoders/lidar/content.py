@@ -52,8 +52,11 @@ class CloudContentLimits:
         dynamic=True,
     )
     covered_share: float = parameter(
-        0.5, "share of points nearer than min_range_m that raises a warning",
-        low=0, high=1, dynamic=True,
+        0.5,
+        "share of points nearer than min_range_m that raises a warning",
+        low=0,
+        high=1,
+        dynamic=True,
     )
     usable_share: float = parameter(
         0.02, "less of the points usable raises a warning; 0: off", low=0, high=1, dynamic=True

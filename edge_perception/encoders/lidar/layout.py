@@ -6,6 +6,7 @@ noted. Where several are left the cloud is refused by the name of the field that
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _kind(field: Any) -> str:
 def _check_overlap(fields: dict[str, tuple[str, int]]) -> None:
     """Refuse fields that share bytes: at least one of them is not what its name says."""
     spans = sorted((at, at + int(kind[2]), name) for name, (kind, at) in fields.items())
-    for (_, end, name), (start, _, other) in zip(spans, spans[1:], strict=False):
+    for (_, end, name), (start, _, other) in pairwise(spans):
         if start < end:
             raise InvalidFrameError(
                 f"point cloud: fields '{name}' and '{other}' overlap at byte {start}"
@@ -164,6 +165,6 @@ def _plausible(points: NDArray[np.void]) -> float:
     """Return the share of points whose coordinates can be metres, of those that tell; 1: none."""
     with np.errstate(all="ignore"):
         size = np.abs([points[axis].astype(np.float64) for axis in "xyz"])
-        tells = np.isfinite(size).all(axis=0) & (size != 0).all(axis=0)
-        good = ((size > _PLAUSIBLE_M[0]) & (size < _PLAUSIBLE_M[1])).all(axis=0)
+        tells = np.asarray((np.isfinite(size) & (size != 0)).all(axis=0))
+        good = np.asarray(((size > _PLAUSIBLE_M[0]) & (size < _PLAUSIBLE_M[1])).all(axis=0))
     return float(good[tells].mean()) if tells.sum() >= 8 else 1.0

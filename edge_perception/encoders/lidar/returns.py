@@ -37,15 +37,17 @@ def returns_of(points: NDArray[np.void], scratch: Scratch) -> Returns:
     """Return the returns among the points of a structured view."""
     compiled = native()
     gathered = None if compiled is None else compiled.gather_xyz(points, FARTHEST_M, scratch)
+    xyz: NDArray[np.float32]
+    index: NDArray[np.integer]
     xyz, index, counts = _gather(points) if gathered is None else gathered
     notes = [text for text, count in zip(_MARKS, counts, strict=True) if count]
     marked = _marked(xyz, notes)
     if marked is not None:
         kept = np.flatnonzero(~marked)
-        xyz, index = xyz[kept], kept if index is None else index[kept]
-    if index is not None and len(index) == len(points):
-        index = None
-    return Returns(xyz_m=xyz, index=index, notes=tuple(notes))
+        xyz, index = xyz[kept], index[kept]
+    return Returns(
+        xyz_m=xyz, index=None if len(index) == len(points) else index, notes=tuple(notes)
+    )
 
 
 _MARKS = (

@@ -211,7 +211,7 @@ def test_unknown_datatype() -> None:
 
 def test_nothing_but_nan() -> None:
     nothing = {axis: np.full(5, np.nan, np.float32) for axis in "xyz"}
-    with pytest.raises(InvalidFrameError, match="none of 5 points is a return: .* NaN or Inf"):
+    with pytest.raises(InvalidFrameError, match=r"none of 5 points is a return: .* NaN or Inf"):
         cloud_from_msg(cloud_msg(nothing))
 
 
