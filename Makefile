@@ -4,10 +4,11 @@ PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
+STARTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training setup-backends setup-servers build demo test check bench faults baseline clean
+.PHONY: help setup setup-training setup-backends setup-servers build demo test check bench faults starts baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -42,6 +43,9 @@ bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 faults: setup ## every fault: detection, recovery, gaps; table, JSON and picture in faults_out/
 	@$(ENV) edge-perception faults --out faults_out $(FAULTS_ARGS)
 
+starts: setup ## start and end nodes 200 times at random moments: all with 0 and within 2 s
+	@$(ENV) edge-perception starts --out starts_out $(STARTS_ARGS)
+
 baseline: setup ## replay the demo's recordings and write test/replay/baselines/demo anew
 	@$(ENV) for kind in recorded simulated; do \
 		mkdir -p build/baseline/$$kind && \
@@ -51,4 +55,4 @@ baseline: setup ## replay the demo's recordings and write test/replay/baselines/
 			--baseline test/replay/baselines/demo --out build/baseline/$$kind/report || exit 1; done
 
 clean: ## remove what was built and what the demo wrote; .venv stays
-	rm -rf build install log demo_out bench_out faults_out .mypy_cache .ruff_cache
+	rm -rf build install log demo_out bench_out faults_out starts_out .mypy_cache .ruff_cache

@@ -35,14 +35,21 @@ class EnduringExecutor(SingleThreadedExecutor):
         self._on_error = on_error
         self._failures = 0
 
-    def spin_once(self, timeout_sec: float | None = None) -> None:
-        """Wait for one callback and run it.
+    def spin_until(self, done: Callable[[], bool]) -> None:
+        """Run callbacks until `done`, which is looked at after each and after each `wake`.
 
         Raises:
             ExternalShutdownException: the context has ended.
         """
+        while not done() and self.context.ok():
+            self._spin_once_impl(None, done)
+
+    def _spin_once_impl(
+        self, timeout_sec: Any = None, wait_condition: Callable[[], bool] = lambda: False
+    ) -> None:
+        # All ways to spin end here.
         try:
-            task, entity, node = self.wait_for_ready_callbacks(timeout_sec)
+            task, entity, node = self.wait_for_ready_callbacks(timeout_sec, None, wait_condition)
         except (ShutdownException, TimeoutException, ConditionReachedException):
             return
         except ExternalShutdownException:

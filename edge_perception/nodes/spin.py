@@ -52,8 +52,7 @@ def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: E
         ending.on_wanted(executor.wake)
         _start(make_nodes, nodes, executor, ending)
         _spare_collections()
-        while not ending.wanted and rclpy.ok():
-            executor.spin_once()
+        executor.spin_until(lambda: ending.wanted)
     except ExternalShutdownException:
         pass
     except EdgePerceptionError as error:

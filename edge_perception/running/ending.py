@@ -23,10 +23,11 @@ from enum import IntEnum
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-START_S = 1.2  # for a step that cannot be interrupted, such as the loading of a model
-CLOSE_S = 1.7  # until what is durable is written
-END_S = 1.8  # until the process has left; all from the signal on
+START_S = 0.8  # for a step that cannot be interrupted, such as the loading of a model
+CLOSE_S = 1.3  # until what is durable is written
+END_S = 1.4  # until the process has left; all from the signal on
 FLUSH_S = 0.1
+CUT = "ended in the middle of a step"
 
 
 class Stage(IntEnum):
@@ -111,7 +112,7 @@ class Ending:
             places.append(f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
             frame = frame.f_back
         where = " < ".join(places[:4])
-        text = f"edge_perception: ended in the middle of a step, at {where}\n"
+        text = f"edge_perception: {CUT}, at {where}\n"
         _exit(0, last=lambda: os.write(2, text.encode()))
 
 

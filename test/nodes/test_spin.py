@@ -59,6 +59,19 @@ def test_the_last_node_is_closed_first():
     assert closed == ["second", "first"]
 
 
+def test_a_node_at_rest_ends_at_once():
+    ended = run_python(
+        """
+class Resting(Node):
+    def autostart(self):
+        threading.Timer(0.2, end).start()
+
+spin.run(lambda: [Resting()], [])
+"""
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_any_other_failure_is_raised():
     def make_nodes():
         raise BrokenError
