@@ -12,6 +12,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from edge_perception.core.share import share_file
+from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import (
     DEFAULT_PARAMETERS,
     FUSION,
@@ -71,6 +72,12 @@ def generate_launch_description():
                 "empty: as the parameter file says",
             ),
             DeclareLaunchArgument(
+                "plugin_folders",
+                default_value="",
+                description="folders with extensions of your own, with commas between, for every "
+                "node; empty: as the parameter file says",
+            ),
+            DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
                 choices=BOOLEAN,
@@ -98,8 +105,10 @@ def start_nodes(context):
             "sources",
             "model_store",
             "trust_file",
+            "plugin_folders",
         )
     }
+    plugins = plugin_parameters(filter(None, values["plugin_folders"].split(",")))
     sources = choose_sources(
         values["sources"], [Path(values["params_file"])], namespace=values["namespace"]
     )
@@ -123,6 +132,7 @@ def start_nodes(context):
             for name in ("use_sim_time", "autostart")
         },
         store_parameters(values["model_store"], values["trust_file"]),
+        plugins,
     ]
     log_level = ["--log-level", values["log_level"]]
     if values["composed"] == "true":
@@ -136,10 +146,11 @@ def start_nodes(context):
             )
         ]
 
-    def node(executable, name, **extra):
+    def node(executable, name, arguments=(), **extra):
         return LifecycleNode(
             executable=executable,
             name=name,
+            arguments=list(arguments),
             parameters=[*parameters, extra] if extra else parameters,
             ros_arguments=log_level,
             **common,
@@ -147,7 +158,7 @@ def start_nodes(context):
 
     return [
         *(
-            node(encoder.executable, encoder.node_name, source=encoder.source)
+            node(encoder.executable, encoder.node_name, encoder.arguments, source=encoder.source)
             for encoder in encoders
         ),
         node(FUSION, FUSION),

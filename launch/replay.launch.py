@@ -24,7 +24,9 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from edge_perception.core.plugins import plugin_folders
 from edge_perception.core.share import share_file
+from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import DEFAULT_PARAMETERS
 from edge_perception.running.transport import transport_environment
 from edge_perception.validation.live import STRICT, TOLERANT, live_parameters
@@ -41,6 +43,7 @@ ARGUMENTS = {
     "composed": ("false", "as in perception.launch.py"),
     "log_level": ("info", "as in perception.launch.py"),
     "sources": ("", "as in perception.launch.py"),
+    "plugin_folders": ("", "as in perception.launch.py"),
 }
 
 
@@ -69,6 +72,7 @@ def start(context):
     if not bag.exists():
         raise RuntimeError(f"bag: {bag} is not there")
     mode, rate = LaunchConfiguration("mode").perform(context), values.pop("rate")
+    plugin_parameters(filter(None, values["plugin_folders"].split(",")))
     values["params_file"] = values["params_file"] or str(parameters_of(bag))
     if mode == PLAY:
         packages = set(get_packages_with_prefixes())
@@ -118,6 +122,8 @@ def live_command(bag, mode, values):
     """Return the player that waits for the nodes and counts what becomes of each frame."""
     command = [sys.executable, "-m", "edge_perception.cli.main", "play", str(bag), "--live", mode]
     command += ["--params-file", values["params_file"]]
+    for folder in plugin_folders():
+        command += ["--plugin-folder", str(folder)]
     return [*command, "--namespace", values["namespace"]] if values["namespace"] else command
 
 

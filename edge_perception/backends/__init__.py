@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-
 from edge_perception.backends.contract import (
+    DEFAULT_BACKEND,
     PRECISIONS,
     Backend,
     BackendInfo,
@@ -13,9 +11,10 @@ from edge_perception.backends.contract import (
     BackendSpec,
     TensorInfo,
 )
-from edge_perception.core.registry import Registry, discover
+from edge_perception.core.registry import Discovery, Registry
 
 __all__ = [
+    "DEFAULT_BACKEND",
     "PRECISIONS",
     "Backend",
     "BackendInfo",
@@ -26,7 +25,15 @@ __all__ = [
 ]
 
 
-@cache
+_DISCOVERY = Discovery(
+    __name__,
+    kind="backend",
+    group="backends",
+    spec_type=BackendSpec,
+    name_of=lambda spec: spec.name,
+)
+
+
 def backends() -> Registry[BackendSpec]:
     """All runtimes that can be imported here, and why the others cannot."""
-    return discover(sys.modules[__name__], kind="backend", spec_type=BackendSpec)
+    return _DISCOVERY.registry()

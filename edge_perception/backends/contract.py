@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from edge_perception.core.parameter import parameter
 
+# What a bundle is imported, verified and run with where nothing else is said.
+DEFAULT_BACKEND = "onnxruntime"
 PRECISIONS = ("fp32", "fp16", "bf16", "auto")
 
 

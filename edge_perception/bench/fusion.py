@@ -36,7 +36,7 @@ def offers_us(sources: int, cycles: int) -> tuple[np.ndarray, float]:
     The CPU time is that of this thread: it does not see what else the machine was busy with.
     """
     names = [f"lidar_{index}" for index in range(sources)]
-    configs = tuple(SourceConfig.for_modality(name, "lidar") for name in names)
+    configs = tuple(SourceConfig(source=name, modality="lidar") for name in names)
     fusion = Fusion(
         config=FusionConfig(sources=configs), now=Instant(node_ns=START_NS, steady_ns=0)
     )

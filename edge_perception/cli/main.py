@@ -19,6 +19,7 @@ from types import ModuleType
 
 import edge_perception.cli
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.core.plugins import add_plugin_folders
 
 PROGRAM = "edge-perception"
 OK, FAILED, USAGE = 0, 1, 2
@@ -27,9 +28,15 @@ _PARTS = ("NAME", "HELP", "add_arguments", "run")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. Errors are one line on stderr."""
+    plugins, arguments = _plugins().parse_known_args(argv)
+    try:
+        # Before the commands declare their options: some name what there is.
+        add_plugin_folders(plugins.plugin_folder)
+    except ConfigurationError as error:
+        return _say(str(error), USAGE)
     commands, failures = discover_commands()
     parser = _parser(commands, failures)
-    args, rest = parser.parse_known_args(argv)
+    args, rest = parser.parse_known_args(arguments)
     if args.command in failures:
         return _say(f"{args.command} cannot be used here: {failures[args.command]}", FAILED)
     if rest:
@@ -66,12 +73,27 @@ def discover_commands() -> tuple[dict[str, ModuleType], dict[str, str]]:
     return commands, failures
 
 
+def _plugins() -> argparse.ArgumentParser:
+    """Return the option of every command."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--plugin-folder",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="extensions of your own: encoders/, backends/ and adapters/ in it; repeatable",
+    )
+    return parser
+
+
 def _parser(commands: dict[str, ModuleType], failures: dict[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Multimodal perception for ROS 2.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in sorted(commands.items()):
         module.add_arguments(
-            subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+            subparsers.add_parser(
+                name, help=module.HELP, description=module.__doc__, parents=[_plugins()]
+            )
         )
     for name, reason in sorted(failures.items()):
         subparsers.add_parser(name, help=f"not usable here: {reason}")

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_perception.backends import BackendOptions, backends
+from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends
 from edge_perception.cli import (
     _model_change,
     _model_compare,
@@ -29,6 +29,7 @@ from edge_perception.models.golden import compare_golden
 from edge_perception.models.manifest import Bundle
 from edge_perception.releases import signing
 from edge_perception.releases.importing import import_model, read_labels
+from edge_perception.releases.roles import check_role
 
 NAME = "models"
 HELP = "import, list, inspect, verify, compare, sign, install, swap and remove models"
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare = _model_compare.add_compare_action(actions)
     export = _model_export.add_export_action(actions)
     listing.add_argument("--store", type=Path, help="list the releases of this store instead")
+    _add_backend(verify)
     verify.add_argument("--trust", type=Path, help="also check the signatures, by this trust file")
     for action in (inspect, verify):
         action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
@@ -85,7 +87,17 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         "--into", type=Path, default=USER_FOLDER, help="folder of bundles (%(default)s)"
     )
     parser.add_argument("--replace", action="store_true", help="overwrite a bundle of that name")
+    _add_backend(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend",
+        default=DEFAULT_BACKEND,
+        metavar="NAME",
+        help=f"runtime: {', '.join(sorted(backends().specs))} (%(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,6 +134,7 @@ def _import(args: argparse.Namespace) -> int:
         labels=read_labels(args.labels) if args.labels else (),
         manifest=_fields(args.manifest) if args.manifest else None,
         replace=args.replace,
+        backend=args.backend,
     )
     if args.json:
         _print_json(_summary(bundle))
@@ -192,7 +205,8 @@ def _verify(args: argparse.Namespace) -> int:
     if args.trust is not None:
         trust = signing.read_trust(args.trust)
         signing.verify_signatures(bundle, trust, now_ns=time.time_ns())
-    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    check_role(bundle.manifest)
+    backend = backends()[args.backend].load(bundle.model_path, BackendOptions())
     try:
         deviations = compare_golden(bundle, backend)
     finally:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from edge_perception.running.ending import SIGNALS
+from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import store_parameters
 from edge_perception.running.transport import choose_transport, transport_environment
 
@@ -95,4 +96,6 @@ def _arguments(args: argparse.Namespace) -> list[str]:
         arguments += ["-p", "use_sim_time:=true"]
     for name, path in store_parameters(args.model_store, args.trust_file).items():
         arguments += ["-p", f"{name}:={json.dumps(path)}"]  # quoted: a value is read as YAML
+    for name, folders in plugin_parameters().items():
+        arguments += ["-p", f"{name}:={json.dumps(folders)}"]
     return arguments

@@ -13,22 +13,23 @@ Message converters read attributes of the message and import no ROS package.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
 from edge_perception.core.errors import UnknownNameError
 from edge_perception.core.parameter import parameter
-from edge_perception.core.registry import Registry, discover
+from edge_perception.core.registry import Discovery, Registry
 from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
 from edge_perception.encoders.content import ContentSpec
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.models.manifest import Manifest
+
+GENERIC = "encoder"  # executable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +115,47 @@ class EncoderSpec:
     default_model: str  # bundle name
     options: type[SourceOptions] = SourceOptions  # its own have what only this modality needs
     stateful: bool = False  # frames depend on those before: a stream stays on one model
+    # Executable of the package that is this encoder; the generic one serves every modality.
+    executable: str = GENERIC
+    # What fusion expects of such a source where nothing else is said, by name of the parameter
+    # (`fusion.config.SourceConfig`); `rate_hz` is above.
+    fusion_defaults: Mapping[str, object] = field(default_factory=dict)
     # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
     read_calibration: Callable[[Any], Geometry] | None = None
     content: ContentSpec | None = None  # check of the frames' content, where there is one
     # What diagnostics say of an intake, name to text; None: nothing.
     describe_intake: Callable[[Any], Mapping[str, str]] | None = None
+    # Inputs that golden outputs are made with; None: smooth noise (`models.golden`).
+    golden_inputs: Callable[[Manifest], Mapping[str, NDArray]] | None = None
+    # What-if of a replay: (decoded message, fog 0 to 1, noise level, generator) to a message that
+    # a sensor in fog, or a noisy one, would have sent; None: such a sensor is left as it is.
+    alter: Callable[[Any, float, float, np.random.Generator], Any] | None = None
     make_intake: Callable[[Manifest], Intake]
     make_encoder: Callable[[Manifest, Backend], Encoder]
 
+    @property
+    def sets_pace(self) -> bool:
+        """Whether fusion waits for its frames; it takes of a stream what is there."""
+        return not self.fusion_defaults.get("reuse_s", 0.0)
 
-@cache
+    @property
+    def locates(self) -> bool:
+        """Whether its evidence places objects in space."""
+        return bool(self.fusion_defaults.get("locates", True))
+
+
+_DISCOVERY = Discovery(
+    __name__,
+    kind="modality",
+    group="encoders",
+    spec_type=EncoderSpec,
+    name_of=lambda spec: spec.modality,
+)
+
+
 def encoders() -> Registry[EncoderSpec]:
     """All modalities that can be imported here, and why the others cannot."""
-    return discover(sys.modules[__name__], kind="modality", spec_type=EncoderSpec)
+    return _DISCOVERY.registry()
 
 
 def modality_of(source: str) -> str:
@@ -134,9 +163,37 @@ def modality_of(source: str) -> str:
 
     Raises:
         UnknownNameError: it begins with none.
+        ConfigurationError: it begins with one that cannot be imported here.
     """
     known = encoders()
-    for modality in sorted(known.specs, key=len, reverse=True):
+    for modality in sorted({*known.specs, *known.failures}, key=len, reverse=True):
         if source == modality or source.startswith(f"{modality}_"):
-            return modality
+            return known[modality].modality
     raise UnknownNameError(kind="modality of source", name=source, known=list(known.specs))
+
+
+def source_defaults(source: str, **said: object) -> dict[str, Any]:
+    """Return what fusion expects of a source, for `fusion.config.SourceConfig`.
+
+    Args:
+        source: its name; it begins with its modality.
+        said: parameters with other values than the defaults of the modality.
+
+    Raises:
+        UnknownNameError: as `modality_of`.
+    """
+    spec = encoders()[modality_of(source)]
+    named = {"source": source, "modality": spec.modality}
+    return {"rate_hz": spec.rate_hz, **spec.fusion_defaults, **said, **named}
+
+
+def sets_pace(modality: str) -> bool:
+    """Whether fusion waits for frames of a modality; of one that is not known here it does."""
+    spec = encoders().specs.get(modality)
+    return spec is None or spec.sets_pace
+
+
+def locates(modality: str) -> bool:
+    """Whether a modality places objects in space; of one that is not known here it does."""
+    spec = encoders().specs.get(modality)
+    return spec is None or spec.locates

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import ModelError
 from edge_perception.core.schema import decode
 from edge_perception.core.types import ClosedBy, Feature, FusedView, Geometry, Mode
-from edge_perception.encoders import EncoderOutput, encoders
+from edge_perception.encoders import EncoderOutput, encoders, source_defaults
 from edge_perception.evaluation.frames import SampleFrame
 from edge_perception.fusion.config import DecisionConfig, FusionConfig, SourceConfig
 from edge_perception.fusion.cycle import Cycle
@@ -101,7 +101,7 @@ class Rig:
             for role in ("camera", "lidar")
         }
         self._fusion = BundleFusionModel(self._loaded["fusion"])
-        sources = tuple(SourceConfig.for_modality(name, name) for name in MODALITIES)
+        sources = tuple(SourceConfig(**source_defaults(name)) for name in MODALITIES)
         self._config = FusionConfig(sources=sources, decision=DecisionConfig(min_score=FLOOR))
 
     def features(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.core.types import DetectedObject, Feature, Geometry, SoundEvent
 from edge_perception.evaluation.frames import SampleFrame, load_frame
 from edge_perception.evaluation.matching import Judged, judge_frame
@@ -161,8 +162,9 @@ def _heard(events: Sequence[SoundEvent], frame: SampleFrame) -> tuple[Heard, ...
 _trials: Trials | None = None
 
 
-def _begin(plan: Plan) -> None:
+def _begin(plan: Plan, plugins: Sequence[Path]) -> None:
     global _trials
+    add_plugin_folders(plugins)
     _trials = Trials(plan)
 
 
@@ -191,7 +193,7 @@ def run_trials(
         return results
     # Spawned: threads of the inference runtime do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, initializer=_begin, initargs=(plan,)) as pool:
+    with context.Pool(processes, initializer=_begin, initargs=(plan, plugin_folders())) as pool:
         for count, result in enumerate(pool.imap_unordered(_one, seeds, chunksize=4), 1):
             results.append(result)
             progress(count)

@@ -23,7 +23,7 @@ import numpy as np
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Instant
-from edge_perception.encoders import encoders
+from edge_perception.encoders import encoders, source_defaults
 from edge_perception.encoders.audio.encoder import AudioIntake
 from edge_perception.encoders.camera.calibration import geometry_from_camera_info
 from edge_perception.encoders.camera.conversion import image_from_msg
@@ -214,7 +214,7 @@ def _parameters(chosen: random.Random) -> None:
         data[name] = _any_value(chosen)
     config = decode(cls, data, cls.__name__)
     if cls in (CycleConfig, SourceConfig):
-        source = SourceConfig.for_modality("camera", "camera")
+        source = SourceConfig(**source_defaults("camera"))
         cycle = CycleConfig()
         whole = FusionConfig(
             sources=(config if cls is SourceConfig else source,),

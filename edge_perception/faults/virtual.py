@@ -21,7 +21,7 @@ import numpy as np
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.share import share_file
 from edge_perception.core.types import FusedView, Geometry
-from edge_perception.encoders import EncoderOutput, encoders
+from edge_perception.encoders import EncoderOutput, encoders, source_defaults
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.serving import Job, ServedModel
 from edge_perception.faults.frames import PERIOD_S, Frames, plain, stamp_of
@@ -103,7 +103,7 @@ class VirtualRun:
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         config = self.fusion_config or FusionConfig(
-            sources=tuple(SourceConfig.for_modality(name, name) for name in SOURCES)
+            sources=tuple(SourceConfig(**source_defaults(name)) for name in SOURCES)
         )
         self.fusion = Fusion(config=config, now=self.clock.now())
         self.encoders = {name: self._encoder(name) for name in SOURCES}

@@ -7,7 +7,6 @@ The three parts are flat, so that a node can declare each of them as ROS paramet
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +36,7 @@ class SourceConfig:
     """What is expected of one source. A time of 0 is derived from the rate."""
 
     source: str = parameter(text="unique name, as in Feature.source", read_only=True)
-    modality: str = parameter(text="camera, lidar or audio", read_only=True)
+    modality: str = parameter(text="kind of sensor, a folder of encoders", read_only=True)
     required: bool = parameter(False, "without this source a message is not valid", dynamic=True)
     locates: bool = parameter(
         True, "its evidence places objects in space (audio: false)", dynamic=True
@@ -109,13 +108,6 @@ class SourceConfig:
                 + ", ".join(f"{limit / NS:g} s" for limit in limits)
             )
 
-    @classmethod
-    def for_modality(cls, source: str, modality: str, **overrides: Any) -> SourceConfig:
-        """Return the defaults of a modality, for example for a source called `camera_rear`."""
-        return cls(
-            source=source, modality=modality, **{**MODALITY_DEFAULTS.get(modality, {}), **overrides}
-        )
-
     @property
     def period_ns(self) -> int:
         """Expected time between two features, ns."""
@@ -142,11 +134,6 @@ class SourceConfig:
         """Age above which a feature does not contribute, ns."""
         derived = max(MIN_DERIVED_AGE_S, STALE_PERIODS / self.rate_hz)
         return round((self.max_age_s or derived) * NS)
-
-
-MODALITY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "audio": {"locates": False, "reuse_s": 0.3, "max_age_s": 1.0},
-}
 
 
 @dataclass(frozen=True, kw_only=True)

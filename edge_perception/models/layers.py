@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.backends import BackendOptions, backends
+from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends
 from edge_perception.core.errors import ModelError
 from edge_perception.models.golden import compare_arrays, read_golden
 from edge_perception.models.graph import load_graph, tensor_shapes, with_outputs
@@ -57,7 +57,7 @@ def compare_models(
     current: Bundle,
     *,
     layers: bool = False,
-    backend: str = "onnxruntime",
+    backend: str = DEFAULT_BACKEND,
 ) -> ModelParity:
     """Run both models on the candidate's golden inputs and compare tensor by tensor.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.backends import (
+    DEFAULT_BACKEND,
     PRECISIONS,
     Backend,
     BackendInfo,
@@ -30,7 +31,7 @@ class ModelOptions:
     )
     model_folders: tuple[str, ...] = parameter((), "folders searched before the installed ones")
     model_store: str = parameter("", "folder of releases; its current release goes before `model`")
-    backend: str = parameter("onnxruntime", "inference runtime")
+    backend: str = parameter(DEFAULT_BACKEND, "inference runtime")
     provider: str = parameter(
         "",
         "execution provider or device, or several in the order to try, such as tensorrt,cuda,cpu, "

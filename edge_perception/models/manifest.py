@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from edge_perception.core.schema import decode
 from edge_perception.core.types import ModelVersion
 
 SCHEMA_VERSION = 1
+FUSION = "fusion"  # role of a fusion model; that of any other is the modality that it serves
+_ROLE = re.compile(r"[a-z][a-z0-9_]*")
 MANIFEST_NAME = "manifest.json"
 _RESERVED = (MANIFEST_NAME, "signatures.json")
 # Fields of older manifests that nothing reads: what a bundle runs on is found by running it
@@ -133,7 +136,7 @@ class Manifest:
 
     schema_version: int
     name: str
-    role: str = parameter(choices=("camera", "lidar", "audio", "fusion"))
+    role: str  # a modality, or fusion
     version: str  # semantic version
     release: int = parameter(1, low=1, high=2**31)
     created: str = ""  # ISO 8601, UTC
@@ -161,6 +164,10 @@ class Manifest:
         if self.schema_version != SCHEMA_VERSION:
             raise ManifestError(
                 f"manifest.schema_version: expected {SCHEMA_VERSION}, got {self.schema_version}"
+            )
+        if not _ROLE.fullmatch(self.role):
+            raise ManifestError(
+                f"manifest.role: expected {FUSION} or a modality such as camera, got '{self.role}'"
             )
         named = [self.model, *([self.golden.inputs, self.golden.outputs] if self.golden else [])]
         for name in named:

@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_perception.backends import Backend, BackendOptions, backends
+from edge_perception.backends import DEFAULT_BACKEND, Backend, BackendOptions, backends
 from edge_perception.core.errors import BundleError, ManifestError
 from edge_perception.models.golden import save_arrays
 from edge_perception.models.graph import load_graph, opset_of
@@ -41,7 +41,7 @@ def write_bundle(
     golden_inputs: Mapping[str, NDArray],
     files: Mapping[str, Path | bytes] | None = None,
     replace: bool = False,
-    backend: str = "onnxruntime",
+    backend: str = DEFAULT_BACKEND,
 ) -> Bundle:
     """Write a bundle and return it, verified. Nothing is left behind when it fails.
 

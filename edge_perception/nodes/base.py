@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 from edge_perception.core.clock import SystemClock
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
+from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.node_time import NodeTime
 from edge_perception.nodes.parameters import ParameterSet
@@ -43,6 +44,7 @@ class PerceptionNode(LifecycleNode):
         self._started = False  # `activate` was called, and `deactivate` not since
         self._failure = ""
         self._node_options = self.declare_parameters_of(NodeOptions).config
+        add_plugin_folders(self._node_options.plugin_folders)
         self.diagnostics = Diagnostics(self, self._health)
 
     # -- for subclasses --

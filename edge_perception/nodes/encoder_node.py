@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
+
+from rclpy.utilities import remove_ros_args
 
 from edge_perception import msg
 from edge_perception.cdr import CdrError
-from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, Geometry
-from edge_perception.encoders import TopicSpec, encoders
+from edge_perception.encoders import GENERIC, EncoderSpec, TopicSpec, encoders, modality_of
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline
@@ -27,6 +31,7 @@ from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
+from edge_perception.running.node_options import EncoderNodeOptions
 
 
 class EncoderNode(PerceptionNode):
@@ -34,7 +39,7 @@ class EncoderNode(PerceptionNode):
 
     def __init__(
         self,
-        modality: str,
+        modality: str = "",
         *,
         source: str | None = None,
         sink: Callable[[Feature], None] | None = None,
@@ -43,15 +48,17 @@ class EncoderNode(PerceptionNode):
         """Declare parameters.
 
         Args:
-            modality: camera, lidar, audio, or any other folder of `encoders/`.
+            modality: camera, lidar, audio, or any other folder of `encoders/`; when not given
+                the parameter says it, or the name of the node.
             source: name of the sensor; the modality when not given.
             sink: takes features by reference, in a composed process. The topic is then served
                 only while somebody listens.
             kwargs: for the rclpy node.
         """
-        source = source or modality
-        super().__init__(f"{source}_encoder", **kwargs)
-        self._spec = encoders()[modality]
+        name = source or modality
+        super().__init__(f"{name}_encoder" if name else GENERIC, **kwargs)
+        self._spec = self._chosen_spec(modality)
+        source = name or self._named_source()
         self._topics = [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
         self._source = self.declare_parameters_of(self._spec.options, defaults={"source": source})
         model = self.declare_parameters_of(
@@ -88,6 +95,27 @@ class EncoderNode(PerceptionNode):
             limits=lambda: self._watchdog.config,
             new_session=self._new_session,
         )
+
+    def _chosen_spec(self, modality: str) -> EncoderSpec:
+        asked = self.declare_parameters_of(
+            EncoderNodeOptions, defaults={"modality": modality}
+        ).config.modality
+        if modality and asked != modality:
+            raise ConfigurationError(
+                f"{self.get_name()}: modality: expected '{modality}', got '{asked}'; the "
+                f"executable `{GENERIC}` serves any"
+            )
+        if not asked and self.get_name() == GENERIC:
+            raise ConfigurationError(
+                f"{GENERIC}: modality: expected one of {', '.join(sorted(encoders().specs))}, got "
+                "none: give --modality, the parameter, or a node name such as camera_rear_encoder"
+            )
+        return encoders()[asked or modality_of(self._named_source())]
+
+    def _named_source(self) -> str:
+        """Return the source that the node's name tells, else the modality."""
+        name = self.get_name().removesuffix("_encoder")
+        return self._spec.modality if name == GENERIC else name
 
     @property
     def _pipeline(self) -> EncoderPipeline | None:
@@ -231,6 +259,19 @@ class EncoderNode(PerceptionNode):
         )
 
 
-camera = functools.partial(run, lambda **kwargs: [EncoderNode("camera", **kwargs)])
-lidar = functools.partial(run, lambda **kwargs: [EncoderNode("lidar", **kwargs)])
-audio = functools.partial(run, lambda **kwargs: [EncoderNode("audio", **kwargs)])
+def main(modality: str = "") -> NoReturn:
+    """Run one encoder.
+
+    Args:
+        modality: what it is; empty: the command line says it as `--modality`, else its parameters.
+    """
+    if not modality:
+        parser = argparse.ArgumentParser(prog=GENERIC, description="An encoder of any modality.")
+        parser.add_argument("--modality", default="", help="kind of sensor, such as camera")
+        modality = parser.parse_args(remove_ros_args(sys.argv)[1:]).modality
+    run(lambda: [EncoderNode(modality)])
+
+
+camera = functools.partial(main, "camera")
+lidar = functools.partial(main, "lidar")
+audio = functools.partial(main, "audio")

@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.health import Health, Level
+from edge_perception.encoders import locates
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.message_types import is_installed, message_type
@@ -96,7 +97,7 @@ class EventRecorderNode:
         self._node = rclpy.create_node("event_recorder", context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
-        self._triggers = Triggers(triggers)
+        self._triggers = Triggers(triggers, locates=locates)
         self._fused = plan.fused
         self.recorder = EventRecorder(
             folder, plan.topics, ring, say=lambda text: self._node.get_logger().info(text)

@@ -17,6 +17,7 @@ def _run(module: str, function: str) -> int:
     return int(getattr(importlib.import_module(f"edge_perception.nodes.{module}"), function)())
 
 
+encoder = functools.partial(_run, "encoder_node", "main")
 camera_encoder = functools.partial(_run, "encoder_node", "camera")
 lidar_encoder = functools.partial(_run, "encoder_node", "lidar")
 audio_encoder = functools.partial(_run, "encoder_node", "audio")

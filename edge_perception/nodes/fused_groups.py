@@ -8,6 +8,7 @@ from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
+from edge_perception.encoders import sets_pace
 from edge_perception.nodes.conversion import stamp_ns
 from edge_perception.releases.change_stamp import change_stamp
 
@@ -39,7 +40,7 @@ class FusedGroups:
             stamps = [
                 stamp_ns(status.stamp)
                 for status in view.sources
-                if status.contributed and status.modality != "audio"  # a stream sets no pace
+                if status.contributed and sets_pace(status.modality)
             ]
             if stamps:
                 newest = stamp_ns(view.header.stamp)

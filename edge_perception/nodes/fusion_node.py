@@ -16,10 +16,9 @@ from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import Feature, FusedView, ModelVersion
-from edge_perception.encoders import modality_of
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.calibration_check import CalibrationCheck
 from edge_perception.fusion.config import (
-    MODALITY_DEFAULTS,
     CycleConfig,
     DecisionConfig,
     FusionConfig,
@@ -83,8 +82,7 @@ class FusionNode(PerceptionNode):
         self._model_services = ModelServices(self, self)
 
     def _declare_source(self, source: str) -> Any:
-        modality = modality_of(source)
-        defaults = {**MODALITY_DEFAULTS.get(modality, {}), "source": source, "modality": modality}
+        defaults = source_defaults(source)
         return self.declare_parameters_of(
             SourceConfig, prefix=f"{source}.", defaults=defaults, on_change=self._on_config
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_perception.backends import backends
+from edge_perception.backends import DEFAULT_BACKEND, backends
 from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import Bundle
 
@@ -15,7 +15,7 @@ class Configuration:
     """One way to run one model."""
 
     bundle: Bundle
-    backend: str = "onnxruntime"
+    backend: str = DEFAULT_BACKEND
     provider: str = ""
     precision: str = "fp32"
     threads: int = 1
@@ -61,14 +61,14 @@ def configurations(bundles: Sequence[Bundle], *, cores: int) -> Iterator[Configu
 
 
 def _ways() -> Iterator[tuple[str, str, str]]:
-    """Yield (backend, provider, precision), as far as the runtimes can tell; ONNX Runtime first.
+    """Yield (backend, provider, precision), as far as the runtimes can tell; the default one first.
 
     A runtime that asks a server is not tried: where it is, only its user knows.
     """
-    yield "onnxruntime", "", "fp32"
+    yield DEFAULT_BACKEND, "", "fp32"
     for name, spec in sorted(backends().specs.items()):
         for provider, precision in spec.ways() if spec.ways is not None else ():
-            if (name, provider, precision) != ("onnxruntime", "", "fp32"):
+            if (name, provider, precision) != (DEFAULT_BACKEND, "", "fp32"):
                 yield name, provider, precision
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edge_perception.core.errors import BackendError
+from edge_perception.core.plugins import plugin_folders
 from edge_perception.optimize.configuration import Configuration
 
 _MODULE = "edge_perception.optimize.runner"
@@ -37,6 +38,7 @@ class Helper:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
+        self.ask({"plugin_folders": list(map(str, plugin_folders()))})
 
     def ask(self, document: Mapping[str, Any]) -> None:
         """Send a request."""

@@ -1,8 +1,10 @@
 """The helper process that runs a set as a vehicle would: all encoders at once, fusion last.
 
-A job as a line of JSON on stdin, answers as lines on stdout. With `roles` a set is loaded, and run
-as often as the lines after it ask, until stdin ends. With `ways` models run alone, one after the
-other, a line for each. Not for people; `edge_perception.optimize.measuring` starts it.
+Folders of plug-ins and a job as lines of JSON on stdin, answers as lines on stdout. With `roles` a
+set is loaded, and run as often as the lines after it ask, until stdin ends. With `ways` models run
+alone, one after the other, a line for each.
+
+Not for people; `edge_perception.optimize.measuring` starts it.
 """
 
 from __future__ import annotations
@@ -17,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.models.loading import LoadedModel, ModelOptions, open_bundle
-from edge_perception.models.manifest import load_bundle
-
-FUSION = "fusion"
+from edge_perception.models.manifest import FUSION, load_bundle
 
 
 class SetRunner:
@@ -89,6 +90,7 @@ class SetRunner:
 
 def main() -> int:
     """Load what the first line says, then run what the others ask for."""
+    add_plugin_folders(json.loads(sys.stdin.readline())["plugin_folders"])
     job = json.loads(sys.stdin.readline())
     if "ways" in job:
         for way in job["ways"]:

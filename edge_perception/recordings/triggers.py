@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,14 @@ class TriggerOptions:
 class Triggers:
     """Looks at successive FusedPerception messages; each change is told once."""
 
-    def __init__(self, options: TriggerOptions) -> None:
-        self._options = options
+    def __init__(self, options: TriggerOptions, *, locates: Callable[[str], bool]) -> None:
+        """Look at nothing yet.
+
+        Args:
+            options: which events, and their limits.
+            locates: whether sources of a modality place objects in space.
+        """
+        self._options, self._locates = options, locates
         self._mode: int | None = None
         self._models: dict[str, str] = {}
         self._uncertain = False
@@ -77,7 +83,9 @@ class Triggers:
 
     def _disagreement(self, message: Any) -> str:
         """A sure object near by that one of several locating sources does not confirm."""
-        locating = {s.source for s in message.sources if s.contributed and s.modality != "audio"}
+        locating = {
+            s.source for s in message.sources if s.contributed and self._locates(s.modality)
+        }
         alone = next(self._unconfirmed(message, locating), None) if len(locating) > 1 else None
         self._alone = self._alone + 1 if alone else 0
         if alone is None or self._alone != self._options.alone_messages:

@@ -14,8 +14,10 @@ from typing import Any
 
 import psutil
 
+from edge_perception.backends import DEFAULT_BACKEND
 from edge_perception.core.errors import AdmissionError
 from edge_perception.core.parameter import parameter
+from edge_perception.core.plugins import plugin_folders
 from edge_perception.core.schema import decode
 from edge_perception.models.golden import Deviation
 from edge_perception.models.manifest import Bundle
@@ -70,7 +72,7 @@ def admit(
     bundle: Bundle,
     limits: AdmissionLimits,
     *,
-    backend: str = "onnxruntime",
+    backend: str = DEFAULT_BACKEND,
     provider: str = "",
     threads: int = 1,
 ) -> Admission:
@@ -88,6 +90,7 @@ def admit(
         "provider": provider,
         "threads": threads,
         "memory_bytes": limits.memory_mb * 2**20,
+        "plugin_folders": list(map(str, plugin_folders())),
     }
     answer = _run(job, bundle.manifest.name, limits.deadline_s)
     name = f"{bundle.manifest.name} {bundle.manifest.version}"

@@ -39,11 +39,13 @@ def main() -> int:
 def _try(job: dict[str, Any], say: Any) -> dict[str, Any]:
     say("import")
     from edge_perception.backends import backends
+    from edge_perception.core.plugins import add_plugin_folders
     from edge_perception.models.golden import compare_golden, read_golden
     from edge_perception.models.graph import external_files
     from edge_perception.models.loading import ModelOptions, open_bundle
     from edge_perception.models.manifest import load_bundle
 
+    add_plugin_folders(job["plugin_folders"])
     backends()[job["backend"]]  # imports the runtime
     say("verify")
     bundle = load_bundle(Path(job["bundle"]))

@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.backends import BackendOptions, backends
+from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends
 from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.core.schema import decode
+from edge_perception.encoders import encoders
 from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.golden import generated_inputs
 from edge_perception.models.graph import load_graph, opset_of, tensor_shapes, with_outputs
-from edge_perception.models.manifest import SCHEMA_VERSION, Bundle, Manifest, TensorSpec
+from edge_perception.models.manifest import FUSION, SCHEMA_VERSION, Bundle, Manifest
 from edge_perception.models.writing import write_bundle
+from edge_perception.releases.roles import check_role
 
 _DTYPES = {  # onnx.TensorProto.DataType
     1: "float32",
@@ -43,6 +44,7 @@ def import_model(
     labels: Sequence[str] = (),
     manifest: Mapping[str, Any] | None = None,
     replace: bool = False,
+    backend: str = DEFAULT_BACKEND,
 ) -> Bundle:
     """Make a bundle of an ONNX file.
 
@@ -58,10 +60,12 @@ def import_model(
         manifest: fields that replace what the adapter says (mappings field by field); an adapter
             that cannot describe a file needs them all, but for `inputs` and `outputs`.
         replace: overwrite a bundle of that name.
+        backend: runtime that tries the model and makes its golden outputs.
 
     Raises:
         ModelError: the adapter cannot import, the file is no model of its family, a tensor does
             not exist, labels do not fit, or the bundle exists.
+        UnknownNameError: there is no such adapter or runtime.
     """
     spec = adapters()[adapter]
     described = _merge(_describe(spec, onnx_path, manifest), manifest or {})
@@ -78,28 +82,43 @@ def import_model(
         "manifest",
         error=ManifestError,
     )
-    _check_use(checked, onnx_path)
+    _check_use(checked, onnx_path, backend)
     return write_bundle(
         into / described["name"],
         manifest=described,
         model=model,
         golden_inputs=_golden_inputs(checked),
         replace=replace,
+        backend=backend,
     )
 
 
-def _check_use(manifest: Manifest, onnx_path: Path) -> None:
+def _check_use(manifest: Manifest, onnx_path: Path, backend: str) -> None:
     """Make what a node would make of the model: all that can be refused is, before writing."""
-    from edge_perception.encoders import encoders  # they import this package
-
-    adapters()[manifest.adapter].make_decoder(manifest)
-    if manifest.role == "fusion":
+    check_role(manifest)
+    adapter = adapters()[manifest.adapter]
+    if manifest.role not in adapter.roles:
+        raise ManifestError(
+            f"manifest.role: adapter '{adapter.name}' expects {' or '.join(adapter.roles)}, "
+            f"got '{manifest.role}'"
+        )
+    adapter.make_decoder(manifest)
+    if manifest.role == FUSION:
         return
-    backend = backends()["onnxruntime"].load(onnx_path, BackendOptions())
+    session = backends()[backend].load(onnx_path, BackendOptions())
     try:
-        encoders()[manifest.role].make_encoder(manifest, backend)
+        encoders()[manifest.role].make_encoder(manifest, session)
     finally:
-        backend.close()
+        session.close()
+
+
+def _golden_inputs(manifest: Manifest) -> Mapping[str, NDArray]:
+    """Return what the modality wants its golden outputs made with; noise where it does not say."""
+    if manifest.role != FUSION:
+        make = encoders()[manifest.role].golden_inputs
+        if make is not None:
+            return make(manifest)
+    return generated_inputs(manifest.inputs)
 
 
 def _describe(
@@ -196,20 +215,3 @@ def _feature_space(described: Mapping[str, Any], model: bytes) -> str:
     """Features of other weights or other tensors are another space."""
     digest = hashlib.sha256(model + repr(sorted(described.get("features", {}).items())).encode())
     return f"{described['name']}_{digest.hexdigest()[:12]}"
-
-
-def _golden_inputs(manifest: Manifest) -> dict[str, NDArray]:
-    """Generated inputs; a camera's picture goes through the model's own preprocessing."""
-    if manifest.role != "camera":
-        return generated_inputs(manifest.inputs)
-    from edge_perception.encoders.camera.preprocess import (
-        ImagePreprocessor,
-        camera_preprocessing,
-    )
-
-    config = camera_preprocessing(manifest)
-    inputs = generated_inputs(manifest.inputs)
-    picture = TensorSpec(name="picture", dtype="float32", shape=(3, 270, 480))
-    pixels = generated_inputs((picture,))["picture"] * 255
-    bgr = np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0))
-    return {**inputs, config.image_input: ImagePreprocessor(config)(bgr)}

@@ -32,6 +32,7 @@ from edge_perception.releases.disk import StoreDisk
 from edge_perception.releases.filesystem import FileLock, FileSystem
 from edge_perception.releases.journal import Journal, Record
 from edge_perception.releases.notes import Notes
+from edge_perception.releases.roles import check_role
 from edge_perception.releases.shelf import Release, Shelf
 from edge_perception.releases.signing import Trust, verify_signatures
 from edge_perception.releases.slots import ModelSet, Slots
@@ -239,6 +240,7 @@ class ReleaseStore:
         reason = self.notes.quarantined(bundle.sha256)
         if reason:
             raise StoreError(f"{name} {manifest.version}: in quarantine: {reason}")
+        check_role(manifest)
         verify_signatures(
             bundle,
             trust,

@@ -7,26 +7,20 @@ seed and on a message's own stamp, so a message is changed alike in every run an
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.encoders import encoders
 from edge_perception.recordings.reader import RecordedMessage
 from edge_perception.recordings.schedule import Cut, active_cut, parse_cut
 from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
 from edge_perception.replay.virtual import NS, parse_seconds
 
-# Extinction coefficient of fog 1.0, 1/m: a visibility of 50 m by Koschmieder's law (3.0 / beta).
-FOG_BETA = 0.06
-FOG_DEPTH_M = 25.0  # an image has no depth: one for the whole scene
-FOG_GREY = 200.0
 MAX_PERIOD_S = 1.0  # a message to lose comes within this time
-JPEG_QUALITY = 95
 _STAMPED = 12  # bytes of CDR up to the end of a header's stamp
 
 
@@ -77,14 +71,14 @@ def parse_changes(
     """
     if not 0.0 <= fog <= 10.0:
         raise ConfigurationError(f"fog: expected 0 to 10, got {fog:g}")
+    noisy = sorted(name for name, spec in encoders().specs.items() if spec.alter is not None)
     levels = {}
     for text in noise:
         name, colon, value = text.partition(":")
         level = _number(value) if colon else None
-        if level is None or level < 0.0 or name not in _NOISE:
+        if level is None or level < 0.0 or name not in noisy:
             raise ConfigurationError(
-                f"noise: expected one of {', '.join(_NOISE)} and a level as lidar:0.05, "
-                f"got '{text}'"
+                f"noise: expected one of {', '.join(noisy)} and a level as lidar:0.05, got '{text}'"
             )
         levels[name] = level
     delays = tuple(_timed(text, "delay") for text in delay)
@@ -183,83 +177,9 @@ def _kept(
 def alter(message: Any, modality: str, changes: Changes) -> Any:
     """Return a decoded message with fog and noise."""
     noise = (changes.noise or {}).get(modality, 0.0)
-    foggy = changes.fog > 0.0 and modality in ("camera", "lidar")
-    if not noise and not foggy:
+    alter_message = encoders()[modality].alter
+    if alter_message is None or not (noise or changes.fog):
         return message
     stamp = message.header.stamp
     rng = np.random.default_rng([changes.seed, stamp.sec & 0x7FFFFFFF, stamp.nanosec])
-    return _NOISE[modality](message, changes.fog if foggy else 0.0, noise, rng)
-
-
-def _camera(message: Any, fog: float, noise: float, rng: np.random.Generator) -> Any:
-    from edge_perception.encoders.camera.conversion import image_from_msg
-
-    compressed = hasattr(message, "format")
-    frame = image_from_msg(message)
-    picture = frame.bgr.astype(np.float32)
-    if fog:
-        seen = float(np.exp(-FOG_BETA * fog * FOG_DEPTH_M))
-        picture = picture * seen + FOG_GREY * (1.0 - seen)
-    if noise:
-        picture += noise * rng.standard_normal(picture.shape, np.float32)
-    bgr = np.clip(picture, 0, 255).astype(np.uint8)
-    if compressed:
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        return replace(message, format="jpeg", data=np.asarray(data).reshape(-1))
-    return replace(
-        message,
-        encoding="bgr8",
-        is_bigendian=0,
-        step=bgr.shape[1] * 3,
-        data=np.ascontiguousarray(bgr).reshape(-1),
-    )
-
-
-def _lidar(message: Any, fog: float, noise: float, rng: np.random.Generator) -> Any:
-    """Drop returns as the two-way extinction of fog does, and jitter the ranges."""
-    from edge_perception.encoders.lidar.conversion import cloud_from_msg
-
-    cloud = cloud_from_msg(message)
-    xyz = cloud.xyz_m.astype(np.float32)
-    range_m = np.maximum(np.linalg.norm(xyz, axis=1), 1e-3)
-    intensity = cloud.intensity if cloud.intensity is not None else np.zeros(len(xyz), np.float32)
-    if fog:
-        echo = np.exp(-2.0 * FOG_BETA * fog * range_m)
-        kept = rng.random(len(xyz)) < echo
-        kept[:1] = True  # a cloud without any point would be refused for that
-        xyz, range_m, intensity = xyz[kept], range_m[kept], intensity[kept] * echo[kept]
-    if noise:
-        xyz = xyz * (1.0 + rng.normal(0.0, noise, len(xyz)) / range_m)[:, None]
-    points = np.empty((len(xyz), 4), "<f4")
-    points[:, :3], points[:, 3] = xyz, intensity
-    field = type(message.fields[0])
-    return replace(
-        message,
-        height=1,
-        width=len(points),
-        is_bigendian=False,
-        point_step=16,
-        row_step=16 * len(points),
-        fields=[
-            field(name=name, offset=4 * index, datatype=7, count=1)
-            for index, name in enumerate(("x", "y", "z", "intensity"))
-        ],
-        data=points.view(np.uint8).reshape(-1),
-    )
-
-
-def _audio(message: Any, fog: float, noise: float, rng: np.random.Generator) -> Any:  # noqa: ARG001
-    raw = np.asarray(message.data, np.uint8).tobytes()
-    is_int = message.format == "s16le"
-    samples: NDArray = np.frombuffer(raw, "<i2" if is_int else "<f4").astype(np.float64)
-    full = 32767.0 if is_int else 1.0
-    noisy = samples + rng.normal(0.0, noise * full, samples.shape)
-    stored = np.clip(noisy, -full, full).astype("<i2" if is_int else "<f4")
-    return replace(message, data=np.frombuffer(stored.tobytes(), np.uint8))
-
-
-_NOISE: Mapping[str, Callable[[Any, float, float, np.random.Generator], Any]] = {
-    "camera": _camera,
-    "lidar": _lidar,
-    "audio": _audio,
-}
+    return alter_message(message, changes.fog, noise, rng)

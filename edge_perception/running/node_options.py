@@ -19,3 +19,20 @@ class NodeOptions:
         "nodes of other packages, such as velodyne or nav2_*, that have sections in the same "
         "parameter file; a section of any other unknown node is refused",
     )
+    plugin_folders: tuple[str, ...] = parameter(
+        (),
+        "folders with extensions of your own: encoders/, backends/ and adapters/ laid out as in "
+        "this package; their code runs in the node",
+        read_only=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderNodeOptions:
+    """Which encoder a node is."""
+
+    modality: str = parameter(
+        "",
+        "kind of sensor, a folder of encoders; empty: what the node's name begins with",
+        read_only=True,
+    )

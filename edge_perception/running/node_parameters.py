@@ -11,11 +11,10 @@ from fnmatch import fnmatch
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.encoders import encoders, modality_of
+from edge_perception.encoders import encoders, modality_of, source_defaults
 from edge_perception.encoders.health import HealthLimits
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.fusion.config import (
-    MODALITY_DEFAULTS,
     CycleConfig,
     DecisionConfig,
     SourceConfig,
@@ -24,8 +23,9 @@ from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptio
 from edge_perception.models.loading import ModelOptions
 from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.options import ManagerOptions
-from edge_perception.running.node_options import NodeOptions
+from edge_perception.running.node_options import EncoderNodeOptions, NodeOptions
 from edge_perception.running.parameter_yaml import ParameterFiles
+from edge_perception.running.plugin_parameters import use_plugin_folders
 from edge_perception.running.ros_yaml import Section
 
 FUSION, MANAGER, ENCODER = "fusion", "model_manager", "_encoder"
@@ -59,6 +59,7 @@ def encoder_groups(source: str) -> list[Group]:
     spec = encoders()[modality_of(source)]
     groups = [
         Group(cls=NodeOptions),
+        Group(cls=EncoderNodeOptions, defaults={"modality": spec.modality}),
         Group(cls=spec.options, defaults={"source": source}),
         Group(cls=ModelOptions, defaults={"model": spec.default_model}),
         Group(cls=HealthLimits, defaults={"rate_hz": spec.rate_hz}),
@@ -79,10 +80,8 @@ def fusion_groups(sources: Iterable[str]) -> list[Group]:
         Group(cls=DecisionConfig, prefix="decision."),
     ]
     for source in sources:
-        modality = modality_of(source)
-        named = {"source": source, "modality": modality}
-        defaults = {**MODALITY_DEFAULTS.get(modality, {}), **named}
-        groups.append(Group(cls=SourceConfig, prefix=f"{source}.", defaults=defaults))
+        prefix, defaults = f"{source}.", source_defaults(source)
+        groups.append(Group(cls=SourceConfig, prefix=prefix, defaults=defaults))
     return groups
 
 
@@ -105,6 +104,7 @@ def check_names(files: ParameterFiles) -> None:
         ConfigurationError: a section or a parameter that no node of the package has; the text
             names the nearest that there is.
     """
+    use_plugin_folders(files)
     known = known_names(sources_of(files))
     others = [
         pattern

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.share import share_file
-from edge_perception.encoders import modality_of
+from edge_perception.encoders import GENERIC, encoders, modality_of
 from edge_perception.running.parameter_yaml import ParameterFiles
+from edge_perception.running.plugin_parameters import use_plugin_folders
 
 DEFAULT_PARAMETERS = "config/perception.yaml"
 FUSION = "fusion"
@@ -20,6 +21,7 @@ class EncoderProcess:
     """One encoder node in a process of its own."""
 
     executable: str
+    arguments: tuple[str, ...]  # before those of ROS
     node_name: str
     source: str
 
@@ -32,14 +34,17 @@ def encoder_processes(sources: Sequence[str]) -> list[EncoderProcess]:
     """
     if len(set(sources)) != len(sources):
         raise ConfigurationError(f"sources: expected each name once, got {', '.join(sources)}")
-    return [
-        EncoderProcess(
-            executable=f"{modality_of(source)}_encoder",
-            node_name=f"{source}_encoder",
-            source=source,
-        )
-        for source in sources
-    ]
+    return [_encoder_process(source) for source in sources]
+
+
+def _encoder_process(source: str) -> EncoderProcess:
+    spec = encoders()[modality_of(source)]
+    return EncoderProcess(
+        executable=spec.executable,
+        arguments=("--modality", spec.modality) if spec.executable == GENERIC else (),
+        node_name=f"{source}_encoder",
+        source=source,
+    )
 
 
 def choose_sources(text: str, params_files: Sequence[Path], *, namespace: str) -> tuple[str, ...]:
@@ -54,10 +59,9 @@ def choose_sources(text: str, params_files: Sequence[Path], *, namespace: str) -
         ConfigurationError: no such file, or `sources` in it is not a list of names.
     """
     named = tuple(name.strip() for name in text.split(",") if name.strip())
+    of_files = sources_of_files(params_files, namespace=namespace)  # and its plug-ins
     return (
-        named
-        or sources_of_files(params_files, namespace=namespace)
-        or sources_of_files([share_file(DEFAULT_PARAMETERS)], namespace=namespace)
+        named or of_files or sources_of_files([share_file(DEFAULT_PARAMETERS)], namespace=namespace)
     )
 
 
@@ -73,11 +77,15 @@ def store_parameters(model_store: str, trust_file: str) -> dict[str, str]:
 def sources_of_files(params_files: Sequence[Path], *, namespace: str) -> tuple[str, ...]:
     """Return what ROS parameter files set as `sources` of the fusion node, () if nothing.
 
+    What they name as `plugin_folders` is used from then on.
+
     Raises:
-        ConfigurationError: no such file, no YAML, or `sources` in it is not a list of names.
+        ConfigurationError: no such file, no parameter file, or `sources` in it is not a list of
+            names.
     """
     files = ParameterFiles(params_files, namespace=namespace)
-    found = files.of_node(FUSION).get("sources", [])
+    use_plugin_folders(files)
+    found = files.of_node(FUSION).get("sources") or []
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         listed = ", ".join(map(str, params_files))
         raise ConfigurationError(f"{listed}: sources: expected a list of names, got {found}")

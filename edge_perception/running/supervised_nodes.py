@@ -27,23 +27,23 @@ def node_processes(
     specs = [
         _process(
             item.node_name,
-            item.executable,
+            (item.executable, *item.arguments),
             [*arguments, "-r", f"__node:={item.node_name}", "-p", f"source:={item.source}"],
             logs,
         )
         for item in encoder_processes(sources)
     ]
-    specs.append(_process("fusion", "fusion", arguments, logs))
-    specs.append(_process("model_manager", "model_manager", arguments, logs))
+    specs.append(_process("fusion", ("fusion",), arguments, logs))
+    specs.append(_process("model_manager", ("model_manager",), arguments, logs))
     return specs
 
 
 def _process(
-    name: str, executable: str, arguments: Sequence[str], logs: Path | None
+    name: str, executable: Sequence[str], arguments: Sequence[str], logs: Path | None
 ) -> ProcessSpec:
     return ProcessSpec(
         name=name,
-        command=(sys.executable, "-m", _MODULE, executable, "--ros-args", *arguments),
+        command=(sys.executable, "-m", _MODULE, *executable, "--ros-args", *arguments),
         log=None if logs is None else logs / f"{name}.log",
         takes_signals=True,
     )

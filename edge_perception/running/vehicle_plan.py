@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of
+from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of, source_defaults
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.fusion.config import (
-    MODALITY_DEFAULTS,
     CycleConfig,
     DecisionConfig,
     FusionConfig,
@@ -95,13 +94,12 @@ def read_plan(
             f"subset: expected some of {', '.join(names)}, got {', '.join(unknown)}"
         )
     names = tuple(name for name in names if name in subset) if subset else names
-    configs = []
-    for name in names:
-        modality = modality_of(name)
-        defaults = {**MODALITY_DEFAULTS.get(modality, {}), "source": name, "modality": modality}
-        configs.append(
-            decode_parameters(SourceConfig, values, FUSION, prefix=f"{name}.", defaults=defaults)
+    configs = [
+        decode_parameters(
+            SourceConfig, values, FUSION, prefix=f"{name}.", defaults=source_defaults(name)
         )
+        for name in names
+    ]
     return VehiclePlan(
         sources=tuple(_source(name, parameters) for name in names),
         fusion=FusionConfig(

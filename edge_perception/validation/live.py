@@ -6,6 +6,7 @@ with the clock standing at the start.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.encoders import sets_pace
 from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
+from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.ros_yaml import dump
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 from edge_perception.validation.diff import match_objects
@@ -78,7 +81,7 @@ def _frames(record: Record) -> tuple[tuple[str, int], ...]:
         sorted(
             (status["source"], status["stamp_ns"])
             for status in record["sources"]
-            if status["contributed"] and status["modality"] != "audio"
+            if status["contributed"] and sets_pace(status["modality"])
         )
     )
 
@@ -114,6 +117,8 @@ def run_live(
     command += ["-p", "use_sim_time:=true", "-r", f"__ns:={plan.namespace}"]
     for file in files:
         command += ["--params-file", str(file)]
+    for name, folders in plugin_parameters().items():
+        command += ["-p", f"{name}:={json.dumps(folders)}"]
     with reserved_domain(domain_id) as domain:
         environment = {
             **transport_environment(os.environ),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.encoders import encoders, modality_of
 from edge_perception.recordings.bags import Bag
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import RecordedMessage
@@ -234,7 +235,7 @@ class Pacer:
     @staticmethod
     def counts(source: str) -> bool:
         """Whether each message of a source gives a feature."""
-        return not source.startswith("audio")  # chunks fill windows; not each gives a feature
+        return not encoders()[modality_of(source)].stateful  # of a stream, parts fill windows
 
     def _make_room(self, source: str) -> None:
         features, limit = self._listener.features, self.sent[source] - IN_FLIGHT

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.validation.one_core import keep_memory, use_one_core
 from edge_perception.validation.replaying import ACCOUNT, Segment, replay_segment
 from edge_perception.validation.settings import ReplaySettings
@@ -29,6 +30,8 @@ class Task:
     settings: ReplaySettings
     segment: Segment
     folder: Path
+    # Of plug-ins, as this process has them: a worker begins with none.
+    plugin_folders: tuple[Path, ...] = field(default_factory=plugin_folders)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,7 @@ def work(task: Task) -> None:
     keep_memory()
     task.folder.mkdir(parents=True, exist_ok=True)
     try:
+        add_plugin_folders(task.plugin_folders)
         replay_segment(task.settings, task.segment, task.folder)
     except Exception as error:
         known = isinstance(error, EdgePerceptionError)

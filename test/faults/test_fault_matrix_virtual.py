@@ -9,6 +9,7 @@ import pytest
 
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
 from edge_perception.core.types import Mode
+from edge_perception.encoders import source_defaults
 from edge_perception.faults.injector import parse_injection
 from edge_perception.faults.matrix import START_S, clean_run, rows, run_virtual
 from edge_perception.faults.report import draw, table, write_json
@@ -48,8 +49,8 @@ def test_no_false_alarm_with_jitter_and_lost_frames():
 def test_the_matrix_fails_where_a_dead_source_is_called_fine():
     slow = FusionConfig(
         sources=tuple(
-            SourceConfig.for_modality(
-                name, name, late_after_s=1.0, stale_after_s=1.5, missing_after_s=2.0
+            SourceConfig(
+                **source_defaults(name, late_after_s=1.0, stale_after_s=1.5, missing_after_s=2.0)
             )
             for name in SOURCES
         )

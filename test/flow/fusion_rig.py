@@ -16,6 +16,7 @@ from edge_perception.core.types import (
     SourceState,
     SourceStatus,
 )
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import CycleConfig, FusionConfig, SourceConfig
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.policy import DegradationPolicy
@@ -43,8 +44,7 @@ def make_feature(source: str, stamp_ns: int, **more: object) -> Feature:
 
 def make_config(*sources: SourceConfig | str, **cycle: object) -> FusionConfig:
     configs = [
-        SourceConfig.for_modality(item, item.split("_")[0]) if isinstance(item, str) else item
-        for item in sources
+        SourceConfig(**source_defaults(item)) if isinstance(item, str) else item for item in sources
     ]
     return FusionConfig(sources=tuple(configs), cycle=CycleConfig(**cycle))
 

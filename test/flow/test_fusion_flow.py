@@ -6,6 +6,7 @@ import pytest
 from fusion_rig import MS, Rig, gaps_ms, make_config, make_feature, times
 
 from edge_perception.core.types import ClosedBy, Mode, SourceState
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import CycleConfig, SourceConfig
 from edge_perception.fusion.policy import Action, DegradationPolicy, ModePolicy
 
@@ -277,7 +278,7 @@ def test_sound_is_told_once_however_often_it_is_reused():
 
 
 def test_slow_sound_alone_is_minimal_without_a_break():
-    rig = Rig(make_config("camera", SourceConfig.for_modality("audio", "audio", rate_hz=2.0)))
+    rig = Rig(make_config("camera", SourceConfig(**source_defaults("audio", rate_hz=2.0))))
     rig.driver("camera", times(0, 100, 2000))
     rig.driver("audio", times(40, 500, 6000), latency_ms=20)
     outputs = [output for output in rig.run(6000) if output.at_ms > 2200]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from edge_perception.backends.contract import DEFAULT_BACKEND
 from edge_perception.core.errors import BackendError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import check_limits
@@ -23,7 +24,7 @@ class KserveOptions:
     )
     retries: int = parameter(1, "further tries within the deadline", low=0, high=10)
     fallback: str = parameter(
-        "onnxruntime", "runtime that runs the bundle's own file meanwhile; none: an error instead"
+        DEFAULT_BACKEND, "runtime that runs the bundle's own file meanwhile; none: an error instead"
     )
     failures: int = parameter(3, "failures in a row that open the breaker", low=1, high=1000)
     open_s: float = parameter(

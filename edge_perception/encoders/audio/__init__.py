@@ -1,6 +1,7 @@
 """Audio: sound card samples to log-mel patches, an embedding and sound events."""
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
+from edge_perception.encoders.audio.alter import with_noise
 from edge_perception.encoders.audio.content import CONTENT
 from edge_perception.encoders.audio.encoder import AudioEncoder, AudioIntake
 from edge_perception.encoders.audio.options import AudioSourceOptions
@@ -35,6 +36,9 @@ SPEC = EncoderSpec(
     default_model="bev_lite/audio",
     options=AudioSourceOptions,
     stateful=True,
+    executable="audio_encoder",
+    fusion_defaults={"locates": False, "reuse_s": 0.3, "max_age_s": 1.0},
+    alter=with_noise,
     content=CONTENT,
     describe_intake=AudioIntake.describe,
     make_intake=AudioIntake,

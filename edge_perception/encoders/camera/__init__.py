@@ -1,9 +1,11 @@
 """Cameras: Image and CompressedImage to features, 2-D boxes and bird's-eye features."""
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
+from edge_perception.encoders.camera.alter import in_fog_with_noise
 from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
+from edge_perception.encoders.camera.preprocess import golden_inputs
 
 SPEC = EncoderSpec(
     modality="camera",
@@ -15,7 +17,10 @@ SPEC = EncoderSpec(
     read_calibration=geometry_from_camera_info,
     rate_hz=10.0,
     default_model="bev_lite/camera",
+    executable="camera_encoder",
     content=CONTENT,
+    golden_inputs=golden_inputs,
+    alter=in_fog_with_noise,
     make_intake=make_intake,
     make_encoder=make_encoder,
 )

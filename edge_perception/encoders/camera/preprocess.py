@@ -13,7 +13,8 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.encoders.camera.letterbox import Letterbox, fit
 from edge_perception.encoders.camera.lift import LiftConfig
-from edge_perception.models.manifest import Manifest
+from edge_perception.models.golden import generated_inputs
+from edge_perception.models.manifest import Manifest, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +114,12 @@ class ImagePreprocessor:
         self._resized = np.empty((height, width, 3), np.uint8)
         self._planes = []
         self._placed = letterbox
+
+
+def golden_inputs(manifest: Manifest) -> dict[str, NDArray]:
+    """Return a generated picture after the model's own preprocessing, and noise for the rest."""
+    config = camera_preprocessing(manifest)
+    picture = TensorSpec(name="picture", dtype="float32", shape=(3, 270, 480))
+    pixels = generated_inputs((picture,))["picture"] * 255
+    bgr = np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0))
+    return {**generated_inputs(manifest.inputs), config.image_input: ImagePreprocessor(config)(bgr)}

@@ -1,6 +1,7 @@
 """LiDARs: PointCloud2 of any layout to bird's-eye features, 3-D boxes and obstacle points."""
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
+from edge_perception.encoders.lidar.alter import in_fog_with_noise
 from edge_perception.encoders.lidar.content import CONTENT
 from edge_perception.encoders.lidar.encoder import make_encoder, make_intake
 
@@ -9,7 +10,9 @@ SPEC = EncoderSpec(
     topics=(TopicSpec(topic="lidar/points", type="sensor_msgs/msg/PointCloud2"),),
     rate_hz=10.0,
     default_model="bev_lite/lidar",
+    executable="lidar_encoder",
     content=CONTENT,
+    alter=in_fog_with_noise,
     make_intake=make_intake,
     make_encoder=make_encoder,
 )

@@ -5,16 +5,14 @@ A manifest names its adapter; its `postprocessing` holds the adapter's options.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edge_perception.core.registry import Registry, discover
+from edge_perception.core.registry import Discovery, Registry
 from edge_perception.core.types import DetectedObject, ImageObject, SoundEvent
 from edge_perception.models.manifest import Manifest
 
@@ -52,7 +50,15 @@ class AdapterSpec:
     describe: Callable[[Path], dict[str, Any]] | None = None
 
 
-@cache
+_DISCOVERY = Discovery(
+    __name__,
+    kind="adapter",
+    group="adapters",
+    spec_type=AdapterSpec,
+    name_of=lambda spec: spec.name,
+)
+
+
 def adapters() -> Registry[AdapterSpec]:
     """All adapters that can be imported here, and why the others cannot."""
-    return discover(sys.modules[__name__], kind="adapter", spec_type=AdapterSpec)
+    return _DISCOVERY.registry()

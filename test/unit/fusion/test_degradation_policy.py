@@ -14,6 +14,7 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.schema import decode
 from edge_perception.core.share import share_file
 from edge_perception.core.types import Mode, SourceState, SourceStatus
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import NS, SourceConfig
 from edge_perception.fusion.policy import (
     Action,
@@ -24,7 +25,7 @@ from edge_perception.fusion.policy import (
     read_policy,
 )
 
-SOURCES = tuple(SourceConfig.for_modality(n, n) for n in ("camera", "lidar", "audio"))
+SOURCES = tuple(SourceConfig(**source_defaults(n)) for n in ("camera", "lidar", "audio"))
 SUBSETS = [
     frozenset(subset)
     for size in range(4)
@@ -168,8 +169,7 @@ def test_sources_can_be_named():
         {"mode": "none", "action": "invalid"},
     ]
     sources = tuple(
-        SourceConfig.for_modality(name, name.split("_")[0])
-        for name in ("camera_front", "camera_rear", "lidar")
+        SourceConfig(**source_defaults(name)) for name in ("camera_front", "camera_rear", "lidar")
     )
     state = PolicyState(policy(modes=modes))
     for present, mode in (

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import (
     CycleConfig,
     DecisionConfig,
@@ -68,6 +69,6 @@ def test_a_single_lost_frame_fits_between_the_limit_and_the_deadline():
 
 
 def test_sound_neither_paces_nor_locates():
-    audio = SourceConfig.for_modality("audio_roof", "audio", rate_hz=5.0)
+    audio = SourceConfig(**source_defaults("audio_roof", rate_hz=5.0))
     assert (audio.locates, audio.rate_hz, audio.source) == (False, 5.0, "audio_roof")
     assert audio.reuse_s > 0.0

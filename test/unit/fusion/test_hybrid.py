@@ -13,13 +13,14 @@ from edge_perception.core.types import (
     ModelVersion,
     SoundEvent,
 )
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import FusionConfig, SourceConfig
 from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.fusion.model import FusionOutput
 
 CONFIG = FusionConfig(
-    sources=tuple(SourceConfig.for_modality(name, name) for name in ("camera", "lidar", "audio"))
+    sources=tuple(SourceConfig(**source_defaults(name)) for name in ("camera", "lidar", "audio"))
 )
 CAR, GHOST = box(20.0, 2.0, score=0.9), box(40.0, -3.0, score=0.5)
 SIREN = SoundEvent(

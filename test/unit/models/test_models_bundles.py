@@ -132,7 +132,7 @@ def test_more_files_and_their_hashes(tmp_path: Path) -> None:
     [
         ({"inputs": []}, "manifest.inputs: got {}, the graph has"),
         ({"labels": "car"}, "manifest.labels: expected a list"),
-        ({"role": "radar"}, "manifest.role: expected one of"),
+        ({"role": "Radar 1"}, "manifest.role: expected fusion or a modality"),
         ({"name": "a/b"}, "manifest.name"),
     ],
 )

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_perception.core.errors import UnknownNameError
+from edge_perception.encoders import locates
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.ring import EventRecorder, RingOptions
 from edge_perception.recordings.triggers import TriggerOptions, Triggers
@@ -139,7 +140,7 @@ def fused(mode=3, scores=(), versions=("1",), sources=(("camera", "lidar"),)):
 
 
 def test_mode_changes_and_swaps_are_told_once():
-    triggers = Triggers(TriggerOptions())
+    triggers = Triggers(TriggerOptions(), locates=locates)
     assert triggers.look(fused()) == []
     assert triggers.look(fused(mode=2)) == ["mode FULL became DEGRADED"]
     assert triggers.look(fused(mode=2)) == []
@@ -147,7 +148,7 @@ def test_mode_changes_and_swaps_are_told_once():
 
 
 def test_uncertainty_and_disagreement():
-    triggers = Triggers(TriggerOptions(uncertain_objects=3, alone_messages=2))
+    triggers = Triggers(TriggerOptions(uncertain_objects=3, alone_messages=2), locates=locates)
     unsure = fused(scores=(0.4, 0.35, 0.45))
     assert triggers.look(unsure) == ["uncertainty: 3 objects score 0.3 to 0.5"]
     assert triggers.look(unsure) == []

@@ -23,6 +23,7 @@ def section(name, sources):
 def test_one_encoder_a_source():
     processes = encoder_processes(["camera_front", "camera_rear", "audio"])
 
+    assert not any(p.arguments for p in processes)
     assert [(p.executable, p.node_name, p.source) for p in processes] == [
         ("camera_encoder", "camera_front_encoder", "camera_front"),
         ("camera_encoder", "camera_rear_encoder", "camera_rear"),
@@ -77,7 +78,7 @@ def test_the_last_section_wins(write):
     assert sources_of_files([path], namespace="") == ("lidar",)
 
 
-@pytest.mark.parametrize("text", ["[1", "- a\n", section("fusion", "lidar"), section("/**", "[1]")])
+@pytest.mark.parametrize("text", ["[1", "- a\n", section("fusion", "lidar"), section("/**", "3")])
 def test_a_wrong_file_is_named(write, text):
     path = write(text)
 
