@@ -21,6 +21,7 @@ class FeatureSeen:
     sequence: int
     sha256: str
     space: str
+    dropped: int = 0  # the encoder's own count of overwritten frames, since its start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +198,16 @@ def _sets(run: RunSeen) -> int:
 def worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums of counts and the worst of ratios over several runs."""
     ratios = ("longest_gap_cycles", "p99_ratio", "memory_ratio")
+    counts = ("lost_steady", "lost_in_changes", "lost_by_changes")
+    shares = ("lost_steady_percent", "lost_in_changes_percent")
     backs = ("rollback_ms_p50", "rollback_ms_max", "rollback_frames")
     return {
         **{
             name: sum(part[name] for part in parts)
-            for name in ("swaps", "lost", "doubled", "mixed")
+            for name in ("swaps", "lost", "doubled", "mixed", *counts)
         },
+        "lost_by_changes_surely": any(part["lost_by_changes_surely"] for part in parts),
+        **{name: max(part[name] for part in parts) for name in shares},
         **{name: max(part[name] for part in parts) for name in ratios},
         **{
             name: max(part[name] for part in parts)

@@ -201,6 +201,7 @@ class SwapRig:
                 sequence=int(message.sequence),
                 sha256=str(message.model.sha256) if message.valid else "invalid",
                 space=str(message.model.feature_space),
+                dropped=int(message.dropped),
             )
         )
 

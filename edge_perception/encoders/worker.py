@@ -11,8 +11,10 @@ from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import Feature
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.serving import Job
+from edge_perception.models.quiet import give_back, keep_off
 
-_DEPTH_IN_CHANGE = 2
+_WAIT_IN_CHANGE_S = 0.2  # a frame may be so late; what waits longer is overwritten as ever
+_MOST_IN_CHANGE = 6
 
 
 class EncoderWorker:
@@ -44,6 +46,7 @@ class EncoderWorker:
         self._on_error = on_error
         self._mailbox: Mailbox[Job] = Mailbox()
         self._busy_since_ns = 0  # steady clock; 0: idle
+        self._received_ns = 0  # of the newest frame, steady clock
         self._abandoned = False
         pipeline.dropped = lambda: self._mailbox.dropped
         self._thread = threading.Thread(
@@ -60,11 +63,17 @@ class EncoderWorker:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Hand over the newest frame; while models change, the one before it may wait too.
+        """Hand over the newest frame; while models change, those before it may wait too.
 
-        Loading takes a core for moments. The frame that comes meanwhile is late then, but not lost.
+        Loading takes a core for moments. Frames that come meanwhile are late then, but not lost.
         """
-        self._mailbox.put(job, depth=_DEPTH_IN_CHANGE if self._pipeline.serving.changing else 1)
+        received_ns = job.received.steady_ns
+        period_s, self._received_ns = (received_ns - self._received_ns) / 1e9, received_ns
+        depth = 1
+        if self._pipeline.serving.changing:
+            waiting = _WAIT_IN_CHANGE_S / max(period_s, 1e-3)
+            depth += min(max(int(waiting), 1), _MOST_IN_CHANGE)
+        self._mailbox.put(job, depth=depth)
 
     def busy_s(self) -> float:
         """Return for how long the frame in work has been in work, s; 0: idle."""
@@ -84,6 +93,13 @@ class EncoderWorker:
     def _run(self) -> None:
         if self._cores:
             os.sched_setaffinity(0, self._cores)  # of this thread; 0: the caller
+        keep_off(self._cores)  # loading of models does
+        try:
+            self._work()
+        finally:
+            give_back(self._cores)
+
+    def _work(self) -> None:
         while not self._mailbox.closed:
             job = self._mailbox.get()
             if job is None:

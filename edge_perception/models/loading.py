@@ -122,8 +122,11 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
     manifest = bundle.manifest
     load = backends()[options.backend].load
     settings = backend_options(options)
-    run = quietly if beside else directly
-    backend = run(lambda: load(bundle.model_path, settings))
+
+    def work() -> Backend:
+        return load(bundle.model_path, settings)
+
+    backend = quietly(work, makes_threads=options.threads > 1) if beside else directly(work)
     info = backend.describe()
     for kind, declared, actual in (
         ("input", manifest.inputs, info.inputs),

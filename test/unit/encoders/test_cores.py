@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.types import Instant
 from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.worker import EncoderWorker
 
@@ -36,7 +37,7 @@ def test_the_thread_runs_where_it_shall():
 
     worker = EncoderWorker(pipeline=Pipeline(), sink=sink, on_error=print, cores=core)
     worker.start()
-    worker.put("job")
+    worker.put(SimpleNamespace(received=Instant(node_ns=0, steady_ns=0)))
     assert done.wait(10)
     worker.stop()
     assert seen == [core]

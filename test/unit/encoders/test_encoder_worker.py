@@ -1,48 +1,49 @@
-"""What waits for a busy inference thread: the newest frame, and one more while models change."""
+"""While models change frames wait, for a bounded time; else the newest wins at once."""
+
+from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from edge_perception.core.types import Instant
+from edge_perception.encoders.serving import Job
 from edge_perception.encoders.worker import EncoderWorker
 
 
-class BusyPipeline:
-    """Holds the first frame until it is told to go on."""
-
-    source = "camera"
-
-    def __init__(self, changing):
-        self.serving = SimpleNamespace(changing=changing)
-        self.started, self.go_on = threading.Event(), threading.Event()
-
-    def process(self, job):
-        self.started.set()
-        self.go_on.wait(10.0)
-        return job
-
-    def after(self):
-        pass
+def job(number, period_ms):
+    received = Instant(node_ns=0, steady_ns=10**9 + number * period_ms * 10**6)
+    return Job(stamp_ns=number, frame_id="", received=received, items=())
 
 
-@pytest.mark.parametrize(("changing", "expected"), [(False, [0, 3]), (True, [0, 2, 3])])
-def test_a_frame_that_came_while_a_model_was_loaded_is_late_but_not_lost(changing, expected):
-    pipeline, done, seen = BusyPipeline(changing), threading.Event(), []
+@pytest.mark.parametrize(
+    ("changing", "period_ms", "kept"),
+    [
+        (False, 50, [9]),
+        (True, 50, [5, 6, 7, 8, 9]),  # 0.2 s and the newest
+        (True, 100, [7, 8, 9]),
+        (True, 1000, [8, 9]),
+        (True, 1, [3, 4, 5, 6, 7, 8, 9]),  # bounded in number, too
+    ],
+)
+def test_how_long_a_frame_waits(changing, period_ms, kept):
+    seen, done = [], threading.Event()
 
-    def sink(feature):
-        seen.append(feature.number)
-        if feature.number == 3:
+    def process(job_):
+        seen.append(job_.stamp_ns)
+        if job_.stamp_ns == 9:
             done.set()
 
-    worker = EncoderWorker(pipeline=pipeline, sink=sink, on_error=print)
+    serving = SimpleNamespace(changing=changing)
+    pipeline = SimpleNamespace(
+        source="camera", serving=serving, process=process, after=lambda: None
+    )
+    worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=seen.append)
+    for number in range(10):  # before the thread runs: it is as good as stalled
+        worker.put(job(number, period_ms))
     worker.start()
-    worker.put(SimpleNamespace(number=0))
-    assert pipeline.started.wait(10.0)
-    for number in (1, 2, 3):
-        worker.put(SimpleNamespace(number=number))
-    pipeline.go_on.set()
-    assert done.wait(10.0)
+    assert done.wait(10)
     worker.stop()
-    assert seen == expected
-    assert worker.dropped == 4 - len(expected)
+    assert seen == kept
+    assert worker.dropped == 10 - len(kept)

@@ -1,0 +1,77 @@
+"""Loading beside a model that serves: low priority, off its cores, and nothing stays low."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from edge_perception.models import quiet
+from edge_perception.models.folders import find_bundle, installed_model_folders
+from edge_perception.models.loading import ModelOptions, open_bundle
+from edge_perception.models.quiet import give_back, keep_off, quietly
+
+
+def priority():
+    return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+NORMAL = priority()
+
+
+def test_work_runs_where_it_takes_only_what_others_leave():
+    assert quietly(priority) == (os.SCHED_BATCH, 10)
+    assert priority() == NORMAL
+    with pytest.raises(ZeroDivisionError):
+        quietly(lambda: 1 / 0)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: there is no other one")
+def test_work_keeps_off_the_cores_that_inference_is_bound_to():
+    mine, *others = sorted(os.sched_getaffinity(0))
+    keep_off({mine})
+    assert quietly(lambda: os.sched_getaffinity(0)) == set(others)
+    keep_off(others)  # none is left: anywhere is better than nowhere
+    assert quietly(lambda: os.sched_getaffinity(0)) == {mine, *others}
+    give_back(others)
+    assert quietly(lambda: os.sched_getaffinity(0)) == set(others)
+    give_back({mine})
+    assert quietly(lambda: os.sched_getaffinity(0)) == {mine, *others}
+
+
+def low_threads():
+    return [
+        tid
+        for tid in map(int, os.listdir("/proc/self/task"))
+        if os.sched_getscheduler(tid) != os.SCHED_OTHER
+        or os.getpriority(os.PRIO_PROCESS, tid) != NORMAL[1]
+    ]
+
+
+@pytest.mark.parametrize("rights", [True, False])
+def test_threads_of_a_session_that_will_serve_do_not_stay_low(rights, monkeypatch):
+    if rights and not quiet.may_return():
+        pytest.skip("without CAP_SYS_NICE a thread stays low: nothing to try")
+    monkeypatch.setattr(quiet, "may_return", lambda: rights)
+    bundle = find_bundle("bev_lite/audio", installed_model_folders())
+    before = set(os.listdir("/proc/self/task"))
+    loaded = open_bundle(bundle, ModelOptions(model="audio", threads=3), beside=True)
+    try:
+        assert len(set(os.listdir("/proc/self/task")) - before) >= 2  # it has made threads
+        assert low_threads() == []
+    finally:
+        loaded.backend.close()
+
+
+def test_rights_are_asked_of_the_kernel(monkeypatch):
+    monkeypatch.setattr(quiet.resource, "getrlimit", lambda _: (0, 0))
+    monkeypatch.setattr(
+        quiet.Path, "read_text", lambda *_, **__: "Name:\tx\nCapEff:\t0000000000000000\n"
+    )
+    assert not quiet.may_return()
+    monkeypatch.setattr(quiet.Path, "read_text", lambda *_, **__: "CapEff:\t0000000000800000\n")
+    assert quiet.may_return()
+    monkeypatch.setattr(quiet.resource, "getrlimit", lambda _: (40, 40))
+    monkeypatch.setattr(quiet.Path, "read_text", lambda *_, **__: "CapEff:\t0000000000000000\n")
+    assert quiet.may_return()
