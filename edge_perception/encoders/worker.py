@@ -11,7 +11,7 @@ from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import Feature
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.serving import Job
-from edge_perception.models.quiet import give_back, keep_off
+from edge_perception.models.quiet import give_back, keep_off, under_way
 
 _WAIT_IN_CHANGE_S = 0.2  # a frame may be so late; what waits longer is overwritten as ever
 _MOST_IN_CHANGE = 6
@@ -70,7 +70,7 @@ class EncoderWorker:
         received_ns = job.received.steady_ns
         period_s, self._received_ns = (received_ns - self._received_ns) / 1e9, received_ns
         depth = 1
-        if self._pipeline.serving.changing:
+        if self._pipeline.serving.changing or under_way():
             waiting = _WAIT_IN_CHANGE_S / max(period_s, 1e-3)
             depth += min(max(int(waiting), 1), _MOST_IN_CHANGE)
         self._mailbox.put(job, depth=depth)

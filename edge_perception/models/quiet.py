@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +21,14 @@ _CAP_SYS_NICE = 1 << 23
 # memory on the way and leave a core free. A load that hangs holds the others up no longer than so.
 _LONGEST_TURN_S = 5.0
 _turn = threading.Lock()
+_MOMENT_S = 0.5  # from one piece of quiet work of a change to the next
+_ended_s = -_MOMENT_S  # of the newest one, steady clock
 _inference_cores: Counter[int] = Counter()  # how many threads are bound to each
+
+
+def under_way() -> bool:
+    """Whether some node of this process loads a model, or did so a moment ago."""
+    return _turn.locked() or time.monotonic() < _ended_s + _MOMENT_S
 
 
 def keep_off(cores: Iterable[int]) -> None:
@@ -71,6 +79,7 @@ def quietly(work: Callable[[], T], *, makes_threads: bool = False) -> T:
     """
     if makes_threads and not may_return():
         return directly(work)
+    global _ended_s
     results: list[T] = []
     errors: list[BaseException] = []
     cores = os.sched_getaffinity(0)
@@ -91,6 +100,7 @@ def quietly(work: Callable[[], T], *, makes_threads: bool = False) -> T:
         if makes_threads:
             _raise(_threads() - before, cores)
     finally:
+        _ended_s = time.monotonic()
         if mine:
             _turn.release()
     if errors:

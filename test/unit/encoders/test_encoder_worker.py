@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_perception.core.types import Instant
+from edge_perception.encoders import worker as worker_module
 from edge_perception.encoders.serving import Job
 from edge_perception.encoders.worker import EncoderWorker
 
@@ -27,7 +28,8 @@ def job(number, period_ms):
         (True, 1, [3, 4, 5, 6, 7, 8, 9]),  # bounded in number, too
     ],
 )
-def test_how_long_a_frame_waits(changing, period_ms, kept):
+def test_how_long_a_frame_waits(changing, period_ms, kept, monkeypatch):
+    monkeypatch.setattr(worker_module, "under_way", lambda: False)
     seen, done = [], threading.Event()
 
     def process(job_):

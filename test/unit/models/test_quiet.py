@@ -10,7 +10,7 @@ import pytest
 from edge_perception.models import quiet
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.loading import ModelOptions, open_bundle
-from edge_perception.models.quiet import give_back, keep_off, quietly
+from edge_perception.models.quiet import give_back, keep_off, quietly, under_way
 
 
 def priority():
@@ -18,6 +18,15 @@ def priority():
 
 
 NORMAL = priority()
+
+
+def test_it_is_known_while_and_shortly_after_something_is_loaded(monkeypatch):
+    monkeypatch.setattr(quiet, "_ended_s", -1.0)
+    assert not under_way()
+    assert quietly(under_way)
+    assert under_way()
+    monkeypatch.setattr(quiet, "_MOMENT_S", 0.0)
+    assert not under_way()
 
 
 def test_work_runs_where_it_takes_only_what_others_leave():
