@@ -22,7 +22,7 @@ CLIP_SOUNDS = (
     LabelledSound(class_name="siren", start_s=2.0, end_s=7.0),
     LabelledSound(class_name="car_horn", start_s=5.0, end_s=5.7),
 )
-_CLASSES = {
+CLASSES = {
     "Car": "car",
     "Pickup Truck": "truck",
     "Medium-sized Truck": "truck",
@@ -90,14 +90,15 @@ def _load_frame(path: Path) -> tuple[SceneFrame, int, NDArray, NDArray]:
             xyz_m=xyz_m,
             intensity=data["intensity"],
             time_offset_s=data["time_offset_us"].astype(np.float32) * np.float32(1e-6),
-            boxes=_boxes(data, xyz_m),
+            boxes=boxes_of(data, xyz_m),
         )
         return frame, lidar_ns, data["T_camera_lidar"], data["camera_K"]
     except (OSError, KeyError, ValueError) as error:
         raise ConfigurationError(f"{path}: expected a PandaSet frame: {error!r}") from error
 
 
-def _boxes(data: dict[str, NDArray], xyz_m: NDArray) -> tuple[LabelledBox, ...]:
+def boxes_of(data: dict[str, NDArray], xyz_m: NDArray) -> tuple[LabelledBox, ...]:
+    """Return the labelled boxes of a frame with the points inside each."""
     boxes = []
     xyz_m = xyz_m[np.argsort(xyz_m[:, 0])]
     for center, size, yaw, label in zip(
@@ -112,7 +113,7 @@ def _boxes(data: dict[str, NDArray], xyz_m: NDArray) -> tuple[LabelledBox, ...]:
         boxes.append(
             LabelledBox(
                 label=label,
-                class_name=_CLASSES.get(label, "other"),
+                class_name=CLASSES.get(label, "other"),
                 center_m=tuple(center),
                 size_m=tuple(size),
                 yaw_rad=yaw,

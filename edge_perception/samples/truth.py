@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from edge_perception.recordings.reader import Recording
 
 ATTACHMENT = "ground_truth.json"
 Pose = tuple[float, float, float, float, float, float, float]  # x, y, z (m), qx, qy, qz, qw
+STRAIGHT: Pose = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +79,14 @@ class GroundTruth:
     base_frame: str
     T_base_camera: Pose
     T_base_lidar: Pose
-    T_base_audio: Pose
+    T_base_audio: Pose = STRAIGHT
     lidar_ahead_s: float  # when a sweep passes straight ahead, against its stamp
     intrinsics: tuple[tuple[float, float, float], ...]  # (3, 3), px
-    image_size: tuple[int, int]  # width, height
+    image_size: tuple[int, int]  # width, height; 0, 0: no camera is known
     frames: tuple[LabelledFrame, ...]
     sweeps: tuple[Shown, ...]  # LiDAR
     images: tuple[Shown, ...]
-    clip: SoundClip
+    clip: SoundClip = field(default_factory=lambda: SoundClip(name="", start_ns=0, length_s=1.0))
     microphones_m: tuple[tuple[float, float, float], ...] = ()  # of each channel, sensor frame
 
     def to_json(self) -> bytes:
