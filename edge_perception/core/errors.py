@@ -24,6 +24,10 @@ class InvalidFrameError(EdgePerceptionError):
     """A sensor message cannot be used; the frame is refused and counted."""
 
 
+class TransformError(EdgePerceptionError):
+    """A transform cannot be used, or two frames have none between them."""
+
+
 class ModelError(EdgePerceptionError):
     """Base of what can be wrong with a model or its bundle."""
 

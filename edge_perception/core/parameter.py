@@ -21,6 +21,7 @@ def parameter(
     choices: Iterable[object] | None = None,
     dynamic: bool = False,
     read_only: bool = False,
+    example: str = "",
 ) -> Any:
     """Return a dataclass field with limits.
 
@@ -33,6 +34,7 @@ def parameter(
         choices: the values there are.
         dynamic: it may change while a node runs; else it may while the node is unconfigured.
         read_only: it never changes after the start of a node.
+        example: what the parameter file shows of a list that is empty by default.
     """
     metadata: dict[str, Any] = {"text": text, "unit": unit, "dynamic": dynamic}
     if read_only:
@@ -41,6 +43,8 @@ def parameter(
         metadata["min"] = low
     if high is not None:
         metadata["max"] = high
+    if example:
+        metadata["example"] = example
     if choices is not None:
         metadata["choices"] = tuple(choices)
     return field(default=default, metadata=metadata)

@@ -122,6 +122,8 @@ class EncoderSpec:
     fusion_defaults: Mapping[str, object] = field(default_factory=dict)
     # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
     read_calibration: Callable[[Any], Geometry] | None = None
+    needs_pose: bool = True  # results are wrong where nobody says where the sensor sits
+    check_pose: Callable[[NDArray], str] | None = None  # T_base_sensor to what is odd about it
     content: ContentSpec | None = None  # check of the frames' content, where there is one
     # What diagnostics say of an intake, name to text; None: nothing.
     describe_intake: Callable[[Any], Mapping[str, str]] | None = None

@@ -11,7 +11,7 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.types import Geometry
 
-IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+PARAMETER, TF = "parameter", "tf"  # where a pose comes from; empty: from nowhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,21 @@ class SourceOptions:
         text="unique name of the sensor; its topics start with it", read_only=True
     )
     T_base_sensor: tuple[float, ...] = parameter(
-        IDENTITY, "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw"
+        (),
+        "pose of the sensor in the base frame: x, y, z [m], qx, qy, qz, qw; of a camera's "
+        "optical frame (z forward, x right, y down); empty: from tf, by the frame_id of the "
+        "messages",
+        example="[1.5, 0.0, 1.6, 0.0, 0.0, 0.0, 1.0]",
+    )
+    base_frame: str = parameter(
+        "base_link", "frame of the vehicle (REP-105): poses from tf are looked up in it"
+    )
+    tf_max_gap_s: float = parameter(
+        0.5,
+        "a moving pose from tf that is further from the stamp of a frame is doubted",
+        unit="s",
+        low=0.0,
+        high=60.0,
     )
     cores: tuple[int, ...] = parameter((), "cores of the inference thread; empty: any")
 
@@ -32,10 +46,9 @@ class SourceOptions:
         Raises:
             ConfigurationError: as `transform`.
         """
-        given = tuple(self.T_base_sensor) != IDENTITY
-        return Geometry(
-            T_base_sensor=transform(self.T_base_sensor), pose_source="parameter" if given else ""
-        )
+        if not self.T_base_sensor:
+            return Geometry()
+        return Geometry(T_base_sensor=transform(self.T_base_sensor), pose_source=PARAMETER)
 
 
 def usable_cores(cores: tuple[int, ...]) -> frozenset[int]:

@@ -21,6 +21,7 @@ from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.encoders.content import ContentCheck, Finding, Verdict
 from edge_perception.encoders.notes import InputNotes
+from edge_perception.encoders.pose import Placed, SensorPose, located
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
 from edge_perception.models.quiet import quietly
 
@@ -39,6 +40,7 @@ class EncoderPipeline:
         geometry: Geometry,
         clock: Clock,
         content_limits: Any = None,
+        pose: SensorPose | None = None,
     ) -> None:
         """Build the path of one source.
 
@@ -49,6 +51,7 @@ class EncoderPipeline:
             geometry: where the sensor sits.
             clock: the clocks.
             content_limits: thresholds of the content check; None: the modality's defaults.
+            pose: where the sensor sits, frame by frame; None: where `geometry` says.
         """
         self._source = source
         self._spec = spec
@@ -59,6 +62,9 @@ class EncoderPipeline:
         self._sequence = 0
         self._refused = 0
         self.geometry = geometry
+        self._pose = pose
+        self._placed: Placed | None = None  # of the frame in work; inference thread only
+        self._located = (geometry, geometry)  # as calibrated, and the same at its pose
         self._content: ContentCheck | None = None
         if spec.content is not None:
             self._content = spec.content.make(content_limits or spec.content.limits())
@@ -78,6 +84,18 @@ class EncoderPipeline:
     def model(self) -> ServedModel:
         """The model that serves now."""
         return self.serving.current
+
+    @property
+    def located_geometry(self) -> Geometry:
+        """The calibration at the pose of the newest frame; the same object while both hold."""
+        known, placed = self.geometry, self._placed
+        if placed is None:
+            return known
+        before, at_pose = self._located
+        if before is not known or located(at_pose, placed) is not at_pose:
+            at_pose = located(known, placed)
+            self._located = (known, at_pose)
+        return at_pose
 
     def describe(self) -> Mapping[str, str]:
         """Return what the modality says of its input beyond what all have."""
@@ -145,6 +163,8 @@ class EncoderPipeline:
         """
         started = self._clock.now()
         self._finding = None
+        if self._pose is not None:
+            self._placed = self._pose.at(job.frame_id, job.stamp_ns)
         latency = FrameLatency(
             receive_s=(job.received.node_ns - job.stamp_ns) / 1e9,
             queue_s=(started.steady_ns - job.received.steady_ns) / 1e9,
@@ -227,7 +247,7 @@ class EncoderPipeline:
     def _run(
         self, model: ServedModel, item: Any, started: Instant, latency: FrameLatency
     ) -> tuple[Sample, FrameLatency]:
-        geometry = self.geometry
+        geometry = self.located_geometry
         frame = model.intake.frame(item)
         notes = (*getattr(frame, "notes", ()), *geometry.notes)
         try:
@@ -264,7 +284,8 @@ class EncoderPipeline:
 
     def _warning(self, output: EncoderOutput) -> str:
         found = self._finding.text if self._finding is not None else ""
-        text = "; ".join(filter(None, (found, output.warning, self._calibration_fault)))
+        doubt = self._placed.doubt if self._placed is not None else ""
+        text = "; ".join(filter(None, (found, doubt, output.warning, self._calibration_fault)))
         return f"{self._source}: {text}" if text else ""
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:
@@ -294,7 +315,7 @@ class EncoderPipeline:
             refused=self._refused,
             invalid_reason=reason,
             warning=warning,
-            geometry=self.geometry,
+            geometry=self.located_geometry,
             tensors=output.tensors,
             objects=output.objects,
             image_objects=output.image_objects,
@@ -332,9 +353,10 @@ class EncoderPipeline:
             return
         try:
             frame = model.intake.frame(item)
-            inputs = model.encoder.preprocess(frame, self.geometry)
+            geometry = self.located_geometry
+            inputs = model.encoder.preprocess(frame, geometry)
             outputs = quietly(lambda: model.encoder.infer(inputs))
-            model.encoder.postprocess(outputs, frame, self.geometry)
+            model.encoder.postprocess(outputs, frame, geometry)
         except InvalidFrameError:
             return  # the frame was no good, and that is no fault of the model
 

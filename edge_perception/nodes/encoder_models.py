@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
@@ -13,6 +14,7 @@ from edge_perception.core.types import Geometry, ModelVersion
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
@@ -35,6 +37,7 @@ class EncoderModels:
         source: ParameterSet[SourceOptions],
         options: ParameterSet[ModelOptions],
         content: ParameterSet | None,
+        pose: Callable[[], SensorPose],
     ) -> None:
         """Load nothing yet.
 
@@ -45,9 +48,11 @@ class EncoderModels:
             source: which sensor.
             options: which model serves first, and from where.
             content: thresholds of the content check; None: the modality has none.
+            pose: makes what says where the sensor sits, for a pipeline of its own.
         """
         self._node, self._spec, self._clock = node, spec, clock
         self._source_options, self._options, self._content = source, options, content
+        self._pose = pose
         self.pipeline: EncoderPipeline | None = None
         self.last_error = ""
         self._kept = KeptModel[ServedModel](
@@ -99,6 +104,7 @@ class EncoderModels:
             geometry=geometry,
             clock=self._clock,
             content_limits=self._content.config if self._content else None,
+            pose=self._pose(),
         )
         pipeline.serving.retired = lambda model: release_model(model.loaded)
         pipeline.serving.left = self._kept.keep

@@ -19,6 +19,7 @@ from edge_perception.encoders import GENERIC, EncoderSpec, TopicSpec, encoders, 
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.pose import SensorPose, pose_of
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.loading import ModelOptions
@@ -32,6 +33,7 @@ from edge_perception.nodes.model_services import ModelServices
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.running.node_options import EncoderNodeOptions
+from edge_perception.nodes.transforms import TransformListener
 
 
 class EncoderNode(PerceptionNode):
@@ -79,6 +81,7 @@ class EncoderNode(PerceptionNode):
         self._publisher: Any = None
         self._worker: EncoderWorker | None = None
         self._receiver: Receiver | None = None
+        self._transforms = TransformListener(self.get_logger().warning)
         self._models = EncoderModels(
             self,
             spec=self._spec,
@@ -86,6 +89,7 @@ class EncoderNode(PerceptionNode):
             source=self._source,
             options=model,
             content=content,
+            pose=self._pose,
         )
         self._model_services = ModelServices(self, self._models)
         self._hang_guard = HangGuard(
@@ -124,7 +128,13 @@ class EncoderNode(PerceptionNode):
     @property
     def geometry(self) -> Geometry:
         """Pose of the sensor and, once known, its calibration."""
-        return self._pipeline.geometry
+        return self._pipeline.located_geometry
+
+    def _pose(self) -> SensorPose:
+        listener = self._transforms
+        tree = None if listener.why_none else listener.tree
+        options = self._source.config
+        return pose_of(self._spec, options, tree=tree, why_no_tree=listener.why_none)
 
     # -- lifecycle --
 
@@ -164,6 +174,8 @@ class EncoderNode(PerceptionNode):
             self._subscribe(topic, self._on_message)
         if self._spec.calibration is not None:
             self._subscribe(self._spec.calibration, self._on_calibration)
+        if self._pose().asks_tf:
+            self._transforms.subscribe(self._receiver)
         self._receiver.start()
         self._hang_guard.start()
 

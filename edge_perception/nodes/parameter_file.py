@@ -53,9 +53,9 @@ def _parameters(group: Group) -> str:
         comment = f"{_star(field)}{field.metadata.get('text', field.name)}{_limits(field)}"
         lines.extend(f"    # {line}" for line in textwrap.wrap(comment, 94))
         if default == ():  # ROS parameter files know no empty list
-            lines.append(
-                f"    # {prefix}{field.name}: {_EXAMPLE[typing.get_args(hints[field.name])[0]]}"
-            )
+            element = typing.get_args(hints[field.name])[0]
+            example = field.metadata.get("example", _EXAMPLE[element])
+            lines.append(f"    # {prefix}{field.name}: {example}")
         else:
             lines.append(f"    {prefix}{field.name}: {_value(default)}")
     return "\n".join(lines) + "\n"

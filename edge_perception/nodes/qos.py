@@ -13,6 +13,13 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+# As tf2's own listener asks for them; moving transforms come again, so best effort hears everybody.
+TF_STATIC = QoSProfile(
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 # The steps of the last changes, also for those who come later.
 EVENTS = QoSProfile(
     depth=64,

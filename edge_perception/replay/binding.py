@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.transforms import MOVING, STATIC, TF_TYPE
+from edge_perception.encoders.pose import pose_of
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.recordings.bags import Bag
 from edge_perception.recordings.decoding import MessageDecoder
@@ -19,6 +21,7 @@ class Binding:
     inputs: Mapping[str, str]  # topic of the recording -> source
     names: Mapping[str, str] = field(default_factory=dict)  # -> topic inside the vehicle
     calibrations: Mapping[str, str]  # topic of the recording -> source
+    transforms: Mapping[str, bool] = field(default_factory=dict)  # topic -> they are static
     odometry: str = ""  # topic of the recording; empty: none is used
     notes: tuple[str, ...] = ()  # what is missing
 
@@ -26,7 +29,7 @@ class Binding:
     def topics(self) -> tuple[str, ...]:
         """All topics that are read."""
         odometry = {self.odometry} - {""}
-        return tuple(sorted({*self.inputs, *self.calibrations, *odometry}))
+        return tuple(sorted({*self.inputs, *self.calibrations, *self.transforms, *odometry}))
 
 
 def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
@@ -86,6 +89,7 @@ def bind(
             f"{', '.join(t for s in plan.sources for t in s.topics())}; it has "
             f"{', '.join(sorted(bag.topics))}; name them with --remap from:=to"
         )
+    transforms = _transforms(bag, plan, decoder, named, notes)
     odometry = named.get(plan.odometry_topic, "")
     if odometry:
         _check_type(bag, odometry, {ODOMETRY_TYPE})
@@ -96,6 +100,7 @@ def bind(
         inputs=inputs,
         names={topic: name for name, topic in named.items()},
         calibrations=calibrations,
+        transforms=transforms,
         odometry=odometry,
         notes=tuple(notes),
     )
@@ -109,6 +114,39 @@ def _named(bag: Bag, remaps: Mapping[str, str], namespace: str) -> dict[str, str
         f"/{name.removeprefix(prefix)}": t for name, t in named.items() if name.startswith(prefix)
     }
     return named | inside
+
+
+def _transforms(
+    bag: Bag,
+    plan: VehiclePlan,
+    decoder: MessageDecoder,
+    named: Mapping[str, str],
+    notes: list[str],
+) -> dict[str, bool]:
+    """Return the topics of tf, where a source has no pose of its own."""
+    asking = [source for source in plan.sources if pose_of(source.spec, source.options).asks_tf]
+    if not asking:
+        return {}
+    found = {}
+    for name, static in ((STATIC, True), (MOVING, False)):
+        if name in named:
+            _check_type(bag, named[name], {TF_TYPE})
+            _check_known(bag, named[name], decoder)
+            found[named[name]] = static
+    if not found:
+        others = sorted(name for name in named if bag.types_of(named[name]) == {TF_TYPE})
+        notes.append(
+            f"{', '.join(source.name for source in asking)}: T_base_sensor is not set and the "
+            f"recording has neither {STATIC} nor {MOVING}"
+            + (f"; it has {', '.join(others)}: name them with --remap from:=to" if others else "")
+        )
+    frames = {source.options.base_frame for source in asking} - {plan.fusion.cycle.base_frame}
+    if found and frames:
+        notes.append(
+            f"base_frame: poses are looked up in {', '.join(sorted(frames))}, the fused view says "
+            f"{plan.fusion.cycle.base_frame}"
+        )
+    return found
 
 
 def _remapped(topic: str, remaps: Mapping[str, str]) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.errors import EdgePerceptionError, TransformError
+from edge_perception.core.transforms import transforms_of
 from edge_perception.core.types import FrameLatency
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.fusion.fusion import Fusion
@@ -232,6 +233,8 @@ class LockStep:
             yield from self._swap_until(self._last_ns)
             if message.topic == self._binding.odometry:
                 yield from self._odometry(message)
+            elif message.topic in self._binding.transforms:
+                self._transform(message)
             else:
                 yield from self._message(read)
         yield from self._encoders.finish()
@@ -256,6 +259,20 @@ class LockStep:
             return
         yield from self._encoders.until(steady_ns)
         yield _Motion(steady_ns=steady_ns, pose=pose)
+
+    def _transform(self, message: RecordedMessage) -> None:
+        """Take in what tf said; each of the transforms counts by itself."""
+        static = self._binding.transforms[message.topic]
+        try:
+            decoded = self._decoder.decode(message.data, message.type)
+        except EdgePerceptionError as error:
+            self._note_error(message.topic, error)
+            return
+        for transform in transforms_of(decoded):
+            try:
+                self._vehicle.transforms.add(transform, static=static)
+            except TransformError as error:
+                self._note_error(message.topic, error)
 
     def _message(self, read: ReadMessage) -> Iterator[Emergence]:
         message, source, decoded = read.message, read.source, read.content

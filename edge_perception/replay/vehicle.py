@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_perception.core.clock import Clock
+from edge_perception.core.transforms import TransformTree
 from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.pose import pose_of
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.loading import LoadedModel
 from edge_perception.releases.loading import load_model
@@ -22,6 +24,7 @@ class Vehicle:
     pipelines: Mapping[str, EncoderPipeline]
     fusion_models: tuple[MeteredFusionModel, ...]
     loaded: dict[str, LoadedModel] = field(default_factory=dict)  # by source or `fusion`
+    transforms: TransformTree = field(default_factory=TransformTree)  # filled while it drives
 
     def close(self) -> None:
         """Release the models."""
@@ -37,6 +40,7 @@ def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
         ModelError: a model is missing, damaged or does not run here.
     """
     loaded: dict[str, LoadedModel] = {}
+    transforms = TransformTree()
     pipelines = {}
     for source in plan.sources:
         loaded[source.name] = metered(load_model(source.model, role=source.spec.modality))
@@ -47,9 +51,16 @@ def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
             geometry=source.options.geometry(),
             clock=clock,
             content_limits=source.content,
+            pose=pose_of(source.spec, source.options, tree=transforms),
         )
     models: tuple[MeteredFusionModel, ...] = ()
     if plan.fusion_model.model:
         loaded[FUSION] = metered(load_model(plan.fusion_model, role=FUSION))
         models = (MeteredFusionModel(loaded[FUSION]),)
-    return Vehicle(plan=plan, pipelines=pipelines, fusion_models=models, loaded=loaded)
+    return Vehicle(
+        plan=plan,
+        pipelines=pipelines,
+        fusion_models=models,
+        loaded=loaded,
+        transforms=transforms,
+    )

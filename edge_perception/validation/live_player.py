@@ -80,6 +80,13 @@ def play_into(
     topics = [bag.topics[name] for name in binding.topics]
     if strict:
         topics = [replace(t, qos=replace(t.qos, reliability="reliable")) for t in topics]
+    latched = {name for name, static in binding.transforms.items() if static}
+    topics = [  # as tf2 offers them, whatever the recording kept of it
+        replace(t, qos=replace(t.qos, reliability="reliable", durability="transient_local"))
+        if t.name in latched
+        else t
+        for t in topics
+    ]
     sink = RosSink(observer.node, topics, namespace=namespace, names=binding.names, with_clock=True)
     names = [f"{prefix}{source.name}_encoder" for source in plan.sources]
     observer.wait_active([*names, f"{prefix}fusion"], timeout_s=READY_S, check=check)

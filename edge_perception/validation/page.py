@@ -18,8 +18,9 @@ from edge_perception.encoders.lidar.encoder import to_base
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
-from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.recordings.stamps import NS, read_stamp_ns
 from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.poses import placed_geometry, transforms_at
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 from edge_perception.validation import plots
 from edge_perception.validation.result import BagResult
@@ -268,8 +269,7 @@ class _Scene:
         message, source = self._message(record, "lidar")
         if message is None:
             return None
-        plan = next(s for s in self._plan.sources if s.name == source)
-        geometry = plan.options.geometry()
+        geometry = self._placed(source, message, record)
         try:
             return to_base(cloud_from_msg(message).xyz_m, geometry)
         except EdgePerceptionError:
@@ -285,22 +285,38 @@ class _Scene:
         message, source = self._message(record, "camera")
         if message is None:
             return ""
-        geometry = self._geometry(source)
+        calibrated = self._calibration(source)
+        geometry = None
+        if calibrated is not None:
+            geometry = self._placed(source, message, record, calibrated)
         try:
             bgr = image_from_msg(message).bgr
             return plots.photo(bgr, _outlines(now, geometry), _outlines(then, geometry))
         except EdgePerceptionError:
             return ""
 
-    def _geometry(self, source: str) -> Geometry | None:
-        """Return where a camera sits and how it sees; None: the recording does not say."""
+    def _placed(
+        self,
+        source: str,
+        message: Any,
+        record: Mapping[str, Any],
+        calibrated: Geometry | None = None,
+    ) -> Geometry:
+        """Return where a sensor sat when it sent a message."""
+        plan = next(s for s in self._plan.sources if s.name == source)
+        tree = transforms_at(self._bag, self._binding, self._decoder, record["published_ns"])
+        stamp = message.header.stamp
+        stamp_ns = int(stamp.sec) * NS + int(stamp.nanosec)
+        return placed_geometry(plan, tree, str(message.header.frame_id), stamp_ns, calibrated)
+
+    def _calibration(self, source: str) -> Geometry | None:
+        """Return how a camera sees; None: the recording does not say."""
         plan = next(s for s in self._plan.sources if s.name == source)
         topics = [t for t, name in self._binding.calibrations.items() if name == source]
         first = next(self._bag.messages(topics), None) if topics else None
         if first is None or plan.spec.read_calibration is None:
             return None
-        found = plan.spec.read_calibration(self._decoder.decode(first.data, first.type))
-        return found.at_pose_of(plan.options.geometry())
+        return plan.spec.read_calibration(self._decoder.decode(first.data, first.type))
 
     def _message(self, record: Mapping[str, Any], modality: str) -> tuple[Any, str]:
         status = next((s for s in record["sources"] if s["modality"] == modality), None)

@@ -140,12 +140,15 @@ def _messages(
     start_ns: int,
     digest: RecordingDigest,
 ) -> Iterator[RecordedMessage]:
-    """Yield the messages of a segment; a calibration told once at the start holds for it too."""
+    """Yield the messages of a segment; what was told once at the start holds for it too."""
     if start_ns > bag.start_ns:
         for topic in binding.calibrations:
             first = next(bag.messages([topic], end_ns=start_ns), None)
             if first is not None:
                 yield dataclasses.replace(first, log_time_ns=start_ns)
+        told_once = sorted(topic for topic, static in binding.transforms.items() if static)
+        for message in bag.messages(told_once, end_ns=start_ns) if told_once else ():
+            yield dataclasses.replace(message, log_time_ns=start_ns)
     wanted = set(binding.topics)
     everything = bag.messages(
         sorted(wanted.union(topics)), start_ns=start_ns, end_ns=segment.end_ns
@@ -257,7 +260,7 @@ def parameters_of(plan: VehiclePlan) -> dict[str, Any]:
         node = f"{source.name}_encoder"
         for name, value in dataclasses.asdict(source.options).items():
             if name not in ("source", "cores"):  # neither changes a result
-                flat[f"{node}.{name}"] = list(value)
+                flat[f"{node}.{name}"] = list(value) if isinstance(value, tuple) else value
         for name in ("model", "backend", "provider"):
             flat[f"{node}.{name}"] = getattr(source.model, name)
         if source.content is not None:

@@ -39,6 +39,7 @@ SPEC = EncoderSpec(
     executable="audio_encoder",
     fusion_defaults={"locates": False, "reuse_s": 0.3, "max_age_s": 1.0},
     alter=with_noise,
+    needs_pose=False,  # what is heard is right anywhere; where it comes from needs one
     content=CONTENT,
     describe_intake=AudioIntake.describe,
     make_intake=AudioIntake,

@@ -21,6 +21,7 @@ class AudioSourceOptions(SourceOptions):
         (),
         "x, y, z [m] of each channel's microphone in the sensor frame, three channels "
         "or more, not on a line: events get a bearing; empty: they do not",
+        example="[0.1, 0.1, 0.0, -0.1, 0.1, 0.0, -0.1, -0.1, 0.0]",
     )
 
     def geometry(self) -> Geometry:

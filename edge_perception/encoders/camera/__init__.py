@@ -6,6 +6,7 @@ from edge_perception.encoders.camera.camera_info import geometry_from_camera_inf
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
 from edge_perception.encoders.camera.preprocess import golden_inputs
+from edge_perception.encoders.camera.pose_check import odd_pose
 
 SPEC = EncoderSpec(
     modality="camera",
@@ -15,6 +16,7 @@ SPEC = EncoderSpec(
     ),
     calibration=TopicSpec(topic="camera/camera_info", type="sensor_msgs/msg/CameraInfo"),
     read_calibration=geometry_from_camera_info,
+    check_pose=odd_pose,
     rate_hz=10.0,
     default_model="bev_lite/camera",
     executable="camera_encoder",

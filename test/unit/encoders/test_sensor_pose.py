@@ -1,0 +1,153 @@
+"""Where a sensor sits: parameter first, then tf, and a word when nobody knows."""
+
+import numpy as np
+import pytest
+
+from edge_perception.core.transforms import NS, Transform, TransformTree
+from edge_perception.core.types import Geometry
+from edge_perception.encoders import encoders
+from edge_perception.encoders.audio.options import AudioSourceOptions
+from edge_perception.encoders.camera.pose_check import odd_pose
+from edge_perception.encoders.options import SourceOptions, transform
+from edge_perception.encoders.pose import SensorPose, located, pose_of
+
+STRAIGHT = (0.0, 0.0, 0.0, 1.0)
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+
+
+def heard(turn=STRAIGHT, *, frame="lidar", z=1.7, stamp_ns=0, static=True, tree=None):
+    tree = tree or TransformTree()
+    tree.add(
+        Transform(
+            parent="base_link",
+            child=frame,
+            stamp_ns=stamp_ns,
+            position_m=(0, 0, z),
+            orientation=turn,
+        ),
+        static=static,
+    )
+    return tree
+
+
+def pose(tree=None, modality="lidar", **options):
+    return pose_of(encoders()[modality], SourceOptions(source=modality, **options), tree=tree)
+
+
+def test_the_parameter_comes_first():
+    placed = pose(heard(), T_base_sensor=(0, 0, 2.5, *STRAIGHT)).at("lidar", 0)
+    assert (placed.source, placed.doubt, placed.T_base_sensor[2, 3]) == ("parameter", "", 2.5)
+
+
+def test_an_identity_that_somebody_gave_is_a_pose():
+    placed = pose(T_base_sensor=(0, 0, 0, *STRAIGHT)).at("lidar", 0)
+    assert (placed.source, placed.doubt) == ("parameter", "")
+
+
+def test_without_a_parameter_tf_says_it():
+    placed = pose(heard()).at("/lidar", 0)
+    assert (placed.source, placed.doubt, placed.T_base_sensor[2, 3]) == ("tf", "", 1.7)
+
+
+def test_data_in_the_base_frame_itself_need_no_transform():
+    placed = pose(TransformTree()).at("base_link", 0)
+    assert (placed.source, placed.doubt) == ("tf", "")
+
+
+@pytest.mark.parametrize(
+    ("tree", "frame", "text"),
+    [
+        (None, "lidar", "nothing listens to tf"),
+        (TransformTree(), "lidar", "no transform has been heard"),
+        (
+            heard(),
+            "velodyne",
+            "no transform names the frame 'velodyne'; there are base_link, lidar",
+        ),
+        (heard(), "", "the messages have no frame_id"),
+    ],
+)
+@pytest.mark.parametrize("modality", ["camera", "lidar"])
+def test_no_pose_at_all_is_a_doubt_with_the_reason(modality, tree, frame, text):
+    placed = pose(tree, modality).at(frame, 0)
+    assert placed.source == ""
+    assert "no pose of the sensor: T_base_sensor is not set" in placed.doubt
+    assert text in placed.doubt
+
+
+def test_another_base_frame_is_a_parameter():
+    assert pose(heard(), base_frame="ego").at("lidar", 0).source == ""
+    tree = heard()
+    tree.add(
+        Transform(
+            parent="ego", child="base_link", stamp_ns=0, position_m=(0, 0, 1), orientation=STRAIGHT
+        ),
+        static=True,
+    )
+    assert pose(tree, base_frame="ego").at("lidar", 0).T_base_sensor[2, 3] == pytest.approx(2.7)
+
+
+def test_transforms_that_come_later_are_used_from_then_on():
+    tree = TransformTree()
+    asked = pose(tree)
+    assert asked.at("lidar", 0).source == ""
+    heard(tree=tree)
+    assert asked.at("lidar", 0).source == "tf"
+
+
+def test_a_moving_pose_is_that_of_the_stamp_and_doubted_when_it_is_old():
+    tree = heard(z=1.0, stamp_ns=10 * NS, static=False)
+    heard(z=2.0, stamp_ns=11 * NS, static=False, tree=tree)
+    asked = pose(tree, tf_max_gap_s=0.5)
+    assert asked.at("lidar", 10 * NS + NS // 4).T_base_sensor[2, 3] == pytest.approx(1.25)
+    late = asked.at("lidar", 13 * NS)
+    assert late.T_base_sensor[2, 3] == 2.0
+    assert "is 2.00 s away from the frame > 0.5 s" in late.doubt
+    assert asked.at("lidar", 11 * NS).doubt == ""
+
+
+def test_what_is_heard_needs_no_pose_and_where_it_comes_from_does():
+    spec = encoders()["audio"]
+    plain = pose_of(spec, AudioSourceOptions(source="audio"))
+    assert plain.at("microphone", 0).doubt == ""
+    assert not plain.asks_tf
+    corners = (0.1, 0.1, 0.0, -0.1, 0.1, 0.0, -0.1, -0.1, 0.0)
+    array = pose_of(spec, AudioSourceOptions(source="audio", microphone_positions=corners))
+    assert array.asks_tf
+    assert "no pose" in array.at("microphone", 0).doubt
+
+
+# -- a camera that looks into the sky --
+
+
+@pytest.mark.parametrize("yaw", [0.0, 1.0, 3.0])
+def test_a_camera_with_the_pose_of_its_body_is_told_so(yaw):
+    turn = (0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2))
+    for placed in (
+        pose(None, "camera", T_base_sensor=(1.5, 0, 1.4, *turn)).at("camera", 0),
+        pose(heard(turn, frame="camera"), "camera").at("camera", 0),
+    ):
+        assert "looks into the sky" in placed.doubt
+        assert "body frame" in placed.doubt
+        assert "(-0.5, 0.5, -0.5, 0.5)" in placed.doubt
+
+
+@pytest.mark.parametrize(
+    ("pitch_deg", "odd"), [(0, False), (-90, False), (-30, False), (45, False), (70, True)]
+)
+def test_only_the_sky_is_odd(pitch_deg, odd):
+    optical = transform((0, 0, 0, *OPTICAL))
+    half = np.radians(-pitch_deg) / 2
+    up = transform((0, 0, 0, 0, np.sin(half), 0, np.cos(half)))
+    assert bool(odd_pose(up @ optical)) is odd
+
+
+def test_a_lidar_may_hang_upside_down():
+    assert pose(T_base_sensor=(0, 0, 2, 1.0, 0, 0, 0)).at("lidar", 0).doubt == ""
+
+
+def test_the_geometry_stays_the_same_object_while_the_pose_does():
+    placed = SensorPose(SourceOptions(source="lidar"), tree=heard()).at("lidar", 0)
+    once = located(Geometry(intrinsics=np.eye(3)), placed)
+    assert once.pose_source == "tf"
+    assert located(once, placed) is once
