@@ -32,8 +32,8 @@ from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
-from edge_perception.running.node_options import EncoderNodeOptions
 from edge_perception.nodes.transforms import TransformListener
+from edge_perception.running.node_options import EncoderNodeOptions
 
 
 class EncoderNode(PerceptionNode):

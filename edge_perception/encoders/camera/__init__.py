@@ -5,8 +5,8 @@ from edge_perception.encoders.camera.alter import in_fog_with_noise
 from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
-from edge_perception.encoders.camera.preprocess import golden_inputs
 from edge_perception.encoders.camera.pose_check import odd_pose
+from edge_perception.encoders.camera.preprocess import golden_inputs
 
 SPEC = EncoderSpec(
     modality="camera",
