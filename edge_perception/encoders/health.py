@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edge_perception.core.health import Health, Level, worst
@@ -10,6 +11,7 @@ from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.parameter import parameter
 from edge_perception.core.rate import RateMeter
 from edge_perception.core.types import Feature, Instant
+from edge_perception.encoders.arrivals import Arrivals, ArrivalWindow
 from edge_perception.encoders.pipeline import EncoderPipeline
 
 MIN_SAMPLES = 20  # a percentile of fewer says nothing
@@ -66,6 +68,7 @@ class EncoderHealth:
         self._features = RateMeter()
         self._total = LatencyWindow()
         self._inference = LatencyWindow()
+        self._arrivals = ArrivalWindow()
         self._last_message_ns = 0
         self._last_feature: Feature | None = None
         self._last_error = ""
@@ -96,14 +99,34 @@ class EncoderHealth:
             self._last_error = f"{type(error).__name__}: {error}"
 
     def judge(
-        self, *, pipeline: EncoderPipeline, limits: HealthLimits, topics: str, now: Instant
+        self,
+        *,
+        pipeline: EncoderPipeline,
+        limits: HealthLimits,
+        topics: str,
+        now: Instant,
+        arrivals: Mapping[str, Arrivals] | None = None,
     ) -> Health:
-        """Return the health; its evidence is the last valid feature."""
+        """Return the health; its evidence is the last valid feature.
+
+        Args:
+            pipeline: of the encoder.
+            limits: what it is measured against.
+            topics: names of its inputs, for people.
+            now: the present moment.
+            arrivals: what came and what got lost, by topic.
+        """
+        arrivals = arrivals or {}
         with self._lock:
             values = self._values(pipeline, now)
+            for topic, counts in arrivals.items():
+                values[f"received {topic}"] = str(counts.received)
+                values[f"lost {topic}"] = str(counts.lost)
+            lost = self._arrivals.step(arrivals, now.steady_ns)
             health = worst(
                 Health(level=Level.OK, message=f"{values['rate_hz']} Hz", values=values),
                 *self._findings(pipeline, limits, topics, now),
+                *(Health(level=Level.WARN, message=text) for text in lost.values()),
             )
             return replace(
                 health,

@@ -203,6 +203,7 @@ class EncoderNode(PerceptionNode):
             limits=self._limits.config,
             topics=" or ".join(self._topic_and_publishers(topic) for topic in self._topics),
             now=self.clock.now(),
+            arrivals=self._receiver.arrivals(),
         )
 
     # -- the path of a frame --

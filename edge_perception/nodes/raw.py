@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -27,6 +28,7 @@ def subscribe(
     on_refused: Callable[[CdrError], None],
     overriding: QoSOverridingOptions | None = None,
     callback_group: CallbackGroup | None = None,
+    event_callbacks: SubscriptionEventCallbacks | None = None,
 ) -> Subscription:
     """Subscribe; the callback gets views of the buffer with the message's attributes.
 
@@ -42,6 +44,7 @@ def subscribe(
         on_refused: takes the error of a buffer that is no message of the type.
         overriding: policies that parameters ``qos_overrides.<topic>.subscription.*`` may change.
         callback_group: of the subscription; the node's own when not given.
+        event_callbacks: of its QoS events.
 
     Raises:
         ConfigurationError: no such type is installed.
@@ -54,6 +57,7 @@ def subscribe(
         return node.create_subscription(
             message_class, topic, callback, qos,
             qos_overriding_options=overriding, callback_group=callback_group,
+            event_callbacks=event_callbacks,
         )  # fmt: skip
 
     def on_buffer(buffer: bytes) -> None:
@@ -71,6 +75,7 @@ def subscribe(
     return node.create_subscription(
         message_class, topic, on_buffer, qos, raw=True,
         qos_overriding_options=overriding, callback_group=callback_group,
+        event_callbacks=event_callbacks,
     )  # fmt: skip
 
 

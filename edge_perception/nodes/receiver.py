@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -21,6 +22,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
 from edge_perception.cdr import CdrError
+from edge_perception.encoders.arrivals import Arrivals
 from edge_perception.nodes import raw
 
 _LOOK_S = 1.0  # a thread that nobody wakes looks whether it is to end
@@ -54,6 +56,8 @@ class Receiver:
         self._node, self._on_error = node, on_error
         self._group = _BesideExecutor()
         self._subscriptions: list[Subscription] = []
+        self._received: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
         self._wake = node.create_guard_condition(lambda: None, callback_group=self._group)
         self._stopping = False
         self._thread = threading.Thread(
@@ -80,8 +84,25 @@ class Receiver:
             on_refused=on_refused,
             overriding=overriding,
             callback_group=self._group,
+            event_callbacks=self._lost_of(self._node.resolve_topic_name(topic)),
         )
         self._subscriptions.append(subscription)
+
+    def _lost_of(self, topic: str) -> SubscriptionEventCallbacks | None:
+        """Count what was sent and did not arrive, where the middleware tells (Fast DDS does)."""
+
+        def on_lost(event: Any) -> None:
+            self._lost[topic] = event.total_count
+
+        self._received[topic] = self._lost[topic] = 0
+        return SubscriptionEventCallbacks(message_lost=on_lost)
+
+    def arrivals(self) -> dict[str, Arrivals]:
+        """Return what came and what got lost on each topic of `subscribe`, since its start."""
+        return {
+            topic: Arrivals(received=count, lost=self._lost[topic])
+            for topic, count in list(self._received.items())
+        }
 
     def subscribe_serialized(
         self, message: type, topic: str, callback: Callable[[bytes], None], qos: QoSProfile
@@ -147,6 +168,8 @@ class Receiver:
         try:
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is not None:  # another reader of the same data may have been faster
+                if subscription.topic_name in self._received:
+                    self._received[subscription.topic_name] += 1
                 subscription.callback(taken[0])
         except Exception as error:
             self._on_error(error)
