@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 NAME = "doctor"
+TRANSPORT = True
 HELP = "say why there is no output: watches a running system from outside"
 
 
@@ -22,16 +23,21 @@ def run(args: argparse.Namespace) -> int:
 
     seen = observe(domain_id=args.domain, namespace=args.namespace, watch_s=args.watch)
     print(
-        f"domain {seen.domain_id}: {len(seen.nodes)} nodes, {len(seen.inputs)} inputs, "
+        f"domain {seen.domain_id}"
+        + (f", namespace {seen.namespace}" if seen.namespace else "")
+        + f": {len(seen.nodes)} nodes, {len(seen.inputs)} inputs, "
         f"{seen.fused} fused messages in {seen.watched_s:g} s, {seen.fused_valid} of them valid"
     )
     found = causes(seen)
     for cause in found:
         print(f"\n{cause.code}: {cause.text}\n    change: {cause.fix}")
-    if not found and seen.fused:
-        print("nothing wrong found")
-    elif not found:
-        print("\nno output, and none of the known causes; /diagnostics of the nodes says:")
-        for name, status in sorted(seen.diagnostics.items()):
-            print(f"    {name}: {status.message}")
-    return 1 if found or not seen.fused else 0
+    warnings = [
+        f"{name}: {status.message}"
+        for name, status in sorted(seen.diagnostics.items())
+        if status.level and f"/{name}" in seen.states
+    ]
+    if not found:
+        for text in warnings:
+            print(f"warning of {text}")
+        print("nothing wrong found" if not warnings else "no fault found, but the warnings above")
+    return 1 if found else 0

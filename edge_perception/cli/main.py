@@ -1,6 +1,7 @@
 """`edge-perception COMMAND …`: finds the commands of this folder and runs one.
 
 A command is a module of this folder with NAME, HELP, add_arguments(parser) and run(args) -> int.
+One that moves messages of sensors also has TRANSPORT = True.
 It imports at its top what every machine has; ROS and other heavy parts are imported by `run`, so
 that one command works where another's needs are missing.
 
@@ -23,6 +24,7 @@ from edge_perception.core.plugins import add_plugin_folders
 
 PROGRAM = "edge-perception"
 OK, FAILED, USAGE = 0, 1, 2
+_TRANSPORT_TAKEN = "EDGE_PERCEPTION_TRANSPORT_TAKEN"  # never twice
 _PARTS = ("NAME", "HELP", "add_arguments", "run")
 
 
@@ -42,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
+        if argv is None and getattr(commands[args.command], "TRANSPORT", False):
+            _take_transport()
         return int(commands[args.command].run(args))
     except ConfigurationError as error:
         return _say(str(error), USAGE)
@@ -54,6 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except KeyboardInterrupt:
         return 130  # as a shell reports SIGINT
+
+
+def _take_transport() -> None:
+    """Start this program anew with the environment in which large messages arrive.
+
+    What it changes is read before `main`: by the allocator, and once by the middleware.
+    """
+    from edge_perception.running.transport import choose_transport, transport_environment
+
+    added = transport_environment(os.environ)
+    if not added or _TRANSPORT_TAKEN in os.environ:
+        return
+    if not choose_transport(os.environ).variables:
+        print(f"transport: {choose_transport(os.environ).reason}", file=sys.stderr, flush=True)
+    environment = {**os.environ, **added, _TRANSPORT_TAKEN: "1"}
+    os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], environment)
 
 
 def discover_commands() -> tuple[dict[str, ModuleType], dict[str, str]]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from edge_perception.encoders.arrivals import how_to_arrive
 
 if TYPE_CHECKING:
     from edge_perception.recordings.player import PlayReport
     from edge_perception.recordings.reader import Recording
+    from edge_perception.recordings.receipts import Receipt
     from edge_perception.recordings.schedule import PlayPlan
 
 NAME = "play"
 HELP = "play a recording (MCAP) into ROS at real time"
+TRANSPORT = True
+_HEAR_S = 2.5  # nodes tell once a second what they got
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,12 +95,32 @@ def run(args: argparse.Namespace) -> int:
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("player", context=context)
     try:
-        report = _play(node, recording, plan, args)
+        with _spinning(node, context):
+            _play(node, recording, plan, args)
     finally:
         node.destroy_node()
         context.shutdown()
-    _say(report)
     return 0
+
+
+@contextlib.contextmanager
+def _spinning(node: Any, context: Any) -> Iterator[None]:
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, name="player_spin", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+        thread.join(1.0)
 
 
 def _play_live(args: argparse.Namespace) -> int:
@@ -115,20 +143,25 @@ def _play_live(args: argparse.Namespace) -> int:
     )
     result = play_live(settings, mode=args.live, namespace=args.namespace)
     for name, count in sorted(result.sent.items()):
+        lost = result.lost(name)
         print(
             f"{name}: {count} frames sent, {result.features[name]} features, "
             f"{result.dropped.get(name, 0)} dropped"
+            + (f", {lost} did not arrive: see `edge-perception transport`" if lost else "")
         )
     print(f"{len(result.records)} fused messages")
     return 0
 
 
-def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> PlayReport:
+def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> None:
     from edge_perception.recordings.player import Player, wait_for
+    from edge_perception.recordings.receipts import Receipts
     from edge_perception.recordings.ros_sink import RosSink
 
     wanted = [t for name, t in recording.topics.items() if not plan.topics or name in plan.topics]
     sink = RosSink(node, wanted, namespace=args.namespace, with_clock=args.clock > 0.0)
+    names = {topic.name: sink.name_of(topic.name) for topic in wanted}
+    receipts = Receipts(node, names.values())
     player = Player(recording, plan, sink, restamp=args.restamp, clock_hz=args.clock)
     previous = {
         number: signal.signal(number, lambda *_: player.stop())
@@ -137,18 +170,32 @@ def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namesp
     try:
         if not wait_for(lambda: player.stopped or not sink.unheard(), timeout_s=args.wait):
             print(f"nobody subscribes to: {', '.join(sink.unheard())}", flush=True)
+        receipts.begin(timeout_s=_HEAR_S)
         print(f"playing {recording.path} ({recording.duration_s:.1f} s)", flush=True)
-        return player.run()
+        report = player.run()
+        _say(report, names, receipts.end(timeout_s=_HEAR_S))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
         sink.close()
 
 
-def _say(report: PlayReport) -> None:
+def _say(report: PlayReport, names: Mapping[str, str], receipts: Sequence[Receipt]) -> None:
     for topic, count in sorted(report.sent.items()):
         withheld = report.withheld.get(topic, 0)
         print(f"{topic}: {count} sent" + (f", {withheld} withheld" if withheld else ""))
+        for receipt in receipts:
+            if receipt.topic != names[topic]:
+                continue
+            missing = count - receipt.received
+            print(
+                f"    {receipt.node}: {receipt.received} received"
+                + (
+                    f", {missing} did not arrive: {how_to_arrive(receipt.topic)}"
+                    if missing > 0
+                    else ""
+                )
+            )
     if report.late:
         print(
             f"{report.late} sent more than 20 ms late, "

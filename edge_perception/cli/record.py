@@ -14,6 +14,7 @@ from typing import Any
 NAME = "record"
 HELP = "record the seconds around events into files (ring buffer, quota)"
 
+TRANSPORT = True
 FUSED = "/perception/fused"
 
 

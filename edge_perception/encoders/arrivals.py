@@ -17,6 +17,14 @@ class Arrivals:
     lost: int = 0  # sent, and never there
 
 
+def how_to_arrive(topic: str) -> str:
+    """Return what helps where messages get lost between two processes."""
+    return (
+        "start its driver with the environment of `edge-perception transport`, or make both sides "
+        f"reliable (parameter qos_overrides.{topic}.subscription.reliability: reliable)"
+    )
+
+
 class ArrivalWindow:
     """Says how many of the last messages did not arrive."""
 
@@ -56,7 +64,5 @@ class ArrivalWindow:
             return ""
         return (
             f"{lost} of {lost + received} messages on {topic} did not arrive in the last "
-            f"{(steady_ns - since_ns) / NS:.0f} s: start its driver with the environment of "
-            f"`edge-perception transport`, or make both sides reliable "
-            f"(qos_overrides.{topic}.subscription.reliability)"
+            f"{(steady_ns - since_ns) / NS:.0f} s: {how_to_arrive(topic)}"
         )

@@ -89,6 +89,10 @@ class RosSink:
             if self._publishers[name].get_subscription_count() == 0
         ]
 
+    def name_of(self, topic: str) -> str:
+        """Return the name under which a topic is published."""
+        return str(self._publishers[topic].topic_name)
+
     def close(self) -> None:
         """Destroy the publishers."""
         for publisher in self._publishers.values():

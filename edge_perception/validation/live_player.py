@@ -46,6 +46,13 @@ class LiveResult:
     features: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, int] = field(default_factory=dict)
 
+    def lost(self, source: str) -> int:
+        """Return how many frames of a source never reached its encoder."""
+        if not Pacer.counts(source):
+            return 0
+        came = self.features[source] + self.dropped.get(source, 0)
+        return max(0, self.sent[source] - came)
+
 
 def play_into(
     bag: Bag,

@@ -37,6 +37,35 @@ class Diagnosis:
     level: int
     message: str
     values: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)  # values when watching began
+    clock_s: float = 0.0  # its stamp minus ours on arrival
+
+    def grown(self, key: str) -> int:
+        """Return how much a counter has grown while watching."""
+        try:
+            return int(self.values[key]) - int(self.before.get(key, self.values[key]))
+        except (KeyError, ValueError):
+            return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSeen:
+    """A source in a fused view."""
+
+    name: str
+    state: str  # OK, LATE, ...
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A fused view."""
+
+    valid: bool
+    reason: str = ""
+    level: str = "FEATURE"
+    level_reason: str = ""
+    sources: tuple[SourceSeen, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +74,38 @@ class Observation:
 
     domain_id: int
     vendor: str = ""  # our own
-    nodes: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()  # a name that is there twice comes twice
+    namespace: str = ""  # of the pipeline, without a slash at its end
+    namespaces: tuple[str, ...] = ()  # all that have one
+    states: Mapping[str, str] = field(default_factory=dict)  # of the lifecycle; "" no answer
+    parameters: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by node
     inputs: tuple[Input, ...] = ()
     topics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # published, with types
-    sim_time: Mapping[str, bool] = field(default_factory=dict)  # use_sim_time by node
+    outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # and who publishes them
     clock_publishers: int = 0
     diagnostics: Mapping[str, Diagnosis] = field(default_factory=dict)
-    fused: int = 0  # messages on perception/fused while watching
-    fused_valid: int = 0
+    views: tuple[View, ...] = ()  # on perception/fused while watching
     watched_s: float = 0.0
     other_domains: tuple[int, ...] = ()  # in use on this machine
     shared_memory_problem: str = ""
+
+    @property
+    def fused(self) -> int:
+        """Number of fused views."""
+        return len(self.views)
+
+    @property
+    def fused_valid(self) -> int:
+        """Number of them that are valid."""
+        return sum(view.valid for view in self.views)
+
+    def simulated(self, node: str) -> bool:
+        """Whether a node follows /clock."""
+        return bool(self.parameters.get(node, {}).get("use_sim_time"))
+
+    def of(self, node: str) -> Diagnosis | None:
+        """Return what a node says of itself; None: nothing while watching."""
+        return self.diagnostics.get(node.lstrip("/"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +115,4 @@ class Cause:
     code: str
     text: str
     fix: str
+    about: str = ""  # source or node that it explains

@@ -1,38 +1,28 @@
-"""From what was seen to causes, each with the line to change. Pure functions of an observation."""
+"""From what was seen to causes, each with the line to change. Pure functions of an observation.
+
+Here: inputs and models. Of nodes, clocks and output speak the modules beside.
+"""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping
 
-from edge_perception.observe.doctor.observation import Cause, Diagnosis, Input, Observation
+from edge_perception.encoders.arrivals import how_to_arrive
+from edge_perception.observe.doctor.clock_rules import CLOCK_RULES
+from edge_perception.observe.doctor.node_rules import NODE_RULES
+from edge_perception.observe.doctor.observation import Cause, Endpoint, Input, Observation
+from edge_perception.observe.doctor.output_rules import OUTPUT_RULES
 
-NS = 1_000_000_000
-OTHER_CLOCK_S = 2.0  # no transport is this slow
+LEAST_FRAMES = 2.0  # that should have come until a driver counts as silent
+LEAST_LOST, LEAST_LOST_SHARE = 2, 0.02
 
 
 def causes(seen: Observation) -> list[Cause]:
     """Return every cause found, the most fundamental first."""
-    return [cause for rule in RULES for cause in rule(seen)]
-
-
-def _no_nodes(seen: Observation) -> Iterator[Cause]:
-    if any(node.endswith(("fusion", "_encoder")) for node in seen.nodes):
-        return
-    if seen.other_domains:
-        listed = ", ".join(map(str, seen.other_domains))
-        yield Cause(
-            code="domain_mismatch",
-            text=f"no node of the pipeline in ROS domain {seen.domain_id}; on this machine there "
-            f"is ROS traffic in domain {listed}",
-            fix=f"export ROS_DOMAIN_ID={seen.other_domains[0]}",
-        )
-    else:
-        yield Cause(
-            code="not_running",
-            text=f"no node of the pipeline in ROS domain {seen.domain_id}",
-            fix="ros2 launch edge_perception perception.launch.py   (or: edge-perception run)",
-        )
+    found = [cause for rule in (*NODE_RULES, *RULES, *CLOCK_RULES) for cause in rule(seen)]
+    for last in OUTPUT_RULES:
+        found.extend(last(seen, tuple(found)))
+    return found
 
 
 def _publishers(seen: Observation) -> Iterator[Cause]:
@@ -46,6 +36,7 @@ def _publishers(seen: Observation) -> Iterator[Cause]:
                 text=f"{item.topic}: {item.node} expects {item.subscription.type}, "
                 f"{item.publishers[0].node} publishes {types}",
                 fix=f"{item.publishers[0].node}: publish {item.subscription.type} on {item.topic}",
+                about=item.source,
             )
         elif not item.publishers and item.calibration:
             yield _no_calibration(item, f"nobody publishes {item.topic}")
@@ -67,6 +58,7 @@ def _nobody(seen: Observation, item: Input) -> Cause:
         code="no_publisher",
         text=f"{item.topic}: nobody publishes it ({item.subscription.type}, wanted by {item.node})",
         fix=fix,
+        about=item.source,
     )
 
 
@@ -75,6 +67,7 @@ def _no_calibration(item: Input, evidence: str) -> Cause:
         code="no_calibration",
         text=f"{item.source}: no calibration: {evidence}",
         fix=f"camera_info_url: file:///path/{item.source}.yaml   (parameter of the camera driver)",
+        about=item.source,
     )
 
 
@@ -83,7 +76,7 @@ def _calibration_refused(seen: Observation) -> Iterator[Cause]:
     for item in seen.inputs:
         if not item.calibration or item.source in unserved:
             continue
-        status = _status_of(seen, item.node)
+        status = seen.of(item.node)
         if status is not None and "camera_info" in status.message:
             yield _no_calibration(item, status.message)
 
@@ -99,6 +92,7 @@ def _qos(seen: Observation) -> Iterator[Cause]:
                     text=f"{item.topic}: {publisher.node} publishes best effort, {item.node} asks "
                     "for reliable: nothing is delivered",
                     fix=f"{publisher.node}: reliability: reliable   (QoS of {item.topic})",
+                    about=item.source,
                 )
             if item.subscription.transient_local and not publisher.transient_local:
                 yield Cause(
@@ -106,6 +100,7 @@ def _qos(seen: Observation) -> Iterator[Cause]:
                     text=f"{item.topic}: {publisher.node} publishes volatile, {item.node} asks "
                     "for transient local: nothing is delivered",
                     fix=f"{publisher.node}: durability: transient_local   (QoS of {item.topic})",
+                    about=item.source,
                 )
 
 
@@ -121,40 +116,52 @@ def _rmw(seen: Observation) -> Iterator[Cause]:
                 )
 
 
-def _sim_time(seen: Observation) -> Iterator[Cause]:
-    simulated = sorted(node for node, value in seen.sim_time.items() if value)
-    if simulated and not seen.clock_publishers:
+def _silent(seen: Observation) -> Iterator[Cause]:
+    """A driver that is there and publishes nothing."""
+    heard = {item.source for item in seen.inputs if item.stamps and not item.calibration}
+    for item in seen.inputs:
+        fitting = [p for p in item.publishers if _fits(item, p)]
+        rate_hz = _float(seen.parameters.get(item.node, {}).get("rate_hz")) or 1.0
+        if item.source in heard or item.calibration or not fitting:
+            continue
+        if seen.watched_s * rate_hz < LEAST_FRAMES:
+            continue  # too slow a sensor to say
+        status = seen.of(item.node)
+        if status is not None and status.grown(f"received {item.topic}"):
+            continue  # it came, and only we heard nothing
+        heard.add(item.source)
         yield Cause(
-            code="sim_time_without_clock",
-            text=f"use_sim_time is true on {', '.join(simulated)} and nobody publishes /clock: "
-            "their time stands still at zero",
-            fix="use_sim_time: false   (or play with: edge-perception play BAG --clock)",
+            code="silent_driver",
+            text=f"{item.topic}: {fitting[0].node} is there and published nothing in "
+            f"{seen.watched_s:g} s",
+            fix=f"see to the sensor of {fitting[0].node}: power, cable, address, firewall; "
+            f"then: ros2 topic hz {item.topic}",
+            about=item.source,
         )
 
 
-def _stamps(seen: Observation) -> Iterator[Cause]:
+def _fits(item: Input, publisher: Endpoint) -> bool:
+    mine = item.subscription
+    return (
+        publisher.type == mine.type
+        and (publisher.reliable or not mine.reliable)
+        and (publisher.transient_local or not mine.transient_local)
+    )
+
+
+def _lost(seen: Observation) -> Iterator[Cause]:
     for item in seen.inputs:
-        if not item.stamps or item.calibration:
+        status = seen.of(item.node)
+        if status is None or item.calibration:
             continue
-        if all(stamp == 0 for stamp, _ in item.stamps):
+        lost, got = (status.grown(f"{key} {item.topic}") for key in ("lost", "received"))
+        if lost >= LEAST_LOST and lost >= LEAST_LOST_SHARE * (lost + got):
             yield Cause(
-                code="zero_stamps",
-                text=f"{item.topic}: the stamp of all {len(item.stamps)} messages is zero",
-                fix=f"{_publisher(item)}: msg.header.stamp = node.get_clock().now().to_msg()",
-            )
-            continue
-        ages = [(arrival - stamp) / NS for stamp, arrival in item.stamps if stamp]
-        age_s = statistics.median(ages)
-        if seen.sim_time.get(item.node):
-            continue  # its time is the recording's
-        if abs(age_s) > OTHER_CLOCK_S:
-            word = "old" if age_s > 0 else "in the future"
-            yield Cause(
-                code="other_clock",
-                text=f"{item.topic}: stamps are {abs(age_s):.1f} s {word} on arrival: "
-                f"{_publisher(item)} stamps by another clock",
-                fix="chronyc makestep   (on both machines), or use_sim_time: true and "
-                f"play --clock for a recording, or {item.source}.time_offset_s: {age_s:.2f}",
+                code="frames_lost",
+                text=f"{item.topic}: {lost} of {lost + got} messages that {_publisher(item)} sent "
+                f"in {seen.watched_s:g} s never reached {item.node}",
+                fix=how_to_arrive(item.topic),
+                about=item.source,
             )
 
 
@@ -169,17 +176,26 @@ def _too_fast(seen: Observation) -> Iterator[Cause]:
             text=f"{name}: {wanted:.1f} frames a second arrive, {rate:.1f} are processed, "
             f"{dropped:.0f} dropped ({status.values.get('processing_ms_p95', '?')} ms a frame)",
             fix=f"threads: 2   (parameter of {name}), a smaller model, or a slower sensor",
+            about=f"/{name}",
         )
 
 
 def _models(seen: Observation) -> Iterator[Cause]:
     for name, status in sorted(seen.diagnostics.items()):
-        if "configure failed" in status.message:
+        if "configure failed" in status.message and "model" in status.message:
             yield Cause(
                 code="model_missing",
                 text=f"{name}: {status.message}",
                 fix=f"model: bev_lite/{name.split('/')[-1].split('_')[0]}   "
                 f"(parameter of {name}; edge-perception models list shows what there is)",
+                about=f"/{name}",
+            )
+        elif "configure failed" in status.message:
+            yield Cause(
+                code="configure_failed",
+                text=f"{name}: {status.message}",
+                fix=f"mend what the text names, then: ros2 lifecycle set /{name} configure",
+                about=f"/{name}",
             )
         if "fell back" in status.message:
             yield Cause(
@@ -212,11 +228,8 @@ def _refused(seen: Observation) -> Iterator[Cause]:
                 code="refused",
                 text=f"{name}: {status.message}",
                 fix="the text says what was expected: change the driver of this sensor",
+                about=f"/{name}",
             )
-
-
-def _status_of(seen: Observation, node: str) -> Diagnosis | None:
-    return seen.diagnostics.get(node.lstrip("/"))
 
 
 def _publisher(item: Input) -> str:
@@ -224,22 +237,25 @@ def _publisher(item: Input) -> str:
 
 
 def _number(values: Mapping[str, str], key: str) -> float | None:
+    return _float(values.get(key))
+
+
+def _float(value: object) -> float | None:
     try:
-        return float(values[key])
-    except (KeyError, ValueError):
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         return None
 
 
 RULES: tuple[Callable[[Observation], Iterator[Cause]], ...] = (
-    _no_nodes,
     _publishers,
     _qos,
     _rmw,
-    _sim_time,
-    _stamps,
+    _silent,
     _calibration_refused,
     _models,
     _refused,
+    _lost,
     _too_fast,
     _shared_memory,
 )

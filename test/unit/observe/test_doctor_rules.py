@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from edge_perception.observe.doctor.observation import Diagnosis, Endpoint, Input, Observation
+from edge_perception.observe.doctor.machine import shared_memory_problem
+from edge_perception.observe.doctor.observation import (
+    Diagnosis,
+    Endpoint,
+    Input,
+    Observation,
+    SourceSeen,
+    View,
+)
 from edge_perception.observe.doctor.rules import causes
 
 NS = 1_000_000_000
 IMAGE = "sensor_msgs/msg/Image"
 NODES = ("/camera_encoder", "/fusion")
+TOPIC = "/camera/image_raw"
 
 
 def endpoint(node="/driver", **changes):
@@ -26,13 +35,30 @@ def camera(**changes):
             "topic": "/camera/image_raw",
             "subscription": endpoint("/camera_encoder"),
             "publishers": (endpoint(),),
+            "stamps": ((5 * NS, 5 * NS + 10**7),),
             **changes,
         }
     )
 
 
+def view(**changes):
+    sources = (SourceSeen(name="camera", state="OK"),)
+    return View(**{"valid": True, "sources": sources, **changes})
+
+
 def seen(*inputs, **changes):
-    return Observation(**{"domain_id": 0, "nodes": NODES, "inputs": inputs, **changes})
+    usual = {
+        "domain_id": 0,
+        "nodes": NODES,
+        "namespaces": ("",),
+        "states": dict.fromkeys(NODES, "active"),
+        "inputs": inputs,
+        "views": (view(),) * 10,
+        "watched_s": 3.0,
+    }
+    said = {name.lstrip("/"): Diagnosis(level=0, message="OK") for name in NODES}
+    told = changes.pop("diagnostics", {})
+    return Observation(**{**usual, "diagnostics": {**said, **told}, **changes})
 
 
 def status(message, level=2, **values):
@@ -42,8 +68,11 @@ def status(message, level=2, **values):
 
 
 CASES = {
-    "not_running": (seen(nodes=()), "edge-perception run"),
-    "domain_mismatch": (seen(nodes=(), other_domains=(7,)), "ROS_DOMAIN_ID=7"),
+    "not_running": (seen(nodes=(), namespaces=(), states={}), "edge-perception run"),
+    "domain_mismatch": (
+        seen(nodes=(), namespaces=(), states={}, other_domains=(7,)),
+        "ROS_DOMAIN_ID=7",
+    ),
     "no_publisher": (seen(camera(publishers=())), "start the driver"),
     "wrong_type": (seen(camera(publishers=(endpoint(type="std_msgs/msg/String"),))), IMAGE),
     "incompatible_qos": (
@@ -54,14 +83,81 @@ CASES = {
         seen(camera(publishers=(endpoint(vendor="Cyclone DDS"),))),
         "RMW_IMPLEMENTATION",
     ),
-    "sim_time_without_clock": (seen(camera(), sim_time={"/fusion": True}), "use_sim_time: false"),
+    "sim_time_without_clock": (
+        seen(camera(), parameters={"/fusion": {"use_sim_time": True}}),
+        "use_sim_time: false",
+    ),
+    "mixed_clocks": (
+        seen(
+            camera(),
+            parameters={"/fusion": {"use_sim_time": True}, "/camera_encoder": {}},
+            clock_publishers=1,
+        ),
+        "use_sim_time: true",
+    ),
+    "node_clock": (
+        seen(camera(), diagnostics={"fusion": Diagnosis(level=0, message="", clock_s=-3.0)}),
+        "chronyc",
+    ),
+    "namespace": (seen(namespaces=("/a",), namespace="/b", states={}), "--namespace /a"),
+    "two_launches": (seen(camera(), nodes=(*NODES, "/fusion")), "ROS_DOMAIN_ID"),
+    "second_publisher": (
+        seen(camera(), outputs={"/features/camera": ("/camera_encoder", "/stranger")}),
+        "end /stranger",
+    ),
+    "not_active": (
+        seen(camera(), states={"/camera_encoder": "inactive", "/fusion": "active"}),
+        "ros2 lifecycle set /camera_encoder activate",
+    ),
+    "node_silent": (
+        seen(camera(), states={**dict.fromkeys(NODES, "active"), "/model_manager": ""}),
+        "start the process of /model_manager",
+    ),
+    "silent_driver": (seen(camera(stamps=())), "ros2 topic hz /camera/image_raw"),
+    "frames_lost": (
+        seen(
+            camera(),
+            diagnostics={
+                "camera_encoder": Diagnosis(
+                    level=1,
+                    message="",
+                    values={f"received {TOPIC}": "40", f"lost {TOPIC}": "25"},
+                    before={f"received {TOPIC}": "20", f"lost {TOPIC}": "5"},
+                )
+            },
+        ),
+        "edge-perception transport",
+    ),
+    "feature_space": (
+        seen(
+            camera(),
+            parameters={"/fusion": {"model": "bev_lite/fusion"}},
+            views=(view(level="DECISION", level_reason="camera: feature space 'x' is not one"),),
+        ),
+        "model: bev_lite/camera",
+    ),
+    "decision_level": (
+        seen(camera(), views=(view(level="DECISION", level_reason="fusion model m 1 failed: x"),)),
+        "models verify",
+    ),
+    "source_not_ok": (
+        seen(
+            camera(),
+            views=(view(sources=(SourceSeen(name="lidar", state="MISSING", reason="never"),)),) * 5,
+        ),
+        "/lidar_encoder is not there",
+    ),
+    "node_error": (seen(camera(), **status("the thread has ended")), "value and limit"),
+    "configure_failed": (seen(camera(), **status("configure failed: no file x")), "configure"),
+    "no_output": (seen(camera(), views=()), "debug"),
+    "not_valid": (seen(camera(), views=(view(valid=False, reason="x"),) * 3), "degradation_policy"),
     "zero_stamps": (seen(camera(stamps=((0, 5 * NS), (0, 6 * NS)))), "header.stamp"),
-    "other_clock": (seen(camera(stamps=((60 * NS, 5 * NS),))), "time_offset_s: -55.00"),
+    "other_clock": (seen(camera(stamps=((9 * NS, 5 * NS),))), "camera.time_offset_s: -4.00"),
     "no_calibration": (
         seen(camera(), camera(calibration=True, topic="/camera/camera_info", publishers=())),
         "camera_info_url",
     ),
-    "model_missing": (seen(camera(), **status("configure failed: no bundle 'x'")), "model:"),
+    "model_missing": (seen(camera(), **status("configure failed: no model 'x'")), "model:"),
     "model_unsigned": (seen(camera(), **status("bundle x is unsigned", 1)), "sign"),
     "provider_fell_back": (seen(camera(), **status("provider fell back to CPU", 1)), "provider:"),
     "too_fast": (
@@ -88,7 +184,7 @@ def test_each_cause_with_the_line_to_change(code):
         seen(camera(stamps=((5 * NS, 5 * NS + 10**7),))),
         seen(
             camera(stamps=((5 * NS, 500 * NS),)),
-            sim_time={"/camera_encoder": True},
+            parameters={node: {"use_sim_time": True} for node in NODES},
             clock_publishers=1,
         ),
         seen(camera(), **status("ok", 0, rate_hz="9.9", input_rate_hz="10.0", dropped="3")),
@@ -98,3 +194,41 @@ def test_each_cause_with_the_line_to_change(code):
 )
 def test_nothing_is_found_where_nothing_is_wrong(healthy):
     assert causes(healthy) == []
+
+
+def test_an_offset_out_of_range_is_not_advised():
+    (cause,) = causes(seen(camera(stamps=((5 * NS, 905 * NS),))))
+    assert cause.code == "other_clock"
+    assert "time_offset_s" not in cause.fix
+
+
+def test_a_cause_is_said_once():
+    """A silent driver makes its source missing, its encoder an error and no view valid."""
+    missing = view(valid=False, sources=(SourceSeen(name="camera", state="MISSING"),))
+    found = causes(seen(camera(stamps=()), views=(missing,) * 10, **status("no message on x")))
+    assert [cause.code for cause in found] == ["silent_driver"]
+
+
+def test_decisions_that_were_asked_for_are_no_fault():
+    asked = view(level="DECISION", level_reason="no fusion model is installed")
+    assert causes(seen(camera(), views=(asked,), parameters={"/fusion": {"model": ""}})) == []
+    (cause,) = causes(seen(camera(), views=(asked,), parameters={"/fusion": {"model": "m"}}))
+    assert cause.code == "decision_level"
+
+
+@pytest.mark.parametrize(
+    ("size_mb", "environment", "says"),
+    [
+        ((24000, 20000), {}, ""),
+        ((64, 60), {}, "64 MB, 512 MB needed"),
+        ((24000, 3), {}, "is full: 3 MB free"),
+        ((24000, 3), {"FASTRTPS_DEFAULT_PROFILES_FILE": "/x/fastdds_shm.xml"}, "is full"),
+        ((24000, 3), {"FASTRTPS_DEFAULT_PROFILES_FILE": "/x/mine.xml"}, ""),
+        ((24000, 3), {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}, ""),
+        ((24000, 3), {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, ""),
+    ],
+)
+def test_room_for_shared_memory(size_mb, environment, says):
+    total, free = (value << 20 for value in size_mb)
+    problem = shared_memory_problem(environment, size=(total, free))
+    assert says in problem if says else problem == ""
