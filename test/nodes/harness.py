@@ -111,6 +111,9 @@ class Harness:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(5.0)
+        # With its last node DDS's participant goes: what shares the domain later sees none of it.
+        for node in (*self.nodes, self.driver):
+            node.destroy_node()
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:

@@ -11,15 +11,18 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
+from edge_perception.observe.doctor.machine import participants
 from edge_perception.observe.doctor.observation import Endpoint, Input
 from edge_perception.recordings.definitions import starts_with_header
 
 ENCODER, FUSION, MANAGER = "_encoder", "fusion", "model_manager"
 CALIBRATION = "sensor_msgs/msg/CameraInfo"
 SETTLED_S = 1.0  # nothing has changed for so long: discovery is done
+ALONE_S = 3.5  # without another participant: they announce themselves every 3 s
 LONGEST_S = 8.0  # on a busy machine; then what is known counts
 _ANSWER_S = 2.0
 _STEP_S = 0.05
+_PARTICIPANT_BYTES = 12  # of a GID (RTPS 2.5, 9.3.1): its participant
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"  # rmw, while it knows an endpoint and not its node
 _ON_ITS_WAY = ("configuring", "activating", "deactivating", "cleaningup", "")
 _WANTED = {ENCODER: ("use_sim_time", "rate_hz", "model"), FUSION: ("use_sim_time", "model")}
@@ -54,7 +57,7 @@ class Graph:
             seen = self._fingerprint()
             if seen != last:
                 quiet_since, last = now, seen
-            elif now - quiet_since >= SETTLED_S and not self._incomplete():
+            elif now - quiet_since >= SETTLED_S and self._complete(now - began):
                 self._choose_namespace()
                 self._ask()
                 if not any(state in _ON_ITS_WAY for state in self.states.values()):
@@ -76,17 +79,23 @@ class Graph:
         ]
         return sorted(self.names()), sorted(topics)
 
-    def _incomplete(self) -> bool:
-        """Whether an endpoint is known and its node not yet."""
+    def _complete(self, waited_s: float) -> bool:
+        """Whether all participants of this machine are known, and the nodes of all endpoints."""
         node = self._node
-        return any(
-            info.node_name == _UNKNOWN
+        endpoints = [
+            info
             for name, _ in node.get_topic_names_and_types()
             for info in (
                 *node.get_publishers_info_by_topic(name),
                 *node.get_subscriptions_info_by_topic(name),
             )
-        )
+        ]
+        known = {bytes(info.endpoint_gid)[:_PARTICIPANT_BYTES] for info in endpoints}
+        if len(known) < participants(node.context.get_domain_id()):
+            return False
+        if any(info.node_name == _UNKNOWN for info in endpoints):
+            return False
+        return len(known) > 1 or waited_s >= ALONE_S
 
     # -- nodes --
 
