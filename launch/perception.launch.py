@@ -3,6 +3,7 @@
 ros2 launch edge_perception perception.launch.py sources:=camera_front,lidar composed:=true
 """
 
+import tempfile
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -20,6 +21,7 @@ from edge_perception.running.process_plan import (
     encoder_processes,
     store_parameters,
 )
+from edge_perception.running.ros_yaml import Section, dump
 from edge_perception.running.transport import transport_environment
 
 PACKAGE = "edge_perception"
@@ -123,10 +125,11 @@ def start_nodes(context):
         # Only for these processes: what else the robot starts keeps its own environment.
         "additional_env": transport_environment(context.environment),
     }
-    # All nodes are told the sources: they know then which names in the file somebody reads.
     parameters = [
         values["params_file"],
-        {"sources": list(sources)},
+        # All nodes are told: they know then which names in the file somebody reads. A mapping would
+        # be written for the one node, and only fusion has this parameter.
+        str(file_for_all({"sources": list(sources)})),
         {
             name: ParameterValue(LaunchConfiguration(name), value_type=bool)
             for name in ("use_sim_time", "autostart")
@@ -140,17 +143,17 @@ def start_nodes(context):
         return [
             Node(
                 executable="perception",
-                parameters=parameters,
+                parameters=[*parameters, {"sources": list(sources)}],
                 ros_arguments=log_level,
                 **common,
             )
         ]
 
-    def node(executable, name, arguments=(), **extra):
+    def node(executable, name, words=(), **extra):
         return LifecycleNode(
             executable=executable,
             name=name,
-            arguments=list(arguments),
+            arguments=list(words),
             parameters=[*parameters, extra] if extra else parameters,
             ros_arguments=log_level,
             **common,
@@ -161,6 +164,13 @@ def start_nodes(context):
             node(encoder.executable, encoder.node_name, encoder.arguments, source=encoder.source)
             for encoder in encoders
         ),
-        node(FUSION, FUSION),
+        node(FUSION, FUSION, sources=list(sources)),
         node("model_manager", "model_manager"),
     ]
+
+
+def file_for_all(values):
+    """Return a parameter file that holds for every node."""
+    path = Path(tempfile.mkdtemp(prefix="edge_perception_launch_")) / "all.yaml"
+    path.write_text(dump([Section(pattern="/**", values=values, origin="launch")]))
+    return path

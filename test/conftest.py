@@ -27,7 +27,10 @@ sys.path += sorted(
     {
         str(path.parent)
         for path in TESTS.rglob("*.py")
-        if not path.name.startswith("test_") and path.name != "conftest.py"
+        if not path.name.startswith("test_")
+        and path.name != "conftest.py"
+        # a plug-in folder is no part of the path, that is its point
+        and "extensions" not in path.parts
     }
 )
 # Without an install space on the paths the core is tested from the checkout.

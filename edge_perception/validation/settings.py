@@ -10,6 +10,8 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.replay.changes import Changes, parse_changes
 from edge_perception.replay.virtual import parse_seconds
+from edge_perception.running.parameter_yaml import ParameterFiles
+from edge_perception.running.plugin_parameters import use_plugin_folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,10 @@ class ReplaySettings:
         """Return the what-if changes.
 
         Raises:
-            ConfigurationError: one of them has the wrong form.
+            ConfigurationError: one of them has the wrong form, or a parameter file has.
         """
+        files = ParameterFiles(self.all_params_files(), namespace=self.namespace or "")
+        use_plugin_folders(files)  # with modalities that noise can be asked for
         return parse_changes(
             drop=self.drop,
             delay=self.delay,

@@ -36,7 +36,7 @@ def run_case(name: str, *arguments: str) -> None:
     assert process.returncode == 0, output[-8000:]
 
 
-@pytest.mark.parametrize("case", ["perception_case.py", "composed_case.py"])
+@pytest.mark.parametrize("case", ["perception_case.py", "composed_case.py", "plugins_case.py"])
 def test_perception(case, ros_domain):
     require("launch_testing")
     run_case(case)
@@ -73,8 +73,8 @@ def test_a_player_that_fails_makes_the_launch_fail(ros_domain, tmp_path):
 def test_strict_replay_takes_frames_reliably_and_waits(replay, recording, tmp_path):
     values = {"params_file": str(recording.with_suffix(".params.yaml")), "namespace": "car"}
     parameters = yaml.safe_load(replay.strict_parameters(recording, values).read_text())
-    qos = parameters["/**"]["ros__parameters"]["qos_overrides"]
-    assert qos["/car/lidar/points"] == {"subscription": {"reliability": "reliable"}}
+    everywhere = parameters["/**"]["ros__parameters"]
+    assert everywhere["qos_overrides./car/lidar/points.subscription.reliability"] == "reliable"
     poses = yaml.safe_load(recording.with_suffix(".params.yaml").read_text())
     assert poses.keys() <= parameters.keys(), "what the recording says holds too"
     command = replay.live_command(recording, "strict", values)

@@ -9,8 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
-from edge_perception.core.errors import InvalidFrameError, InvalidOutputError, ManifestError
-from edge_perception.core.finite import all_finite
+from edge_perception.core.errors import InvalidFrameError, ManifestError
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput
@@ -19,7 +18,7 @@ from edge_perception.encoders.audio.levels import LevelMeter
 from edge_perception.encoders.audio.locator import SoundLocator
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
 from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler, StreamCounts
-from edge_perception.models.adapters import adapters
+from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.models.adapters.audio_tagger import SoundContext
 from edge_perception.models.manifest import Manifest
 
@@ -92,17 +91,14 @@ class AudioIntake:
         return item
 
 
-class AudioEncoder:
+class AudioEncoder(CheckedModel):
     """A model on log-mel patches. Used by one inference thread."""
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        super().__init__(manifest, backend)
         config = log_mel_config(manifest)
-        self._name = manifest.name
-        self._backend = backend
         self._log_mel = LogMel(config)
-        self._features = manifest.features
         self._input_name, self._input_shape = _patch_input(manifest, config)
-        self._decode = adapters()[manifest.adapter].make_decoder(manifest)
         self._locator = SoundLocator()
 
     def preprocess(
@@ -113,21 +109,6 @@ class AudioEncoder:
         """Return the log-mel patch under the graph's input name."""
         return {self._input_name: self._log_mel.patch(frame).reshape(self._input_shape)}
 
-    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """Run the model.
-
-        Raises:
-            BackendError: the run failed.
-            InvalidOutputError: an output contains NaN or Inf.
-        """
-        outputs = self._backend.infer(inputs)
-        for name, output in outputs.items():
-            if not all_finite(output):
-                raise InvalidOutputError(
-                    f"{self._name}: output '{name}' expects finite values, got NaN or Inf"
-                )
-        return outputs
-
     def postprocess(
         self, outputs: Mapping[str, NDArray], frame: AudioWindow, geometry: Geometry
     ) -> EncoderOutput:
@@ -137,10 +118,10 @@ class AudioEncoder:
             window_end_ns=frame.window_end_ns,
             segment=frame.segment,
         )
-        events = self._decode(outputs, context).sound_events
+        events = self.decide(outputs, context).sound_events
         events, warning = self._locator.locate(events, frame, geometry)
         return EncoderOutput(
-            tensors={tensor: outputs[output] for tensor, output in self._features.items()},
+            tensors=self.features(outputs),
             sound_events=events,
             warning=warning,
         )

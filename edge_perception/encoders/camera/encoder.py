@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from edge_perception.backends import Backend
 from edge_perception.core.types import Geometry, ImageFrame, ImageObject
 from edge_perception.encoders import EncoderOutput
-from edge_perception.encoders._outputs import check_outputs, feature_tensors
 from edge_perception.encoders.camera.calibration import geometry_of_image, undistort_boxes
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.camera.letterbox import Letterbox
 from edge_perception.encoders.camera.lift import LiftConfig, lift_grid
 from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
 from edge_perception.encoders.camera.sixteen_bits import SignificantBits
-from edge_perception.models.adapters import adapters
+from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.models.manifest import Manifest
 
 
@@ -42,7 +41,7 @@ class CameraIntake:
         return image_from_msg(item, bits=self._bits)
 
 
-class CameraEncoder:
+class CameraEncoder(CheckedModel):
     """One camera model. Not thread-safe.
 
     `image_objects` are in pixels of `geometry.image_size` (of the image itself where that is not
@@ -51,11 +50,9 @@ class CameraEncoder:
     """
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
-        self._manifest = manifest
-        self._backend = backend
+        super().__init__(manifest, backend)
         self._config = camera_preprocessing(manifest)
         self._preprocessor = ImagePreprocessor(self._config)
-        self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
         self._lift_key: tuple = ()
         self._lift = np.empty(0, np.float32)
 
@@ -75,28 +72,17 @@ class CameraEncoder:
             )
         return inputs
 
-    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """Run the model.
-
-        Raises:
-            BackendError: the run failed.
-            InvalidOutputError: an output has the wrong shape, NaN or Inf.
-        """
-        outputs = self._backend.infer(inputs)
-        check_outputs(outputs, self._manifest)
-        return outputs
-
     def postprocess(
         self, outputs: Mapping[str, NDArray], frame: ImageFrame, geometry: Geometry
     ) -> EncoderOutput:
         """Return feature tensors, boxes in the image and objects in the base frame."""
         size = image_size(frame)
         letterbox: Letterbox = self._preprocessor.letterbox(size)
-        decisions = self._decoder(outputs, letterbox)
+        decisions = self.decide(outputs, letterbox)
         known = _geometry(frame, geometry)
         fitted = geometry_of_image(known, size)
         return EncoderOutput(
-            tensors=feature_tensors(outputs, self._manifest),
+            tensors=self.features(outputs),
             objects=decisions.objects,
             image_objects=pinhole_objects(decisions.image_objects, size, known),
             notes=() if fitted is known else fitted.notes,

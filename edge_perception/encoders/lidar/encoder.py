@@ -15,7 +15,7 @@ from edge_perception.core.schema import decode
 from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
-from edge_perception.encoders._outputs import check_outputs, feature_tensors
+from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.native import native
 from edge_perception.encoders.lidar.preprocess import (
@@ -27,7 +27,6 @@ from edge_perception.encoders.lidar.preprocess import (
     sweep_plan,
     thinned,
 )
-from edge_perception.models.adapters import adapters
 from edge_perception.models.manifest import Manifest
 
 OBSTACLE_POINTS = "obstacle_points"
@@ -61,7 +60,7 @@ class _Sweep:
     raised: NDArray[np.integer]  # points above the ground, in the order of the raster's cells
 
 
-class LidarEncoder:
+class LidarEncoder(CheckedModel):
     """One LiDAR model. Not thread-safe.
 
     Beside the features of the manifest it gives `obstacle_points`, float32 (K, 3), m, base frame:
@@ -69,11 +68,9 @@ class LidarEncoder:
     """
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
-        self._manifest = manifest
-        self._backend = backend
+        super().__init__(manifest, backend)
         self._config = lidar_preprocessing(manifest)
         self._plan = sweep_plan(self._config)
-        self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
         self._raster = np.zeros((1, len(self._config.channels), *self._config.shape), np.float32)
         self._scratch = Scratch()
         self._sweep: _Sweep | None = None
@@ -105,25 +102,14 @@ class LidarEncoder:
         inside = [(base[:, k] > low) & (base[:, k] < high) for k, (low, high) in enumerate(ranges)]
         return np.asarray(inside[0] & inside[1] & inside[2])
 
-    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """Run the model.
-
-        Raises:
-            BackendError: the run failed.
-            InvalidOutputError: an output has the wrong shape, NaN or Inf.
-        """
-        outputs = self._backend.infer(inputs)
-        check_outputs(outputs, self._manifest)
-        return outputs
-
     def postprocess(
         self, outputs: Mapping[str, NDArray], frame: PointCloud, geometry: Geometry
     ) -> EncoderOutput:
         """Return feature tensors with the obstacle points, and objects in the base frame."""
-        decisions = self._decoder(outputs, None)
+        decisions = self.decide(outputs)
         return EncoderOutput(
             tensors={
-                **feature_tensors(outputs, self._manifest),
+                **self.features(outputs),
                 OBSTACLE_POINTS: self._obstacles(frame, geometry),
             },
             objects=decisions.objects,

@@ -138,7 +138,9 @@ def test_an_audio_info_is_no_frame():
 def test_an_output_with_nan_is_refused(backend):
     encoder = AudioEncoder(make_manifest(), backend)
     patch = np.full((1, 1, *PATCH), np.nan, np.float32)
-    with pytest.raises(InvalidOutputError, match="loudness: output 'scores' expects finite"):
+    with pytest.raises(
+        InvalidOutputError, match="loudness: output 'scores' has 2 of 2 values that are NaN"
+    ):
         encoder.infer({"patch": patch})
 
 
