@@ -26,16 +26,20 @@ class ManagerWatch:
         self._topic = f"{manager}/transition_event"
         self._known = self._publishers()
         self._asked: Any = None
-        self._asked_s = self._heard_s = time.monotonic()
+        self._looked_s = self._heard_s = time.monotonic()
 
     def problem(self) -> str:
         """Return why no answer can be expected any more; empty: the manager is there."""
         now_s = time.monotonic()
         if self._asked is not None and self._asked.done():
             self._asked, self._heard_s = None, now_s
-        if self._asked is None and now_s > self._asked_s + _ASK_EVERY_S:
-            self._asked, self._asked_s = self._client.call_async(self._request), now_s
-            if self._known and not self._known & self._publishers():
+        if now_s > self._looked_s + _ASK_EVERY_S:
+            self._looked_s = now_s
+            if self._asked is None:
+                self._asked = self._client.call_async(self._request)
+            now = self._publishers()
+            self._known = self._known or now  # it may not have been found yet
+            if self._known and not self._known & now:
                 return f"{self._manager} ended before the change did"
         silent_s = now_s - self._heard_s
         if silent_s > _SILENT_S:

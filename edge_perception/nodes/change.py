@@ -78,6 +78,7 @@ class Change:
     absent: ModelSet = field(default_factory=dict)
     absent_after: ModelSet = field(default_factory=dict)
     waits_for: str = ""  # for people
+    stopped: str = ""  # why it must not go on; empty: it may
 
     @property
     def nodes(self) -> dict[str, str]:
@@ -106,6 +107,8 @@ class Change:
 
     def check(self) -> None:
         """Raise SwapError where the change must not go on."""
+        if self.stopped:
+            raise SwapError(self.stopped)
         if self.caller.cancelled():
             raise SwapError("cancelled by the caller")
 

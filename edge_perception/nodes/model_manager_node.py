@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -27,6 +28,8 @@ from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.filesystem import FileSystem
 from edge_perception.releases.managed import ManagedStore
 from edge_perception.releases.options import ManagerOptions
+
+_LAST_WORDS_NS = 1_000_000_000
 
 
 class ModelManagerNode(PerceptionNode):
@@ -95,6 +98,22 @@ class ModelManagerNode(PerceptionNode):
         self._follow_up.stop()
         self.parts.events.close()
         self.parts.managed.close()
+
+    def close(self) -> None:
+        """End; a change under way is undone first, so that who asked hears of it, for a moment."""
+        self.coordinator.stop("the manager ends")
+        end_ns = self.parts.steady_ns() + _LAST_WORDS_NS
+        asked = bool(self.coordinator.busy)
+        while (self.coordinator.busy or self._action.busy) and self.parts.steady_ns() < end_ns:
+            self._spin_once()
+        if asked:
+            self._spin_once()  # the answer itself
+        super().close()
+
+    def _spin_once(self) -> None:
+        """Nobody spins any more where a process ends; where somebody does, that is enough."""
+        with contextlib.suppress(Exception):
+            self.executor.spin_once(timeout_sec=0.02)
 
     def health(self) -> Health:
         """Say which nodes serve models, and whether they can be changed."""

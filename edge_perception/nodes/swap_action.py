@@ -11,6 +11,7 @@ from edge_perception import action, msg
 from edge_perception.nodes.change import Caller
 from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.nodes.manager_services import answer_swap
+from edge_perception.nodes.model_events import Told
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
 
 
@@ -21,6 +22,7 @@ class SwapAction:
         self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
     ) -> None:
         self._parts, self._coordinator = parts, coordinator
+        self.busy = False  # somebody waits for a result
         self._server = ActionServer(
             parts.node,
             action.SwapModel,
@@ -34,6 +36,13 @@ class SwapAction:
         def told(event: msg.ModelEvent) -> None:
             goal.publish_feedback(action.SwapModel.Feedback(event=event))
 
+        self.busy = True
+        try:
+            return await self._run(goal, told)
+        finally:
+            self.busy = False
+
+    async def _run(self, goal: Any, told: Told) -> action.SwapModel.Result:
         result = action.SwapModel.Result()
         caller = Caller(told=told, cancelled=lambda: goal.is_cancel_requested)
         await answer_swap(self._parts, self._coordinator, goal.request, result, caller)

@@ -33,6 +33,11 @@ class SwapCoordinator:
         """Transaction under way; empty: none."""
         return self._change.transaction_id if self._change is not None else ""
 
+    def stop(self, reason: str) -> None:
+        """Let the change under way be undone at its next step, unless it is decided."""
+        if self._change is not None:
+            self._change.stopped = reason
+
     @property
     def waits_for(self) -> str:
         """What the change under way waits for, for people."""
