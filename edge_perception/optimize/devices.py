@@ -9,14 +9,13 @@ from typing import Any
 import psutil
 
 from edge_perception.backends import backends
+from edge_perception.core.extras import MissingExtraError, extra
 from edge_perception.core.machine import this_machine
 from edge_perception.models.manifest import Bundle
 from edge_perception.optimize.configuration import configurations
 from edge_perception.optimize.measuring import alone
 
 _RUNS = 5
-# Runtimes that exist and are not installed: what brings them.
-_EXTRAS = {"openvino": "openvino", "tensorrt": "tensorrt"}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -41,9 +40,7 @@ def runtimes() -> dict[str, dict[str, Any]]:
         ways = [{"provider": provider, "precision": p} for provider, p in spec.ways()]
         found[name] = {"ways": ways}
     for name, reason in sorted(backends().failures.items()):
-        extra = _EXTRAS.get(name, "")
-        hint = f"; pip install 'edge_perception[{extra}]'" if extra else ""
-        found[name] = {"ways": [], "note": f"{reason}{hint}"}
+        found[name] = {"ways": [], "note": reason}
     return found
 
 
@@ -89,9 +86,10 @@ def try_models(bundles: Sequence[Bundle], progress: Callable[[str], None]) -> li
 def _cuda() -> str:
     """Say which CUDA driver there is, or why there is none, where the bindings are installed."""
     try:
-        from cuda.bindings import driver
-    except ImportError:
-        return "not looked for: cuda-bindings is not installed"
+        with extra("cuda"):
+            from cuda.bindings import driver
+    except MissingExtraError as error:
+        return f"not looked for: {error}"
     try:
         status, version = driver.cuDriverGetVersion()
     except RuntimeError as error:  # no libcuda

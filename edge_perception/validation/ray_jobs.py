@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.extras import extra
 from edge_perception.validation.tasks import ATTEMPTS, Task, TaskResult, clear, outcome, work
 
 LOCAL = "local"
@@ -30,12 +31,8 @@ def run_on_ray(
     Raises:
         ConfigurationError: Ray is not installed, or the cluster cannot be reached.
     """
-    try:
+    with extra("ray"):
         import ray
-    except ImportError as error:
-        raise ConfigurationError(
-            "ray: not installed; pip install -r requirements/ray.txt"
-        ) from error
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, address, jobs)

@@ -31,7 +31,7 @@ def test_a_killed_process_is_tried_again_and_named(drive, tmp_path, monkeypatch)
 
 @pytest.mark.timeout(180)
 def test_a_killed_worker_on_ray_is_tried_again_and_named(drive, tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray", reason="ray is not installed: requirements/ray.txt")
+    ray = pytest.importorskip("ray", reason="ray is not installed: the extra `ray`")
     ray.cloudpickle.register_pickle_by_value(killed_worker)
     monkeypatch.setattr(ray_jobs, "work", killed_worker.killed_work)
     try:

@@ -104,7 +104,7 @@ def test_a_sweep_gives_a_summary_table(drive, tmp_path):
 
 @pytest.mark.timeout(180)
 def test_the_same_bytes_on_a_local_ray_instance(replay):
-    pytest.importorskip("ray", reason="ray is not installed: requirements/ray.txt")
+    pytest.importorskip("ray", reason="ray is not installed: the extra `ray`")
     here = replay(segment_s=2.0, warm_up_s=1.5)
     there = replay(segment_s=2.0, warm_up_s=1.5, jobs=2, ray="local")
     assert not there.failure, there.failure

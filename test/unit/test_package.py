@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Distribution or rosdep key of imported modules, where it is not simply the module's name.
 DISTRIBUTIONS = {
+    "cuda": "cuda-bindings",
     "cv2": "opencv-python-headless",
     "google": "protobuf",
+    "grpc": "grpcio",
     "yaml": "PyYAML",
 }
 ROSDEP_KEYS = {
@@ -30,6 +34,10 @@ ROSDEP_KEYS = {
 }
 # rosdep has no key for it; the README says how to get it with pip.
 WITHOUT_ROSDEP_KEY = {"onnx"}
+# There inside of a Triton server, which runs the file that we write for it.
+OF_ANOTHER_PROCESS = {"triton_python_backend_utils"}
+# Needed to run, and never imported by name.
+WITHOUT_IMPORT = {"rosidl_default_runtime", "launch", "launch_ros", "mcap-ros2-support", "tf2_msgs"}
 
 CPP = """
 #include <cstdio>
@@ -80,25 +88,54 @@ def dependencies(package_xml: ElementTree.Element) -> set[str]:
     return {e.text for tag in tags for e in package_xml.iter(tag)}
 
 
-def required_imports() -> dict[str, Path]:
-    """Return top-level modules imported where a file is loaded, outside of any `try`."""
-    found = {}
+def imports() -> Iterator[tuple[Path, str, str]]:
+    """Yield (file, top-level module, extra it is imported under) of every import at any depth."""
     for path in sorted((ROOT / "edge_perception").rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0]: path for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                found[node.module.split(".")[0]] = path
-    return {k: v for k, v in found.items() if k not in sys.stdlib_module_names}
+        for module, extra in imports_in(ast.parse(path.read_text()), ""):
+            if module not in sys.stdlib_module_names and module != "edge_perception":
+                yield path, module, extra
+
+
+def imports_in(tree: ast.AST, extra: str) -> Iterator[tuple[str, str]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], extra) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0], extra
+        else:
+            yield from imports_in(node, extra_of(node) or extra)
+
+
+def extra_of(node: ast.AST) -> str:
+    """Return the name in `with extra("name"):`."""
+    for item in node.items if isinstance(node, ast.With) else ():
+        call = item.context_expr
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "extra":
+            return call.args[0].value
+    return ""
 
 
 def test_one_version(setup_cfg, package_xml):
     version = package_xml.findtext("version")
-    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-
     assert setup_cfg["metadata"]["version"] == version
-    assert headings[0] == version
     assert package_xml.findtext("license") == setup_cfg["metadata"]["license"]
+    # What was released last is what the package calls itself; what came since is above it.
+    headings = re.findall(r"^## (.+)$", changelog(), re.MULTILINE)
+    assert next(h for h in headings if h != "Unreleased") == version
+
+
+def test_the_changelog_names_the_models_that_come_with_it():
+    """Models have versions of their own: a set has one, and the newest section says which."""
+    found = {}
+    for path in (ROOT / "models").glob("*/*/manifest.json"):
+        found.setdefault(path.parts[-3], set()).add(json.loads(path.read_text())["version"])
+    newest = changelog().split("\n## ")[1]
+    told = dict(re.findall(r"`(bev_\w+)` (\d+\.\d+\.\d+)", newest))
+    assert {name: {version} for name, version in told.items()} == found
+
+
+def changelog() -> str:
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_every_executable_has_its_function(setup_cfg):
@@ -142,20 +179,28 @@ def test_every_requirement_is_pinned_and_pip_knows_the_direct_ones(setup_cfg):
 
 def test_what_is_imported_is_declared(setup_cfg, package_xml):
     wheels = set(setup_cfg["options"]["install_requires"].split())
-    extras = {n for names in setup_cfg["options.extras_require"].values() for n in names.split()}
+    extras = {k: v.split() for k, v in setup_cfg["options.extras_require"].items()}
     keys = dependencies(package_xml)
-    for module, path in required_imports().items():
-        if module == "edge_perception":
-            continue
+    for path, module, extra in imports():
         wheel = DISTRIBUTIONS.get(module, module)
-        if wheel in extras:
-            continue  # imported by what needs the extra only
-        if wheel in wheels:
+        if extra:
+            assert wheel in extras[extra], f"{path}: extra {extra} lacks {wheel}"
+        elif wheel in wheels:
             rosdep = ROSDEP_KEYS.get(module, f"python3-{module}")
             declared = rosdep in keys or module in WITHOUT_ROSDEP_KEY
             assert declared, f"{path}: package.xml lacks {rosdep}"
         else:
-            assert module in keys, f"{path}: {module} is in neither setup.cfg nor package.xml"
+            known = module in keys or module in OF_ANOTHER_PROCESS
+            assert known, f"{path}: {module} is in neither setup.cfg nor package.xml"
+
+
+def test_every_extra_and_ros_package_is_used(setup_cfg, package_xml):
+    used = {(extra, DISTRIBUTIONS.get(module, module)) for _, module, extra in imports()}
+    for name, wheels in setup_cfg["options.extras_require"].items():
+        assert {(name, wheel) for wheel in wheels.split()} <= used
+    modules = {module for _, module, _ in imports()}
+    told = {e.text for e in package_xml.iter("exec_depend") if not e.text.startswith("python3-")}
+    assert told - modules == WITHOUT_IMPORT
 
 
 def test_message_packages_are_build_dependencies(package_xml):

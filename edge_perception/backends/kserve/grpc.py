@@ -12,6 +12,7 @@ from edge_perception.backends.contract import TensorInfo
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
 from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
 from edge_perception.core.errors import BackendError
+from edge_perception.core.extras import extra
 
 _SERVICE = "/inference.GRPCInferenceService"
 _MOST_BYTES = 1 << 30
@@ -24,17 +25,13 @@ class GrpcRemote:
         """Open the channel; nothing is sent yet.
 
         Raises:
-            BackendError: grpcio is not installed, or the address is not `grpc://host:port`.
+            MissingExtraError: grpcio is not installed.
+            BackendError: the address is not `grpc://host:port`.
         """
-        try:
+        with extra("kserve"):
             import grpc
+        from edge_perception.backends.kserve import messages
 
-            from edge_perception.backends.kserve import messages
-        except ImportError as error:
-            raise BackendError(
-                f"kserve: grpc:// needs what is not installed: {error.name}; "
-                "pip install 'edge_perception[kserve]'"
-            ) from error
         parts = urllib.parse.urlsplit(url)
         if not parts.hostname or not parts.port:
             raise BackendError(f"kserve: expected grpc://host:port, got {url}")

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import BackendInfo, BackendOptions, TensorInfo
 from edge_perception.backends.tensors import check_inputs, warm_up
 from edge_perception.core.errors import BackendError
+from edge_perception.core.extras import extra
+
+with extra("openvino"):
+    import openvino as ov
 
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _HINT = "INFERENCE_PRECISION_HINT"
