@@ -10,6 +10,7 @@ from pathlib import Path
 
 NAME = "inject"
 HELP = "play a recording with faults between it and the nodes"
+TRANSPORT = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

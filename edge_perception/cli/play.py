@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME = "play"
 HELP = "play a recording (MCAP) into ROS at real time"
 TRANSPORT = True
+CLOCK = "/clock"
+WHOLE_S = 1e10  # longer than any recording
 _HEAR_S = 2.5  # nodes tell once a second what they got
 
 
@@ -30,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="speed, 1: real time")
     parser.add_argument("--loop", action="store_true", help="start again at the end, for ever")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="skip the first S s")
-    parser.add_argument("--duration", type=float, default=1e9, metavar="S", help="play only S s")
+    parser.add_argument(
+        "--duration", type=float, default=WHOLE_S, metavar="S", help="play only S s"
+    )
     parser.add_argument("--topics", nargs="+", default=[], help="only these topics")
     parser.add_argument(
         "--cut",
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         loops=0 if args.loop else 1,
         start_s=args.start,
         duration_s=args.duration,
-        topics=tuple(args.topics),
+        topics=_topics(recording, args),
         cuts=tuple(parse_cut(text) for text in args.cut),
     )
     context = rclpy.Context()
@@ -101,6 +105,21 @@ def run(args: argparse.Namespace) -> int:
         node.destroy_node()
         context.shutdown()
     return 0
+
+
+def _topics(recording: Recording, args: argparse.Namespace) -> tuple[str, ...]:
+    """Return what is played; a recorded /clock is the only one, and none of the present."""
+    topics = tuple(args.topics)
+    if CLOCK not in recording.topics:
+        return topics
+    if args.restamp:
+        print(f"{CLOCK} of the recording is left out: restamped messages live in the present")
+        return tuple(name for name in topics or recording.topics if name != CLOCK)
+    if args.clock:
+        print(f"{CLOCK} of the recording is played: its stamps go by it")
+        args.clock = 0.0
+        return (*topics, CLOCK) if topics and CLOCK not in topics else topics
+    return topics
 
 
 @contextlib.contextmanager
@@ -130,7 +149,7 @@ def _play_live(args: argparse.Namespace) -> int:
 
     others = ("loop", "start", "topics", "cut", "restamp", "clock")
     given = [name for name in others if getattr(args, name)]
-    if args.rate != 1.0 or args.duration != 1e9 or given:
+    if args.rate != 1.0 or args.duration != WHOLE_S or given:
         raise ConfigurationError(
             "--live: plays the whole recording in its own time; it goes without --rate, "
             "--duration, " + ", ".join(f"--{name}" for name in others)
@@ -196,6 +215,8 @@ def _say(report: PlayReport, names: Mapping[str, str], receipts: Sequence[Receip
                     else ""
                 )
             )
+    if report.skipped_s:
+        print(f"{report.skipped_s:.1f} s without any message left out: a jump of the clock")
     if report.late:
         print(
             f"{report.late} sent more than 20 ms late, "

@@ -54,6 +54,7 @@ class PlayReport:
     sent: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, int] = field(default_factory=dict)
     loops: int = 0  # started
+    skipped_s: float = 0.0  # of the recording's time: jumps of its clock
     late: int = 0
     worst_lateness_s: float = 0.0
     cuts: list[CutEvent] = field(default_factory=list)
@@ -120,19 +121,24 @@ class Player:
             rate=self._plan.rate,
         )
         self.report.stamps = stamps if self._restamp else None
-        next_tick_s = 0.0
+        next_tick_s, skipped_ns = 0.0, 0
         for due in schedule(self._recording, self._plan):
             data = self._prepared(due, stamps)
             while self._clock_period_s and next_tick_s <= due.due_s:
                 self._wait_until(start.steady_ns, next_tick_s)
                 if self._stop.is_set():
                     return self.report
-                elapsed_ns = round(next_tick_s * self._plan.rate * 1e9)
+                elapsed_ns = round(next_tick_s * self._plan.rate * 1e9) + skipped_ns
                 self._sink.publish_clock(first_ns + elapsed_ns % period_ns)
                 next_tick_s += self._clock_period_s
             lateness_s = self._wait_until(start.steady_ns, due.due_s)
             if self._stop.is_set():
                 return self.report
+            if due.skipped_ns != skipped_ns:
+                skipped_ns = due.skipped_ns
+                self.report.skipped_s = skipped_ns * 1e-9
+                if self._clock_period_s:  # the time of what comes is told before it
+                    self._sink.publish_clock(due.message.log_time_ns)
             self.report.loops = due.loop + 1
             self._send(due, data, lateness_s)
         return self.report
@@ -144,7 +150,8 @@ class Player:
         recorded_ns = read_stamp_ns(message.data)
         if recorded_ns == 0:  # an unset stamp stays unset
             return message.data
-        return with_stamp_ns(message.data, stamps.to_played(recorded_ns, due.loop))
+        shifted_ns = recorded_ns - due.skipped_ns
+        return with_stamp_ns(message.data, stamps.to_played(shifted_ns, due.loop))
 
     def _wait_until(self, start_steady_ns: int, due_s: float) -> float:
         """Wait for a moment and return how late it is, s."""

@@ -11,6 +11,10 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import check_limits
 from edge_perception.recordings.reader import RecordedMessage, Recording
 
+# A longer silence of all topics is a jump of the recorder's clock, as messages from before /clock,
+# which arrive at time 0: it is not waited for. A replay without ROS goes by the same rule.
+LONGEST_GAP_NS = 30 * 10**9
+GAP_NS = 10**9  # what is left of it
 _CUT = re.compile(r"(?P<name>[^:]+):(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\.\d+)?)")
 
 
@@ -58,7 +62,7 @@ class PlayPlan:
     rate: float = parameter(1.0, low=0.01, high=100.0)
     loops: int = parameter(1, low=0, high=1_000_000)  # 0: endless
     start_s: float = parameter(0.0, unit="s", low=0.0, high=1e9)
-    duration_s: float = parameter(1e9, unit="s", low=0.0, high=1e9)
+    duration_s: float = parameter(1e10, unit="s", low=0.0, high=1e10)
     topics: tuple[str, ...] = ()  # empty: all
     cuts: tuple[Cut, ...] = ()
 
@@ -78,6 +82,7 @@ class Due:
     loop: int
     cut: Cut | None  # set: not to be sent
     message: RecordedMessage
+    skipped_ns: int = 0  # of the recording's time, since the start of playing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +119,13 @@ class StampMap:
 def loop_period_ns(recording: Recording, plan: PlayPlan) -> int:
     """Return the time from one loop's start to the next.
 
-    It is the length of what is played plus one interval of the densest topic, so that the
-    topics stay periodic across the seam.
+    It is the length of what is played plus one interval of the densest topic, a second at most,
+    so that the topics stay periodic across the seam.
     """
     length_ns = _end_ns(recording, plan) - _start_ns(recording, plan)
     busiest = max((recording.count(name) for name in recording.topics), default=0)
     whole_ns = recording.end_ns - recording.start_ns
-    return length_ns + (whole_ns // (busiest - 1) if busiest > 1 else 0)
+    return length_ns + (min(whole_ns // (busiest - 1), GAP_NS) if busiest > 1 else 0)
 
 
 def schedule(recording: Recording, plan: PlayPlan) -> Iterator[Due]:
@@ -137,18 +142,29 @@ def schedule(recording: Recording, plan: PlayPlan) -> Iterator[Due]:
             f"got {plan.start_s:g} s"
         )
     period_ns = loop_period_ns(recording, plan)
-    loop = 0
+    duration_ns = round(plan.duration_s * 1e9)
+    between_ns = period_ns - (end_ns - start_ns)  # loops
+    loop = began_ns = 0
     while plan.loops == 0 or loop < plan.loops:
-        for message in recording.messages(plan.topics or None, start_ns=start_ns, end_ns=end_ns):
-            offset_ns = message.log_time_ns - start_ns + loop * period_ns
+        removed_ns, last_ns = 0, start_ns
+        for message in recording.messages(plan.topics or None, start_ns=start_ns):
+            if message.log_time_ns - last_ns > LONGEST_GAP_NS:
+                removed_ns += message.log_time_ns - last_ns - GAP_NS
+            last_ns = message.log_time_ns
+            played_ns = message.log_time_ns - start_ns - removed_ns
+            if played_ns >= duration_ns:
+                break
             yield Due(
-                due_s=offset_ns * 1e-9 / plan.rate,
+                due_s=(began_ns + played_ns) * 1e-9 / plan.rate,
                 loop=loop,
                 cut=active_cut(
                     plan.cuts, message.topic, (message.log_time_ns - recording.start_ns) * 1e-9
                 ),
                 message=message,
+                skipped_ns=loop * period_ns + removed_ns - began_ns,
             )
+        whole_ns = recording.end_ns + 1 - start_ns
+        began_ns += min(whole_ns - removed_ns, duration_ns) + between_ns
         loop += 1
 
 

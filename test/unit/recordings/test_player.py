@@ -6,6 +6,7 @@ from edge_perception.recordings.player import Player
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.schedule import PlayPlan, parse_cut
 from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.recordings.writer import RecordingWriter, Topic
 
 NOW_NS = 1_900_000_000_000_000_000
 
@@ -118,3 +119,36 @@ def test_stop_ends_an_endless_loop(bench, recording_path):
     bench.publish = publish_and_stop
     player.run()
     assert len(bench.sent) == 50
+
+
+@pytest.fixture
+def early_path(tmp_path, start_ns, make_cloud):
+    """Three messages that came before /clock, at time 0, and ten after it."""
+    path = tmp_path / "early.mcap"
+    with RecordingWriter(path) as writer:
+        writer.add_topic(Topic(name="/lidar/points", type="sensor_msgs/msg/PointCloud2"))
+        for index in range(3):
+            writer.write("/lidar/points", make_cloud(0), log_time_ns=index)
+        for index in range(10):
+            stamp_ns = start_ns + index * 100_000_000
+            writer.write("/lidar/points", make_cloud(stamp_ns), log_time_ns=stamp_ns + 5_000_000)
+    return path
+
+
+@pytest.mark.parametrize("loops", [1, 2])
+def test_what_came_before_the_clock_is_not_waited_for(bench, early_path, loops):
+    report = bench.player(early_path, PlayPlan(loops=loops), restamp=True).run()
+    assert report.sent == {"/lidar/points": 13 * loops}
+    assert report.skipped_s > 1e9
+    assert (bench.clock.now().node_ns - NOW_NS) / 1e9 < 3.5 * loops
+    ages_ms = [round((now - stamp) / 1e6, 3) for _, now, stamp in bench.sent if stamp]
+    assert ages_ms == [5.0] * 10 * loops
+
+
+def test_the_clock_jumps_with_the_recording(bench, early_path, start_ns):
+    bench.player(early_path, clock_hz=100.0).run()
+    times_ns = [time_ns for _, time_ns in bench.ticks]
+    assert times_ns == sorted(times_ns)
+    for _, now_ns, stamp_ns in bench.sent:
+        told_ns = max(time_ns for at_ns, time_ns in bench.ticks if at_ns <= now_ns)
+        assert stamp_ns == 0 or 0 <= told_ns - stamp_ns <= 15_000_000

@@ -1,0 +1,91 @@
+"""`play` says what became of what it sent."""
+
+import pytest
+import sensors
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from harness import wait_until
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import serialize_message
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import PointCloud2
+
+from edge_perception.cli.main import main
+from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.recordings.qos import SENSOR_DATA
+from edge_perception.recordings.writer import RecordingWriter, Topic
+
+POINTS = "/lidar/points"
+START_NS = 100 * 10**9
+
+
+def written(path, *, clock=False):
+    with RecordingWriter(path) as writer:
+        writer.add_topic(Topic(name=POINTS, type="sensor_msgs/msg/PointCloud2", qos=SENSOR_DATA))
+        if clock:
+            writer.add_topic(Topic(name="/clock", type="rosgraph_msgs/msg/Clock"))
+        for index in range(8):
+            stamp_ns = START_NS + index * 100_000_000
+            log_ns = stamp_ns + 10**18  # of another clock than the stamps
+            if clock:
+                tick = Clock()
+                tick.clock.sec, tick.clock.nanosec = divmod(stamp_ns, 10**9)
+                writer.write("/clock", serialize_message(tick), log_time_ns=log_ns)
+            data = serialize_message(sensors.cloud(stamp_ns))
+            writer.write(POINTS, data, log_time_ns=log_ns)
+    return path
+
+
+def test_all_that_arrived_is_told_by_the_node_that_got_it(harness, tmp_path, capfd):
+    path = written(tmp_path / "clouds.mcap")
+    node = harness.add(EncoderNode, "lidar")
+    harness.start()
+    for _ in range(2):  # the second time counts from there on
+        assert main(["play", str(path), "--restamp"]) == 0
+        out = capfd.readouterr().out
+        assert f"{POINTS}: 8 sent\n    lidar_encoder: 8 received\n" in out
+    assert node._receiver.arrivals()[POINTS].received == 16
+
+
+def test_what_did_not_arrive_is_told_with_what_to_do(harness, tmp_path, capfd):
+    """A node that says of itself that a third got lost."""
+    path = written(tmp_path / "clouds.mcap")
+    got = []
+    stand_in = Node("lidar_encoder", context=harness.context)
+    harness.executor.add_node(stand_in)
+    stand_in.create_subscription(PointCloud2, POINTS, got.append, qos_profile_sensor_data)
+    diagnostics = stand_in.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def say():
+        values = {f"received {POINTS}": str(len(got) * 5 // 8), f"lost {POINTS}": "3"}
+        status = DiagnosticStatus(
+            name="lidar_encoder", values=[KeyValue(key=k, value=v) for k, v in values.items()]
+        )
+        diagnostics.publish(DiagnosticArray(status=[status]))
+
+    stand_in.create_timer(0.1, say)
+    harness.start()
+    try:
+        assert main(["play", str(path), "--restamp"]) == 0
+    finally:
+        stand_in.destroy_node()
+    out = capfd.readouterr().out
+    assert "lidar_encoder: 5 received, 3 did not arrive: start its driver with" in out
+    assert f"qos_overrides.{POINTS}.subscription.reliability: reliable" in out
+
+
+@pytest.mark.parametrize("way", [["--clock"], ["--clock", "--topics", POINTS], ["--restamp"]])
+def test_a_recorded_clock_is_the_only_one_and_none_of_the_present(harness, tmp_path, capfd, way):
+    path = written(tmp_path / "sim.mcap", clock=True)
+    ticks = harness.subscribe(Clock, "/clock", 100)
+    clouds = harness.subscribe(PointCloud2, POINTS, qos_profile_sensor_data)
+    harness.start()
+    wait_until(lambda: True, "start")
+    assert main(["play", str(path), *way]) == 0
+    clouds.wait(lambda _: len(clouds.messages) >= 8)
+    if way == ["--restamp"]:
+        assert ticks.messages == []
+        assert "/clock of the recording is left out" in capfd.readouterr().out
+    else:
+        ticks.wait(lambda _: len(ticks.messages) == 8)
+        assert {tick.clock.sec for tick in ticks.messages} == {100}
