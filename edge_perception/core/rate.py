@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
+WINDOW_S = 2.0
+WINDOW_PERIODS = 5.0  # a window holds at least so many: a slow stream in time has no rate of zero
+
+
+def window_for(rate_hz: float) -> float:
+    """Return the window, s, over which a stream of an expected rate is counted."""
+    return max(WINDOW_S, WINDOW_PERIODS / rate_hz)
+
 
 class RateMeter:
     """Counts arrivals on the steady clock.
@@ -12,10 +20,14 @@ class RateMeter:
     up to the last arrival.
     """
 
-    def __init__(self, *, window_s: float = 2.0, capacity: int = 512) -> None:
+    def __init__(self, *, window_s: float = WINDOW_S, capacity: int = 512) -> None:
         self._window_ns = round(window_s * 1e9)
         self._arrivals: deque[int] = deque(maxlen=capacity)
         self._since_ns: int | None = None
+
+    def set_window(self, window_s: float) -> None:
+        """Count over another window from now on, as for a stream that is expected to be slow."""
+        self._window_ns = round(window_s * 1e9)
 
     def add(self, steady_ns: int) -> None:
         """Record one arrival."""

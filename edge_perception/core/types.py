@@ -78,6 +78,11 @@ class Geometry:
     microphones_m: NDArray[np.float64] | None = None  # (C, 3), sensor frame, one a channel
     notes: tuple[str, ...] = ()  # where a calibration was read otherwise than it says
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether a pose was given: one that says where it comes from, or is not the default."""
+        return bool(self.pose_source) or not np.array_equal(self.T_base_sensor, np.eye(4))
+
     def at_pose_of(self, other: Geometry) -> Geometry:
         """Return this geometry where another one sits; the origin of the pose comes with it."""
         return replace(self, T_base_sensor=other.T_base_sensor, pose_source=other.pose_source)

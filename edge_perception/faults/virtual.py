@@ -115,7 +115,7 @@ class VirtualRun:
             source=source,
             spec=encoders()[source],
             model=_served(source),
-            geometry=Geometry(),
+            geometry=Geometry(pose_source="parameter"),
             clock=self.clock,
         )
         encoder = Encoder(source=source, pipeline=pipeline)

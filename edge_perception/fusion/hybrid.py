@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from edge_perception.core.errors import InvalidOutputError
 from edge_perception.core.types import (
-    UNKNOWN,
     DetectedObject,
     Feature,
     FusedView,
@@ -21,6 +20,7 @@ from edge_perception.fusion.finite import is_finite
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.fusion.model import FusionModel, FusionOutput
 from edge_perception.fusion.motion import displaced
+from edge_perception.fusion.view import view_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +45,13 @@ def fuse_cycle(cycle: Cycle) -> FusedView:
         seeds = _with_witnesses(attempt.output.objects, taken, _locating(cycle, taken))
     decision = decide(rest, cycle.config.decision, seeds=seeds, points_of=cycle.features)
     level = FusionLevel.DECISION if attempt.output is None else FusionLevel.FEATURE
-    return FusedView(
-        stamp_ns=cycle.stamp_ns,
-        oldest_stamp_ns=cycle.oldest_stamp_ns,
-        frame_id=cycle.config.cycle.base_frame,
-        sequence=cycle.sequence,
-        mode=cycle.mode,
-        valid=cycle.valid,
-        reason=cycle.reason,
+    return view_of(
+        cycle,
+        objects=decision.objects,
+        sound_events=_sound_events(cycle),
+        models=_models(cycle, attempt),
         level=level if cycle.features else FusionLevel.NONE,
         level_reason="; ".join(filter(None, (attempt.reason, *decision.notes))),
-        closed_by=cycle.closed_by,
-        sources=cycle.sources,
-        objects=decision.objects,
-        sound_events=_sound_events(cycle, attempt),
-        models=_models(cycle, attempt),
-        opened_steady_ns=cycle.opened_steady_ns,
-        wait_s=(cycle.closed_steady_ns - cycle.opened_steady_ns) / 1e9,
-        fusion_s=UNKNOWN,
-        deadline_s=cycle.deadline_s,
-        confidence=cycle.confidence,
-        safe_stop_reason=cycle.safe_stop_reason,
     )
 
 
@@ -135,15 +121,11 @@ def _check_finite(output: FusionOutput, version: ModelVersion) -> None:
             raise InvalidOutputError(f"fusion model {version.name}: {box.class_name} is not finite")
 
 
-def _sound_events(cycle: Cycle, attempt: _Attempt) -> tuple[SoundEvent, ...]:
-    """Return events not told before; a model's own stand for the encoders' where it gives any.
-
-    A model hears a reused feature again: what it says of it was said in an earlier cycle.
-    """
-    events = cycle.sound_events
-    if attempt.output is not None and attempt.output.sound_events is not None:
-        events = attempt.output.sound_events if cycle.fresh else ()
-    unique = {(item.source, item.class_name, item.window_start_ns): item for item in events}
+def _sound_events(cycle: Cycle) -> tuple[SoundEvent, ...]:
+    """Return the encoders' events that were not told before, each once."""
+    unique = {
+        (item.source, item.class_name, item.window_start_ns): item for item in cycle.sound_events
+    }
     return tuple(unique.values())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_perception.core.types import DetectedObject, Feature, ModelVersion, SoundEvent
+from edge_perception.core.types import DetectedObject, Feature, ModelVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,6 @@ class FusionOutput:
     """What a fusion model makes of the features it was given."""
 
     objects: tuple[DetectedObject, ...]  # base frame; without sources: all that locate are meant
-    sound_events: tuple[SoundEvent, ...] | None = None  # None: the encoders' own events stand
 
 
 class FusionModel(Protocol):

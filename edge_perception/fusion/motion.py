@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_perception.core.types import DetectedObject, Feature
 from edge_perception.fusion.config import NS
 from edge_perception.fusion.decision import OBSTACLE_POINTS
+from edge_perception.fusion.velocity import EgoStep
 
 KEPT = 1024  # poses; five seconds at 200 Hz
 AHEAD_NS = NS // 5  # the newest pose may be extrapolated by so much
@@ -40,6 +41,7 @@ class EgoMotion:
     def __init__(self) -> None:
         self._stamps: list[int] = []
         self._poses: list[Pose] = []
+        self._stepped_ns = 0  # stamp of the newest view that a step was made to
 
     def add(self, pose: Pose) -> None:
         """Take in a pose; one that goes back or jumps starts the history anew."""
@@ -59,6 +61,7 @@ class EgoMotion:
         """Forget everything, as after a jump of the clock."""
         self._stamps.clear()
         self._poses.clear()
+        self._stepped_ns = 0
 
     @property
     def newest_ns(self) -> int:
@@ -84,6 +87,29 @@ class EgoMotion:
         T[:3, 3] = turn @ (start[:3, 3] - end[:3, 3])
         turned = np.abs(T[:3, :3] - np.eye(3)).max()
         return None if np.abs(T[:3, 3]).max() < STILL_M and turned < STILL_RAD else T
+
+    def moves(
+        self, stamps_ns: Mapping[str, int], to_ns: int
+    ) -> dict[str, tuple[NDArray[np.float64], float]]:
+        """Return T_to_from and the elapsed s from each stamp to another one, where it matters."""
+        if not self._stamps:
+            return {}
+        between = {name: (self.between(ns, to_ns), to_ns - ns) for name, ns in stamps_ns.items()}
+        return {name: (T, ns / NS) for name, (T, ns) in between.items() if T is not None}
+
+    def step_to(self, stamp_ns: int) -> EgoStep | None:
+        """Return how the base moved since the view before; None: odometry does not say.
+
+        A view that is older than one before it is left out of the chain.
+        """
+        since_ns = self._stepped_ns
+        if not self._stamps or stamp_ns <= since_ns:
+            return None
+        self._stepped_ns = stamp_ns
+        if not (self.reaches(since_ns) and self.reaches(stamp_ns)):
+            return None
+        T = self.between(since_ns, stamp_ns)
+        return EgoStep(since_ns=since_ns, T=np.eye(4) if T is None else T)
 
     def _matrix(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return the pose at a stamp between two known ones, or a little after the newest."""

@@ -19,7 +19,7 @@ import yaml
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
-from edge_perception.core.types import Mode, SourceStatus
+from edge_perception.core.types import Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import NS, SourceConfig
 
 ALL, ANY, LOCATING = "all", "any", "locating"  # words for groups of sources
@@ -39,7 +39,8 @@ class ModePolicy:
     """One mode. Sources are named by source, by modality, or as all, any or locating."""
 
     mode: Mode
-    all_of: tuple[str, ...] = ()  # each in time, though it may have nothing new in this cycle
+    # Each OK, though it may have nothing new in this cycle, and met by the others in one view.
+    all_of: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()  # at least one contributes to this cycle
     # Longest wait of a cycle that opens in this mode; 0: `deadline_s` of fusion.
     deadline_s: float = parameter(0.0, unit="s", low=0.0, high=10.0)
@@ -99,6 +100,7 @@ class Situation:
     sources: tuple[SourceConfig, ...]
     statuses: tuple[SourceStatus, ...]
     in_time: Collection[str]  # sources whose last valid feature is young enough
+    apart: Collection[frozenset[str]] = ()  # pairs of sources that do not meet in one view
     oldest_age_s: float  # of the contributing evidence; NaN: there is none
     rate_hz: float  # of the output; NaN: not known yet
 
@@ -176,17 +178,19 @@ class PolicyState:
 def confidence(policy: DegradationPolicy, entry: ModePolicy, situation: Situation) -> float:
     """Return 0 to 1: the mode's own, times the share of the sources, times their freshness.
 
-    The share is the weight of the sources in time over the weight of all; a doubtful source counts
-    `doubtful_weight`. Freshness is 1 up to `fresh_s` of the oldest evidence and halves every
-    `half_life_s` after it.
+    The share is the weight of the sources that are OK over the weight of all; a doubtful one, with
+    a warning or used although it is not OK, counts `doubtful_weight`. Freshness is 1 up to
+    `fresh_s` of the oldest evidence and halves every `half_life_s` after it.
     """
     total = present = 0.0
     for source, status in zip(situation.sources, situation.statuses, strict=True):
         default = 1.0 if source.locates else 0.3
         weight = policy.weights.get(source.source, policy.weights.get(source.modality, default))
         total += weight
-        if status.contributed or source.source in situation.in_time:
-            present += weight * (policy.doubtful_weight if status.warning else 1.0)
+        if status.state is SourceState.OK and not status.warning:
+            present += weight
+        elif status.state is SourceState.OK or status.contributed:
+            present += weight * policy.doubtful_weight
     if math.isnan(situation.oldest_age_s) or not total:
         return 0.0
     excess_s = max(0.0, situation.oldest_age_s - policy.fresh_s)
@@ -197,10 +201,11 @@ def confidence(policy: DegradationPolicy, entry: ModePolicy, situation: Situatio
 def _best_met(policy: DegradationPolicy, situation: Situation) -> tuple[ModePolicy, str]:
     """Return the best mode whose needs are met, and the limit that cost a better one."""
     contributing = {status.source for status in situation.statuses if status.contributed}
-    present = contributing | set(situation.in_time)
+    fine = {status.source for status in situation.statuses if status.state is SourceState.OK}
     limit = ""
     for entry in policy.modes[:-1]:
-        if not all(_group(name, situation.sources) <= present for name in entry.all_of):
+        needed = frozenset().union(*(_group(name, situation.sources) for name in entry.all_of))
+        if not needed <= fine or any(pair <= needed for pair in situation.apart):
             continue
         if entry.any_of and not any(
             _group(name, situation.sources) & contributing for name in entry.any_of

@@ -7,7 +7,10 @@ stamp of the newest valid feature and decides whether its evidence may still be 
 
 from __future__ import annotations
 
-from edge_perception.core.rate import RateMeter
+from collections.abc import Iterable
+
+from edge_perception.core.bounds import clipped, saturated
+from edge_perception.core.rate import RateMeter, window_for
 from edge_perception.core.types import (
     UNKNOWN,
     Feature,
@@ -18,10 +21,12 @@ from edge_perception.core.types import (
 )
 from edge_perception.fusion.clock_watch import ClockWatch
 from edge_perception.fusion.config import NS, SourceConfig
-from edge_perception.fusion.finite import not_finite
 from edge_perception.fusion.offsets import ClockOffset
+from edge_perception.fusion.plausible import implausible
+from edge_perception.fusion.publishers import PublisherWatch, Route
 
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
+NO_POSE = "no pose: T_base_sensor is only the default, its positions are not to be trusted"
 _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
 
 
@@ -54,6 +59,7 @@ class SourceTrack:
         self._good = 0
         self._meter = RateMeter()
         self._clock_offset = ClockOffset()
+        self._publishers = PublisherWatch()
         self.configure(config)
 
     def configure(self, config: SourceConfig) -> None:
@@ -65,33 +71,66 @@ class SourceTrack:
         self.period_ns, self.reuse_ns = config.period_ns, round(config.reuse_s * NS)
         self._offset_ns = round(config.time_offset_s * NS)
         self._max_future_ns = round(config.max_future_s * NS)
+        self._meter.set_window(window_for(config.rate_hz))
 
     def offer(
-        self, feature: Feature, now: Instant, clock: ClockWatch, recovery_frames: int
+        self,
+        feature: Feature,
+        now: Instant,
+        clock: ClockWatch,
+        recovery_frames: int,
+        route: Route | None = None,
     ) -> Arrival | None:
-        """Take in a feature; returns it when its stamp and content can be trusted."""
+        """Take in a feature; returns it when origin, stamp and content can be trusted."""
         was = self.raw_state(now)
-        stamp_ns = feature.stamp_ns + self._offset_ns
-        reason = self._refusal(feature, stamp_ns, now, clock)
-        self.received += 1
-        self.last_arrival_ns = now.steady_ns
-        self._meter.add(now.steady_ns)
+        stranger = self._stranger(feature, now, route)
+        if stranger:  # nothing of it counts, neither its stamps nor its counters
+            self.refuse(stranger, now)
+            return None
         self._encoder_dropped, self._encoder_refused = feature.dropped, feature.refused
         if feature.stamp_ns > 0:
             self._clock_offset.add(feature.stamp_ns, now)
+        stamp_ns = feature.stamp_ns + self._offset_ns
+        reason = self._refusal(feature, stamp_ns, now, clock)
+        if reason:
+            self.refuse(reason, now)
+            self.refused -= not feature.valid  # the encoder counts those itself
+            return None
+        self._heard(now)
         if reason is None:  # on its way when the clock jumped: neither good nor bad
             self.late += 1
-            return None
-        if reason:
-            self.refused += feature.valid  # the encoder counts the others itself
-            self._invalid_reason, self._held, self._good = reason, SourceState.INVALID, 0
             return None
         self._invalid_reason, self._stamp_refused = "", False
         self._last_stamp_ns = stamp_ns
         self._latency = feature.latency
-        self._recover(was, recovery_frames)
+        self._recover(was, recovery_frames, now)
         self.newest = Arrival(feature, stamp_ns, now.steady_ns)
         return self.newest
+
+    def refuse(self, reason: str, now: Instant) -> None:
+        """Note something that arrived for this source and is no feature that can be used."""
+        self._heard(now)
+        self.refused += 1
+        self._invalid_reason, self._good = clipped(reason), 0
+        self._held = SourceState.INVALID
+
+    def _heard(self, now: Instant) -> None:
+        self.received += 1
+        self.last_arrival_ns = now.steady_ns
+        self._meter.add(now.steady_ns)
+
+    def _stranger(self, feature: Feature, now: Instant, route: Route | None) -> str:
+        """Say why a feature is none of this source; empty: it is one."""
+        where = f"{route.name}: " if route is not None and route.name else ""
+        for what, expected, got in (
+            ("source", self.config.source, feature.source),
+            ("modality", self.config.modality, feature.modality),
+        ):
+            if got != expected:
+                return f"{where}expected {what} '{expected}', got '{clipped(got, 80)}'"
+        publisher = None if route is None else route.publisher
+        second = self._publishers.refusal(publisher, now.steady_ns, self.stale_ns)
+        return f"{where}{second}" if second else ""
 
     def raw_state(self, now: Instant) -> SourceState:
         """Return the state of this moment, without hysteresis."""
@@ -130,8 +169,9 @@ class SourceTrack:
         clock_note: str,
         recovery_frames: int,
         contributed: bool,
+        doubts: Iterable[str] = (),
     ) -> SourceStatus:
-        """Return what a message says of this source."""
+        """Return what a message says of this source; `doubts` are of others than its encoder."""
         state = self.reported(raw)
         reason = ""
         if state is not SourceState.OK:
@@ -149,14 +189,21 @@ class SourceTrack:
             age_s=(now.node_ns - newest.stamp_ns) / NS if newest else UNKNOWN,
             silence_s=(now.steady_ns - arrival_ns) / NS if arrival_ns is not None else UNKNOWN,
             rate_hz=self._meter.rate_hz(now.steady_ns),
-            received=self.received,
-            dropped=self._encoder_dropped,
-            refused=self._encoder_refused + self.refused,
-            late=self.late,
-            warning=newest.feature.warning if newest and state is SourceState.OK else "",
+            received=saturated(self.received),
+            dropped=saturated(self._encoder_dropped),
+            refused=saturated(self._encoder_refused + self.refused),
+            late=saturated(self.late),
+            warning=self._warning(doubts) if state is SourceState.OK else "",
             clock_offset_s=self._clock_offset.offset_s,
             latency=self._latency,
         )
+
+    def _warning(self, doubts: Iterable[str]) -> str:
+        if self.newest is None:  # the clock jumped since: its features of before mean nothing
+            return ""
+        feature = self.newest.feature
+        unplaced = self.config.locates and not feature.geometry.is_placed
+        return "; ".join(filter(None, (feature.warning, NO_POSE if unplaced else "", *doubts)))
 
     def reported(self, raw: SourceState) -> SourceState:
         """Return the state with hysteresis: recovery takes a few good frames."""
@@ -164,13 +211,14 @@ class SourceTrack:
             return self._held
         return raw
 
-    def _recover(self, was: SourceState, recovery_frames: int) -> None:
+    def _recover(self, was: SourceState, recovery_frames: int, now: Instant) -> None:
         if was is SourceState.INVALID:
             self._held = SourceState.INVALID
         elif was is not SourceState.OK:
             self._held, self._good = SourceState.LATE, 0
         self._good += 1
-        if self._good >= recovery_frames:
+        # One arrival is no rate yet, and a source without a rate is not known to be in time.
+        if self._good >= recovery_frames and self._meter.rate_hz(now.steady_ns) > 0.0:
             self._held = None
 
     def _refusal(
@@ -180,7 +228,8 @@ class SourceTrack:
         if not feature.valid:
             return feature.invalid_reason
         if feature.stamp_ns <= 0:
-            return f"stamp is {feature.stamp_ns / NS:g} s"
+            seconds = feature.stamp_ns / NS
+            return f"negative stamp: {seconds:g} s" if seconds else "zero stamp"
         ahead_ns = stamp_ns - now.node_ns
         if ahead_ns > self._max_future_ns:
             if clock.is_from_before_jump(stamp_ns, self._max_future_ns):
@@ -193,7 +242,7 @@ class SourceTrack:
             back_s = (self._last_stamp_ns - stamp_ns) / NS
             self._last_stamp_ns = stamp_ns  # a clock set back: the next one may go on from here
             return f"stamp went back {back_s:.3f} s" if back_s else "stamp did not advance"
-        return not_finite(feature)
+        return implausible(feature)
 
     def _reason(self, now: Instant, raw: SourceState, recovery_frames: int) -> str:
         if raw is SourceState.OK:

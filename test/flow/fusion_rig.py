@@ -11,6 +11,7 @@ from edge_perception.core.clock import FakeClock
 from edge_perception.core.types import (
     Feature,
     FusedView,
+    Geometry,
     ModelVersion,
     SoundEvent,
     SourceState,
@@ -22,6 +23,7 @@ from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.policy import DegradationPolicy
 
 MS = 1_000_000
+PLACED = Geometry(pose_source="parameter")
 
 
 def make_feature(source: str, stamp_ns: int, **more: object) -> Feature:
@@ -37,6 +39,7 @@ def make_feature(source: str, stamp_ns: int, **more: object) -> Feature:
             modality=modality,
             model=version,
             sequence=0,
+            geometry=PLACED,
         ),
         **more,
     )

@@ -31,7 +31,7 @@ def test_clock_jump_with_stamps_that_follow_costs_one_message_at_most(jump_s, at
         if output.contributors and output.at_ms > at_ms:
             node_ns = FakeClock().now().node_ns + round((output.at_ms + jump_s * 1e3) * MS)
             assert 0 <= node_ns - output.view.oldest_stamp_ns <= 300 * MS, "of before the jump"
-    assert rig.fusion.counters.clock_jumps == 1
+    assert rig.fusion.counters.intake.clock_jumps == 1
 
 
 def test_feature_that_waited_through_a_jump_is_not_used():
@@ -84,7 +84,8 @@ def test_single_backward_stamp_is_invalid_and_not_used():
     assert bad[0].status("camera").reason == "stamp went back 0.195 s"
     assert bad[0].view.mode is Mode.DEGRADED
     assert [output.at_ms for output in bad] == [1000.0, 1050.0, 1150.0, 1250.0]
-    assert [output.view.mode for output in bad[2:]] == [Mode.FULL, Mode.FULL]  # and recovering
+    assert {output.view.mode for output in bad} == {Mode.DEGRADED}, "recovering is not OK"
+    assert outputs[outputs.index(bad[-1]) + 1].view.mode is Mode.FULL
 
 
 def test_pause_is_not_a_dead_driver():
@@ -104,7 +105,7 @@ def test_pause_is_not_a_dead_driver():
         assert "node clock stands still for" in output.status("camera").reason
         assert output.status("camera").age_s == pytest.approx(0.1, abs=0.02)
         assert output.status("camera").silence_s > 0.4
-    assert {output.view.mode for output in outputs if output.at_ms > 4060} == {Mode.FULL}
+    assert {output.view.mode for output in outputs if output.at_ms > 4260} == {Mode.FULL}
 
 
 def test_dead_driver_is_not_a_pause():
@@ -156,7 +157,7 @@ def test_replay_at_another_rate_is_no_jump(rate):
     for t in times(0, 1, 3000):
         rig.at(t, lambda: rig.clock.jump_node_clock((rate - 1.0) * 0.001))
     outputs = rig.run(3000)
-    assert rig.fusion.counters.clock_jumps == 0
+    assert rig.fusion.counters.intake.clock_jumps == 0
     assert {output.view.mode for output in outputs if output.at_ms > 500} == {Mode.FULL}
     assert len(outputs) == pytest.approx(30 * rate, abs=2)
 
@@ -167,5 +168,5 @@ def test_moments_taken_out_of_order_are_no_jump():
     now = rig.clock.now()
     late = type(now)(node_ns=now.node_ns - 3 * MS, steady_ns=now.steady_ns - 3 * MS)
     rig.fusion.offer(make_feature("camera", late.node_ns), late)
-    assert rig.fusion.counters.clock_jumps == 0
+    assert rig.fusion.counters.intake.clock_jumps == 0
     assert {output.view.mode for output in rig.run(2000) if output.at_ms > 500} == {Mode.FULL}

@@ -53,7 +53,7 @@ def test_dead_source_is_named_at_once_and_output_goes_on(source, phase_ms):
     assert max(gaps_ms(rig.outputs, 1000, 9000)) <= DEADLINE_MS
     after = [output for output in rig.outputs if output.at_ms > 6000]
     full = [output.at_ms for output in after if output.view.mode is Mode.FULL]
-    assert full[0] <= 6000 + 250
+    assert full[0] <= 6000 + 350, "three good frames and a cycle"
     assert all(output.view.mode is Mode.FULL for output in after if output.at_ms >= full[0])
     assert all(output.state(source) is SourceState.OK for output in after if output.at_ms > 6500)
 
@@ -94,7 +94,7 @@ def test_every_subset_of_dead_sensors(dead):
         for source in dead:
             assert f"{source}: {output.state(source).name}" in output.view.reason
     assert max(gaps_ms(rig.outputs, 1000, 9000)) <= DEADLINE_MS
-    back = [output for output in rig.outputs if output.at_ms >= 6250]
+    back = [output for output in rig.outputs if output.at_ms >= 6350]
     assert {output.view.mode for output in back} == {Mode.FULL}
 
 
@@ -115,7 +115,7 @@ def test_fast_camera_waits_for_the_lidar():
         frozenset({"camera", "lidar"})
     }
     assert max(output.view.stamp_ns - output.view.oldest_stamp_ns for output in outputs) <= 30 * MS
-    assert rig.fusion.counters.superseded["camera"] >= 44
+    assert rig.fusion.counters.intake.superseded["camera"] >= 44
 
 
 def test_slow_encoder_is_matched_by_stamp_not_by_arrival():
@@ -190,7 +190,7 @@ def test_jitter_raises_nothing():
     assert ClosedBy.DEADLINE not in rig.fusion.counters.closed
 
 
-def test_late_joiner_brings_full_mode_with_its_first_frame():
+def test_late_joiner_brings_full_mode_once_it_is_ok():
     rig = Rig(make_config("camera", "lidar"))
     rig.driver("camera", times(0, 100, 4000))
     rig.driver("lidar", times(2050, 100, 4000))
@@ -199,7 +199,8 @@ def test_late_joiner_brings_full_mode_with_its_first_frame():
     assert {output.view.mode for output in before} == {Mode.DEGRADED}
     assert before[5].view.reason == "lidar: MISSING, nothing received for 0.50 s"
     after = [output for output in outputs if output.at_ms >= 2050]
-    assert {output.view.mode for output in after} == {Mode.FULL}
+    assert {output.view.mode for output in after[:2]} == {Mode.DEGRADED}
+    assert {output.view.mode for output in after[2:]} == {Mode.FULL}
     assert after[0].state("lidar") is SourceState.LATE
     assert after[0].status("lidar").reason == "recovering, 1 of 3 good frames"
     assert after[2].state("lidar") is SourceState.OK
@@ -207,11 +208,11 @@ def test_late_joiner_brings_full_mode_with_its_first_frame():
 
 def test_slow_sources_are_waited_for_within_the_deadline_only():
     rig = Rig(make_config("camera", SourceConfig(source="lidar", modality="lidar", rate_hz=1.0)))
-    rig.driver("camera", times(0, 100, 6000))
-    rig.driver("lidar", times(30, 1000, 6000))
-    outputs = [output for output in rig.run(6000) if output.at_ms > 1000]
+    rig.driver("camera", times(0, 100, 8000))
+    rig.driver("lidar", times(30, 1000, 8000))
+    outputs = [output for output in rig.run(8000) if output.at_ms > 3000]
     assert {output.view.mode for output in outputs} == {Mode.FULL}
-    assert max(gaps_ms(outputs, 1000, 6000)) <= DEADLINE_MS
+    assert max(gaps_ms(outputs, 3000, 8000)) <= DEADLINE_MS
     assert sum("lidar" in output.contributors for output in outputs) == 5
 
 
@@ -295,7 +296,7 @@ def test_fixed_rate_publishes_on_the_timer_with_the_freshest():
     moments = [output.at_ms for output in outputs]
     assert {round(b - a, 6) for a, b in itertools.pairwise(moments)} == {50.0}
     assert {output.view.closed_by for output in outputs} == {ClosedBy.TIMER}
-    assert {output.view.mode for output in outputs if 100 < output.at_ms <= 2150} == {Mode.FULL}
+    assert {output.view.mode for output in outputs if 300 < output.at_ms <= 2150} == {Mode.FULL}
     assert {output.view.mode for output in outputs if output.at_ms > 2260} == {Mode.NONE}
 
 
@@ -313,7 +314,10 @@ def test_unknown_source_is_counted_and_ignored():
     rig = Rig(make_config("camera"))
     rig.driver("radar", times(0, 100, 1000))
     rig.run(1000)
-    assert (rig.fusion.counters.unknown, rig.fusion.counters.last_unknown) == (11, "radar")
+    assert (rig.fusion.counters.intake.unknown, rig.fusion.counters.intake.last_unknown) == (
+        11,
+        "radar",
+    )
 
 
 def test_reconfiguring_keeps_what_is_known():

@@ -181,16 +181,7 @@ def test_while_a_set_is_swapped_the_model_of_the_features_is_taken():
     assert new.given == ["camera", "lidar"]
 
 
-def test_events_of_a_model_replace_the_encoders_and_are_told_once():
-    horn = dataclasses.replace(SIREN, class_name="car_horn")
-    model = Model(output=FusionOutput(objects=(), sound_events=(horn, horn)))
-    fresh = fuse_cycle(_cycle(LIDAR, _audio(), models=[model], events=[SIREN], fresh=["audio"]))
-    assert fresh.sound_events == (horn,)
-    reused = fuse_cycle(_cycle(LIDAR, _audio(), models=[model]))
-    assert reused.sound_events == ()
-
-
-def test_encoders_events_stand_when_the_model_gives_none():
+def test_encoders_events_are_told_once():
     view = fuse_cycle(_cycle(LIDAR, models=[Model()], events=[SIREN, dataclasses.replace(SIREN)]))
     assert view.sound_events == (SIREN,)
 

@@ -1,0 +1,20 @@
+"""Bounds of what foreign messages may bring: counters saturate, texts are cut."""
+
+from __future__ import annotations
+
+MOST_COUNT = 2**64 - 1  # of a uint64
+MOST_TEXT = 2000  # characters of a reason or a warning
+MOST_NAME = 256  # characters of a name
+
+
+def saturated(count: int) -> int:
+    """Return a count as a uint64 holds it: a sum above its range stays at the end of it."""
+    return min(max(count, 0), MOST_COUNT)
+
+
+def clipped(text: str, most: int = MOST_TEXT) -> str:
+    """Return a text of at most so many characters; a cut one says how long it was."""
+    if len(text) <= most:
+        return text
+    tail = f"… ({len(text)} characters)"
+    return text[: most - len(tail)] + tail

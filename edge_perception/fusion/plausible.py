@@ -1,0 +1,144 @@
+"""What a feature may hold: numbers that can be true, names that can be read, tensors that fit.
+
+A second look after the encoder's, at whatever the network brings: no value of any field may end a
+cycle, and none that cannot be true may become an object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from edge_perception.core.bounds import MOST_NAME, clipped
+from edge_perception.core.finite import all_finite
+from edge_perception.core.types import DetectedObject, Feature, Geometry, ImageObject, SoundEvent
+from edge_perception.fusion.decision import OBSTACLE_POINTS
+
+MOST_REACH_M = 1e5  # from the base to an object, a point or a sensor
+MOST_SIZE_M = 1e4
+MOST_SPEED_MPS = 1e4
+MOST_PX = 1e6
+MOST_ANGLE_RAD = 1e3  # some models do not wrap headings
+MOST_SCORE = 1.0 + 1e-3  # rounding of half precision
+MOST_STAMP_NS = 2**31 * 1_000_000_000  # a message holds 32 bits of seconds
+_SHOWN = 40  # characters of a foreign name in a text
+_ROTATION = 1e-2  # how far rows of a rotation may be from unit length and right angles
+
+
+def implausible(feature: Feature) -> str:
+    """Name the first part of a feature that cannot be true; empty: none."""
+    return next(_findings(feature), "")
+
+
+def _findings(feature: Feature) -> Iterator[str]:
+    yield from _names(feature)
+    for name, tensor in feature.tensors.items():
+        if not all_finite(tensor):
+            yield f"tensor '{clipped(name, _SHOWN)}' has NaN or Inf"
+    points = feature.tensors.get(OBSTACLE_POINTS)
+    if points is not None:
+        yield from _points(points)
+    yield from _geometry(feature.geometry)
+    for box in feature.objects:
+        yield from _box(box)
+    for item in feature.image_objects:
+        yield from _image_box(item)
+    for event in feature.sound_events:
+        yield from _sound(event)
+
+
+def _names(feature: Feature) -> Iterator[str]:
+    model = feature.model
+    named = {
+        "frame_id": (feature.frame_id,),
+        "model": (model.role, model.name, model.version, model.sha256, model.feature_space),
+        "pose_source": (feature.geometry.pose_source,),
+        "tensors": feature.tensors,
+        "class_name": (
+            item.class_name
+            for items in (feature.objects, feature.image_objects, feature.sound_events)
+            for item in items
+        ),
+        "sources": (name for box in feature.objects for name in box.sources),
+        "sound source": (event.source for event in feature.sound_events),
+    }
+    for what, names in named.items():
+        most = max(map(len, names), default=0)
+        if most > MOST_NAME:
+            yield f"{what}: expected at most {MOST_NAME} characters, got {most}"
+    sources = max((len(box.sources) for box in feature.objects), default=0)
+    if sources > MOST_NAME:
+        yield f"objects: expected at most {MOST_NAME} sources each, got {sources}"
+
+
+def _points(points: np.ndarray) -> Iterator[str]:
+    if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind != "f":
+        yield f"tensor '{OBSTACLE_POINTS}' expects (K, 3) floats, got {points.shape} {points.dtype}"
+    elif points.size and float(np.abs(points).max()) > MOST_REACH_M:
+        yield f"tensor '{OBSTACLE_POINTS}' has points further away than {MOST_REACH_M:g} m"
+
+
+def _geometry(geometry: Geometry) -> Iterator[str]:
+    T, K, size = geometry.T_base_sensor, geometry.intrinsics, geometry.image_size
+    turned = T[:3, :3] @ T[:3, :3].T
+    is_pose = np.abs(turned - np.eye(3)).max() <= _ROTATION and np.array_equal(T[3], (0, 0, 0, 1))
+    if not is_pose or not np.abs(T[:3, 3]).max() <= MOST_REACH_M:
+        yield "T_base_sensor is not the pose of a sensor"
+    if K is not None and not (min(K[0, 0], K[1, 1]) > 0 and np.abs(K).max() <= MOST_PX):
+        yield f"intrinsics are not those of a camera: fx {K[0, 0]:g}, fy {K[1, 1]:g}"
+    if size is not None and not all(0 < side <= MOST_PX for side in size):
+        yield f"image_size expects 1 to {MOST_PX:g} px, got {size}"
+
+
+def _within(values: Iterable[float], most: float) -> bool:
+    return all(-most <= value <= most for value in values)  # False for NaN
+
+
+def _unsure(score: float) -> bool:
+    return not 0.0 <= score <= MOST_SCORE
+
+
+def _nan_or(kind: str, name: str, text: str, values: Sequence[float]) -> str:
+    """Tell a broken number from one that is out of bounds."""
+    if all(map(math.isfinite, values)):
+        return f"{kind} '{clipped(name, _SHOWN)}' {text}"
+    return f"{kind} '{clipped(name, _SHOWN)}' has NaN or Inf"
+
+
+def _box(box: DetectedObject) -> Iterator[str]:
+    values = (box.score, *box.center_m, *box.size_m, box.yaw_rad)
+    text = ""
+    if _unsure(box.score):
+        text = f"has a score of {box.score:g}, expected 0 to 1"
+    elif not _within(box.center_m, MOST_REACH_M):
+        text = f"is further away than {MOST_REACH_M:g} m"
+    elif not all(0.0 <= side <= MOST_SIZE_M for side in box.size_m):
+        text = f"has a size of {box.size_m} m, expected 0 to {MOST_SIZE_M:g}"
+    elif not _within((box.yaw_rad,), MOST_ANGLE_RAD):
+        text = f"has a heading of {box.yaw_rad:g} rad"
+    elif any(abs(speed) > MOST_SPEED_MPS for speed in box.velocity_mps):  # NaN: not known
+        text = f"is faster than {MOST_SPEED_MPS:g} m/s"
+    if text:
+        yield _nan_or("object", box.class_name, text, values)
+
+
+def _image_box(item: ImageObject) -> Iterator[str]:
+    sides = (item.x_min, item.y_min, item.x_max, item.y_max)
+    if _unsure(item.score):
+        text = f"has a score of {item.score:g}, expected 0 to 1"
+        yield _nan_or("image object", item.class_name, text, (item.score,))
+    elif not _within(sides, MOST_PX):
+        yield _nan_or("image object", item.class_name, f"lies beyond {MOST_PX:g} px", sides)
+
+
+def _sound(event: SoundEvent) -> Iterator[str]:
+    if _unsure(event.score):
+        text = f"has a score of {event.score:g}, expected 0 to 1"
+        yield _nan_or("sound", event.class_name, text, (event.score,))
+    elif abs(event.bearing_rad) > MOST_ANGLE_RAD:  # NaN: not known
+        text = f"has a bearing of {event.bearing_rad:g} rad"
+        yield f"sound '{clipped(event.class_name, _SHOWN)}' {text}"
+    elif not 0 <= event.window_start_ns <= event.window_end_ns < MOST_STAMP_NS:
+        yield f"sound '{clipped(event.class_name, _SHOWN)}' has a window that does not end"

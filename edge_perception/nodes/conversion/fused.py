@@ -1,0 +1,137 @@
+"""Fused views and FusedPerception messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edge_perception import msg
+from edge_perception.core.bounds import clipped, saturated
+from edge_perception.core.histogram import LatencyStatistics
+from edge_perception.core.types import (
+    ClosedBy,
+    FusedView,
+    FusionLevel,
+    Mode,
+    SourceState,
+    SourceStatus,
+)
+from edge_perception.nodes.conversion.parts import (
+    header_msg,
+    latency_from_msg,
+    latency_msg,
+    model_from_msg,
+    model_msg,
+    object_from_msg,
+    object_msg,
+    sound_event_from_msg,
+    sound_event_msg,
+    stamp_ns,
+    time_msg,
+)
+
+_MOST_REASON = 20_000  # characters: of every source one reason
+
+
+def source_status_msg(status: SourceStatus) -> msg.SourceStatus:
+    """Return a source's status as a message."""
+    return msg.SourceStatus(
+        source=status.source,
+        modality=status.modality,
+        state=int(status.state),
+        reason=clipped(status.reason),
+        warning=clipped(status.warning),
+        contributed=status.contributed,
+        stamp=time_msg(status.stamp_ns),
+        age_s=status.age_s,
+        silence_s=status.silence_s,
+        rate_hz=status.rate_hz,
+        received=saturated(status.received),
+        dropped=saturated(status.dropped),
+        refused=saturated(status.refused),
+        late=saturated(status.late),
+        clock_offset_s=status.clock_offset_s,
+        latency=latency_msg(status.latency),
+    )
+
+
+def source_status_from_msg(status: msg.SourceStatus) -> SourceStatus:
+    """Return a source's status."""
+    return SourceStatus(
+        source=status.source,
+        modality=status.modality,
+        state=SourceState(status.state),
+        reason=status.reason,
+        warning=status.warning,
+        contributed=status.contributed,
+        stamp_ns=stamp_ns(status.stamp),
+        age_s=status.age_s,
+        silence_s=status.silence_s,
+        rate_hz=status.rate_hz,
+        received=status.received,
+        dropped=status.dropped,
+        refused=status.refused,
+        late=status.late,
+        clock_offset_s=status.clock_offset_s,
+        latency=latency_from_msg(status.latency),
+    )
+
+
+def latency_statistics_msgs(
+    statistics: Mapping[str, LatencyStatistics],
+) -> list[msg.LatencyStatistics]:
+    """Return the statistics of every stage as messages."""
+    return [
+        msg.LatencyStatistics(stage=stage, **vars(found)) for stage, found in statistics.items()
+    ]
+
+
+def fused_msg(view: FusedView) -> msg.FusedPerception:
+    """Return a fused view as a message; what only the publisher knows is left at its default."""
+    return msg.FusedPerception(
+        header=header_msg(view.stamp_ns, view.frame_id),
+        sequence=saturated(view.sequence),
+        mode=int(view.mode),
+        valid=view.valid,
+        reason=clipped(view.reason, _MOST_REASON),
+        confidence=view.confidence,
+        safe_stop=bool(view.safe_stop_reason),
+        safe_stop_reason=view.safe_stop_reason,
+        level=int(view.level),
+        level_reason=view.level_reason,
+        closed_by=int(view.closed_by),
+        sources=[source_status_msg(status) for status in view.sources],
+        objects=[object_msg(item) for item in view.objects],
+        sound_events=[sound_event_msg(event) for event in view.sound_events],
+        models=[model_msg(model) for model in view.models],
+        wait_s=view.wait_s,
+        fusion_s=view.fusion_s,
+    )
+
+
+def view_from_msg(message: msg.FusedPerception) -> FusedView:
+    """Return a fused view; what a message does not say is left out.
+
+    Raises:
+        ValueError: a mode, level or state of another version of the message.
+    """
+    return FusedView(
+        stamp_ns=stamp_ns(message.header.stamp),
+        oldest_stamp_ns=0,
+        frame_id=message.header.frame_id,
+        sequence=message.sequence,
+        mode=Mode(message.mode),
+        valid=message.valid,
+        reason=message.reason,
+        level=FusionLevel(message.level),
+        level_reason=message.level_reason,
+        closed_by=ClosedBy(message.closed_by),
+        sources=tuple(source_status_from_msg(status) for status in message.sources),
+        objects=tuple(object_from_msg(item) for item in message.objects),
+        sound_events=tuple(sound_event_from_msg(event) for event in message.sound_events),
+        models=tuple(model_from_msg(model) for model in message.models),
+        opened_steady_ns=0,
+        wait_s=message.wait_s,
+        fusion_s=message.fusion_s,
+        confidence=message.confidence,
+        safe_stop_reason=message.safe_stop_reason,
+    )

@@ -1,0 +1,181 @@
+"""What several messages hold: stamps, models, boxes, sounds, latencies."""
+
+from __future__ import annotations
+
+import math
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Vector3
+from std_msgs.msg import Header
+
+from edge_perception import msg
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import (
+    UNKNOWN,
+    DetectedObject,
+    FrameLatency,
+    ImageObject,
+    ModelVersion,
+    SoundEvent,
+)
+
+_NS = 1_000_000_000
+_EARLIEST_NS, _LATEST_NS = -(2**31) * _NS, 2**31 * _NS - 1  # of 32 bits of seconds
+_LONGEST_S = 1e6  # eleven days: more is no latency
+
+
+def time_msg(stamp_ns: int) -> Time:
+    """Return nanoseconds since the epoch as a message; beyond its range, the end of it."""
+    held_ns = min(max(stamp_ns, _EARLIEST_NS), _LATEST_NS)
+    return Time(sec=held_ns // _NS, nanosec=held_ns % _NS)
+
+
+def stamp_ns(time: Time) -> int:
+    """Return a message's time as nanoseconds since the epoch."""
+    return time.sec * _NS + time.nanosec
+
+
+def checked_stamp_ns(time: Time, what: str) -> int:
+    """Return a message's time as nanoseconds since the epoch.
+
+    Raises:
+        InvalidFrameError: its nanoseconds are a second or more.
+    """
+    if time.nanosec >= _NS:
+        raise InvalidFrameError(f"{what}: expected nanosec below 1000000000, got {time.nanosec}")
+    return stamp_ns(time)
+
+
+def header_msg(stamp: int, frame_id: str) -> Header:
+    """Return a header."""
+    return Header(stamp=time_msg(stamp), frame_id=frame_id)
+
+
+def model_msg(model: ModelVersion) -> msg.ModelVersion:
+    """Return a model's identity as a message."""
+    return msg.ModelVersion(
+        role=model.role,
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        feature_space=model.feature_space,
+    )
+
+
+def model_from_msg(model: msg.ModelVersion) -> ModelVersion:
+    """Return a model's identity."""
+    return ModelVersion(
+        role=model.role,
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        feature_space=model.feature_space,
+    )
+
+
+def latency_msg(latency: FrameLatency) -> msg.Latency:
+    """Return a frame's latency as a message."""
+    return msg.Latency(
+        receive_s=latency.receive_s,
+        queue_s=latency.queue_s,
+        preprocess_s=latency.preprocess_s,
+        inference_s=latency.inference_s,
+        postprocess_s=latency.postprocess_s,
+    )
+
+
+def latency_from_msg(latency: msg.Latency) -> FrameLatency:
+    """Return a frame's latency; what cannot be a duration is not known."""
+    return FrameLatency(
+        receive_s=_duration_s(latency.receive_s),
+        queue_s=_duration_s(latency.queue_s),
+        preprocess_s=_duration_s(latency.preprocess_s),
+        inference_s=_duration_s(latency.inference_s),
+        postprocess_s=_duration_s(latency.postprocess_s),
+    )
+
+
+def _duration_s(seconds: float) -> float:
+    return seconds if math.fabs(seconds) <= _LONGEST_S else UNKNOWN
+
+
+def object_msg(item: DetectedObject) -> msg.DetectedObject:
+    """Return a 3-D box as a message."""
+    return msg.DetectedObject(
+        class_name=item.class_name,
+        score=float(item.score),
+        center=Point(**_xyz(item.center_m)),
+        size=Vector3(**_xyz(item.size_m)),
+        yaw=float(item.yaw_rad),
+        velocity=Vector3(**_xyz(item.velocity_mps)),
+        sources=list(item.sources),
+    )
+
+
+def object_from_msg(item: msg.DetectedObject) -> DetectedObject:
+    """Return a 3-D box."""
+    return DetectedObject(
+        class_name=item.class_name,
+        score=item.score,
+        center_m=(item.center.x, item.center.y, item.center.z),
+        size_m=(item.size.x, item.size.y, item.size.z),
+        yaw_rad=item.yaw,
+        velocity_mps=(item.velocity.x, item.velocity.y, item.velocity.z),
+        sources=tuple(item.sources),
+    )
+
+
+def _xyz(values: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip("xyz", map(float, values), strict=True))
+
+
+def image_object_msg(item: ImageObject) -> msg.ImageObject:
+    """Return a 2-D box as a message."""
+    return msg.ImageObject(
+        class_name=item.class_name,
+        score=float(item.score),
+        x_min=float(item.x_min),
+        y_min=float(item.y_min),
+        x_max=float(item.x_max),
+        y_max=float(item.y_max),
+    )
+
+
+def image_object_from_msg(item: msg.ImageObject) -> ImageObject:
+    """Return a 2-D box."""
+    return ImageObject(
+        class_name=item.class_name,
+        score=item.score,
+        x_min=item.x_min,
+        y_min=item.y_min,
+        x_max=item.x_max,
+        y_max=item.y_max,
+    )
+
+
+def sound_event_msg(event: SoundEvent) -> msg.SoundEvent:
+    """Return a sound event as a message."""
+    return msg.SoundEvent(
+        class_name=event.class_name,
+        score=float(event.score),
+        window_start=time_msg(event.window_start_ns),
+        window_end=time_msg(event.window_end_ns),
+        bearing=float(event.bearing_rad),
+        source=event.source,
+    )
+
+
+def sound_event_from_msg(event: msg.SoundEvent) -> SoundEvent:
+    """Return a sound event.
+
+    Raises:
+        InvalidFrameError: its window has a broken stamp.
+    """
+    return SoundEvent(
+        class_name=event.class_name,
+        score=event.score,
+        window_start_ns=checked_stamp_ns(event.window_start, "sound window"),
+        window_end_ns=checked_stamp_ns(event.window_end, "sound window"),
+        bearing_rad=event.bearing,
+        source=event.source,
+    )
