@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -91,10 +91,17 @@ class Report:
         return saying
 
 
+def with_findings(health: Health, findings: Iterable[Health]) -> Health:
+    """Return the health with what else was found; its evidence stays what it rests on."""
+    said = worst(health, *findings)
+    return replace(health, level=said.level, message=said.message, values=said.values)
+
+
 def worst(*healths: Health) -> Health:
     """Return the worst level with every message of that level, and all values."""
     level = max(health.level for health in healths)
-    messages = [health.message for health in healths if health.level == level and health.message]
+    said = [health.message for health in healths if health.level == level and health.message]
+    messages = list(dict.fromkeys(said))  # what two of them say is said once
     values = {key: value for health in healths for key, value in health.values.items()}
     parts = {key: part for health in healths for key, part in health.parts.items()}
     return Health(level=level, message="; ".join(messages), values=values, parts=parts)

@@ -13,6 +13,11 @@ def window_for(rate_hz: float) -> float:
     return max(WINDOW_S, WINDOW_PERIODS / rate_hz)
 
 
+def hertz(rate_hz: float) -> str:
+    """Return a rate as text: one digit behind the point, more where the rate is low."""
+    return f"{rate_hz:.1f}" if rate_hz >= 1.0 or rate_hz == 0.0 else f"{rate_hz:.2g}"
+
+
 class RateMeter:
     """Counts arrivals on the steady clock.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.parameter import parameter
-from edge_perception.core.rate import RateMeter
+from edge_perception.core.rate import RateMeter, hertz, window_for
 from edge_perception.core.types import Feature, Instant
 from edge_perception.encoders.arrivals import Arrivals, ArrivalWindow
 from edge_perception.encoders.pipeline import EncoderPipeline
@@ -118,6 +118,8 @@ class EncoderHealth:
         """
         arrivals = arrivals or {}
         with self._lock:
+            for meter in (self._messages, self._features):
+                meter.set_window(window_for(limits.rate_hz))
             values = self._values(pipeline, now)
             for topic, counts in arrivals.items():
                 values[f"received {topic}"] = str(counts.received)
@@ -195,8 +197,8 @@ class EncoderHealth:
         age_s = (now.node_ns - feature.stamp_ns) / 1e9 if feature else float("nan")
         return {
             "source": pipeline.source,
-            "rate_hz": f"{self._features.rate_hz(now.steady_ns):.1f}",
-            "input_rate_hz": f"{self._messages.rate_hz(now.steady_ns):.1f}",
+            "rate_hz": hertz(self._features.rate_hz(now.steady_ns)),
+            "input_rate_hz": hertz(self._messages.rate_hz(now.steady_ns)),
             "age_s": f"{age_s:.3f}",
             "dropped": str(pipeline.dropped()),
             "refused": str(pipeline.refused),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from edge_perception.core.bounds import clipped
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.fusion.motion import Pose
 
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 _NS = 1_000_000_000
+_MOST_M = 1e8  # twice around the earth; beyond it doubles lose the millimetres
 _UNIT = 0.01  # how far the length of an orientation may be from one
 
 
@@ -26,17 +28,26 @@ def pose_from_msg(message: Any, base_frame: str) -> Pose:
     stamp = message.header.stamp
     stamp_ns = int(stamp.sec) * _NS + int(stamp.nanosec)
     if stamp_ns <= 0:
-        raise InvalidFrameError("odometry: expected an acquisition stamp, got a zero stamp")
+        kind = "negative" if stamp_ns else "zero"
+        raise InvalidFrameError(f"odometry: expected an acquisition stamp, got a {kind} stamp")
+    if stamp.nanosec >= _NS:
+        raise InvalidFrameError(
+            f"odometry: expected nanosec below 1000000000, got {int(stamp.nanosec)}"
+        )
     child = message.child_frame_id
     if child != base_frame:
-        raise InvalidFrameError(f"odometry: child_frame_id: expected '{base_frame}', got '{child}'")
+        raise InvalidFrameError(
+            f"odometry: child_frame_id: expected '{base_frame}', got '{clipped(child, 80)}'"
+        )
     point, turn = message.pose.pose.position, message.pose.pose.orientation
     position_m = (float(point.x), float(point.y), float(point.z))
     orientation = (float(turn.x), float(turn.y), float(turn.z), float(turn.w))
     length = math.sqrt(sum(value * value for value in orientation))
-    if not all(map(math.isfinite, position_m)) or not abs(length - 1.0) <= _UNIT:
+    near = all(abs(value) <= _MOST_M for value in position_m)  # False for NaN
+    if not near or not abs(length - 1.0) <= _UNIT:
         raise InvalidFrameError(
-            f"odometry: expected a finite position and a unit orientation, got {position_m} "
+            f"odometry: expected a finite position below {_MOST_M:g} m and a unit orientation, "
+            f"got {position_m} "
             f"and {orientation}"
         )
     return Pose(stamp_ns=stamp_ns, position_m=position_m, orientation=orientation)

@@ -31,6 +31,14 @@ class FusionNodeOptions:
         low=0.1,
         high=180.0,
     )
+    max_feature_mb: float = parameter(
+        0.0,
+        "a larger feature message is refused; 0: what the fusion model takes of its modality "
+        "and 4 MB for decisions and points, 32 MB without a fusion model",
+        unit="MB",
+        low=0.0,
+        high=1000.0,
+    )
     degradation_policy: str = parameter(
         "", "degradation policy, a YAML file; empty: as config/degradation.yaml"
     )

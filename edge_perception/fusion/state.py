@@ -203,7 +203,8 @@ class SourceTrack:
             return ""
         feature = self.newest.feature
         unplaced = self.config.locates and not feature.geometry.is_placed
-        return "; ".join(filter(None, (feature.warning, NO_POSE if unplaced else "", *doubts)))
+        no_pose = f"{self.config.source}: {NO_POSE}" if unplaced else ""
+        return "; ".join(filter(None, (feature.warning, no_pose, *doubts)))
 
     def reported(self, raw: SourceState) -> SourceState:
         """Return the state with hysteresis: recovery takes a few good frames."""

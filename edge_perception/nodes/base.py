@@ -13,9 +13,10 @@ from rclpy.parameter import Parameter
 
 from edge_perception.core.clock import SystemClock
 from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.core.health import Health, Level
+from edge_perception.core.health import Health, Level, with_findings
 from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.nodes.diagnostics import Diagnostics
+from edge_perception.nodes.endpoints import Rivals
 from edge_perception.nodes.node_time import NodeTime
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.nodes.services import Callback, RequestNotes, answering
@@ -45,6 +46,7 @@ class PerceptionNode(LifecycleNode):
         self._failure = ""
         self._node_options = self.declare_parameters_of(NodeOptions).config
         add_plugin_folders(self._node_options.plugin_folders)
+        self.rivals = Rivals(self)
         self.diagnostics = Diagnostics(self, self._health)
 
     # -- for subclasses --
@@ -220,7 +222,7 @@ class PerceptionNode(LifecycleNode):
             return Health(level=Level.ERROR, message=self._failure)
         if not self.is_active:
             return Health(level=Level.WARN, message=f"not active: {self.state}")
-        return self.health()
+        return with_findings(self.health(), self.rivals.findings())
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set all or none; a refusal names the allowed range, which rclpy's own does not."""

@@ -142,9 +142,9 @@ class EncoderNode(PerceptionNode):
         """Load and warm the model."""
         usable_cores(self._source.config.cores)
         self._models.load()
-        self._publisher = self.create_publisher(
-            msg.Feature, f"features/{self._source.config.source}", qos.FEATURES
-        )
+        topic = f"features/{self._source.config.source}"
+        self._publisher = self.create_publisher(msg.Feature, topic, qos.FEATURES)
+        self.rivals.watch(topic)
 
     def _new_session(self, hung: EncoderWorker) -> None:
         """Load the model that serves anew; the thread that hangs keeps the old session."""

@@ -11,9 +11,10 @@ from typing import Any
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.latency import LatencyWindow
-from edge_perception.core.rate import RateMeter
+from edge_perception.core.rate import RateMeter, hertz, window_for
 from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import FusionConfig
+from edge_perception.fusion.fusion import FusionCounters
 from edge_perception.fusion.latency import described
 from edge_perception.models.loading import LoadedModel
 
@@ -27,6 +28,8 @@ _LEVEL_OF = {
 
 
 ODOMETRY_MAX_AGE_S = 0.5
+ODOMETRY_MAX_AHEAD_S = 0.2
+UNKNOWN_TOLD_S = 5.0  # a feature of a source that is not configured is a warning for so long
 
 
 class FusionHealth:
@@ -66,24 +69,33 @@ class FusionHealth:
         with self._lock:
             self._last_error = f"{type(error).__name__}: {error}"
 
-    def judge(self, config: FusionConfig, heard_ns: Mapping[str, int], now: Instant) -> Health:
+    def judge(
+        self,
+        config: FusionConfig,
+        heard_ns: Mapping[str, int],
+        now: Instant,
+        counters: FusionCounters,
+    ) -> Health:
         """Return the health; its evidence is the last view, and of a source its last arrival.
 
         Args:
             config: of fusion.
             heard_ns: when each source was last heard, steady clock.
             now: the present moment.
+            counters: of fusion.
         """
         with self._lock:
             if self._view is None:
                 return Health(level=Level.WARN, message=self._last_error or "no view yet")
             findings = [
-                Health(level=Level.OK, message=self._view.mode.name, values=self._values(now))
+                Health(level=Level.OK, message=self._view.mode.name, values=self._values(now)),
+                *_of_counters(counters, now),
             ]
             silence_s = (now.steady_ns - self._published_ns) / 1e9
             # A view follows the last one within the deadline, or with the fastest source's frame.
             fastest_s = 1.0 / max(source.rate_hz for source in config.sources)
             period_s = max(config.cycle.deadline_s, fastest_s)
+            self._rate.set_window(window_for(1.0 / period_s))
             limit_s = period_s * self.SILENT_AFTER_PERIODS
             if silence_s > limit_s:
                 findings.append(
@@ -110,7 +122,7 @@ class FusionHealth:
             "mode": view.mode.name,
             "valid": str(view.valid),
             "level": view.level.name,
-            "rate_hz": f"{self._rate.rate_hz(now.steady_ns):.1f}",
+            "rate_hz": hertz(self._rate.rate_hz(now.steady_ns)),
             "fusion_ms_p50": f"{fusion_ms[0]:.2f}",
             "fusion_ms_p95": f"{fusion_ms[1]:.2f}",
             "deadline_missed": str(self._missed),
@@ -128,9 +140,11 @@ class FusionHealth:
 def with_odometry(health: Health, topic: str, age_s: float) -> Health:
     """Return the health with the state of the odometry that features are moved by."""
     health = replace(health, values={**health.values, "odometry_age_s": f"{age_s:.3f}"})
-    if age_s <= ODOMETRY_MAX_AGE_S:
+    if -ODOMETRY_MAX_AHEAD_S <= age_s <= ODOMETRY_MAX_AGE_S:
         return health
     text = f"features are not moved: {topic} is {age_s:.2f} s old > {ODOMETRY_MAX_AGE_S:.2f} s"
+    if age_s < 0.0:
+        text = f"{topic}: stamps {-age_s:.2f} s ahead of the clock > {ODOMETRY_MAX_AHEAD_S:.2f} s"
     late = Health(level=Level.WARN, message=text)
     return replace(health, **_said(worst(health, late)))
 
@@ -169,6 +183,21 @@ def with_runtime(health: Health, loaded: LoadedModel) -> Health:
     return health
 
 
+def _of_counters(counters: FusionCounters, now: Instant) -> list[Health]:
+    """Return what happened to features that no source's status tells of."""
+    intake = counters.intake
+    values = {
+        "superseded": " ".join(f"{name}:{count}" for name, count in intake.superseded.items()),
+        "unknown_sources": str(intake.unknown),
+        "clock_jumps": str(intake.clock_jumps),
+    }
+    findings = [Health(level=Level.OK, message="", values=values)]
+    if intake.unknown and (now.steady_ns - intake.last_unknown_ns) / 1e9 <= UNKNOWN_TOLD_S:
+        text = f"features of '{intake.last_unknown}', which is not one of the sources"
+        findings.append(Health(level=Level.WARN, message=f"{text} ({intake.unknown} so far)"))
+    return findings
+
+
 def _said(health: Health) -> dict[str, Any]:
     return {"level": health.level, "message": health.message}
 
@@ -191,7 +220,7 @@ def _of_source(status: SourceStatus) -> Health:
     level, message = _LEVEL_OF[status.state], f"{status.state.name}, {status.reason}"
     if status.state is SourceState.OK:
         level = Level.WARN if status.warning else Level.OK
-        message = status.warning or f"{status.rate_hz:.1f} Hz, age {status.age_s:.3f} s"
+        message = status.warning or f"{hertz(status.rate_hz)} Hz, age {status.age_s:.3f} s"
     return Health(
         level=level,
         message=message,
@@ -199,7 +228,7 @@ def _of_source(status: SourceStatus) -> Health:
             "state": status.state.name,
             "age_s": f"{status.age_s:.3f}",
             "silence_s": f"{status.silence_s:.3f}",
-            "rate_hz": f"{status.rate_hz:.1f}",
+            "rate_hz": hertz(status.rate_hz),
             "contributed": str(status.contributed),
             "received": str(status.received),
             "dropped": str(status.dropped),

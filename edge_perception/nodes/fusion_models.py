@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from edge_perception.core.errors import SwapError
 from edge_perception.core.types import Feature, FusedView, ModelVersion, SourceState
@@ -42,6 +45,18 @@ class FusionModels:
     def models(self) -> tuple[FusionModel, ...]:
         """What fuses when nothing changes."""
         return (self._model,) if self._model else ()
+
+    def input_bytes(self, modality: str) -> int | None:
+        """Return the most that a model takes of a modality; None: there is no model."""
+        leaving = self._leaving[0] if self._leaving else None
+        models = [item for item in (self.loaded, self._prepared, leaving) if item is not None]
+        sizes = [
+            math.prod(max(side, 1) for side in spec.shape) * np.dtype(spec.dtype).itemsize
+            for loaded in models
+            for spec in loaded.bundle.manifest.inputs
+            if spec.modality == modality
+        ]
+        return max(sizes, default=0) if models else None
 
     @property
     def trial(self) -> CandidateTrial:

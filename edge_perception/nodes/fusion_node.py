@@ -29,16 +29,13 @@ from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.odometry import ODOMETRY_TYPE, pose_from_msg
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
+from edge_perception.fusion.publishers import Route
 from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.conversion import (
-    FEATURE_TYPE,
-    feature_from_msg,
-    fused_msg,
-    latency_statistics_msgs,
-)
+from edge_perception.nodes.conversion import fused_msg, latency_statistics_msgs
 from edge_perception.nodes.detections import DetectionPublisher
+from edge_perception.nodes.feature_inlet import FeatureInlet
 from edge_perception.nodes.fusion_health import (
     FusionHealth,
     with_calibration,
@@ -53,6 +50,9 @@ from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.loading import load_model
+
+DECISION_BYTES = 4_000_000  # decisions and obstacle points beside what the fusion model takes
+MOST_FEATURE_BYTES = 32_000_000  # of a feature that no model is asked for
 
 
 class FusionNode(PerceptionNode):
@@ -105,6 +105,7 @@ class FusionNode(PerceptionNode):
             self._models = self._models_of(load_model(self._model.config, role="fusion"))
         self._publisher = self.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
         self._safe_stop = self.create_publisher(Bool, "perception/safe_stop", qos.LATCHED)
+        self.rivals.watch("perception/fused")
         self._views = (MarkerPublisher(self), DetectionPublisher(self))
 
     def activate(self) -> None:
@@ -129,13 +130,13 @@ class FusionNode(PerceptionNode):
         self._worker.start()
         self._receiver = Receiver(self, on_error=self._on_error)
         for name in self.sources if self._subscribe else ():
-            self._receiver.subscribe(
-                FEATURE_TYPE,
-                f"features/{name}",
-                self._on_feature,
-                qos.FEATURES,
-                on_refused=self._on_error,
-            )
+            FeatureInlet(
+                self,
+                name,
+                most_bytes=functools.partial(self._most_bytes, modality_of(name)),
+                offer=self._worker.offer,
+                refuse=self._worker.refuse,
+            ).subscribe(self._receiver)
         if self._options.config.odometry_topic:
             self._receiver.subscribe(
                 ODOMETRY_TYPE,
@@ -162,7 +163,8 @@ class FusionNode(PerceptionNode):
     def health(self) -> Health:
         """Judge the last fused view."""
         heard_ns = self._worker.last_arrivals_ns()
-        health = self._evidence.judge(self._config(), heard_ns, self.clock.now())
+        counters = self._worker.counters()
+        health = self._evidence.judge(self._config(), heard_ns, self.clock.now(), counters)
         limit_deg = self._options.config.calibration_warn_deg
         health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
         if self._models.loaded is not None:
@@ -177,11 +179,12 @@ class FusionNode(PerceptionNode):
 
     # -- the path of a feature --
 
-    def _on_feature(self, message: msg.Feature) -> None:
-        try:
-            self.accept(feature_from_msg(message))
-        except EdgePerceptionError as error:
-            self._on_error(error)
+    def _most_bytes(self, modality: str) -> int:
+        """Return the largest feature message of a modality that the models can produce."""
+        if self._options.config.max_feature_mb:
+            return round(self._options.config.max_feature_mb * 1e6)
+        taken = self._models.input_bytes(modality)
+        return MOST_FEATURE_BYTES if taken is None else taken + DECISION_BYTES
 
     def _on_odometry(self, message: Any) -> None:
         try:
@@ -189,10 +192,10 @@ class FusionNode(PerceptionNode):
         except EdgePerceptionError as error:
             self._on_error(error)
 
-    def accept(self, feature: Feature) -> None:
-        """Take a feature by reference; from any thread."""
+    def accept(self, feature: Feature, route: Route | None = None) -> None:
+        """Take a feature by reference, and whose it is; from any thread."""
         if self.is_active:
-            self._worker.offer(feature)
+            self._worker.offer(feature, route)
 
     def _on_view(self, view: FusedView) -> None:
         """Publish a view; runs in the fusion thread."""

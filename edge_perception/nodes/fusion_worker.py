@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edge_perception.core.clock import Clock
-from edge_perception.core.types import Feature, FusedView
+from edge_perception.core.types import Feature, FusedView, Instant
 from edge_perception.fusion.cycle import Cycle
-from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.fusion import Fusion, FusionCounters
 from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.publishers import Route
+
+RETRY_S = 0.05  # after a cycle that could not be closed
 
 
 class FusionWorker:
@@ -44,10 +47,16 @@ class FusionWorker:
         """Start the thread."""
         self._thread.start()
 
-    def offer(self, feature: Feature) -> None:
-        """Take a feature; from any thread."""
+    def offer(self, feature: Feature, route: Route | None = None) -> None:
+        """Take a feature and how it came; from any thread."""
         with self._condition:
-            self._fusion.offer(feature, self._clock.now())
+            self._fusion.offer(feature, self._clock.now(), route)
+            self._condition.notify()
+
+    def refuse(self, source: str, reason: str) -> None:
+        """Note what came for a source and is no feature; from any thread."""
+        with self._condition:
+            self._fusion.refuse(source, reason, self._clock.now())
             self._condition.notify()
 
     def change(self, change: Callable[[Fusion], None]) -> None:
@@ -65,6 +74,11 @@ class FusionWorker:
         """Return the stamp of the newest odometry; 0: there is none."""
         with self._condition:
             return self._fusion.odometry_ns
+
+    def counters(self) -> FusionCounters:
+        """Return what happened since the start."""
+        with self._condition:
+            return self._fusion.counters
 
     def last_arrivals_ns(self) -> dict[str, int]:
         """Return when each source was last heard, steady clock; never heard: left out."""
@@ -84,18 +98,24 @@ class FusionWorker:
                 if self._stopping:
                     return
                 now = self._clock.now()
-                cycle = self._fusion.close(now)
+                try:
+                    cycle = self._fusion.close(now)
+                    wait_s = None if cycle is not None else self._wait_s(now)
+                except Exception as error:  # this thread is the output: it goes on
+                    self._on_error(error)
+                    cycle, wait_s = None, RETRY_S
                 if cycle is None:
-                    deadline_ns = self._fusion.next_deadline_ns()
-                    wait_s = (
-                        None if deadline_ns is None else max(deadline_ns - now.steady_ns, 0) / 1e9
-                    )
                     self._condition.wait(wait_s)
                     continue
             try:
-                view = self._fusion.fuse(cycle)
+                view = self._fusion.fuse(cycle, self._on_error)
                 fusion_ns = self._clock.now().steady_ns - now.steady_ns
                 self._sink(replace(view, fusion_s=fusion_ns / 1e9))
                 self._after(cycle)
             except Exception as error:
                 self._on_error(error)
+
+    def _wait_s(self, now: Instant) -> float | None:
+        """Return how long to wait if nothing arrives; None: until something does."""
+        deadline_ns = self._fusion.next_deadline_ns()
+        return None if deadline_ns is None else max(deadline_ns - now.steady_ns, 0) / 1e9

@@ -51,7 +51,7 @@ def subscribe(
     """
     message_class = message_type(type_name)
     try:
-        read = reader(type_name)
+        reader(type_name)
     except UnsupportedCdrError as error:
         node.get_logger().info(f"{topic}: typed subscription, {error}")
         return node.create_subscription(
@@ -62,15 +62,11 @@ def subscribe(
 
     def on_buffer(buffer: bytes) -> None:
         try:
-            message = read(buffer)
+            message = read(type_name, buffer)
         except CdrError as error:
             on_refused(error)
             return
-        except UnsupportedCdrError as error:
-            node.get_logger().info(f"{topic}: typed message, {error}", once=True)
-            message = _typed(buffer, type_name, on_refused)
-        if message is not None:
-            callback(message)
+        callback(message)
 
     return node.create_subscription(
         message_class, topic, on_buffer, qos, raw=True,
@@ -89,9 +85,25 @@ def reader(type_name: str) -> CdrReader:
     return CdrReader(type_name, message_type)
 
 
-def _typed(buffer: bytes, type_name: str, on_refused: Callable[[CdrError], None]) -> Any | None:
+def read(type_name: str, buffer: bytes) -> Any:
+    """Return a message, or a view of one, of serialised bytes.
+
+    Raises:
+        CdrError: it is no message of the type.
+    """
+    try:
+        return reader(type_name)(buffer)
+    except UnsupportedCdrError:
+        return typed(type_name, buffer)
+
+
+def typed(type_name: str, buffer: bytes) -> Any:
+    """Return a message deserialised as rclpy does it.
+
+    Raises:
+        CdrError: it is no message of the type.
+    """
     try:
         return deserialize_message(buffer, message_type(type_name))
     except Exception as error:  # the middleware raises bare exceptions of several types
-        on_refused(CdrError(f"{type_name}: cannot be deserialised: {error}"))
-        return None
+        raise CdrError(f"{type_name}: cannot be deserialised: {error}") from error

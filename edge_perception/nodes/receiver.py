@@ -24,6 +24,7 @@ from rclpy.subscription import Subscription
 from edge_perception.cdr import CdrError
 from edge_perception.encoders.arrivals import Arrivals
 from edge_perception.nodes import raw
+from edge_perception.nodes.taking import Taken, take, tells_publishers
 
 _LOOK_S = 1.0  # a thread that nobody wakes looks whether it is to end
 
@@ -58,6 +59,8 @@ class Receiver:
         self._subscriptions: list[Subscription] = []
         self._received: dict[str, int] = {}
         self._lost: dict[str, int] = {}
+        self._bounds: dict[Subscription, Callable[[], int]] = {}
+        self._identified = False
         self._wake = node.create_guard_condition(lambda: None, callback_group=self._group)
         self._stopping = False
         self._thread = threading.Thread(
@@ -113,8 +116,33 @@ class Receiver:
         )
         self._subscriptions.append(subscription)
 
+    def subscribe_bounded(
+        self,
+        message: type,
+        topic: str,
+        callback: Callable[[Taken], None],
+        qos: QoSProfile,
+        *,
+        most_bytes: Callable[[], int],
+    ) -> None:
+        """Subscribe; the callback gets each message with its publisher. Before `start`.
+
+        Args:
+            message: class of the messages.
+            topic: name of the topic.
+            callback: takes what came; without its bytes where it was larger than allowed.
+            qos: profile of the subscription.
+            most_bytes: the most that is kept of a message, asked for each.
+        """
+        subscription = self._node.create_subscription(
+            message, topic, callback, qos, raw=True, callback_group=self._group
+        )
+        self._subscriptions.append(subscription)
+        self._bounds[subscription] = most_bytes
+
     def start(self) -> None:
         """Start the thread."""
+        self._identified = tells_publishers(self._node, "/diagnostics")
         self._thread.start()
 
     def stop(self) -> None:
@@ -128,6 +156,7 @@ class Receiver:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+        self._bounds.clear()
         self._node.destroy_guard_condition(self._wake)
 
     def _run(self) -> None:
@@ -166,6 +195,12 @@ class Receiver:
 
     def _take(self, subscription: Subscription) -> None:
         try:
+            most_bytes = self._bounds.get(subscription)
+            if most_bytes is not None:
+                bounded = take(subscription, most_bytes(), identified=self._identified)
+                if bounded is not None:
+                    subscription.callback(bounded)
+                return
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is not None:  # another reader of the same data may have been faster
                 if subscription.topic_name in self._received:

@@ -98,9 +98,7 @@ def take(subscription: Subscription, most_bytes: int, *, identified: bool) -> Ta
         data = taken[0] if len(taken[0]) <= most_bytes else None
         return Taken(data=data, size=len(taken[0]), publisher=b"")
     message, info = _Array(allocator=rcl.allocator()), _Info()
-    status = rcl.take(
-        subscription.handle.pointer, ctypes.byref(message), ctypes.byref(info), None
-    )
+    status = rcl.take(subscription.handle.pointer, ctypes.byref(message), ctypes.byref(info), None)
     try:
         if status != _OK:
             rcl.reset_error()

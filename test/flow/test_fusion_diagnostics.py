@@ -27,7 +27,7 @@ class Said:
             self.health.on_view(output.view, missed=False, now=instant)
         self.views = len(rig.outputs)
         heard_ns = rig.fusion.last_arrivals_ns()
-        health = self.health.judge(rig.config, heard_ns, now)
+        health = self.health.judge(rig.config, heard_ns, now, rig.fusion.counters)
         for name, part in self.report.step(
             {"fusion": health, **health.parts}, now.steady_ns
         ).items():
