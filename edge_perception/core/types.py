@@ -259,3 +259,17 @@ class FusedView:
     deadline_s: float = UNKNOWN  # from the opening of the cycle to publication
     confidence: float = UNKNOWN  # 0 to 1
     safe_stop_reason: str = ""  # why the policy asks for a safe stop; empty: it does not
+
+    def source(self, name: str) -> SourceStatus | None:
+        """Return the status of a source; None: it is not one of this view's."""
+        return next((status for status in self.sources if status.source == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedView:
+    """A fused view as it was sent, or received."""
+
+    view: FusedView
+    at_ns: int  # of its publication or arrival, node clock
+    end_to_end_s: float  # oldest contributing stamp to publication; NaN: none contributes
+    deadline_missed: bool

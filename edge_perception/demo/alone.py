@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_perception.core.types import DetectedObject, Feature, Mode
-from edge_perception.demo.fused_log import FusedEntry
+from edge_perception.core.types import DetectedObject, Feature, Mode, PublishedView
 from edge_perception.fusion.config import DecisionConfig
 from edge_perception.fusion.decision import decide
 from edge_perception.recordings.schedule import Cut, StampMap
@@ -34,7 +33,7 @@ class FrameView:
     """One distinct frame as the running nodes saw it, all sensors OK."""
 
     frame: int
-    entry: FusedEntry
+    entry: PublishedView
     camera_stamp_ns: int  # of the recording
     lidar_stamp_ns: int
 
@@ -64,14 +63,14 @@ def frames_to_collect(
 
 
 def frame_views(
-    entries: Iterable[FusedEntry], truth: GroundTruth, stamps: StampMap
+    entries: Iterable[PublishedView], truth: GroundTruth, stamps: StampMap
 ) -> dict[int, list[FrameView]]:
     """Return, by frame of the sweep, the FULL messages with an image of the same moment."""
     sweeps = {shown.stamp_ns: shown.frame for shown in truth.sweeps}
     views: dict[int, list[FrameView]] = defaultdict(list)
     for entry in entries:
-        camera, lidar = entry.source(CAMERA), entry.source(LIDAR)
-        if entry.mode != Mode.FULL or not (camera and lidar):
+        camera, lidar = entry.view.source(CAMERA), entry.view.source(LIDAR)
+        if entry.view.mode != Mode.FULL or not (camera and lidar):
             continue
         if not (camera.contributed and lidar.contributed):
             continue
@@ -88,7 +87,7 @@ def frame_views(
 
 
 def compare_frames(
-    entries: Sequence[FusedEntry],
+    entries: Sequence[PublishedView],
     truth: GroundTruth,
     stamps: StampMap,
     collected: Mapping[tuple[str, int], bytes],
@@ -115,7 +114,7 @@ def compare_frames(
                 break
         else:
             continue
-        objects = {"fused": view.entry.objects} | {f.source: alone(f) for f in features}
+        objects = {"fused": view.entry.view.objects} | {f.source: alone(f) for f in features}
         scores = {
             name: compare(found, truth.frames[frame].boxes, region).score
             for name, found in objects.items()

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_perception.core.types import Mode, SourceState
-from edge_perception.demo.fused_log import FusedEntry
+from edge_perception.core.types import Mode, PublishedView, SourceState
 from edge_perception.recordings.player import CutEvent
 
 _NS = 1e-9
@@ -29,7 +28,7 @@ class CutReport:
     full_after_s: float | None  # first FULL message after the first sensor message was back
 
 
-def report_cut(entries: Sequence[FusedEntry], event: CutEvent, play_start_ns: int) -> CutReport:
+def report_cut(entries: Sequence[PublishedView], event: CutEvent, play_start_ns: int) -> CutReport:
     """Judge the fused messages around one cut.
 
     Args:
@@ -38,12 +37,12 @@ def report_cut(entries: Sequence[FusedEntry], event: CutEvent, play_start_ns: in
         play_start_ns: when playing started, node clock.
     """
     source = event.cut.name.strip("/")
-    end_ns = event.returned_ns or entries[-1].arrival_ns if entries else event.first_missing_ns
-    inside = [e for e in entries if event.first_missing_ns <= e.arrival_ns < end_ns]
-    after = [e for e in entries if e.arrival_ns >= end_ns]
-    degraded = [i for i, e in enumerate(inside) if e.mode < Mode.FULL and _lacks(e, source)]
+    end_ns = event.returned_ns or entries[-1].at_ns if entries else event.first_missing_ns
+    inside = [e for e in entries if event.first_missing_ns <= e.at_ns < end_ns]
+    after = [e for e in entries if e.at_ns >= end_ns]
+    degraded = [i for i, e in enumerate(inside) if e.view.mode < Mode.FULL and _lacks(e, source)]
     since = inside[degraded[0] :] if degraded else []
-    full = next((e for e in after if e.mode == Mode.FULL), None)
+    full = next((e for e in after if e.view.mode == Mode.FULL), None)
     return CutReport(
         source=source,
         from_s=(event.first_missing_ns - play_start_ns) * _NS,
@@ -51,24 +50,24 @@ def report_cut(entries: Sequence[FusedEntry], event: CutEvent, play_start_ns: in
         messages=len(inside),
         longest_gap_s=_longest_gap_s(entries, event.first_missing_ns, end_ns),
         degraded_after_s=(
-            (inside[degraded[0]].arrival_ns - event.first_missing_ns) * _NS if degraded else None
+            (inside[degraded[0]].at_ns - event.first_missing_ns) * _NS if degraded else None
         ),
-        modes=dict(Counter(e.mode.name for e in since)),
+        modes=dict(Counter(e.view.mode.name for e in since)),
         other_sources_blamed=tuple(sorted(_blamed(since) - {source})),
-        full_after_s=(full.arrival_ns - end_ns) * _NS if full and event.returned_ns else None,
+        full_after_s=(full.at_ns - end_ns) * _NS if full and event.returned_ns else None,
     )
 
 
-def _lacks(entry: FusedEntry, source: str) -> bool:
-    status = entry.source(source)
+def _lacks(entry: PublishedView, source: str) -> bool:
+    status = entry.view.source(source)
     return status is not None and not (status.contributed and status.state == SourceState.OK)
 
 
-def _blamed(entries: Sequence[FusedEntry]) -> set[str]:
-    return {s.source for e in entries for s in e.sources if s.state != SourceState.OK}
+def _blamed(entries: Sequence[PublishedView]) -> set[str]:
+    return {s.source for e in entries for s in e.view.sources if s.state != SourceState.OK}
 
 
-def _longest_gap_s(entries: Sequence[FusedEntry], start_ns: int, end_ns: int) -> float:
-    arrivals = [e.arrival_ns for e in entries]
+def _longest_gap_s(entries: Sequence[PublishedView], start_ns: int, end_ns: int) -> float:
+    arrivals = [e.at_ns for e in entries]
     gaps = [b - a for a, b in itertools.pairwise(arrivals) if b >= start_ns and a < end_ns]
     return max(gaps, default=0) * _NS

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from edge_perception.core.types import FrameLatency
-from edge_perception.demo.fused_log import FusedEntry
+from edge_perception.core.types import FrameLatency, PublishedView
 
 PERCENTILES = (50, 95, 99)
 STAGES = tuple(field.name for field in dataclasses.fields(FrameLatency))
@@ -23,18 +22,18 @@ def percentiles_ms(values_s: Iterable[float]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in {**found, "max": values.max()}.items()}
 
 
-def latency_report(entries: Sequence[FusedEntry]) -> dict[str, object]:
+def latency_report(entries: Sequence[PublishedView]) -> dict[str, object]:
     """Return end-to-end percentiles and those of every stage.
 
     End to end: oldest contributing acquisition stamp to publication. Stages of a source count
     each of its features once, fusion's stages each message.
     """
     stages: dict[str, dict[str, dict[str, float]]] = {}
-    for name in sorted({status.source for entry in entries for status in entry.sources}):
+    for name in sorted({status.source for entry in entries for status in entry.view.sources}):
         features = {
             status.stamp_ns: status.latency
             for entry in entries
-            for status in entry.sources
+            for status in entry.view.sources
             if status.source == name and status.contributed
         }
         stages[name] = {
@@ -44,7 +43,7 @@ def latency_report(entries: Sequence[FusedEntry]) -> dict[str, object]:
             for stage in STAGES
         }
     stages["fusion"] = {
-        "wait": percentiles_ms(entry.wait_s for entry in entries),
-        "fuse": percentiles_ms(entry.fusion_s for entry in entries),
+        "wait": percentiles_ms(entry.view.wait_s for entry in entries),
+        "fuse": percentiles_ms(entry.view.fusion_s for entry in entries),
     }
     return {**percentiles_ms(entry.end_to_end_s for entry in entries), "stages": stages}

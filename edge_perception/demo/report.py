@@ -87,7 +87,7 @@ def _scene(outcome: Outcome, out: Path) -> list[str]:
     name = truth.frames[view.frame].name
     camera = camera_picture(
         _image(recording, view.camera_stamp_ns),
-        view.entry.objects,
+        view.entry.view.objects,
         K=truth.K,
         T_camera_base=region.T_camera_base,
         title=f"Fused objects in frame {name}",
@@ -97,7 +97,7 @@ def _scene(outcome: Outcome, out: Path) -> list[str]:
     birdseye_picture(
         out / BIRDSEYE_PICTURE,
         points_m=_points(recording, view.lidar_stamp_ns) @ T[:3, :3].T + T[:3, 3],
-        objects=view.entry.objects,
+        objects=view.entry.view.objects,
         boxes=truth.frames[view.frame].boxes,
         region=region,
         title=f"Frame {name} from above: fused boxes and labels",

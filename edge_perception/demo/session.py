@@ -172,7 +172,7 @@ def _run(options: DemoOptions, choice: ModelChoice, truth: GroundTruth, observed
     entries = [
         entry
         for entry in read_fused(options.out / FUSED_FILE, FUSED_TOPIC)
-        if stamps.play_start_ns <= entry.arrival_ns < last_ns
+        if stamps.play_start_ns <= entry.at_ns < last_ns
     ]
     return Run(
         entries=entries,

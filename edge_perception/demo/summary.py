@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_perception.core.types import Mode, SourceState
+from edge_perception.core.types import Mode, PublishedView, SourceState
 from edge_perception.demo.alone import FrameScores
 from edge_perception.demo.cuts import CutReport, report_cut
-from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.demo.latency import latency_report
 from edge_perception.recordings.player import PlayReport
 from edge_perception.recordings.schedule import StampMap
@@ -30,7 +29,7 @@ COMPARED = ("fused", "camera", "lidar")
 class Run:
     """Everything that was observed of one run."""
 
-    entries: Sequence[FusedEntry]
+    entries: Sequence[PublishedView]
     play: PlayReport
     stamps: StampMap
     played_s: float
@@ -51,7 +50,7 @@ class Hearing:
 
 def hearing_of(run: Run) -> Hearing:
     """Return what was heard, and how that compares with the clip."""
-    events = [event for entry in run.entries for event in entry.sound_events]
+    events = [event for entry in run.entries for event in entry.view.sound_events]
     spans = heard_spans(events, run.truth.clip, run.stamps)
     reports = judge_hearing(
         spans,
@@ -77,8 +76,8 @@ def summarise(run: Run) -> dict[str, Any]:
             "fused_messages": count,
             "played_s": round(run.played_s, 2),
             "modes": {mode.name: _count_mode(run.entries, mode) for mode in reversed(Mode)},
-            "levels": dict(Counter(entry.level.name for entry in run.entries)),
-            "closed_by": dict(Counter(entry.closed_by.name for entry in run.entries)),
+            "levels": dict(Counter(entry.view.level.name for entry in run.entries)),
+            "closed_by": dict(Counter(entry.view.closed_by.name for entry in run.entries)),
             "sources": {name: _source(run.entries, name) for name in source_names(run.entries)},
             "latency_ms": latency_report(run.entries),
             "deadline_missed": missed,
@@ -104,9 +103,9 @@ def summarise(run: Run) -> dict[str, Any]:
     )
 
 
-def source_names(entries: Sequence[FusedEntry]) -> list[str]:
+def source_names(entries: Sequence[PublishedView]) -> list[str]:
     """Return the sources in the order of the messages."""
-    return list(dict.fromkeys(s.source for entry in entries for s in entry.sources))
+    return list(dict.fromkeys(s.source for entry in entries for s in entry.view.sources))
 
 
 def machine() -> dict[str, Any]:
@@ -136,12 +135,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _count_mode(entries: Sequence[FusedEntry], mode: Mode) -> int:
-    return sum(entry.mode == mode for entry in entries)
+def _count_mode(entries: Sequence[PublishedView], mode: Mode) -> int:
+    return sum(entry.view.mode == mode for entry in entries)
 
 
-def _source(entries: Sequence[FusedEntry], name: str) -> dict[str, Any]:
-    statuses = [status for entry in entries if (status := entry.source(name)) is not None]
+def _source(entries: Sequence[PublishedView], name: str) -> dict[str, Any]:
+    statuses = [status for entry in entries if (status := entry.view.source(name)) is not None]
     last = statuses[-1]
     states = Counter(status.state for status in statuses)
     return {
@@ -180,6 +179,6 @@ def _counts(frames: Sequence[FrameScores]) -> dict[str, Any]:
     }
 
 
-def _models(entries: Sequence[FusedEntry]) -> list[dict[str, Any]]:
-    found = {(m.role, m.sha256): m for entry in entries for m in entry.models}
+def _models(entries: Sequence[PublishedView]) -> list[dict[str, Any]]:
+    found = {(m.role, m.sha256): m for entry in entries for m in entry.view.models}
     return [dataclasses.asdict(model) for _, model in sorted(found.items())]

@@ -18,11 +18,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from edge_perception import msg
-from edge_perception.core.types import Mode, SourceState
+from edge_perception.core.types import Mode
 from edge_perception.faults.frames import HEIGHT, MESSAGE_TYPES, PERIOD_S, TOPICS, WIDTH, Frames
 from edge_perception.faults.injector import Injection, Injector
-from edge_perception.faults.judge import Observed, SourceView
+from edge_perception.faults.judge import Observed, observed_of
 from edge_perception.faults.virtual import PHASE_S, SOURCES
+from edge_perception.nodes.conversion import view_from_msg
 from edge_perception.recordings.definitions import message_class
 
 NS = 1_000_000_000
@@ -150,19 +151,7 @@ class SensorDriver:
             heapq.heappush(due, (moment_s + PERIOD_S, next(order), source, number + 1, None))
 
     def _on_fused(self, message: msg.FusedPerception) -> None:
-        item = Observed(
-            at_s=time.monotonic(),
-            mode=Mode(message.mode),
-            valid=message.valid,
-            confidence=message.confidence,
-            safe_stop=message.safe_stop,
-            sources={
-                status.source: SourceView(
-                    state=SourceState(status.state), reason=status.reason, warning=status.warning
-                )
-                for status in message.sources
-            },
-        )
+        item = observed_of(view_from_msg(message), time.monotonic())
         with self.arrived:
             self.observed.append(item)
             self.arrived.notify_all()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edge_perception.core.types import Mode, SourceState
+from edge_perception.core.types import FusedView, Mode, SourceState
 
 OK = SourceState.OK
 # A dead source is named within two periods or 200 ms, counted from the moment at which its first
@@ -41,6 +41,23 @@ class Observed:
     confidence: float
     safe_stop: bool
     sources: dict[str, SourceView]
+
+
+def observed_of(view: FusedView, at_s: float) -> Observed:
+    """Return what is judged of a view that was published at a time of the steady clock."""
+    return Observed(
+        at_s=at_s,
+        mode=view.mode,
+        valid=view.valid,
+        confidence=view.confidence,
+        safe_stop=bool(view.safe_stop_reason),
+        sources={
+            status.source: SourceView(
+                state=status.state, reason=status.reason, warning=status.warning
+            )
+            for status in view.sources
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

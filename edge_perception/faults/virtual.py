@@ -26,7 +26,7 @@ from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.serving import Job, ServedModel
 from edge_perception.faults.frames import PERIOD_S, Frames, plain, stamp_of
 from edge_perception.faults.injector import Injection, Injector
-from edge_perception.faults.judge import Observed, SourceView
+from edge_perception.faults.judge import Observed, observed_of
 from edge_perception.fusion.config import FusionConfig, SourceConfig
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.models.manifest import Bundle, load_bundle
@@ -234,19 +234,7 @@ class VirtualRun:
                 self.clock.jump_node_clock(-step_s)
 
     def _note(self, view: FusedView) -> None:
-        item = Observed(
-            at_s=self.clock.now().steady_ns / NS,
-            mode=view.mode,
-            valid=view.valid,
-            confidence=view.confidence,
-            safe_stop=bool(view.safe_stop_reason),
-            sources={
-                status.source: SourceView(
-                    state=status.state, reason=status.reason, warning=status.warning
-                )
-                for status in view.sources
-            },
-        )
+        item = observed_of(view, self.clock.now().steady_ns / NS)
         if self.keep:
             self.observed.append(item)
         if self.on_view is not None:

@@ -10,10 +10,13 @@ from edge_perception.core.types import (
     DetectedObject,
     FusedView,
     FusionLevel,
+    Instant,
     Mode,
     ModelVersion,
+    PublishedView,
     SoundEvent,
 )
+from edge_perception.fusion.config import NS
 from edge_perception.fusion.cycle import Cycle
 
 
@@ -43,7 +46,7 @@ def view_of(
         sound_events=sound_events,
         models=models,
         opened_steady_ns=cycle.opened_steady_ns,
-        wait_s=(cycle.closed_steady_ns - cycle.opened_steady_ns) / 1e9,
+        wait_s=(cycle.closed_steady_ns - cycle.opened_steady_ns) / NS,
         fusion_s=UNKNOWN,
         deadline_s=cycle.deadline_s,
         confidence=cycle.confidence,
@@ -63,4 +66,15 @@ def failed_view(cycle: Cycle, error: Exception) -> FusedView:
         confidence=0.0,
         oldest_stamp_ns=0,
         sources=silent,
+    )
+
+
+def published(view: FusedView, now: Instant) -> PublishedView:
+    """Return a view as it is sent at a moment."""
+    oldest_ns = view.oldest_stamp_ns
+    return PublishedView(
+        view=view,
+        at_ns=now.node_ns,
+        end_to_end_s=(now.node_ns - oldest_ns) / NS if oldest_ns else UNKNOWN,
+        deadline_missed=(now.steady_ns - view.opened_steady_ns) / NS > view.deadline_s,
     )

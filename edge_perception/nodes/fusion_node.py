@@ -30,6 +30,7 @@ from edge_perception.fusion.odometry import ODOMETRY_TYPE, pose_from_msg
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.fusion.publishers import Route
+from edge_perception.fusion.view import published
 from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
@@ -199,27 +200,23 @@ class FusionNode(PerceptionNode):
 
     def _on_view(self, view: FusedView) -> None:
         """Publish a view; runs in the fusion thread."""
-        message = fused_msg(view)
         now = self.clock.now()
-        open_s = (now.steady_ns - view.opened_steady_ns) / 1e9
-        message.deadline_missed = open_s > view.deadline_s
-        self._missed += message.deadline_missed
+        sent = published(view, now)
+        self._missed += sent.deadline_missed
+        message = fused_msg(sent)
         message.deadline_missed_total = self._missed
-        message.end_to_end_s = (
-            (now.node_ns - view.oldest_stamp_ns) / 1e9 if view.oldest_stamp_ns else float("nan")
-        )
         message.latency = self._latency_msgs(now.steady_ns)
         self._publisher.publish(message)
-        published = self.clock.now()
+        after = self.clock.now()
         self._latency.on_view(
             view,
-            publish_s=(published.steady_ns - now.steady_ns) / 1e9,
-            end_to_end_s=message.end_to_end_s,
+            publish_s=(after.steady_ns - now.steady_ns) / 1e9,
+            end_to_end_s=sent.end_to_end_s,
         )
         self._safe_stop.publish(Bool(data=message.safe_stop))
         for publisher in self._views:
             publisher.publish(view)
-        self._evidence.on_view(view, missed=message.deadline_missed, now=now)
+        self._evidence.on_view(view, missed=sent.deadline_missed, now=now)
         self._models.on_view(view, now.node_ns, self._worker.change)
 
     def _latency_msgs(self, steady_ns: int) -> list[msg.LatencyStatistics]:

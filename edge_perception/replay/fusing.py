@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from edge_perception.core.types import Feature, FusedView, Instant
+from edge_perception.core.types import Feature, Instant, PublishedView
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.view import published
 from edge_perception.replay.virtual import FUSION, NS, LatencyModel
 
 # The node's thread looks again and again while a deadline has passed and nothing is due; virtual
 # time would stand still.
 _LOOK_AGAIN_NS = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusedOutput:
-    """One published view, as the node would send it."""
-
-    view: FusedView
-    published_ns: int  # node clock
-    end_to_end_s: float  # oldest contributing stamp to publication; NaN: none contributes
-    deadline_missed: bool
 
 
 class NodeTime:
@@ -52,12 +43,12 @@ class FusionStage:
         self._cycles = 0
         self.measured_s: list[float] = []  # real time of fusing, a bounded sample
 
-    def until(self, now_ns: int) -> Iterator[FusedOutput]:
+    def until(self, now_ns: int) -> Iterator[PublishedView]:
         """Do what is due before a moment."""
         while self._wake_ns is not None and self._wake_ns < now_ns:
             yield from self._look(self._wake_ns)
 
-    def offer(self, feature: Feature, at_ns: int) -> Iterator[FusedOutput]:
+    def offer(self, feature: Feature, at_ns: int) -> Iterator[PublishedView]:
         """Take a feature that just left its encoder."""
         yield from self.until(at_ns)
         self.fusion.offer(feature, self._time.instant(at_ns))
@@ -66,11 +57,11 @@ class FusionStage:
         else:
             yield from self._look(at_ns)
 
-    def look(self, at_ns: int) -> Iterator[FusedOutput]:
+    def look(self, at_ns: int) -> Iterator[PublishedView]:
         """Look whether a cycle is due, as after a change of the configuration."""
         yield from self._look(max(at_ns, self._busy_until_ns))
 
-    def _look(self, at_ns: int) -> Iterator[FusedOutput]:
+    def _look(self, at_ns: int) -> Iterator[PublishedView]:
         while True:
             cycle = self.fusion.close(self._time.instant(at_ns))
             if cycle is None:
@@ -86,19 +77,10 @@ class FusionStage:
             times = self._latency.of(FUSION, self._cycles)
             self._cycles += 1
             self._busy_until_ns = at_ns + times.total_ns
-            yield self._output(replace(view, fusion_s=times.total_ns / NS), self._busy_until_ns)
+            yield published(
+                replace(view, fusion_s=times.total_ns / NS),
+                self._time.instant(self._busy_until_ns),
+            )
             if times.total_ns:
                 self._wake_ns = self._busy_until_ns
                 return
-
-    def _output(self, view: FusedView, at_ns: int) -> FusedOutput:
-        node_ns = self._time.instant(at_ns).node_ns
-        open_s = (at_ns - view.opened_steady_ns) / NS
-        return FusedOutput(
-            view=view,
-            published_ns=node_ns,
-            end_to_end_s=(
-                (node_ns - view.oldest_stamp_ns) / NS if view.oldest_stamp_ns else float("nan")
-            ),
-            deadline_missed=open_s > view.deadline_s,
-        )

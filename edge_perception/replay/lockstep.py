@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError, TransformError
 from edge_perception.core.transforms import transforms_of
-from edge_perception.core.types import FrameLatency
+from edge_perception.core.types import FrameLatency, PublishedView
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.motion import Pose
@@ -27,7 +27,7 @@ from edge_perception.recordings.reader import RecordedMessage
 from edge_perception.recordings.stamps import NS
 from edge_perception.replay.binding import Binding
 from edge_perception.replay.encoding import Emergence, EncoderStage
-from edge_perception.replay.fusing import FusedOutput, FusionStage, NodeTime
+from edge_perception.replay.fusing import FusionStage, NodeTime
 from edge_perception.replay.metering import LOOP_FRAMES, Looped, MeteredFusionModel, run_loop
 from edge_perception.replay.vehicle import Vehicle
 from edge_perception.replay.virtual import LatencyModel
@@ -172,7 +172,7 @@ class LockStep:
         self,
         messages: Iterable[ReadMessage],
         progress: Callable[[RecordedMessage], None] | None = None,
-    ) -> Iterator[FusedOutput]:
+    ) -> Iterator[PublishedView]:
         """Yield the published views in their order."""
         started = time.perf_counter()
         loop_s = 0.0
@@ -192,12 +192,12 @@ class LockStep:
         self,
         messages: Iterable[ReadMessage],
         progress: Callable[[RecordedMessage], None] | None,
-    ) -> Iterator[FusedOutput]:
+    ) -> Iterator[PublishedView]:
         for event in self._events(messages, progress):
             yield from self._fuse(event)
         yield from self._fusion.until(self._time.steady(self._last_ns) + AFTER_END_NS)
 
-    def _fuse(self, event: _Event) -> Iterator[FusedOutput]:
+    def _fuse(self, event: _Event) -> Iterator[PublishedView]:
         if isinstance(event, _Jump):
             yield from self._fusion.until(event.steady_ns)
             self._time.offset_ns += event.by_ns

@@ -13,15 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edge_perception.replay.fusing import FusedOutput
+from edge_perception.core.types import PublishedView
 
 
-def record_of(output: FusedOutput) -> dict[str, Any]:
+def record_of(output: PublishedView) -> dict[str, Any]:
     """Return what one published message says, as plain data; NaN and Inf become null."""
     plain = _plain(output.view)
     assert isinstance(plain, dict)
     del plain["opened_steady_ns"]  # a clock that starts with the replay
-    plain["published_ns"] = output.published_ns
+    plain["published_ns"] = output.at_ns
     plain["end_to_end_s"] = _plain(output.end_to_end_s)
     plain["deadline_missed"] = output.deadline_missed
     return plain

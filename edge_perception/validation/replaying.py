@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.types import PublishedView
 from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.prefetch import Behind, prefetched
@@ -22,7 +23,6 @@ from edge_perception.recordings.reader import RecordedMessage
 from edge_perception.recordings.stamps import read_stamp_ns
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
-from edge_perception.replay.fusing import FusedOutput
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
 from edge_perception.replay.vehicle import Vehicle, build_vehicle
 from edge_perception.replay.virtual import NS, StageClock, parse_latency
@@ -92,13 +92,13 @@ def replay_segment(
     folder.mkdir(parents=True, exist_ok=True)
     decoder.prepare(bag.topics[name].type for name in binding.topics)
     writer = FusedWriter(folder / FUSED)
-    before: FusedOutput | None = None
+    before: PublishedView | None = None
     told = _telling(progress, replay)
     with Behind(lambda output: writer.write(record_of(output))) as behind:
         for output in replay.run(stream, told):
-            if output.published_ns < segment.start_ns:
+            if output.at_ns < segment.start_ns:
                 before = output
-            elif segment.end_ns is None or output.published_ns < segment.end_ns:
+            elif segment.end_ns is None or output.at_ns < segment.end_ns:
                 behind.put(output)
     writer.close()
     account = _account(replay.stats, plan, vehicle, swaps, bag, binding, digest)

@@ -29,9 +29,8 @@ from edge_perception.core.picture_style import (
     WIDTH_PX,
     spoken,
 )
-from edge_perception.core.types import Mode, SourceState
+from edge_perception.core.types import Mode, PublishedView, SourceState
 from edge_perception.demo.cuts import CutReport
-from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.demo.summary import source_names
 
 _HOLD_S = 0.35  # a message stands for what is true until the next, at most this long
@@ -42,7 +41,7 @@ _WORD_S = 0.01  # width of a letter as a share of the run
 def timeline_picture(
     path: Path,
     *,
-    entries: Sequence[FusedEntry],
+    entries: Sequence[PublishedView],
     cuts: Sequence[CutReport],
     start_ns: int,
     title: str,
@@ -81,25 +80,27 @@ def timeline_picture(
         pyplot.close(figure)
 
 
-def _times(entries: Sequence[FusedEntry], start_ns: int) -> tuple[np.ndarray, np.ndarray]:
+def _times(entries: Sequence[PublishedView], start_ns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return start and length of what each message stands for, s."""
-    at = np.array([(entry.arrival_ns - start_ns) * 1e-9 for entry in entries])
+    at = np.array([(entry.at_ns - start_ns) * 1e-9 for entry in entries])
     length = np.diff(at, append=at[-1:] + 0.1)
     return at, np.minimum(length, _HOLD_S)
 
 
-def _draw_lanes(axes: Axes, entries: Sequence[FusedEntry], names: list[str], start_ns: int) -> None:
+def _draw_lanes(
+    axes: Axes, entries: Sequence[PublishedView], names: list[str], start_ns: int
+) -> None:
     at, length = _times(entries, start_ns)
     spans = list(zip(at, length, strict=True))
     rows = ["fused mode", *names, "heard"]
-    modes = [MODE[entry.mode] for entry in entries]
+    modes = [MODE[entry.view.mode] for entry in entries]
     axes.broken_barh(spans, (-_LANE / 2, _LANE), facecolors=modes, lw=0)
-    for mode, from_s, to_s in _runs([entry.mode for entry in entries], at, length):
+    for mode, from_s, to_s in _runs([entry.view.mode for entry in entries], at, length):
         if to_s - from_s > _WORD_S * len(mode.name) * float(at[-1]):
             axes.text((from_s + to_s) / 2, 0, mode.name, ha="center", va="center", fontsize=12,
                       color="white" if mode == Mode.FULL else INK, weight="bold")  # fmt: skip
     for row, name in enumerate(names, start=1):
-        statuses = [entry.source(name) for entry in entries]
+        statuses = [entry.view.source(name) for entry in entries]
         colors = [STATE[s.state] if s is not None else MUTED for s in statuses]
         axes.broken_barh(spans, (-row - _LANE / 2, _LANE), facecolors=colors, lw=0)
     _draw_sounds(axes, entries, start_ns, -len(names) - 1)
@@ -119,11 +120,11 @@ def _runs(
         yield mode, float(at[indices[0]]), float(at[indices[-1]] + length[indices[-1]])
 
 
-def _draw_sounds(axes: Axes, entries: Sequence[FusedEntry], start_ns: int, row: int) -> None:
+def _draw_sounds(axes: Axes, entries: Sequence[PublishedView], start_ns: int, row: int) -> None:
     events = {
         (event.class_name, event.window_start_ns): event
         for entry in entries
-        for event in entry.sound_events
+        for event in entry.view.sound_events
     }
     classes = sorted({name for name, _ in events})
     height = _LANE / max(1, len(classes))
@@ -136,7 +137,7 @@ def _draw_sounds(axes: Axes, entries: Sequence[FusedEntry], start_ns: int, row: 
         )
 
 
-def _draw_latency(axes: Axes, entries: Sequence[FusedEntry], start_ns: int) -> None:
+def _draw_latency(axes: Axes, entries: Sequence[PublishedView], start_ns: int) -> None:
     at, _ = _times(entries, start_ns)
     latency_ms = np.array([entry.end_to_end_s for entry in entries]) * 1e3
     axes.plot(at, latency_ms, color=LATENCY, lw=1.0, alpha=0.5)
@@ -157,10 +158,10 @@ def _draw_latency(axes: Axes, entries: Sequence[FusedEntry], start_ns: int) -> N
         axes.spines[side].set_visible(False)
 
 
-def _legends(figure: pyplot.Figure, entries: Sequence[FusedEntry]) -> None:
-    states = {status.state for entry in entries for status in entry.sources}
-    modes = {entry.mode for entry in entries}
-    sounds = sorted({event.class_name for entry in entries for event in entry.sound_events})
+def _legends(figure: pyplot.Figure, entries: Sequence[PublishedView]) -> None:
+    states = {status.state for entry in entries for status in entry.view.sources}
+    modes = {entry.view.mode for entry in entries}
+    sounds = sorted({event.class_name for entry in entries for event in entry.view.sound_events})
     groups = (
         ("source", [Patch(color=STATE[s], label=s.name) for s in SourceState if s in states]),
         ("mode", [Patch(color=MODE[m], label=m.name) for m in reversed(Mode) if m in modes]),

@@ -13,6 +13,7 @@ from edge_perception.nodes.conversion.feature import (
 from edge_perception.nodes.conversion.fused import (
     fused_msg,
     latency_statistics_msgs,
+    published_from_msg,
     view_from_msg,
 )
 from edge_perception.nodes.conversion.parts import (
@@ -41,6 +42,7 @@ __all__ = [
     "model_msg",
     "object_from_msg",
     "object_msg",
+    "published_from_msg",
     "sound_event_from_msg",
     "stamp_ns",
     "tensor_from_msg",

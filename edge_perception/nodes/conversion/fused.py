@@ -12,6 +12,7 @@ from edge_perception.core.types import (
     FusedView,
     FusionLevel,
     Mode,
+    PublishedView,
     SourceState,
     SourceStatus,
 )
@@ -85,8 +86,9 @@ def latency_statistics_msgs(
     ]
 
 
-def fused_msg(view: FusedView) -> msg.FusedPerception:
-    """Return a fused view as a message; what only the publisher knows is left at its default."""
+def fused_msg(sent: PublishedView) -> msg.FusedPerception:
+    """Return a fused view as a message; what the node counts is left at its default."""
+    view = sent.view
     return msg.FusedPerception(
         header=header_msg(view.stamp_ns, view.frame_id),
         sequence=saturated(view.sequence),
@@ -105,6 +107,8 @@ def fused_msg(view: FusedView) -> msg.FusedPerception:
         models=[model_msg(model) for model in view.models],
         wait_s=view.wait_s,
         fusion_s=view.fusion_s,
+        end_to_end_s=sent.end_to_end_s,
+        deadline_missed=sent.deadline_missed,
     )
 
 
@@ -134,4 +138,18 @@ def view_from_msg(message: msg.FusedPerception) -> FusedView:
         fusion_s=message.fusion_s,
         confidence=message.confidence,
         safe_stop_reason=message.safe_stop_reason,
+    )
+
+
+def published_from_msg(message: msg.FusedPerception, at_ns: int) -> PublishedView:
+    """Return a fused view that arrived at a time of the node clock.
+
+    Raises:
+        ValueError: as `view_from_msg`.
+    """
+    return PublishedView(
+        view=view_from_msg(message),
+        at_ns=at_ns,
+        end_to_end_s=message.end_to_end_s,
+        deadline_missed=message.deadline_missed,
     )

@@ -10,13 +10,14 @@ from edge_perception.core.types import (
     ClosedBy,
     DetectedObject,
     FrameLatency,
+    FusedView,
     FusionLevel,
     Mode,
+    PublishedView,
     SoundEvent,
     SourceState,
     SourceStatus,
 )
-from edge_perception.demo.fused_log import FusedEntry
 from edge_perception.recordings.schedule import StampMap
 from edge_perception.samples.build import BuildOptions, ground_truth
 from edge_perception.samples.scene import Scene, SceneFrame
@@ -127,19 +128,27 @@ def entries(truth, stamps):
                 stamp_ns=stamps.to_played(truth.sweeps[9].stamp_ns),
             )
         result.append(
-            FusedEntry(
-                arrival_ns=stamps.to_played(sweep.stamp_ns) + 40 * MS,
-                stamp_ns=stamps.to_played(sweep.stamp_ns),
-                sequence=index,
-                mode=Mode.DEGRADED if pulled else Mode.FULL,
-                valid=True,
-                level=FusionLevel.DECISION,
-                closed_by=ClosedBy.COMPLETE,
-                sources=tuple(statuses),
-                objects=(found(10.3, 0.1), found(20.0, 6.0)),
-                sound_events=(siren(stamps.to_played(sweep.stamp_ns)),) if index == 5 else (),
-                wait_s=0.03,
-                fusion_s=0.002,
+            PublishedView(
+                at_ns=stamps.to_played(sweep.stamp_ns) + 40 * MS,
+                view=FusedView(
+                    stamp_ns=stamps.to_played(sweep.stamp_ns),
+                    oldest_stamp_ns=0,
+                    frame_id="base_link",
+                    sequence=index,
+                    mode=Mode.DEGRADED if pulled else Mode.FULL,
+                    valid=True,
+                    reason="",
+                    level=FusionLevel.DECISION,
+                    level_reason="",
+                    closed_by=ClosedBy.COMPLETE,
+                    sources=tuple(statuses),
+                    objects=(found(10.3, 0.1), found(20.0, 6.0)),
+                    sound_events=(siren(stamps.to_played(sweep.stamp_ns)),) if index == 5 else (),
+                    models=(),
+                    opened_steady_ns=0,
+                    wait_s=0.03,
+                    fusion_s=0.002,
+                ),
                 end_to_end_s=0.09 + 0.001 * index,
                 deadline_missed=index == 7,
             )

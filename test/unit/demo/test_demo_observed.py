@@ -26,6 +26,10 @@ CUT = CutEvent(
 )
 
 
+def with_view(entry, **changes):
+    return replace(entry, view=replace(entry.view, **changes))
+
+
 @pytest.fixture
 def run(entries, truth, stamps):
     scores = {"fused": Score(labelled=2, correct=2), "camera": Score(labelled=2, correct=1),
@@ -67,7 +71,7 @@ def test_a_cut_is_reported_with_what_the_output_did(entries):
 
 
 def test_an_output_that_stops_with_the_sensor_shows_as_a_gap(entries):
-    stopped = [e for e in entries if not e.source("lidar").state]
+    stopped = [e for e in entries if not e.view.source("lidar").state]
     report = report_cut(stopped, CUT, PLAY_NS)
     assert report.messages == 0
     assert report.degraded_after_s is None
@@ -75,7 +79,7 @@ def test_an_output_that_stops_with_the_sensor_shows_as_a_gap(entries):
 
 
 def test_a_cut_that_nobody_mentions_is_a_problem(run):
-    silent = [replace(e, mode=Mode.FULL) for e in run.entries]
+    silent = [with_view(e, mode=Mode.FULL) for e in run.entries]
     found = problems(summarise(replace(run, entries=silent)))
     assert found == ["lidar was pulled and no fused message said so"]
     assert problems(summarise(run)) == []
@@ -111,8 +115,9 @@ def test_every_loop_plays_the_clip_again(truth, stamps):
 
 
 def test_a_sound_card_that_starts_anew_with_each_loop_is_no_problem(run):
-    audio = replace(run.entries[-1].sources[2], refused=1)
-    last = replace(run.entries[-1], sources=(*run.entries[-1].sources[:2], audio))
+    view = run.entries[-1].view
+    audio = replace(view.sources[2], refused=1)
+    last = with_view(run.entries[-1], sources=(*view.sources[:2], audio))
     once = replace(run, entries=[*run.entries[:-1], last])
     assert problems(summarise(once)) == ["audio: 1 frames refused"]
     looped = replace(once, play=replace(run.play, loops=2))
@@ -157,11 +162,11 @@ def test_only_messages_with_all_sensors_on_one_moment_count_for_a_frame(entries,
     assert set(views) == {0, 1, 2, 3}
     assert sum(map(len, views.values())) == 30
     later = [
-        replace(
+        with_view(
             e,
             sources=(
-                replace(e.sources[0], stamp_ns=e.sources[0].stamp_ns - 100 * MS),
-                *e.sources[1:],
+                replace(e.view.sources[0], stamp_ns=e.view.sources[0].stamp_ns - 100 * MS),
+                *e.view.sources[1:],
             ),
         )
         for e in entries
