@@ -16,7 +16,7 @@ from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import Feature, FusedView, ModelVersion
-from edge_perception.encoders import source_defaults
+from edge_perception.encoders import modality_of, source_defaults
 from edge_perception.fusion.calibration_check import CalibrationCheck
 from edge_perception.fusion.config import (
     CycleConfig,
