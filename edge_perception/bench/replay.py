@@ -20,7 +20,7 @@ from edge_perception.bench._report import (
     add_arguments as add_common,
 )
 from edge_perception.bench._report import deliver, machine, median, say
-from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.stamps import NS, read_stamp_ns, with_stamp_ns
 from edge_perception.recordings.writer import RecordingWriter
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             for jobs in (1, 2) if number % 2 == 0 else (2, 1):
                 runs[jobs].append(_validate(bags, jobs, folder / "out"))
                 say(_line(f"{jobs} jobs", runs[jobs][-1]))
-        length_s = loop_recording(open_bag(bags[0]), folder / "long.mcap", longer)
+        length_s = loop_recording(open_recording(bags[0]), folder / "long.mcap", longer)
         _link(bags[0].with_suffix(".params.yaml"), folder / "long.params.yaml")
         long = _validate([folder / "long.mcap"], 1, folder / "out")
         say(_line(f"{length_s:.0f} s", long))
@@ -78,7 +78,7 @@ def summarise(runs: dict[int, list[dict[str, Any]]], long: dict[str, Any]) -> di
     }
 
 
-def loop_recording(bag: Bag, path: Path, times: int) -> float:
+def loop_recording(bag: Recording, path: Path, times: int) -> float:
     """Write a recording that is another one several times; return its length, s."""
     period_ns = bag.end_ns - bag.start_ns + _SEAM_NS
     texts = bag.definitions()

@@ -1,101 +1,103 @@
-"""Reads recordings as a stream: one chunk of the file is in memory at a time."""
+"""Any recording as one stream: MCAP and sqlite3 files, whole or damaged, alone or in folders.
+
+What can be read is read. What cannot is named with its count (`skipped`, `notes`), and what a
+recording says of itself and is not so is a contradiction: nobody may pass a verdict over it.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from mcap.exceptions import McapError
-from mcap.reader import SeekingReader
-from mcap.summary import Summary
-
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
-from edge_perception.recordings.qos import qos_from_yaml
+from edge_perception.recordings import mcap_walk, sqlite_file
+from edge_perception.recordings.bag_files import find_files
+from edge_perception.recordings.contents import SkippedTopic, contents_of, is_readable
+from edge_perception.recordings.mcap_file import McapFile
+from edge_perception.recordings.sqlite_file import SqliteFile
+from edge_perception.recordings.storage import (
+    OnDamage,
+    RecordedMessage,
+    Span,
+    StorageFile,
+    in_order,
+    ties_by_topic,
+)
+from edge_perception.recordings.unpacking import ZSTD_MAGIC, own_scratch, unpacked
 from edge_perception.recordings.writer import Topic
 
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedMessage:
-    """One message of a recording."""
-
-    topic: str
-    type: str
-    log_time_ns: int  # arrival
-    publish_time_ns: int
-    data: bytes  # CDR with encapsulation header
-
-
-def recording_file(path: Path) -> Path:
-    """Return the file of a recording: itself, or the one MCAP file of a rosbag2 folder.
-
-    Raises:
-        ConfigurationError: a folder holds none or several.
-    """
-    if not path.is_dir():
-        return path
-    files = sorted(path.glob("*.mcap"))
-    if len(files) != 1:
-        raise ConfigurationError(
-            f"{path}: expected a folder with one .mcap file, got {[f.name for f in files]}"
-        )
-    return files[0]
+_ROS1_MAGIC = b"#ROSBAG"
 
 
 class Recording:
-    """An indexed MCAP file of ROS 2 messages, or the rosbag2 folder that holds it.
+    """A recording, read in the order of arrival; ties by topic, then as recorded.
+
+    Args:
+        path: an `.mcap`, a `.db3`, either packed by zstd, or a folder of rosbag2.
+        on_damage: takes what is found damaged while messages are read, and they go on behind it;
+            None: that is an error.
+        scratch: folder for what must be unpacked; None: one of this process.
 
     Raises:
-        ConfigurationError: the file is missing, damaged, has no index or holds no CDR messages.
+        ConfigurationError: missing, empty, or of a kind that cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        path = self.path = recording_file(path)
-        try:
-            with path.open("rb") as file:
-                summary = SeekingReader(file).get_summary()
-        except (OSError, McapError, ValueError, struct.error) as error:
-            raise ConfigurationError(f"{path}: expected an MCAP recording: {error}") from error
-        if summary is None or summary.statistics is None:
-            raise ConfigurationError(
-                f"{path}: expected an MCAP with an index, got none; was the recorder killed? "
-                "`mcap recover` repairs it"
-            )
-        self._summary: Summary = summary
-        self.message_count = summary.statistics.message_count
-        self.start_ns = summary.statistics.message_start_time
-        self.end_ns = summary.statistics.message_end_time
-        self.topics = {topic.name: topic for topic in self._read_topics()}
+    def __init__(
+        self, path: Path, *, on_damage: OnDamage | None = None, scratch: Path | None = None
+    ) -> None:
+        self.path = path
+        self._on_damage = on_damage or _raise
+        found = find_files(path)
+        notes = [*found.notes]
+        self._parts = [_opened(file, scratch or own_scratch(), notes) for file in found.files]
+        held = self._contents = contents_of(self._parts, found.metadata)
+        self.topics: Mapping[str, Topic] = held.topics
+        self.skipped: tuple[SkippedTopic, ...] = held.skipped
+        self.notes: tuple[str, ...] = (*notes, *held.notes)  # what is odd and costs no message
+        # What files and metadata.yaml say of the messages and is not so.
+        self.contradictions: tuple[str, ...] = (*found.missing, *held.contradictions)
+        full = [c for c in held.channels if is_readable(c) and c.count]
+        self.start_ns = min((c.first_ns for c in full), default=0)
+        self.end_ns = max((c.last_ns for c in full), default=0)
+        self.message_count = sum(c.count for c in full)
 
-    def _read_topics(self) -> Iterator[Topic]:
-        for channel in self._summary.channels.values():
-            schema = self._summary.schemas.get(channel.schema_id)
-            if channel.message_encoding != "cdr" or schema is None:
-                raise ConfigurationError(
-                    f"{self.path}: topic {channel.topic}: expected CDR with a schema, "
-                    f"got '{channel.message_encoding}'"
-                )
-            yield Topic(
-                name=channel.topic,
-                type=schema.name,
-                qos=qos_from_yaml(channel.metadata.get("offered_qos_profiles", "")),
-            )
+    # -- what it says --
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files it is read from."""
+        return tuple(part.path for part in self._parts)
 
     @property
     def duration_s(self) -> float:
         """First to last arrival."""
         return (self.end_ns - self.start_ns) * 1e-9
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Messages by topic, also of those that cannot be read; 0: declared only."""
+        return self._contents.counts
+
     def count(self, topic: str) -> int:
-        """Return the number of messages of a topic."""
-        assert self._summary.statistics is not None
-        counts = self._summary.statistics.channel_message_counts
-        return sum(
-            counts.get(key, 0)
-            for key, channel in self._summary.channels.items()
-            if channel.topic == topic
-        )
+        """Return the number of messages of a topic, as its files count them."""
+        return self.counts.get(topic, 0)
+
+    def types_of(self, topic: str) -> set[str]:
+        """Return the types a topic has; more than one where it changes within the recording."""
+        mine = self._contents.readable(topic)
+        return {c.type for c in mine if c.count} or {c.type for c in mine}
+
+    def definitions(self) -> dict[str, tuple[str, str]]:
+        """Return format and text of the message definitions by type."""
+        found: dict[str, tuple[str, str]] = {}
+        for channel in self._contents.channels:
+            if is_readable(channel) and channel.definition[1].strip():
+                found.setdefault(channel.type, channel.definition)
+        return found
+
+    # -- messages --
 
     def messages(
         self,
@@ -112,27 +114,35 @@ class Recording:
             end_ns: arrivals before this; None: to the end.
 
         Raises:
-            UnknownNameError: the recording has no such topic.
-            ConfigurationError: the file is damaged.
+            UnknownNameError: the recording has no such topic that can be read.
+            ConfigurationError: the file is damaged, and nobody takes that.
         """
         for name in topics or ():
             if name not in self.topics:
                 raise UnknownNameError(kind="topic", name=name, known=list(self.topics))
-        with self.path.open("rb") as file:
-            found = SeekingReader(file).iter_messages(
-                topics, starting_at=start_ns, ending_before=end_ns
+        wanted = self.topics.keys() if topics is None else set(topics)
+        spans = []
+        for part in self._parts:
+            mine = [c for c in part.channels if c.topic in wanted and c.count]
+            if mine:
+                read = partial(
+                    part.messages, wanted, start_ns=start_ns, end_ns=end_ns,
+                    on_damage=self._on_damage,
+                )  # fmt: skip
+                first_ns = min(c.first_ns for c in mine)
+                spans.append(Span(start_ns=max(first_ns, start_ns or first_ns), open=read))
+        return ties_by_topic(map(self._named, in_order(spans)))
+
+    def latest(self, topic: str, *, before_ns: int, count: int = 1) -> list[RecordedMessage]:
+        """Return the last messages of a topic before a moment, the oldest first."""
+        found = [
+            self._named(message)
+            for part in self._parts
+            for message in part.latest(
+                topic, before_ns=before_ns, count=count, on_damage=self._on_damage
             )
-            try:
-                for schema, channel, message in found:
-                    yield RecordedMessage(
-                        topic=channel.topic,
-                        type=schema.name if schema else self.topics[channel.topic].type,
-                        log_time_ns=message.log_time,
-                        publish_time_ns=message.publish_time,
-                        data=message.data,
-                    )
-            except McapError as error:
-                raise ConfigurationError(f"{self.path}: damaged: {error}") from error
+        ]
+        return sorted(found, key=lambda message: message.log_time_ns)[-count:]
 
     def attachment(self, name: str) -> bytes:
         """Return a file stored inside the recording.
@@ -140,13 +150,12 @@ class Recording:
         Raises:
             UnknownNameError: there is no such file.
         """
-        known = []
-        with self.path.open("rb") as file:
-            for attachment in SeekingReader(file).iter_attachments():
-                if attachment.name == name:
-                    return attachment.data
-                known.append(attachment.name)
-        raise UnknownNameError(kind=f"attachment of {self.path}", name=name, known=known)
+        known: dict[str, Callable[[], bytes]] = {}
+        for part in self._parts:
+            known |= part.attachments()
+        if name not in known:
+            raise UnknownNameError(kind=f"attachment of {self.path}", name=name, known=list(known))
+        return known[name]()
 
     def metadata(self, name: str) -> Mapping[str, str]:
         """Return named texts stored inside the recording.
@@ -154,10 +163,63 @@ class Recording:
         Raises:
             UnknownNameError: there are none of that name.
         """
-        known = []
-        with self.path.open("rb") as file:
-            for metadata in SeekingReader(file).iter_metadata():
-                if metadata.name == name:
-                    return metadata.metadata
-                known.append(metadata.name)
-        raise UnknownNameError(kind=f"metadata of {self.path}", name=name, known=known)
+        known: dict[str, Mapping[str, str]] = {}
+        for part in self._parts:
+            known |= part.metadata()
+        if name not in known:
+            raise UnknownNameError(kind=f"metadata of {self.path}", name=name, known=list(known))
+        return known[name]
+
+    def _named(self, message: RecordedMessage) -> RecordedMessage:
+        return message if message.type else replace(message, type=self.topics[message.topic].type)
+
+
+def open_recording(
+    path: Path, *, on_damage: OnDamage | None = None, scratch: Path | None = None
+) -> Recording:
+    """Open a recording of which messages are wanted; arguments as of `Recording`.
+
+    Raises:
+        ConfigurationError: it cannot be read, or holds no message that can.
+    """
+    recording = Recording(path, on_damage=on_damage, scratch=scratch)
+    if not recording.message_count:
+        skipped = "; ".join(f"{s.name} ({s.count}): {s.reason}" for s in recording.skipped)
+        held = f" that can be read: {skipped}" if skipped else ""
+        told = "".join(f"; {text}" for text in recording.contradictions)
+        raise ConfigurationError(f"{path}: the recording holds no message{held}{told}")
+    return recording
+
+
+def _opened(file: Path, scratch: Path, notes: list[str]) -> StorageFile:
+    """Open a file by what it begins with; its name says little."""
+    head = _head(file)
+    if head.startswith(ZSTD_MAGIC):
+        file, damage = unpacked(file, scratch)
+        notes += [damage] if damage else []
+        head = _head(file)
+    if head.startswith(sqlite_file.MAGIC):
+        return SqliteFile(file, scratch)
+    if head.startswith(_ROS1_MAGIC):
+        raise ConfigurationError(
+            f"{file}: a bag of ROS 1; `rosbags-convert` makes one of ROS 2 of it"
+        )
+    if head.startswith(mcap_walk.MAGIC) or file.suffix == ".mcap":
+        return McapFile(file)
+    if file.suffix == ".db3":
+        raise ConfigurationError(f"{file}: expected a rosbag2 database, it is none")
+    raise ConfigurationError(
+        f"{file}: expected an .mcap, a .db3 or a rosbag2 folder, got '{file.suffix}'"
+    )
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(16)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: expected a recording: {error}") from error
+
+
+def _raise(text: str) -> None:
+    raise ConfigurationError(text)

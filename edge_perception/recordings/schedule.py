@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import check_limits
-from edge_perception.recordings.reader import RecordedMessage, Recording
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.storage import RecordedMessage
 
 # A longer silence of all topics is a jump of the recorder's clock, as messages from before /clock,
 # which arrive at time 0: it is not waited for. A replay without ROS goes by the same rule.

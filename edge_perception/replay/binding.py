@@ -9,8 +9,8 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.transforms import MOVING, STATIC, TF_TYPE
 from edge_perception.encoders.pose import pose_of
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
-from edge_perception.recordings.bags import Bag
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording
 from edge_perception.running.vehicle_plan import VehiclePlan
 
 
@@ -48,7 +48,7 @@ def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
 
 
 def bind(
-    bag: Bag, plan: VehiclePlan, decoder: MessageDecoder, remaps: Mapping[str, str]
+    bag: Recording, plan: VehiclePlan, decoder: MessageDecoder, remaps: Mapping[str, str]
 ) -> Binding:
     """Match the topics of a recording with the inputs of the vehicle.
 
@@ -106,7 +106,7 @@ def bind(
     )
 
 
-def _named(bag: Bag, remaps: Mapping[str, str], namespace: str) -> dict[str, str]:
+def _named(bag: Recording, remaps: Mapping[str, str], namespace: str) -> dict[str, str]:
     """Return the topics of a recording by the name they have inside the nodes' namespace."""
     named = {_remapped(topic, remaps): topic for topic in sorted(bag.topics)}
     prefix = namespace.rstrip("/") + "/"
@@ -117,7 +117,7 @@ def _named(bag: Bag, remaps: Mapping[str, str], namespace: str) -> dict[str, str
 
 
 def _transforms(
-    bag: Bag,
+    bag: Recording,
     plan: VehiclePlan,
     decoder: MessageDecoder,
     named: Mapping[str, str],
@@ -159,7 +159,7 @@ def _remapped(topic: str, remaps: Mapping[str, str]) -> str:
     return absolute
 
 
-def _check_type(bag: Bag, topic: str, expected: set[str]) -> None:
+def _check_type(bag: Recording, topic: str, expected: set[str]) -> None:
     types = bag.types_of(topic)
     if len(types) > 1:
         raise ConfigurationError(
@@ -173,7 +173,7 @@ def _check_type(bag: Bag, topic: str, expected: set[str]) -> None:
         )
 
 
-def _check_known(bag: Bag, topic: str, decoder: MessageDecoder) -> None:
+def _check_known(bag: Recording, topic: str, decoder: MessageDecoder) -> None:
     for type_name in bag.types_of(topic):
         if not decoder.knows(type_name):
             raise ConfigurationError(

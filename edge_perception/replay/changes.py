@@ -15,9 +15,9 @@ import numpy as np
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import encoders
-from edge_perception.recordings.reader import RecordedMessage
 from edge_perception.recordings.schedule import Cut, active_cut, parse_cut
 from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
+from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.virtual import NS, parse_seconds
 
 MAX_PERIOD_S = 1.0  # a message to lose comes within this time

@@ -23,8 +23,8 @@ from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.odometry import pose_from_msg
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.recordings.decoding import MessageDecoder
-from edge_perception.recordings.reader import RecordedMessage
 from edge_perception.recordings.stamps import NS
+from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.replay.encoding import Emergence, EncoderStage
 from edge_perception.replay.fusing import FusionStage, NodeTime

@@ -8,13 +8,15 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.transforms import KEPT_S, NS, TransformTree, transforms_of
 from edge_perception.core.types import Geometry
 from edge_perception.encoders.pose import located, pose_of
-from edge_perception.recordings.bags import Bag
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording
 from edge_perception.replay.binding import Binding
 from edge_perception.running.vehicle_plan import SourcePlan
 
 
-def transforms_at(bag: Bag, binding: Binding, decoder: MessageDecoder, at_ns: int) -> TransformTree:
+def transforms_at(
+    bag: Recording, binding: Binding, decoder: MessageDecoder, at_ns: int
+) -> TransformTree:
     """Return the transforms that hold around a moment of a recording; broken ones are left out.
 
     Args:

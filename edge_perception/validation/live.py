@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import sets_pace
-from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
 from edge_perception.running.plugin_parameters import plugin_parameters
@@ -186,8 +186,8 @@ def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = ""
     return path
 
 
-def _read(settings: ReplaySettings) -> tuple[Bag, VehiclePlan, Binding]:
-    bag = open_bag(Path(settings.bag))
+def _read(settings: ReplaySettings) -> tuple[Recording, VehiclePlan, Binding]:
+    bag = open_recording(Path(settings.bag))
     plan = read_plan(settings.all_params_files(), namespace=settings.namespace)
     decoder = MessageDecoder(bag.definitions())
     return bag, plan, bind(bag, plan, decoder, parse_remaps(settings.remaps))

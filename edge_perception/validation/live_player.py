@@ -16,10 +16,10 @@ from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.encoders import encoders, modality_of
-from edge_perception.recordings.bags import Bag
 from edge_perception.recordings.decoding import MessageDecoder
-from edge_perception.recordings.reader import RecordedMessage
+from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.stamps import NS, with_stamp_ns
+from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.running.vehicle_plan import VehiclePlan
 
@@ -55,7 +55,7 @@ class LiveResult:
 
 
 def play_into(
-    bag: Bag,
+    bag: Recording,
     binding: Binding,
     plan: VehiclePlan,
     observer: Any,
@@ -115,7 +115,7 @@ def play_into(
     return result
 
 
-def _open_paths(bag: Bag, binding: Binding, sink: Any, listener: _Listener) -> None:
+def _open_paths(bag: Recording, binding: Binding, sink: Any, listener: _Listener) -> None:
     """Send frames without a stamp until each source has refused one.
 
     Discovery of one side says nothing of the other: a frame sent too early is lost, and so is a

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import DetectedObject
-from edge_perception.recordings.bags import Bag
+from edge_perception.recordings.reader import Recording
 from edge_perception.samples.matching import RULE, Region, Score, compare
 from edge_perception.samples.truth import GroundTruth, read_ground_truth
 
@@ -133,10 +133,10 @@ class Labels:
         return float((steps * best).sum())
 
 
-def labels_of(bag: Bag) -> Labels | None:
+def labels_of(bag: Recording) -> Labels | None:
     """Return the labels of a recording; None: it carries none."""
     try:
-        return Labels(read_ground_truth(bag))  # type: ignore[arg-type]
+        return Labels(read_ground_truth(bag))
     except EdgePerceptionError:
         return None
 

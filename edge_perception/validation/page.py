@@ -16,8 +16,8 @@ from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.encoder import to_base
 from edge_perception.fusion.geometry import box_corners, image_rectangles
-from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.stamps import NS, read_stamp_ns
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.poses import placed_geometry, transforms_at
@@ -252,7 +252,7 @@ class _Scene:
 
     def __init__(self, result: BagResult) -> None:
         settings = result.settings
-        self._bag: Bag = open_bag(Path(settings.bag))
+        self._bag: Recording = open_recording(Path(settings.bag))
         self._decoder = MessageDecoder(self._bag.definitions())
         self._plan: VehiclePlan = read_plan(
             settings.all_params_files(),

@@ -16,11 +16,11 @@ from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import PublishedView
-from edge_perception.recordings.bags import Bag, open_bag
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.prefetch import Behind, prefetched
-from edge_perception.recordings.reader import RecordedMessage
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.lockstep import LockStep, ReplayStats, Swap
@@ -60,7 +60,7 @@ def replay_segment(
     Raises:
         EdgePerceptionError: the recording, the parameters or a model cannot be used.
     """
-    bag = open_bag(Path(settings.bag))
+    bag = open_recording(Path(settings.bag))
     decoder = MessageDecoder(bag.definitions())
     plan = read_plan(
         settings.all_params_files(),
@@ -121,7 +121,7 @@ def _telling(progress: Progress | None, replay: LockStep) -> Callable[[RecordedM
     return tell
 
 
-def _topics(settings: ReplaySettings, bag: Bag, decoder: MessageDecoder) -> tuple[str, ...]:
+def _topics(settings: ReplaySettings, bag: Recording, decoder: MessageDecoder) -> tuple[str, ...]:
     """Return the topics of all sources: with only some of them it is the same recording."""
     plan = read_plan(
         settings.all_params_files(), overrides=settings.overrides, namespace=settings.namespace
@@ -133,7 +133,7 @@ def _topics(settings: ReplaySettings, bag: Bag, decoder: MessageDecoder) -> tupl
 
 
 def _messages(
-    bag: Bag,
+    bag: Recording,
     binding: Binding,
     topics: tuple[str, ...],
     segment: Segment,
@@ -158,7 +158,7 @@ def _messages(
             yield message
 
 
-def _swaps(settings: ReplaySettings, plan: VehiclePlan, bag: Bag) -> list[Swap]:
+def _swaps(settings: ReplaySettings, plan: VehiclePlan, bag: Recording) -> list[Swap]:
     swaps = []
     for text in settings.swap:
         release, seconds = parse_swap(text)
@@ -212,7 +212,7 @@ def _account(
     plan: VehiclePlan,
     vehicle: Vehicle,
     swaps: list[Swap],
-    bag: Bag,
+    bag: Recording,
     binding: Binding,
     digest: RecordingDigest,
 ) -> dict[str, Any]:
@@ -321,7 +321,7 @@ def plan_segments(settings: ReplaySettings) -> list[Segment]:
     Raises:
         ConfigurationError: the recording cannot be read.
     """
-    bag = open_bag(Path(settings.bag))
+    bag = open_recording(Path(settings.bag))
     duration_ns = bag.end_ns - bag.start_ns
     length_s = segment_length_s(settings, duration_ns / NS)
     if 0.0 < length_s < 1.0:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.recordings.bags import open_bag
+from edge_perception.recordings.reader import open_recording
 from edge_perception.replay.virtual import LATENCY_SCHEMA
 from edge_perception.validation.baseline import (
     SCHEMA as BASELINE_SCHEMA,
@@ -204,7 +204,7 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
     """Compare a replay with its baseline and its limits."""
     account, fused = result.account, result.folder / FUSED
     start_ns = account["recording"]["start_ns"]
-    figures = RunFigures(start_ns, labels_of(open_bag(Path(result.settings.bag))))
+    figures = RunFigures(start_ns, labels_of(open_recording(Path(result.settings.bag))))
     result.figures = figures
 
     def counted() -> Iterator[dict[str, Any]]:

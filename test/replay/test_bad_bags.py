@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_perception.cli.main import main
-from edge_perception.recordings.bags import open_bag
+from edge_perception.recordings.reader import open_recording
 from edge_perception.recordings.stamps import NS, read_stamp_ns, with_stamp_ns
 from edge_perception.recordings.writer import RecordingWriter, Topic
 
@@ -16,7 +16,7 @@ POINTS, IMAGE, INFO = "/lidar/points", "/camera/image_raw/compressed", "/camera/
 
 def rewrite(source: Path, target: Path, change, *, rename=None, types=None):
     """Copy a recording message by message; `change` returns the messages to write for one."""
-    bag = open_bag(source)
+    bag = open_recording(source)
     with RecordingWriter(target) as writer:
         for name, topic in bag.topics.items():
             kind = (types or {}).get(name, topic.type)
@@ -56,11 +56,11 @@ def test_a_truncated_file_is_recovered_and_said_so(drive, tmp_path, capsys):
 
 
 def test_a_file_without_index_is_read_to_its_end(drive, tmp_path):
-    whole = open_bag(drive)
+    whole = open_recording(drive)
     data = drive.read_bytes()
     cut = tmp_path / "noindex.mcap"
     cut.write_bytes(data[:-60])  # the footer is gone
-    bag = open_bag(cut)
+    bag = open_recording(cut)
     assert bag.notes
     assert [m.data for m in bag.messages([POINTS])] == [m.data for m in whole.messages([POINTS])]
 
@@ -117,7 +117,7 @@ def test_a_topic_that_changes_its_type_is_named(drive, tmp_path, capsys):
     from mcap.writer import Writer
 
     path = tmp_path / "changes.mcap"
-    bag = open_bag(drive)
+    bag = open_recording(drive)
     first = next(bag.messages([POINTS]))
     with path.open("wb") as file:
         writer = Writer(file)
@@ -140,7 +140,7 @@ def test_missing_topics_and_calibration_are_flagged(drive, tmp_path, capsys):
         lambda i, m: [m] if m.topic in (IMAGE, "/audio") and i < 60 else [],
     )
     # The topics are declared and empty: what matters are messages. Without the declaration:
-    bag = open_bag(some)
+    bag = open_recording(some)
     only = tmp_path / "only.mcap"
     with RecordingWriter(only) as writer:
         for name in (IMAGE, "/audio"):
@@ -215,7 +215,7 @@ def test_rosbag2_folders_plain_and_compressed_read_alike(drive, tmp_path, mode):
 
     from edge_perception.recordings.decoding import package_typestore
 
-    source = open_bag(drive)
+    source = open_recording(drive)
     messages = [m for m, _ in zip(source.messages(), range(24), strict=False)]
     plugin = StoragePlugin.MCAP if mode == "mcap" else StoragePlugin.SQLITE3
     writer = Writer(tmp_path / "bag", version=9, storage_plugin=plugin)
@@ -230,7 +230,7 @@ def test_rosbag2_folders_plain_and_compressed_read_alike(drive, tmp_path, mode):
         }
         for m in messages:
             writer.write(channels[m.topic], m.log_time_ns, m.data)
-    bag = open_bag(tmp_path / "bag")
+    bag = open_recording(tmp_path / "bag")
     assert bag.message_count == 24
     assert [(m.topic, m.log_time_ns, m.data) for m in bag.messages()] == [
         (m.topic, m.log_time_ns, m.data) for m in messages

@@ -1,7 +1,7 @@
 """Memory does not grow with the length of a recording."""
 
 from edge_perception.bench.replay import loop_recording
-from edge_perception.recordings.bags import open_bag
+from edge_perception.recordings.reader import open_recording
 from edge_perception.validation.jobs import run_tasks
 from edge_perception.validation.replaying import plan_segments
 from edge_perception.validation.settings import ReplaySettings
@@ -13,7 +13,7 @@ LIMIT_MB = 400
 
 def test_a_recording_three_times_as_long_needs_no_more_memory(drive, tmp_path):
     long = tmp_path / "long.mcap"
-    loop_recording(open_bag(drive), long, LONGER)
+    loop_recording(open_recording(drive), long, LONGER)
     (tmp_path / "long.params.yaml").write_bytes(drive.with_suffix(".params.yaml").read_bytes())
     tasks = []
     for bag in (drive, long):
@@ -24,6 +24,6 @@ def test_a_recording_three_times_as_long_needs_no_more_memory(drive, tmp_path):
         )
     short, longer = (result.account for result in run_tasks(tasks, jobs=1, say=lambda _: None))
     assert longer["digest"]["messages"] == LONGER * short["digest"]["messages"]
-    more_mb = sum(len(m.data) for m in open_bag(long).messages()) * (1 - 1 / LONGER) / 1e6
+    more_mb = sum(len(m.data) for m in open_recording(long).messages()) * (1 - 1 / LONGER) / 1e6
     assert longer["peak_mb"] < LIMIT_MB
     assert longer["peak_mb"] - short["peak_mb"] < 0.3 * more_mb

@@ -5,10 +5,9 @@ import json
 import pytest
 import yaml
 
-from edge_perception.recordings.bags import open_bag
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.qos import TopicQos
-from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.replay.binding import bind
 from edge_perception.replay.poses import placed_geometry, transforms_at
@@ -168,7 +167,7 @@ def test_page_and_verdict_of_a_recording_with_tf(latched, tmp_path):
 
 
 def test_a_frame_looked_at_alone_has_the_pose_of_its_stamp(latched, drive):
-    bag = open_bag(latched)
+    bag = open_recording(latched)
     plan, decoder = read_plan([parameters_path(latched)]), MessageDecoder(bag.definitions())
     binding = bind(bag, plan, decoder, {})
     tree = transforms_at(bag, binding, decoder, bag.end_ns)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edge_perception.cli.main import main
-from edge_perception.recordings.bags import open_bag
+from edge_perception.recordings.reader import open_recording
 from edge_perception.validation.result import RESULT_SCHEMA
 
 
@@ -38,7 +38,7 @@ def test_a_passing_run_writes_every_report(out):
     assert not re.search(r"(src|href)=[\"']https?://", page), "the page needs no network"
     suite = ElementTree.parse(out / "junit.xml").getroot().find("testsuite")
     assert int(suite.get("failures")) == 0
-    bag = open_bag(out / "result.mcap")
+    bag = open_recording(out / "result.mcap")
     assert set(bag.topics) == {"/perception/fused", "/perception/markers"}
     assert bag.message_count == 2 * result["metrics"]["messages"]
     lines = (out / "fused.jsonl").read_text().splitlines()
@@ -52,7 +52,7 @@ def test_the_result_recording_reads_as_ros_messages(out):
     from edge_perception.msg import FusedPerception
 
     records = [json.loads(line) for line in (out / "fused.jsonl").read_text().splitlines()]
-    bag = open_bag(out / "result.mcap")
+    bag = open_recording(out / "result.mcap")
     for record, found in zip(records, bag.messages(["/perception/fused"]), strict=True):
         message = serialization.deserialize_message(found.data, FusedPerception)
         assert message.sequence == record["sequence"]

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from edge_perception.recordings.reader import RecordedMessage
 from edge_perception.recordings.stamps import NS
+from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.validation import live_player
 from edge_perception.validation.live_player import IN_FLIGHT, LiveReplayError, Pacer
