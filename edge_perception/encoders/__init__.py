@@ -102,6 +102,9 @@ class TopicSpec:
     reliable: bool = False
     depth: int = 1
     optional: bool = False  # left out where the type's package is not installed
+    # Which of several ways to publish the same sensor this is; the first ones listed are the better
+    # ones. Empty: it belongs to all of them.
+    way: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,11 @@ class EncoderSpec:
     alter: Callable[[Any, float, float, np.random.Generator], Any] | None = None
     make_intake: Callable[[Manifest], Intake]
     make_encoder: Callable[[Manifest, Backend], Encoder]
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Names of the ways in which the sensor may be published, the better first."""
+        return tuple(dict.fromkeys(topic.way for topic in self.topics if topic.way))
 
     @property
     def sets_pace(self) -> bool:

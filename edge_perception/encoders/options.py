@@ -10,6 +10,7 @@ import numpy as np
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.types import Geometry
+from edge_perception.encoders.ways import AUTO
 
 PARAMETER, TF = "parameter", "tf"  # where a pose comes from; empty: from nowhere
 
@@ -39,6 +40,11 @@ class SourceOptions:
         high=60.0,
     )
     cores: tuple[int, ...] = parameter((), "cores of the inference thread; empty: any")
+
+    @property
+    def way(self) -> str:
+        """Which of several ways of the sensor is listened to; `auto` where there is no choice."""
+        return str(getattr(self, "input", AUTO))
 
     def geometry(self) -> Geometry:
         """Return where the sensor sits; what a camera's calibration says is added later.

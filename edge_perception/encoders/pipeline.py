@@ -117,7 +117,7 @@ class EncoderPipeline:
             self._calibration_fault = f"{error}{kept}"
             raise
         self._calibration_fault = ""
-        self.geometry = replace(calibrated, T_base_sensor=self.geometry.T_base_sensor)
+        self.geometry = calibrated.at_pose_of(self.geometry)
 
     def set_content_limits(self, limits: Any) -> None:
         """Change the thresholds of the content check; what it learnt stays."""

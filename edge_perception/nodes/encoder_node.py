@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from rclpy.utilities import remove_ros_args
@@ -21,6 +23,7 @@ from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import SensorPose, pose_of
 from edge_perception.encoders.watchdog import WatchdogLimits
+from edge_perception.encoders.ways import WayChoice
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes import qos
@@ -28,6 +31,7 @@ from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.encoder_models import EncoderModels
 from edge_perception.nodes.hang_guard import HangGuard
+from edge_perception.nodes.input_ways import InputWays
 from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices
 from edge_perception.nodes.receiver import Receiver
@@ -80,8 +84,10 @@ class EncoderNode(PerceptionNode):
         self._sink = sink
         self._publisher: Any = None
         self._worker: EncoderWorker | None = None
-        self._receiver: Receiver | None = None
         self._transforms = TransformListener(self.get_logger().warning)
+        self._receiver: InputWays | None = None
+        self._taking = threading.Lock()
+        self._calibration_error = ""  # said already
         self._models = EncoderModels(
             self,
             spec=self._spec,
@@ -156,6 +162,7 @@ class EncoderNode(PerceptionNode):
         self.get_logger().warning("inference goes on in a new session")
 
     def _started_worker(self) -> EncoderWorker:
+        self._pipeline.on_note = self._on_note
         worker = EncoderWorker(
             pipeline=self._pipeline,
             sink=self._on_feature,
@@ -169,13 +176,20 @@ class EncoderNode(PerceptionNode):
         """Start the inference thread, then subscribe."""
         self._health_evidence = EncoderHealth(started=self.clock.now())
         self._worker = self._started_worker()
-        self._receiver = Receiver(self, on_error=self._on_error)
-        for topic in self._topics:
-            self._subscribe(topic, self._on_message)
-        if self._spec.calibration is not None:
-            self._subscribe(self._spec.calibration, self._on_calibration)
-        if self._pose().asks_tf:
-            self._transforms.subscribe(self._receiver)
+        calibration = [self._spec.calibration] if self._spec.calibration is not None else []
+        self._choice = WayChoice(
+            dict.fromkeys(topic.way for topic in self._topics), self._source.config.way
+        )
+        self._receiver = InputWays(
+            self,
+            topics=[*self._topics, *calibration],
+            choice=self._choice,
+            name_of=self._topic,
+            subscribe=self._subscribe,
+            beside=self._subscribe_beside,
+            silence_ns=self._silence_ns,
+            on_error=self._on_error,
+        )
         self._receiver.start()
         self._hang_guard.start()
 
@@ -198,31 +212,44 @@ class EncoderNode(PerceptionNode):
 
     def health(self) -> Health:
         """Judge the encoder."""
-        return self._health_evidence.judge(
+        listened = [topic for topic in self._receiver.listened if topic in self._topics]
+        health = self._health_evidence.judge(
             pipeline=self._pipeline,
             limits=self._limits.config,
-            topics=" or ".join(self._topic_and_publishers(topic) for topic in self._topics),
+            topics=" or ".join(self._topic_and_publishers(topic) for topic in listened),
             now=self.clock.now(),
             arrivals=self._receiver.arrivals(),
         )
+        return replace(health, values={**health.values, **self._receiver.describe()})
 
     # -- the path of a frame --
 
-    def _on_message(self, message: Any) -> None:
-        received = self.clock.now()
-        self._health_evidence.on_message(received)
-        header = getattr(message, "header", None)
-        if header is None:  # tells how to read the messages after it
-            job = self._pipeline.accept(message, received.node_ns, "", received)
-        else:
-            job = self._pipeline.accept(message, stamp_ns(header.stamp), header.frame_id, received)
-        if job is not None:
-            self._worker.put(job)
+    def _on_message(self, way: str, message: Any) -> None:
+        with self._taking:  # a change of the way: for a moment two threads receive
+            received = self.clock.now()
+            header = getattr(message, "header", None)
+            if header is None:  # tells how to read the messages after it
+                job = self._pipeline.accept(message, received.node_ns, "", received)
+            else:
+                stamp = stamp_ns(header.stamp)
+                if not self._choice.take(way, stamp, received.steady_ns, self._silence_ns()):
+                    return
+                self._health_evidence.on_message(received)
+                job = self._pipeline.accept(message, stamp, header.frame_id, received)
+            if job is not None:
+                self._worker.put(job)
 
-    def _on_refused_message(self, error: CdrError) -> None:
+    def _on_refused_message(self, way: str, error: CdrError) -> None:
+        if way not in ("", self._choice.current):
+            return
         received = self.clock.now()
         self._health_evidence.on_message(received)
         self._worker.put(self._pipeline.refuse(str(error), received))
+
+    def _silence_ns(self) -> int:
+        """Return for how long a topic must be silent until another one of the sensor is heard."""
+        limits = self._limits.config
+        return round(limits.silence_periods / limits.rate_hz * 1e9)
 
     def _on_feature(self, feature: Feature) -> None:
         """Hand a feature on; runs in the inference thread."""
@@ -234,11 +261,16 @@ class EncoderNode(PerceptionNode):
 
     def _on_calibration(self, message: Any) -> None:
         try:
-            calibrated = self._spec.read_calibration(message)
+            self._pipeline.calibrate(message)
         except EdgePerceptionError as error:
-            self._on_error(error)
-            return
-        self._pipeline.geometry = calibrated.at_pose_of(self._pipeline.geometry)
+            if str(error) != self._calibration_error:  # it comes with every image
+                self._calibration_error = str(error)
+                self._on_error(error)
+        else:
+            self._calibration_error = ""
+
+    def _on_note(self, text: str) -> None:
+        self.get_logger().info(f"{self._source.config.source}: {text}")
 
     def _on_content_limits(self, limits: Any) -> None:
         if self._pipeline is not None:
@@ -261,15 +293,20 @@ class EncoderNode(PerceptionNode):
         publishers = self.count_publishers(name)
         return f"{name} ({publishers} publishers)" if publishers else f"{name} (nobody publishes)"
 
-    def _subscribe(self, topic: TopicSpec, callback: Callable[[Any], None]) -> None:
-        self._receiver.subscribe(
+    def _subscribe(self, receiver: Receiver, topic: TopicSpec) -> None:
+        calibrates = topic is self._spec.calibration
+        receiver.subscribe(
             topic.type,
             self._topic(topic),
-            callback,
+            self._on_calibration if calibrates else functools.partial(self._on_message, topic.way),
             qos.input_qos(topic),
-            on_refused=self._on_refused_message,
+            on_refused=functools.partial(self._on_refused_message, topic.way),
             overriding=qos.INPUT_OVERRIDES,
         )
+
+    def _subscribe_beside(self, receiver: Receiver) -> None:
+        if self._pose().asks_tf:
+            self._transforms.subscribe(receiver)
 
 
 def main(modality: str = "") -> NoReturn:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.transforms import MOVING, STATIC, TF_TYPE
 from edge_perception.encoders.pose import pose_of
+from edge_perception.encoders.ways import AUTO
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
-from edge_perception.running.vehicle_plan import VehiclePlan
+from edge_perception.running.vehicle_plan import SourcePlan, VehiclePlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Binding:
     calibrations: Mapping[str, str]  # topic of the recording -> source
     transforms: Mapping[str, bool] = field(default_factory=dict)  # topic -> they are static
     odometry: str = ""  # topic of the recording; empty: none is used
+    ways: Mapping[str, str] = field(default_factory=dict)  # topic -> way of its source
     notes: tuple[str, ...] = ()  # what is missing
 
     @property
@@ -64,14 +66,17 @@ def bind(
     named = _named(bag, remaps, plan.namespace)
     inputs: dict[str, str] = {}
     calibrations: dict[str, str] = {}
+    ways: dict[str, str] = {}
     notes = list(plan.notes)
     for source in plan.sources:
         wanted = source.topics()
-        present = [name for name in wanted if name in named]
+        present, more = _one_way(source, [name for name in wanted if name in named])
+        notes += more
         for name in present:
             _check_type(bag, named[name], {spec.type for n, spec in wanted.items() if n == name})
             _check_known(bag, named[name], decoder)
             inputs[named[name]] = source.name
+            ways[named[name]] = wanted[name].way
         if not present:
             notes.append(f"{source.name}: the recording has none of {', '.join(wanted)}")
         calibration = source.calibration_topic
@@ -102,6 +107,7 @@ def bind(
         calibrations=calibrations,
         transforms=transforms,
         odometry=odometry,
+        ways=ways,
         notes=tuple(notes),
     )
 
@@ -157,6 +163,25 @@ def _remapped(topic: str, remaps: Mapping[str, str]) -> str:
         if prefix.endswith("/") and absolute.startswith(prefix):
             return target.rstrip("/") + "/" + absolute[len(prefix) :]
     return absolute
+
+
+def _one_way(source: SourcePlan, present: list[str]) -> tuple[list[str], list[str]]:
+    """Return the topics that are read of a sensor recorded in several ways, and what to say."""
+    topics = source.topics()
+    ways = list(dict.fromkeys(topics[name].way for name in present))
+    if source.options.way != AUTO:
+        kept = [name for name in present if topics[name].way in ("", source.options.way)]
+        left = [name for name in present if name not in kept]
+        said = f"{source.name}: {', '.join(left)} not read: input is {source.options.way}"
+        return kept, [said] if left else []
+    if len(ways) < 2:
+        return present, []
+    best = [name for name in present if topics[name].way == ways[0]]
+    rest = [name for name in present if name not in best]
+    return present, [
+        f"{source.name}: recorded in {len(ways)} ways: {', '.join(best)} is read, and "
+        f"{', '.join(rest)} only where that is silent (parameter input)"
+    ]
 
 
 def _check_type(bag: Recording, topic: str, expected: set[str]) -> None:

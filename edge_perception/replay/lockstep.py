@@ -18,6 +18,7 @@ from edge_perception.core.errors import EdgePerceptionError, TransformError
 from edge_perception.core.transforms import transforms_of
 from edge_perception.core.types import FrameLatency, PublishedView
 from edge_perception.encoders.serving import ServedModel
+from edge_perception.encoders.ways import WayChoice
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.odometry import pose_from_msg
@@ -31,9 +32,11 @@ from edge_perception.replay.fusing import FusionStage, NodeTime
 from edge_perception.replay.metering import LOOP_FRAMES, Looped, MeteredFusionModel, run_loop
 from edge_perception.replay.vehicle import Vehicle
 from edge_perception.replay.virtual import LatencyModel
+from edge_perception.running.vehicle_plan import SourcePlan
 
 MAX_GAP_NS = 30 * NS  # a longer silence of all topics is a jump of the recorder's clock
 AFTER_END_NS = NS  # cycles still close for this long
+SILENT_PERIODS = 5  # of a source's rate: another way of it is read then
 LOOP_EVERY = 12 * LOOP_FRAMES  # outputs between two turns of the bare models in a loop
 _AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
 PREPARE_NS = NS  # a swapped model takes in streams this long before it serves
@@ -95,6 +98,7 @@ class ReplayStats:
     first_error: dict[str, str] = field(default_factory=dict)
     clock_jumps: list[str] = field(default_factory=list)
     stamp_faults: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)  # of inputs read otherwise than they say
     dropped: dict[str, int] = field(default_factory=dict)
     bare_s: float = 0.0  # inference alone in a loop, for as many frames
     work_s: float = 0.0  # the same with their pre- and postprocessing
@@ -151,6 +155,14 @@ class LockStep:
         self._measure_bare = measure_bare
         self._last_ns = start_ns
         self._last_stamp: dict[str, int] = {}
+        self._choices = {
+            source.name: _choice(source, binding, self._arrivals.steady(start_ns))
+            for source in vehicle.plan.sources
+        }
+        self._silence_ns = {
+            config.source: round(SILENT_PERIODS * config.period_ns)
+            for config in vehicle.plan.fusion.sources
+        }
         self._calibration: dict[str, bytes] = {}
         self.stats = ReplayStats()
 
@@ -292,6 +304,9 @@ class LockStep:
         else:
             stamp_ns = int(header.stamp.sec) * NS + int(header.stamp.nanosec)
             frame_id = str(header.frame_id)
+            choice, way = self._choices[source], self._binding.ways.get(message.topic, "")
+            if not choice.take(way, stamp_ns, received.steady_ns, self._silence_ns[source]):
+                return
             self._note_stamp(message.topic, stamp_ns)
         yield from self._encoders.message(source, decoded, stamp_ns, frame_id, received)
 
@@ -300,11 +315,8 @@ class LockStep:
         if source is None or self._calibration.get(source) == message.data[_AFTER_STAMP:]:
             return
         pipeline = self._encoders.lanes[source].pipeline
-        spec = next(s.spec for s in self._vehicle.plan.sources if s.name == source)
-        assert spec.read_calibration is not None
-        calibrated = spec.read_calibration(self._decoder.decode(message.data, message.type))
+        pipeline.calibrate(self._decoder.decode(message.data, message.type))
         self._calibration[source] = message.data[_AFTER_STAMP:]
-        pipeline.geometry = calibrated.at_pose_of(pipeline.geometry)
 
     # -- model changes --
 
@@ -355,9 +367,20 @@ class LockStep:
         frames = [(model.loop, model.runs) for model in self._fusion_models()]
         for name, lane in self._encoders.lanes.items():
             stats.dropped[name] = lane.dropped
+            stats.notes += [f"{name}: {text}" for text in lane.pipeline.notes.all]
             stats.measured[name] = lane.measured
             frames.append((lane.loop, lane.inferred))
         for loop, count in frames:
             inference_s, work_s = loop.scaled(count)
             stats.bare_s += inference_s
             stats.work_s += work_s
+
+
+def _choice(source: SourcePlan, binding: Binding, start_ns: int) -> WayChoice:
+    """Return the choice among the ways of a source that the recording has."""
+    present = {binding.ways.get(topic, "") for topic, name in binding.inputs.items()
+               if name == source.name}  # fmt: skip
+    ways = [way for way in dict.fromkeys(t.way for t in source.spec.topics) if way in present]
+    choice = WayChoice(ways or [""])
+    choice.offer(ways, start_ns)
+    return choice

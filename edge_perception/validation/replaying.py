@@ -286,7 +286,7 @@ def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
 
 
 def _remarks(stats: ReplayStats) -> list[str]:
-    remarks = list(stats.clock_jumps)
+    remarks = [*stats.clock_jumps, *stats.notes]
     remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
     for where, n in sorted(stats.errors.items()):
         first = stats.first_error[where]

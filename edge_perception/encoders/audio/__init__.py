@@ -9,7 +9,13 @@ from edge_perception.encoders.audio.options import AudioSourceOptions
 SPEC = EncoderSpec(
     modality="audio",
     topics=(
-        TopicSpec(topic="audio", type="edge_perception/msg/AudioChunk", reliable=True, depth=50),
+        TopicSpec(
+            topic="audio",
+            type="edge_perception/msg/AudioChunk",
+            reliable=True,
+            depth=50,
+            way="chunk",
+        ),
         # ros-drivers/audio_common, under the names of its audio_capture node
         TopicSpec(
             topic="audio_stamped",
@@ -17,12 +23,14 @@ SPEC = EncoderSpec(
             reliable=True,
             depth=50,
             optional=True,
+            way="stamped",
         ),
         TopicSpec(
             topic="audio_info",
             type="audio_common_msgs/msg/AudioInfo",
             reliable=True,
             optional=True,
+            way="stamped",
         ),
         # mgonzs13/audio_common publishes best effort on `audio`, where another type is served
         TopicSpec(
@@ -30,6 +38,7 @@ SPEC = EncoderSpec(
             type="audio_common_msgs/msg/AudioStamped",
             depth=50,
             optional=True,
+            way="common",
         ),
     ),
     rate_hz=10.0,

@@ -24,6 +24,12 @@ class AudioSourceOptions(SourceOptions):
         example="[0.1, 0.1, 0.0, -0.1, 0.1, 0.0, -0.1, -0.1, 0.0]",
     )
 
+    input: str = parameter(
+        "auto",
+        "which of its topics is listened to; auto: the first that is published",
+        choices=("auto", "chunk", "stamped", "common"),
+    )
+
     def geometry(self) -> Geometry:
         """Return pose and microphones.
 

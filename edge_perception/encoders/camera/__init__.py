@@ -5,14 +5,19 @@ from edge_perception.encoders.camera.alter import in_fog_with_noise
 from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
+from edge_perception.encoders.camera.options import CameraSourceOptions
 from edge_perception.encoders.camera.pose_check import odd_pose
 from edge_perception.encoders.camera.preprocess import golden_inputs
 
 SPEC = EncoderSpec(
     modality="camera",
     topics=(
-        TopicSpec(topic="camera/image_raw", type="sensor_msgs/msg/Image"),
-        TopicSpec(topic="camera/image_raw/compressed", type="sensor_msgs/msg/CompressedImage"),
+        TopicSpec(topic="camera/image_raw", type="sensor_msgs/msg/Image", way="raw"),
+        TopicSpec(
+            topic="camera/image_raw/compressed",
+            type="sensor_msgs/msg/CompressedImage",
+            way="compressed",
+        ),
     ),
     calibration=TopicSpec(topic="camera/camera_info", type="sensor_msgs/msg/CameraInfo"),
     read_calibration=geometry_from_camera_info,
@@ -20,6 +25,7 @@ SPEC = EncoderSpec(
     rate_hz=10.0,
     default_model="bev_lite/camera",
     executable="camera_encoder",
+    options=CameraSourceOptions,
     content=CONTENT,
     golden_inputs=golden_inputs,
     alter=in_fog_with_noise,
