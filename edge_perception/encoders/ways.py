@@ -13,7 +13,7 @@ from edge_perception.core.errors import ConfigurationError
 
 AUTO = "auto"
 NS = 1_000_000_000
-_STEADY = 3  # messages in a row until a better way is taken for alive
+_STEADY = 3  # messages in a row until a way that was silent is taken for alive
 _OVERLAP_NS = NS  # for so long after a change what the way before gave already is left out
 
 
@@ -21,7 +21,8 @@ class WayChoice:
     """Which way of one source is listened to.
 
     The first one that is published, unless a parameter names one. One that falls silent is left for
-    the next, and a better one that comes later, or again, is taken once it is steady.
+    the next. A better one that comes later is taken at once; one that was silent before, once it
+    is steady again.
     """
 
     def __init__(self, ways: Iterable[str], wanted: str = AUTO) -> None:
@@ -43,7 +44,9 @@ class WayChoice:
         self._since_ns: int | None = None  # of the current way
         self._last_ns: dict[str, int] = {}  # newest message of each way
         self._in_a_row: dict[str, int] = {}
-        self._last_stamp_ns = 0
+        self._left: set[str] = set()  # ways that were silent once
+        self._last_stamp_ns = 0  # taken
+        self._given_ns = 0  # the newest stamp that the way before gave
 
     @property
     def is_open(self) -> bool:
@@ -90,7 +93,7 @@ class WayChoice:
                     return False
                 self._change(way, now_ns)
             changed = self._since_ns is not None and now_ns - self._since_ns < _OVERLAP_NS
-            if changed and stamp_ns <= self._last_stamp_ns:
+            if changed and 0 < stamp_ns <= self._given_ns:
                 return False
             self._last_stamp_ns = stamp_ns
             return True
@@ -99,11 +102,14 @@ class WayChoice:
         if not self._current or self._is_silent(now_ns, silence_ns):
             return True
         better = self._ways.index(way) < self._ways.index(self._current)
-        return better and self._in_a_row[way] >= _STEADY
+        return better and (way not in self._left or self._in_a_row[way] >= _STEADY)
 
     def _is_silent(self, now_ns: int, silence_ns: int) -> bool:
         since_ns = self._last_ns.get(self._current, self._since_ns)
         return since_ns is not None and now_ns - max(since_ns, self._since_ns or 0) > silence_ns
 
     def _change(self, way: str, now_ns: int) -> None:
+        if self._current and self._ways.index(way) > self._ways.index(self._current):
+            self._left.add(self._current)
+        self._given_ns = self._last_stamp_ns
         self._current, self._since_ns = way, now_ns

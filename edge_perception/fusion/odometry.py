@@ -35,7 +35,7 @@ def pose_from_msg(message: Any, base_frame: str) -> Pose:
             f"odometry: expected nanosec below 1000000000, got {int(stamp.nanosec)}"
         )
     child = message.child_frame_id
-    if child != base_frame:
+    if child.lstrip("/") != base_frame.lstrip("/"):  # of ROS 1; tf2 knows no such name
         raise InvalidFrameError(
             f"odometry: child_frame_id: expected '{base_frame}', got '{clipped(child, 80)}'"
         )

@@ -25,6 +25,7 @@ from edge_perception.fusion.offsets import ClockOffset
 from edge_perception.fusion.plausible import implausible
 from edge_perception.fusion.publishers import PublisherWatch, Route
 
+OTHER_CLOCK_S = 10.0  # no delay is so long; time_offset_s makes up for less
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
 NO_POSE = "no pose: T_base_sensor is only the default, its positions are not to be trusted"
 _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
@@ -237,7 +238,10 @@ class SourceTrack:
                 return None
             self._stamp_refused = True
             limit_s = self._max_future_ns / NS
-            return f"stamp {ahead_ns / NS:.2f} s ahead of the node clock > {limit_s:.2f} s"
+            return (
+                f"stamp {ahead_ns / NS:.2f} s ahead of the node clock > {limit_s:.2f} s"
+                f"{other_clock(ahead_ns / NS)}"
+            )
         if stamp_ns <= self._last_stamp_ns:
             self._stamp_refused = True
             back_s = (self._last_stamp_ns - stamp_ns) / NS
@@ -258,4 +262,14 @@ class SourceTrack:
             return f"silence {silence_ns / NS:.3f} s > {limit_ns / NS:.3f} s"
         assert self.newest is not None
         age_s = (now.node_ns - self.newest.stamp_ns) / NS
-        return f"age {age_s:.2f} s > {self.max_age_ns / NS:.2f} s"
+        return f"age {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{other_clock(age_s)}"
+
+
+def other_clock(apart_s: float) -> str:
+    """Return what a stamp means that no delay explains while messages arrive; empty: nothing.
+
+    Sensors count from their own start, or in TAI or GPS time, 37 and 18 s ahead of UTC.
+    """
+    if apart_s < OTHER_CLOCK_S:
+        return ""
+    return ": its stamps are of another clock; let the driver stamp in system time"

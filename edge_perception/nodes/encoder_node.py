@@ -240,7 +240,7 @@ class EncoderNode(PerceptionNode):
                 self._worker.put(job)
 
     def _on_refused_message(self, way: str, error: CdrError) -> None:
-        if way not in ("", self._choice.current):
+        if self._choice.current not in ("", way):
             return
         received = self.clock.now()
         self._health_evidence.on_message(received)

@@ -116,13 +116,15 @@ class Harness:
             node.destroy_node()
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout_s: float = 20.0, *, period_s: float = 0.02
+) -> None:
     """Poll for graph events, which ROS does not announce to Python."""
     done = threading.Event()
-    for _ in range(int(timeout_s / 0.02)):
+    for _ in range(int(timeout_s / period_s)):
         if condition():
             return
-        done.wait(0.02)
+        done.wait(period_s)
     raise AssertionError(f"not within {timeout_s} s: {what}")
 
 
