@@ -9,7 +9,8 @@ from pathlib import Path
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.share import share_file
 from edge_perception.encoders import GENERIC, encoders, modality_of
-from edge_perception.running.parameter_yaml import ParameterFiles
+from edge_perception.running.node_parameters import check_names
+from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
 from edge_perception.running.plugin_parameters import use_plugin_folders
 
 DEFAULT_PARAMETERS = "config/perception.yaml"
@@ -56,10 +57,15 @@ def choose_sources(text: str, params_files: Sequence[Path], *, namespace: str) -
         namespace: namespace of the nodes; a section of another one does not count.
 
     Raises:
-        ConfigurationError: no such file, or `sources` in it is not a list of names.
+        ConfigurationError: no such file, `sources` in it is not a list of names, or nothing reads
+            a name in it: better said here than by every process, again and again.
     """
     named = tuple(name.strip() for name in text.split(",") if name.strip())
     of_files = sources_of_files(params_files, namespace=namespace)  # and its plug-ins
+    files = ParameterFiles(params_files, namespace=namespace)
+    if named:
+        files.override(EVERY_NODE, "sources", list(named), "sources")
+    check_names(files)
     return (
         named or of_files or sources_of_files([share_file(DEFAULT_PARAMETERS)], namespace=namespace)
     )

@@ -89,3 +89,16 @@ def test_a_wrong_file_is_named(write, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml"):
         sources_of_files([tmp_path / "nowhere.yaml"], namespace="")
+
+
+def test_a_name_that_nothing_reads_starts_no_process(write):
+    path = write("fusion:\n  ros__parameters: {sources: [lidar], deadlin_s: 0.3}\n")
+    with pytest.raises(ConfigurationError, match="nearest: 'deadline_s'"):
+        choose_sources("", [path], namespace="")
+
+
+def test_sources_that_are_asked_for_are_known(write):
+    path = write("camera_rear_encoder:\n  ros__parameters: {threads: 2}\n")
+    assert choose_sources("camera_rear", [path], namespace="") == ("camera_rear",)
+    with pytest.raises(ConfigurationError, match="no node reads"):
+        choose_sources("lidar", [path], namespace="")
