@@ -25,7 +25,7 @@ from edge_perception.core.schema import decode
 from edge_perception.core.types import Instant
 from edge_perception.encoders import encoders, source_defaults
 from edge_perception.encoders.audio.encoder import AudioIntake
-from edge_perception.encoders.camera.calibration import geometry_from_camera_info
+from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.health import HealthLimits
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
