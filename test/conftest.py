@@ -68,7 +68,8 @@ class _SkippedModule(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
     layer = module_path.resolve().relative_to(TESTS).parts[0]
-    if layer in LAYERS_WITH_ROS and why_no_ros():
+    needs_ros = layer in LAYERS_WITH_ROS or module_path.stem.endswith("_in_nodes")
+    if needs_ros and why_no_ros():
         return _SkippedModule.from_parent(parent, path=module_path)
     return None
 
@@ -108,3 +109,23 @@ def _reserved_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
             yield domain
             return
     pytest.fail(f"all ROS domains from {DOMAINS[0]} to {DOMAINS[-1]} are in use")
+
+
+@pytest.fixture
+def harness(ros_domain: int) -> Iterator[object]:
+    """Real nodes and a driver over DDS; closed with all its nodes at the end."""
+    yield from _harness(ros_domain)
+
+
+@pytest.fixture(scope="module")
+def shared_harness(shared_domain: int) -> Iterator[object]:
+    """One harness for all tests of a module: where each leaves the nodes as they were."""
+    yield from _harness(shared_domain)
+
+
+def _harness(domain: int) -> Iterator[object]:
+    from harness import Harness
+
+    harness = Harness(domain)
+    yield harness
+    harness.close()

@@ -136,7 +136,8 @@ def _old(releases: list[Release], newest: int) -> tuple[list[Release], list[Rele
     """Split into those beyond the newest of each name, and the rest, oldest first."""
     releases = sorted(releases, key=_installed_ns, reverse=True)
     seen: Counter[str] = Counter()
-    old, rest = [], []
+    old: list[Release] = []
+    rest: list[Release] = []
     for release in releases:
         seen[release.manifest.name] += 1
         (old if seen[release.manifest.name] > newest else rest).append(release)

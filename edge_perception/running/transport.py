@@ -109,7 +109,8 @@ def choose_transport(
 def _of_other(rmw: str, current: Mapping[str, str]) -> Transport:
     """Return the choice for Cyclone DDS and Zenoh, as far as the user has made none."""
     if rmw == "rmw_cyclonedds_cpp":
-        chosen, wanted = ("CYCLONEDDS_URI",), f"file://{share_file(CYCLONE_PROFILE)}"
+        chosen: tuple[str, ...] = ("CYCLONEDDS_URI",)
+        wanted = f"file://{share_file(CYCLONE_PROFILE)}"
         reason = f"Cyclone DDS with large datagrams and buffers: {wanted}"
         most = _most_receive_buffer()
         if most < CYCLONE_BUFFER_BYTES:

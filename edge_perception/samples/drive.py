@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edge_perception.core.types import ImageFrame
 from edge_perception.fusion.motion import Pose
 from edge_perception.samples.build import (
     AUDIO,
@@ -24,8 +21,8 @@ from edge_perception.samples.build import (
     build_recording,
 )
 from edge_perception.samples.scene import Scene
-from edge_perception.samples.simulated import paired_frames
-from edge_perception.samples.truth import GroundTruth, LabelledSound
+from edge_perception.samples.simulated import paired_frames, scene_of
+from edge_perception.samples.truth import GroundTruth
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
 from edge_perception.simulation.scenario import SENSORS, Scenario
@@ -75,29 +72,13 @@ def simulate_drive(
         progress(count)
     world = World(seen, seed)
     sound = generate_audio(seen, seed, duration_s, world=world)
-    first = by_sensor["camera"][0]
-    image, frame = first.data, first.frame
-    assert isinstance(image, ImageFrame)
-    assert frame is not None
-    assert image.intrinsics is not None
-    scene = Scene(
+    scene = scene_of(
+        by_sensor,
+        sound,
         origin=f"simulated drive: scenario {scenario.name}, seed {seed}",
         sequences=(tuple(paired_frames(by_sensor, f"{scenario.name}_{seed}")),),
         start_ns=by_sensor["lidar"][1].stamp_ns,
-        intrinsics=image.intrinsics,
-        image_size=(image.bgr.shape[1], image.bgr.shape[0]),
-        T_base_camera=frame.T_base_camera,
-        T_base_lidar=frame.T_base_lidar,
         clip_name=f"{scenario.name}_{seed}",
-        clip=(sound.samples * 32767).astype(np.int16),
-        sample_rate_hz=sound.sample_rate_hz,
-        sounds=tuple(
-            LabelledSound(class_name=track.class_name, start_s=start_s, end_s=end_s)
-            for track in sound.tracks
-            if track.class_name in ("siren", "car_horn")
-            for start_s, end_s in track.spans_s
-        ),
-        T_base_audio=np.eye(4),
         microphones_m=scenario.microphones.positions_m,
         poses=_poses(world, by_sensor["lidar"][0], length_s),
     )

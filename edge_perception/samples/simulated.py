@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from edge_perception.core.types import ImageFrame, PointCloud
 from edge_perception.samples.scene import Scene, SceneFrame
 from edge_perception.samples.truth import LabelledBox, LabelledSound
-from edge_perception.simulation.audio import generate_audio
+from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
 from edge_perception.simulation.scenario import Emergency, Scenario
 
@@ -28,24 +30,41 @@ def simulated_scene() -> Scene:
         tuple(paired_frames(by_sensor, f"{layout}_{seed}"))
         for by_sensor, (layout, seed) in zip(samples, _DRIVES, strict=True)
     )
-    first = samples[0]["camera"][0]
-    image = first.data
-    assert isinstance(image, ImageFrame)
-    assert first.frame is not None
-    assert image.intrinsics is not None
     siren = Scenario(
         name="siren", emergency=Emergency(), sounds=("horn", "engine"), sensors=("audio",)
     )
     sound = generate_audio(siren, seed=11, duration_s=CLIP_S)
-    return Scene(
+    return scene_of(
+        samples[0],
+        sound,
         origin=ORIGIN,
         sequences=sequences,
         start_ns=samples[0]["lidar"][0].stamp_ns,
+        clip_name="simulated siren and horn",
+        microphones_m=siren.microphones.positions_m,
+    )
+
+
+def scene_of(
+    samples: Mapping[str, Sequence[SensorSample]], sound: SimulatedAudio, **known: Any
+) -> Scene:
+    """Return a simulated scene: calibration of the rendered samples, clip and labels of the sound.
+
+    Args:
+        samples: images and sweeps of one drive by sensor; all drives have the same sensors.
+        sound: what the microphones hear, and which sounds it is made of.
+        known: the other fields of `Scene`.
+    """
+    first = samples["camera"][0]
+    image = first.data
+    assert isinstance(image, ImageFrame)
+    assert first.frame is not None
+    assert image.intrinsics is not None
+    return Scene(
         intrinsics=image.intrinsics,
         image_size=(image.bgr.shape[1], image.bgr.shape[0]),
         T_base_camera=first.frame.T_base_camera,
         T_base_lidar=first.frame.T_base_lidar,
-        clip_name="simulated siren and horn",
         clip=(sound.samples * 32767).astype(np.int16),
         sample_rate_hz=sound.sample_rate_hz,
         sounds=tuple(
@@ -55,7 +74,7 @@ def simulated_scene() -> Scene:
             for start_s, end_s in track.spans_s
         ),
         T_base_audio=np.eye(4),
-        microphones_m=siren.microphones.positions_m,
+        **known,
     )
 
 

@@ -140,8 +140,8 @@ def mel_matrix(config: LogMelConfig) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def _htk_mel(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1127.0 * np.log1p(frequency_hz / 700.0)
+def _htk_mel(frequency_hz: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.asarray(1127.0 * np.log1p(frequency_hz / 700.0), np.float64)
 
 
 def _periodic_hann(length: int) -> NDArray[np.float32]:

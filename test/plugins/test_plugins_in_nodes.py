@@ -19,32 +19,15 @@ from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg
 from edge_perception.cli.main import main
-from edge_perception.core import plugins
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.recordings.qos import SENSOR_DATA
 from edge_perception.recordings.writer import RecordingWriter, Topic
+from edge_perception.running.process_plan import choose_sources
 from edge_perception.running.supervised_nodes import node_processes
 
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 50_000_000
-
-
-@pytest.fixture(autouse=True)
-def _no_plugins(monkeypatch):
-    monkeypatch.setattr(plugins, "_folders", ())
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "_folders", ())
-        return radar.import_bundle(tmp_path_factory.mktemp("radar"), "--backend", "reference")
-
-
-@pytest.fixture
-def parameters(tmp_path, bundle):
-    return radar.parameters(tmp_path, bundle)
 
 
 @contextlib.contextmanager
@@ -108,8 +91,6 @@ def test_the_generic_executable_is_the_encoder(harness, parameters):
 
 
 def node_processes_of(parameters):
-    from edge_perception.running.process_plan import choose_sources
-
     sources = choose_sources("", [parameters], namespace="")
     return node_processes(sources, ["--params-file", str(parameters)])
 
