@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.share import share_file
@@ -49,6 +50,9 @@ class _NoInference:
 
     def postprocess(self, _outputs: Mapping, _frame: Any, _geometry: Geometry) -> EncoderOutput:
         return EncoderOutput()
+
+    def in_range(self, xyz_m: NDArray[np.float32], _geometry: Geometry) -> NDArray[np.bool_]:
+        return np.ones(len(xyz_m), bool)
 
 
 @cache
