@@ -87,8 +87,7 @@ class ParameterSet(Generic[C]):
         try:
             value = self._node.declare_parameter(name, default, descriptor).value
             if value is None and empty:
-                # An unset parameter makes rclpy answer nothing at all to whoever asks for several.
-                self._node.set_parameters([Parameter(name, default, [])])
+                self._set_empty(name, default, descriptor)
             return _plain(value, hint)
         except InvalidParameterTypeException as error:
             raise ConfigurationError(f"{error}") from error
@@ -96,6 +95,17 @@ class ParameterSet(Generic[C]):
             raise ConfigurationError(
                 f"{name}: expected {limits_text(field.metadata)}: {error}"
             ) from error
+
+    def _set_empty(self, name: str, kind: Parameter.Type, descriptor: ParameterDescriptor) -> None:
+        """Give a list its empty value.
+
+        An unset parameter makes rclpy answer nothing at all to whoever asks for several.
+        """
+        # The node keeps this very descriptor. Of what is read-only it takes no value any more.
+        read_only, descriptor.read_only = descriptor.read_only, False
+        result = self._node.set_parameters([Parameter(name, kind, [])])[0]
+        assert result.successful, f"{name}: {result.reason}"
+        descriptor.read_only = read_only
 
     def typed(self, parameter: Parameter) -> Parameter:
         """Return an empty list, and whole numbers, with the type that the parameter has."""

@@ -24,6 +24,7 @@ class Options:
     kind: str = field(default="a", metadata={"choices": ("a", "b"), "dynamic": True})
     fixed: str = "x"
     name: str = parameter("one", read_only=True)
+    kept: tuple[str, ...] = parameter((), read_only=True)
     pose: tuple[float, ...] = (0.0, 1.0)
     folders: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
@@ -163,14 +164,16 @@ def test_what_is_read_only_says_so_and_is_refused_in_every_state(harness, node):
 
 
 def test_empty_lists_are_values_with_the_type_of_their_list(harness, node):
-    names = ["part.folders", "part.cores", "part.places"]
+    names = ["part.folders", "part.cores", "part.places", "part.kept"]
     request = GetParameters.Request(names=names)
     answer = harness.call(GetParameters, "/options/get_parameters", request)
     assert [value.type for value in answer.values] == [
         ParameterType.PARAMETER_STRING_ARRAY,
         ParameterType.PARAMETER_INTEGER_ARRAY,
         ParameterType.PARAMETER_DOUBLE_ARRAY,
+        ParameterType.PARAMETER_STRING_ARRAY,
     ]
+    assert "read-only" in set_parameter(harness, "part.kept", ["a"]).reason
 
 
 @pytest.mark.parametrize("kind", [Parameter.Type.BYTE_ARRAY, Parameter.Type.BOOL_ARRAY])
