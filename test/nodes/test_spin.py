@@ -84,7 +84,7 @@ def test_any_other_failure_is_raised():
     ("text", "said"),
     [
         ("fusion:\n  rate_hz: 1.0\n", "ros__parameters"),
-        ("fusion: [", "params"),
+        ("fusion: [", "expected YAML"),
     ],
 )
 def test_a_bad_parameter_file_is_one_line(text, said, tmp_path, capfd):
