@@ -1,21 +1,25 @@
 """Replays recordings through the vehicle's own code in lock step and compares with a baseline.
 
-Exit status: 0 passed, 1 a threshold failed, 2 wrong usage or input.
+Exit status: 0 passed, 1 a threshold failed, 2 wrong usage or input, which is also a recording of
+which a part did not arrive: a verdict would hold for the rest only.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_perception.validation.result import BagResult, ValidationOptions
     from edge_perception.validation.settings import ReplaySettings
 
 NAME = "validate"
+_MOST_TOLD = 10
 HELP = "replay recordings in lock step and compare with a baseline"
 
 
@@ -94,16 +98,13 @@ def _add_what_ifs(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Validate, and say what was found."""
-    import time
-
     from edge_perception.core.errors import ConfigurationError
     from edge_perception.validation.jobs import usable_cores
-    from edge_perception.validation.live_findings import add_live
-    from edge_perception.validation.reports import discard_reports, write_reports
-    from edge_perception.validation.result import ValidationOptions, run_bags
+    from edge_perception.validation.output import output_folder
+    from edge_perception.validation.reports import discard_reports
+    from edge_perception.validation.result import ValidationOptions
     from edge_perception.validation.thresholds import read_thresholds
 
-    started = time.monotonic()
     if args.update_baseline and args.baseline is None:
         raise ConfigurationError("--update-baseline: expected --baseline REF to write to")
     if args.jobs is not None and args.jobs < 1:
@@ -116,21 +117,45 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs or usable_cores(),
         ray=args.ray,
     )
-    discard_reports(args.out)
     names = dict(_named_settings(args))
+    with output_folder(args.out):
+        discard_reports(args.out)
+        try:
+            return _validate(args, options, names)
+        except OSError:
+            with contextlib.suppress(OSError):
+                discard_reports(args.out)  # half of them would tell half of it
+            raise
+
+
+def _validate(
+    args: argparse.Namespace, options: ValidationOptions, names: dict[str, ReplaySettings]
+) -> int:
+    import time
+
+    from edge_perception.validation.live_findings import add_live
+    from edge_perception.validation.reports import write_reports
+    from edge_perception.validation.result import run_bags
+
+    started = time.monotonic()
     results = run_bags(names, options, _quiet if args.quiet else _say)
     if all(result.failure for result in results):
         for result in results:
             print(f"edge-perception: {result.name}: {result.failure}", file=sys.stderr)
-        return 2 if all(result.usage for result in results) else 1
+        return _status(results)
     if args.live:
         for result in results:
             if not result.failure:
                 add_live(result, args.live)
     write_reports(results, args.out, started=started, points=_points(args) if args.sweep else None)
     _tell(results, args.out)
-    if any(result.failure for result in results):
-        return 2 if any(result.usage for result in results) else 1
+    return _status(results)
+
+
+def _status(results: Sequence[BagResult]) -> int:
+    """Return the exit status: 2 where a recording could not be read, or not all of it."""
+    if any(result.incomplete or (result.failure and result.usage) for result in results):
+        return 2
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -225,12 +250,16 @@ def _quiet(_text: str) -> None:
     pass
 
 
-def _tell(results: Any, out: Path) -> None:
+def _tell(results: Sequence[BagResult], out: Path) -> None:
+    from edge_perception.validation.accounting import lines
+
     for result in results:
         if result.failure:
             print(f"edge-perception: {result.name}: {result.failure}", file=sys.stderr)
             continue
         account = result.account
+        for text in result.incomplete[:_MOST_TOLD]:
+            print(f"edge-perception: {result.name}: not all arrived: {text}", file=sys.stderr)
         print(f"{result.name}: {'PASSED' if result.passed else 'FAILED'}")
         ratio = result.throughput_ratio
         print(
@@ -239,6 +268,8 @@ def _tell(results: Any, out: Path) -> None:
             + (f", {ratio:.2f} of the models in a loop" if ratio else "")
             + f", peak {account['peak_mb']:.0f} MB"
         )
+        for line in lines(account["topics"]):
+            print(f"  {line}")
         for note in account["notes"]:
             print(f"  note: {note}")
         for finding in sorted(result.findings, key=lambda f: not f.failed)[:30]:

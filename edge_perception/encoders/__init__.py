@@ -105,6 +105,9 @@ class TopicSpec:
     # Which of several ways to publish the same sensor this is; the first ones listed are the better
     # ones. Empty: it belongs to all of them.
     way: str = ""
+    # Tells how other messages are to be read, and holds until the next one: who comes late needs
+    # the last one. It may be published once only, transient local.
+    latched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ The summary at the end is a claim that is held against what was found.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import lz4.frame
 import zstandard
+from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Attachment, Channel, Metadata
 
@@ -135,7 +137,10 @@ class McapFile:
         return {name: parse(Metadata, self._read(at)).metadata for name, at in found}
 
     def _attached(self, at: tuple[int, int]) -> bytes:
-        return bytes(parse(Attachment, self._read(at)).data)
+        try:
+            return bytes(parse(Attachment, self._read(at)).data)
+        except (*_DAMAGE, McapError, struct.error) as error:
+            raise ConfigurationError(f"{self.path}: damaged near byte {at[0]}: {error}") from error
 
     # -- counting --
 

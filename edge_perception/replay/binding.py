@@ -14,6 +14,8 @@ from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
 from edge_perception.running.vehicle_plan import SourcePlan, VehiclePlan
 
+_TRANSFORMS = ((STATIC, True), (MOVING, False))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
@@ -25,7 +27,10 @@ class Binding:
     transforms: Mapping[str, bool] = field(default_factory=dict)  # topic -> they are static
     odometry: str = ""  # topic of the recording; empty: none is used
     ways: Mapping[str, str] = field(default_factory=dict)  # topic -> way of its source
-    notes: tuple[str, ...] = ()  # what is missing
+    latched: frozenset[str] = frozenset()  # topics whose last message holds until the next
+    notes: tuple[str, ...] = ()  # what is not there and need not be
+    missing: tuple[str, ...] = ()  # what should be there: no verdict holds without
+    refused: Mapping[str, str] = field(default_factory=dict)  # topic -> why it is not read
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -54,105 +59,169 @@ def bind(
 ) -> Binding:
     """Match the topics of a recording with the inputs of the vehicle.
 
+    A source that is recorded otherwise than it can be read, or not at all, is named in `missing`.
+
     Raises:
-        ConfigurationError: nothing matches, or a topic that matches has a type that cannot be
-            used.
+        ConfigurationError: nothing matches that can be used.
     """
     for name in remaps:
-        if not name.endswith("/") and name not in bag.topics:
+        if not name.endswith("/") and name not in bag.counts:
             raise ConfigurationError(
-                f"remap: {bag.path} has no topic '{name}'; it has {', '.join(sorted(bag.topics))}"
+                f"remap: {bag.path} has no topic '{name}'; it has {', '.join(sorted(bag.counts))}"
             )
-    named = _named(bag, remaps, plan.namespace)
-    inputs: dict[str, str] = {}
-    calibrations: dict[str, str] = {}
-    ways: dict[str, str] = {}
-    notes = list(plan.notes)
-    for source in plan.sources:
+    return _Binder(bag, plan, decoder, remaps).run()
+
+
+class _Binder:
+    def __init__(
+        self, bag: Recording, plan: VehiclePlan, decoder: MessageDecoder, remaps: Mapping[str, str]
+    ) -> None:
+        self._bag, self._plan, self._decoder = bag, plan, decoder
+        self._named = _named(bag, remaps, plan.namespace)
+        self._inputs: dict[str, str] = {}
+        self._calibrations: dict[str, str] = {}
+        self._ways: dict[str, str] = {}
+        self._latched: set[str] = set()
+        self._refused: dict[str, str] = {}
+        self._notes = list(plan.notes)
+        self._missing: list[str] = []
+
+    def run(self) -> Binding:
+        for source in self._plan.sources:
+            self._source(source)
+        if not self._inputs:
+            raise ConfigurationError(
+                f"{self._bag.path}: a recording of another robot? expected at least one of "
+                f"{', '.join(t for s in self._plan.sources for t in s.topics())}; it has "
+                f"{', '.join(sorted(self._bag.counts))}; name them with --remap from:=to"
+                + "".join(f"; {why}" for why in self._refused.values())
+            )
+        transforms = self._transforms()
+        odometry = self._odometry()
+        return Binding(
+            inputs=self._inputs,
+            names={topic: name for name, topic in self._named.items()},
+            calibrations=self._calibrations,
+            transforms=transforms,
+            odometry=odometry,
+            ways=self._ways,
+            latched=frozenset(self._latched),
+            notes=tuple(self._notes),
+            missing=tuple(self._missing),
+            refused=self._refused,
+        )
+
+    def _source(self, source: SourcePlan) -> None:
         wanted = source.topics()
-        present, more = _one_way(source, [name for name in wanted if name in named])
-        notes += more
-        for name in present:
-            _check_type(bag, named[name], {spec.type for n, spec in wanted.items() if n == name})
-            _check_known(bag, named[name], decoder)
-            inputs[named[name]] = source.name
-            ways[named[name]] = wanted[name].way
-        if not present:
-            notes.append(f"{source.name}: the recording has none of {', '.join(wanted)}")
+        present = [name for name in wanted if name in self._named]
+        usable = [name for name in present if self._is_usable(name, {wanted[name].type})]
+        usable, told = _one_way(source, usable)
+        frames = [name for name in usable if not wanted[name].latched]
+        self._notes += told
+        for name in usable if frames else ():
+            self._inputs[self._named[name]] = source.name
+            self._ways[self._named[name]] = wanted[name].way
+            if wanted[name].latched:
+                self._latched.add(self._named[name])
+        self._tell(source, wanted, present, frames)
         calibration = source.calibration_topic
-        if calibration and calibration in named:
-            _check_known(bag, named[calibration], decoder)
-            calibrations[named[calibration]] = source.name
-        elif calibration and present:
-            notes.append(
+        if not calibration or not frames:
+            return
+        if calibration not in self._named:
+            self._notes.append(
                 f"{source.name}: the recording has no calibration on {calibration}; "
                 "what needs it is refused"
             )
-    if not inputs:
-        raise ConfigurationError(
-            f"{bag.path}: a recording of another robot? expected at least one of "
-            f"{', '.join(t for s in plan.sources for t in s.topics())}; it has "
-            f"{', '.join(sorted(bag.topics))}; name them with --remap from:=to"
+        elif self._is_usable(calibration, set()):
+            self._calibrations[self._named[calibration]] = source.name
+        else:
+            self._missing.append(f"{source.name}: {self._why(calibration)}")
+
+    def _tell(
+        self,
+        source: SourcePlan,
+        wanted: Mapping[str, object],
+        present: Sequence[str],
+        frames: Sequence[str],
+    ) -> None:
+        """Say of a source what is not read; none of it is a reason to pass no verdict."""
+        reasons = [self._why(name) for name in present if self._named[name] in self._refused]
+        if frames:
+            self._notes += [f"{source.name}: {why}: not read" for why in reasons]
+            return
+        why = "; ".join(reasons) or f"the recording has none of {', '.join(wanted)}"
+        self._missing.append(
+            f"{source.name}: {why} (where that is meant, leave the source out: --subset)"
         )
-    transforms = _transforms(bag, plan, decoder, named, notes)
-    odometry = named.get(plan.odometry_topic, "")
-    if odometry:
-        _check_type(bag, odometry, {ODOMETRY_TYPE})
-        _check_known(bag, odometry, decoder)
-    elif plan.odometry_topic:
-        notes.append(f"the recording has no odometry on {plan.odometry_topic}: nothing is moved")
-    return Binding(
-        inputs=inputs,
-        names={topic: name for name, topic in named.items()},
-        calibrations=calibrations,
-        transforms=transforms,
-        odometry=odometry,
-        ways=ways,
-        notes=tuple(notes),
-    )
+
+    def _odometry(self) -> str:
+        name = self._plan.odometry_topic
+        if not name:
+            return ""
+        if name not in self._named:
+            self._notes.append(f"the recording has no odometry on {name}: nothing is moved")
+            return ""
+        if self._is_usable(name, {ODOMETRY_TYPE}):
+            return self._named[name]
+        self._missing.append(
+            f"odometry: {self._why(name)} (where that is meant: fusion.odometry_topic '')"
+        )
+        return ""
+
+    def _transforms(self) -> dict[str, bool]:
+        """Return the topics of tf, where a source has no pose of its own."""
+        sources = self._plan.sources
+        asking = [source for source in sources if pose_of(source.spec, source.options).asks_tf]
+        if not asking:
+            return {}
+        there = [(name, static) for name, static in _TRANSFORMS if name in self._named]
+        found = {
+            self._named[name]: static for name, static in there if self._is_usable(name, {TF_TYPE})
+        }
+        whom = ", ".join(source.name for source in asking)
+        if there and not found:
+            why = "; ".join(self._why(name) for name, _ in there)
+            self._missing.append(f"{whom}: T_base_sensor is not set, and {why}")
+        if not there:
+            self._notes.append(
+                f"{whom}: T_base_sensor is not set and the recording has neither {STATIC} nor "
+                f"{MOVING}{self._other_transforms()}"
+            )
+        base_frame = self._plan.fusion.cycle.base_frame
+        frames = {source.options.base_frame for source in asking} - {base_frame}
+        if found and frames:
+            self._notes.append(
+                f"base_frame: poses are looked up in {', '.join(sorted(frames))}, the fused view "
+                f"says {base_frame}"
+            )
+        return found
+
+    def _other_transforms(self) -> str:
+        others = sorted(
+            name for name, topic in self._named.items() if self._bag.types_of(topic) == {TF_TYPE}
+        )
+        return f"; it has {', '.join(others)}: name them with --remap from:=to" if others else ""
+
+    def _is_usable(self, name: str, expected: set[str]) -> bool:
+        """Whether the messages of a topic can be read; if not, it is noted why."""
+        topic = self._named[name]
+        why = _problem(self._bag, topic, expected, self._decoder)
+        if why:
+            self._refused[topic] = why
+        return not why
+
+    def _why(self, name: str) -> str:
+        return self._refused[self._named[name]]
 
 
 def _named(bag: Recording, remaps: Mapping[str, str], namespace: str) -> dict[str, str]:
     """Return the topics of a recording by the name they have inside the nodes' namespace."""
-    named = {_remapped(topic, remaps): topic for topic in sorted(bag.topics)}
+    named = {_remapped(topic, remaps): topic for topic in sorted(bag.counts)}
     prefix = namespace.rstrip("/") + "/"
     inside = {
         f"/{name.removeprefix(prefix)}": t for name, t in named.items() if name.startswith(prefix)
     }
     return named | inside
-
-
-def _transforms(
-    bag: Recording,
-    plan: VehiclePlan,
-    decoder: MessageDecoder,
-    named: Mapping[str, str],
-    notes: list[str],
-) -> dict[str, bool]:
-    """Return the topics of tf, where a source has no pose of its own."""
-    asking = [source for source in plan.sources if pose_of(source.spec, source.options).asks_tf]
-    if not asking:
-        return {}
-    found = {}
-    for name, static in ((STATIC, True), (MOVING, False)):
-        if name in named:
-            _check_type(bag, named[name], {TF_TYPE})
-            _check_known(bag, named[name], decoder)
-            found[named[name]] = static
-    if not found:
-        others = sorted(name for name in named if bag.types_of(named[name]) == {TF_TYPE})
-        notes.append(
-            f"{', '.join(source.name for source in asking)}: T_base_sensor is not set and the "
-            f"recording has neither {STATIC} nor {MOVING}"
-            + (f"; it has {', '.join(others)}: name them with --remap from:=to" if others else "")
-        )
-    frames = {source.options.base_frame for source in asking} - {plan.fusion.cycle.base_frame}
-    if found and frames:
-        notes.append(
-            f"base_frame: poses are looked up in {', '.join(sorted(frames))}, the fused view says "
-            f"{plan.fusion.cycle.base_frame}"
-        )
-    return found
 
 
 def _remapped(topic: str, remaps: Mapping[str, str]) -> str:
@@ -184,24 +253,29 @@ def _one_way(source: SourcePlan, present: list[str]) -> tuple[list[str], list[st
     ]
 
 
-def _check_type(bag: Recording, topic: str, expected: set[str]) -> None:
+def _problem(bag: Recording, topic: str, expected: set[str], decoder: MessageDecoder) -> str:
+    """Say why the messages of a topic cannot be used; empty: they can.
+
+    Args:
+        bag: the recording.
+        topic: of it.
+        expected: types that are of use; empty: whatever there is.
+        decoder: of the recording.
+    """
+    skipped = next((item for item in bag.skipped if item.name == topic), None)
     types = bag.types_of(topic)
+    if not types and skipped is not None:
+        return f"topic {topic}: its {skipped.count} messages cannot be read: {skipped.reason}"
     if len(types) > 1:
-        raise ConfigurationError(
-            f"{bag.path}: topic {topic} changes its type: {', '.join(sorted(types))}; "
-            f"expected {', '.join(sorted(expected))} throughout"
+        wanted = f"; expected {', '.join(sorted(expected))} throughout" if expected else ""
+        return f"topic {topic} changes its type: {', '.join(sorted(types))}{wanted}"
+    if expected and not types <= expected:
+        return (
+            f"topic {topic}: expected {', '.join(sorted(expected))}, got {', '.join(sorted(types))}"
         )
-    if not types <= expected:
-        raise ConfigurationError(
-            f"{bag.path}: topic {topic}: expected {', '.join(sorted(expected))}, "
-            f"got {', '.join(sorted(types))}"
-        )
-
-
-def _check_known(bag: Recording, topic: str, decoder: MessageDecoder) -> None:
-    for type_name in bag.types_of(topic):
-        if not decoder.knows(type_name):
-            raise ConfigurationError(
-                f"{bag.path}: topic {topic}: unknown type {type_name}: "
-                f"{decoder.why_unknown(type_name)}"
-            )
+    if not bag.count(topic):
+        return f"the recording declares {topic} and holds no message of it"
+    unknown = [name for name in sorted(types) if not decoder.knows(name)]
+    if unknown:
+        return f"topic {topic}: unknown type {unknown[0]}: {decoder.why_unknown(unknown[0])}"
+    return ""

@@ -165,11 +165,19 @@ class EncoderStage:
     ) -> Iterator[Emergence]:
         """Take a message of a source and yield the features that left before it arrived."""
         yield from self.until(received.steady_ns)
+        job = self.lanes[source].accept(message, stamp_ns, frame_id, received)
+        self._arrive(source, job)
+
+    def refuse(self, source: str, reason: str, received: Instant) -> Iterator[Emergence]:
+        """Take what is no message of a source: its feature says so."""
+        yield from self.until(received.steady_ns)
+        self._arrive(source, self.lanes[source].pipeline.refuse(reason, received))
+
+    def _arrive(self, source: str, job: Job | None) -> None:
         self._order += 1
-        lane = self.lanes[source]
-        job = lane.accept(message, stamp_ns, frame_id, received)
         if job is not None:
-            for emergence in lane.arrive(job, received.steady_ns, self._order):
+            at_ns = job.received.steady_ns
+            for emergence in self.lanes[source].arrive(job, at_ns, self._order):
                 self._push(emergence)
 
     def until(self, now_ns: int) -> Iterator[Emergence]:

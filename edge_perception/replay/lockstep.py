@@ -95,6 +95,7 @@ class ReplayStats:
     messages: int = 0
     outputs: int = 0
     errors: Counter[str] = field(default_factory=Counter)  # by topic or source
+    undecoded: Counter[str] = field(default_factory=Counter)  # by topic: no such message
     first_error: dict[str, str] = field(default_factory=dict)
     clock_jumps: list[str] = field(default_factory=list)
     stamp_faults: Counter[str] = field(default_factory=Counter)
@@ -263,8 +264,10 @@ class LockStep:
     def _odometry(self, message: RecordedMessage) -> Iterator[_Event]:
         steady_ns = self._arrivals.steady(message.log_time_ns)
         base_frame = self._vehicle.plan.fusion.cycle.base_frame
+        decoded = self._decoded(message)
+        if decoded is None:
+            return
         try:
-            decoded = self._decoder.decode(message.data, message.type)
             pose = pose_from_msg(decoded, base_frame)
         except EdgePerceptionError as error:
             self._note_error(message.topic, error)
@@ -272,13 +275,20 @@ class LockStep:
         yield from self._encoders.until(steady_ns)
         yield _Motion(steady_ns=steady_ns, pose=pose)
 
+    def _decoded(self, message: RecordedMessage) -> Any | None:
+        """Return the content of a message; None: its bytes are no such message."""
+        try:
+            return self._decoder.decode(message.data, message.type)
+        except EdgePerceptionError as error:
+            self._note_error(message.topic, error)
+            self.stats.undecoded[message.topic] += 1
+            return None
+
     def _transform(self, message: RecordedMessage) -> None:
         """Take in what tf said; each of the transforms counts by itself."""
         static = self._binding.transforms[message.topic]
-        try:
-            decoded = self._decoder.decode(message.data, message.type)
-        except EdgePerceptionError as error:
-            self._note_error(message.topic, error)
+        decoded = self._decoded(message)
+        if decoded is None:
             return
         for transform in transforms_of(decoded):
             try:
@@ -294,11 +304,13 @@ class LockStep:
             except EdgePerceptionError as error:
                 self._note_error(message.topic, error)
             return
+        received = self._arrivals.instant(self._arrivals.steady(message.log_time_ns))
         if isinstance(decoded, EdgePerceptionError):
             self._note_error(message.topic, decoded)
+            self.stats.undecoded[message.topic] += 1
+            yield from self._encoders.refuse(source, str(decoded), received)
             return
         header = getattr(decoded, "header", None)
-        received = self._arrivals.instant(self._arrivals.steady(message.log_time_ns))
         if header is None:  # tells how to read the messages after it
             stamp_ns, frame_id = received.node_ns, ""
         else:
@@ -315,7 +327,10 @@ class LockStep:
         if source is None or self._calibration.get(source) == message.data[_AFTER_STAMP:]:
             return
         pipeline = self._encoders.lanes[source].pipeline
-        pipeline.calibrate(self._decoder.decode(message.data, message.type))
+        decoded = self._decoded(message)
+        if decoded is None:
+            return
+        pipeline.calibrate(decoded)
         self._calibration[source] = message.data[_AFTER_STAMP:]
 
     # -- model changes --

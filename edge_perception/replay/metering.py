@@ -28,9 +28,9 @@ LOOP_FRAMES = 4
 class MeteredBackend:
     """Passes everything on to another backend and notes how long inference takes."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, is_shared: bool = False) -> None:
         self._backend = backend
-        self._closed = False
+        self._closed = is_shared  # others go on with it
         self.seconds = 0.0
 
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
@@ -107,9 +107,9 @@ class MeteredFusionModel(BundleFusionModel):
         self.loop.runs += 1
 
 
-def metered(loaded: LoadedModel) -> LoadedModel:
-    """Return a loaded model whose runs are metered."""
-    return replace(loaded, backend=MeteredBackend(loaded.backend))
+def metered(loaded: LoadedModel, *, is_shared: bool = False) -> LoadedModel:
+    """Return a loaded model whose runs are metered; a shared one stays loaded when it is closed."""
+    return replace(loaded, backend=MeteredBackend(loaded.backend, is_shared=is_shared))
 
 
 def run_loop(models: Iterable[Looped]) -> float:

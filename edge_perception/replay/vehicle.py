@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from edge_perception.core.clock import Clock
 from edge_perception.core.transforms import TransformTree
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import pose_of
 from edge_perception.encoders.serving import ServedModel
-from edge_perception.models.loading import LoadedModel
+from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.releases.loading import load_model
 from edge_perception.replay.metering import MeteredFusionModel, metered
 from edge_perception.running.vehicle_plan import FUSION, VehiclePlan
+
+_MOST_SHARED = 16
 
 
 @dataclass(kw_only=True)
@@ -33,17 +36,64 @@ class Vehicle:
         self.loaded = {}
 
 
-def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
+class Models(Protocol):
+    """Where a vehicle gets its models from."""
+
+    def of(self, options: ModelOptions, role: str) -> LoadedModel:
+        """Return a loaded model whose runs are metered.
+
+        Raises:
+            ModelError: it is missing, damaged or does not run here.
+        """
+        ...
+
+
+class OwnModels:
+    """Loads a model each time: it belongs to one vehicle, and goes with it."""
+
+    def of(self, options: ModelOptions, role: str) -> LoadedModel:
+        """Load a model."""
+        return metered(load_model(options, role=role))
+
+
+class SharedModels:
+    """Models of a process that replays one recording after the other: each is loaded once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[ModelOptions, str], LoadedModel] = {}
+
+    def of(self, options: ModelOptions, role: str) -> LoadedModel:
+        """Return a model that stays loaded when it is closed."""
+        key = (options, role)
+        if key not in self._loaded:
+            self._loaded[key] = load_model(options, role=role)
+        return metered(self._loaded[key], is_shared=True)
+
+    def make_room(self) -> None:
+        """Release all where there are many; call it while no vehicle has any."""
+        if len(self._loaded) > _MOST_SHARED:
+            for loaded in self._loaded.values():
+                loaded.backend.close()
+            self._loaded.clear()
+
+
+def build_vehicle(plan: VehiclePlan, clock: Clock, models: Models | None = None) -> Vehicle:
     """Load and warm all models.
+
+    Args:
+        plan: which ones.
+        clock: of the pipelines.
+        models: where they come from; None: they are loaded for this vehicle alone.
 
     Raises:
         ModelError: a model is missing, damaged or does not run here.
     """
+    loads = models or OwnModels()
     loaded: dict[str, LoadedModel] = {}
     transforms = TransformTree()
     pipelines = {}
     for source in plan.sources:
-        loaded[source.name] = metered(load_model(source.model, role=source.spec.modality))
+        loaded[source.name] = loads.of(source.model, source.spec.modality)
         pipelines[source.name] = EncoderPipeline(
             source=source.name,
             spec=source.spec,
@@ -53,14 +103,14 @@ def build_vehicle(plan: VehiclePlan, clock: Clock) -> Vehicle:
             content_limits=source.content,
             pose=pose_of(source.spec, source.options, tree=transforms),
         )
-    models: tuple[MeteredFusionModel, ...] = ()
+    fusion_models: tuple[MeteredFusionModel, ...] = ()
     if plan.fusion_model.model:
-        loaded[FUSION] = metered(load_model(plan.fusion_model, role=FUSION))
-        models = (MeteredFusionModel(loaded[FUSION]),)
+        loaded[FUSION] = loads.of(plan.fusion_model, FUSION)
+        fusion_models = (MeteredFusionModel(loaded[FUSION]),)
     return Vehicle(
         plan=plan,
         pipelines=pipelines,
-        fusion_models=models,
+        fusion_models=fusion_models,
         loaded=loaded,
         transforms=transforms,
     )

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from edge_perception.validation.result import BagResult
 
 KINDS = (
+    "recording",
     "model",
     "parameter",
     "messages",

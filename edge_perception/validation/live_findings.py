@@ -6,7 +6,8 @@ from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.validation.diff import Finding
 from edge_perception.validation.live import STRICT, agree, run_live
 from edge_perception.validation.merging import read_lines
-from edge_perception.validation.result import FUSED, BagResult
+from edge_perception.validation.replaying import FUSED
+from edge_perception.validation.result import BagResult
 
 POSITION_M, SCORE = 0.01, 0.01
 MIN_MATCHED, MIN_OBJECTS = 0.5, 0.98

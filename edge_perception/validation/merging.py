@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_perception.validation.accounting import account_for, to_json
 from edge_perception.validation.canonical import FusedWriter
-from edge_perception.validation.replaying import FUSED, as_hex
+from edge_perception.validation.digest import as_hex
+from edge_perception.validation.replaying import FUSED
 
 _COUNTERS = ("received", "dropped", "refused", "late")
 
@@ -27,6 +29,7 @@ def merge(
     first = accounts[0]
     notes = dict.fromkeys(note for account in accounts for note in account["notes"])
     return {
+        **to_json(account_for(accounts)),
         "sha256": writer.sha256,
         "outputs": writer.count,
         "parameters": first["parameters"],

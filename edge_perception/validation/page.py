@@ -121,6 +121,7 @@ def _section(result: BagResult) -> str:
         *(f"<tr><th>{html.escape(k)}</th><td>{v}</td></tr>" for k, v in facts),
         "</table>",
         _findings(result),
+        _topics(result),
         plots.timeline(
             result.figures,
             result.modes_then,
@@ -199,6 +200,17 @@ def _facts(result: BagResult) -> list[tuple[str, str]]:
     return facts
 
 
+def _topics(result: BagResult) -> str:
+    """Show what the recording holds and what of it was replayed."""
+    head = "".join(f"<th>{name}</th>" for name in ("topic", "is", "held", "replayed", "unusable"))
+    rows = "".join(
+        f"<tr><td>{html.escape(row['topic'])}</td><td>{html.escape(row['role'])}</td>"
+        f"<td>{row['held']}</td><td>{row['replayed']}</td><td>{row['unusable'] or ''}</td></tr>"
+        for row in result.account["topics"]
+    )
+    return f"<h3>Messages</h3><table class=numbers><tr>{head}</tr>{rows}</table>"
+
+
 def _findings(result: BagResult) -> str:
     if not result.findings:
         return "<p>No difference from the baseline.</p>" if result.baseline else ""
@@ -247,12 +259,16 @@ def _worst(result: BagResult) -> str:
     return "\n".join(parts)
 
 
+def _told_already(_text: str) -> None:
+    """Leave damage out of the pictures: the findings name it."""
+
+
 class _Scene:
     """What the sensors saw at a message, read from the recording again."""
 
     def __init__(self, result: BagResult) -> None:
         settings = result.settings
-        self._bag: Recording = open_recording(Path(settings.bag))
+        self._bag: Recording = open_recording(Path(settings.bag), on_damage=_told_already)
         self._decoder = MessageDecoder(self._bag.definitions())
         self._plan: VehiclePlan = read_plan(
             settings.all_params_files(),

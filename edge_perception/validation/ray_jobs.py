@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.extras import extra
-from edge_perception.validation.tasks import ATTEMPTS, Task, TaskResult, clear, outcome, work
+from edge_perception.validation.tasks import ATTEMPTS, Task, TaskResult, work
 
 LOCAL = "local"
 
@@ -55,8 +55,6 @@ def _connect(ray: Any, address: str, jobs: int) -> None:
 
 def _run(ray: Any, tasks: Sequence[Task], say: Callable[[str], None]) -> list[TaskResult]:
     remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(work)
-    for task in tasks:
-        clear(task)
     started = time.monotonic()
     pending = {remote.remote(task): task for task in tasks}
     done: dict[str, TaskResult] = {}
@@ -65,8 +63,7 @@ def _run(ray: Any, tasks: Sequence[Task], say: Callable[[str], None]) -> list[Ta
         for reference in ready:
             task = pending.pop(reference)
             try:
-                ray.get(reference)
-                result = outcome(task, 0, 1)
+                result = ray.get(reference)
             except ray.exceptions.RayError as error:  # the worker died in every attempt
                 text = f"its worker died {ATTEMPTS} times: {str(error).splitlines()[0]}"
                 result = TaskResult(task=task, account=None, failure=text, attempts=ATTEMPTS)

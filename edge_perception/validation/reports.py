@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edge_perception.validation.accounts import peak_mb
 from edge_perception.validation.junit import write_junit
 from edge_perception.validation.merging import read_lines
 from edge_perception.validation.page import summary_rows, write_page
-from edge_perception.validation.replaying import peak_mb
-from edge_perception.validation.result import FUSED, BagResult, result_document
+from edge_perception.validation.replaying import FUSED
+from edge_perception.validation.result import BagResult, result_document
 from edge_perception.validation.result_recording import ResultRecorder
 
 RESULT, PAGE, JUNIT, SUMMARY, RECORDING = (

@@ -14,6 +14,7 @@ from typing import Any
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.recordings.reader import open_recording
 from edge_perception.replay.virtual import LATENCY_SCHEMA
+from edge_perception.validation.accounts import peak_mb
 from edge_perception.validation.baseline import (
     SCHEMA as BASELINE_SCHEMA,
 )
@@ -30,12 +31,13 @@ from edge_perception.validation.diff import Comparison, Differ, Finding, compare
 from edge_perception.validation.jobs import run_tasks
 from edge_perception.validation.merging import merge, read_lines
 from edge_perception.validation.metrics import MODES, RunFigures, Series, labels_of
-from edge_perception.validation.replaying import peak_mb, plan_segments, segment_length_s
+from edge_perception.validation.replaying import FUSED
+from edge_perception.validation.segments import plan_segments, segment_length_s
 from edge_perception.validation.settings import ReplaySettings
 from edge_perception.validation.tasks import Task, TaskResult
 from edge_perception.validation.thresholds import RESULT_SCHEMA, Limits, Thresholds
 
-FUSED = "fused.jsonl"
+RECORDING = "recording"  # kind of a finding: not all of it arrived
 _MIN_SCORE = "fusion.decision.min_score"
 Say = Callable[[str], None]
 
@@ -75,6 +77,11 @@ class BagResult:
         return not self.failure and not any(finding.failed for finding in self.findings)
 
     @property
+    def incomplete(self) -> tuple[str, ...]:
+        """What of the recording did not arrive: the verdict holds for the rest only."""
+        return tuple(self.account.get("problems", ()))
+
+    @property
     def throughput_ratio(self) -> float | None:
         """Throughput against the models in a loop, with their pre- and postprocessing."""
         return _ratio(self.account.get("work_s"), self.account.get("wall_s"))
@@ -99,6 +106,7 @@ class BagResult:
             "segments": account["segments"],
             "recording": account["recording"],
             "notes": account["notes"],
+            "topics": account["topics"],
             "what_if": self.settings.what_if(),
             "latency_model": self.settings.latency,
             "models": account["models"],
@@ -169,14 +177,16 @@ def run_bags(
 
 
 def _tasks(name: str, settings: ReplaySettings, work: Path) -> list[Task]:
+    scratch = work / "unpacked"
     return [
         Task(
             name=f"{name}/{segment.index}",
             settings=settings,
             segment=segment,
             folder=work / name / str(segment.index),
+            scratch=scratch,
         )
-        for segment in plan_segments(settings)
+        for segment in plan_segments(settings, scratch)
     ]
 
 
@@ -203,6 +213,7 @@ def _finish(result: BagResult, done: Sequence[TaskResult], options: ValidationOp
 def judge(result: BagResult, options: ValidationOptions) -> None:
     """Compare a replay with its baseline and its limits."""
     account, fused = result.account, result.folder / FUSED
+    result.findings += [Finding(kind=RECORDING, text=text) for text in result.incomplete]
     start_ns = account["recording"]["start_ns"]
     figures = RunFigures(start_ns, labels_of(open_recording(Path(result.settings.bag))))
     result.figures = figures
@@ -239,7 +250,7 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
         result.findings += result.comparison.findings
     account["peak_mb"] = max(account["peak_mb"], peak_mb())
     result.findings += limit_findings(result, options.thresholds.limits)
-    if options.update_baseline and options.baseline is not None:
+    if options.update_baseline and options.baseline is not None and not result.incomplete:
         path = write_baseline(options.baseline, head_of(result), fused)
         result.findings.append(Finding(kind="baseline", text=f"written to {path}", failed=False))
 

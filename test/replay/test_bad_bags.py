@@ -1,5 +1,6 @@
 """Recordings that are damaged, odd or of another robot: a clear line, never a stack trace."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -150,8 +151,11 @@ def test_missing_topics_and_calibration_are_flagged(drive, tmp_path, capsys):
         for message in bag.messages([IMAGE, "/audio"]):
             writer.write(message.topic, message.data, log_time_ns=message.log_time_ns)
     code, said = validate(capsys, only, "--out", tmp_path / "out")
-    assert code == 0
+    assert code == 2, "a source without a message is no reason to pass"
     assert "lidar: the recording has none of /lidar/points" in said
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["passed"] is False
+    code, said = validate(capsys, only, "--subset", "camera,audio", "--out", tmp_path / "meant")
+    assert code == 0
     assert "camera: the recording has no calibration on /camera/camera_info" in said
 
 

@@ -3,7 +3,7 @@
 from edge_perception.bench.replay import loop_recording
 from edge_perception.recordings.reader import open_recording
 from edge_perception.validation.jobs import run_tasks
-from edge_perception.validation.replaying import plan_segments
+from edge_perception.validation.segments import plan_segments
 from edge_perception.validation.settings import ReplaySettings
 from edge_perception.validation.tasks import Task
 

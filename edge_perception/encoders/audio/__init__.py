@@ -29,6 +29,7 @@ SPEC = EncoderSpec(
             topic="audio_info",
             type="audio_common_msgs/msg/AudioInfo",
             reliable=True,
+            latched=True,
             optional=True,
             way="stamped",
         ),

@@ -19,7 +19,9 @@ SPEC = EncoderSpec(
             way="compressed",
         ),
     ),
-    calibration=TopicSpec(topic="camera/camera_info", type="sensor_msgs/msg/CameraInfo"),
+    calibration=TopicSpec(
+        topic="camera/camera_info", type="sensor_msgs/msg/CameraInfo", latched=True
+    ),
     read_calibration=geometry_from_camera_info,
     check_pose=odd_pose,
     rate_hz=10.0,

@@ -1,0 +1,39 @@
+"""What a late comer is told: messages from before a segment that hold for it too.
+
+On the robot a node that starts late gets them from publishers that keep their last messages. A
+segment of a recording starts late too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.storage import RecordedMessage
+from edge_perception.replay.binding import Binding
+
+
+def told_before(bag: Recording, binding: Binding, start_ns: int) -> Iterator[RecordedMessage]:
+    """Yield the messages that still hold at a moment, as if they arrived then.
+
+    Of a topic that says how others are to be read (`TopicSpec.latched`), of a calibration, and of
+    one that was offered transient local it is the last message; of static transforms all, each of
+    which tells of other frames.
+    """
+    static = {topic for topic, is_static in binding.transforms.items() if is_static}
+    found: list[RecordedMessage] = []
+    for topic in binding.topics:
+        if topic in static or binding.transforms.get(topic) is False:
+            continue
+        is_state = topic in binding.latched or topic in binding.calibrations
+        if is_state or bag.topics[topic].qos.is_latched:
+            found += bag.latest(topic, before_ns=start_ns)
+    if static:
+        seen: set[bytes] = set()
+        for message in bag.messages(sorted(static), end_ns=start_ns):
+            if message.data not in seen:
+                seen.add(message.data)
+                found.append(message)
+    for message in sorted(found, key=lambda item: (item.log_time_ns, item.topic)):
+        yield replace(message, log_time_ns=start_ns)

@@ -1,0 +1,135 @@
+"""Counts what a recording holds and what of it was replayed, topic by topic.
+
+A verdict holds for the messages that arrived. Where some did not, it is not PASSED: whatever the
+reason, it is named here, in one place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_perception.recordings.reader import Recording
+from edge_perception.replay.binding import Binding
+from edge_perception.replay.lockstep import ReplayStats
+from edge_perception.validation.digest import RecordingDigest
+
+UNUSED = "not used"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicCount:
+    """One topic of a recording."""
+
+    topic: str
+    type: str
+    role: str  # source it feeds, `calibration of …`, `transforms`, `odometry`, `not used: why`
+    held: int  # messages in the files, as they count them
+    replayed: int  # of these
+    unusable: int = 0  # of these: their bytes are no such message
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is a topic of the vehicle."""
+        return not self.role.startswith(UNUSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accounting:
+    """The counts of a whole recording, and what is wrong with them."""
+
+    topics: tuple[TopicCount, ...]
+    problems: tuple[str, ...]
+
+
+def counts_of(
+    bag: Recording, binding: Binding, digest: RecordingDigest, stats: ReplayStats
+) -> dict[str, Any]:
+    """Return what a segment knows, as plain data."""
+    reasons = {skipped.name: skipped.reason for skipped in bag.skipped} | dict(binding.refused)
+    roles = {name: f"{UNUSED}: {reasons[name]}" if name in reasons else UNUSED
+             for name in bag.counts}  # fmt: skip
+    roles |= dict(binding.inputs)
+    roles |= {topic: f"calibration of {name}" for topic, name in binding.calibrations.items()}
+    roles |= dict.fromkeys(binding.transforms, "transforms")
+    if binding.odometry:
+        roles[binding.odometry] = "odometry"
+    return {
+        "roles": roles,
+        "types": {name: topic.type for name, topic in bag.topics.items()},
+        "held": dict(bag.counts),
+        "read": dict(digest.counts),
+        "unusable": dict(stats.undecoded),
+        "problems": [*bag.contradictions, *binding.missing],
+    }
+
+
+def account_for(accounts: Sequence[Mapping[str, Any]]) -> Accounting:
+    """Put the counts of all segments together and name what did not arrive."""
+    first = accounts[0]["counts"]
+    read: Counter[str] = Counter()
+    unusable: Counter[str] = Counter()
+    for account in accounts:
+        read.update(account["counts"]["read"])
+        unusable.update(account["counts"]["unusable"])
+    topics = tuple(
+        TopicCount(
+            topic=name,
+            type=first["types"].get(name, ""),
+            role=role,
+            held=first["held"].get(name, 0),
+            replayed=0 if role.startswith(UNUSED) else read[name],
+            unusable=unusable[name],
+        )
+        for name, role in sorted(first["roles"].items())
+    )
+    problems = [text for account in accounts for text in account["damage"]]
+    problems += [text for account in accounts for text in account["counts"]["problems"]]
+    problems += [
+        f"{row.topic}: the files hold {row.held} messages, {row.replayed} were replayed"
+        for row in topics
+        if row.is_used and row.held != row.replayed
+    ]
+    problems += _unusable(topics)
+    if not sum(account["outputs"] for account in accounts):
+        problems.append("nothing was fused: there is not one message to judge")
+    return Accounting(topics=topics, problems=tuple(dict.fromkeys(problems)))
+
+
+def _unusable(topics: Sequence[TopicCount]) -> list[str]:
+    """Name what came and was no message at all: it might as well not have come."""
+    return [
+        f"{row.topic} ({row.role}): none of its {row.replayed} messages can be read"
+        for row in topics
+        if row.is_used and row.replayed and row.unusable >= row.replayed
+    ]
+
+
+def to_json(accounting: Accounting) -> dict[str, Any]:
+    """Return what result.json says."""
+    return {
+        "topics": [asdict(row) for row in accounting.topics],
+        "problems": list(accounting.problems),
+    }
+
+
+def lines(topics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say the counts of `to_json` in a few lines."""
+    used = [row for row in topics if not row["role"].startswith(UNUSED)]
+    rest = [row for row in topics if row["role"].startswith(UNUSED)]
+    told = []
+    if used:
+        parts = (
+            f"{row['topic']} {row['replayed']} of {row['held']}"
+            + (f" ({row['unusable']} no such message)" if row["unusable"] else "")
+            for row in used
+        )
+        told.append(f"replayed: {', '.join(parts)}")
+    if rest:
+        parts = (
+            f"{row['topic']} ({row['held']}{row['role'].removeprefix(UNUSED)})" for row in rest
+        )
+        told.append(f"not used: {', '.join(parts)}")
+    return told

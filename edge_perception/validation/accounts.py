@@ -1,0 +1,119 @@
+"""What one replayed segment tells of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording
+from edge_perception.replay.binding import Binding
+from edge_perception.replay.lockstep import ReplayStats, Swap
+from edge_perception.replay.vehicle import Vehicle
+from edge_perception.running.vehicle_plan import VehiclePlan
+from edge_perception.validation.accounting import counts_of
+from edge_perception.validation.digest import RecordingDigest, as_hex
+
+
+def account_of(
+    stats: ReplayStats,
+    plan: VehiclePlan,
+    vehicle: Vehicle,
+    swaps: list[Swap],
+    bag: Recording,
+    binding: Binding,
+    digest: RecordingDigest,
+    decoder: MessageDecoder,
+) -> dict[str, Any]:
+    """Return what a replayed segment tells, as plain data."""
+    models = {name: _model(loaded) for name, loaded in sorted(vehicle.loaded.items())}
+    for swap in swaps:
+        for name, loaded in sorted(swap.vehicle.loaded.items()):
+            if loaded.bundle.sha256 != vehicle.loaded[name].bundle.sha256:
+                models[f"{name} from {swap.name}"] = _model(loaded)
+    return {
+        "parameters": parameters_of(plan),
+        "models": models,
+        "notes": [*bag.notes, *decoder.notes, *binding.notes, *_remarks(stats)],
+        "digest": {
+            "content": as_hex(digest.content),
+            "timing": as_hex(digest.timing),
+            "messages": digest.counts.total(),
+        },
+        "counts": counts_of(bag, binding, digest, stats),
+        "start_ns": bag.start_ns,
+        "end_ns": bag.end_ns,
+        "wall_s": stats.wall_s,
+        "bare_s": stats.bare_s,
+        "work_s": stats.work_s,
+        "messages": stats.messages,
+        "dropped": stats.dropped,
+        "stages": stages_of(stats),
+        "peak_mb": peak_mb(),
+    }
+
+
+def _model(loaded: Any) -> dict[str, str]:
+    manifest = loaded.bundle.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "sha256": loaded.bundle.sha256,
+        "runtime": f"{loaded.info.runtime} {loaded.info.runtime_version}",
+        "provider": loaded.info.provider,
+    }
+
+
+def parameters_of(plan: VehiclePlan) -> dict[str, Any]:
+    """Return all parameters that were used, flat, by node."""
+    flat: dict[str, Any] = {}
+    for source in plan.sources:
+        node = f"{source.name}_encoder"
+        for name, value in dataclasses.asdict(source.options).items():
+            if name not in ("source", "cores"):  # neither changes a result
+                flat[f"{node}.{name}"] = list(value) if isinstance(value, tuple) else value
+        for name in ("model", "backend", "provider"):
+            flat[f"{node}.{name}"] = getattr(source.model, name)
+        if source.content is not None:
+            limits = dataclasses.asdict(source.content)
+            flat |= {f"{node}.content.{name}": value for name, value in limits.items()}
+    flat["fusion.model"] = plan.fusion_model.model
+    for config in (plan.fusion.cycle, plan.fusion.decision):
+        prefix = "decision." if config is plan.fusion.decision else ""
+        flat |= {f"fusion.{prefix}{k}": v for k, v in dataclasses.asdict(config).items()}
+    for item in plan.fusion.sources:
+        flat |= {f"fusion.{item.source}.{k}": v for k, v in dataclasses.asdict(item).items()}
+    return flat
+
+
+def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
+    """Return the measured times, s: preprocess, inference, postprocess by source; fusion."""
+    stages = {
+        name: [[x.preprocess_s, x.inference_s, x.postprocess_s] for x in items[:1024]]
+        for name, items in stats.measured.items()
+    }
+    stages["fusion"] = [[0.0, seconds, 0.0] for seconds in stats.fusion_measured_s[:1024]]
+    return stages
+
+
+def _remarks(stats: ReplayStats) -> list[str]:
+    remarks = [*stats.clock_jumps, *stats.notes]
+    remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
+    for where, n in sorted(stats.errors.items()):
+        first = stats.first_error[where]
+        remarks.append(f"{where}: {n} messages cannot be used, the first: {first}")
+    return remarks
+
+
+def peak_mb() -> float:
+    """Return the highest resident size of this process so far, 10^6 bytes."""
+    try:  # getrusage() counts what the process was before it became this program
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+        return round(int(kib) * 1024e-6, 1)
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak * (1e-6 if sys.platform == "darwin" else 1024e-6), 1)
