@@ -14,4 +14,4 @@ def killed_work(task):
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    work(task)
+    return work(task)
