@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = float("nan")
+UNPLACED = "no pose"  # so begins every doubt of a source without one: it is said once, not twice
 
 
 @dataclass(frozen=True, kw_only=True)

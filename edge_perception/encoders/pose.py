@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import TransformError
 from edge_perception.core.transforms import Located, TransformTree, frame_name
-from edge_perception.core.types import Geometry
+from edge_perception.core.types import UNPLACED, Geometry
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.options import TF, SourceOptions
 
@@ -103,7 +103,7 @@ class SensorPose:
     def _nowhere(self, reason: str) -> Placed:
         if self._last is not None:  # better than the default, which is wrong for sure
             return replace(self._last, doubt=f"the pose is the last that tf gave; now {reason}")
-        doubt = f"no pose of the sensor: T_base_sensor is not set, and {reason}"
+        doubt = f"{UNPLACED} of the sensor: T_base_sensor is not set, and {reason}"
         return Placed(T_base_sensor=np.eye(4), source="", doubt=doubt if self._needed else "")
 
     def _odd(self, T: NDArray[np.float64], what: str) -> str:

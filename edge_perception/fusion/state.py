@@ -13,6 +13,7 @@ from edge_perception.core.bounds import clipped, saturated
 from edge_perception.core.rate import RateMeter, window_for
 from edge_perception.core.types import (
     UNKNOWN,
+    UNPLACED,
     Feature,
     FrameLatency,
     Instant,
@@ -27,7 +28,7 @@ from edge_perception.fusion.publishers import PublisherWatch, Route
 
 OTHER_CLOCK_S = 10.0  # no delay is so long; time_offset_s makes up for less
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
-NO_POSE = "no pose: T_base_sensor is only the default, its positions are not to be trusted"
+NO_POSE = f"{UNPLACED}: T_base_sensor is only the default, its positions are not to be trusted"
 _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
 
 
@@ -203,7 +204,8 @@ class SourceTrack:
         if self.newest is None:  # the clock jumped since: its features of before mean nothing
             return ""
         feature = self.newest.feature
-        unplaced = self.config.locates and not feature.geometry.is_placed
+        told = UNPLACED in feature.warning  # its encoder knows more of the reason
+        unplaced = self.config.locates and not feature.geometry.is_placed and not told
         no_pose = f"{self.config.source}: {NO_POSE}" if unplaced else ""
         return "; ".join(filter(None, (feature.warning, no_pose, *doubts)))
 

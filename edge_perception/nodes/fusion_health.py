@@ -87,15 +87,15 @@ class FusionHealth:
         with self._lock:
             if self._view is None:
                 return Health(level=Level.WARN, message=self._last_error or "no view yet")
-            findings = [
-                Health(level=Level.OK, message=self._view.mode.name, values=self._values(now)),
-                *_of_counters(counters, now),
-            ]
             silence_s = (now.steady_ns - self._published_ns) / 1e9
             # A view follows the last one within the deadline, or with the fastest source's frame.
             fastest_s = 1.0 / max(source.rate_hz for source in config.sources)
             period_s = max(config.cycle.deadline_s, fastest_s)
             self._rate.set_window(window_for(1.0 / period_s))
+            findings = [
+                Health(level=Level.OK, message=self._view.mode.name, values=self._values(now)),
+                *_of_counters(counters, now),
+            ]
             limit_s = period_s * self.SILENT_AFTER_PERIODS
             if silence_s > limit_s:
                 findings.append(

@@ -8,6 +8,7 @@ from fusion_rig import MS, PLACED, Rig, gaps_ms, make_config, make_feature, time
 
 from edge_perception.core.health import Level
 from edge_perception.core.types import Geometry, Mode, SourceState
+from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import CycleConfig, SourceConfig
 from edge_perception.fusion.policy import Action, DegradationPolicy, ModePolicy
 from edge_perception.nodes.fusion_health import FusionHealth
@@ -16,7 +17,7 @@ DEADLINE_MS = CycleConfig().deadline_s * 1e3
 
 
 def source(name, **more):
-    return SourceConfig.for_modality(name, name.split("_", maxsplit=1)[0], **more)
+    return SourceConfig(**source_defaults(name, **more))
 
 
 def health_of(rig):
