@@ -85,7 +85,9 @@ def test_sources_that_never_meet_are_not_full_and_it_is_said(kind):
     later = [output for output in outputs if output.at_ms > 3000]
     for name in ("camera", "lidar"):
         assert {output.state(name) for output in later} == {SourceState.OK}
-        assert all("camera and lidar never align" in output.status(name).warning for output in later)
+        assert all(
+            "camera and lidar never align" in output.status(name).warning for output in later
+        )
     assert all("> 100 ms" in output.view.reason for output in later)
     if spread_ms:
         assert all(f"spread {spread_ms} ms > 100 ms" in output.view.reason for output in later)
