@@ -28,6 +28,10 @@ class TransformError(EdgePerceptionError):
     """A transform cannot be used, or two frames have none between them."""
 
 
+class RestartedStreamError(InvalidFrameError):
+    """A driver started anew, so one frame of its stream is refused; nothing is wrong with it."""
+
+
 class ModelError(EdgePerceptionError):
     """Base of what can be wrong with a model or its bundle."""
 

@@ -161,6 +161,7 @@ class Feature:
     dropped: int = 0
     refused: int = 0
     invalid_reason: str = ""  # empty: valid
+    passing: bool = False  # what made it invalid is over: a driver started anew
     warning: str = ""  # usable, but its content is doubtful: value and limit
     geometry: Geometry = field(default_factory=Geometry)
     tensors: Mapping[str, NDArray] = field(default_factory=dict)

@@ -166,7 +166,8 @@ class EncoderHealth:
         if feature is None and not findings:
             findings.append(Health(level=Level.WARN, message="waiting for the first frame"))
         if feature is not None and not feature.valid:
-            findings.append(Health(level=Level.ERROR, message=f"refused: {feature.invalid_reason}"))
+            level = Level.WARN if feature.passing else Level.ERROR
+            findings.append(Health(level=level, message=f"refused: {feature.invalid_reason}"))
         if self._last_error:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
         findings.extend(self._over_budget(limits, now))

@@ -15,6 +15,7 @@ from edge_perception.core.errors import (
     ConfigurationError,
     InvalidFrameError,
     InvalidOutputError,
+    RestartedStreamError,
 )
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
@@ -132,7 +133,7 @@ class EncoderPipeline:
     def accept(self, message: Any, stamp_ns: int, frame_id: str, received: Instant) -> Job | None:
         """Take a message in the callback; None: nothing to infer yet (a stream filling up)."""
         models = self.serving.models()
-        refusal, items = "", []
+        refusal, items, passing = "", [], False
         if stamp_ns <= 0:
             got = f"{stamp_ns / 1e9:g} s" if stamp_ns else "a zero stamp"
             refusal = f"{self._source}: expected an acquisition stamp, got {got}"
@@ -141,6 +142,7 @@ class EncoderPipeline:
                 items = _offer(models, message)
             except InvalidFrameError as error:
                 refusal = f"{self._source}: {error}"
+                passing = isinstance(error, RestartedStreamError)
         if not items and not refusal:
             return None
         return Job(
@@ -149,6 +151,7 @@ class EncoderPipeline:
             received=received,
             items=tuple(items),
             refusal=refusal,
+            passing=passing,
         )
 
     def refuse(self, reason: str, received: Instant) -> Job:
@@ -314,6 +317,7 @@ class EncoderPipeline:
             dropped=self.dropped(),
             refused=self._refused,
             invalid_reason=reason,
+            passing=job.passing,
             warning=warning,
             geometry=self.located_geometry,
             tensors=output.tensors,

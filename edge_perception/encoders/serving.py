@@ -50,6 +50,7 @@ class Job:
     received: Instant
     items: tuple[tuple[ServedModel, Any], ...]  # what each model's intake made of the message
     refusal: str = ""  # the message was refused already
+    passing: bool = False  # and the next one will not be
 
     def item_for(self, model: ServedModel) -> Any | None:
         """Return what a model's intake made of the message; None: nothing."""

@@ -78,10 +78,13 @@ class AudioContentCheck:
         geometry: Geometry | None = None,  # noqa: ARG002
     ) -> Finding:
         """Return the worst finding."""
-        levels = frame.levels
-        if levels is None:
-            return GOOD
-        return worst(self._silence(levels), self._clipping(levels), self._dead_channel(levels))
+        found = [GOOD]
+        if frame.silent_s:
+            found.append(doubtful(f"the device started anew: silence for {frame.silent_s:.2f} s"))
+        if frame.levels is not None:
+            of_block = self._silence, self._clipping, self._dead_channel
+            found.extend(look(frame.levels) for look in of_block)
+        return worst(*found)
 
     def _silence(self, levels: Levels) -> Finding:
         limits = self.limits

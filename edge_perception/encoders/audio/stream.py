@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.errors import InvalidFrameError, RestartedStreamError
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders.audio.direction import SPAN_S
 from edge_perception.encoders.audio.levels import Levels
@@ -34,6 +34,7 @@ class AudioWindow:
     samples: NDArray[np.float32]  # (N,), mono, model rate, full scale 1.0
     segment: int  # counts the uninterrupted stretches of the stream
     first_sample: int  # index of samples[0] in its segment, model rate
+    silent_s: float = 0.0  # put in front of what was heard since the device started anew
     levels: Levels | None = None  # of the newest block, before it became mono
     # The newest samples with all channels, (N, C) each, as the device gave them: for directions.
     recent: tuple[NDArray[np.float32], ...] = ()
@@ -55,7 +56,8 @@ class StreamAssembler:
     """Resamples and collects blocks and gives a window each hop. One thread uses it.
 
     An interruption discards what was collected and is raised once; the block that showed it starts
-    the next segment, so the stream recovers by itself after one window's length.
+    the next segment. After a gap that takes one window's length. A device that started anew lost
+    more than samples of a window already: silence is put in front, and windows go on at once.
     """
 
     def __init__(self, *, rate_hz: int, window_samples: int, hop_samples: int) -> None:
@@ -75,48 +77,49 @@ class StreamAssembler:
         """Take the next block; return the newest window it completed.
 
         Raises:
-            InvalidFrameError: samples are missing before this block, the index went back, or rate
-                or channel count changed.
+            RestartedStreamError: the index went back, or rate or channel count changed.
+            InvalidFrameError: samples are missing before this block.
         """
         interruption = self._interruption(block)
-        if interruption or self._resampler is None:
-            self._start(block)
+        anew = isinstance(interruption, RestartedStreamError)
+        if interruption is not None or self._resampler is None:
+            self._start(block, silence=max(0, self._window - self._hop) if anew else 0)
         window = self._append(block)
-        if interruption:
-            raise InvalidFrameError(interruption)
+        if interruption is not None:
+            raise interruption
         return window
 
-    def _interruption(self, block: AudioBlock) -> str:
+    def _interruption(self, block: AudioBlock) -> InvalidFrameError | None:
         if self._resampler is None:
-            return ""
+            return None
         rate_hz, channels = block.sample_rate_hz, block.samples.shape[1]
         if (rate_hz, channels) != (self._device_rate_hz, self._channels):
             self.counts.format_changes += 1
-            return (
+            return RestartedStreamError(
                 f"expected {self._device_rate_hz} Hz with {self._channels} channels as "
                 f"before, got {rate_hz} Hz with {channels}; the window starts anew"
             )
         ahead = block.first_sample_index - self._next_index
         if ahead > 0:
             self.counts.gaps += 1
-            return (
+            return InvalidFrameError(
                 f"gap of {ahead} samples ({ahead / rate_hz:.3f} s): first_sample_index "
                 f"expected {self._next_index}, got {block.first_sample_index}"
             )
         if ahead < 0 and not self._is_repeat(block, -ahead):
             self.counts.restarts += 1
-            return (
+            return RestartedStreamError(
                 "the device restarted: first_sample_index expected "
                 f"{self._next_index}, got {block.first_sample_index}"
             )
-        return ""
+        return None
 
     def _is_repeat(self, block: AudioBlock, overlap: int) -> bool:
         span = self._window / self._rate_hz * self._device_rate_hz
         expected_ns = self._next_stamp_ns - _duration_ns(overlap, self._device_rate_hz)
         return overlap <= span and abs(block.stamp_ns - expected_ns) <= _REPEAT_TOLERANCE_NS
 
-    def _start(self, block: AudioBlock) -> None:
+    def _start(self, block: AudioBlock, *, silence: int = 0) -> None:
         self._segment += 1
         self._device_rate_hz = block.sample_rate_hz
         self._channels = block.samples.shape[1]
@@ -126,9 +129,9 @@ class StreamAssembler:
         self._first_index = self._next_index = block.first_sample_index
         self.clock = SampleClock(block.sample_rate_hz)
         self._next_stamp_ns = block.stamp_ns
-        self._collected = np.zeros(0, dtype=np.float32)
-        self._collected_start = 0  # index of the first collected sample in the segment
-        self._next_window = 0  # index of the first sample of the next window
+        self._collected = np.zeros(silence, dtype=np.float32)
+        self._collected_start = -silence  # index of the first collected sample in the segment
+        self._next_window = -silence  # index of the first sample of the next window
         self._recent: deque[NDArray[np.float32]] = deque()
         self._recent_samples = 0
 
@@ -179,6 +182,7 @@ class StreamAssembler:
             samples=self._collected[offset : offset + self._window].copy(),
             segment=self._segment,
             first_sample=first,
+            silent_s=max(0, -first) / self._rate_hz,
             recent=tuple(self._recent),
             device_rate_hz=self._device_rate_hz,
         )

@@ -112,7 +112,14 @@ def test_a_restarted_device_is_no_repeat():
     again = blocks(noise(1.0), start_ns=START_NS + 2 * SECOND_NS)
     with pytest.raises(InvalidFrameError, match=r"restarted: .*expected 4800, got 0"):
         stream.push(again[0])
-    assert push(stream, again[1:])[0].window_start_ns == again[0].stamp_ns
+    after = push(stream, again[1:])
+    # At once, with silence in front of what is heard since: one frame is lost, not ten.
+    assert len(after) == 9
+    assert [window.silent_s for window in after] == pytest.approx([0.3, 0.2, 0.1, *[0.0] * 6])
+    assert after[0].window_start_ns == again[0].stamp_ns - 3 * SECOND_NS // 10
+    assert not after[0].samples[:4800].any()
+    np.testing.assert_array_equal(after[0].samples[4800:], noise(1.0)[:3200])
+    assert after[3].window_start_ns == again[0].stamp_ns
     assert (stream.counts.restarts, stream.counts.gaps) == (1, 0)
 
 
@@ -122,7 +129,7 @@ def test_a_looped_recording_is_a_restart():
     push(stream, given)
     with pytest.raises(InvalidFrameError, match="restarted"):
         stream.push(given[0])
-    assert len(push(stream, given[1:])) == 26
+    assert len(push(stream, given[1:])) == 29
 
 
 @pytest.mark.parametrize(
