@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 import sensors
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import wait_until
@@ -33,11 +34,11 @@ def start(harness, modality, type_, topic, qos=qos_profile_sensor_data):
     return node, features, diagnostics, publisher
 
 
-def errors_since_a_frame(diagnostics):
-    """Texts of ERROR after the first OK: before it nothing had come yet."""
-    levels = [(s.level, s.message) for array in diagnostics.messages for s in array.status]
-    first = next((k for k, (level, _) in enumerate(levels) if level == b"\0"), len(levels))
-    return [text for level, text in levels[first:] if level == ERROR]
+def errors(diagnostics):
+    """Texts of ERROR, but for that nothing came: a busy machine is no fault of the driver."""
+    said = [status for array in diagnostics.messages for status in array.status]
+    texts = [status.message for status in said if status.level == ERROR]
+    return [text for text in texts if not text.startswith("no message")]
 
 
 def test_a_camera_of_another_size_and_encoding(harness):
@@ -49,7 +50,7 @@ def test_a_camera_of_another_size_and_encoding(harness):
         since = len(features.messages)
         publisher.publish(image)
         assert features.wait(since=since).valid
-    assert errors_since_a_frame(diagnostics) == []
+    assert errors(diagnostics) == []
 
 
 def test_a_lidar_of_another_layout_and_another_clock(harness):
@@ -67,21 +68,28 @@ def test_a_lidar_of_another_layout_and_another_clock(harness):
         since = len(features.messages)
         publisher.publish(cloud)
         assert features.wait(since=since).valid
-    assert errors_since_a_frame(diagnostics) == []
+    assert errors(diagnostics) == []
 
 
-def test_a_sound_card_that_counts_from_zero_again(harness):
-    _, features, diagnostics, publisher = start(harness, "audio", msg.AudioChunk, "audio", 50)
+@pytest.mark.parametrize(
+    ("rate_hz", "first_index"), [(sensors.RATE_HZ, 0), (48_000, 0), (48_000, 12 * sensors.CHUNK)]
+)
+def test_a_sound_card_that_starts_anew(harness, rate_hz, first_index):
+    node, features, diagnostics, publisher = start(harness, "audio", msg.AudioChunk, "audio", 50)
     first_ns = time.time_ns()
     for index in range(12):
         publisher.publish(sensors.chunk(first_ns + index * 10**8, index * sensors.CHUNK))
     features.wait(lambda feature: feature.valid)
     since = len(features.messages)
+    samples = rate_hz // 10
     for index in range(4):
-        publisher.publish(sensors.chunk(first_ns + (40 + index) * 10**8, index * sensors.CHUNK))
-    features.wait(lambda feature: feature.valid, since=since)
+        message = sensors.chunk(
+            first_ns + (40 + index) * 10**8, first_index + index * samples, samples=samples
+        )
+        message.sample_rate = rate_hz
+        publisher.publish(message)
+    warned = features.wait(lambda feature: feature.warning, since=since)
+    assert "the device started anew" in warned.warning
     assert sum(not feature.valid for feature in features.messages) <= 1
-    assert "the device started anew" in features.wait(
-        lambda feature: feature.warning, since=since
-    ).warning
-    assert errors_since_a_frame(diagnostics) == []
+    assert node.health().values["restarts"] == "1"
+    assert errors(diagnostics) == []

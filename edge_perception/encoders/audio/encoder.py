@@ -62,7 +62,7 @@ class AudioIntake:
             "clock_drift_ppm": f"{clock.drift_ppm:.1f}",
             "stamp_jitter_ms": f"{clock.jitter_s * 1e3:.2f}",
             "gaps": str(counts.gaps),
-            "restarts": str(counts.restarts),
+            "restarts": str(counts.restarts + counts.format_changes),
         }
 
     def accept(self, message: Any) -> AudioWindow | None:
