@@ -110,14 +110,26 @@ def _parser(commands: dict[str, ModuleType], failures: dict[str, str]) -> argpar
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Multimodal perception for ROS 2.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in sorted(commands.items()):
-        module.add_arguments(
-            subparsers.add_parser(
-                name, help=module.HELP, description=module.__doc__, parents=[_plugins()]
-            )
+        command = subparsers.add_parser(
+            name, help=module.HELP, description=module.__doc__, parents=[_plugins()]
         )
+        module.add_arguments(command)
+        _say_defaults(command)
     for name, reason in sorted(failures.items()):
         subparsers.add_parser(name, help=f"not usable here: {reason}")
     return parser
+
+
+def _say_defaults(parser: argparse.ArgumentParser) -> None:
+    """Let the help of every option say its default, where it has one and does not say it yet."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                _say_defaults(inner)
+        told = action.help or ""
+        silent = action.default in (None, False, "", argparse.SUPPRESS) or action.default == []
+        if action.option_strings and not silent and "default" not in told:
+            action.help = f"{told} (%(default)s)".strip()
 
 
 def _say(text: str, status: int) -> int:

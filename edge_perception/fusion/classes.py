@@ -40,8 +40,8 @@ GATE_SHARE: Mapping[str, float] = {PERSON: 0.5}
 
 
 def common_name(class_name: str) -> str | None:
-    """Return the common name of a camera's class; None: not a road user."""
-    return COMMON_NAMES.get(class_name)
+    """Return the common name of a camera's class, however it is capitalised; None: not a road user."""
+    return COMMON_NAMES.get(class_name) or COMMON_NAMES.get(class_name.strip().lower())
 
 
 def group_of(class_name: str) -> str:

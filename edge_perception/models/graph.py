@@ -5,12 +5,14 @@ A model at run time goes through a backend; nothing here is imported there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
 
 Shapes = dict[str, tuple[int, ...]]
+_TOLD = 8  # names in a message
 
 
 def load_graph(path: Path) -> Any:
@@ -45,6 +47,19 @@ def tensor_shapes(model: Any) -> Shapes:
         )
         for value in (*graph.input, *graph.value_info, *graph.output)
     }
+
+
+def input_names(model: Any) -> list[str]:
+    """Return the inputs of a graph; files of before IR version 4 list the weights among them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in weights]
+
+
+def shapes_text(names: Iterable[str], shapes: Shapes) -> str:
+    """Return names with shapes for people: a few of them, and never what is inside."""
+    told = [f"'{name}' {shapes.get(name, 'of unknown shape')}" for name in names]
+    rest = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    return ", ".join(told[:_TOLD]) + rest if told else "none"
 
 
 def opset_of(model: Any) -> int:

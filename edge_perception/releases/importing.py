@@ -71,7 +71,7 @@ def import_model(
     described = _merge(_describe(spec, onnx_path, manifest), manifest or {})
     described.update({k: v for k, v in (("name", name), ("version", version)) if v})
     if labels:
-        described["labels"] = list(labels)
+        described["labels"] = [spec.spelling(name) if spec.spelling else name for name in labels]
     if not described.get("labels"):
         raise ModelError(f"{onnx_path.name}: expected class names, got none: give its labels")
     model = _declare_features(described, onnx_path, features)

@@ -48,6 +48,8 @@ class AdapterSpec:
     make_decoder: Callable[[Manifest], Decoder]
     # Describes a foreign ONNX file as a manifest (without `files`); None: cannot import.
     describe: Callable[[Path], dict[str, Any]] | None = None
+    # The usual spelling of a label that somebody gives with a file; None: as given.
+    spelling: Callable[[str], str] | None = None
 
 
 _DISCOVERY = Discovery(

@@ -25,3 +25,25 @@ ROAD_USERS = {
     "bus": "bus",
     "truck": "truck",
 }
+
+# Spellings of darknet and of Pascal VOC, whose names it took; without blanks.
+_DARKNET = {
+    "aeroplane": "airplane",
+    "motorbike": "motorcycle",
+    "sofa": "couch",
+    "pottedplant": "potted plant",
+    "diningtable": "dining table",
+    "tvmonitor": "tv",
+    "television": "tv",
+    "cellphone": "cell phone",
+    "mobilephone": "cell phone",
+    "hairdryer": "hair drier",
+    "doughnut": "donut",
+}
+_BY_LETTERS = {label.replace(" ", ""): label for label in COCO_LABELS} | _DARKNET
+
+
+def coco_spelling(label: str) -> str:
+    """Return COCO's spelling of a label (motorbike, Traffic_Light); others as they are."""
+    letters = "".join(c for c in label.lower() if c not in " _-")
+    return _BY_LETTERS.get(letters, label)

@@ -7,7 +7,14 @@ from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS, ROAD_USERS
-from edge_perception.models.graph import dominators, load_graph, opset_of, tensor_shapes
+from edge_perception.models.graph import (
+    dominators,
+    input_names,
+    load_graph,
+    opset_of,
+    shapes_text,
+    tensor_shapes,
+)
 
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 FEATURE = "neck"
@@ -25,12 +32,13 @@ def describe(path: Path) -> dict[str, Any]:
     """
     model = load_graph(path)
     shapes = tensor_shapes(model)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value.name for value in model.graph.input if value.name not in weights]
+    inputs = input_names(model)
     outputs = [value.name for value in model.graph.output]
     if len(inputs) != 1 or len(shapes[inputs[0]]) != 4 or -1 in shapes[inputs[0]]:
-        got = {name: shapes[name] for name in inputs}
-        raise ModelError(f"{path.name}: expected one input (1, 3, H, W) of fixed size, got {got}")
+        raise ModelError(
+            f"{path.name}: expected one input (1, 3, H, W) of fixed size, "
+            f"got {shapes_text(inputs, shapes)}"
+        )
     _, _, height, width = shapes[inputs[0]]
     output, strides = _head(path, {name: shapes[name] for name in outputs}, (width, height))
     classes = shapes[output][2] - 5
@@ -108,7 +116,7 @@ def _head(
                 return name, strides
     raise ModelError(
         f"{path.name}: expected an output (1, cells of strides 8, 16, 32, 5 + classes) for an "
-        f"input of {size[0]} x {size[1]} px, got {outputs}"
+        f"input of {size[0]} x {size[1]} px, got {shapes_text(outputs, outputs)}"
     )
 
 

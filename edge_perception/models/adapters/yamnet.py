@@ -13,7 +13,13 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters import AdapterSpec
 from edge_perception.models.adapters.audio_tagger import SoundDecoder
-from edge_perception.models.graph import load_graph, opset_of, tensor_shapes
+from edge_perception.models.graph import (
+    input_names,
+    load_graph,
+    opset_of,
+    shapes_text,
+    tensor_shapes,
+)
 
 CLASS_MAP_NAME = "yamnet_class_map.csv"
 CLASSES = 521
@@ -88,7 +94,7 @@ def describe(path: Path) -> dict[str, Any]:
     """
     model = load_graph(path)
     shapes = tensor_shapes(model)
-    patch = _one(path, "input", [value.name for value in model.graph.input], shapes, PATCH)
+    patch = _one(path, "input", input_names(model), shapes, PATCH)
     scores = _one(path, "output", [value.name for value in model.graph.output], shapes, (CLASSES,))
     embedding = _one(
         path, "classifier input", _classifier_inputs(model.graph), shapes, (EMBEDDING_SIZE,)
@@ -147,8 +153,11 @@ def _one(
 ) -> str:
     fitting = [name for name in names if shapes.get(name, ())[-len(trailing) :] == trailing]
     if len(fitting) != 1:
-        got = {name: shapes.get(name) for name in names}
-        raise ModelError(f"{path.name}: {what}: expected one of shape (1, *{trailing}), got {got}")
+        wanted = ", ".join(map(str, (1, *trailing)))
+        raise ModelError(
+            f"{path.name}: {what}: expected one of shape ({wanted}), "
+            f"got {shapes_text(names, shapes)}"
+        )
     return fitting[0]
 
 

@@ -19,6 +19,7 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import ImageObject
 from edge_perception.models.adapters import AdapterSpec, Decisions
+from edge_perception.models.adapters._coco import coco_spelling
 from edge_perception.models.adapters._yolox_graph import describe
 from edge_perception.models.manifest import Manifest
 
@@ -190,4 +191,10 @@ def _check(manifest: Manifest, options: YoloxOptions, where: str) -> None:
             raise ManifestError(f"{where}.classes.{label}: expected a label of the model")
 
 
-SPEC = AdapterSpec(name="yolox", roles=("camera",), make_decoder=YoloxDecoder, describe=describe)
+SPEC = AdapterSpec(
+    name="yolox",
+    roles=("camera",),
+    make_decoder=YoloxDecoder,
+    describe=describe,
+    spelling=coco_spelling,
+)

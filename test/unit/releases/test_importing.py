@@ -12,6 +12,8 @@ from onnx_models import constant_heads, node, save
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import BundleError, EdgePerceptionError, ManifestError, ModelError
+from edge_perception.fusion.classes import common_name
+from edge_perception.models.adapters._coco import coco_spelling
 from edge_perception.models.adapters._yolox_graph import describe
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.releases.importing import import_model, read_labels
@@ -216,6 +218,47 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
 def test_model_of_another_family(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected an output"):
         import_model(bev_model(tmp_path / "x.onnx"), adapter="yolox", into=tmp_path / "models")
+
+
+def test_another_model_is_told_by_its_shapes_and_never_by_its_weights(tmp_path: Path) -> None:
+    weights = {f"w{index}": np.full((16, 16), 0.12345, np.float32) for index in range(40)}
+    steps = [node("MatMul", [f"x{i}" if i else "x", f"w{i}"], f"x{i + 1}") for i in range(40)]
+    inputs = {"x": (1, 16), **dict.fromkeys(weights, (16, 16))}  # as before IR version 4
+    path = save(tmp_path / "old.onnx", steps, inputs, {"x40": (1, 16)}, weights)
+    for adapter in ("yamnet", "yolox"):
+        with pytest.raises(ModelError) as caught:
+            import_model(path, adapter=adapter, into=tmp_path / "models")
+        text = str(caught.value)
+        assert "'x' (1, 16)" in text
+        assert "w3" not in text
+        assert "0.123" not in text
+        assert len(text) < 200
+
+
+@pytest.mark.parametrize(
+    ("given", "coco"),
+    [
+        ("aeroplane", "airplane"),
+        ("motorbike", "motorcycle"),
+        ("sofa", "couch"),
+        ("pottedplant", "potted plant"),
+        ("diningtable", "dining table"),
+        ("tvmonitor", "tv"),
+        ("Traffic_Light", "traffic light"),
+        ("Person", "person"),
+        ("forklift", "forklift"),
+        ("Forklift", "Forklift"),
+    ],
+)
+def test_spellings_of_darknet_are_known(given: str, coco: str) -> None:
+    assert coco_spelling(given) == coco
+
+
+def test_labels_in_darknet_s_spelling_become_road_users(graph: Path) -> None:
+    bundle = do_import(graph, labels=["person", "motorbike"])
+    assert bundle.manifest.labels == ("person", "motorcycle")
+    assert common_name("motorcycle") == common_name("motorbike") == "cyclist"
+    assert common_name("Person ") == "pedestrian"
 
 
 def test_labels_of_text_and_csv(tmp_path: Path) -> None:
