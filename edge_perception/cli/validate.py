@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--namespace", help="of the nodes; default: the one that the parameter files speak of"
     )
     parser.add_argument(
+        "--ground-truth",
+        type=Path,
+        metavar="FILE",
+        help="labels (default: BAG.ground_truth.yaml or .json beside it, or those inside it)",
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.PARAM=VALUE", help="one parameter"
     )
     parser.add_argument(
@@ -220,6 +226,7 @@ def _settings(args: argparse.Namespace, bag: Path, point: dict[str, str]) -> Rep
     return ReplaySettings(
         bag=str(bag),
         params_files=tuple(map(str, args.params_file)),
+        ground_truth=str(args.ground_truth or ""),
         namespace=args.namespace,
         overrides=overrides,
         remaps=tuple(args.remap),

@@ -40,7 +40,7 @@ GATE_SHARE: Mapping[str, float] = {PERSON: 0.5}
 
 
 def common_name(class_name: str) -> str | None:
-    """Return the common name of a camera's class, however it is capitalised; None: not a road user."""
+    """Return the common name of a class, however it is capitalised; None: no road user."""
     return COMMON_NAMES.get(class_name) or COMMON_NAMES.get(class_name.strip().lower())
 
 

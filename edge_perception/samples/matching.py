@@ -22,10 +22,12 @@ from edge_perception.samples.truth import GroundTruth, LabelledBox, matrix_of
 MATCH_M = 2.0
 AHEAD_M = 40.0
 CAR = "car"
+_ASIDE_RAD = math.radians(45.0)  # of the direction ahead, where no camera is known
 RULE = (
     f"class {CAR}; centre within {MATCH_M:g} m of a labelled car on the ground; labelled centre 0 "
     f"to {AHEAD_M:g} m ahead and inside the camera image; one detection a label"
 )
+RULE_WITHOUT_CAMERA = RULE.replace("inside the camera image", "at most 45 degrees aside")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Region:
 
     T_camera_base: NDArray[np.float64]  # (4, 4)
     K: NDArray[np.float64]  # (3, 3), px
-    image_size: tuple[int, int]
+    image_size: tuple[int, int]  # 0, 0: no camera is known
     ahead_m: float = AHEAD_M
 
     @classmethod
@@ -73,10 +75,17 @@ class Region:
             image_size=truth.image_size,
         )
 
+    @property
+    def rule(self) -> str:
+        """What counts as correct, in words."""
+        return RULE if any(self.image_size) else RULE_WITHOUT_CAMERA
+
     def contains(self, center_m: Sequence[float]) -> bool:
         """Whether a point of the base frame is ahead, near enough and in the image."""
         if not 0.0 <= center_m[0] <= self.ahead_m:
             return False
+        if not any(self.image_size):
+            return abs(math.atan2(center_m[1], center_m[0])) <= _ASIDE_RAD
         point = self.T_camera_base[:3, :3] @ np.asarray(center_m[:3]) + self.T_camera_base[:3, 3]
         if point[2] <= 0.1:
             return False

@@ -105,11 +105,20 @@ def read_ground_truth(recording: Recording) -> GroundTruth:
     Raises:
         ConfigurationError: the recording was not made by `edge-perception record-demo`.
     """
+    return ground_truth_of(recording.attachment(ATTACHMENT), f"{recording.path}: {ATTACHMENT}")
+
+
+def ground_truth_of(text: bytes, where: str) -> GroundTruth:
+    """Read the text of the attachment.
+
+    Raises:
+        ConfigurationError: it is no ground truth; a field that does not fit is named.
+    """
     try:
-        data = json.loads(recording.attachment(ATTACHMENT))
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{recording.path}: {ATTACHMENT}: {error}") from error
-    return decode(GroundTruth, data, ATTACHMENT)
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    return decode(GroundTruth, data, where)
 
 
 def pose_of(T: NDArray) -> Pose:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.core.types import DetectedObject
-from edge_perception.recordings.reader import Recording
-from edge_perception.samples.matching import RULE, Region, Score, compare
-from edge_perception.samples.truth import GroundTruth, read_ground_truth
+from edge_perception.validation.labels import BINS, Labels, bin_of
 
 NS = 1_000_000_000
-BINS = 50  # of scores
 WORST, _CANDIDATES, _APART_S = 3, 32, 1.0  # frames shown; kept to choose from; between them
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
 
@@ -77,70 +71,6 @@ class Percentiles:
         return found
 
 
-class Labels:
-    """Objects against the labels that the recording carries."""
-
-    def __init__(self, truth: GroundTruth) -> None:
-        self._truth = truth
-        self._region = Region.of(truth)
-        self._sweeps = {shown.stamp_ns: shown.frame for shown in truth.sweeps}
-        self._images = {shown.stamp_ns: shown.frame for shown in truth.images}
-        self.correct = np.zeros(BINS, np.int64)  # detections by score
-        self.false = np.zeros(BINS, np.int64)
-        self.score = Score()
-        self.frames = 0
-
-    def add(self, record: Mapping[str, Any]) -> Score | None:
-        """Compare one message with the labels of the frame it shows; None: it shows none."""
-        frame = self.frame_of(record)
-        if frame is None:
-            return None
-        objects = [_object(item) for item in record["objects"]]
-        found = compare(objects, self._truth.frames[frame].boxes, self._region)
-        for index, _ in found.pairs:
-            self.correct[_bin(objects[index].score)] += 1
-        for index in found.false:
-            self.false[_bin(objects[index].score)] += 1
-        self.score = self.score + found.score
-        self.frames += 1
-        return found.score
-
-    def frame_of(self, record: Mapping[str, Any]) -> int | None:
-        """Return the labelled frame a message shows: that of its sweep, or else of its image."""
-        stamps = {s["modality"]: s["stamp_ns"] for s in record["sources"] if s["contributed"]}
-        frame = self._sweeps.get(stamps.get("lidar", -1))
-        return self._images.get(stamps.get("camera", -1)) if frame is None else frame
-
-    def boxes(self, frame: int) -> Sequence[Any]:
-        """Return the labels of a frame."""
-        return self._truth.frames[frame].boxes
-
-    def curve(self) -> NDArray[np.float64]:
-        """Return recall and precision by falling score threshold, (N, 2)."""
-        correct = np.cumsum(self.correct[::-1])
-        false = np.cumsum(self.false[::-1])
-        shown = correct + false > 0
-        labelled = max(self.score.labelled, 1)
-        return np.stack([correct[shown] / labelled, correct[shown] / (correct + false)[shown]], 1)
-
-    def average_precision(self) -> float:
-        """Return the area below the curve, each recall at its best later precision."""
-        curve = self.curve()
-        if not len(curve):
-            return 0.0
-        best = np.maximum.accumulate(curve[::-1, 1])[::-1]
-        steps = np.diff(np.concatenate([[0.0], curve[:, 0]]))
-        return float((steps * best).sum())
-
-
-def labels_of(bag: Recording) -> Labels | None:
-    """Return the labels of a recording; None: it carries none."""
-    try:
-        return Labels(read_ground_truth(bag))
-    except EdgePerceptionError:
-        return None
-
-
 class RunFigures:
     """Everything a report shows of one run."""
 
@@ -183,7 +113,7 @@ class RunFigures:
         ):
             percentiles.add(record[key])
         for item in record["objects"]:
-            self.scores[_bin(item["score"])] += 1
+            self.scores[bin_of(item["score"])] += 1
         score = self.labels.add(record) if self.labels is not None else None
         if score is not None:
             cost = score.labelled - score.correct + score.false
@@ -216,7 +146,9 @@ class RunFigures:
         if self.labels is not None and self.labels.score.labelled:
             score = self.labels.score
             found |= {
-                "rule": RULE,
+                "rule": self.labels.rule,
+                "labelled_frames": self.labels.total,
+                "labelled_frames_shown": len(self.labels.shown),
                 "labelled": score.labelled,
                 "correct": score.correct,
                 "false": score.false,
@@ -225,17 +157,3 @@ class RunFigures:
                 "average_precision": round(self.labels.average_precision(), 5),
             }
         return found
-
-
-def _object(item: Mapping[str, Any]) -> DetectedObject:
-    return DetectedObject(
-        class_name=item["class_name"],
-        score=item["score"],
-        center_m=tuple(item["center_m"]),
-        size_m=tuple(item["size_m"]),
-        yaw_rad=item["yaw_rad"],
-    )
-
-
-def _bin(score: float) -> int:
-    return min(int(score * BINS), BINS - 1)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.recordings.reader import open_recording
 from edge_perception.replay.virtual import LATENCY_SCHEMA
 from edge_perception.validation.accounts import peak_mb
 from edge_perception.validation.baseline import (
@@ -29,8 +28,9 @@ from edge_perception.validation.baseline import (
 )
 from edge_perception.validation.diff import Comparison, Differ, Finding, compare_heads
 from edge_perception.validation.jobs import run_tasks
+from edge_perception.validation.labels import labels_for
 from edge_perception.validation.merging import merge, read_lines
-from edge_perception.validation.metrics import MODES, RunFigures, Series, labels_of
+from edge_perception.validation.metrics import MODES, RunFigures, Series
 from edge_perception.validation.replaying import FUSED
 from edge_perception.validation.segments import plan_segments, segment_length_s
 from edge_perception.validation.settings import ReplaySettings
@@ -215,7 +215,7 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
     account, fused = result.account, result.folder / FUSED
     result.findings += [Finding(kind=RECORDING, text=text) for text in result.incomplete]
     start_ns = account["recording"]["start_ns"]
-    figures = RunFigures(start_ns, labels_of(open_recording(Path(result.settings.bag))))
+    figures = RunFigures(start_ns, labels_for(result.settings))
     result.figures = figures
 
     def counted() -> Iterator[dict[str, Any]]:
@@ -249,10 +249,24 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
         result.comparison = differ.run(counted(), then())
         result.findings += result.comparison.findings
     account["peak_mb"] = max(account["peak_mb"], peak_mb())
+    result.findings += _label_findings(result)
     result.findings += limit_findings(result, options.thresholds.limits)
     if options.update_baseline and options.baseline is not None and not result.incomplete:
         path = write_baseline(options.baseline, head_of(result), fused)
         result.findings.append(Finding(kind="baseline", text=f"written to {path}", failed=False))
+
+
+def _label_findings(result: BagResult) -> list[Finding]:
+    """Say how many labelled frames were compared; labels that nothing shows prove nothing."""
+    assert result.figures is not None
+    labels = result.figures.labels
+    if labels is None or len(labels.shown) == labels.total:
+        return []
+    text = f"{len(labels.shown)} of {labels.total} labelled frames were shown by a message"
+    if not labels.shown:
+        text += "; their stamps are those of no sweep and no image that was used"
+    failed = not labels.shown and not result.settings.what_if()
+    return [Finding(kind="labels", text=text, failed=failed)]
 
 
 def same_device(base: Baseline, account: Mapping[str, Any]) -> bool:

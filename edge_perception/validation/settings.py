@@ -20,6 +20,7 @@ class ReplaySettings:
 
     bag: str
     params_files: tuple[str, ...] = ()
+    ground_truth: str = ""  # file of labels; empty: beside the recording, or inside it
     namespace: str | None = None  # of the nodes; None: the one that the parameter files speak of
     overrides: Mapping[str, object] = field(default_factory=dict)  # node.parameter
     remaps: tuple[str, ...] = ()

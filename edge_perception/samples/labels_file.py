@@ -1,0 +1,159 @@
+"""Labels of one's own recording: a JSON or YAML file, `ground_truth` beside it or named.
+
+See docs/recordings.md. Stamps are acquisition stamps of LiDAR sweeps or images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
+from edge_perception.core.schema import decode
+from edge_perception.fusion.classes import common_name
+from edge_perception.samples.truth import (
+    STRAIGHT,
+    GroundTruth,
+    LabelledBox,
+    LabelledFrame,
+    Pose,
+    Shown,
+)
+
+SCHEMA = "edge_perception/ground_truth/1"
+SUFFIXES = (".ground_truth.yaml", ".ground_truth.yml", ".ground_truth.json")
+_MAX_BYTES = 512 << 20
+_OURS = ("car", "truck", "bus", "pedestrian", "cyclist", "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileBox:
+    """One labelled road user, base frame."""
+
+    label: str  # as whoever labelled it calls it
+    center_m: tuple[float, float, float]
+    size_m: tuple[float, float, float]  # length, width, height
+    yaw_rad: float = 0.0
+    points: int = parameter(-1, low=-1)  # LiDAR returns inside; -1: not counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFrame:
+    """What is there at one stamp."""
+
+    stamp_ns: int = parameter(low=1)
+    name: str = ""
+    boxes: tuple[FileBox, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCamera:
+    """The camera whose image bounds what is asked for; left out: that of the recording."""
+
+    T_base_camera: Pose
+    intrinsics: tuple[tuple[float, float, float], ...]  # (3, 3), px
+    image_size: tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsFile:
+    """A file of labels."""
+
+    schema: str = parameter(choices=(SCHEMA,))
+    frames: tuple[FileFrame, ...]
+    origin: str = ""
+    base_frame: str = "base_link"
+    # Stamps of labels may differ that much from those of messages.
+    stamp_tolerance_s: float = parameter(0.001, unit="s", low=0.0, high=0.5)
+    classes: Mapping[str, str] = field(default_factory=dict)  # label -> one of ours
+    camera: FileCamera | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnLabels:
+    """Labels as the package uses them."""
+
+    truth: GroundTruth
+    stamp_tolerance_s: float
+
+
+def find_labels(recording: Path) -> Path | None:
+    """Return the file of labels beside a recording: drive.mcap → drive.ground_truth.yaml."""
+    for suffix in SUFFIXES:
+        path = recording.with_suffix(suffix)
+        if path.is_file():
+            return path
+    return None
+
+
+def read_labels_file(path: Path) -> OwnLabels:
+    """Read a file of labels.
+
+    Raises:
+        ConfigurationError: missing, too large, or a field does not fit; it is named.
+    """
+    data = _load(path)
+    if isinstance(data, dict) and "schema" not in data:
+        raise ConfigurationError(f"{path}: schema: expected {SCHEMA}, got nothing")
+    file = decode(LabelsFile, data, path.name)
+    for label, ours in file.classes.items():
+        if ours not in _OURS:
+            raise ConfigurationError(
+                f"{path}: classes.{label}: expected one of {', '.join(_OURS)}, got '{ours}'"
+            )
+    stamps = [frame.stamp_ns for frame in file.frames]
+    if len(set(stamps)) < len(stamps):
+        twice = next(stamp for stamp in stamps if stamps.count(stamp) > 1)
+        raise ConfigurationError(f"{path}: frames: stamp_ns {twice} is there twice")
+    shown = tuple(
+        Shown(stamp_ns=frame.stamp_ns, frame=index) for index, frame in enumerate(file.frames)
+    )
+    camera = file.camera
+    truth = GroundTruth(
+        origin=file.origin or path.name,
+        base_frame=file.base_frame,
+        T_base_camera=camera.T_base_camera if camera else STRAIGHT,
+        T_base_lidar=STRAIGHT,
+        lidar_ahead_s=0.0,
+        intrinsics=camera.intrinsics if camera else (),
+        image_size=camera.image_size if camera else (0, 0),
+        frames=tuple(
+            LabelledFrame(
+                name=frame.name or str(frame.stamp_ns),
+                boxes=tuple(_box(box, file.classes) for box in frame.boxes),
+            )
+            for frame in file.frames
+        ),
+        sweeps=shown,
+        images=shown,
+    )
+    return OwnLabels(truth=truth, stamp_tolerance_s=file.stamp_tolerance_s)
+
+
+def _box(box: FileBox, classes: Mapping[str, str]) -> LabelledBox:
+    return LabelledBox(
+        label=box.label,
+        class_name=classes.get(box.label) or common_name(box.label) or "other",
+        center_m=box.center_m,
+        size_m=box.size_m,
+        yaw_rad=box.yaw_rad,
+        points=box.points,
+    )
+
+
+def _load(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigurationError(f"{path}: expected at most {_MAX_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(text)
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: expected labels: {error}") from error
