@@ -6,16 +6,14 @@ recording of any log. All poses are in the base frame of REP-105 (x forward, y l
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.registry import Registry, discover
+from edge_perception.core.registry import Discovery, Registry
 from edge_perception.fusion.motion import Pose
 from edge_perception.samples.truth import LabelledBox
 
@@ -100,7 +98,15 @@ class DatasetSpec:
     load: Callable[[Path, Wanted], Log]  # raises ConfigurationError
 
 
-@cache
+_DISCOVERY = Discovery(
+    __name__,
+    kind="data set",
+    group="datasets",
+    spec_type=DatasetSpec,
+    name_of=lambda spec: spec.name,
+)
+
+
 def datasets() -> Registry[DatasetSpec]:
     """All data sets that can be read here, and why the others cannot."""
-    return discover(sys.modules[__name__], kind="data set", spec_type=DatasetSpec)
+    return _DISCOVERY.registry()

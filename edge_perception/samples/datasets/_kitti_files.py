@@ -34,6 +34,7 @@ CLASSES = {
 class Calibration:
     """Where the rectified cameras are."""
 
+    path: Path  # of the file that names the cameras
     T_rect_velo: NDArray[np.float64]  # (4, 4), Velodyne to the rectified frame of camera 0
     P: dict[str, NDArray[np.float64]]  # (3, 4) by camera, of that rectified frame
 
@@ -57,7 +58,8 @@ class Calibration:
         name = str(int(camera)) if camera.isdigit() else camera
         if name not in self.P:
             raise ConfigurationError(
-                f"camera: expected one of {', '.join(sorted(self.P))}, got '{camera}'"
+                f"{self.path}: has no camera '{camera}'; it has "
+                + (", ".join(sorted(self.P)) or "none")
             )
         return self.P[name]
 
@@ -66,6 +68,7 @@ def read_calibration(path: Path) -> Calibration:
     """Read calib/<frame>.txt of the object benchmark."""
     rows = calibration_rows(path)
     return Calibration(
+        path=path,
         T_rect_velo=square(row(rows, path, ("R0_rect", "R_rect"), 9))
         @ square(row(rows, path, ("Tr_velo_to_cam", "Tr_velo_cam"), 12)),
         P={key[1:]: values.reshape(3, 4) for key, values in rows.items()

@@ -125,6 +125,7 @@ def _calibration(day: Path) -> Calibration:
     T_cam_velo = square(row(found, velo, ("R",), 9))
     T_cam_velo[:3, 3] = row(found, velo, ("T",), 3)
     return Calibration(
+        path=cameras,
         T_rect_velo=square(row(rows, cameras, ("R_rect_00",), 9)) @ T_cam_velo,
         P={str(n): row(rows, cameras, (f"P_rect_{n:02d}",), 12).reshape(3, 4)
            for n in range(4) if f"P_rect_{n:02d}" in rows},

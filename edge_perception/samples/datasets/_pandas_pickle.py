@@ -2,7 +2,7 @@
 
 A pickle may name any function of any module and have it called. Here it may name what a table is
 made of and nothing else; those names get stand-ins that keep the numbers. Known: tables of pandas
-0.2x to 2.x with numbers and texts.
+0.25 to 3 with numbers and texts.
 """
 
 from __future__ import annotations
@@ -94,8 +94,26 @@ class _Index:
         self.data = data
 
 
+class _Texts:
+    """A StringArray of pandas 3: a type beside an array of texts."""
+
+    def __init__(self, *_kind: Any) -> None:
+        self.data: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        parts = state if isinstance(state, tuple) else ()
+        self.data = next((part for part in parts if isinstance(part, np.ndarray)), None)
+
+
+def _texts(_kind: Any, _checksum: Any, state: Any) -> _Texts:
+    made = _Texts()
+    if state is not None:
+        made.__setstate__(state)
+    return made
+
+
 def _values(item: Any) -> NDArray:
-    if isinstance(item, _Index):
+    while isinstance(item, _Index | _Texts):
         item = item.data
     if isinstance(item, np.ndarray):
         return item
@@ -115,18 +133,23 @@ def _block(values: Any, places: Any, _ndim: int = 2) -> tuple[Any, Any]:
 _INDEX_KINDS = ("Index", "RangeIndex", "Int64Index", "Float64Index", "UInt64Index", "NumericIndex")
 _NAMES: dict[tuple[str, str], Any] = {
     ("pandas.core.frame", "DataFrame"): _Table,
+    ("pandas", "DataFrame"): _Table,
     ("pandas.core.internals.managers", "BlockManager"): _Manager,
     ("pandas.core.internals", "BlockManager"): _Manager,
     ("pandas.core.indexes.base", "_new_Index"): _new_index,
     ("pandas._libs.internals", "_unpickle_block"): _block,
     ("pandas.core.internals.blocks", "new_block"): _block,
+    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"): _texts,
+    ("pandas.arrays", "StringArray"): _Texts,
+    ("pandas", "StringDtype"): _Texts,
+    ("pandas.core.arrays.string_", "StringArray"): _Texts,
+    ("pandas.core.arrays.string_", "StringDtype"): _Texts,
     ("builtins", "slice"): slice,
     ("__builtin__", "slice"): slice,
     **{
-        (module, name): _Index
-        for module in ("base", "range", "numeric")
+        (f"pandas{module}", name): _Index
+        for module in ("", ".core.indexes.base", ".core.indexes.range", ".core.indexes.numeric")
         for name in _INDEX_KINDS
-        for module in (f"pandas.core.indexes.{module}",)
     },
 }
 _NUMPY = ("_reconstruct", "scalar")

@@ -1,0 +1,265 @@
+"""Folders of KITTI, nuScenes and PandaSet become recordings in which everything fits together."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import datasets_mini as mini
+import numpy as np
+import pytest
+import yaml
+
+from edge_perception.cli.main import main
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.transforms import TransformTree, transforms_of
+from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording
+from edge_perception.samples.datasets import Wanted, datasets
+from edge_perception.samples.datasets._pandas_pickle import read_table
+from edge_perception.samples.truth import points_in_box, read_ground_truth
+
+TABLES = Path(__file__).with_name("pandaset_tables")
+
+
+class Converted:
+    """A recording of a miniature, decoded."""
+
+    def __init__(self, kind, folder):
+        self.dataset, make = mini.MAKERS[kind]
+        self.folder = folder / "data"
+        self.expected = make(self.folder)
+        self.path = folder / "out.mcap"
+        sequence = ["--sequence", "scene-0061"] if kind == "nuscenes" else []
+        code = main(["convert", self.dataset, str(self.folder), str(self.path), *sequence])
+        assert code == 0
+        self.recording = Recording(self.path)
+        self.decoder = MessageDecoder()
+        self.truth = read_ground_truth(self.recording)
+
+    def messages(self, topic):
+        return [self.decoder.decode(m.data, m.type) for m in self.recording.messages([topic])]
+
+    def pose(self, frame_id):
+        tree = TransformTree()
+        for message in self.messages("/tf_static"):
+            for transform in transforms_of(message):
+                tree.add(transform, static=True)
+        return tree.lookup("base_link", frame_id, 0).T
+
+
+@pytest.fixture(scope="module", params=list(mini.MAKERS))
+def converted(request, tmp_path_factory):
+    return Converted(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def stamp_ns(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+def test_the_car_is_where_it_is(converted):
+    assert converted.truth.frames
+    for frame in converted.truth.frames:
+        (box,) = frame.boxes
+        assert (box.class_name, box.points) in (("car", mini.INSIDE), ("car", -1))
+        assert box.center_m == pytest.approx(mini.CENTER, abs=2e-3)
+        assert box.size_m == pytest.approx(mini.SIZE)
+        assert box.yaw_rad == pytest.approx(mini.YAW, abs=2e-3)
+
+
+def test_poses_are_those_of_the_sensors(converted):
+    clouds, images = converted.messages("/lidar/points"), converted.messages("/camera/camera_info")
+    for message, T in (
+        (clouds[0], converted.expected.T_base_lidar),
+        (images[0], converted.expected.T_base_camera),
+    ):
+        np.testing.assert_allclose(converted.pose(message.header.frame_id), T, atol=1e-4)
+
+
+def test_every_labelled_sweep_has_the_points_of_the_car_in_its_box(converted):
+    sweeps = {stamp_ns(message): message for message in converted.messages("/lidar/points")}
+    assert sorted(sweeps) == pytest.approx(converted.expected.lidar_stamps_ns, abs=200)
+    for shown in converted.truth.sweeps:
+        message = sweeps[shown.stamp_ns]
+        T = converted.pose(message.header.frame_id)
+        xyz_m = mini.moved(T, cloud_from_msg(message).xyz_m.astype(np.float64))
+        (box,) = converted.truth.frames[shown.frame].boxes
+        inside = points_in_box(xyz_m, box.center_m, box.size_m, box.yaw_rad)
+        assert inside.sum() == mini.INSIDE
+
+
+def test_the_camera_sees_the_car_where_its_calibration_says(converted):
+    info = converted.messages("/camera/camera_info")[0]
+    T = np.linalg.inv(converted.pose(info.header.frame_id))
+    point = mini.moved(T, np.array(converted.truth.frames[0].boxes[0].center_m))
+    u, v, _ = np.array(info.k).reshape(3, 3) @ point / point[2]
+    true = mini.moved(np.linalg.inv(converted.expected.T_base_camera), mini.CENTER)
+    expected = mini.K @ true / true[2]
+    assert (u, v) == pytest.approx(expected[:2], abs=0.05)
+    assert 0 < u < mini.WIDTH
+    images = converted.messages("/camera/image_raw/compressed")
+    assert {image_from_msg(m).bgr.shape for m in images} == {(mini.HEIGHT, mini.WIDTH, 3)}
+    stamps = {stamp_ns(m) for m in images}
+    assert {shown.stamp_ns for shown in converted.truth.images} <= stamps
+
+
+def test_odometry_is_the_way_of_the_base(converted):
+    if not converted.expected.odometry:
+        assert "/odometry" not in converted.recording.topics
+        return
+    poses = [message.pose.pose for message in converted.messages("/odometry")]
+    way = [(p.position.x, p.position.y, p.position.z) for p in poses]
+    expected = [(index * mini.PER_FRAME_M, 0, 0) for index in range(mini.FRAMES)]
+    np.testing.assert_allclose(way, expected, atol=2e-3)
+
+
+def test_the_parameters_name_the_sensors_that_are_there(converted):
+    document = yaml.safe_load(converted.path.with_suffix(".params.yaml").read_text())
+    fusion = document["/**/fusion"]["ros__parameters"]
+    assert fusion["sources"] == ["camera", "lidar"]
+    assert ("odometry_topic" in fusion) is converted.expected.odometry
+
+
+def test_tf_static_is_latched_and_first(converted):
+    first = next(iter(converted.recording.messages()))
+    assert first.topic == "/tf_static"
+    assert converted.recording.topics["/tf_static"].qos.durability == "transient_local"
+
+
+# -- which part, and what is not there --
+
+
+def test_a_part_of_a_drive(tmp_path):
+    mini.kitti_raw(tmp_path)
+    spec = datasets()["kitti"]
+    log = spec.load(tmp_path, Wanted(first=1, count=2))
+    assert [item.name[-2:] for item in log.labels] == ["01", "02"]
+    with pytest.raises(ConfigurationError, match="frames within 0 to 3"):
+        spec.load(tmp_path, Wanted(first=9))
+
+
+def test_several_sequences_are_listed_and_one_has_to_be_named(tmp_path, capsys):
+    mini.pandaset(tmp_path, "001")
+    mini.pandaset(tmp_path, "019")
+    assert main(["convert", "pandaset", str(tmp_path), "--list"]) == 0
+    assert capsys.readouterr().out.split() == ["001", "019"]
+    assert main(["convert", "pandaset", str(tmp_path), str(tmp_path / "x.mcap")]) == 2
+    assert "name one with --sequence: 001, 019" in capsys.readouterr().err
+    arguments = ["--sequence", "007"]
+    assert main(["convert", "pandaset", str(tmp_path), str(tmp_path / "x.mcap"), *arguments]) == 2
+    assert "has no sequence '007'; it has 001, 019" in capsys.readouterr().err
+    assert not (tmp_path / "x.mcap").exists()
+    log = datasets()["pandaset"].load(tmp_path / "019", Wanted())  # the sequence itself
+    assert log.name == "019"
+
+
+def test_a_drive_without_labels_says_so(tmp_path, capsys):
+    mini.kitti_raw(tmp_path)
+    next(tmp_path.rglob("tracklet_labels.xml")).unlink()
+    assert main(["convert", "kitti", str(tmp_path), str(tmp_path / "x.mcap")]) == 0
+    out = capsys.readouterr().out
+    assert "no labels" in out
+    assert "labels inside: 0 frames" in out
+
+
+@pytest.mark.parametrize("dataset", ["kitti", "nuscenes", "pandaset"])
+def test_another_folder_is_refused_with_the_layout(dataset, tmp_path, capsys):
+    assert main(["convert", dataset, str(tmp_path), str(tmp_path / "x.mcap")]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert main(["convert", dataset, str(tmp_path / "none"), str(tmp_path / "x.mcap")]) == 2
+    assert "expected a folder" in capsys.readouterr().err
+
+
+def _damages(kind, folder):
+    """Yield what may be broken of a miniature, one at a time."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.stem.lstrip("0") in ("2", "3") and path.suffix != ".json":
+            continue  # the first frames stand for all
+        whole = path.read_bytes()
+        for content in (None, b"", whole[: len(whole) // 2], b"\x00[{'" + whole[:40]):
+            yield path, content
+
+
+@pytest.mark.parametrize("kind", list(mini.MAKERS))
+def test_damaged_and_missing_files_are_named_and_never_a_stack_trace(kind, tmp_path):
+    dataset, make = mini.MAKERS[kind]
+    make(tmp_path / "whole")
+    spec = datasets()[dataset]
+    wanted = Wanted(sequence="scene-0061" if kind == "nuscenes" else "")
+    refused = []
+    for path, content in _damages(kind, tmp_path / "whole"):
+        kept = path.read_bytes()
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        try:
+            log = spec.load(tmp_path / "whole", wanted)
+            for lidar in log.lidars:
+                for index in range(len(lidar.stamps_ns)):
+                    lidar.load(index)
+        except ConfigurationError as error:
+            refused.append(str(error))
+        finally:
+            path.write_bytes(kept)
+    assert len(refused) > 10
+    assert not [text for text in refused if str(tmp_path) not in text]
+    shutil.rmtree(tmp_path / "whole")
+
+
+# -- pickles --
+
+
+@pytest.mark.parametrize("version", ["0.25.3", "1.5.3", "2.2.3", "3.0"])
+def test_tables_of_every_pandas_are_read_without_it(version):
+    points = read_table(TABLES / f"lidar_{version}.pkl.gz")
+    assert sorted(points) == ["d", "i", "t", "x", "y", "z"]
+    assert points["i"].tolist() == list(range(40))
+    assert points["x"][:2].tolist() == [-16.574, 3.286]
+    assert np.count_nonzero(points["d"] == 1) == 10
+    cuboids = read_table(TABLES / f"cuboids_{version}.pkl.gz")
+    assert cuboids["label"].tolist() == ["Car", "Pedestrian", "Pickup Truck"]
+    assert cuboids["dimensions.y"].tolist() == [4.5, 0.7, 5.6]
+
+
+class Evil:
+    """Runs a command where it is unpickled blindly."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pkl.gz"])
+def test_a_pickle_that_runs_something_is_refused_and_runs_nothing(tmp_path, suffix):
+    marker, path = tmp_path / "ran", tmp_path / f"x{suffix}"
+    data = pickle.dumps({"table": Evil(marker)})
+    path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    with pytest.raises(ConfigurationError, match=r"x\.pkl.*names (posix|nt)\.system"):
+        read_table(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["builtins.eval", "builtins.getattr", "numpy.load", "os.system"])
+def test_names_of_no_table_are_refused(tmp_path, name):
+    module, _, function = name.rpartition(".")
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"c" + f"{module}\n{function}\n".encode() + b".")
+    with pytest.raises(ConfigurationError, match=f"names {name}"):
+        read_table(path)
+
+
+def test_a_pickle_of_something_else_is_no_table(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps(json.loads('{"a": [1, 2]}')))
+    with pytest.raises(ConfigurationError, match="expected a pandas table, got dict"):
+        read_table(path)
