@@ -1,4 +1,7 @@
-"""``edge-perception evaluate``: what a model set reaches on simulated frames with ground truth."""
+"""``edge-perception evaluate``: what a model set reaches on frames with ground truth.
+
+Simulated ones, or those of labelled recordings (--recording).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, default=Path("models/bev_lite"), help="folder with the four bundles"
     )
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        action="append",
+        default=[],
+        help="labelled recording instead of simulated frames; repeatable",
+    )
+    parser.add_argument(
+        "--ground-truth", type=Path, metavar="FILE", help="labels of the one recording"
+    )
+    parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--int8", type=Path, help="the same set quantised, to be compared")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--plots", type=Path, help="folder for the pictures")
@@ -42,6 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the frames, print the tables, write JSON and pictures."""
+    return _recorded(args) if args.recording else _simulated(args)
+
+
+def _recorded(args: argparse.Namespace) -> int:
+    from edge_perception.evaluation.recorded import RecordedFrames, evaluate_recordings, lines
+    from edge_perception.evaluation.report import without_nan
+
+    if args.ground_truth and len(args.recording) > 1:
+        raise ConfigurationError("--ground-truth: expected one --recording, got several")
+    recordings = [
+        RecordedFrames(path, args.ground_truth, args.params_file) for path in args.recording
+    ]
+    report = evaluate_recordings(args.models, recordings)
+    for line in lines(report):
+        print(line)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")
+        print(args.json)
+    return 0
+
+
+def _simulated(args: argparse.Namespace) -> int:
     from edge_perception.evaluation.frames import FIRST_SEED
     from edge_perception.evaluation.report import build_report, without_nan
     from edge_perception.evaluation.rig import load_set

@@ -29,7 +29,7 @@ LISTEN_S = 1.6  # sound before the moment of the frame
 SIREN_SNR_DB = 0.0
 BLOCK_S = 0.1
 _START_NS = 1_000_000_000_000
-_LEAST_HITS = 5  # LiDAR returns that show an object
+LEAST_HITS = 5  # LiDAR returns that show an object
 _LEAST_PIXELS, _LEAST_SHARE, _MOST_CUT = 88, 0.25, 0.6  # of an object the camera shows
 
 
@@ -125,7 +125,7 @@ def _render(seed: int, delays_ms: tuple[int, ...]) -> dict[str, NDArray]:
         "bearing_rad": np.array([e.bearing_rad for e in events], np.float32),
         "class_name": np.array([o.box.class_name for o in objects], dtype="U16"),
         "center_m": np.array([o.box.center_m for o in objects], np.float32).reshape(-1, 3),
-        "in_lidar": np.array([o.lidar_hits >= _LEAST_HITS for o in objects], bool),
+        "in_lidar": np.array([o.lidar_hits >= LEAST_HITS for o in objects], bool),
         "in_camera": np.array([_is_shown(o) for o in objects], bool),
     }
 

@@ -70,21 +70,24 @@ def judge_frame(
     outside = (centers[:, 0] < X_M[0]) | (centers[:, 0] > X_M[1]) | (np.abs(centers[:, 1]) > Y_M)
     counts[outside] = False
     true_labels = np.array([CLASSES.index(n) if n in CLASSES else -1 for n in truth.class_name])
+    unasked = true_labels < 0  # a van, a trailer: nobody asks for it, and a car there is no fault
     for label in range(len(CLASSES)):
         mine = np.flatnonzero(labels == label)
         mine = mine[np.argsort(-scores[mine], kind="stable")]
         theirs = true_labels == label
         if len(mine):
             gap = np.linalg.norm(centers[mine, None] - truth.center_m[None, :, :2], axis=-1)
-            _match(mine, gap, theirs & wanted, theirs & ~wanted, hit, counts)
+            _match(mine, gap, theirs & wanted, (theirs & ~wanted) | unasked, hit, counts)
     return Judged(
         label=labels,
         score=scores,
         hit=hit,
         counts=counts,
         range_m=np.linalg.norm(centers, axis=1),
-        wanted_label=true_labels[wanted].astype(np.int8),
-        wanted_range_m=np.linalg.norm(truth.center_m[wanted, :2], axis=1).astype(np.float32),
+        wanted_label=true_labels[wanted & ~unasked].astype(np.int8),
+        wanted_range_m=np.linalg.norm(truth.center_m[wanted & ~unasked, :2], axis=1).astype(
+            np.float32
+        ),
     )
 
 

@@ -116,18 +116,18 @@ class Rig:
         """
         geometry = frame.camera if camera is None else camera
         return {
-            "camera": self._feature("camera", frame.images[image_delay_ms], geometry),
-            "lidar": self._feature("lidar", frame.cloud, frame.lidar),
+            "camera": self.feature("camera", frame.images[image_delay_ms], geometry),
+            "lidar": self.feature("lidar", frame.cloud, frame.lidar),
             "audio": self._listen(frame),
         }
 
     def camera_feature(self, frame: SampleFrame, geometry: Geometry) -> Feature:
         """Return the camera's feature alone, with another calibration."""
-        return self._feature("camera", frame.images[0], geometry)
+        return self.feature("camera", frame.images[0], geometry)
 
     def delayed_feature(self, frame: SampleFrame, delay_ms: int) -> Feature:
         """Return the camera's feature of an older image."""
-        return self._feature("camera", frame.images[delay_ms], frame.camera)
+        return self.feature("camera", frame.images[delay_ms], frame.camera)
 
     def fuse(self, features: Mapping[str, Feature], *, with_model: bool = True) -> FusedView:
         """Return what fusion makes of features; without the model: of the encoders' decisions."""
@@ -159,7 +159,8 @@ class Rig:
     def _manifest(self, role: str):
         return self._loaded[role].bundle.manifest
 
-    def _feature(self, role: str, data: object, geometry: Geometry) -> Feature:
+    def feature(self, role: str, data: object, geometry: Geometry) -> Feature:
+        """Return what the encoder of a role makes of a frame."""
         encoder = self._encoders[role]
         outputs = encoder.infer(encoder.preprocess(data, geometry))
         result = encoder.postprocess(outputs, data, geometry)

@@ -13,17 +13,20 @@ from typing import Any
 
 import yaml
 
-from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.fusion.classes import common_name
+from edge_perception.recordings.bags import Bag
 from edge_perception.samples.truth import (
+    ATTACHMENT,
     STRAIGHT,
     GroundTruth,
     LabelledBox,
     LabelledFrame,
     Pose,
     Shown,
+    ground_truth_of,
 )
 
 SCHEMA = "edge_perception/ground_truth/1"
@@ -90,6 +93,23 @@ def find_labels(recording: Path) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def labels_of(bag: Bag, named: Path | None = None) -> OwnLabels | None:
+    """Return the labels of a recording: named, beside it, or inside it; None: there are none.
+
+    Raises:
+        ConfigurationError: labels are there and cannot be read.
+    """
+    file = named or find_labels(bag.path)
+    if file is not None:
+        return read_labels_file(file)
+    try:
+        text = bag.attachment(ATTACHMENT)
+    except EdgePerceptionError:
+        return None
+    truth = ground_truth_of(text, f"{bag.path}: {ATTACHMENT}")
+    return OwnLabels(truth=truth, stamp_tolerance_s=0.0)
 
 
 def read_labels_file(path: Path) -> OwnLabels:

@@ -18,15 +18,9 @@ from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.replay.binding import bind, parse_remaps
 from edge_perception.replay.poses import placed_geometry, transforms_at
 from edge_perception.running.vehicle_plan import read_plan
-from edge_perception.samples.labels_file import find_labels, read_labels_file
+from edge_perception.samples.labels_file import labels_of
 from edge_perception.samples.matching import Region, Score, compare
-from edge_perception.samples.truth import (
-    ATTACHMENT,
-    GroundTruth,
-    Shown,
-    ground_truth_of,
-    pose_of,
-)
+from edge_perception.samples.truth import GroundTruth, Shown, pose_of
 from edge_perception.validation.settings import ReplaySettings
 
 NS = 1_000_000_000
@@ -130,17 +124,13 @@ def labels_for(settings: ReplaySettings) -> Labels | None:
         ConfigurationError: labels are there and cannot be read.
     """
     bag = open_bag(Path(settings.bag))
-    named = Path(settings.ground_truth) if settings.ground_truth else None
-    file = named or find_labels(Path(settings.bag))
-    if file is None:
-        try:
-            data = bag.attachment(ATTACHMENT)
-        except EdgePerceptionError:
-            return None
-        return Labels(ground_truth_of(data, f"{bag.path}: {ATTACHMENT}"))
-    own = read_labels_file(file)
-    truth = own.truth if any(own.truth.image_size) else _with_camera(own.truth, settings, bag)
-    return Labels(truth, stamp_tolerance_s=own.stamp_tolerance_s)
+    found = labels_of(bag, Path(settings.ground_truth) if settings.ground_truth else None)
+    if found is None:
+        return None
+    truth = found.truth
+    if not any(truth.image_size):
+        truth = _with_camera(truth, settings, bag)
+    return Labels(truth, stamp_tolerance_s=found.stamp_tolerance_s)
 
 
 def _with_camera(truth: GroundTruth, settings: ReplaySettings, bag: Bag) -> GroundTruth:

@@ -87,3 +87,37 @@ def test_a_converted_drive_is_validated_with_its_labels(kind, tmp_path):
     assert metrics["labelled_frames_shown"] == metrics["labelled_frames"] >= 2
     assert metrics["labelled"] >= metrics["labelled_frames"]  # one car, in the image
     assert not [note for note in told["notes"] if "T_base_sensor" in note]
+
+
+def test_evaluate_gives_the_figures_of_a_labelled_recording(bare, tmp_path, capsys):
+    path, truth = bare
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps(document(truth)))
+    report = tmp_path / "report.json"
+    arguments = ["evaluate", "--recording", str(path), "--json", str(report)]
+    assert main([*arguments, "--ground-truth", str(labels)]) == 0
+    told = json.loads(report.read_text())
+    assert told["frames"] == len(truth.sweeps)
+    assert not told["left_out"]
+    for level in ("feature", "decision"):
+        for subset in ("camera+lidar", "lidar", "camera"):
+            assert 0.0 <= told[level][subset]["map"] <= 1.0
+    assert told["feature"]["camera+lidar"]["ap_2m"]["car"] > 0.5
+    assert "objects: " in capsys.readouterr().out
+
+    assert main(arguments) == 2
+    assert "expected labels beside it or inside it" in capsys.readouterr().err
+
+
+def test_evaluate_names_frames_that_it_cannot_use(bare, tmp_path, capsys):
+    path, truth = bare
+    copy = tmp_path / "nowhere.mcap"  # without the parameters that give the poses
+    copy.write_bytes(path.read_bytes())
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps(document(truth)))
+    arguments = ["evaluate", "--recording", str(copy), "--ground-truth", str(labels)]
+    assert main(arguments) == 2
+    assert "neither parameters nor tf give its pose" in capsys.readouterr().err
+    labels.write_text(json.dumps(document(truth, shift_ns=40_000_000)))
+    assert main(arguments) == 2
+    assert "no sweep has the stamp of a label" in capsys.readouterr().err

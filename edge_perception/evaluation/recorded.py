@@ -1,0 +1,235 @@
+"""A model set on labelled recordings: the same figures as on simulated frames, of real ones.
+
+Each labelled sweep is taken with the image nearest to it in time and goes through the encoders and
+fusion once; what came before it, and sound, is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.core.types import Geometry, ImageFrame, PointCloud
+from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.evaluation.frames import LEAST_HITS, Truth
+from edge_perception.evaluation.matching import Judged, ap_table, judge_frame
+from edge_perception.evaluation.rig import Rig, load_set, subset_of
+from edge_perception.evaluation.trials import in_view
+from edge_perception.fusion.geometry import box_corners, image_rectangles
+from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.stamps import NS, read_stamp_ns
+from edge_perception.replay.binding import Binding, bind
+from edge_perception.replay.poses import placed_geometry, transforms_at
+from edge_perception.running.vehicle_plan import SourcePlan, VehiclePlan, read_plan
+from edge_perception.samples.labels_file import OwnLabels, labels_of
+from edge_perception.samples.truth import LabelledBox
+
+SUBSETS = ("camera+lidar", "lidar", "camera")
+APART_NS = NS // 10  # an image further from the sweep is none of its
+_TELLING = 0.25  # share of a box in the image from which the camera is asked for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedFrame:
+    """One labelled moment of a recording."""
+
+    name: str
+    cloud: PointCloud
+    image: ImageFrame
+    lidar: Geometry
+    camera: Geometry
+    truth: Truth
+
+
+class RecordedFrames:
+    """The labelled frames of one recording.
+
+    Args:
+        path: the recording.
+        ground_truth: file of its labels; None: beside it or inside it.
+        params_files: poses and topics, where they are not those of its own parameter file.
+
+    Raises:
+        ConfigurationError: it cannot be read, has no labels, or no camera and LiDAR.
+    """
+
+    def __init__(
+        self, path: Path, ground_truth: Path | None = None, params_files: Sequence[Path] = ()
+    ) -> None:
+        self._bag: Bag = open_bag(path)
+        self._decoder = MessageDecoder(self._bag.definitions())
+        own = path.with_suffix(".params.yaml")
+        files = [own, *params_files] if own.is_file() else list(params_files)
+        self._plan: VehiclePlan = read_plan(files)
+        self._binding: Binding = bind(self._bag, self._plan, self._decoder, {})
+        labels = labels_of(self._bag, ground_truth)
+        if labels is None:
+            raise ConfigurationError(f"{path}: expected labels beside it or inside it, got none")
+        self._labels: OwnLabels = labels
+        self._lidar, self._camera = self._source("lidar"), self._source("camera")
+        self.left_out: list[str] = []  # labelled moments that cannot be used, and why
+
+    def _source(self, modality: str) -> SourcePlan:
+        for source in self._plan.sources:
+            if source.spec.modality == modality and source.name in self._binding.inputs.values():
+                return source
+        raise ConfigurationError(f"{self._bag.path}: expected a {modality}, the recording has none")
+
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        """Yield the frames in the order of the recording."""
+        sweeps = {shown.stamp_ns: shown.frame for shown in self._labels.truth.sweeps}
+        stamps = np.array(sorted(sweeps), np.int64)
+        images = self._stamps(self._camera)
+        tolerance_ns = round(self._labels.stamp_tolerance_s * NS)
+        calibrated = self._calibration()
+        for message in self._bag.messages(self._topics(self._lidar)):
+            stamp_ns = read_stamp_ns(message.data)
+            nearest = int(stamps[np.abs(stamps - stamp_ns).argmin()]) if len(stamps) else 0
+            if not nearest or abs(nearest - stamp_ns) > tolerance_ns:
+                continue
+            labelled = self._labels.truth.frames[sweeps[nearest]]
+            try:
+                yield self._frame(message, labelled.name, labelled.boxes, images, calibrated)
+            except EdgePerceptionError as error:
+                self.left_out.append(f"{labelled.name}: {error}")
+
+    def _frame(
+        self,
+        message: Any,
+        name: str,
+        boxes: Sequence[LabelledBox],
+        images: dict[int, int],
+        calibrated: Geometry,
+    ) -> RecordedFrame:
+        cloud = cloud_from_msg(self._decoder.decode(message.data, message.type))
+        image_ns = min(images, key=lambda s: abs(s - cloud.stamp_ns), default=0)
+        if abs(image_ns - cloud.stamp_ns) > APART_NS:
+            raise ConfigurationError(f"no image within {APART_NS / NS:g} s of the sweep")
+        image = self._image(image_ns, images[image_ns])
+        tree = transforms_at(self._bag, self._binding, self._decoder, message.log_time_ns)
+        lidar = placed_geometry(self._lidar, tree, cloud.frame_id, cloud.stamp_ns)
+        camera = placed_geometry(self._camera, tree, image.frame_id, image.stamp_ns, calibrated)
+        for source, geometry in ((self._lidar, lidar), (self._camera, camera)):
+            if not geometry.pose_source:
+                raise ConfigurationError(f"{source.name}: neither parameters nor tf give its pose")
+        return RecordedFrame(
+            name=name,
+            cloud=cloud,
+            image=image,
+            lidar=lidar,
+            camera=camera,
+            truth=_truth(boxes, camera),
+        )
+
+    def _image(self, stamp_ns: int, log_time_ns: int) -> ImageFrame:
+        topics = self._topics(self._camera)
+        for message in self._bag.messages(topics, start_ns=log_time_ns, end_ns=log_time_ns + 1):
+            if read_stamp_ns(message.data) == stamp_ns:
+                return image_from_msg(self._decoder.decode(message.data, message.type))
+        raise ConfigurationError(f"the image of stamp {stamp_ns} is gone")
+
+    def _topics(self, source: SourcePlan) -> list[str]:
+        return [topic for topic, name in self._binding.inputs.items() if name == source.name]
+
+    def _stamps(self, source: SourcePlan) -> dict[int, int]:
+        """Return arrival by stamp."""
+        messages = self._bag.messages(self._topics(source))
+        return {read_stamp_ns(message.data): message.log_time_ns for message in messages}
+
+    def _calibration(self) -> Geometry:
+        read = self._camera.spec.read_calibration
+        topics = [t for t, name in self._binding.calibrations.items() if name == self._camera.name]
+        first = next(iter(self._bag.messages(topics)), None) if topics else None
+        if first is None or read is None:
+            raise ConfigurationError(f"{self._bag.path}: {self._camera.name} has no calibration")
+        return read(self._decoder.decode(first.data, first.type))
+
+
+def _truth(boxes: Sequence[LabelledBox], camera: Geometry) -> Truth:
+    """Say who could know of each object: the LiDAR with enough points on it, the camera in view."""
+    shares = np.zeros(0)
+    if boxes:
+        shares = image_rectangles(box_corners(list(boxes)), camera)[1]  # type: ignore[arg-type]
+    return Truth(
+        class_name=np.array([box.class_name for box in boxes], dtype="U16"),
+        center_m=np.array([box.center_m for box in boxes], np.float32).reshape(-1, 3),
+        in_lidar=np.array([box.points < 0 or box.points >= LEAST_HITS for box in boxes], bool),
+        in_camera=np.asarray(shares > _TELLING, bool),
+    )
+
+
+def evaluate_recordings(models: Path, recordings: Sequence[RecordedFrames]) -> dict[str, Any]:
+    """Return AP of a model set for every subset of camera and LiDAR.
+
+    Raises:
+        ModelError: a bundle of the set cannot be used.
+        ConfigurationError: no labelled frame can.
+    """
+    rig = Rig(load_set(models))
+    found: dict[tuple[str, str], list[Judged]] = {}
+    frames = 0
+    try:
+        for recording in recordings:
+            for frame in recording:
+                frames += 1
+                _judge(rig, frame, found)
+    finally:
+        rig.close()
+    left_out = [text for recording in recordings for text in recording.left_out]
+    if not frames:
+        raise ConfigurationError(
+            "no labelled frame can be used: "
+            + (left_out[0] if left_out else "no sweep has the stamp of a label")
+        )
+    tables = {
+        level: {s: ap_table(Judged.joined(found[level, s])) for s in SUBSETS}
+        for level in ("feature", "decision")
+    }
+    return {"models": str(models), "frames": frames, "left_out": left_out, **tables}
+
+
+def _judge(rig: Rig, frame: RecordedFrame, found: dict[tuple[str, str], list[Judged]]) -> None:
+    features = {
+        "camera": rig.feature("camera", frame.image, frame.camera),
+        "lidar": rig.feature("lidar", frame.cloud, frame.lidar),
+    }
+    truth = frame.truth
+    for level in ("feature", "decision"):
+        for subset in SUBSETS:
+            view = rig.fuse(subset_of(features, subset), with_model=level == "feature")
+            camera_alone = subset == "camera"  # is asked for what it can see, and no more
+            judged = judge_frame(
+                view.objects,
+                truth,
+                wanted=truth.in_camera if camera_alone else truth.in_camera | truth.in_lidar,
+                detected_in=in_view(view.objects, frame.camera) if camera_alone else None,
+            )
+            found.setdefault((level, subset), []).append(judged)
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the printed report."""
+    yield f"{report['frames']} labelled frames, {len(report['left_out'])} left out"
+    for text in report["left_out"][:5]:
+        yield f"  {text}"
+    names = list(report["feature"][SUBSETS[0]]["objects"])
+    yield f"{'':9}{'subset':14} {'mAP':>6} {'2 m':>6}  " + "  ".join(f"{n[:10]:>10}" for n in names)
+    for level in ("feature", "decision"):
+        for subset in SUBSETS:
+            entry = report[level][subset]
+            cells = "  ".join(_cell(entry["ap"].get(name), 10) for name in names)
+            means = f"{_cell(entry['map'], 6)} {_cell(entry['map_2m'], 6)}"
+            yield f"{level:9}{subset:14} {means}  {cells}"
+    counts = report["feature"][SUBSETS[0]]["objects"]
+    yield "objects: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'-' if value is None or np.isnan(value) else f'{value:.3f}':>{width}}"
