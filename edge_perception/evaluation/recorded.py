@@ -22,7 +22,7 @@ from edge_perception.evaluation.matching import Judged, ap_table, judge_frame
 from edge_perception.evaluation.rig import Rig, load_set, subset_of
 from edge_perception.evaluation.trials import in_view
 from edge_perception.fusion.geometry import box_corners, image_rectangles
-from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.stamps import NS, read_stamp_ns
 from edge_perception.replay.binding import Binding, bind
@@ -63,7 +63,7 @@ class RecordedFrames:
     def __init__(
         self, path: Path, ground_truth: Path | None = None, params_files: Sequence[Path] = ()
     ) -> None:
-        self._bag: Bag = open_bag(path)
+        self._bag: Recording = open_recording(path)
         self._decoder = MessageDecoder(self._bag.definitions())
         own = path.with_suffix(".params.yaml")
         files = [own, *params_files] if own.is_file() else list(params_files)

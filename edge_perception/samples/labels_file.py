@@ -17,7 +17,7 @@ from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.fusion.classes import common_name
-from edge_perception.recordings.bags import Bag
+from edge_perception.recordings.reader import Recording
 from edge_perception.samples.truth import (
     ATTACHMENT,
     STRAIGHT,
@@ -95,7 +95,7 @@ def find_labels(recording: Path) -> Path | None:
     return None
 
 
-def labels_of(bag: Bag, named: Path | None = None) -> OwnLabels | None:
+def labels_of(bag: Recording, named: Path | None = None) -> OwnLabels | None:
     """Return the labels of a recording: named, beside it, or inside it; None: there are none.
 
     Raises:

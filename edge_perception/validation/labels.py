@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import DetectedObject
-from edge_perception.recordings.bags import Bag, open_bag
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.replay.binding import bind, parse_remaps
 from edge_perception.replay.poses import placed_geometry, transforms_at
@@ -123,7 +123,7 @@ def labels_for(settings: ReplaySettings) -> Labels | None:
     Raises:
         ConfigurationError: labels are there and cannot be read.
     """
-    bag = open_bag(Path(settings.bag))
+    bag = open_recording(Path(settings.bag))
     found = labels_of(bag, Path(settings.ground_truth) if settings.ground_truth else None)
     if found is None:
         return None
@@ -133,7 +133,7 @@ def labels_for(settings: ReplaySettings) -> Labels | None:
     return Labels(truth, stamp_tolerance_s=found.stamp_tolerance_s)
 
 
-def _with_camera(truth: GroundTruth, settings: ReplaySettings, bag: Bag) -> GroundTruth:
+def _with_camera(truth: GroundTruth, settings: ReplaySettings, bag: Recording) -> GroundTruth:
     """Let the recording's own first camera bound the region; without one it stays unbounded."""
     plan = read_plan(
         settings.all_params_files(), overrides=settings.overrides, namespace=settings.namespace
