@@ -22,8 +22,8 @@ from edge_perception.evaluation.matching import Judged, ap_table, judge_frame
 from edge_perception.evaluation.rig import Rig, load_set, subset_of
 from edge_perception.evaluation.trials import in_view
 from edge_perception.fusion.geometry import box_corners, image_rectangles
-from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.stamps import NS, read_stamp_ns
 from edge_perception.replay.binding import Binding, bind
 from edge_perception.replay.poses import placed_geometry, transforms_at
