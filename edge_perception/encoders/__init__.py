@@ -65,6 +65,9 @@ class Intake(Protocol):
         """
         ...
 
+    # Optional, for what is learnt of a source from messages that do not come again:
+    # def learn_from(self, before: Intake) -> None: take what another intake of it knows.
+
 
 class Encoder(Protocol):
     """One modality with one model. Not thread-safe: one inference thread uses it."""

@@ -346,8 +346,10 @@ class EncoderPipeline:
         )
         if self._spec.stateful and same:
             model.intake = current.intake
-        elif self._last_job is not None and not warm:
-            self._warm(model, self._last_job)
+        else:
+            model.learn_from(current)
+            if self._last_job is not None and not warm:
+                self._warm(model, self._last_job)
         self.serving.prepare(model, trial)
 
     def _warm(self, model: ServedModel, job: Job) -> None:

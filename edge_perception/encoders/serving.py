@@ -40,6 +40,12 @@ class ServedModel:
             encoder=spec.make_encoder(manifest, loaded.backend),
         )
 
+    def learn_from(self, before: ServedModel) -> None:
+        """Let the intake know what that of another model learnt of the source."""
+        learn = getattr(self.intake, "learn_from", None)
+        if learn is not None:
+            learn(before.intake)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -82,7 +82,9 @@ class EncoderModels:
         loaded = self._load(
             name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
         )
-        return self._pipeline_of(loaded, geometry)
+        pipeline = self._pipeline_of(loaded, geometry)
+        pipeline.model.learn_from(self.pipeline.model)
+        return pipeline
 
     def close(self) -> None:
         """Release every model."""

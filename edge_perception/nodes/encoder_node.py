@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from rclpy.qos import DurabilityPolicy
 from rclpy.utilities import remove_ros_args
 
 from edge_perception import msg
@@ -302,6 +303,7 @@ class EncoderNode(PerceptionNode):
             qos.input_qos(topic),
             on_refused=functools.partial(self._on_refused_message, topic.way),
             overriding=qos.INPUT_OVERRIDES,
+            beside=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else None,
         )
 
     def _subscribe_beside(self, receiver: Receiver) -> None:

@@ -65,8 +65,7 @@ class InputWays:
     def start(self) -> None:
         """Subscribe."""
         self.look()
-        if self._choice.is_open:
-            self._looks.start()
+        self._looks.start()
 
     def stop(self) -> None:
         """Unsubscribe; twice is fine."""
@@ -77,7 +76,7 @@ class InputWays:
             receiver.stop()
 
     def look(self) -> None:
-        """Subscribe to what is wanted now, and unsubscribe from the rest."""
+        """Subscribe to what is wanted and offered now, and unsubscribe from the rest."""
         wanted = self._choice.to_listen(
             [way for way in self._topics if self._is_published(way)],
             time.monotonic_ns(),
@@ -87,6 +86,8 @@ class InputWays:
             for way in self._topics:
                 if way in wanted or not way:
                     self._listen(way)
+            for receiver in self._receivers.values():
+                receiver.look()
             leaving = [way for way in self._receivers if way and way not in wanted]
             left = [self._receivers.pop(way) for way in leaving]
         for receiver in left:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
@@ -45,6 +46,17 @@ class _BesideExecutor(CallbackGroup):
         pass
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """A second subscription of a topic, for publishers that offer another durability."""
+
+    type_name: str
+    topic: str
+    callback: Callable[[Any], None]
+    qos: QoSProfile
+    on_refused: Callable[[CdrError], None]
+
+
 class Receiver:
     """Subscriptions of one node, taken by one thread from `start` to `stop`.
 
@@ -60,6 +72,8 @@ class Receiver:
         self._received: dict[str, int] = {}
         self._lost: dict[str, int] = {}
         self._bounds: dict[Subscription, Callable[[], int]] = {}
+        self._counted: set[Subscription] = set()
+        self._besides: list[_Beside] = []
         self._identified = False
         self._wake = node.create_guard_condition(lambda: None, callback_group=self._group)
         self._stopping = False
@@ -76,8 +90,15 @@ class Receiver:
         *,
         on_refused: Callable[[CdrError], None],
         overriding: QoSOverridingOptions | None = None,
+        beside: DurabilityPolicy | None = None,
     ) -> None:
-        """Subscribe as `raw.subscribe` does; the callback runs in the thread. Before `start`."""
+        """Subscribe as `raw.subscribe` does; the callback runs in the thread. Before `start`.
+
+        With `beside` the topic is subscribed once more, with that durability, as soon
+        as `look` finds a publisher that offers it: one subscription for both would either not be
+        given what was published before it, or not hear those who keep nothing. What both hear
+        comes twice.
+        """
         subscription = raw.subscribe(
             self._node,
             type_name,
@@ -90,6 +111,48 @@ class Receiver:
             event_callbacks=self._lost_of(self._node.resolve_topic_name(topic)),
         )
         self._subscriptions.append(subscription)
+        self._counted.add(subscription)
+        if beside is not None:
+            profile = QoSProfile(depth=qos.depth, durability=beside)
+            if beside == DurabilityPolicy.VOLATILE:  # hears everybody, kept or not
+                profile.reliability = ReliabilityPolicy.BEST_EFFORT
+            self._besides.append(
+                _Beside(
+                    type_name=type_name,
+                    topic=topic,
+                    callback=callback,
+                    qos=profile,
+                    on_refused=on_refused,
+                )
+            )
+
+    def look(self) -> None:
+        """Subscribe beside what is subscribed, where somebody offers it by now; from one thread."""
+        for wanted in [each for each in self._besides if self._is_offered(each)]:
+            self._besides.remove(wanted)
+            subscription = raw.subscribe(
+                self._node,
+                wanted.type_name,
+                wanted.topic,
+                wanted.callback,
+                wanted.qos,
+                on_refused=wanted.on_refused,
+                callback_group=self._group,
+                # That others on the topic do not offer it is why this one is beside.
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            )
+            self._subscriptions = [*self._subscriptions, subscription]
+            self._wake.trigger()
+
+    def _is_offered(self, wanted: _Beside) -> bool:
+        name = self._node.resolve_topic_name(wanted.topic)
+        return any(
+            info.qos_profile.durability == wanted.qos.durability
+            # What was published before is given to reliable subscriptions only.
+            and wanted.qos.reliability
+            in (ReliabilityPolicy.BEST_EFFORT, info.qos_profile.reliability)
+            for info in self._node.get_publishers_info_by_topic(name)
+        )
 
     def _lost_of(self, topic: str) -> SubscriptionEventCallbacks | None:
         """Count what was sent and did not arrive, where the middleware tells (Fast DDS does)."""
@@ -155,21 +218,28 @@ class Receiver:
             self._thread.join()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
+        self._subscriptions = []
+        self._besides.clear()
+        self._counted.clear()
         self._bounds.clear()
         self._node.destroy_guard_condition(self._wake)
 
     def _run(self) -> None:
+        while not self._stopping and self._node.context.ok():
+            self._run_with(self._subscriptions)
+
+    def _run_with(self, subscriptions: list[Subscription]) -> None:
+        """Take messages until the end, or until there are other subscriptions."""
         context = self._node.context
-        handles = [subscription.handle for subscription in self._subscriptions]
-        events = [event for each in self._subscriptions for event in each.event_handlers]
+        handles = [subscription.handle for subscription in subscriptions]
+        events = [event for each in subscriptions for event in each.event_handlers]
         with ExitStack() as held:
             for used in (*handles, *events, self._wake.handle, context.handle):
                 held.enter_context(used)
             waiting = rclpy_implementation.WaitSet(
                 len(handles), 1, 0, 0, 0, len(events), context.handle
             )
-            while not self._stopping and context.ok():
+            while not self._stopping and subscriptions is self._subscriptions and context.ok():
                 waiting.clear_entities()
                 for handle in handles:
                     waiting.add_subscription(handle)
@@ -180,7 +250,7 @@ class Receiver:
                 if self._stopping:
                     break
                 ready = waiting.get_ready_entities("subscription")
-                for subscription in self._subscriptions:
+                for subscription in subscriptions:
                     if subscription.handle.pointer in ready:
                         self._take(subscription)
                 for event in events:
@@ -203,7 +273,7 @@ class Receiver:
                 return
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is not None:  # another reader of the same data may have been faster
-                if subscription.topic_name in self._received:
+                if subscription in self._counted:
                     self._received[subscription.topic_name] += 1
                 subscription.callback(taken[0])
         except Exception as error:

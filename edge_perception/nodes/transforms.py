@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.qos import DurabilityPolicy
+
 from edge_perception.cdr import CdrError
 from edge_perception.core.errors import TransformError
 from edge_perception.core.transforms import MOVING, STATIC, TF_TYPE, TransformTree, transforms_of
@@ -46,6 +48,8 @@ class TransformListener:
                 lambda message, static=static: self.add(message, static=static),
                 profile,
                 on_refused=self._on_refused,
+                # Bridges and players publish it without keeping it.
+                beside=DurabilityPolicy.VOLATILE if static else None,
             )
 
     def add(self, message: Any, *, static: bool) -> None:

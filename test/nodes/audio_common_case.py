@@ -75,13 +75,9 @@ if ROS_DRIVERS:
     def test_chunks_of_audio_capture_are_heard_with_the_format_of_its_info(harness, features):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         told = harness.driver.create_publisher(audio.AudioInfo, "audio_info", latched)
+        told.publish(info())  # as audio_capture does: once, before anybody listens
         publisher = harness.driver.create_publisher(audio.AudioDataStamped, "audio_stamped", 50)
-
-        def make(index):
-            told.publish(info())
-            return data(index)
-
-        feature = play(harness, features, publisher, make, windows)
+        feature = play(harness, features, publisher, data, windows)
         assert feature.header.frame_id == "microphone"
 
     def test_chunks_without_an_info_are_refused_with_what_is_missing(harness, features):

@@ -1,7 +1,9 @@
 """Quality of service of the sensor topics, and what a user may change of it."""
 
+import sensors
 from harness import wait_until
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo
 
 from edge_perception.nodes.encoder_node import EncoderNode
 
@@ -20,3 +22,23 @@ def test_a_sensor_topic_can_be_made_reliable(harness):
         "lidar/points": ReliabilityPolicy.RELIABLE,
         "camera/image_raw": ReliabilityPolicy.BEST_EFFORT,
     }
+
+
+def test_a_calibration_that_was_said_once_before_the_node_began(harness):
+    """And one that another driver says again and again is heard beside it."""
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    harness.driver.create_publisher(CameraInfo, "camera/camera_info", kept).publish(
+        sensors.camera_info(1)
+    )
+    node = harness.add(EncoderNode, "camera")
+    harness.start()
+    wait_until(lambda: node.geometry.intrinsics is not None, "the calibration said before")
+    other = harness.driver.create_publisher(
+        CameraInfo, "camera/camera_info", qos_profile_sensor_data
+    )
+
+    def changed():
+        other.publish(sensors.camera_info(1, width=640, height=480))
+        return node.geometry.image_size == (640, 480)
+
+    wait_until(changed, "a calibration that is not kept")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from harness import wait_until
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
 from edge_perception.nodes.receiver import Receiver
@@ -89,6 +89,37 @@ def test_an_incompatible_publisher_is_still_told(harness, receiver):
     harness.driver.create_publisher(String, "words", BEST_EFFORT)
     told.wait(1)
     assert told.items[0].total_count == 1
+
+
+VOLATILE, KEPT = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
+
+
+@pytest.mark.parametrize(("first", "beside"), [(VOLATILE, KEPT), (KEPT, VOLATILE)])
+def test_both_durabilities_are_heard_once_both_are_offered(harness, receiver, first, beside):
+    def qos(durability):
+        return QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
+
+    words, out = Box(), {}
+    out[KEPT] = harness.driver.create_publisher(String, "words", qos(KEPT))
+    out[KEPT].publish(String(data="before"))
+    receiver.subscribe(
+        "std_msgs/msg/String", "words", lambda message: words.add(message.data), qos(first),
+        on_refused=words.add, beside=beside,
+    )  # fmt: skip
+    receiver.look()
+    receiver.start()
+    out[VOLATILE] = harness.driver.create_publisher(String, "words", qos(VOLATILE))
+
+    def heard():
+        receiver.look()
+        return out[KEPT].get_subscription_count() == 2 and "before" in words.items
+
+    wait_until(heard, "what was kept comes, and both subscriptions are there")
+    wait_until(out[VOLATILE].get_subscription_count, "who keeps nothing is heard")
+    out[VOLATILE].publish(String(data="now"))
+    words.wait(words.items.index("before") + 2)
+    assert set(words.items) == {"before", "now"}
+    assert receiver.arrivals()["/words"].received <= 2  # what both hear counts once
 
 
 def test_a_stopped_receiver_has_unsubscribed(harness, receiver):

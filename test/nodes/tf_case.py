@@ -103,6 +103,17 @@ def test_a_static_chain_that_was_latched_before_places_the_lidar(harness):
     assert not feature.warning
 
 
+def test_static_transforms_of_somebody_who_does_not_keep_them(harness):
+    publisher = harness.driver.create_publisher(TFMessage, "/tf_static", 10)
+    sensor = Sensor(harness, "lidar")
+
+    def placed():
+        publisher.publish(TFMessage(transforms=[step("base_link", "lidar", (0.0, 0.0, 1.7))]))
+        return sensor.feature().geometry.pose_source == "tf"
+
+    wait_until(placed, "a pose from a player that repeats /tf_static")
+
+
 def test_the_parameter_comes_before_tf(harness):
     latch(harness, step("base_link", "lidar", (9.0, 0.0, 0.0)))
     sensor = Sensor(harness, "lidar", T_base_sensor=[0.0, 0.0, 1.7, 0.0, 0.0, 0.0, 1.0])

@@ -55,6 +55,10 @@ class AudioIntake:
         """Gaps, restarts and repeats so far."""
         return self._stream.counts
 
+    def learn_from(self, before: AudioIntake) -> None:
+        """Go on with the format that was told once, and with the count of samples."""
+        self._converter = before._converter.copy()
+
     def describe(self) -> dict[str, str]:
         """Return what diagnostics say of the stream; drift: the card's clock to the system's."""
         clock, counts = self._stream.clock, self._stream.counts

@@ -11,6 +11,7 @@ Neither counts samples. The index is made up from the stamps, so a gap shorter t
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,12 @@ class MessageConverter:
     def __init__(self) -> None:
         self._info: Any | None = None
         self._counter = SampleCounter()
+
+    def copy(self) -> MessageConverter:
+        """Return one that goes on from here on its own."""
+        other = MessageConverter()
+        other._info, other._counter = self._info, copy.copy(self._counter)
+        return other
 
     def convert(self, message: Any) -> AudioBlock | None:
         """Return the block of a message; None for an AudioInfo, which only tells the format.

@@ -185,7 +185,8 @@ class Graph:
                             source=name.removesuffix(ENCODER),
                             node=full(namespace, name),
                             topic=topic,
-                            subscription=mine[0],
+                            # Of one that asks twice the one that hears more.
+                            subscription=min(mine, key=lambda e: (e.transient_local, e.reliable)),
                             publishers=tuple(self.publishers(topic)),
                             calibration=CALIBRATION in types,
                         )

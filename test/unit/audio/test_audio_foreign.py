@@ -118,3 +118,17 @@ def test_slow_drift_is_no_gap():
     drift = [1.0 + 0.1 * k * 1.001 for k in range(2000)]
     assert drift[-1] - (1.0 + 0.1 * 1999) > STAMP_TOLERANCE_S
     assert indices(drift)[-1] == 1999 * 1600
+
+
+def test_an_intake_made_later_knows_the_format_that_was_told_once():
+    before = MessageConverter()
+    before.convert(audio_info(sample_rate=8_000))
+    before.convert(audio_data_stamped(bytes(1600)))
+    after = before.copy()
+    block = after.convert(audio_data_stamped(bytes(1600), stamp_ns=1_100_000_000))
+    assert block is not None
+    assert (block.sample_rate_hz, block.first_sample_index) == (8_000, 800)
+    # and goes on alone
+    block = before.convert(audio_data_stamped(bytes(1600), stamp_ns=1_100_000_000))
+    assert block is not None
+    assert block.first_sample_index == 800
