@@ -20,6 +20,7 @@ from edge_perception.running.process_plan import (
     choose_sources,
     encoder_processes,
     store_parameters,
+    topic_remaps,
 )
 from edge_perception.running.ros_yaml import Section, dump
 from edge_perception.running.transport import transport_environment
@@ -91,6 +92,27 @@ def generate_launch_description():
                 choices=BOOLEAN,
                 description="start a process again when it ends",
             ),
+            DeclareLaunchArgument(
+                "respawn_delay", default_value=str(RESPAWN_DELAY_S), description="s, until then"
+            ),
+            DeclareLaunchArgument(
+                "respawn_limit",
+                default_value=str(RESPAWN_LIMIT),
+                description="starts of a process until it is given up; -1: never",
+            ),
+            DeclareLaunchArgument(
+                "topics",
+                default_value="",
+                description="source:=topic with commas between, instead of SOURCE/image_raw and so "
+                "on; what belongs to it (compressed, camera_info) moves with it. A name with a "
+                "slash at its end is the namespace of a driver: camera_front:=/front/",
+            ),
+            DeclareLaunchArgument(
+                "diagnostic_aggregator",
+                default_value="false",
+                choices=BOOLEAN,
+                description="start the aggregator with config/diagnostic_aggregator.yaml",
+            ),
             OpaqueFunction(function=start_nodes),
         ]
     )
@@ -108,6 +130,8 @@ def start_nodes(context):
             "model_store",
             "trust_file",
             "plugin_folders",
+            "topics",
+            "diagnostic_aggregator",
         )
     }
     plugins = plugin_parameters(filter(None, values["plugin_folders"].split(",")))
@@ -120,8 +144,9 @@ def start_nodes(context):
         "namespace": values["namespace"],
         "output": "screen",
         "respawn": LaunchConfiguration("respawn"),
-        "respawn_delay": RESPAWN_DELAY_S,
-        "respawn_max_retries": RESPAWN_LIMIT,
+        "respawn_delay": number(context, "respawn_delay", float),
+        "respawn_max_retries": number(context, "respawn_limit", int),
+        "remappings": topic_remaps(values["topics"], sources),
         # Only for these processes: what else the robot starts keeps its own environment.
         "additional_env": transport_environment(context.environment),
     }
@@ -138,6 +163,7 @@ def start_nodes(context):
         plugins,
     ]
     log_level = ["--log-level", values["log_level"]]
+    aggregator = aggregator_nodes(values)
     if values["composed"] == "true":
         # Fusion's `sources` tell the other nodes of the process which encoders to be.
         return [
@@ -146,7 +172,8 @@ def start_nodes(context):
                 parameters=[*parameters, {"sources": list(sources)}],
                 ros_arguments=log_level,
                 **common,
-            )
+            ),
+            *aggregator,
         ]
 
     def node(executable, name, words=(), **extra):
@@ -166,6 +193,30 @@ def start_nodes(context):
         ),
         node(FUSION, FUSION, sources=list(sources)),
         node("model_manager", "model_manager"),
+        *aggregator,
+    ]
+
+
+def number(context, name, kind):
+    text = LaunchConfiguration(name).perform(context)
+    try:
+        return kind(text)
+    except ValueError:
+        raise RuntimeError(f"{name}: expected a number, got '{text}'") from None
+
+
+def aggregator_nodes(values):
+    """Return the aggregator of diagnostics, where it is asked for."""
+    if values["diagnostic_aggregator"] != "true":
+        return []
+    return [
+        Node(
+            package="diagnostic_aggregator",
+            executable="aggregator_node",
+            namespace=values["namespace"],
+            parameters=[str(share_file("config/diagnostic_aggregator.yaml"))],
+            output="screen",
+        )
     ]
 
 

@@ -21,6 +21,7 @@ from types import ModuleType
 import edge_perception.cli
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders
+from edge_perception.running.ending import watch_signals
 
 PROGRAM = "edge-perception"
 OK, FAILED, USAGE = 0, 1, 2
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_plugin_folders(plugins.plugin_folder)
     except ConfigurationError as error:
         return _say(str(error), USAGE)
+    if argv is None and sys.argv[1:2] == ["run"]:
+        watch_signals()  # what it starts ends with 0 at any moment, so does it
     commands, failures = discover_commands()
     parser = _parser(commands, failures)
     args, rest = parser.parse_known_args(arguments)

@@ -10,11 +10,12 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from edge_perception.running.ending import SIGNALS
+from edge_perception.running.ending import SIGNALS, Stage, watch_signals
 from edge_perception.running.plugin_parameters import plugin_parameters
-from edge_perception.running.process_plan import store_parameters
+from edge_perception.running.process_plan import choose_sources, store_parameters, topic_remaps
 from edge_perception.running.transport import choose_transport, transport_environment
 
 NAME = "run"
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a process for each node, started again when it ends; SIGTERM ends all within 2 s",
     )
+    parser.add_argument(
+        "--topics",
+        default="",
+        help="source:=topic, comma-separated; a name with a slash at its end is the namespace of a "
+        "driver: camera:=/front/",
+    )
     parser.add_argument("--respawn-delay", type=float, default=0.5, help="s")
     parser.add_argument(
         "--respawn-limit", type=int, default=10, help="restarts a minute until a node is given up"
@@ -52,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     """Replace this process by the composed nodes; the allocator's settings need a fresh one."""
     if args.supervise:
         return _supervise(args)
-    arguments = ["--ros-args", *_arguments(args)]
+    files = [Path(name) for name in args.params_file]
+    sources = choose_sources(args.sources, files, namespace=args.namespace)
+    arguments = ["--ros-args", *_arguments(args, sources)]
     if args.sources:
         # Only fusion has this parameter. With the node's name in front it would hold in the root
         # namespace alone.
@@ -66,32 +75,38 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _supervise(args: argparse.Namespace) -> int:
-    from edge_perception.running.process_plan import choose_sources
     from edge_perception.running.supervised_nodes import node_processes
-    from edge_perception.running.supervision import RespawnLimits, Supervisor
+    from edge_perception.running.supervision import TERM_PATIENCE_S, RespawnLimits, Supervisor
 
     files = [Path(name) for name in args.params_file]
     sources = choose_sources(args.sources, files, namespace=args.namespace)
     if args.log_folder is not None:
         args.log_folder.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(
-        node_processes(sources, _arguments(args), logs=args.log_folder),
+        node_processes(sources, _arguments(args, sources), logs=args.log_folder),
         environment={**os.environ, **transport_environment(dict(os.environ))},
         limits=RespawnLimits(delay_s=args.respawn_delay, most=args.respawn_limit),
         say=lambda text: print(f"supervisor: {text}", file=sys.stderr, flush=True),
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: supervisor.request_stop())
-    supervisor.start()
-    return supervisor.run()
+    ending = watch_signals()
+    ending.longer_s = TERM_PATIENCE_S  # its children come first
+    ending.stage = Stage.RUNNING
+    ending.on_wanted(supervisor.request_stop)
+    if not ending.wanted:
+        supervisor.start()
+    code = supervisor.run()
+    ending.stage = Stage.CLOSED
+    return code
 
 
-def _arguments(args: argparse.Namespace) -> list[str]:
+def _arguments(args: argparse.Namespace, sources: Sequence[str]) -> list[str]:
     arguments = ["--log-level", args.log_level]
     for file in args.params_file:
         arguments += ["--params-file", file]
     if args.namespace:
         arguments += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
+    for before, after in topic_remaps(args.topics, sources):
+        arguments += ["-r", f"{before}:={after}"]
     if args.use_sim_time:
         arguments += ["-p", "use_sim_time:=true"]
     for name, path in store_parameters(args.model_store, args.trust_file).items():

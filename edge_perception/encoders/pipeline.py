@@ -135,7 +135,7 @@ class EncoderPipeline:
         models = self.serving.models()
         refusal, items, passing = "", [], False
         if stamp_ns <= 0:
-            got = f"{stamp_ns / 1e9:g} s" if stamp_ns else "a zero stamp"
+            got = f"a negative stamp, {stamp_ns / 1e9:g} s" if stamp_ns else "a zero stamp"
             refusal = f"{self._source}: expected an acquisition stamp, got {got}"
         else:
             try:

@@ -5,6 +5,7 @@ A task is a function that returns a Health: it is asked, so OK is never a rememb
 
 from __future__ import annotations
 
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -38,7 +39,8 @@ class Diagnostics:
         self._debounce = Debounce(self.CLEAR_S)
         # A little less than a second: the timer's own jitter must not cost a whole check.
         self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - self.CHECK_PERIOD_S / 2)
-        self._publisher = _publisher(node)
+        self.hardware_id = socket.gethostname() or "unknown"  # a sensor has its own
+        self._publisher = _publisher(node, self.hardware_id)
         # A thread, not a timer: while /clock stands still or a callback keeps the executor busy,
         # health is still said, and the executor's wait set is not made anew ten times a second.
         self._checks = Periodic(
@@ -68,9 +70,18 @@ class Diagnostics:
             self._level = said.level
             self._log_transition(said)
         if saying:
-            array = DiagnosticArray(status=[_status(*item) for item in saying.items()])
+            array = DiagnosticArray(status=[self._status(*item) for item in saying.items()])
             array.header.stamp = self._node.get_clock().now().to_msg()
             self._publisher.publish(array)
+
+    def _status(self, name: str, health: Health) -> DiagnosticStatus:
+        return DiagnosticStatus(
+            level=bytes([health.level]),
+            name=name,
+            message=health.message,
+            hardware_id=self.hardware_id,
+            values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+        )
 
     def _ask(self) -> Health:
         """Return what the task says; one that fails must not silence the node."""
@@ -100,7 +111,7 @@ class Diagnostics:
             logger.error(text)
 
 
-def _publisher(node: Node) -> Any:
+def _publisher(node: Node, hardware_id: str) -> Any:
     """Return where arrays go: through `diagnostic_updater` where ROS has it.
 
     Its tasks are not used: a task that is added says OK before anything is known, and all tasks
@@ -110,15 +121,5 @@ def _publisher(node: Node) -> Any:
         return node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
     # Its own timer runs in the node's time: the first /clock may let an hour pass at once.
     updater = diagnostic_updater.Updater(node, period=3600.0)
-    updater.setHardwareID("none")
+    updater.setHardwareID(hardware_id)
     return updater.publisher
-
-
-def _status(name: str, health: Health) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        level=bytes([health.level]),
-        name=name,
-        message=health.message,
-        hardware_id="none",
-        values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
-    )

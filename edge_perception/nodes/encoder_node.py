@@ -32,6 +32,7 @@ from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.encoder_models import EncoderModels
 from edge_perception.nodes.hang_guard import HangGuard
+from edge_perception.nodes.input_topics import input_topic
 from edge_perception.nodes.input_ways import InputWays
 from edge_perception.nodes.message_types import is_installed
 from edge_perception.nodes.model_services import ModelServices
@@ -66,6 +67,7 @@ class EncoderNode(PerceptionNode):
         super().__init__(f"{name}_encoder" if name else GENERIC, **kwargs)
         self._spec = self._chosen_spec(modality)
         source = name or self._named_source()
+        self.diagnostics.hardware_id = source
         self._topics = [t for t in self._spec.topics if not t.optional or is_installed(t.type)]
         self._source = self.declare_parameters_of(self._spec.options, defaults={"source": source})
         model = self.declare_parameters_of(
@@ -88,7 +90,7 @@ class EncoderNode(PerceptionNode):
         self._transforms = TransformListener(self.get_logger().warning)
         self._receiver: InputWays | None = None
         self._taking = threading.Lock()
-        self._calibration_error = ""  # said already
+        self._calibration_fault = ""  # said already
         self._models = EncoderModels(
             self,
             spec=self._spec,
@@ -261,14 +263,14 @@ class EncoderNode(PerceptionNode):
             self._publisher.publish(feature_bytes(feature))
 
     def _on_calibration(self, message: Any) -> None:
+        fault = ""
         try:
             self._pipeline.calibrate(message)
         except EdgePerceptionError as error:
-            if str(error) != self._calibration_error:  # it comes with every image
-                self._calibration_error = str(error)
-                self._on_error(error)
-        else:
-            self._calibration_error = ""
+            fault = f"{self._source.config.source}: calibration refused: {error}"
+        if fault and fault != self._calibration_fault:  # it may come with every frame
+            self.get_logger().error(fault)
+        self._calibration_fault = fault
 
     def _on_note(self, text: str) -> None:
         self.get_logger().info(f"{self._source.config.source}: {text}")
@@ -285,8 +287,12 @@ class EncoderNode(PerceptionNode):
     # -- helpers --
 
     def _topic(self, topic: TopicSpec) -> str:
-        """Return the topic's default name for this source: camera/image_raw → camera_rear/…."""
-        return topic.topic.replace(self._spec.modality, self._source.config.source, 1)
+        """Return the topic's name for this source: camera/image_raw → camera_rear/…."""
+        base, name = (
+            each.topic.replace(self._spec.modality, self._source.config.source, 1)
+            for each in (self._spec.topics[0], topic)
+        )
+        return input_topic(self, name, base, sibling=topic is self._spec.calibration)
 
     def _topic_and_publishers(self, topic: TopicSpec) -> str:
         """Name a topic with what tells a dead driver from one that cannot be heard."""

@@ -44,6 +44,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.stage = Stage.IMPORTING
+        self.longer_s = 0.0  # added to all limits, for who ends other processes first
         self._wanted = threading.Event()
         self._on_wanted: Callable[[], None] = lambda: None
         self._code = 0
@@ -98,10 +99,10 @@ class Ending:
             (Stage.CLOSED, CLOSE_S, _end_in_close),
         ):
             while self.stage < stage:
-                if time.monotonic() > began_s + limit_s:
+                if time.monotonic() > began_s + limit_s + self.longer_s:
                     end()
                 time.sleep(0.01)
-        time.sleep(max(0.0, began_s + END_S - time.monotonic()))
+        time.sleep(max(0.0, began_s + END_S + self.longer_s - time.monotonic()))
         _exit(self._code)  # only the middleware has anything left to do
 
     def _end_in_a_step(self) -> NoReturn:

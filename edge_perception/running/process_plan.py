@@ -71,6 +71,35 @@ def choose_sources(text: str, params_files: Sequence[Path], *, namespace: str) -
     )
 
 
+def topic_remaps(text: str, sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the remaps of the sources' topics, as (from, to).
+
+    Args:
+        text: `source:=topic` with commas between. The topics beside it move with it. A name that
+            ends with a slash is the namespace of a driver: `camera_front:=/front/` listens to
+            `/front/image_raw`, `/front/image_raw/compressed` and `/front/camera_info`.
+        sources: names of the sources.
+
+    Raises:
+        ConfigurationError: not of that form, no such source, or a source is named twice.
+    """
+    remaps: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        source, sign, topic = (each.strip() for each in part.partition(":="))
+        if not sign or not topic:
+            raise ConfigurationError(f"topics: expected source:=topic, got '{part}'")
+        if source not in sources:
+            raise ConfigurationError(
+                f"topics: expected one of {', '.join(sources)}, got '{source}' in '{part}'"
+            )
+        modality = modality_of(source)
+        base = encoders()[modality].topics[0].topic.replace(modality, source, 1)
+        if base in remaps:
+            raise ConfigurationError(f"topics: {source} is named twice")
+        remaps[base] = topic + base.rpartition("/")[2] if topic.endswith("/") else topic
+    return tuple(remaps.items())
+
+
 def store_parameters(model_store: str, trust_file: str) -> dict[str, str]:
     """Return the parameters of all nodes for a store of releases; an empty path leaves its out.
 

@@ -3,7 +3,12 @@
 import pytest
 
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
-from edge_perception.running.process_plan import choose_sources, encoder_processes, sources_of_files
+from edge_perception.running.process_plan import (
+    choose_sources,
+    encoder_processes,
+    sources_of_files,
+    topic_remaps,
+)
 
 
 @pytest.fixture
@@ -102,3 +107,21 @@ def test_sources_that_are_asked_for_are_known(write):
     assert choose_sources("camera_rear", [path], namespace="") == ("camera_rear",)
     with pytest.raises(ConfigurationError, match="no node reads"):
         choose_sources("lidar", [path], namespace="")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("camera=/front/", "expected source:=topic, got 'camera=/front/'"),
+        ("camera:=", "expected source:=topic"),
+        ("radar:=/r", "expected one of camera, lidar, got 'radar'"),
+        ("camera:=/a,camera:=/b", "camera is named twice"),
+    ],
+)
+def test_topics_that_cannot_be_meant_are_refused(text, said):
+    with pytest.raises(ConfigurationError, match=said):
+        topic_remaps(text, ("camera", "lidar"))
+
+
+def test_no_topics_no_remaps():
+    assert topic_remaps("", ("camera",)) == ()
