@@ -29,6 +29,4 @@ def input_topic(node: Node, name: str, base: str, *, sibling: bool = False) -> s
 
 
 def _is_remapped(node: Node, name: str) -> bool:
-    return bool(
-        node.resolve_topic_name(name) != node.resolve_topic_name(name, only_expand=True)
-    )
+    return bool(node.resolve_topic_name(name) != node.resolve_topic_name(name, only_expand=True))
