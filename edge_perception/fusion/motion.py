@@ -22,6 +22,7 @@ from edge_perception.fusion.velocity import EgoStep
 
 KEPT = 1024  # poses; five seconds at 200 Hz
 AHEAD_NS = NS // 5  # the newest pose may be extrapolated by so much
+MAX_GAP_S = 2.0  # what lies between poses further apart is not known
 MAX_SPEED_MPS = 100.0  # faster than any vehicle: the odometry was set anew
 STILL_M, STILL_RAD = 0.005, 0.0005  # less than this is no motion
 
@@ -44,13 +45,14 @@ class EgoMotion:
         self._stepped_ns = 0  # stamp of the newest view that a step was made to
 
     def add(self, pose: Pose) -> None:
-        """Take in a pose; one that goes back or jumps starts the history anew."""
+        """Take in a pose; one that goes back, jumps or comes late starts the history anew."""
         if self._poses:
             last = self._poses[-1]
             step_s = (pose.stamp_ns - last.stamp_ns) / NS
             if step_s == 0.0:
                 return
-            if math.dist(pose.position_m, last.position_m) > MAX_SPEED_MPS * step_s:
+            far = math.dist(pose.position_m, last.position_m) > MAX_SPEED_MPS * step_s
+            if far or step_s > MAX_GAP_S:
                 self.clear()
         self._stamps.append(pose.stamp_ns)
         self._poses.append(pose)

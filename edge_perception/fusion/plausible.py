@@ -82,7 +82,8 @@ def _points(points: np.ndarray) -> Iterator[str]:
 
 def _geometry(geometry: Geometry) -> Iterator[str]:
     T, K, size = geometry.T_base_sensor, geometry.intrinsics, geometry.image_size
-    turned = T[:3, :3] @ T[:3, :3].T
+    R = np.clip(T[:3, :3], -2.0, 2.0)  # a rotation stays as it is, and nothing overflows
+    turned = R @ R.T
     is_pose = np.abs(turned - np.eye(3)).max() <= _ROTATION and np.array_equal(T[3], (0, 0, 0, 1))
     if not is_pose or not np.abs(T[:3, 3]).max() <= MOST_REACH_M:
         yield "T_base_sensor is not the pose of a sensor"

@@ -6,11 +6,13 @@ A tone is told in the package's own messages until the node publishes windows of
 from __future__ import annotations
 
 import itertools
+import random
 
 import audio_common_msgs.msg as audio
 import numpy as np
 import pytest
 import sensors
+from any_value import spoiled
 from harness import wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
@@ -62,6 +64,45 @@ def windows(feature):
     return feature.valid and feature.tensors
 
 
+def spoil(harness, features, messages):
+    """Publish messages of the package's topics with every field wrong; then good ones are heard."""
+    node = harness.nodes[0]
+    publishers = {}
+    for topic, make in messages.items():
+        kind = type(make(0))
+        publishers[topic] = harness.driver.create_publisher(kind, topic, 50)
+    harness.start()
+    arrivals = node._receiver.arrivals
+    wait_until(lambda: {f"/{topic}" for topic in messages} <= set(arrivals()), "it listens")
+    index = itertools.count()
+    for topic, make in messages.items():
+        message = make(0)
+
+        def fresh(message=message, make=make):
+            other = make(next(index))
+            for name in other.get_fields_and_field_types():
+                setattr(message, name, getattr(other, name))
+
+        for what, data in spoiled(message, random.Random(21), fresh=fresh, mixed=30):
+            before = arrivals()[f"/{topic}"].received
+            publishers[topic].publish(data)
+            wait_until(
+                lambda topic=topic, n=before: arrivals()[f"/{topic}"].received > n,
+                what,
+                period_s=0.0005,
+            )
+    assert harness.callback_errors == []
+    since = len(features.messages)
+
+    def heard():
+        number = next(index)
+        for topic, make in messages.items():
+            publishers[topic].publish(make(number))
+        return any(map(windows, features.messages[since:]))
+
+    wait_until(heard, "good sound is heard again")
+
+
 if ROS_DRIVERS:
 
     def data(index):
@@ -95,6 +136,9 @@ if ROS_DRIVERS:
 
         feature = play(harness, features, publisher, make, lambda f: "mp3" in f.invalid_reason)
         assert "expects wave" in feature.invalid_reason
+
+    def test_no_value_of_any_field_ends_anything(harness, features):
+        spoil(harness, features, {"audio_info": lambda _: info(), "audio_stamped": data})
 
 else:
     FORMATS = {  # PortAudio: flag, list, numbers of a sample at full scale
@@ -137,3 +181,6 @@ else:
 
         feature = play(harness, features, publisher, make, lambda f: not f.valid)
         assert "PortAudio format" in feature.invalid_reason
+
+    def test_no_value_of_any_field_ends_anything(harness, features):
+        spoil(harness, features, {"audio_common": stream("int16")})

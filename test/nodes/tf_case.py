@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
 import sensors
+from any_value import spoiled
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from harness import wait_until
@@ -189,3 +191,27 @@ def test_broken_transforms_end_nothing(harness):
     )
     feature = Sensor(harness, "lidar").feature(lambda f: f.geometry.pose_source == "tf")
     assert feature.geometry.T_base_sensor[2, 3] == pytest.approx(1.7)
+
+
+def test_no_value_of_any_field_of_a_transform_ends_anything(harness):
+    sensor = Sensor(harness, "lidar")
+    publisher = harness.driver.create_publisher(TFMessage, "/tf", 100)
+    wait_until(publisher.get_subscription_count, "tf is heard")
+    message = TFMessage(transforms=[step("base_link", "lidar", (0.0, 0.0, 1.7))])
+    arrivals = sensor.node._receiver.arrivals
+
+    def fresh():
+        message.transforms[0].header.stamp = sensors.time_msg(time.time_ns())
+
+    for what, data in spoiled(message, random.Random(21), fresh=fresh, mixed=30):
+        before = arrivals()["/tf"].received
+        publisher.publish(data)
+        wait_until(lambda before=before: arrivals()["/tf"].received > before, what, period_s=0.0005)
+    assert harness.callback_errors == []
+
+    def good():
+        fresh()
+        publisher.publish(message)
+        return sensor.feature().geometry.T_base_sensor[2, 3] == pytest.approx(1.7)
+
+    wait_until(good, "the pose of a good transform")

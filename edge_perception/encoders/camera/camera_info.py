@@ -121,7 +121,8 @@ def _check(K: NDArray[np.float64], message: Any) -> None:
         )
     if width <= 0 or height <= 0:
         raise InvalidFrameError(f"camera_info: expected the image size, got {width} x {height}")
-    x, y = K[0, 2] / width, K[1, 2] / height
+    x_px, y_px = float(K[0, 2]), float(K[1, 2])
+    x, y = x_px / width, y_px / height
     low, high = _OFF_CENTRE
     if K[0, 0] < _LEAST_FOCAL * width:
         raise InvalidFrameError(
@@ -131,8 +132,7 @@ def _check(K: NDArray[np.float64], message: Any) -> None:
     if not (0 < x < 1 and 0 < y < 1) or (abs(x - y) < _ALIKE and not low < (x + y) / 2 < high):
         raise InvalidFrameError(
             f"camera_info: k expects a principal point inside the image of {width} x {height}, got "
-            f"({K[0, 2]:.0f}, {K[1, 2]:.0f}): a calibration of about {2 * K[0, 2]:.0f} x "
-            f"{2 * K[1, 2]:.0f}?"
+            f"({x_px:.6g}, {y_px:.6g}): a calibration of about {2 * x_px:.6g} x {2 * y_px:.6g}?"
         )
 
 
