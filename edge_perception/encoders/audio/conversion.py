@@ -24,20 +24,42 @@ CHUNK_FORMATS = ("s16le", "f32le")
 class SampleFormat:
     """How one sample is stored: value = (stored - zero) / full_scale."""
 
-    dtype: str
+    dtype: str  # of one sample, or of one byte where three of them are a sample
     full_scale: float = 1.0
     zero: float = 0.0
+    packed: bool = False  # three bytes
+    low_bits: int = 0  # of 32, the upper ones hold nothing; 0: all
+
+    @property
+    def bytes(self) -> int:
+        """Size of a sample."""
+        return 3 if self.packed else int(np.dtype(self.dtype).itemsize)
 
 
-SAMPLE_FORMATS = {
-    "u8": SampleFormat(dtype="u1", full_scale=127.0, zero=128.0),
-    "s8": SampleFormat(dtype="i1", full_scale=127.0),
-    "s16le": SampleFormat(dtype="<i2", full_scale=S16_FULL_SCALE),
-    "s16be": SampleFormat(dtype=">i2", full_scale=S16_FULL_SCALE),
-    "s32le": SampleFormat(dtype="<i4", full_scale=2147483647.0),
-    "f32le": SampleFormat(dtype="<f4"),
-    "f64le": SampleFormat(dtype="<f8"),
-}
+_FULL = {16: S16_FULL_SCALE, 24: 8388607.0, 32: 2147483647.0}
+
+
+def _pcm() -> dict[str, SampleFormat]:
+    """Return the whole-number formats of GStreamer and ALSA by name, in lower case."""
+    found = {
+        "u8": SampleFormat(dtype="u1", full_scale=127.0, zero=128.0),
+        "s8": SampleFormat(dtype="i1", full_scale=127.0),
+    }
+    for name, mark in (("le", "<"), ("be", ">")):
+        for bits in (16, 32):
+            full = _FULL[bits]
+            found[f"s{bits}{name}"] = SampleFormat(dtype=f"{mark}i{bits // 8}", full_scale=full)
+            found[f"u{bits}{name}"] = SampleFormat(
+                dtype=f"{mark}u{bits // 8}", full_scale=full, zero=full + 1.0
+            )
+        found[f"s24{name}"] = SampleFormat(dtype=f"{mark}i4", full_scale=_FULL[24], packed=True)
+        found[f"s24_32{name}"] = SampleFormat(dtype=f"{mark}i4", full_scale=_FULL[24], low_bits=24)
+        for bits in (32, 64):
+            found[f"f{bits}{name}"] = SampleFormat(dtype=f"{mark}f{bits // 8}")
+    return found
+
+
+SAMPLE_FORMATS = _pcm()
 
 
 def block_from_chunk(message: Any) -> AudioBlock:
@@ -83,7 +105,7 @@ def decode_samples(
     if not 1 <= channels <= MAX_CHANNELS:
         raise InvalidFrameError(f"channels expects 1 to {MAX_CHANNELS}, got {channels}")
     raw = memoryview(data).cast("B")
-    sample_bytes = np.dtype(sample_format.dtype).itemsize
+    sample_bytes = sample_format.bytes
     frame_bytes = sample_bytes * channels
     frames, rest = divmod(len(raw), frame_bytes)
     if rest or not frames:
@@ -95,8 +117,7 @@ def decode_samples(
         raise InvalidFrameError(
             f"data expects at most {MAX_BLOCK_S:g} s, got {frames / rate_hz:.1f} s"
         )
-    stored = np.frombuffer(raw, dtype=sample_format.dtype)
-    samples = stored.astype(np.float32)
+    samples = _stored(raw, sample_format).astype(np.float32)
     if sample_format.zero:
         samples -= np.float32(sample_format.zero)
     if sample_format.full_scale != 1.0:
@@ -104,6 +125,22 @@ def decode_samples(
     else:
         _check_float(samples)
     return samples.reshape(frames, channels)
+
+
+def _stored(raw: memoryview, sample_format: SampleFormat) -> NDArray:
+    """Return the samples as numbers of their own kind."""
+    dtype = np.dtype(sample_format.dtype)
+    if sample_format.packed:
+        # With a zero byte below, three bytes are the upper ones of a 32-bit number of their sign.
+        wide = np.zeros((len(raw) // 3, 4), np.uint8)
+        first = 1 if dtype.newbyteorder("<") == dtype else 0
+        wide[:, first : first + 3] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
+        return np.asarray(wide.view(dtype)[:, 0] >> 8)
+    stored = np.frombuffer(raw, dtype=dtype)
+    if sample_format.low_bits:
+        unused = 8 * dtype.itemsize - sample_format.low_bits
+        return np.asarray(stored.astype(dtype.newbyteorder("=")) << unused >> unused)
+    return stored
 
 
 def _check_float(samples: NDArray[np.float32]) -> None:

@@ -59,13 +59,15 @@ def compressed_file(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile
     raise InvalidFrameError(f"expected JPEG or PNG data, got first bytes '{head.hex(' ')}'")
 
 
-def decode_compressed(file: CompressedFile) -> NDArray[np.uint8]:
-    """Return the pixels as the file orders them, (H, W, 3), 8 bits; EXIF orientation is ignored.
+def decode_compressed(file: CompressedFile) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the pixels as the file orders them, (H, W, 3), 8 or 16 bits as it has.
+
+    EXIF orientation is ignored, transparency is left out.
 
     Raises:
         InvalidFrameError: the decoder refuses the data.
     """
-    return _decoded(file, cv2.IMREAD_COLOR, 3)
+    return _decoded(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, 3)
 
 
 def decode_one_channel(file: CompressedFile) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -109,10 +109,19 @@ def _compressed(
             raise InvalidFrameError(
                 "one channel of 16 bits: depth or grey? expected a format like 'mono16; png'"
             )
-        bgr = decode_compressed(file)
+        bgr = _eight_bits(decode_compressed(file), bits, notes)
     except InvalidFrameError as error:
         raise InvalidFrameError(f"compressed image (format '{text}'): {error}") from error
     return np.ascontiguousarray(bgr[..., ::-1]) if "compressed rgb" in text else bgr
+
+
+def _eight_bits(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], bits: SignificantBits, notes: list[str]
+) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint16:
+        pixels = full_scale(np.asarray(pixels, np.uint16), bits, notes)
+        return to_bgr(ENCODINGS["bgr16"], pixels)
+    return np.asarray(pixels, np.uint8)
 
 
 def _one_channel(

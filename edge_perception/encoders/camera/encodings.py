@@ -2,8 +2,8 @@
 
 Names are those of sensor_msgs/image_encodings. YUV is BT.601 limited range, as in OpenCV and
 cv_bridge. 16-bit values are scaled by what they use of 65535 (`sixteen_bits.py`). The generic types
-8UC1, 8UC3 and 8UC4 are taken in OpenCV's order (grey, BGR, BGRA). 16UC1 and float types are depth,
-not pictures, and unknown.
+8UC1, 8UC3, 8UC4, 16UC3 and 16UC4 are taken in OpenCV's order (grey, BGR, BGRA). 16UC1 and float
+types are depth, not pictures, and unknown.
 """
 
 from __future__ import annotations
@@ -209,6 +209,8 @@ _YUYV = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_YUY2), width_mult
 _GREY = Encoding(channels=1, to_bgr=_grey)
 _BGR = Encoding(channels=3, to_bgr=_same)
 _BGRA = Encoding(channels=4, to_bgr=_convert(cv2.COLOR_BGRA2BGR))
+_BGR_16 = Encoding(channels=3, item_bytes=2, to_bgr=_same)
+_BGRA_16 = Encoding(channels=4, item_bytes=2, to_bgr=_convert(cv2.COLOR_BGRA2BGR))
 
 # Distances, not brightness.
 DEPTH = frozenset(("16UC1", "32FC1", "64FC1", "16SC1"))
@@ -223,9 +225,11 @@ ENCODINGS: dict[str, Encoding] = {
     "mono8": _GREY,
     "8UC1": _GREY,
     "mono16": Encoding(channels=1, item_bytes=2, to_bgr=_grey),
-    "bgr16": Encoding(channels=3, item_bytes=2, to_bgr=_same),
+    "bgr16": _BGR_16,
+    "16UC3": _BGR_16,
     "rgb16": Encoding(channels=3, item_bytes=2, to_bgr=_convert(cv2.COLOR_RGB2BGR)),
-    "bgra16": Encoding(channels=4, item_bytes=2, to_bgr=_convert(cv2.COLOR_BGRA2BGR)),
+    "bgra16": _BGRA_16,
+    "16UC4": _BGRA_16,
     "rgba16": Encoding(channels=4, item_bytes=2, to_bgr=_convert(cv2.COLOR_RGBA2BGR)),
     "uyvy": _UYVY,
     "yuv422": _UYVY,

@@ -19,9 +19,11 @@ _DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: 
 INTENSITY = ("intensity", "intensities", "i", "reflectivity", "remission", "signal")
 RING = ("ring", "channel", "line", "laser_id")
 TIME = ("time", "t", "timestamp", "time_offset", "time_stamp", "offset_time")
-_KNOWN = frozenset((*"xyz", *INTENSITY, *RING, *TIME))
+_COORDINATES = tuple("xyz")
+_KNOWN = frozenset((*_COORDINATES, *INTENSITY, *RING, *TIME))
 MAX_POINTS = 2**24
 MAX_POINT_STEP = 4096  # bytes; the largest drivers use below 100
+_MOST_PADDING = 64  # bytes of a row; more of it, as much for each point, is of the points
 _ORDER_SAMPLE = 64  # points whose bytes are read in both orders
 _PLAUSIBLE_M = (1e-4, 1e4)  # coordinates of a sensor; of bytes read backwards 1 in 10 is
 
@@ -49,7 +51,7 @@ def cloud_view(message: Any, notes: list[str] | None = None) -> NDArray[np.void]
         raise InvalidFrameError(
             f"point cloud: point_step expects at most {MAX_POINT_STEP} bytes, got {point_step}"
         )
-    dtype = _dtype(message, point_step)
+    dtype = _dtype(message, point_step, notes)
     try:
         data = np.frombuffer(message.data, dtype=np.uint8)
     except (TypeError, ValueError, BufferError) as error:
@@ -77,7 +79,16 @@ def _row_step(message: Any, size: int, notes: list[str]) -> int:
             f"point cloud: data expects at least {packed} bytes for {width} x {height} points of "
             f"{point_step} bytes, got {size}"
         )
+    padding = row_step - row_bytes
+    if padding > _MOST_PADDING and row_step * height == size and row_step % width == 0:
+        raise InvalidFrameError(
+            f"point cloud: point_step expects {row_step // width} bytes, as row_step and the "
+            f"{size} bytes of data have it, got {point_step}"
+        )
     if row_step >= row_bytes and row_step * (height - 1) + row_bytes <= size:
+        if size >= row_step * height + row_bytes:
+            rest = "the data behind the last row is left out: width, height or the data is stale"
+            notes.append(rest)
         return row_step
     if height == 1 or size == packed:
         why = "of one row" if height == 1 else "of rows without a gap"
@@ -89,13 +100,13 @@ def _row_step(message: Any, size: int, notes: list[str]) -> int:
     )
 
 
-def _dtype(message: Any, point_step: int) -> np.dtype:
+def _dtype(message: Any, point_step: int, notes: list[str]) -> np.dtype:
     order = ">" if message.is_bigendian else "<"
     fields: dict[str, tuple[str, int]] = {}
     for field in message.fields:
         if field.name not in _KNOWN:
             continue
-        kind, offset = _kind(field), int(field.offset)
+        kind, offset = _kind(field, notes), int(field.offset)
         if offset + int(kind[1]) > point_step:
             raise InvalidFrameError(
                 f"point cloud: field '{field.name}' ends at byte {offset + int(kind[1])}, "
@@ -124,13 +135,22 @@ def _dtype(message: Any, point_step: int) -> np.dtype:
     )
 
 
-def _kind(field: Any) -> str:
+def _kind(field: Any, notes: list[str]) -> str:
     kind = _DATATYPES.get(int(field.datatype))
     if kind is None:
         raise InvalidFrameError(
             f"point cloud: field '{field.name}' expects a datatype 1 to 8, got {field.datatype}"
         )
-    if int(field.count) != 1:
+    if kind[0] != "f" and field.name in _COORDINATES:
+        raise InvalidFrameError(
+            f"point cloud: field '{field.name}' expects float32 or float64, in m, got integers, "
+            "whose unit is not said"
+        )
+    if int(field.count) == 0:
+        note = "fields with count 0 are read as one value"
+        if note not in notes:
+            notes.append(note)
+    elif int(field.count) != 1:
         raise InvalidFrameError(
             f"point cloud: field '{field.name}' expects count 1, got {field.count}"
         )

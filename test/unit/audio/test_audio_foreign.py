@@ -35,10 +35,19 @@ def test_audio_data_stamped_needs_its_info_first():
         ("S16LE", np.array([16384], "<i2"), 0.5),
         ("S16BE", np.array([16384], ">i2"), 0.5),
         ("S32LE", np.array([2**30], "<i4"), 0.5),
+        ("S32BE", np.array([-(2**30)], ">i4"), -0.5),
+        ("S24LE", np.array([0, 0, 0x40], "u1"), 0.5),
+        ("S24LE", np.array([0, 0, 0xC0], "u1"), -0.5),
+        ("S24BE", np.array([0x40, 0, 0], "u1"), 0.5),
+        ("S24_32LE", np.array([2**22], "<i4"), 0.5),
+        ("S24_32LE", np.array([0x00C00000], "<u4"), -0.5),  # the upper byte holds nothing
+        ("S24_32BE", np.array([-(2**22)], ">i4"), -0.5),
+        ("U16LE", np.array([49152], "<u2"), 0.5),
         ("S8", np.array([127], "i1"), 1.0),
         ("U8", np.array([128], "u1"), 0.0),
         ("F32LE", np.array([0.25], "<f4"), 0.25),
         ("F64LE", np.array([0.25], "<f8"), 0.25),
+        ("F32BE", np.array([0.25], ">f4"), 0.25),
     ],
 )
 def test_gstreamer_formats(sample_format, data, expected):
@@ -52,7 +61,7 @@ def test_gstreamer_formats(sample_format, data, expected):
     ("fields", "words"),
     [
         ({"coding_format": "mp3"}, "coding_format expects wave, got 'mp3'"),
-        ({"sample_format": "S24LE"}, "sample_format expects .*got 'S24LE'"),
+        ({"sample_format": "S20LE"}, "sample_format expects .*got 'S20LE'"),
         ({"channels": 0}, "channels expects"),
     ],
 )

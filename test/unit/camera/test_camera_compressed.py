@@ -59,6 +59,21 @@ def test_png_of_16_bits(bgr: np.ndarray) -> None:
     near(image_from_msg(compressed_msg(data, "png")).bgr, bgr)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_colour_of_16_bits_that_uses_fewer(bgr: np.ndarray, bits: int) -> None:
+    low = (bgr.astype(np.uint16) << 8 | bgr) >> (16 - bits)
+    message = compressed_msg(encoded(low, ".png"), "bgr16; png compressed bgr16")
+    found = image_from_msg(message)
+    assert np.abs(found.bgr.astype(int) - bgr).max() <= 1
+    assert bool(found.notes) is (bits < 16)
+
+
+def test_transparency_is_left_out(bgr: np.ndarray) -> None:
+    alpha = np.dstack([bgr, np.full(bgr.shape[:2], 7, np.uint8)])
+    found = image_from_msg(compressed_msg(encoded(alpha, ".png"), "bgra8; png compressed bgra8"))
+    np.testing.assert_array_equal(found.bgr, bgr)
+
+
 def test_orientation_of_exif_is_ignored(bgr: np.ndarray) -> None:
     """A camera's calibration belongs to the pixels as they are stored."""
     tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # rotate by 90
