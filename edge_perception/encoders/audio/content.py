@@ -55,6 +55,17 @@ class AudioContentLimits:
     clipped_warn_share: float = parameter(
         0.02, "share of clipped samples that raises a warning", low=0, high=1, dynamic=True
     )
+    rate_share: float = parameter(
+        0.2,
+        "samples that come, by their stamps, more or fewer by this part: sample_rate or channels "
+        "are wrong; 0: off",
+        low=0,
+        high=1,
+        dynamic=True,
+    )
+    rate_warn_share: float = parameter(
+        0.05, "by this part: a warning; 0: off", low=0, high=1, dynamic=True
+    )
     dead_channel_ratio: float = parameter(
         1e-3,
         "a channel below this part of the loudest one is dead; 0: off",
@@ -78,13 +89,27 @@ class AudioContentCheck:
         geometry: Geometry | None = None,  # noqa: ARG002
     ) -> Finding:
         """Return the worst finding."""
-        found = [GOOD]
+        found = [self._rate(frame)]
         if frame.silent_s:
             found.append(doubtful(f"the device started anew: silence for {frame.silent_s:.2f} s"))
         if frame.levels is not None:
             of_block = self._silence, self._clipping, self._dead_channel
             found.extend(look(frame.levels) for look in of_block)
         return worst(*found)
+
+    def _rate(self, frame: AudioWindow) -> Finding:
+        """Judge the rate; a NaN, which is not known yet, is no fault."""
+        limits, off = self.limits, abs(frame.rate_ratio - 1.0)
+        rate_hz = frame.device_rate_hz
+        text = (
+            f"{frame.rate_ratio * rate_hz:.0f} samples a second came, by their stamps, of "
+            f"{rate_hz}: is sample_rate or channels wrong, or are blocks missing? off by {off:.0%}"
+        )
+        if 0 < limits.rate_share < off:
+            return worthless(f"{text} > content.rate_share {limits.rate_share:.0%}")
+        if 0 < limits.rate_warn_share < off:
+            return doubtful(f"{text} > content.rate_warn_share {limits.rate_warn_share:.0%}")
+        return GOOD
 
     def _silence(self, levels: Levels) -> Finding:
         limits = self.limits

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError, RestartedStreamError
-from edge_perception.core.types import AudioBlock
+from edge_perception.core.types import UNKNOWN, AudioBlock
 from edge_perception.encoders.audio.direction import SPAN_S
 from edge_perception.encoders.audio.levels import Levels
+from edge_perception.encoders.audio.rate_watch import RateWatch
 from edge_perception.encoders.audio.resample import Resampler, to_mono
 from edge_perception.encoders.audio.sample_clock import SampleClock
 
@@ -39,6 +40,7 @@ class AudioWindow:
     # The newest samples with all channels, (N, C) each, as the device gave them: for directions.
     recent: tuple[NDArray[np.float32], ...] = ()
     device_rate_hz: int = 0
+    rate_ratio: float = UNKNOWN  # samples that came, by their stamps, to those of device_rate_hz
 
 
 @dataclass(kw_only=True)
@@ -68,6 +70,7 @@ class StreamAssembler:
         self._resampler: Resampler | None = None
         self.clock = SampleClock(rate_hz)  # of the present segment
         self.counts = StreamCounts()
+        self._young = False  # the block before was not what was expected either
 
     def reset(self) -> None:
         """Forget the samples; the next block starts a segment without being called a gap."""
@@ -81,10 +84,13 @@ class StreamAssembler:
             InvalidFrameError: samples are missing before this block.
         """
         interruption = self._interruption(block)
+        if interruption is not None and self._young:
+            interruption = InvalidFrameError(f"{interruption}, as the block before")
         anew = isinstance(interruption, RestartedStreamError)
         if interruption is not None or self._resampler is None:
             self._start(block, silence=max(0, self._window - self._hop) if anew else 0)
         window = self._append(block)
+        self._young = interruption is not None
         if interruption is not None:
             raise interruption
         return window
@@ -128,6 +134,7 @@ class StreamAssembler:
         )
         self._first_index = self._next_index = block.first_sample_index
         self.clock = SampleClock(block.sample_rate_hz)
+        self._rate = RateWatch(block.sample_rate_hz)
         self._next_stamp_ns = block.stamp_ns
         self._collected = np.zeros(silence, dtype=np.float32)
         self._collected_start = -silence  # index of the first collected sample in the segment
@@ -147,6 +154,7 @@ class StreamAssembler:
             len(block.samples), self._device_rate_hz
         )
         self.clock.add(block.first_sample_index, block.stamp_ns)
+        self._rate.add(block.first_sample_index, block.stamp_ns)
         self._keep(fresh)
         mono = self._resampler.push(to_mono(fresh))
         self._collected = np.concatenate([self._collected, mono])
@@ -185,6 +193,7 @@ class StreamAssembler:
             silent_s=max(0, -first) / self._rate_hz,
             recent=tuple(self._recent),
             device_rate_hz=self._device_rate_hz,
+            rate_ratio=self._rate.ratio,
         )
 
     def _time_ns(self, sample: int) -> int:

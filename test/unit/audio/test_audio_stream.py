@@ -1,11 +1,15 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from audio_messages import blocks, tone
 
-from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.errors import InvalidFrameError, RestartedStreamError
+from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.content import AudioContentCheck, AudioContentLimits
 from edge_perception.encoders.audio.stream import StreamAssembler
+from edge_perception.encoders.content import Verdict
 
 START_NS = 10_000_000_000
 SECOND_NS = 1_000_000_000
@@ -123,6 +127,19 @@ def test_a_restarted_device_is_no_repeat():
     assert (stream.counts.restarts, stream.counts.gaps) == (1, 0)
 
 
+def test_a_device_that_starts_anew_with_every_block_is_broken():
+    """Once costs a frame and passes; a count that never goes on is a fault."""
+    stream = assembler()
+    push(stream, blocks(noise(1.0)))
+    again = [replace(blocks(noise(0.1))[0], stamp_ns=START_NS + k * SECOND_NS) for k in range(5, 8)]
+    raised = []
+    for block in again:
+        with pytest.raises(InvalidFrameError, match="restarted") as error:
+            stream.push(block)
+        raised.append(isinstance(error.value, RestartedStreamError))
+    assert raised == [True, False, False]
+
+
 def test_a_looped_recording_is_a_restart():
     given = blocks(noise(3.0))
     stream = assembler()
@@ -201,3 +218,32 @@ def test_memory_stays_that_of_a_window():
     for block in blocks(tone(30.0)):
         stream.push(block)
         assert len(stream._collected) <= 8000 + 1600
+
+
+@pytest.mark.parametrize(
+    ("told_hz", "verdict", "words"),
+    [
+        (16_000, Verdict.GOOD, ""),
+        (17_600, Verdict.DOUBTFUL, "off by 9% > content.rate_warn_share 5%"),
+        (8_000, Verdict.WORTHLESS, r"16\d{3} samples a second came, .* of 8000: is sample_rate"),
+        (32_000, Verdict.WORTHLESS, "off by 50% > content.rate_share 20%"),
+    ],
+)
+def test_a_rate_that_the_stamps_contradict_is_named(told_hz, verdict, words):
+    """As of a wrong number of channels: every block is readable."""
+    stream, check = assembler(), AudioContentCheck(AudioContentLimits())
+    jitter = np.random.default_rng(5).integers(0, 20_000_000, 200)
+    windows = []
+    for index, late_ns in enumerate(jitter):
+        block = AudioBlock(
+            stamp_ns=START_NS + index * SECOND_NS // 10 + int(late_ns),
+            frame_id="",
+            samples=noise(0.1)[:, None],
+            sample_rate_hz=told_hz,
+            first_sample_index=index * 1_600,
+        )
+        windows.append(stream.push(block))
+    found = [check.check(window) for window in windows if window is not None]
+    assert found[-1].verdict is verdict
+    assert re.search(words, found[-1].text)
+    assert found[0].verdict is Verdict.GOOD, "nothing is known yet"
