@@ -6,6 +6,7 @@ ros2 launch edge_perception perception.launch.py sources:=camera_front,lidar com
 import tempfile
 from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -209,6 +210,10 @@ def aggregator_nodes(values):
     """Return the aggregator of diagnostics, where it is asked for."""
     if values["diagnostic_aggregator"] != "true":
         return []
+    try:
+        get_package_prefix("diagnostic_aggregator")
+    except PackageNotFoundError as error:
+        raise RuntimeError(f"diagnostic_aggregator: not installed: {error}") from None
     return [
         Node(
             package="diagnostic_aggregator",

@@ -99,12 +99,13 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         """Check ranges and the order of the limits."""
-        where = f"source {self.source}"
+        where = f"fusion.{self.source}"
         _check(self, where)
         limits = (self.late_ns, self.stale_ns, self.missing_ns)
         if list(limits) != sorted(limits):
             raise ConfigurationError(
-                f"{where}: expected late_after_s <= stale_after_s <= missing_after_s, got "
+                f"{where}: expected {self.source}.late_after_s <= {self.source}.stale_after_s <= "
+                f"{self.source}.missing_after_s, got "
                 + ", ".join(f"{limit / NS:g} s" for limit in limits)
             )
 

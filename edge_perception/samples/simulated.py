@@ -21,6 +21,9 @@ FRAMES = 4  # a sequence, as many as the recorded ones have
 CLIP_S = 10.0
 _RATE_HZ = 10.0
 _DRIVES = (("intersection", 11), ("road", 12))
+_SIREN = Scenario(
+    name="siren", emergency=Emergency(), sounds=("horn", "engine"), sensors=("audio",)
+)
 
 
 def simulated_scene() -> Scene:
@@ -30,19 +33,20 @@ def simulated_scene() -> Scene:
         tuple(paired_frames(by_sensor, f"{layout}_{seed}"))
         for by_sensor, (layout, seed) in zip(samples, _DRIVES, strict=True)
     )
-    siren = Scenario(
-        name="siren", emergency=Emergency(), sounds=("horn", "engine"), sensors=("audio",)
-    )
-    sound = generate_audio(siren, seed=11, duration_s=CLIP_S)
     return scene_of(
         samples[0],
-        sound,
+        simulated_sound(),
         origin=ORIGIN,
         sequences=sequences,
         start_ns=samples[0]["lidar"][0].stamp_ns,
         clip_name="simulated siren and horn",
-        microphones_m=siren.microphones.positions_m,
+        microphones_m=_SIREN.microphones.positions_m,
     )
+
+
+def simulated_sound() -> SimulatedAudio:
+    """Return ten seconds of a siren and a horn, as the simulated scene plays again and again."""
+    return generate_audio(_SIREN, seed=11, duration_s=CLIP_S)
 
 
 def scene_of(

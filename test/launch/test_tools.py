@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ament_index_python.packages import get_packages_with_prefixes
 
 NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion", "model_manager")
 PACKAGES = ("ros2launch", "ros2lifecycle", "ros2param", "ros2service", "ros2topic")
@@ -60,15 +63,26 @@ class Launched:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.killpg(self._process.pid, number)
+
+    def pids(self) -> list[int]:
+        return [int(pid) for pid in re.findall(r"process started with pid \[(\d+)\]", self.log)]
+
     def end(self, *, times: int = 1) -> float:
         """Press Ctrl-C: every process of the group gets the signal, as from a terminal."""
         began = time.monotonic()
         for _ in range(times):
-            os.killpg(self._process.pid, signal.SIGINT)
+            self._signal(signal.SIGINT)
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._process.wait()
         return time.monotonic() - began
 
@@ -163,6 +177,7 @@ def test_ctrl_c_ends_a_launch_at_any_moment(ros_domain, tmp_path, composed, afte
     [
         ("topics:=camera=/front/", "topics: expected source:=topic"),
         ("respawn_delay:=soon", "respawn_delay: expected a number, got 'soon'"),
+        ("diagnostic_aggregator:=perhaps", "['true', 'false']"),
     ],
 )
 def test_a_wrong_argument_is_one_line(ros_domain, argument, said):
@@ -170,6 +185,61 @@ def test_a_wrong_argument_is_one_line(ros_domain, argument, said):
     shown = ros2("launch", "edge_perception", "perception.launch.py", argument)
     assert said in shown
     assert "Traceback" not in shown
+
+
+def test_a_killed_process_is_started_as_often_as_was_asked_for(ros_domain, tmp_path):
+    require()
+    respawn = ("respawn_delay:=0.1", "respawn_limit:=1")
+    launched = Launched(tmp_path / "launch.log", "composed:=true", "log_level:=warn", *respawn)
+    killed = []
+    deadline = time.monotonic() + START_S
+    try:
+        while not launched.ended:  # with its only process
+            assert time.monotonic() < deadline, launched.log
+            new = [pid for pid in launched.pids() if pid not in killed]
+            for pid in new:
+                os.kill(pid, signal.SIGKILL)
+            killed += new
+            time.sleep(0.02)
+    finally:
+        launched.end()
+    assert len(killed) == 2, launched.log
+
+
+AGGREGATOR = """#!/usr/bin/env python3
+import sys
+print("aggregator", *sys.argv, flush=True)
+"""
+
+
+def test_the_aggregator_is_started_with_its_configuration(ros_domain, tmp_path, monkeypatch):
+    """Another program of that name: the real one is C++ and not among the wheels."""
+    require()
+    argument = "diagnostic_aggregator:=true"
+    if "diagnostic_aggregator" not in get_packages_with_prefixes():
+        shown = ros2("launch", "edge_perception", "perception.launch.py", argument)
+        assert "diagnostic_aggregator: not installed" in shown
+        assert "process started" not in shown
+    program = tmp_path / "lib" / "diagnostic_aggregator" / "aggregator_node"
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    for folder in (program.parent, index):
+        folder.mkdir(parents=True)
+    (index / "diagnostic_aggregator").touch()
+    program.write_text(AGGREGATOR)
+    program.chmod(0o755)
+    prefixes = os.pathsep.join([str(tmp_path), os.environ["AMENT_PREFIX_PATH"]])
+    monkeypatch.setenv("AMENT_PREFIX_PATH", prefixes)
+    launched = Launched(tmp_path / "launch.log", argument, "composed:=true", "namespace:=car")
+    deadline = time.monotonic() + START_S
+    try:
+        while "aggregator " not in launched.log:
+            assert time.monotonic() < deadline, launched.log
+            time.sleep(0.02)
+    finally:
+        launched.end()
+    said = next(line for line in launched.log.splitlines() if "aggregator " in line)
+    assert "diagnostic_aggregator.yaml" in said
+    assert "__ns:=/car" in said
 
 
 def test_a_parameter_file_without_its_key_is_one_line(ros_domain, tmp_path):

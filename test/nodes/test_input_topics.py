@@ -12,8 +12,9 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
-from edge_perception.msg import Feature
+from edge_perception.msg import Feature, FusedPerception
 from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.fusion_node import FusionNode
 from edge_perception.nodes.input_topics import input_topic
 from edge_perception.running.process_plan import topic_remaps
 
@@ -82,7 +83,8 @@ def test_a_remapped_camera_is_heard_compressed_and_calibrated(harness):
 
 def test_a_changed_calibration_that_is_refused_is_a_warning_and_the_one_before_stays(harness):
     node = harness.add(EncoderNode, "camera")
-    features = harness.subscribe(Feature, "features/camera")
+    harness.add(FusionNode, parameters={"sources": ["camera"]})
+    fused = harness.subscribe(FusedPerception, "perception/fused")
     statuses = harness.subscribe(DiagnosticArray, "/diagnostics")
     harness.start()
     sensors.calibrate(harness.driver, node)
@@ -97,11 +99,11 @@ def test_a_changed_calibration_that_is_refused_is_a_warning_and_the_one_before_s
         info.publish(bad)
         images.publish(sensors.image(time.time_ns()))
         said = [array.status[0] for array in statuses.messages]
-        return any(SAID in feature.warning for feature in features.messages) and any(
+        return any(SAID in view.sources[0].warning for view in fused.messages) and any(
             SAID in status.message and status.hardware_id == "camera" for status in said
         )
 
-    wait_until(warned, "the warning, in features and diagnostics")
+    wait_until(warned, "the warning, in the fused view and in diagnostics")
     assert (node.geometry.intrinsics == before).all()
 
 

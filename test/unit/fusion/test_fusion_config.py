@@ -37,7 +37,7 @@ def test_every_field_says_what_it_is(cls):
         (lambda: CycleConfig(deadline_s=0.1, deadline_margin_s=0.06), "at most half of deadline_s"),
         (
             lambda: dataclasses.replace(LIDAR, rate_hz=-1.0),
-            "source lidar.rate_hz: expected 0.01 to 1000 Hz, got -1.0",
+            "fusion.lidar.rate_hz: expected 0.01 to 1000 Hz, got -1.0",
         ),
         (
             lambda: dataclasses.replace(LIDAR, late_after_s=2.0),
