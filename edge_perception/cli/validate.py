@@ -139,9 +139,9 @@ def _validate(
 ) -> int:
     import time
 
+    from edge_perception.validation.bags import run_bags
     from edge_perception.validation.live_findings import add_live
     from edge_perception.validation.reports import write_reports
-    from edge_perception.validation.result import run_bags
 
     started = time.monotonic()
     results = run_bags(names, options, _quiet if args.quiet else _say)

@@ -32,7 +32,9 @@ def write_junit(results: Sequence[BagResult], path: Path) -> None:
         if result.failure:
             case = ElementTree.SubElement(suite, "testcase", classname=result.name, name="replay")
             ElementTree.SubElement(case, "error", message=_clean(result.failure.splitlines()[0]))
-        for kind in () if result.failure else KINDS:
+        # A kind that is not of every run is a case too, or its failure would be lost.
+        others = dict.fromkeys(f.kind for f in result.findings if f.kind not in KINDS)
+        for kind in () if result.failure else (*KINDS, *others):
             case = ElementTree.SubElement(suite, "testcase", classname=result.name, name=kind)
             found = [f for f in result.findings if f.kind == kind]
             failed = [f for f in found if f.failed]

@@ -22,8 +22,8 @@ from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.ros_yaml import dump
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
-from edge_perception.validation.diff import match_objects
 from edge_perception.validation.live_player import LiveResult, Record, play_into
+from edge_perception.validation.pairing import match_objects
 from edge_perception.validation.settings import ReplaySettings
 
 STRICT, TOLERANT = "strict", "tolerant"

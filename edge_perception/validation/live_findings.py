@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.validation.diff import Finding
+from edge_perception.validation.findings import Finding
 from edge_perception.validation.live import STRICT, agree, run_live
 from edge_perception.validation.merging import read_lines
 from edge_perception.validation.replaying import FUSED

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
-from edge_perception.validation.diff import Finding
+from edge_perception.validation.findings import Finding
 from edge_perception.validation.metrics import BINS, MODES, RunFigures, Series
 
 _INK, _NOW, _THEN, _LABEL, _FAILED = "#1f2937", "#1d6fb8", "#d97706", "#111827", "#b42318"

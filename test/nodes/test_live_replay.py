@@ -4,9 +4,10 @@ import pytest
 
 from edge_perception.samples.build import BuildOptions, build_recording
 from edge_perception.samples.simulated import simulated_scene
+from edge_perception.validation.bags import run_bags
 from edge_perception.validation.live import STRICT, agree, run_live
 from edge_perception.validation.merging import read_lines
-from edge_perception.validation.result import ValidationOptions, run_bags
+from edge_perception.validation.result import ValidationOptions
 from edge_perception.validation.settings import ReplaySettings
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_perception.validation.result import ValidationOptions, run_bags
+from edge_perception.validation.bags import run_bags
+from edge_perception.validation.result import ValidationOptions
 from edge_perception.validation.settings import ReplaySettings
 
 SECONDS = 4.0

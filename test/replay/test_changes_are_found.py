@@ -6,8 +6,9 @@ import shutil
 import pytest
 from changed_model import changed_model
 
+from edge_perception.validation.bags import run_bags
 from edge_perception.validation.baseline import find_baseline
-from edge_perception.validation.result import ValidationOptions, run_bags
+from edge_perception.validation.result import ValidationOptions
 from edge_perception.validation.settings import ReplaySettings
 from edge_perception.validation.thresholds import Thresholds
 

@@ -29,7 +29,8 @@ def siren_drive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def views(siren_drive, tmp_path_factory):
-    from edge_perception.validation.result import ValidationOptions, run_bags
+    from edge_perception.validation.bags import run_bags
+    from edge_perception.validation.result import ValidationOptions
     from edge_perception.validation.settings import ReplaySettings
 
     options = ValidationOptions(out=tmp_path_factory.mktemp("replayed"))
@@ -86,7 +87,8 @@ def test_the_siren_is_heard_from_where_it_is(siren_drive, views):
 
 
 def test_velocities_and_bearings_are_compared_with_a_baseline(siren_drive, tmp_path):
-    from edge_perception.validation.result import ValidationOptions, run_bags
+    from edge_perception.validation.bags import run_bags
+    from edge_perception.validation.result import ValidationOptions
     from edge_perception.validation.settings import ReplaySettings
 
     def run(name, *, update=False, **overrides):

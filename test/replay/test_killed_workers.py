@@ -4,7 +4,8 @@ import killed_worker
 import pytest
 
 from edge_perception.validation import jobs, ray_jobs
-from edge_perception.validation.result import ValidationOptions, run_bags
+from edge_perception.validation.bags import run_bags
+from edge_perception.validation.result import ValidationOptions
 from edge_perception.validation.settings import ReplaySettings
 
 

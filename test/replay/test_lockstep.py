@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from edge_perception.validation.diff import pair
 from edge_perception.validation.merging import read_lines
+from edge_perception.validation.pairing import pair
 
 
 def records(result):

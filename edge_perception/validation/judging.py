@@ -1,0 +1,141 @@
+"""The verdict over one replay: what did not arrive, its baseline, its labels, its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_perception.validation.accounts import peak_mb
+from edge_perception.validation.baseline import SCHEMA as BASELINE_SCHEMA
+from edge_perception.validation.baseline import (
+    BaselineHead,
+    commit_name,
+    device_name,
+    find_baseline,
+    runtime_name,
+    write_baseline,
+)
+from edge_perception.validation.diff import Differ
+from edge_perception.validation.findings import Finding
+from edge_perception.validation.labels import labels_for
+from edge_perception.validation.merging import read_lines
+from edge_perception.validation.metrics import MODES, RunFigures
+from edge_perception.validation.provenance import compare_heads, provenance, tolerances_for
+from edge_perception.validation.replaying import FUSED
+from edge_perception.validation.result import BagResult, ValidationOptions
+from edge_perception.validation.segments import segment_length_s
+from edge_perception.validation.thresholds import Limits
+
+RECORDING = "recording"  # kind of a finding: not all of it arrived
+_MIN_SCORE = "fusion.decision.min_score"
+
+
+def judge(result: BagResult, options: ValidationOptions) -> None:
+    """Compare a replay with its baseline and its limits."""
+    account, fused = result.account, result.folder / FUSED
+    result.findings += [Finding(kind=RECORDING, text=text) for text in result.incomplete]
+    start_ns = account["recording"]["start_ns"]
+    figures = RunFigures(start_ns, labels_for(result.settings))
+    result.figures = figures
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for record in read_lines(fused):
+            figures.add(record)
+            yield record
+
+    if options.baseline is None or options.update_baseline:
+        for _ in counted():
+            pass
+    else:
+        base = find_baseline(options.baseline, account["recording"])
+        result.baseline = base
+        result.findings += provenance(base, account, result.settings)
+        result.findings += compare_heads(
+            account["parameters"], account["models"], base.head, options.thresholds
+        )
+        differ = Differ(
+            tolerances_for(base, account, options.thresholds),
+            start_ns=start_ns,
+            min_score=float(account["parameters"][_MIN_SCORE]),
+            min_score_then=float(base.head.parameters.get(_MIN_SCORE, 0.0)),
+        )
+
+        def then() -> Iterator[dict[str, Any]]:
+            for record in base.records():
+                time_s = (record["published_ns"] - start_ns) / 1e9
+                result.modes_then.add(time_s, MODES.index(record["mode"]))
+                yield record
+
+        result.comparison = differ.run(counted(), then())
+        result.findings += result.comparison.findings
+    account["peak_mb"] = max(account["peak_mb"], peak_mb())
+    result.findings += _label_findings(result)
+    result.findings += limit_findings(result, options.thresholds.limits)
+    if options.update_baseline and options.baseline is not None and not result.incomplete:
+        path = write_baseline(options.baseline, _head_of(result), fused)
+        result.findings.append(Finding(kind="baseline", text=f"written to {path}", failed=False))
+
+
+def _label_findings(result: BagResult) -> list[Finding]:
+    """Say how many labelled frames were compared; labels that nothing shows prove nothing."""
+    assert result.figures is not None
+    labels = result.figures.labels
+    if labels is None or len(labels.shown) == labels.total:
+        return []
+    text = f"{len(labels.shown)} of {labels.total} labelled frames were shown by a message"
+    if not labels.shown:
+        text += "; their stamps are those of no sweep and no image that was used"
+    failed = not labels.shown and not result.settings.what_if()
+    return [Finding(kind="labels", text=text, failed=failed)]
+
+
+def limit_findings(result: BagResult, limits: Limits) -> list[Finding]:
+    """Name what a result does not reach by itself."""
+    assert result.figures is not None
+    metrics = result.figures.metrics()
+    checks = [
+        ("recall", metrics.get("recall"), limits.min_recall, True),
+        ("precision", metrics.get("precision"), limits.min_precision, True),
+        ("share of FULL messages", metrics["full_share"], limits.min_full_share, True),
+        (
+            "share of missed deadlines",
+            metrics["deadline_missed_share"],
+            limits.max_deadline_missed_share,
+            False,
+        ),
+        ("throughput ratio", result.throughput_ratio, limits.min_throughput_ratio, True),
+        ("peak memory, MB", result.account["peak_mb"], limits.max_peak_mb, False),
+    ]
+    findings = []
+    for name, value, limit, at_least in checks:
+        if not limit:
+            continue
+        if value is None:
+            text = f"{name}: a limit of {limit:g} is asked for and it is not known"
+        elif (value < limit - 1e-9) if at_least else (value > limit + 1e-9):
+            text = f"{name}: {value:g}, {'at least' if at_least else 'at most'} {limit:g} asked for"
+        else:
+            continue
+        findings.append(Finding(kind="limit", text=text))
+    return findings
+
+
+def _head_of(result: BagResult) -> BaselineHead:
+    """Return what a baseline says of its origin."""
+    account = result.account
+    assert result.figures is not None
+    return BaselineHead(
+        schema=BASELINE_SCHEMA,
+        name=Path(result.settings.bag).name,
+        commit=commit_name(),
+        device=device_name(),
+        runtime=runtime_name(account["models"]),
+        sha256=account["sha256"],
+        recording=account["recording"],
+        models=account["models"],
+        parameters=account["parameters"],
+        what_if=result.settings.what_if(),
+        segment_s=segment_length_s(result.settings, account["recording"]["duration_s"]),
+        metrics=result.figures.metrics(),
+    )
