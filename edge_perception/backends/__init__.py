@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from edge_perception.backends.contract import (
     DEFAULT_BACKEND,
     PRECISIONS,
@@ -22,6 +25,7 @@ __all__ = [
     "BackendSpec",
     "TensorInfo",
     "backends",
+    "load_model_bytes",
 ]
 
 
@@ -37,3 +41,26 @@ _DISCOVERY = Discovery(
 def backends() -> Registry[BackendSpec]:
     """All runtimes that can be imported here, and why the others cannot."""
     return _DISCOVERY.registry()
+
+
+def load_model_bytes(
+    spec: BackendSpec, data: bytes, path: Path, options: BackendOptions
+) -> Backend:
+    """Create a session of bytes, so that what was verified is what runs.
+
+    Args:
+        spec: the runtime; where it takes only paths it is given an anonymous file in memory.
+        data: the model.
+        path: where it was read from, for names and messages.
+        options: how the session is created.
+
+    Raises:
+        BackendError: the runtime cannot load it.
+    """
+    if spec.load_bytes is not None:
+        return spec.load_bytes(data, path, options)
+    descriptor = os.memfd_create(path.name)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        return spec.load(Path(f"/proc/self/fd/{descriptor}"), options)

@@ -101,5 +101,8 @@ class BackendSpec:
 
     name: str
     load: Callable[[Path, BackendOptions], Backend]
+    # The same of bytes that were read and verified; the path is for names and messages only. None:
+    # the runtime is given an anonymous file in memory that holds them.
+    load_bytes: Callable[[bytes, Path, BackendOptions], Backend] | None = None
     # (provider, precision) of the ways that it offers on this machine; None: only its user knows.
     ways: Callable[[], Sequence[tuple[str, str]]] | None = None

@@ -265,10 +265,9 @@ def _sampler(pids: dict[str, int]) -> Callable[[], int]:
 def _parameters(folder: Path, shared: Path) -> Path:
     import yaml
 
-    store = {"model_store": str(shared / "store")}
+    store = {"model_store": str(shared / "store"), "trust_file": str(shared / "trust.json")}
     nodes: dict[str, dict[str, Any]] = {name: dict(store) for name in NODES}
     nodes["model_manager"] |= {
-        "trust_file": str(shared / "trust.json"),
         "admission_latency_factor": 100.0,
     }
     path = folder / "parameters.yaml"

@@ -36,7 +36,19 @@ def add_release_actions(actions: Any) -> None:
     install.add_argument("archive", type=Path, nargs="+", help="files of `pack`")
     install.add_argument("--trust", type=Path, required=True, help="trust file")
     add_store(install)
-    for action in (keygen, sign, pack, rotate, install):
+    down = actions.add_parser("downgrade", help="sign that older releases may serve again")
+    down.add_argument("name", help="name of the bundle")
+    down.add_argument("--from-release", type=int, required=True, help="highest that served")
+    down.add_argument("--to-release", type=int, required=True, help="lowest that may serve again")
+    down.add_argument("--reason", required=True)
+    down.add_argument("--expires", default="", help="ISO 8601 in UTC; default: never")
+    down.add_argument("--key", type=Path, action="append", required=True, help="repeatable")
+    down.add_argument("--out", type=Path, required=True, help="file to write or to sign further")
+    allow = actions.add_parser("allow-downgrade", help="let a statement of `downgrade` hold here")
+    allow.add_argument("statement", type=Path, help="file of `downgrade`")
+    allow.add_argument("--trust", type=Path, required=True, help="trust file")
+    add_store(allow)
+    for action in (keygen, sign, pack, rotate, install, down, allow):
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -123,6 +135,43 @@ def install(args: argparse.Namespace) -> dict[str, Any]:
             }
         )
     return {"store": str(store.root), "installed": installed}
+
+
+def downgrade(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a signed statement; the same statement once more adds signatures."""
+    from edge_perception.releases import signing
+    from edge_perception.releases.downgrade import make_downgrade, write_downgrade
+
+    statement = make_downgrade(
+        args.name,
+        from_release=args.from_release,
+        to_release=args.to_release,
+        reason=args.reason,
+        expires=args.expires,
+        keys=[signing.read_key(path) for path in args.key],
+    )
+    write_downgrade(args.out, statement)
+    return {"file": str(args.out), "name": args.name, "to_release": args.to_release}
+
+
+def allow_downgrade(args: argparse.Namespace) -> dict[str, Any]:
+    """Lower the floor of a store."""
+    from edge_perception.releases.downgrade import apply_downgrade, read_downgrade
+    from edge_perception.releases.signing import read_trust
+    from edge_perception.releases.store import ReleaseStore
+
+    if not (args.store.expanduser() / "releases").is_dir():
+        raise ConfigurationError(f"--store: expected a store of releases, got {args.store}")
+    store = ReleaseStore(args.store.expanduser())
+    allowed = apply_downgrade(
+        store, read_downgrade(args.statement), read_trust(args.trust), now_ns=time.time_ns()
+    )
+    return {
+        "name": allowed.name,
+        "lowest_release": allowed.to_release,
+        "before": allowed.from_release,
+        "reason": allowed.reason,
+    }
 
 
 def list_store(root: Path, *, as_json: bool) -> int:

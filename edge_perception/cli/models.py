@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends
+from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, load_model_bytes
 from edge_perception.cli import (
     _model_change,
     _model_compare,
@@ -26,10 +26,11 @@ from edge_perception.models.folders import (
     stored_bundles,
 )
 from edge_perception.models.golden import compare_golden
+from edge_perception.models.loading import whole_model
 from edge_perception.models.manifest import Bundle
-from edge_perception.releases import signing
 from edge_perception.releases.importing import import_model, read_labels
 from edge_perception.releases.roles import check_role
+from edge_perception.releases.verifying import check_release, trust_roots
 
 NAME = "models"
 HELP = "import, list, inspect, verify, compare, sign, install, swap and remove models"
@@ -103,8 +104,16 @@ def _add_backend(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the action that was asked for."""
     release = {
-        name: getattr(_model_release, name)
-        for name in ("keygen", "sign", "pack", "rotate", "install")
+        name.replace("_", "-"): getattr(_model_release, name)
+        for name in (
+            "keygen",
+            "sign",
+            "pack",
+            "rotate",
+            "install",
+            "downgrade",
+            "allow_downgrade",
+        )
     }
     if args.action in release:
         return _print_rows(release[args.action](args), as_json=args.json)
@@ -203,10 +212,11 @@ def _verify(args: argparse.Namespace) -> int:
     """Finding it checks sizes and hashes; then the golden inputs run."""
     bundle = find_bundle(args.name, _folders(args))
     if args.trust is not None:
-        trust = signing.read_trust(args.trust)
-        signing.verify_signatures(bundle, trust, now_ns=time.time_ns())
+        check_release(bundle, trust_roots(str(args.trust)), now_ns=time.time_ns(), store=None)
     check_role(bundle.manifest)
-    backend = backends()[args.backend].load(bundle.model_path, BackendOptions())
+    backend = load_model_bytes(
+        backends()[args.backend], whole_model(bundle), bundle.model_path, BackendOptions()
+    )
     try:
         deviations = compare_golden(bundle, backend)
     finally:

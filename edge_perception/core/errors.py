@@ -60,6 +60,10 @@ class SignatureError(ModelError):
     """A bundle is not signed by whom this machine trusts, is expired or older than what it has."""
 
 
+class ClockNotSetError(SignatureError):
+    """Whether a bundle has expired cannot be told: the clock says a year before there was any."""
+
+
 class StoreError(ModelError):
     """The store on disk cannot be read or written, or is held by another manager."""
 

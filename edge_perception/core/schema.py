@@ -114,7 +114,7 @@ def _decode_dataclass(cls: Any, data: object, where: str) -> object:
     for name, (field, kind) in fields.items():
         path = f"{where}.{name}"
         if name in data:
-            values[name] = _decode(kind, data[name], path)
+            values[name] = _decode(kind, switch_text(data[name], field.metadata), path)
             check_limits(values[name], field.metadata, path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise MisfitError(path, "a value", "nothing")
@@ -145,6 +145,13 @@ def check_limits(value: object, metadata: Mapping[str, Any], where: str) -> None
     low, high = metadata.get("min", float("-inf")), metadata.get("max", float("inf"))
     if not low <= value <= high:  # also refuses NaN
         raise MisfitError(where, limits_text(metadata), value)
+
+
+def switch_text(value: object, metadata: Mapping[str, Any]) -> object:
+    """Return true as "true" where a field is one of true, false and a third: YAML has no quotes."""
+    if isinstance(value, bool) and {"true", "false"} <= set(metadata.get("choices", ())):
+        return "true" if value else "false"
+    return value
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:

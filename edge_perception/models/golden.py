@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ def read_golden(bundle: Bundle) -> tuple[dict[str, NDArray], dict[str, NDArray]]
     golden = bundle.manifest.golden
     if golden is None:
         raise BundleError(f"{bundle.manifest.name}: manifest.golden: expected files, got none")
-    inputs = _read(bundle.path / golden.inputs, bundle.manifest.inputs)
-    return inputs, _read(bundle.path / golden.outputs, bundle.manifest.outputs)
+    inputs = _read(bundle, golden.inputs, bundle.manifest.inputs)
+    return inputs, _read(bundle, golden.outputs, bundle.manifest.outputs)
 
 
 def compare_golden(bundle: Bundle, backend: Backend) -> list[Deviation]:
@@ -77,19 +78,18 @@ def _noise(spec: TensorSpec, rng: np.random.Generator) -> NDArray:
     return np.ascontiguousarray(np.round(smooth, 3).astype(spec.dtype))
 
 
-def _read(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, NDArray]:
+def _read(bundle: Bundle, file: str, specs: tuple[TensorSpec, ...]) -> dict[str, NDArray]:
+    data = bundle.read(file)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{path.name}: expected a NumPy archive: {error}") from error
+        raise BundleError(f"{file}: expected a NumPy archive: {error}") from error
     for spec in specs:
         array = arrays.get(spec.name)
         if array is None or array.shape != spec.shape or array.dtype != spec.dtype:
             got = "nothing" if array is None else f"{array.shape} {array.dtype}"
-            raise BundleError(
-                f"{path.name}: '{spec.name}' expects {spec.shape} {spec.dtype}, got {got}"
-            )
+            raise BundleError(f"{file}: '{spec.name}' expects {spec.shape} {spec.dtype}, got {got}")
     return {spec.name: arrays[spec.name] for spec in specs}
 
 

@@ -5,7 +5,7 @@ A model at run time goes through a backend; nothing here is imported there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +151,59 @@ def external_files(path: Path) -> list[str]:
     return sorted(found)
 
 
+def with_weights(name: str, data: bytes, read: Callable[[str], bytes]) -> bytes:
+    """Return a model whose tensors that lie in other files are in it.
+
+    Args:
+        name: of the model, for messages.
+        data: the ONNX file.
+        read: returns another file of the bundle, verified.
+
+    Raises:
+        ModelError: no valid model, or a tensor is not within its file.
+    """
+    try:
+        import onnx
+
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf raises many types on a damaged file
+        raise ModelError(f"{name}: expected an ONNX model: {error}") from error
+    tensors = [
+        tensor
+        for graph in (model.graph, *model.functions)
+        for tensor in _tensors(graph)
+        if tensor.external_data
+    ]
+    if not tensors:
+        return data
+    files: dict[str, bytes] = {}
+    for tensor in tensors:
+        fields = {entry.key: entry.value for entry in tensor.external_data}
+        where = fields.get("location", "")
+        content = files[where] if where in files else files.setdefault(where, read(where))
+        begin = int(fields.get("offset", 0))
+        end = begin + int(fields["length"]) if "length" in fields else len(content)
+        if not 0 <= begin <= end <= len(content):
+            raise ModelError(
+                f"{name}: tensor '{tensor.name}': bytes {begin} to {end} of '{where}', which has "
+                f"{len(content)}"
+            )
+        tensor.raw_data = content[begin:end]
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+    return bytes(model.SerializeToString())
+
+
 def _external(graph: Any, found: set[str]) -> None:
-    tensors = list(getattr(graph, "initializer", ()))
+    for tensor in _tensors(graph):
+        found.update(entry.value for entry in tensor.external_data if entry.key == "location")
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yield the weights of a graph and of the graphs inside it."""
+    yield from getattr(graph, "initializer", ())
     for node in graph.node:
         for attribute in node.attribute:
-            tensors += [attribute.t, *attribute.tensors]
+            yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                _external(inner, found)
-    for tensor in tensors:
-        found.update(entry.value for entry in tensor.external_data if entry.key == "location")
+                yield from _tensors(inner)

@@ -13,6 +13,7 @@ from edge_perception.backends import (
     BackendInfo,
     BackendOptions,
     backends,
+    load_model_bytes,
 )
 from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.core.parameter import parameter
@@ -20,6 +21,8 @@ from edge_perception.models.folders import installed_model_folders
 from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.quiet import directly, quietly
+
+SIGNED = ("auto", "true", "false")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,19 @@ class ModelOptions:
     )
     model_folders: tuple[str, ...] = parameter((), "folders searched before the installed ones")
     model_store: str = parameter("", "folder of releases; its current release goes before `model`")
+    trust_file: str = parameter(
+        "", "trusted keys; with it the node verifies who released what it loads"
+    )
+    require_signed: str = parameter(
+        "auto",
+        "whether an unsigned model is refused; auto: it is where a trust file is given",
+        choices=SIGNED,
+    )
+    manager_key: str = parameter(
+        "",
+        "public key of the manager whose requests are taken where signatures are asked for; "
+        "empty: manager.pub of the store",
+    )
     backend: str = parameter(DEFAULT_BACKEND, "inference runtime")
     provider: str = parameter(
         "",
@@ -112,6 +128,26 @@ def backend_options(options: ModelOptions) -> BackendOptions:
     )
 
 
+def whole_model(bundle: Bundle) -> bytes:
+    """Read the model; weights in other files of the bundle are put into it.
+
+    Raises:
+        BundleError: a file is not what the manifest says.
+        ModelError: the graph is none, or names a file that is not in the manifest.
+    """
+    manifest = bundle.manifest
+    known = {manifest.model, manifest.provenance.model_card}
+    if manifest.golden is not None:
+        known |= {manifest.golden.inputs, manifest.golden.outputs}
+    data = bundle.read(manifest.model)
+    others = sorted(set(manifest.files) - known)
+    if not others or not manifest.model.endswith(".onnx"):
+        return data
+    from edge_perception.models.graph import with_weights  # needs onnx, which most bundles do not
+
+    return with_weights(manifest.name, data, bundle.read)
+
+
 def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) -> LoadedModel:
     """Create a session of a bundle and compare it with the manifest; nothing runs yet.
 
@@ -120,11 +156,14 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
         UnknownNameError: the backend does not exist.
     """
     manifest = bundle.manifest
-    load = backends()[options.backend].load
+    runtime = backends()[options.backend]
     settings = backend_options(options)
 
+    # What was hashed is what runs: a file that is replaced in between is never seen.
+    data = whole_model(bundle)
+
     def work() -> Backend:
-        return load(bundle.model_path, settings)
+        return load_model_bytes(runtime, data, bundle.model_path, settings)
 
     backend = quietly(work, makes_threads=options.threads > 1) if beside else directly(work)
     info = backend.describe()

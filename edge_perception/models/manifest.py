@@ -199,6 +199,16 @@ class Bundle:
         """The model file."""
         return self.path / self.manifest.model
 
+    def read(self, name: str) -> bytes:
+        """Return a file of the bundle; the bytes that are returned are those that were hashed.
+
+        Raises:
+            BundleError: it is not of this bundle, cannot be read, or is not what the manifest says.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.manifest.name}: no file '{name}' in its manifest")
+        return read_file(self.path / name, self.manifest.files[name])
+
     def version_for(self, role: str) -> ModelVersion:
         """Return the identity to publish when this bundle serves `role`."""
         return ModelVersion(
@@ -272,6 +282,25 @@ def verify_file(path: Path, entry: FileEntry) -> None:
         raise BundleError(f"{path.name}: cannot be read: {error}") from error
     if digest != entry.sha256:
         raise BundleError(f"{path.name}: expected sha256 {entry.sha256}, got {digest}")
+
+
+def read_file(path: Path, entry: FileEntry) -> bytes:
+    """Read a file once and compare what was read.
+
+    Raises:
+        BundleError: it cannot be read or is not what the entry says.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(entry.size + 1)  # never more than it may have
+    except OSError as error:
+        raise BundleError(f"{path.name}: cannot be read: {error}") from error
+    if len(data) != entry.size:
+        raise BundleError(f"{path.name}: expected {entry.size} bytes, got {len(data)} or more")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        raise BundleError(f"{path.name}: expected sha256 {entry.sha256}, got {digest}")
+    return data
 
 
 def file_entry(path: Path) -> FileEntry:

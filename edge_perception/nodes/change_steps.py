@@ -52,6 +52,7 @@ class ChangeSteps:
             store.note(change.record)
             decided = True
             store.slots.point(previous=change.before, current=change.after)
+            store.served(change.after)
 
         await self.durably(begin)
         try:
@@ -82,13 +83,13 @@ class ChangeSteps:
         """Verify and admit every release; what was measured here before is not measured again."""
         store, limits = self._store, self._parts.limits()
         now_ns = self._parts.node.get_clock().now().nanoseconds
-        trust = self._parts.managed.trust()
+        managed = self._parts.managed
 
         def work() -> None:
             for role, release in change.releases.items():
                 try:
                     if not change.back:
-                        store.verify(release, trust, now_ns=now_ns)
+                        managed.verify(release.bundle, now_ns=now_ns)
                     if not store.notes.remembered(release.sha256):
                         admission = admit(release.bundle, limits)
                         store.notes.remember(release.sha256, as_dict(admission))

@@ -100,7 +100,7 @@ class EncoderNode(PerceptionNode):
             content=content,
             pose=self._pose,
         )
-        self._model_services = ModelServices(self, self._models)
+        self._model_services = ModelServices(self, self._models, lambda: model.config)
         self._hang_guard = HangGuard(
             self,
             worker=lambda: self._worker if self.is_active else None,

@@ -80,7 +80,7 @@ class FusionNode(PerceptionNode):
         self._models = self._models_of(None)
         self._worker: FusionWorker | None = None
         self._receiver: Receiver | None = None
-        self._model_services = ModelServices(self, self)
+        self._model_services = ModelServices(self, self, lambda: self._model.config)
 
     def _declare_source(self, source: str) -> Any:
         defaults = source_defaults(source)

@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 
 from edge_perception import msg
-from edge_perception.core.errors import ModelError
+from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
 from edge_perception.models.loading import model_folders
 from edge_perception.nodes import qos
@@ -66,8 +66,13 @@ class ModelManagerNode(PerceptionNode):
         options, parts = self._options.config, self.parts
         folders = model_folders(options.model_folders)
         try:
-            note = parts.managed.open(options.model_store, options.trust_file, folders)
-        except (ModelError, OSError) as error:
+            note = parts.managed.open(
+                options.model_store,
+                options.trust_file,
+                folders,
+                require_signed=options.require_signed,
+            )
+        except (EdgePerceptionError, OSError) as error:
             parts.managed.off = f"swapping is off: {error}"
             self.get_logger().error(parts.managed.off)
             return

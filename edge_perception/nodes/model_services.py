@@ -13,9 +13,10 @@ from rclpy.task import Future
 from edge_perception import msg, srv
 from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.core.types import ModelVersion
-from edge_perception.models.loading import LoadedModel
+from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.models.manifest import Bundle
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
+from edge_perception.nodes.request_token import TokenGate
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.swap import SwapSequence
 
@@ -58,8 +59,16 @@ class ModelHost(Protocol):
 class ModelServices:
     """~/prepare_model, ~/commit_model, ~/abort_model and ~/get_versions of one node."""
 
-    def __init__(self, node: Node, host: ModelHost) -> None:
+    def __init__(self, node: Node, host: ModelHost, options: Callable[[], ModelOptions]) -> None:
+        """Offer the services.
+
+        Args:
+            node: whose services they are.
+            host: what serves a model.
+            options: say whether only the manager is answered.
+        """
         self._node, self._host = node, host
+        self._tokens = TokenGate(node.get_fully_qualified_name(), options)
         self._sequence = SwapSequence()
         # Its own group: while a model loads, sensor messages must be taken.
         group = ReentrantCallbackGroup()
@@ -80,6 +89,7 @@ class ModelServices:
         self, request: srv.PrepareModel.Request, response: srv.PrepareModel.Response
     ) -> srv.PrepareModel.Response:
         try:
+            self._tokens.check("prepare_model", request)
             transaction_id = self._begin()
         except EdgePerceptionError as error:
             response.reason = str(error)
@@ -115,6 +125,8 @@ class ModelServices:
         self, request: srv.TrialModel.Request, response: srv.TrialModel.Response
     ) -> srv.TrialModel.Response:
         try:
+            if request.mode != srv.TrialModel.Request.STATUS:  # which changes nothing
+                self._tokens.check("trial_model", request)
             self._sequence.check(request.transaction_id)
             modes = (*MODES, srv.TrialModel.Request.STATUS)
             if request.mode not in modes or not 0.0 <= request.share <= 1.0:
@@ -142,6 +154,7 @@ class ModelServices:
         self, request: srv.CommitModel.Request, response: srv.CommitModel.Response
     ) -> srv.CommitModel.Response:
         try:
+            self._tokens.check("commit_model", request)
             transaction_id = request.transaction_id
             if request.kept_sha256:
                 transaction_id = self._take_kept(request.kept_sha256)
@@ -170,6 +183,7 @@ class ModelServices:
         self, request: srv.AbortModel.Request, response: srv.AbortModel.Response
     ) -> srv.AbortModel.Response:
         try:
+            self._tokens.check("abort_model", request)
             if request.transaction_id:
                 self._sequence.end(request.transaction_id)
                 self._host.abort_model()

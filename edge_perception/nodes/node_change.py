@@ -11,6 +11,7 @@ from edge_perception.core.errors import SwapError
 from edge_perception.nodes.change import Change
 from edge_perception.nodes.conversion import time_msg
 from edge_perception.nodes.manager_parts import ManagerParts
+from edge_perception.nodes.request_token import sign_request
 
 _AGAIN_S = 0.02
 
@@ -39,9 +40,10 @@ class NodeChange:
         end_ns = self._parts.steady_ns() + round(options.answer_timeout_s * 1e9)
         refused: dict[str, str] = {}
         while roles:
-            requests = {
-                f"{change.nodes[role]}/prepare_model": _request(change, role) for role in roles
-            }
+            requests = {}
+            for role in roles:
+                name = f"{change.nodes[role]}/prepare_model"
+                requests[name] = sign_request(self._parts.managed, name, _request(change, role))
             answers = await self._client.call_all(
                 srv.PrepareModel, requests, options.prepare_timeout_s
             )
@@ -68,10 +70,11 @@ class NodeChange:
         """Whether a node that refused takes the same request a little later."""
         if "already (transaction" in reason:
             # Only one manager holds the store, so this was left by one that died.
+            name = f"{change.nodes[role]}/abort_model"
             await self._client.call(
                 srv.AbortModel,
-                f"{change.nodes[role]}/abort_model",
-                srv.AbortModel.Request(),
+                name,
+                sign_request(self._parts.managed, name, srv.AbortModel.Request()),
                 self._parts.options().answer_timeout_s,
             )
             return True
@@ -85,6 +88,7 @@ class NodeChange:
         for role, request in requests.items():
             request.effective_stamp = time_msg(stamp_ns)
             name = f"{change.nodes[role]}/commit_model"
+            sign_request(self._parts.managed, name, request)
             sent[role] = (name, self._client.send(srv.CommitModel, name, request))
         return sent
 
@@ -103,10 +107,11 @@ class NodeChange:
 
     async def drop(self, change: Change) -> None:
         """Let every node drop what it prepared; the models that ran go on."""
-        requests = {
-            f"{change.nodes[role]}/abort_model": srv.AbortModel.Request(transaction_id=id_)
-            for role, id_ in change.prepared.items()
-        }
+        requests = {}
+        for role, id_ in change.prepared.items():
+            name = f"{change.nodes[role]}/abort_model"
+            request = srv.AbortModel.Request(transaction_id=id_)
+            requests[name] = sign_request(self._parts.managed, name, request)
         timeout_s = self._parts.options().answer_timeout_s
         answers = await self._client.call_all(srv.AbortModel, requests, timeout_s)
         for answer in answers.values():

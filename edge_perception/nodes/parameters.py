@@ -24,7 +24,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.core.schema import check_limits, decode, limits_text
+from edge_perception.core.schema import check_limits, decode, limits_text, switch_text
 
 C = TypeVar("C")
 _ARRAYS = {
@@ -83,7 +83,7 @@ class ParameterSet(Generic[C]):
         descriptor = _descriptor(field, is_float=hint is float, is_int=hint is int)
         given = self._node._parameter_overrides  # rclpy has no other way to them
         if name in given:
-            given[name] = _whole_as_float(given[name], hint)
+            given[name] = _switch(_whole_as_float(given[name], hint), field)
         try:
             value = self._node.declare_parameter(name, default, descriptor).value
             if value is None and empty:
@@ -112,6 +112,7 @@ class ParameterSet(Generic[C]):
         field = self._field_of(parameter)
         if field is not None:
             parameter = _whole_as_float(parameter, self._hints[field.name])
+            parameter = _switch(parameter, field)
         kind = None if field is None else _ARRAYS.get(_item(self._hints[field.name]))
         if kind is None or parameter.value is None or not hasattr(parameter.value, "__len__"):
             return parameter
@@ -168,6 +169,12 @@ def _whole_as_float(parameter: Parameter, hint: object) -> Parameter:
     if _item(hint) is float and parameter.type_ == Parameter.Type.INTEGER_ARRAY:
         return Parameter(parameter.name, value=[float(x) for x in parameter.value])
     return parameter
+
+
+def _switch(parameter: Parameter, field: dataclasses.Field) -> Parameter:
+    """Return true as "true" where a field is one of true, false and a third."""
+    value = switch_text(parameter.value, field.metadata)
+    return parameter if value is parameter.value else Parameter(parameter.name, value=value)
 
 
 def _default(field: dataclasses.Field) -> object:

@@ -9,6 +9,7 @@ from edge_perception import srv
 from edge_perception.core.errors import SwapError, TrialError
 from edge_perception.nodes.change import Change
 from edge_perception.nodes.manager_parts import ManagerParts
+from edge_perception.nodes.request_token import sign_request
 from edge_perception.releases.change_plan import FUSION
 from edge_perception.releases.trial import STAGES, Action, Evidence, Stage, Trial
 
@@ -100,6 +101,8 @@ class SetTrial:
         request = srv.TrialModel.Request(
             transaction_id=self._change.prepared[role], mode=mode, share=share
         )
+        if mode != STATUS:
+            sign_request(self._parts.managed, name, request)
         timeout_s = self._parts.options().answer_timeout_s
         answer = await self._parts.client.call(srv.TrialModel, name, request, timeout_s)
         if not answer.success:

@@ -135,6 +135,7 @@ class SwapCoordinator:
             self._store.adopt(bundle)
         if not self._store.slots.get("factory"):
             self._store.slots.point(factory=change.before, current=change.before)
+        self._store.served(change.serving.models)
         old = {running[role].manifest.feature_space for role in change.releases if role != FUSION}
         new = {r.manifest.feature_space for role, r in change.releases.items() if role != FUSION}
         change.spaces_change = old != new

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
-from edge_perception.core.errors import EdgePerceptionError, ModelError
+from edge_perception.core.errors import (
+    ClockNotSetError,
+    EdgePerceptionError,
+    ModelError,
+    StoreError,
+    UnknownNameError,
+)
 from edge_perception.models.device_plan import planned_options
 from edge_perception.models.folders import find_bundle, find_digest
 from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders, open_bundle
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.quiet import directly, quietly
 from edge_perception.releases.shelf import bundle_by_digest
+from edge_perception.releases.signing import SIGNATURES_NAME
 from edge_perception.releases.starts import Starts
 from edge_perception.releases.store import ReleaseStore
+from edge_perception.releases.verifying import check_release, signatures_required, trust_roots
 
 
 def load_model(
@@ -67,7 +76,14 @@ def _load(
     *,
     beside: bool,
 ) -> LoadedModel:
-    bundle = _find(options, role=role, name=name, sha256=sha256)
+    store = open_store(options)
+    found = _find(options, store, role=role, name=name, sha256=sha256)
+    try:
+        bundle = _verified(found, options, store)
+    except ClockNotSetError:
+        if store is not None and not (name or sha256):
+            Starts(store).started(role, found.sha256)  # no failed start: the model is not at fault
+        raise
     manifest = bundle.manifest
     if manifest.role != (wanted := modality or role):
         raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
@@ -76,19 +92,63 @@ def _load(
     loaded = open_bundle(bundle, options, beside=beside)
     run = quietly if beside else directly
     run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
-    if bundle.path.parent.name == "releases" and not (name or sha256):
-        Starts(ReleaseStore(bundle.path.parents[1])).started(role, bundle.sha256)
+    if store is not None and not (name or sha256):
+        Starts(store).started(role, bundle.sha256)
     return loaded
 
 
-def _find(options: ModelOptions, *, role: str, name: str, sha256: str) -> Bundle:
+def open_store(options: ModelOptions) -> ReleaseStore | None:
+    """Return the store of a node, where it has one."""
+    path = Path(options.model_store).expanduser() if options.model_store else None
+    return ReleaseStore(path) if path is not None and path.is_dir() else None
+
+
+def _find(
+    options: ModelOptions, store: ReleaseStore | None, *, role: str, name: str, sha256: str
+) -> Bundle:
     """By digest where one is given; at start what the store has as current; else by name."""
-    store = Path(options.model_store).expanduser() if options.model_store else None
     folders = model_folders(options.model_folders)
-    if not (sha256 or name) and store is not None and (store / "current").exists():
-        sha256 = Starts(ReleaseStore(store)).starting(role)
+    if not (sha256 or name) and store is not None and (store.root / "current").exists():
+        sha256 = Starts(store).starting(role)
     if sha256:
-        if store is not None and (store / "releases" / sha256).is_dir():
-            return bundle_by_digest(store, sha256)
+        if store is not None and store.shelf.has(sha256):
+            return bundle_by_digest(store.root, sha256)
         return find_digest(sha256, folders)  # what came with the software serves too
     return find_bundle(name or options.model, folders)
+
+
+def _verified(bundle: Bundle, options: ModelOptions, store: ReleaseStore | None) -> Bundle:
+    """Return the bundle where this machine may load it, wherever it was found.
+
+    Raises:
+        ModelError: it is not signed as this machine asks, has expired, is older than what served,
+            or is in quarantine.
+        ConfigurationError: signatures are asked for, and there is nothing to check them with.
+    """
+    required = signatures_required(options.trust_file, options.require_signed)
+    reason = store.notes.quarantined(bundle.sha256) if store is not None else ""
+    if reason:
+        raise StoreError(
+            f"{bundle.manifest.name} {bundle.manifest.version}: in quarantine: {reason}"
+        )
+    if not options.trust_file:
+        return bundle
+    bundle = _with_signatures(bundle, options)
+    check_release(
+        bundle,
+        trust_roots(options.trust_file),
+        now_ns=time.time_ns(),
+        store=store,
+        required=required,
+    )
+    return bundle
+
+
+def _with_signatures(bundle: Bundle, options: ModelOptions) -> Bundle:
+    """Take the installed copy of an unsigned one: stores of older software kept no signatures."""
+    if (bundle.path / SIGNATURES_NAME).is_file():
+        return bundle
+    try:
+        return find_digest(bundle.sha256, model_folders(options.model_folders))
+    except (ModelError, UnknownNameError):
+        return bundle

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from edge_perception.core.errors import StoreError, SwapError
 from edge_perception.models.folders import find_bundle, find_digest
-from edge_perception.models.manifest import Bundle
+from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.releases.filesystem import FileLock, FileSystem
-from edge_perception.releases.signing import Trust, read_trust
+from edge_perception.releases.requests import RequestSigner, open_signer
 from edge_perception.releases.store import ReleaseStore
+from edge_perception.releases.verifying import check_release, signatures_required, trust_roots
 
 
 class ManagedStore:
@@ -25,22 +28,29 @@ class ManagedStore:
         self.off = "the manager is not configured"  # why models cannot be changed; empty: they can
         self.folders: list[Path] = []  # of bundles that came with the software
         self._store: ReleaseStore | None = None
+        self._signer: RequestSigner | None = None
+        self._required = False
         self._lock: FileLock | None = None
         self._trust_file = ""
 
-    def open(self, root: str, trust_file: str, folders: list[Path]) -> str:
+    def open(
+        self, root: str, trust_file: str, folders: list[Path], *, require_signed: str = "auto"
+    ) -> str:
         """Open the store, and finish or undo what a dead manager left; return what that was.
 
         Args:
             root: folder of the store; empty: there is none.
             trust_file: trusted keys; empty: the store is only read.
             folders: of bundles that came with the software.
+            require_signed: auto, true or false: whether an unsigned bundle is refused.
 
         Raises:
+            ConfigurationError: signatures are asked for without a trust file.
             ModelError: it cannot be read, or another process is its manager.
             OSError: the disk fails.
         """
         self.folders, self._trust_file = folders, trust_file
+        self._required = signatures_required(trust_file, require_signed)
         if not root:
             self.off = "swapping is off: set model_store and trust_file"
             return ""
@@ -53,7 +63,8 @@ class ManagedStore:
         self._lock = lock
         note = self._store.recover()
         if trust_file:
-            self.trust()
+            trust_roots(trust_file)
+            self._signer = open_signer(path, time.time_ns)
         return note
 
     def close(self) -> None:
@@ -61,7 +72,7 @@ class ManagedStore:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        self._store = None
+        self._store = self._signer = None
         self.off = "the manager is not configured"
 
     @property
@@ -80,9 +91,23 @@ class ManagedStore:
         """The store, to look into; None: there is none."""
         return self._store
 
-    def trust(self) -> Trust:
-        """Return the trusted keys; read anew, so that a rotation holds at once."""
-        return read_trust(Path(self._trust_file).expanduser())
+    def token(self, service: str, request: Mapping[str, object]) -> str:
+        """Sign a request to a node; nodes with trusted keys answer no other."""
+        return self._signer.token(service, request) if self._signer is not None else ""
+
+    def verify(self, bundle: Bundle, *, now_ns: int) -> tuple[str, ...]:
+        """Read every file of a bundle again, check it as the nodes do, and return the signers.
+
+        Raises:
+            ModelError: what is wrong with it.
+        """
+        return check_release(
+            load_bundle(bundle.path),
+            trust_roots(self._trust_file),
+            now_ns=now_ns,
+            store=self._store,
+            required=self._required,
+        )
 
     def bundle(self, sha256: str) -> Bundle:
         """Return the bundle of a digest, of the store or of those that came with the software.
@@ -106,11 +131,13 @@ class ManagedStore:
             except StoreError:
                 release = None
             if release is not None:
-                self._store.verify(release, self.trust(), now_ns=now_ns)
+                self.verify(release.bundle, now_ns=now_ns)
                 return release.bundle
         bundle = find_bundle(name, self.folders)
         if version and bundle.manifest.version != version:
             raise SwapError(f"{name}: expected version {version}, got {bundle.manifest.version}")
+        if self._trust_file:
+            self.verify(bundle, now_ns=now_ns)
         return bundle
 
     def signers(self, sha256: str) -> str:

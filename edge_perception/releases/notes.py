@@ -10,7 +10,7 @@ from typing import Any
 from edge_perception.core.errors import StoreError
 from edge_perception.releases.disk import StoreDisk
 
-FOLDERS = ("quarantine", "admissions")
+FOLDERS = ("quarantine", "admissions", "downgrades")
 
 
 class Notes:
@@ -51,6 +51,21 @@ class Notes:
             text = json.dumps(floors, sort_keys=True).encode("utf-8")
             with self._disk.writing():
                 self._disk.replace(self._root / "counters.json", text)
+
+    def lower_floor(self, name: str, release: int, digest: str, statement: bytes) -> None:
+        """Accept older releases of a name again, as a statement says; it is kept under its digest.
+
+        The floor goes first: a crash in between lets the same statement lower it again.
+        """
+        floors = {**self.floors(), name: release}
+        with self._disk.writing():
+            text = json.dumps(floors, sort_keys=True).encode("utf-8")
+            self._disk.replace(self._root / "counters.json", text)
+            self._disk.replace(self._root / "downgrades" / digest, statement)
+
+    def downgraded(self, digest: str) -> bool:
+        """Whether a statement was used here."""
+        return (self._root / "downgrades" / digest).exists()
 
     # -- measurements --
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_perception.core.parameter import parameter
+from edge_perception.models.loading import SIGNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,11 @@ class ManagerOptions:
     model_store: str = parameter("", "folder of releases; without it models cannot be changed")
     trust_file: str = parameter(
         "", "trusted keys, of `edge-perception models keygen`; empty: no change"
+    )
+    require_signed: str = parameter(
+        "auto",
+        "whether an unsigned model is refused; auto: it is where a trust file is given",
+        choices=SIGNED,
     )
     answer_timeout_s: float = parameter(
         2.0, "wait for a node's answer", unit="s", low=0.1, high=60.0

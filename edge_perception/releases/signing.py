@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge_perception.core.errors import SignatureError
+from edge_perception.core.errors import ClockNotSetError, SignatureError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.models.manifest import Bundle
@@ -150,7 +150,7 @@ def make_trust(
 def sign_trust(trust: Trust, keys: Sequence[Ed25519PrivateKey]) -> Trust:
     """Add signatures; a rotation needs those of the old keys and of the new ones."""
     payload = canonical_json(asdict(trust.signed))
-    return Trust(signed=trust.signed, signatures=_merge(trust.signatures, payload, keys))
+    return Trust(signed=trust.signed, signatures=add_signatures(trust.signatures, payload, keys))
 
 
 def rotate(current: Trust, successor: Trust) -> Trust:
@@ -174,7 +174,7 @@ def read_trust(path: Path) -> Trust:
     Raises:
         SignatureError: it does not exist or breaks its schema.
     """
-    return _checked(_read(Trust, path, "trust"), "trust")
+    return _checked(read_signed(Trust, path, "trust"), "trust")
 
 
 def write_trust(path: Path, trust: Trust) -> None:
@@ -205,9 +205,9 @@ def sign_bundle(bundle: Bundle, keys: Sequence[Ed25519PrivateKey]) -> SignedStat
     path = bundle.path / SIGNATURES_NAME
     old: tuple[Signature, ...] = ()
     if path.exists():
-        before = _read(SignedStatement, path, "signatures")
+        before = read_signed(SignedStatement, path, "signatures")
         old = before.signatures if before.signed == statement else ()
-    signed = SignedStatement(signed=statement, signatures=_merge(old, payload, keys))
+    signed = SignedStatement(signed=statement, signatures=add_signatures(old, payload, keys))
     path.write_text(json.dumps(asdict(signed), indent=2) + "\n", encoding="utf-8")
     return signed
 
@@ -226,33 +226,42 @@ def verify_signatures(
         bundle: with its files verified.
         trust: which keys count.
         now_ns: node clock; None: who signed it is asked, not whether it has expired.
-        known_release: highest release of this name that was accepted; an older one is a replay.
+        known_release: highest release of this name that served; an older one is a replay.
         admitted: the release was accepted earlier, so the offline grace period holds for it.
 
     Raises:
         SignatureError: what is wrong, expected and got.
     """
+    manifest = bundle.manifest
+    signers = signers_of(bundle, trust)
+    grace_days = trust.signed.offline_grace_days if admitted else 0
+    if now_ns is not None:
+        check_expiry(manifest.name, manifest.expires, now_ns, grace_days=grace_days)
+    if manifest.release < known_release:
+        raise SignatureError(
+            f"{manifest.name}: release {manifest.release} is older than {known_release}, which "
+            "served before; `models downgrade` makes the signed statement that allows it"
+        )
+    return signers
+
+
+def signers_of(bundle: Bundle, trust: Trust) -> tuple[str, ...]:
+    """Check who signed a bundle, and return their ids; its age is not asked for.
+
+    Raises:
+        SignatureError: unsigned, signed for another bundle, or by too few trusted keys.
+    """
     name = bundle.manifest.name
     path = bundle.path / SIGNATURES_NAME
     if not path.is_file():
         raise SignatureError(f"{name}: expected {SIGNATURES_NAME}, got an unsigned bundle")
-    signed = _read(SignedStatement, path, f"{name}: signatures")
-    expected = statement_of(bundle)
-    for item, value in asdict(expected).items():
+    signed = read_signed(SignedStatement, path, f"{name}: signatures")
+    for item, value in asdict(statement_of(bundle)).items():
         got = getattr(signed.signed, item)
         if got != value:
             raise SignatureError(f"{name}: signatures: {item}: the bundle has {value}, got {got}")
     payload = canonical_json(asdict(signed.signed))
-    signers = _signers(signed.signatures, payload, trust.signed, name)
-    grace_days = trust.signed.offline_grace_days if admitted else 0
-    if now_ns is not None:
-        check_expiry(name, expected.expires, now_ns, grace_days=grace_days)
-    if expected.release < known_release:
-        raise SignatureError(
-            f"{name}: release {expected.release} is older than {known_release}, which was "
-            "accepted before"
-        )
-    return signers
+    return _signers(signed.signatures, payload, trust.signed, name)
 
 
 def check_expiry(name: str, expires: str, now_ns: int, *, grace_days: int = 0) -> None:
@@ -260,7 +269,7 @@ def check_expiry(name: str, expires: str, now_ns: int, *, grace_days: int = 0) -
     if not expires:
         return
     if now_ns < _EARLIEST_NS:
-        raise SignatureError(
+        raise ClockNotSetError(
             f"{name}: expires {expires}, but the clock says {_iso(now_ns)}: it is not set"
         )
     try:
@@ -301,9 +310,21 @@ def _signers(
     return tuple(good)
 
 
-def _merge(
+def check_signers(
+    signatures: Sequence[Signature], payload: bytes, trust: Trust, what: str
+) -> tuple[str, ...]:
+    """Return the trusted keys that signed a payload.
+
+    Raises:
+        SignatureError: fewer than the trust asks for.
+    """
+    return _signers(signatures, payload, trust.signed, what)
+
+
+def add_signatures(
     old: Sequence[Signature], payload: bytes, keys: Sequence[Ed25519PrivateKey]
 ) -> tuple[Signature, ...]:
+    """Return signatures with those of more keys; a key signs once."""
     merged = {entry.key_id: entry for entry in old}
     for key in keys:
         name = key_id(public_text(key))
@@ -324,7 +345,12 @@ def _checked(trust: Trust, where: str) -> Trust:
     return trust
 
 
-def _read(kind: Any, path: Path, where: str) -> Any:
+def read_signed(kind: Any, path: Path, where: str) -> Any:
+    """Read a dataclass with signatures from a file.
+
+    Raises:
+        SignatureError: there is none, or it breaks its schema.
+    """
     try:
         if path.stat().st_size > _MAX_SIGNATURES_BYTES:
             raise SignatureError(f"{where}: expected at most {_MAX_SIGNATURES_BYTES} bytes")

@@ -9,7 +9,9 @@ journal.jsonl                  a record before each step of a change
 quarantine/<manifest sha256>   why this release must not serve
 admissions/<manifest sha256>   what was measured of it on this machine
 starts/<role>-<sha256>         starts that were not finished
-counters.json                  highest release number that was accepted, by bundle name
+counters.json                  highest release number that served, by bundle name
+downgrades/<sha256>            signed statements that lowered it
+manager.key, manager.pub       signs what the manager asks of nodes
 events.jsonl                   what happened, for people
 ```
 A change of `current` is one rename, so a set is never half changed. `recover` finishes or undoes
@@ -34,7 +36,7 @@ from edge_perception.releases.journal import Journal, Record
 from edge_perception.releases.notes import Notes
 from edge_perception.releases.roles import check_role
 from edge_perception.releases.shelf import Release, Shelf
-from edge_perception.releases.signing import Trust, verify_signatures
+from edge_perception.releases.signing import SIGNATURES_NAME, Trust, verify_signatures
 from edge_perception.releases.slots import ModelSet, Slots
 
 _LOCK_WAIT_S = 10.0  # an installation, or making room
@@ -148,29 +150,35 @@ class ReleaseStore:
             return self._take_in(load_bundle(work), trust, now_ns)
 
     def adopt(self, bundle: Bundle) -> Release:
-        """Keep a bundle that came with the software: trusted by its installation, not signed."""
+        """Keep a bundle that serves and came with the software, with the signatures that it has."""
         if self.shelf.has(bundle.sha256):
+            self._add_signatures(bundle)
             return self.release(bundle.sha256)
         with self.changing(), self._work(bundle.sha256) as work:
-            for name in (MANIFEST_NAME, *bundle.manifest.files):
-                shutil.copyfile(bundle.path / name, work / name)
+            for name in (MANIFEST_NAME, SIGNATURES_NAME, *bundle.manifest.files):
+                if name != SIGNATURES_NAME or (bundle.path / name).is_file():
+                    shutil.copyfile(bundle.path / name, work / name)
             return self._keep(load_bundle(work))
 
-    def verify(self, release: Release, trust: Trust, *, now_ns: int) -> tuple[str, ...]:
-        """Read every file again, check hashes and signatures, and return the signers.
+    def _add_signatures(self, bundle: Bundle) -> None:
+        """Older software kept none of what came with it."""
+        ours, theirs = (
+            path / SIGNATURES_NAME for path in (self.shelf.path(bundle.sha256), bundle.path)
+        )
+        if theirs.is_file() and not ours.exists():
+            with self.disk.writing():
+                self.disk.replace(ours, theirs.read_bytes())
 
-        A release that came with the software has no signature and needs none while it is factory.
+    def served(self, models: ModelSet) -> None:
+        """Note that a set serves: from now on no older release of these names is taken.
+
+        Done when a set is decided, not when a release is installed: what fails its trial must not
+        lock out what serves.
         """
-        bundle = load_bundle(release.bundle.path)
-        if release.quarantined:
-            raise StoreError(f"{bundle.manifest.name}: in quarantine: {release.quarantined}")
-        if bundle.sha256 in self.slots.get("factory").values():
-            return ()
-        known = 0
-        served = (self.slots.get("current"), self.slots.get("previous"))
-        if not any(bundle.sha256 in models.values() for models in served):
-            known = self.notes.floors().get(bundle.manifest.name, 0)
-        return verify_signatures(bundle, trust, now_ns=now_ns, known_release=known, admitted=True)
+        for sha256 in models.values():
+            if self.shelf.has(sha256):
+                manifest = self.shelf.bundle(sha256).manifest
+                self.notes.raise_floor(manifest.name, manifest.release)
 
     # -- changes of what serves --
 
@@ -219,6 +227,7 @@ class ReleaseStore:
                 self.journal.append(open_.next("aborted", reason="the manager ended in between"))
                 return f"{note} undid {open_.transaction_id} at {open_.step}".strip()
             self.slots.point(previous=open_.before, current=open_.after)
+            self.served(open_.after)
             self.journal.append(open_.next("done", reason="finished at start"))
             return f"{note} finished {open_.transaction_id}".strip()
 
@@ -248,9 +257,7 @@ class ReleaseStore:
             known_release=self.notes.floors().get(name, 0),
             admitted=self.shelf.has(bundle.sha256),
         )
-        release = self._keep(bundle)
-        self.notes.raise_floor(name, manifest.release)
-        return release
+        return self._keep(bundle)
 
     def _keep(self, bundle: Bundle) -> Release:
         self.shelf.keep(bundle)

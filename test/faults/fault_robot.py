@@ -19,7 +19,8 @@ class FaultRobot:
     def __init__(self, harness, maker, *, manager=True, files=None, encoder=True, **parameters):
         self.harness, self.maker = harness, maker
         if encoder:
-            self.encoder = harness.add(EncoderNode, "lidar", parameters=maker.node_parameters)
+            own = maker.node_parameters if encoder is True else encoder
+            self.encoder = harness.add(EncoderNode, "lidar", parameters=own)
         self.features = harness.subscribe(msg.Feature, "features/lidar")
         self.events = harness.subscribe(msg.ModelEvent, "model_events", qos.EVENTS)
         self.publisher = harness.driver.create_publisher(

@@ -160,7 +160,8 @@ def test_forged_release_that_somebody_put_into_the_store(robot, maker, forge):
 
 def test_older_signed_release(robot, maker):
     old = maker.signed(maker.bundle(name="aged", version="2.0.0", release=2))
-    maker.install(name="aged", version="3.0.0", release=3)
+    newer = maker.install(name="aged", version="3.0.0", release=3)
+    maker.store.served({"lidar": newer.sha256})
     with pytest.raises(SignatureError, match="release 2 is older than 3"):
         install(maker, old)
     robot().refuses("aged", "expected version 2.0.0, got 3.0.0", version="2.0.0")

@@ -155,7 +155,7 @@ def test_a_swap_right_after_the_start_of_a_manager_waits_for_its_nodes(harness, 
 def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, step):
     command = [sys.executable, "-c"]
     command.append("from edge_perception.nodes.encoder_node import lidar; lidar()")
-    parameters = {"model_store": str(maker.root)}
+    parameters = maker.node_parameters
     process = start_encoder(command, ros_domain, parameters)
 
     class Killing(CountingFileSystem):
@@ -233,7 +233,11 @@ def test_swap_and_rollback_of_a_node_on_another_machine(
     processes = [
         start(command, maker, ros_domain, **parameters)
         for command, parameters in (
-            (python("edge_perception.nodes.encoder_node:lidar"), {"model_store": str(other)}),
+            # The key of the manager has to be brought to the other machine.
+            (
+                python("edge_perception.nodes.encoder_node:lidar"),
+                {"model_store": str(other), "manager_key": str(maker.root / "manager.pub")},
+            ),
             (
                 python("edge_perception.nodes.model_manager_node:main"),
                 {"admission_latency_factor": 50.0},

@@ -38,6 +38,7 @@ class Maker:
 
     def bundle(self, role: str = "lidar", *, name="", version="9.9.9", release=2, **more) -> Bundle:
         source = installed(role)
+        release += 0 if name else source.manifest.release  # of its own name: newer than what serves
         changes = {"version": version, "release": release, **more.pop("changes", {})}
         if name:
             changes["name"] = name
@@ -71,4 +72,5 @@ class Maker:
 
     @property
     def node_parameters(self) -> dict:
-        return {"model_store": str(self.root)}
+        """Of a node that verifies what it loads, and answers nobody but the manager."""
+        return self.parameters

@@ -15,6 +15,7 @@ from edge_perception import msg, srv
 from edge_perception.nodes import qos
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.releases.managed import ManagedStore
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monk
     ]
     monkeypatch.setattr(encoder_models, "load_model", must_not_run)
     monkeypatch.setattr(change_steps, "admit", must_not_run)
-    monkeypatch.setattr(prepared.store.__class__, "verify", must_not_run)
+    monkeypatch.setattr(ManagedStore, "verify", must_not_run)
     for version in (
         before.version,
         "9.9.9",
@@ -204,7 +205,8 @@ def test_every_step_is_an_event_and_in_the_log(robot, prepared):
     wait_until(lambda: robot.feature().model == before, "the factory's model serves again")
 
 
-def test_prepare_commit_abort_in_the_wrong_order(robot, prepared):
+def test_prepare_commit_abort_in_the_wrong_order(harness, prepared):
+    robot = Robot(harness, prepared, encoder={"trust_file": ""})  # where anybody is answered
     second = prepared.store.find("second").sha256
 
     def call(type_, service, **request):

@@ -40,6 +40,15 @@ def load(path: Path, options: BackendOptions) -> KserveBackend:
     return KserveBackend(path, options)
 
 
+def load_bytes(data: bytes, path: Path, options: BackendOptions) -> KserveBackend:
+    """The same, with the bundle's file read already.
+
+    Raises:
+        BackendError: as `load`.
+    """
+    return KserveBackend(path, options, data)
+
+
 class KserveBackend:
     """One remote model and the local one beside it."""
 
@@ -47,6 +56,7 @@ class KserveBackend:
         self,
         path: Path,
         options: BackendOptions,
+        data: bytes | None = None,
         *,
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +67,7 @@ class KserveBackend:
             BreakerLimits(failures=self._options.failures, open_s=self._options.open_s)
         )
         self._remote = _remote(self._url, self._options, path)
-        self._local = _local(path, options, self._options)
+        self._local = _local(path, data, options, self._options)
         self._last_error = ""
         self._metadata: ModelMetadata | None = None
         try:
@@ -178,13 +188,16 @@ def _remote(url: str, options: KserveOptions, path: Path) -> Remote:
     return HttpRemote(url, name, options.version)
 
 
-def _local(path: Path, options: BackendOptions, chosen: KserveOptions) -> Backend | None:
+def _local(
+    path: Path, data: bytes | None, options: BackendOptions, chosen: KserveOptions
+) -> Backend | None:
     if chosen.fallback == NONE:
         return None
-    from edge_perception.backends import backends
+    from edge_perception.backends import backends, load_model_bytes
 
     own = replace(options, provider=(), provider_options={}, strict=False)
-    return backends()[chosen.fallback].load(path, own)
+    spec = backends()[chosen.fallback]
+    return spec.load(path, own) if data is None else load_model_bytes(spec, data, path, own)
 
 
 def _same(

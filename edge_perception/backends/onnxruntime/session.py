@@ -41,6 +41,15 @@ def load(path: Path, options: BackendOptions) -> OnnxRuntimeBackend:
     return OnnxRuntimeBackend(path, options)
 
 
+def load_bytes(data: bytes, path: Path, options: BackendOptions) -> OnnxRuntimeBackend:
+    """Create a session of a model that was read already; `path` is its name in messages.
+
+    Raises:
+        BackendError: as `load`.
+    """
+    return OnnxRuntimeBackend(path, options, data)
+
+
 def ways() -> list[tuple[str, str]]:
     """Return the providers of this build; the CPU's first, by its empty name."""
     providers = [
@@ -52,7 +61,7 @@ def ways() -> list[tuple[str, str]]:
 class OnnxRuntimeBackend:
     """One ONNX Runtime session."""
 
-    def __init__(self, path: Path, options: BackendOptions) -> None:
+    def __init__(self, path: Path, options: BackendOptions, data: bytes | None = None) -> None:
         self._path = path
         try:
             wanted = chain(
@@ -66,13 +75,16 @@ class OnnxRuntimeBackend:
         _refuse(path, wanted.notes, strict=options.strict)
         try:
             self._session = ort.InferenceSession(
-                str(path),
+                str(path) if data is None else data,
                 sess_options=_session_options(options.threads),
                 providers=[(name, dict(values)) for name, values in wanted.providers],
             )
         except Exception as error:  # ONNX Runtime raises bare exceptions of many types
             raise BackendError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
         active = self._session.get_providers()
+        if active == [CPU]:
+            # Kept for a fall-back to the CPU, which serves already: memory as large as the model.
+            self._session._model_bytes = None
         nodes = assignment(self._session)
         asked_here = [name for name, _ in wanted.providers if name in wanted.asked]
         notes = (*wanted.notes, *shortfalls(asked_here, active, nodes))

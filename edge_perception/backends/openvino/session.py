@@ -36,6 +36,15 @@ def load(path: Path, options: BackendOptions) -> OpenVinoBackend:
     return OpenVinoBackend(path, options)
 
 
+def load_bytes(data: bytes, path: Path, options: BackendOptions) -> OpenVinoBackend:
+    """Compile a model that was read already; `path` is its name in messages.
+
+    Raises:
+        BackendError: as `load`.
+    """
+    return OpenVinoBackend(path, options, data)
+
+
 def ways() -> list[tuple[str, str]]:
     """Return devices with the precisions that they compute in."""
     core = ov.Core()
@@ -53,12 +62,12 @@ def ways() -> list[tuple[str, str]]:
 class OpenVinoBackend:
     """One compiled model with one request, which one thread uses."""
 
-    def __init__(self, path: Path, options: BackendOptions) -> None:
+    def __init__(self, path: Path, options: BackendOptions, data: bytes | None = None) -> None:
         self._path = path
         core = ov.Core()
         device = _device(path, options, core.available_devices)
         try:
-            model = core.read_model(str(path))
+            model = core.read_model(str(path)) if data is None else core.read_model(data)
             self._compiled = core.compile_model(model, device, _properties(options, device))
             self._request = self._compiled.create_infer_request()
         except Exception as error:  # RuntimeError with the text of the C++ side

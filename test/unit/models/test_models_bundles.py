@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -27,7 +28,8 @@ from edge_perception.models.golden import (
     read_golden,
     save_arrays,
 )
-from edge_perception.models.manifest import TensorSpec, load_bundle, parse_manifest
+from edge_perception.models.loading import ModelOptions, open_bundle
+from edge_perception.models.manifest import TensorSpec, file_entry, load_bundle, parse_manifest
 from edge_perception.models.writing import write_bundle
 
 
@@ -177,12 +179,25 @@ def backend_of(bundle: Any) -> Any:
     return backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
 
 
+def with_golden(bundle: Any, data: Any) -> Any:
+    """Other golden outputs, and a manifest that says so."""
+    path = bundle.path / "golden_outputs.npz"
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    else:
+        save_arrays(path, data)
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    manifest["files"][path.name] = dataclasses.asdict(file_entry(path))
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    return load_bundle(bundle.path)
+
+
 def test_outputs_that_differ_are_named(models: Path) -> None:
     bundle = load_bundle(models / "single")
     wrong = {"heatmap": HEADS["heatmap"].copy()}
     wrong["heatmap"][0, 0, 1, 2] += 0.5
     wrong["heatmap"][0, 0, 0, 0] = np.nan
-    save_arrays(bundle.path / "golden_outputs.npz", wrong)
+    bundle = with_golden(bundle, wrong)
     (deviation,) = compare_golden(bundle, backend_of(bundle))
     assert not deviation.passed
     assert deviation.output == "heatmap"
@@ -191,9 +206,9 @@ def test_outputs_that_differ_are_named(models: Path) -> None:
 
 def test_gates_of_the_manifest_decide(models: Path) -> None:
     bundle = load_bundle(models / "single")
-    save_arrays(bundle.path / "golden_outputs.npz", {"heatmap": HEADS["heatmap"] + 9e-4})
+    bundle = with_golden(bundle, {"heatmap": HEADS["heatmap"] + 9e-4})
     assert compare_golden(bundle, backend_of(bundle))[0].passed
-    save_arrays(bundle.path / "golden_outputs.npz", {"heatmap": HEADS["heatmap"] + 4e-3})
+    bundle = with_golden(bundle, {"heatmap": HEADS["heatmap"] + 4e-3})
     assert not compare_golden(bundle, backend_of(bundle))[0].passed
 
 
@@ -207,12 +222,27 @@ def test_gates_of_the_manifest_decide(models: Path) -> None:
 )
 def test_golden_data_that_does_not_fit(models: Path, arrays: dict, text: str) -> None:
     bundle = load_bundle(models / "single")
-    save_arrays(bundle.path / "golden_outputs.npz", arrays)
+    bundle = with_golden(bundle, arrays)
     with pytest.raises(BundleError, match=text):
         read_golden(bundle)
-    (bundle.path / "golden_outputs.npz").write_bytes(b"nothing")
+    bundle = with_golden(bundle, b"nothing")
     with pytest.raises(BundleError, match="NumPy archive"):
         read_golden(bundle)
+
+
+def test_what_was_replaced_since_it_was_verified_is_not_read(models: Path) -> None:
+    bundle = load_bundle(models / "single")
+    model = bundle.path / bundle.manifest.model
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(BundleError, match=r"model\.onnx: expected sha256"):
+        open_bundle(bundle, ModelOptions(model="single"))
+    model.write_bytes(data + b"more")
+    with pytest.raises(BundleError, match="or more"):
+        bundle.read(bundle.manifest.model)
+    with pytest.raises(BundleError, match=r"no file '\.\./x'"):
+        bundle.read("../x")
 
 
 def test_bundle_without_golden_data(models: Path) -> None:

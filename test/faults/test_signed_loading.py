@@ -1,0 +1,257 @@
+"""A node verifies what it loads, whoever asks and wherever it lies: refused by name, it serves on.
+
+Real nodes with a trust file. Requests carry the manager's token unless it is what is tested, so
+what refuses is the check of the model.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from fault_robot import FaultRobot
+from harness import wait_until
+from releases import Maker, installed
+
+from edge_perception import srv
+from edge_perception.core.errors import SignatureError
+from edge_perception.models.manifest import load_bundle
+from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.request_token import sign_request
+from edge_perception.releases import signing
+from edge_perception.releases.downgrade import apply_downgrade, make_downgrade
+
+PREPARE = "/lidar_encoder/prepare_model"
+COMMIT = "/lidar_encoder/commit_model"
+
+
+@pytest.fixture(scope="module")
+def maker(tmp_path_factory):
+    pytest.importorskip("onnx")
+    return Maker(tmp_path_factory.mktemp("signed"))
+
+
+@pytest.fixture(scope="module")
+def folder(maker):
+    """Bundles beside the store, as an engineer's folder of models."""
+    path = maker.folder / "folder"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def robot(shared_harness, maker, folder):
+    return FaultRobot(
+        shared_harness,
+        maker,
+        encoder={**maker.node_parameters, "model_folders": [str(folder)]},
+    )
+
+
+def prepare(robot, *, signed=True, **request):
+    return ask(robot, PREPARE, srv.PrepareModel.Request(**request), signed=signed)
+
+
+def ask(robot, service, request, *, signed=True):
+    if signed:
+        sign_request(robot.manager.parts.managed, service, request)
+    type_ = {PREPARE: srv.PrepareModel, COMMIT: srv.CommitModel}.get(service, srv.AbortModel)
+    return robot.harness.call(type_, service, request)
+
+
+def refuses(robot, *texts, **request):
+    """The node itself refuses, says why, and the model that ran serves the next frame."""
+    before = robot.feature().model
+    answer = prepare(robot, **request)
+    assert not answer.success
+    for text in texts:
+        assert text in answer.reason, answer.reason
+    after = robot.feature()
+    assert after.valid
+    assert after.model == before
+
+
+def put_in_store(maker, bundle):
+    """As root would: past the door."""
+    return maker.store._keep(load_bundle(bundle.path))
+
+
+def in_folder(folder, bundle):
+    shutil.copytree(bundle.path, folder / bundle.manifest.name, dirs_exist_ok=True)
+    return load_bundle(folder / bundle.manifest.name)
+
+
+def sign_as_released(maker, bundle):
+    signing.sign_bundle(bundle, [maker.key])
+    return bundle
+
+
+def test_signed_bundle_is_loaded_from_store_and_folder_and_the_bundled_one_serves(
+    robot, maker, folder
+):
+    assert robot.feature().model.sha256 == installed("lidar").sha256  # signed by the package's key
+    kept = put_in_store(maker, sign_as_released(maker, maker.bundle(name="good")))
+    laid = in_folder(folder, sign_as_released(maker, maker.bundle(name="laid", scale=1.0003)))
+    for bundle in (kept.bundle, laid):
+        answer = prepare(robot, name=bundle.manifest.name, sha256=bundle.sha256)
+        assert answer.success, answer.reason
+        request = srv.AbortModel.Request(transaction_id=answer.transaction_id)
+        assert ask(robot, "/lidar_encoder/abort_model", request).success
+    assert prepare(robot, name="laid").success  # by its name alone
+    assert ask(robot, "/lidar_encoder/abort_model", srv.AbortModel.Request()).success
+
+
+@pytest.mark.parametrize("place", ["store", "folder", "user"])
+def test_unsigned_bundle_is_not_signed_off_by_its_place(robot, maker, folder, place, monkeypatch):
+    bundle = maker.bundle(name=f"unsigned_{place}")
+    if place == "store":
+        put_in_store(maker, bundle)
+    elif place == "folder":
+        in_folder(folder, bundle)
+    else:  # `models import` puts bundles there
+        home = maker.folder / "home"
+        in_folder(home, bundle)
+        monkeypatch.setattr("edge_perception.models.folders.USER_FOLDER", home)
+    refuses(robot, bundle.manifest.name, "unsigned bundle", sha256=bundle.sha256)
+    if place != "store":
+        refuses(robot, bundle.manifest.name, "unsigned bundle", name=bundle.manifest.name)
+
+
+def test_signed_by_a_stranger(robot, maker):
+    bundle = maker.bundle(name="stranger")
+    signing.sign_bundle(bundle, [signing.generate_key()])
+    put_in_store(maker, bundle)
+    refuses(robot, "stranger", "is not trusted", sha256=bundle.sha256)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "golden_inputs.npz"])
+def test_signed_and_changed_after_its_installation(robot, maker, file):
+    name = f"tampered_{Path(file).stem}"
+    release = maker.install(name=name, scale=1.0 + len(file) * 1e-5)
+    path = release.bundle.path / file
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(
+        data.replace(b'"release"', b'"release" ') if b"{" in data[:1] else data[:-1] + b"x"
+    )
+    refuses(
+        robot, file if file != "manifest.json" else "manifest was changed", sha256=release.sha256
+    )
+
+
+def test_signed_bundle_that_is_replaced_between_verifying_and_loading(robot, maker, monkeypatch):
+    """The bytes that were hashed are the bytes that run."""
+    release = maker.install(name="replaced", scale=1.0007)
+    from edge_perception.releases import loading
+
+    verified = loading.check_release
+
+    def then_replaced(bundle, *args, **kwargs):
+        signers = verified(bundle, *args, **kwargs)
+        if bundle.manifest.name == "replaced":
+            data = bundle.model_path.read_bytes()
+            bundle.model_path.unlink()
+            bundle.model_path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        return signers
+
+    monkeypatch.setattr(loading, "check_release", then_replaced)
+    refuses(robot, "model.onnx", "sha256", sha256=release.sha256)
+
+
+def test_signed_and_expired(robot, maker):
+    changes = {"expires": "2024-02-01T00:00:00Z"}
+    bundle = sign_as_released(maker, maker.bundle(name="expired", changes=changes))
+    put_in_store(maker, bundle)
+    refuses(robot, "expired 2024-02-01", sha256=bundle.sha256)
+
+
+def test_signed_and_older_than_what_served_unless_a_signed_statement_allows_it(robot, maker):
+    old = maker.bundle(name="aged", version="2.0.0", release=2)
+    archive = maker.signed(old)
+    new = maker.install(name="aged", version="3.0.0", release=3)
+    # Installed and never committed: the older one is not locked out.
+    assert maker.store.install(archive, maker.trust, now_ns=time.time_ns()).sha256 == old.sha256
+    assert robot.swap("aged", "3.0.0").success
+    robot.serves("3.0.0")
+    assert robot.roll_back().success
+    wait_until(lambda: robot.feature().model.sha256 == installed("lidar").sha256, "rolled back")
+    refuses(robot, "release 2 is older than 3", sha256=old.sha256)
+    robot.refuses("aged", "release 2 is older than 3", version="2.0.0")
+    with pytest.raises(SignatureError, match="older than 3"):
+        maker.store.install(archive, maker.trust, now_ns=time.time_ns())
+    assert prepare(robot, sha256=new.sha256).success  # what served may serve again
+    ask(robot, "/lidar_encoder/abort_model", srv.AbortModel.Request())
+
+    def statement(**more):
+        fields = {"from_release": 3, "to_release": 2, "reason": "3 is slow", "expires": ""}
+        return make_downgrade("aged", **{**fields, "keys": [maker.key], **more})
+
+    def allow(statement):
+        return apply_downgrade(maker.store, statement, maker.trust, now_ns=time.time_ns())
+
+    for bad, text in (
+        ({"keys": [signing.generate_key()]}, "not trusted"),
+        ({"from_release": 4}, "here release 3 is the highest"),
+        ({"expires": "2024-01-01T00:00:00Z"}, "expired"),
+    ):
+        with pytest.raises(SignatureError, match=text):
+            allow(statement(**bad))
+    allow(statement())
+    assert robot.swap("aged", "2.0.0").success
+    robot.serves("2.0.0")
+    with pytest.raises(SignatureError, match="used here before"):
+        allow(statement())
+
+
+def test_signed_requests_only_where_signatures_are_asked_for(robot, maker):
+    release = maker.install(name="asked", scale=1.0011)
+    refuses(robot, PREPARE, "expected a token", sha256=release.sha256, signed=False)
+    # A token is good for its own request, once, and for one node.
+    managed = robot.manager.parts.managed
+    request = srv.PrepareModel.Request(sha256=release.sha256)
+    elsewhere = sign_request(managed, "/camera_encoder/prepare_model", request)
+    assert "signed for this request" in ask(robot, PREPARE, elsewhere, signed=False).reason
+    other = srv.PrepareModel.Request(sha256="0" * 64)
+    other.token = sign_request(managed, PREPARE, request).token
+    assert "signed for this request" in ask(robot, PREPARE, other, signed=False).reason
+    answer = ask(robot, PREPARE, request, signed=False)
+    assert answer.success, answer.reason
+    again = ask(robot, PREPARE, request, signed=False)
+    assert "used before" in again.reason
+    # What is prepared does not serve, and does not go, without one.
+    commit = srv.CommitModel.Request(transaction_id=answer.transaction_id)
+    assert "expected a token" in ask(robot, COMMIT, commit, signed=False).reason
+    abort = srv.AbortModel.Request(transaction_id=answer.transaction_id)
+    service = "/lidar_encoder/abort_model"
+    assert "expected a token" in ask(robot, service, abort, signed=False).reason
+    trial = srv.TrialModel.Request(
+        transaction_id=answer.transaction_id, mode=srv.TrialModel.Request.CANARY, share=1.0
+    )
+    refused = robot.harness.call(srv.TrialModel, "/lidar_encoder/trial_model", trial)
+    assert "expected a token" in refused.reason
+    assert robot.feature().model.sha256 != release.sha256
+    assert ask(robot, service, abort).success
+
+
+def test_unsigned_model_does_not_start_where_only_signed_ones_may(harness, maker, folder):
+    """At configure: the node says why, and configures once it is signed."""
+    bundle = in_folder(folder, maker.bundle(name="starts"))
+    parameters = {"model": "starts", "model_folders": [str(folder)]}
+    asks = {"trust_file": str(maker.trust_file)}
+    for more, text in (
+        (asks, "starts: expected signatures.json, got an unsigned bundle"),
+        ({"require_signed": True}, "expected a trust_file"),
+    ):
+        node = harness.add(EncoderNode, "lidar", parameters={**parameters, **more})
+        assert node.state == "unconfigured"
+        assert text in node._failure
+        node.close()
+    for more in ({}, {**asks, "require_signed": False}):
+        node = harness.add(EncoderNode, "lidar", parameters={**parameters, **more})
+        assert node.state == "active", node._failure
+        node.close()
+    signing.sign_bundle(bundle, [maker.key])
+    node = harness.add(EncoderNode, "lidar", parameters={**parameters, **asks})
+    assert node.state == "active", node._failure
