@@ -282,6 +282,9 @@ def test_sensors_come_and_go_and_the_output_says_so(harness, composed):
     assert all(status.contributed for status in full.sources)
     assert full.level == mode.LEVEL_FEATURE, full.level_reason
     assert {model.role for model in full.models} == {"camera", "lidar", "fusion"}
+    # Nobody said where they sit: used, and never as sure as if somebody had.
+    assert all("no pose of the sensor" in status.warning for status in full.sources)
+    assert full.confidence < 0.95
     degraded = pipeline.send_until(lambda m: m.mode == mode.MODE_DEGRADED, lidar=False)
     assert "lidar" in degraded.reason
     assert degraded.valid

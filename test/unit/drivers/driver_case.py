@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +32,7 @@ class Case:
     state: str = OK
     says: tuple[str, ...] = ()  # in the warning or the reason
     notes: tuple[str, ...] = ()  # read otherwise than told; said once
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # instead of the row's
     part: str = ""  # which of several cases of the row
 
     @property

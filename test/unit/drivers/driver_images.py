@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from driver_case import PERIOD_NS, REFUSED, STAMP_NS, Case, header
+from driver_case import PERIOD_NS, REFUSED, STAMP_NS, WARN, Case, header
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"
@@ -263,6 +263,12 @@ CASES = (
     _case(
         "Gazebo camera", lambda n: _rgb(n, start_ns=SIM_NS, frame_id="vehicle/camera_link/camera"),
         decoded=is_the_picture(0),
+    ),
+    _case(
+        "Gazebo camera", lambda n: _rgb(n, start_ns=SIM_NS, frame_id="vehicle/camera_link/camera"),
+        part="at the pose of its body", parameters={"T_base_sensor": [1.5, 0.0, 1.4, 0.0, 0.0, 0.0, 1.0]},
+        decoded=is_the_picture(0), state=WARN,
+        says=("the camera looks into the sky", "body frame (x forward, z up)"),
     ),
     _case(
         "Isaac Sim camera", lambda n: _rgb(n, start_ns=SIM_NS, frame_id="sim_camera"),
