@@ -13,7 +13,8 @@ Message converters read attributes of the message and import no ROS package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ from edge_perception.encoders.options import SourceOptions
 from edge_perception.models.manifest import Manifest
 
 GENERIC = "encoder"  # executable
+# As image_proc and the drivers of stereo cameras name what they rectified (REP 118).
+_RECTIFIED = re.compile(r"(^|[/_])(rect|rectified)([/_]|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,8 @@ class EncoderSpec:
     fusion_defaults: Mapping[str, object] = field(default_factory=dict)
     # CameraInfo-like message to Geometry with T_base_sensor left at identity; for `calibration`.
     read_calibration: Callable[[Any], Geometry] | None = None
+    # The same of images that are rectified already, where that is something else.
+    read_rectified: Callable[[Any], Geometry] | None = None
     needs_pose: bool = True  # results are wrong where nobody says where the sensor sits
     check_pose: Callable[[NDArray], str] | None = None  # T_base_sensor to what is odd about it
     content: ContentSpec | None = None  # check of the frames' content, where there is one
@@ -148,6 +153,22 @@ class EncoderSpec:
     def ways(self) -> tuple[str, ...]:
         """Names of the ways in which the sensor may be published, the better first."""
         return tuple(dict.fromkeys(topic.way for topic in self.topics if topic.way))
+
+    def calibration_of(self, message: Any, topics: Iterable[str]) -> Geometry:
+        """Return what a message of `calibration` says of the frames on these topics.
+
+        Args:
+            message: CameraInfo-like.
+            topics: as the driver calls them; `image_rect` and the like are rectified images.
+
+        Raises:
+            InvalidFrameError: it cannot be used.
+        """
+        assert self.read_calibration is not None
+        rectified = any(_RECTIFIED.search(topic) for topic in topics)
+        if rectified and self.read_rectified is not None:
+            return self.read_rectified(message)
+        return self.read_calibration(message)
 
     @property
     def sets_pace(self) -> bool:

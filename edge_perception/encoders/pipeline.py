@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -104,15 +104,18 @@ class EncoderPipeline:
         said = {} if describe is None else dict(describe(self.serving.current.intake))
         return {**said, "input_notes": "; ".join(self.notes.now)}
 
-    def calibrate(self, message: Any) -> None:
+    def calibrate(self, message: Any, topics: Iterable[str] = ()) -> None:
         """Take a calibration; of one that cannot be used the frames after it tell.
+
+        Args:
+            message: of the modality's `calibration`.
+            topics: of the frames, as the driver calls them.
 
         Raises:
             InvalidFrameError: it cannot be used; the one before stays.
         """
-        assert self._spec.read_calibration is not None
         try:
-            calibrated = self._spec.read_calibration(message)
+            calibrated = self._spec.calibration_of(message, topics)
         except InvalidFrameError as error:
             kept = " (the one before is used)" if self.geometry.intrinsics is not None else ""
             self._calibration_fault = f"{error}{kept}"

@@ -136,7 +136,7 @@ class RecordedFrames:
         raise ConfigurationError(f"the image of stamp {stamp_ns} is gone")
 
     def _topics(self, source: SourcePlan) -> list[str]:
-        return [topic for topic, name in self._binding.inputs.items() if name == source.name]
+        return self._binding.topics_of(source.name)
 
     def _stamps(self, source: SourcePlan) -> dict[int, int]:
         """Return arrival by stamp."""
@@ -144,12 +144,12 @@ class RecordedFrames:
         return {read_stamp_ns(message.data): message.log_time_ns for message in messages}
 
     def _calibration(self) -> Geometry:
-        read = self._camera.spec.read_calibration
         topics = [t for t, name in self._binding.calibrations.items() if name == self._camera.name]
         first = next(iter(self._bag.messages(topics)), None) if topics else None
-        if first is None or read is None:
+        if first is None:
             raise ConfigurationError(f"{self._bag.path}: {self._camera.name} has no calibration")
-        return read(self._decoder.decode(first.data, first.type))
+        info = self._decoder.decode(first.data, first.type)
+        return self._camera.spec.calibration_of(info, self._topics(self._camera))
 
 
 def _truth(boxes: Sequence[LabelledBox], camera: Geometry) -> Truth:

@@ -265,7 +265,7 @@ class EncoderNode(PerceptionNode):
     def _on_calibration(self, message: Any) -> None:
         fault = ""
         try:
-            self._pipeline.calibrate(message)
+            self._pipeline.calibrate(message, self._frame_topics)
         except EdgePerceptionError as error:
             fault = f"{self._source.config.source}: calibration refused: {error}"
         if fault and fault != self._calibration_fault:  # it may come with every frame
@@ -293,6 +293,11 @@ class EncoderNode(PerceptionNode):
             for each in (self._spec.topics[0], topic)
         )
         return input_topic(self, name, base, sibling=topic is self._spec.calibration)
+
+    @property
+    def _frame_topics(self) -> list[str]:
+        """Topics of the frames as their drivers call them."""
+        return [self.resolve_topic_name(self._topic(topic)) for topic in self._topics]
 
     def _topic_and_publishers(self, topic: TopicSpec) -> str:
         """Name a topic with what tells a dead driver from one that cannot be heard."""

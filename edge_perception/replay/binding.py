@@ -38,6 +38,10 @@ class Binding:
         odometry = {self.odometry} - {""}
         return tuple(sorted({*self.inputs, *self.calibrations, *self.transforms, *odometry}))
 
+    def topics_of(self, source: str) -> list[str]:
+        """Return the topics of the recording that feed a source."""
+        return [topic for topic, name in self.inputs.items() if name == source]
+
 
 def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
     """Read rules `from:=to`; `from` is a topic of the recording, or a namespace ending in /.

@@ -330,7 +330,7 @@ class LockStep:
         decoded = self._decoded(message)
         if decoded is None:
             return
-        pipeline.calibrate(decoded)
+        pipeline.calibrate(decoded, self._binding.topics_of(source))
         self._calibration[source] = message.data[_AFTER_STAMP:]
 
     # -- model changes --

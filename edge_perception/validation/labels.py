@@ -145,8 +145,7 @@ def _with_camera(truth: GroundTruth, settings: ReplaySettings, bag: Recording) -
         source = next(s for s in plan.sources if s.name in topics and s.spec.read_calibration)
         message = next(iter(bag.messages([topics[source.name]])))
         info = decoder.decode(message.data, message.type)
-        assert source.spec.read_calibration is not None
-        calibrated = source.spec.read_calibration(info)
+        calibrated = source.spec.calibration_of(info, binding.topics_of(source.name))
     except (StopIteration, EdgePerceptionError):
         return truth
     tree = transforms_at(bag, binding, decoder, message.log_time_ns)

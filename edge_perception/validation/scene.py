@@ -95,7 +95,8 @@ class Scene:
         first = next(self._bag.messages(topics), None) if topics else None
         if first is None or plan.spec.read_calibration is None:
             return None
-        return plan.spec.read_calibration(self._decoder.decode(first.data, first.type))
+        info = self._decoder.decode(first.data, first.type)
+        return plan.spec.calibration_of(info, self._binding.topics_of(source))
 
     def _message(self, record: Mapping[str, Any], modality: str) -> tuple[Any, str]:
         status = next((s for s in record["sources"] if s["modality"] == modality), None)

@@ -54,8 +54,14 @@ def real(message, values):
 
 def key_of(case):
     """Cases with one key share a node; one without a calibration has none from another case."""
-    alone = case.name if any("camera_info" in text for text in case.says) else ""
+    alone = any("camera_info" in text for text in case.says) or is_rectified(case)
+    alone = case.name if alone else ""
     return (case.modality, json.dumps(parameters_of(case), sort_keys=True), alone)
+
+
+def is_rectified(case):
+    """Whether the topic's own name matters: such a row keeps it, by a remapping."""
+    return "image_rect" in ROWS[case.row].topic
 
 
 def parameters_of(case):
@@ -73,7 +79,12 @@ class Nodes:
             source = self.sources.get(key)
             if source is None:
                 source = self.sources[key] = f"{case.modality}_{len(self.sources)}"
-                node = harness.add(EncoderNode, case.modality, source=source, parameters=parameters)
+                topic, name = ROWS[case.row].topic, f"{source}/{TOPICS[case.kind]}"
+                remaps = ["--ros-args", "-r", f"{name}:={topic}"] if is_rectified(case) else []
+                node = harness.add(
+                    EncoderNode, case.modality, source=source, parameters=parameters,
+                    cli_args=remaps,
+                )  # fmt: skip
                 assert node.is_active
                 self.features[source] = harness.subscribe(msg.Feature, f"features/{source}")
         harness.start()
@@ -81,8 +92,8 @@ class Nodes:
     def of(self, case):
         return self.sources[key_of(case)]
 
-    def publish(self, source, kind, values):
-        name = f"{source}/{TOPICS[kind]}".rstrip("/")
+    def publish(self, source, kind, values, topic=""):
+        name = topic or f"{source}/{TOPICS[kind]}".rstrip("/")
         qos = 50 if kind == driver_sounds.CHUNK else qos_profile_sensor_data
         publisher = self.publishers.get(name)
         if publisher is None:
@@ -116,9 +127,11 @@ def test_the_state_is_that_of_the_page(nodes, case):
         return feature.valid and bool(feature.warning) is (case.state == WARN)
 
     def came():
+        topic = ROWS[case.row].topic if is_rectified(case) else ""
+        beside = f"{topic.rpartition('/')[0]}/camera_info" if topic else ""
         for kind, values in case.before:
-            nodes.publish(source, kind, values)
-        nodes.publish(source, case.kind, case.make(nodes.next(source)))
+            nodes.publish(source, kind, values, beside)
+        nodes.publish(source, case.kind, case.make(nodes.next(source)), topic)
         return any(map(as_said, found[source].messages[since:]))
 
     wait_until(came, f"a feature that is {case.state} {case.says}", period_s=0.03)

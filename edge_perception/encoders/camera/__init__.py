@@ -2,7 +2,10 @@
 
 from edge_perception.encoders import EncoderSpec, TopicSpec
 from edge_perception.encoders.camera.alter import in_fog_with_noise
-from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
+from edge_perception.encoders.camera.camera_info import (
+    geometry_from_camera_info,
+    geometry_of_rectified,
+)
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
 from edge_perception.encoders.camera.options import CameraSourceOptions
@@ -23,6 +26,7 @@ SPEC = EncoderSpec(
         topic="camera/camera_info", type="sensor_msgs/msg/CameraInfo", latched=True
     ),
     read_calibration=geometry_from_camera_info,
+    read_rectified=geometry_of_rectified,
     check_pose=odd_pose,
     rate_hz=10.0,
     default_model="bev_lite/camera",

@@ -7,6 +7,7 @@ Where the message contradicts itself and one reading is left, that one is taken 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,13 +65,46 @@ def geometry_from_camera_info(
         InvalidFrameError: uncalibrated, no size, K of another size, or a distortion model that is
             not known or has coefficients that it cannot have.
     """
-    notes: list[str] = []
     K = np.asarray(message.k, dtype=np.float64).reshape(3, 3).copy()
     D = np.asarray(message.d, dtype=np.float64).reshape(-1)
-    name = str(message.distortion_model)
     if K[0, 0] == 0:
-        K = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3].copy()
-        D, name = np.empty(0), ""
+        return _geometry(message, _rectified_K(message), np.empty(0), "", T_base_sensor)
+    return _geometry(message, K, D, str(message.distortion_model), T_base_sensor)
+
+
+def geometry_of_rectified(message: Any) -> Geometry:
+    """Return how a camera projects whose images are rectified: P counts, and no distortion.
+
+    Raises:
+        InvalidFrameError: as `geometry_from_camera_info`; no P though the lens bends.
+    """
+    raw_K = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
+    D, K = np.asarray(message.d, dtype=np.float64), _rectified_K(message)
+    if K[0, 0] == 0:
+        if D.any():
+            raise InvalidFrameError(
+                "camera_info: p expects the calibration of the rectified images, got zeros"
+            )
+        return geometry_from_camera_info(message)
+    geometry = _geometry(message, K, np.empty(0), "", None)
+    if not D.any() and np.allclose(K, raw_K):
+        return geometry
+    note = "the topic is of rectified images: p of camera_info counts, without distortion"
+    return replace(geometry, notes=(*geometry.notes, note))
+
+
+def _rectified_K(message: Any) -> NDArray[np.float64]:
+    return np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3].copy()
+
+
+def _geometry(
+    message: Any,
+    K: NDArray[np.float64],
+    D: NDArray[np.float64],
+    name: str,
+    T_base_sensor: NDArray[np.float64] | None,
+) -> Geometry:
+    notes: list[str] = []
     _check(K, message)
     model, D = _distortion(name, D, notes)
     sizes = _sizes(K, message)

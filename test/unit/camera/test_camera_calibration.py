@@ -10,13 +10,17 @@ from camera_messages import camera_info
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Geometry
+from edge_perception.encoders.camera import SPEC as CAMERA
 from edge_perception.encoders.camera.calibration import (
     geometry_of_image,
     project,
     undistort_boxes,
     undistort_pixels,
 )
-from edge_perception.encoders.camera.camera_info import geometry_from_camera_info
+from edge_perception.encoders.camera.camera_info import (
+    geometry_from_camera_info,
+    geometry_of_rectified,
+)
 
 PLUMB_BOB = [-0.28, 0.09, 0.001, -0.0008, -0.01]
 RATIONAL = [0.1, 0.02, 0.0004, 0.0002, 0.001, 0.4, 0.05, 0.001]
@@ -62,6 +66,35 @@ def test_p_where_k_is_not_set() -> None:
     geometry = geometry_from_camera_info(camera_info(k=[0.0] * 9, d=PLUMB_BOB))
     assert geometry.intrinsics[0, 0] == 400.0
     assert geometry.distortion is None  # P is of the rectified image
+
+
+@pytest.mark.parametrize(
+    ("topic", "rectified"),
+    [
+        ("/camera/image_raw", False),
+        ("/camera/image_raw/compressed", False),
+        ("/rectory/image_raw", False),
+        ("/camera/image_rect", True),
+        ("/camera/image_rect_color/compressed", True),
+        ("/zed/zed_node/rgb/color/rect/image", True),
+    ],
+)
+def test_p_of_images_that_the_topic_calls_rectified(topic: str, rectified: bool) -> None:
+    geometry = CAMERA.calibration_of(camera_info(d=PLUMB_BOB), [topic])
+    assert geometry.intrinsics is not None
+    assert (geometry.distortion is None) is rectified
+    assert geometry.intrinsics[0, 0] == (400.0 if rectified else 500.0)
+    assert bool(geometry.notes) is rectified
+
+
+def test_rectified_images_without_p_are_refused_where_the_lens_bends() -> None:
+    nothing = [0.0] * 12
+    with pytest.raises(InvalidFrameError, match="p expects the calibration of the rectified"):
+        geometry_of_rectified(camera_info(d=PLUMB_BOB, p=nothing))
+    straight = geometry_of_rectified(camera_info(p=nothing))
+    np.testing.assert_array_equal(
+        straight.intrinsics, geometry_from_camera_info(camera_info()).intrinsics
+    )
 
 
 def test_region_of_interest_and_binning() -> None:

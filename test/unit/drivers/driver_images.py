@@ -252,6 +252,11 @@ CASES = (
         decoded=is_the_picture(8),
     ),
     _case(
+        "image_proc, rectified", _bgr, decoded=is_the_picture(0),
+        before=((INFO, info(d=[-0.3, 0.1, 0, 0, 0], k=[*K[:2], 150.0, *K[3:]])),),
+        notes=("the topic is of rectified images: p of camera_info counts",),
+    ),
+    _case(
         "image_transport", lambda n: compressed(n, "rgb8; jpeg compressed bgr8", picture(n)),
         decoded=is_the_picture(6),
     ),
@@ -266,7 +271,8 @@ CASES = (
     ),
     _case(
         "Gazebo camera", lambda n: _rgb(n, start_ns=SIM_NS, frame_id="vehicle/camera_link/camera"),
-        part="at the pose of its body", parameters={"T_base_sensor": [1.5, 0.0, 1.4, 0.0, 0.0, 0.0, 1.0]},
+        part="at the pose of its body",
+        parameters={"T_base_sensor": [1.5, 0.0, 1.4, 0.0, 0.0, 0.0, 1.0]},
         decoded=is_the_picture(0), state=WARN,
         says=("the camera looks into the sky", "body frame (x forward, z up)"),
     ),

@@ -73,14 +73,14 @@ def pipeline_of(row: Row, case: Case) -> EncoderPipeline:
     )
 
 
-def tell(pipeline: EncoderPipeline, case: Case) -> None:
+def tell(pipeline: EncoderPipeline, case: Case, topic: str) -> None:
     """Give the pipeline what comes before the frames."""
     now = FakeClock(node_ns=case.stamp_ns).now()
     for kind, message in case.before:
         if kind == driver_images.INFO:
             refused = case.state == REFUSED and "camera_info" in case.says[0]
             with pytest.raises(InvalidFrameError) if refused else contextlib.nullcontext():
-                pipeline.calibrate(message)
+                pipeline.calibrate(message, [topic])
         else:
             assert pipeline.accept(message, case.stamp_ns, "", now) is None
 
@@ -109,7 +109,7 @@ def test_what_a_driver_publishes(case: Case) -> None:
     assert (row.modality, row.kind) == (case.modality, case.kind)
     assert row.kind in [topic.type for topic in encoders()[row.modality].topics]
     pipeline = pipeline_of(row, case)
-    tell(pipeline, case)
+    tell(pipeline, case, row.topic)
     features, looked = [], False
     for number in range(FRAMES[case.modality]):
         message = case.make(number)
