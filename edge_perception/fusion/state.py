@@ -56,6 +56,7 @@ class SourceTrack:
         self._latency = FrameLatency()
         self._last_stamp_ns = 0  # what the next stamp must exceed
         self._invalid_reason = ""
+        self._recovers_from = ""  # the newest refusal, until it is made good
         self._stamp_refused = False
         self._held: SourceState | None = SourceState.LATE  # reported until recovered
         self._good = 0
@@ -114,7 +115,7 @@ class SourceTrack:
         self._heard(now)
         self.refused += 1
         self._invalid_reason, self._good = clipped(reason), 0
-        self._held = SourceState.INVALID
+        self._held, self._recovers_from = SourceState.INVALID, self._invalid_reason
 
     def _heard(self, now: Instant) -> None:
         self.received += 1
@@ -163,6 +164,7 @@ class SourceTrack:
         self._clock_offset.clear()
         if self._stamp_refused:  # the jump explains what was refused
             self._invalid_reason, self._stamp_refused, self._held = "", False, None
+            self._recovers_from = ""
 
     def status(
         self,
@@ -223,7 +225,7 @@ class SourceTrack:
         self._good += 1
         # One arrival is no rate yet, and a source without a rate is not known to be in time.
         if self._good >= recovery_frames and self._meter.rate_hz(now.steady_ns) > 0.0:
-            self._held = None
+            self._held, self._recovers_from = None, ""
 
     def _refusal(
         self, feature: Feature, stamp_ns: int, now: Instant, clock: ClockWatch
@@ -253,7 +255,8 @@ class SourceTrack:
 
     def _reason(self, now: Instant, raw: SourceState, recovery_frames: int) -> str:
         if raw is SourceState.OK:
-            return f"recovering, {self._good} of {recovery_frames} good frames"
+            after = f" after: {self._recovers_from}" if self._recovers_from else ""
+            return f"recovering, {self._good} of {recovery_frames} good frames{after}"
         if self.last_arrival_ns is None:
             return f"nothing received for {(now.steady_ns - self.started_ns) / NS:.2f} s"
         if raw is SourceState.INVALID:

@@ -137,6 +137,15 @@ class PerceptionNode(LifecycleNode):
         self.diagnostics.stop()
         self._release()
 
+    def destroy_node(self) -> None:
+        """Destroy the node, and with the last one of its context the participant.
+
+        rclpy forgets the state machine of the lifecycle, which holds the node: its name would stay
+        in the graph for 20 s, until the lease of the participant ends.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _release(self) -> None:
         self._stop()
         self.cleanup()

@@ -8,7 +8,9 @@ service callback works.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,9 +27,10 @@ from rclpy.subscription import Subscription
 from edge_perception.cdr import CdrError
 from edge_perception.encoders.arrivals import Arrivals
 from edge_perception.nodes import raw
-from edge_perception.nodes.taking import Taken, take, tells_publishers
+from edge_perception.nodes.taking import Taken, give_back, take, tells_publishers
 
 _LOOK_S = 1.0  # a thread that nobody wakes looks whether it is to end
+_RENEW_AFTER_S = 1.0  # without another message that is too large
 
 
 class _BesideExecutor(CallbackGroup):
@@ -57,6 +60,22 @@ class _Beside:
     on_refused: Callable[[CdrError], None]
 
 
+@dataclass(kw_only=True)
+class _Bound:
+    """A subscription whose messages have a greatest size.
+
+    Fast DDS keeps the buffers of the largest messages that came, as many as fit into the history,
+    for as long as the subscription lives: it is made anew once no more of them come.
+    """
+
+    make: Callable[[], Subscription]
+    most_bytes: Callable[[], int]
+    large_s: float = math.inf  # when the newest message came that was too large, steady clock
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.large_s >= _RENEW_AFTER_S
+
+
 class Receiver:
     """Subscriptions of one node, taken by one thread from `start` to `stop`.
 
@@ -71,7 +90,7 @@ class Receiver:
         self._subscriptions: list[Subscription] = []
         self._received: dict[str, int] = {}
         self._lost: dict[str, int] = {}
-        self._bounds: dict[Subscription, Callable[[], int]] = {}
+        self._bounds: dict[Subscription, _Bound] = {}
         self._counted: set[Subscription] = set()
         self._besides: list[_Beside] = []
         self._identified = False
@@ -197,11 +216,15 @@ class Receiver:
             qos: profile of the subscription.
             most_bytes: the most that is kept of a message, asked for each.
         """
-        subscription = self._node.create_subscription(
-            message, topic, callback, qos, raw=True, callback_group=self._group
-        )
+
+        def make() -> Subscription:
+            return self._node.create_subscription(
+                message, topic, callback, qos, raw=True, callback_group=self._group
+            )
+
+        subscription = make()
         self._subscriptions.append(subscription)
-        self._bounds[subscription] = most_bytes
+        self._bounds[subscription] = _Bound(make=make, most_bytes=most_bytes)
 
     def start(self) -> None:
         """Start the thread."""
@@ -227,6 +250,20 @@ class Receiver:
     def _run(self) -> None:
         while not self._stopping and self._node.context.ok():
             self._run_with(self._subscriptions)
+            if not self._stopping:
+                self._renew()
+
+    def _renew(self) -> None:
+        """Make the subscriptions anew that hold the memory of messages that were too large."""
+        for subscription in [each for each, bound in self._bounds.items() if bound.is_due()]:
+            bound = self._bounds.pop(subscription)
+            kept = [each for each in self._subscriptions if each is not subscription]
+            self._node.destroy_subscription(subscription)
+            give_back()
+            bound.large_s = math.inf
+            subscription = bound.make()
+            self._bounds[subscription] = bound
+            self._subscriptions = [*kept, subscription]
 
     def _run_with(self, subscriptions: list[Subscription]) -> None:
         """Take messages until the end, or until there are other subscriptions."""
@@ -247,7 +284,7 @@ class Receiver:
                     event.add_to_wait_set(waiting)
                 waiting.add_guard_condition(self._wake.handle)
                 waiting.wait(round(_LOOK_S * 1e9))
-                if self._stopping:
+                if self._stopping or any(bound.is_due() for bound in self._bounds.values()):
                     break
                 ready = waiting.get_ready_entities("subscription")
                 for subscription in subscriptions:
@@ -265,10 +302,12 @@ class Receiver:
 
     def _take(self, subscription: Subscription) -> None:
         try:
-            most_bytes = self._bounds.get(subscription)
-            if most_bytes is not None:
-                bounded = take(subscription, most_bytes(), identified=self._identified)
+            bound = self._bounds.get(subscription)
+            if bound is not None:
+                bounded = take(subscription, bound.most_bytes(), identified=self._identified)
                 if bounded is not None:
+                    if bounded.data is None:
+                        bound.large_s = time.monotonic()
                     subscription.callback(bounded)
                 return
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)

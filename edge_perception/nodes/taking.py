@@ -111,5 +111,12 @@ def take(subscription: Subscription, most_bytes: int, *, identified: bool) -> Ta
     finally:
         large = message.capacity > most_bytes
         rcl.fini(ctypes.byref(message))
-        if large and hasattr(rcl.libc, "malloc_trim"):
-            rcl.libc.malloc_trim(0)  # the allocator is told to keep blocks: not of this size
+        if large:
+            give_back()
+
+
+def give_back() -> None:
+    """Give free memory back to the system: the allocator is told to keep blocks, not such ones."""
+    rcl = _rcl()
+    if rcl is not None and hasattr(rcl.libc, "malloc_trim"):
+        rcl.libc.malloc_trim(0)

@@ -187,7 +187,7 @@ def test_bad_feature_is_invalid_until_three_good_ones(kind):
     assert status.refused == (0 if "invalid_reason" in more else 1)
     assert source.receive(600) is not None, "the next good frame is used at once"
     assert source.status(600).state is SourceState.INVALID
-    assert source.status(600).reason == "recovering, 1 of 3 good frames"
+    assert source.status(600).reason == f"recovering, 1 of 3 good frames after: {reason}"
     source.receive(700)
     source.receive(800)
     assert source.status(800).state is SourceState.OK
