@@ -9,15 +9,13 @@ bytes, whatever the machine is doing meanwhile.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from edge_perception.core.errors import EdgePerceptionError, TransformError
 from edge_perception.core.transforms import transforms_of
-from edge_perception.core.types import FrameLatency, PublishedView
-from edge_perception.encoders.serving import ServedModel
+from edge_perception.core.types import PublishedView
 from edge_perception.encoders.ways import WayChoice
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.motion import Pose
@@ -29,7 +27,9 @@ from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.replay.encoding import Emergence, EncoderStage
 from edge_perception.replay.fusing import FusionStage, NodeTime
-from edge_perception.replay.metering import LOOP_FRAMES, Looped, MeteredFusionModel, run_loop
+from edge_perception.replay.metering import LOOP_FRAMES, Looped, run_loop
+from edge_perception.replay.model_changes import ModelChanges, Swap
+from edge_perception.replay.stats import ReplayStats
 from edge_perception.replay.vehicle import Vehicle
 from edge_perception.replay.virtual import LatencyModel
 from edge_perception.running.vehicle_plan import SourcePlan
@@ -39,7 +39,6 @@ AFTER_END_NS = NS  # cycles still close for this long
 SILENT_PERIODS = 5  # of a source's rate: another way of it is read then
 LOOP_EVERY = 12 * LOOP_FRAMES  # outputs between two turns of the bare models in a loop
 _AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
-PREPARE_NS = NS  # a swapped model takes in streams this long before it serves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +48,6 @@ class ReadMessage:
     message: RecordedMessage
     source: str | None  # that it feeds; None: a calibration
     content: Any  # of an input: decoded, or the error that came instead
-
-
-@dataclass(frozen=True, kw_only=True)
-class Swap:
-    """Another vehicle's models serve from a moment on."""
-
-    at_ns: int  # stamp, recording time
-    name: str
-    vehicle: Vehicle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +75,6 @@ class _Motion:
 
 
 _Event = Emergence | _Jump | _FusionSwap | _Motion
-
-
-@dataclass(kw_only=True)
-class ReplayStats:
-    """What a replay cost and what it met."""
-
-    wall_s: float = 0.0  # without the loops of the bare models
-    messages: int = 0
-    outputs: int = 0
-    errors: Counter[str] = field(default_factory=Counter)  # by topic or source
-    undecoded: Counter[str] = field(default_factory=Counter)  # by topic: no such message
-    first_error: dict[str, str] = field(default_factory=dict)
-    clock_jumps: list[str] = field(default_factory=list)
-    stamp_faults: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)  # of inputs read otherwise than they say
-    dropped: dict[str, int] = field(default_factory=dict)
-    bare_s: float = 0.0  # inference alone in a loop, for as many frames
-    work_s: float = 0.0  # the same with their pre- and postprocessing
-    measured: dict[str, list[FrameLatency]] = field(default_factory=dict)
-    fusion_measured_s: list[float] = field(default_factory=list)
 
 
 class LockStep:
@@ -148,14 +118,10 @@ class LockStep:
             policy=vehicle.plan.policy,
         )
         self._fusion = FusionStage(fusion, self._time, latency)
-        self._swaps = deque(sorted(swaps, key=lambda swap: swap.at_ns))
-        self._pending: deque[Swap] = deque()
-        self._served = [vehicle]
-        self._models = vehicle.fusion_models
+        self._models = ModelChanges(vehicle, swaps)
         self._alter = alter
         self._measure_bare = measure_bare
         self._last_ns = start_ns
-        self._last_stamp: dict[str, int] = {}
         self._choices = {
             source.name: _choice(source, binding, self._arrivals.steady(start_ns))
             for source in vehicle.plan.sources
@@ -224,7 +190,7 @@ class LockStep:
             try:
                 feature = event.feature()
             except Exception as error:  # as the node's worker: one bad frame ends no sensor
-                self._note_error(event.source, error)
+                self.stats.note_error(event.source, error)
                 return
             if feature is not None:
                 yield from self._fusion.offer(feature, event.at_ns)
@@ -243,7 +209,7 @@ class LockStep:
             if gap_ns > MAX_GAP_NS and self.stats.messages > 1:
                 yield from self._jump(gap_ns)
             self._last_ns = max(message.log_time_ns, self._last_ns)
-            yield from self._swap_until(self._last_ns)
+            yield from self._change_models(self._last_ns)
             if message.topic == self._binding.odometry:
                 yield from self._odometry(message)
             elif message.topic in self._binding.transforms:
@@ -251,6 +217,13 @@ class LockStep:
             else:
                 yield from self._message(read)
         yield from self._encoders.finish()
+
+    def _change_models(self, now_ns: int) -> Iterator[_Event]:
+        self._models.prepare(self._encoders, now_ns)
+        for swap in self._models.due(now_ns):
+            steady_ns = self._arrivals.steady(swap.at_ns)
+            yield from self._encoders.until(steady_ns)
+            yield _FusionSwap(steady_ns=steady_ns, models=self._models.fusion_models)
 
     def _jump(self, gap_ns: int) -> Iterator[_Event]:
         """Let the node clock jump: one second passes on the steady clock."""
@@ -270,7 +243,7 @@ class LockStep:
         try:
             pose = pose_from_msg(decoded, base_frame)
         except EdgePerceptionError as error:
-            self._note_error(message.topic, error)
+            self.stats.note_error(message.topic, error)
             return
         yield from self._encoders.until(steady_ns)
         yield _Motion(steady_ns=steady_ns, pose=pose)
@@ -280,7 +253,7 @@ class LockStep:
         try:
             return self._decoder.decode(message.data, message.type)
         except EdgePerceptionError as error:
-            self._note_error(message.topic, error)
+            self.stats.note_error(message.topic, error)
             self.stats.undecoded[message.topic] += 1
             return None
 
@@ -294,7 +267,7 @@ class LockStep:
             try:
                 self._vehicle.transforms.add(transform, static=static)
             except TransformError as error:
-                self._note_error(message.topic, error)
+                self.stats.note_error(message.topic, error)
 
     def _message(self, read: ReadMessage) -> Iterator[Emergence]:
         message, source, decoded = read.message, read.source, read.content
@@ -302,11 +275,11 @@ class LockStep:
             try:
                 self._calibrate(message)
             except EdgePerceptionError as error:
-                self._note_error(message.topic, error)
+                self.stats.note_error(message.topic, error)
             return
         received = self._arrivals.instant(self._arrivals.steady(message.log_time_ns))
         if isinstance(decoded, EdgePerceptionError):
-            self._note_error(message.topic, decoded)
+            self.stats.note_error(message.topic, decoded)
             self.stats.undecoded[message.topic] += 1
             yield from self._encoders.refuse(source, str(decoded), received)
             return
@@ -319,7 +292,7 @@ class LockStep:
             choice, way = self._choices[source], self._binding.ways.get(message.topic, "")
             if not choice.take(way, stamp_ns, received.steady_ns, self._silence_ns[source]):
                 return
-            self._note_stamp(message.topic, stamp_ns)
+            self.stats.note_stamp(message.topic, stamp_ns)
         yield from self._encoders.message(source, decoded, stamp_ns, frame_id, received)
 
     def _calibrate(self, message: RecordedMessage) -> None:
@@ -333,53 +306,18 @@ class LockStep:
         pipeline.calibrate(decoded, self._binding.topics_of(source))
         self._calibration[source] = message.data[_AFTER_STAMP:]
 
-    # -- model changes --
-
-    def _swap_until(self, now_ns: int) -> Iterator[_Event]:
-        while self._swaps and self._swaps[0].at_ns - PREPARE_NS <= now_ns:
-            swap = self._swaps.popleft()
-            self._pending.append(swap)
-            self._served.append(swap.vehicle)
-            for name, lane in self._encoders.lanes.items():
-                loaded = swap.vehicle.loaded[name]
-                if loaded.bundle.sha256 == lane.pipeline.model.loaded.bundle.sha256:
-                    continue
-                spec = next(s.spec for s in swap.vehicle.plan.sources if s.name == name)
-                lane.pipeline.prepare(ServedModel.build(spec, loaded))
-                lane.pipeline.serving.commit(swap.at_ns)
-        while self._pending and self._pending[0].at_ns <= now_ns:
-            swap = self._pending.popleft()
-            steady_ns = self._arrivals.steady(swap.at_ns)
-            yield from self._encoders.until(steady_ns)
-            # As the node: the old model stays behind the new one for features on their way.
-            self._models = (*swap.vehicle.fusion_models, *self._models[:1])
-            yield _FusionSwap(steady_ns=steady_ns, models=self._models)
-
     # -- accounts --
-
-    def _note_stamp(self, topic: str, stamp_ns: int) -> None:
-        last_ns = self._last_stamp.get(topic)
-        if last_ns is not None and stamp_ns <= last_ns:
-            what = "repeat" if stamp_ns == last_ns else "go back"
-            self.stats.stamp_faults[f"{topic}: stamps {what}"] += 1
-        self._last_stamp[topic] = stamp_ns
-
-    def _note_error(self, where: str, error: Exception) -> None:
-        self.stats.errors[where] += 1
-        self.stats.first_error.setdefault(where, f"{error}")
-
-    def _fusion_models(self) -> Iterator[MeteredFusionModel]:
-        for vehicle in self._served:
-            yield from vehicle.fusion_models
 
     def _looped(self) -> Iterator[Looped]:
         yield from self._encoders.lanes.values()
-        yield from self._models[:1]  # those behind it serve features on their way only
+        yield from self._models.fusion_models[
+            :1
+        ]  # those behind it serve features on their way only
 
     def _collect(self) -> None:
         stats = self.stats
         stats.fusion_measured_s = self._fusion.measured_s
-        frames = [(model.loop, model.runs) for model in self._fusion_models()]
+        frames = [(model.loop, model.runs) for model in self._models.all_fusion_models()]
         for name, lane in self._encoders.lanes.items():
             stats.dropped[name] = lane.dropped
             stats.notes += [f"{name}: {text}" for text in lane.pipeline.notes.all]

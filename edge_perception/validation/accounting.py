@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_perception.recordings.reader import Recording
 from edge_perception.replay.binding import Binding
-from edge_perception.replay.lockstep import ReplayStats
+from edge_perception.replay.stats import ReplayStats
 from edge_perception.validation.digest import RecordingDigest
 
 UNUSED = "not used"

@@ -11,7 +11,8 @@ from typing import Any
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
 from edge_perception.replay.binding import Binding
-from edge_perception.replay.lockstep import ReplayStats, Swap
+from edge_perception.replay.model_changes import Swap
+from edge_perception.replay.stats import ReplayStats
 from edge_perception.replay.vehicle import Vehicle
 from edge_perception.running.vehicle_plan import VehiclePlan
 from edge_perception.validation.accounting import counts_of

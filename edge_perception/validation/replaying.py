@@ -17,7 +17,8 @@ from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.latched import told_before
-from edge_perception.replay.lockstep import LockStep, Swap
+from edge_perception.replay.lockstep import LockStep
+from edge_perception.replay.model_changes import Swap
 from edge_perception.replay.vehicle import Models, build_vehicle
 from edge_perception.replay.virtual import NS, StageClock, parse_latency
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan, swapped
