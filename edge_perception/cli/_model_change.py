@@ -67,10 +67,8 @@ def swap(args: argparse.Namespace) -> int:
         sent = client.send_goal_async(goal, feedback_callback=on_feedback)
         handle = caller.wait(sent, "the manager's consent")
         future = handle.get_result_async()
-        while not future.done():
-            caller.spin_once()
-            if problem := alive.problem():
-                return _answer(_ended(problem, steps), args.json)
+        if problem := caller.wait_while(future, alive):
+            return _answer(action.SwapModel.Result(reason=_ended(problem, steps)), args.json)
         result = future.result().result
         # Steps come on another way than the result, which may be faster.
         end_s = time.monotonic() + _ANSWER_S
@@ -79,10 +77,8 @@ def swap(args: argparse.Namespace) -> int:
     return _answer(result, args.json)
 
 
-def _ended(problem: str, steps: list[str]) -> Any:
-    """Return the answer that a manager can give no more."""
-    from edge_perception import action
-
+def _ended(problem: str, steps: list[str]) -> str:
+    """Return the reason that a manager can give no more."""
     last = next((step for step in reversed(steps) if step != _WAITING), "none")
     decided = any(step in _DECIDED for step in steps)
     what = (
@@ -90,7 +86,7 @@ def _ended(problem: str, steps: list[str]) -> Any:
         if decided
         else "nothing was decided: what served serves on, and the next manager notes the end"
     )
-    return action.SwapModel.Result(reason=f"{problem}; last step: {last}; {what}")
+    return f"{problem}; last step: {last}; {what}"
 
 
 def rollback(args: argparse.Namespace) -> int:
@@ -101,8 +97,13 @@ def rollback(args: argparse.Namespace) -> int:
         client = caller.node.create_client(srv.RollbackModel, f"{args.manager}/rollback_model")
         if not client.wait_for_service(timeout_sec=_ANSWER_S):
             raise NoManagerError(f"{args.manager}: no model manager within {_ANSWER_S:g} s")
+        alive = ManagerWatch(caller.node, args.manager)
         request = srv.RollbackModel.Request(slot=args.slot, reason=args.reason)
-        result = caller.wait(client.call_async(request), "the answer", timeout_s=60.0)
+        future = client.call_async(request)
+        if problem := caller.wait_while(future, alive):
+            reason = f"{problem}; `models history` says whether it was decided"
+            return _answer(srv.RollbackModel.Response(reason=reason), args.json)
+        result = future.result()
     return _answer(result, args.json)
 
 
@@ -183,6 +184,14 @@ class _Caller:
                 raise NoManagerError(f"expected {what} within {timeout_s:g} s")
             self.spin_once()
         return future.result()
+
+    def wait_while(self, future: Any, manager: ManagerWatch) -> str:
+        """Wait for the manager's answer; return why none can come any more, else nothing."""
+        while not future.done():
+            self.spin_once()
+            if problem := manager.problem():
+                return problem
+        return ""
 
     def __enter__(self) -> _Caller:
         return self

@@ -99,18 +99,25 @@ def test_kill_of_the_manager_at_every_journal_step(harness, maker, ros_domain, s
         robot.serves(NEW)
 
 
-@pytest.mark.parametrize(("step", "text"), [("shadow", "nothing was decided"), ("commit", "")])
+@pytest.mark.parametrize(
+    ("step", "arguments", "text"),
+    [
+        ("shadow", ["swap", "new"], "nothing was decided"),
+        ("commit", ["swap", "new", "--skip-trial"], ""),
+        ("commit", ["rollback"], "`models history` says"),
+    ],
+)
 def test_who_asked_hears_that_the_manager_died(
-    harness, maker, ros_domain, step, text, capsys, monkeypatch
+    harness, maker, ros_domain, step, arguments, text, capsys, monkeypatch
 ):
     monkeypatch.setattr(_manager_watch, "_SILENT_S", 2.0)
+    maker.store.slots.point(previous={"lidar": maker.store.find("new").sha256})
     robot = FaultRobot(harness, maker, manager=False)
     assert robot.version() == OLD
     command = [sys.executable, str(HERE / "killed_manager.py"), step]
     process = start(command, maker, ros_domain, admission_latency_factor=50.0)
-    arguments = ["models", "swap", "new", *(["--skip-trial"] if step == "commit" else [])]
     try:
-        assert main(arguments) == 1
+        assert main(["models", *arguments]) == 1
         assert process.wait(10) == -signal.SIGKILL
     finally:
         end(process)
@@ -121,7 +128,8 @@ def test_who_asked_hears_that_the_manager_died(
 
 def test_who_asked_hears_that_the_manager_ended(harness, maker, ros_domain, capsys):
     robot = FaultRobot(harness, maker, manager=False)
-    process = start(python("edge_perception.nodes.model_manager_node:main"), maker, ros_domain)
+    command = python("edge_perception.nodes.model_manager_node:main")
+    process = start(command, maker, ros_domain, admission_latency_factor=50.0)
 
     def stop(event):
         if event.event == "shadow 100%":
@@ -134,9 +142,12 @@ def test_who_asked_hears_that_the_manager_ended(harness, maker, ros_domain, caps
     finally:
         end(process)
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said == "refused: the manager ends"
     assert robot.version() == OLD
-    assert ReleaseStore(maker.root).journal.open_change() is None  # undone, not only left
+    if said == "refused: the manager ends":
+        assert ReleaseStore(maker.root).journal.open_change() is None  # undone, not only left
+    else:  # a busy machine: its last second was too short for the answer
+        assert "/model_manager ended before the change did" in said
+        assert "nothing was decided" in said
 
 
 def test_a_swap_right_after_the_start_of_a_manager_waits_for_its_nodes(harness, maker):
