@@ -59,16 +59,20 @@ def swap(args: argparse.Namespace) -> int:
             name=args.name, version=args.version, role=args.role, skip_trial=args.skip_trial
         )
         steps: list[str] = []
+        aborted: list[str] = []  # why, as the manager said
 
         def on_feedback(update: Any) -> None:
             steps.append(update.feedback.event.event)
+            if steps[-1] == "aborted":
+                aborted.append(update.feedback.event.reason)
             _print_event(update.feedback.event, args.json)
 
         sent = client.send_goal_async(goal, feedback_callback=on_feedback)
         handle = caller.wait(sent, "the manager's consent")
         future = handle.get_result_async()
         if problem := caller.wait_while(future, alive):
-            return _answer(action.SwapModel.Result(reason=_ended(problem, steps)), args.json)
+            reason = aborted[0] if aborted else _ended(problem, steps)
+            return _answer(action.SwapModel.Result(reason=reason), args.json)
         result = future.result().result
         # Steps come on another way than the result, which may be faster.
         end_s = time.monotonic() + _ANSWER_S

@@ -29,7 +29,7 @@ from edge_perception.releases.filesystem import FileSystem
 from edge_perception.releases.managed import ManagedStore
 from edge_perception.releases.options import ManagerOptions
 
-_LAST_WORDS_NS = 1_000_000_000
+_LAST_WORDS_NS = 700_000_000  # the rest of the process must be closed too
 
 
 class ModelManagerNode(PerceptionNode):

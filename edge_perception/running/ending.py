@@ -23,9 +23,9 @@ from enum import IntEnum
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-START_S = 0.8  # for a step that cannot be interrupted, such as the loading of a model
-CLOSE_S = 1.3  # until what is durable is written
-END_S = 1.4  # until the process has left; all from the signal on
+START_S = 0.7  # for a step that cannot be interrupted, such as the loading of a model
+CLOSE_S = 1.5  # until what is durable is written
+END_S = 1.6  # until the process has left; all from the signal on
 FLUSH_S = 0.1
 CUT = "ended in the middle of a step"
 
