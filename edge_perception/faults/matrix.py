@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from edge_perception.core.types import Mode, SourceState
+from edge_perception.core.bounds import MOST_COUNT
+from edge_perception.core.types import Feature, Mode, SourceState
 from edge_perception.faults.injector import Injection
 from edge_perception.faults.judge import Expectation, Observed, Result, judge
 from edge_perception.faults.virtual import PHASE_S, SOURCES, VirtualRun
 from edge_perception.fusion.config import FusionConfig
+from edge_perception.fusion.publishers import Route
 
 LATE, STALE, MISSING, INVALID = (
     SourceState.LATE,
@@ -104,7 +106,15 @@ def clean_run(minutes: float, *, seed: int = 0) -> tuple[int, float, float]:
 
 def rows() -> list[Row]:
     """Return all rows, in the order of the table."""
-    return [*_dead_subsets(), *_delivery(), *_stamps(), *_content(), *_clocks(), *_processes()]
+    return [
+        *_dead_subsets(),
+        *_delivery(),
+        *_stamps(),
+        *_content(),
+        *_clocks(),
+        *_processes(),
+        *_foreign(),
+    ]
 
 
 def _mode_without(dead: tuple[str, ...]) -> Mode:
@@ -226,6 +236,11 @@ def _content() -> Iterator[Row]:
     yield row("some_nan", "lidar", "some points NaN and Inf", real=True, **nothing)
     yield row("all_nan", "lidar", "all points NaN")
     yield row("empty_cloud", "lidar", "empty cloud", real=True)
+    yield row("near", "lidar", "covered LiDAR, all within 0.2 m", real=True)
+    yield row("endless", "lidar", "LiDAR points at 1e31 m")
+    yield row("sky", "lidar", "LiDAR points 500 m up", real=True)
+    yield row("overlapping", "lidar", "LiDAR fields that overlap")
+    yield row("endless_fields", "lidar", "LiDAR fields of 2^31 values")
     yield row("ten_times_points", "lidar", "ten times the points", **nothing)
     yield row("sector_lost", "lidar", "LiDAR sector lost", real=True, **doubtful)
     interrupted = {
@@ -238,6 +253,85 @@ def _content() -> Iterator[Row]:
     yield row("clipping", "audio", "clipped sound", modes=(Mode.FULL, Mode.DEGRADED), warns=True)
     yield row("silence", "audio", "digital silence", real=True)
     yield row("dead_channel", "audio", "dead channel", **doubtful)
+
+
+def _foreign() -> Iterator[Row]:
+    """Features that no encoder of this robot gives, limits that nobody keeps, and modes for it."""
+    for source in ("camera", "lidar"):
+        yield Row(
+            name=f"every second one bad, {source}",
+            streams=(("every_second_bad", (source,)),),
+            expectation=Expectation(
+                affected=(source,), states=(INVALID,), worthless=True, recovery_s=0.6
+            ),
+            real=source == "lidar",
+        )
+    yield Row(
+        name="camera and LiDAR that never meet",
+        streams=(("too_late", ("lidar",)),),
+        length_s=5.0,
+        expectation=Expectation(
+            affected=("lidar",),
+            warns=True,
+            states=(SourceState.OK,),
+            detection_s=1.5,  # the gap at first, recovery, and 5 periods without a meeting
+            recovery_s=0.9,
+        ),
+    )
+
+    def threefold(run: VirtualRun, start_s: float, end_s: float) -> None:
+        usual = run.fusion.config
+        sources = tuple(
+            replace(item, rate_hz=30.0) if item.source == "lidar" else item
+            for item in usual.sources
+        )
+        run.at(start_s, lambda: run.fusion.configure(replace(usual, sources=sources)))
+        run.at(end_s, lambda: run.fusion.configure(usual))
+
+    yield Row(
+        name="rate_hz set to three times the truth, lidar",
+        script=threefold,
+        expectation=Expectation(
+            affected=("lidar",), states=(LATE,), worthless=True, recovery_s=0.6
+        ),
+    )
+
+    def counter(run: VirtualRun, start_s: float, end_s: float) -> None:
+        def alter(feature: Feature) -> Feature:
+            return replace(feature, refused=MOST_COUNT) if feature.source == "lidar" else feature
+
+        run.at(start_s, lambda: run.fusion.refuse("lidar", "one before", run.clock.now()))
+        run.at(start_s + 0.5, lambda: setattr(run, "alter", alter))
+        run.at(end_s, lambda: setattr(run, "alter", lambda feature: feature))
+
+    yield Row(
+        name="counter of 2^64-1, lidar",
+        script=counter,
+        expectation=Expectation(
+            affected=("lidar",),
+            modes=(Mode.FULL, Mode.DEGRADED),
+            states=(INVALID,),
+            optional=True,  # the refusal before it
+        ),
+    )
+
+    def wrong_source(run: VirtualRun, start_s: float, end_s: float) -> None:
+        def alter(feature: Feature) -> Feature:
+            if feature.source == "lidar":
+                route = Route(source="camera", name="features/camera")
+                run.fusion.offer(feature, run.clock.now(), route)
+            return feature
+
+        run.at(start_s, lambda: setattr(run, "alter", alter))
+        run.at(end_s, lambda: setattr(run, "alter", lambda feature: feature))
+
+    yield Row(
+        name="features of the LiDAR on the camera's topic",
+        script=wrong_source,
+        expectation=Expectation(
+            affected=("camera",), states=(INVALID,), worthless=True, recovery_s=0.6
+        ),
+    )
 
 
 def _clocks() -> Iterator[Row]:

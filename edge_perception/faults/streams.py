@@ -317,6 +317,67 @@ def sector_lost(message: Any, context: Context) -> list[Delivery]:
     return _cloud(message, points[np.abs(np.arctan2(points[:, 1], points[:, 0])) > np.pi / 4])
 
 
+def _at(message: Any, xyz_m: NDArray[np.float32]) -> list[Delivery]:
+    points = _points(message).copy()
+    points[:, :3] = xyz_m
+    return _cloud(message, points)
+
+
+@fault("lidar")
+def near(message: Any, context: Context) -> list[Delivery]:
+    """A covered LiDAR: as many points as ever, all within 0.2 m."""
+    xyz_m = context.rng.uniform(-0.1, 0.1, (len(_points(message)), 3))
+    return _at(message, xyz_m.astype(np.float32))
+
+
+@fault("lidar")
+def endless(message: Any, context: Context) -> list[Delivery]:
+    """As many points as ever, all at 1e31 m."""
+    xyz_m = context.rng.uniform(0.5e31, 1e31, (len(_points(message)), 3))
+    return _at(message, xyz_m.astype(np.float32))
+
+
+@fault("lidar")
+def sky(message: Any, context: Context) -> list[Delivery]:
+    """As many points as ever, all 500 m above the road."""
+    points = _points(message)
+    return _at(message, points[:, :3] + np.float32([0.0, 0.0, 500.0]))
+
+
+@fault("lidar")
+def overlapping(message: Any, context: Context) -> list[Delivery]:
+    """Fields that lie upon each other."""
+    return _with_fields(message, offset=0)
+
+
+@fault("lidar")
+def endless_fields(message: Any, context: Context) -> list[Delivery]:
+    """Fields that claim 2^31 values a point."""
+    return _with_fields(message, count=2**31)
+
+
+def _with_fields(message: Any, **changes: int) -> list[Delivery]:
+    fields = [copy.copy(item) for item in message.fields]
+    for item in fields:
+        for name, value in changes.items():
+            setattr(item, name, value)
+    return changed(message, fields=fields)
+
+
+@fault("camera", "lidar")
+def every_second_bad(message: Any, context: Context) -> list[Delivery]:
+    """Every second message has only half of its data."""
+    if context.count % 2:
+        return [(0.0, message)]
+    return changed(message, data=message.data[: len(message.data) // 2])
+
+
+@fault("camera", "lidar")
+def too_late(message: Any, context: Context) -> list[Delivery]:
+    """Each message comes 0.35 s after it was taken: never in time for the others."""
+    return [(0.35, message)]
+
+
 # -- audio --
 
 

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.share import share_file
-from edge_perception.core.types import FusedView, Geometry
+from edge_perception.core.types import Feature, FusedView, Geometry
 from edge_perception.encoders import EncoderOutput, encoders, source_defaults
+from edge_perception.encoders.lidar.encoder import in_raster, lidar_preprocessing
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.serving import Job, ServedModel
 from edge_perception.faults.frames import PERIOD_S, Frames, plain, stamp_of
@@ -37,10 +38,17 @@ SOURCES = ("camera", "lidar", "audio")
 PHASE_S: Mapping[str, float] = {"camera": 0.0, "lidar": 0.02, "audio": 0.05}
 LATENCY_S: Mapping[str, float] = {"camera": 0.02, "lidar": 0.03, "audio": 0.005}
 TRANSPORT_S = 0.002
+AT_1_8_M = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1.8], [0, 0, 0, 1]], float)
 
 
 class _NoInference:
-    """Stands where a model runs: the matrix asks for the logic around it."""
+    """Stands where a model runs: the matrix asks for the logic around it.
+
+    Its range is the real one.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
 
     def preprocess(self, _frame: Any, _geometry: Geometry) -> dict:
         return {}
@@ -51,8 +59,8 @@ class _NoInference:
     def postprocess(self, _outputs: Mapping, _frame: Any, _geometry: Geometry) -> EncoderOutput:
         return EncoderOutput()
 
-    def in_range(self, xyz_m: NDArray[np.float32], _geometry: Geometry) -> NDArray[np.bool_]:
-        return np.ones(len(xyz_m), bool)
+    def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
+        return in_raster(xyz_m, geometry, lidar_preprocessing(self._bundle.manifest))
 
 
 @cache
@@ -65,7 +73,7 @@ def _served(source: str) -> ServedModel:
     bundle = _bundle(spec.modality)
     loaded: Any = SimpleNamespace(bundle=bundle)
     return ServedModel(
-        loaded=loaded, intake=spec.make_intake(bundle.manifest), encoder=_NoInference()
+        loaded=loaded, intake=spec.make_intake(bundle.manifest), encoder=_NoInference(bundle)
     )
 
 
@@ -97,6 +105,7 @@ class VirtualRun:
     stamps_follow_clock: bool = True
     phase_s: Mapping[str, float] = field(default_factory=lambda: PHASE_S)
     observed: list[Observed] = field(default_factory=list)
+    alter: Callable[[Feature], Feature] = lambda feature: feature  # what fusion gets of each
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(node_ns=1_700_000_000 * NS)
@@ -119,7 +128,7 @@ class VirtualRun:
             source=source,
             spec=encoders()[source],
             model=_served(source),
-            geometry=Geometry(pose_source="parameter"),
+            geometry=Geometry(T_base_sensor=AT_1_8_M, pose_source="parameter"),
             clock=self.clock,
         )
         encoder = Encoder(source=source, pipeline=pipeline)
@@ -204,7 +213,7 @@ class VirtualRun:
             return
         feature = encoder.pipeline.process(job)
         if feature is not None:
-            self.fusion.offer(feature, self.clock.now())
+            self.fusion.offer(self.alter(feature), self.clock.now())
         encoder.working = None
         if encoder.pending is not None:
             pending, encoder.pending = encoder.pending, None

@@ -97,10 +97,7 @@ class LidarEncoder(CheckedModel):
 
     def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
         """Return which points, (N, 3), sensor frame, the model can use: those in its raster."""
-        base, config = to_base(xyz_m, geometry), self._config
-        ranges = (config.x_range_m, config.y_range_m, config.z_range_m)
-        inside = [(base[:, k] > low) & (base[:, k] < high) for k, (low, high) in enumerate(ranges)]
-        return np.asarray(inside[0] & inside[1] & inside[2])
+        return in_raster(xyz_m, geometry, self._config)
 
     def postprocess(
         self, outputs: Mapping[str, NDArray], frame: PointCloud, geometry: Geometry
@@ -151,6 +148,16 @@ def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:
 def make_intake(manifest: Manifest) -> LidarIntake:  # noqa: ARG001
     """Return the intake; sweeps need nothing of the manifest."""
     return LidarIntake()
+
+
+def in_raster(
+    xyz_m: NDArray[np.float32], geometry: Geometry, config: LidarPreprocessing
+) -> NDArray[np.bool_]:
+    """Return which points, (N, 3), sensor frame, lie inside a model's raster."""
+    base = to_base(xyz_m, geometry)
+    ranges = (config.x_range_m, config.y_range_m, config.z_range_m)
+    inside = [(base[:, k] > low) & (base[:, k] < high) for k, (low, high) in enumerate(ranges)]
+    return np.asarray(inside[0] & inside[1] & inside[2])
 
 
 def make_encoder(manifest: Manifest, backend: Backend) -> LidarEncoder:
