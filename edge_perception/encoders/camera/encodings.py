@@ -23,6 +23,8 @@ from edge_perception.encoders.camera.sixteen_bits import (
     native_order,
 )
 
+_MOST_PADDING = 256  # bytes of a row; more of it, as much for each pixel, is of the pixels
+
 Plane: TypeAlias = NDArray[Any]  # uint8 or uint16
 
 # BT.601 limited range: rows B, G, R of (Y, U, V, 1).
@@ -116,7 +118,8 @@ def _row_step(
     """Return the bytes from one row to the next.
 
     A step of zero, or one of more rows than there is data, tells nothing: where the rows fill the
-    data without a gap they are read so.
+    data without a gap they are read so. A step of several bytes more for each pixel, all of them
+    there, says that the encoding is another one.
 
     Args:
         encoding: of the rows.
@@ -127,6 +130,12 @@ def _row_step(
     """
     width, rows = size
     row_bytes = width * encoding.channels * encoding.item_bytes
+    if step - row_bytes > _MOST_PADDING and step % width == 0 and step * rows == available:
+        raise InvalidFrameError(
+            f"step: expected {row_bytes} bytes a row, {row_bytes // width} a pixel, got {step}, "
+            f"{step // width} a pixel, which the data has: another encoding, or a part of a wider "
+            "image?"
+        )
     # Some drivers leave out the last row's padding.
     if step >= row_bytes and step * (rows - 1) + row_bytes <= available:
         return step

@@ -165,6 +165,19 @@ def test_bgr_is_not_copied(bgr: np.ndarray) -> None:
     assert np.shares_memory(image_from_msg(message).bgr, data)
 
 
+@pytest.mark.parametrize(
+    ("said", "held"), [("bgr8", "bgra8"), ("mono8", "mono16"), ("mono8", "rgb8")]
+)
+def test_a_step_of_other_pixels_is_no_padding(said: str, held: str) -> None:
+    """Read by the encoding alone it is a picture of stripes."""
+    channels, kind = {"bgra8": (4, "u1"), "mono16": (1, "u2"), "rgb8": (3, "u1")}[held]
+    rows = np.random.default_rng(2).integers(0, 200, (24, 640, channels)).astype(kind)
+    message = image_msg(rows, held)
+    message.encoding = said
+    with pytest.raises(InvalidFrameError, match=r"a pixel, which the data has: another encoding"):
+        image_from_msg(message)
+
+
 def test_last_row_may_lack_its_padding(bgr: np.ndarray) -> None:
     message = image_msg(bgr, "bgr8", padding=4)
     message.data = message.data[:-4]

@@ -141,6 +141,42 @@ def test_what_a_driver_publishes(case: Case) -> None:
     assert all(any(note in text for text in said) for note in case.notes), said
 
 
+def test_a_real_sweep_gives_the_same_objects_whoever_publishes_it(data_dir, monkeypatch) -> None:
+    path = min((data_dir / "pandaset").glob("*/*.npz"))
+    values = np.load(path)
+    count = len(values["xyz_cm"]) // (driver_clouds.RINGS * driver_clouds.COLUMNS)
+    count *= driver_clouds.RINGS * driver_clouds.COLUMNS
+
+    def sweep(index: int) -> dict[str, np.ndarray]:
+        moved = np.float32(index * 1e-3)  # two equal sweeps are a frozen sensor
+        return {
+            "xyz": (values["xyz_cm"][:count] / 100).astype(np.float32) + moved,
+            "met": np.random.default_rng(index).random(count) > 0.1,
+            "ring": np.arange(count) % 64,
+            "bright": values["intensity"][:count].astype(int),
+            "time_s": np.linspace(0.0, 0.1, count),
+        }
+
+    monkeypatch.setattr(driver_clouds, "sweep", sweep)
+    order = np.random.default_rng(1).permutation(count)
+    monkeypatch.setattr(driver_clouds, "COLUMN_BY_COLUMN", order)
+    found = {}
+    for case in (case for case in driver_clouds.CASES if case.state != REFUSED):
+        pipeline, message = pipeline_of(ROWS[case.row], case), case.make(0)
+        now = FakeClock(node_ns=case.stamp_ns).now()
+        job = pipeline.accept(message, case.stamp_ns, message.header.frame_id, now)
+        feature = pipeline.process(job)
+        assert feature.valid, feature.invalid_reason
+        found[case.name] = [
+            (item.class_name, *np.round(item.center_m, 1) + 0.0) for item in feature.objects
+        ]
+    assert len(found["Velodyne"]) > 10
+    dark = ("Gazebo LiDAR", "Isaac Sim LiDAR")  # without brightness the model sees a little less
+    for name, objects in found.items():
+        if name not in dark:
+            assert sorted(objects) == sorted(found["Velodyne"]), name
+
+
 @pytest.mark.parametrize("name", NOT_HEARD)
 def test_another_type_is_told(name: str) -> None:
     """No encoder listens to it; `doctor` names both types and the topic."""
