@@ -60,6 +60,7 @@ class AudioBlock:
     samples: NDArray[np.float32]  # (N, C), full scale 1.0
     sample_rate_hz: int
     first_sample_index: int
+    notes: tuple[str, ...] = ()  # what was read otherwise than the message says
 
 
 @dataclass(frozen=True, kw_only=True)

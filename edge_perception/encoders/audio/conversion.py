@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.byte_order import ByteOrder
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 384_000
@@ -62,8 +63,12 @@ def _pcm() -> dict[str, SampleFormat]:
 SAMPLE_FORMATS = _pcm()
 
 
-def block_from_chunk(message: Any) -> AudioBlock:
+def block_from_chunk(message: Any, order: ByteOrder | None = None) -> AudioBlock:
     """Convert an ``edge_perception/msg/AudioChunk``.
+
+    Args:
+        message: of rclpy or of a bag reader.
+        order: what is known of the source's order of bytes; None: as the format says.
 
     Raises:
         InvalidFrameError: the format is neither s16le nor f32le, rate, channels or size are out of
@@ -78,7 +83,11 @@ def block_from_chunk(message: Any) -> AudioBlock:
         stamp_ns=stamp_of(message.header),
         frame_id=message.header.frame_id,
         samples=decode_samples(
-            message.data, SAMPLE_FORMATS[message.format], rate_hz=rate_hz, channels=channels
+            message.data,
+            SAMPLE_FORMATS[message.format],
+            rate_hz=rate_hz,
+            channels=channels,
+            order=order,
         ),
         sample_rate_hz=rate_hz,
         first_sample_index=int(message.first_sample_index),
@@ -91,9 +100,16 @@ def stamp_of(header: Any) -> int:
 
 
 def decode_samples(
-    data: Any, sample_format: SampleFormat, *, rate_hz: int, channels: int
+    data: Any,
+    sample_format: SampleFormat,
+    *,
+    rate_hz: int,
+    channels: int,
+    order: ByteOrder | None = None,
 ) -> NDArray[np.float32]:
     """Return interleaved bytes (or a typed array of samples) as (N, C) float32, full scale 1.0.
+
+    With `order` whole numbers of two and four bytes are read in the order in which they are sound.
 
     Raises:
         InvalidFrameError: as in `block_from_chunk`.
@@ -117,7 +133,11 @@ def decode_samples(
         raise InvalidFrameError(
             f"data expects at most {MAX_BLOCK_S:g} s, got {frames / rate_hz:.1f} s"
         )
-    samples = _stored(raw, sample_format).astype(np.float32)
+    stored = _stored(raw, sample_format)
+    plain = not (sample_format.packed or sample_format.low_bits)
+    if order is not None and plain and order.see(sample_format.dtype, stored, channels):
+        stored = stored.view(stored.dtype.newbyteorder())
+    samples = stored.astype(np.float32)
     if sample_format.zero:
         samples -= np.float32(sample_format.zero)
     if sample_format.full_scale != 1.0:

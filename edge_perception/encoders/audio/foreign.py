@@ -12,12 +12,14 @@ Neither counts samples. The index is made up from the stamps, so a gap shorter t
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.byte_order import NOTE, ByteOrder
 from edge_perception.encoders.audio.conversion import (
     SAMPLE_FORMATS,
     block_from_chunk,
@@ -42,11 +44,13 @@ class MessageConverter:
     def __init__(self) -> None:
         self._info: Any | None = None
         self._counter = SampleCounter()
+        self._order = ByteOrder()
 
     def copy(self) -> MessageConverter:
         """Return one that goes on from here on its own."""
         other = MessageConverter()
         other._info, other._counter = self._info, copy.copy(self._counter)
+        other._order = copy.copy(self._order)
         return other
 
     def convert(self, message: Any) -> AudioBlock | None:
@@ -57,8 +61,12 @@ class MessageConverter:
         """
         if isinstance(message, AudioBlock):
             return message
+        block = self._block(message)
+        return replace(block, notes=(NOTE,)) if block and self._order.is_other else block
+
+    def _block(self, message: Any) -> AudioBlock | None:
         if hasattr(message, "first_sample_index"):
-            return block_from_chunk(message)
+            return block_from_chunk(message, self._order)
         if hasattr(message, "coding_format"):
             self._info = message
             return None
@@ -90,7 +98,11 @@ class MessageConverter:
             )
         rate_hz = int(info.sample_rate)
         samples = decode_samples(
-            message.audio.data, sample_format, rate_hz=rate_hz, channels=int(info.channels)
+            message.audio.data,
+            sample_format,
+            rate_hz=rate_hz,
+            channels=int(info.channels),
+            order=self._order,
         )
         return self._counter.block(message.header, samples, rate_hz)
 

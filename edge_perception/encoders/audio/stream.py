@@ -40,6 +40,7 @@ class AudioWindow:
     # The newest samples with all channels, (N, C) each, as the device gave them: for directions.
     recent: tuple[NDArray[np.float32], ...] = ()
     device_rate_hz: int = 0
+    notes: tuple[str, ...] = ()  # of the newest block: what was read otherwise than told
     rate_ratio: float = UNKNOWN  # samples that came, by their stamps, to those of device_rate_hz
 
 
@@ -194,6 +195,7 @@ class StreamAssembler:
             recent=tuple(self._recent),
             device_rate_hz=self._device_rate_hz,
             rate_ratio=self._rate.ratio,
+            notes=block.notes,
         )
 
     def _time_ns(self, sample: int) -> int:

@@ -1,3 +1,4 @@
+import wave
 from array import array
 from types import SimpleNamespace
 
@@ -141,3 +142,39 @@ def test_an_intake_made_later_knows_the_format_that_was_told_once():
     block = before.convert(audio_data_stamped(bytes(1600), stamp_ns=1_100_000_000))
     assert block is not None
     assert block.first_sample_index == 800
+
+
+@pytest.mark.parametrize("clip", ["rain", "siren_horn_voice", "street", "car_horn"])
+@pytest.mark.parametrize("stored", ["<i2", ">i2"])
+def test_sound_in_the_other_order_of_bytes_is_found_by_ear(data_dir, clip, stored):
+    """Real sound: noisy, harmonic and with pauses, in blocks of 32 ms; the format says S16LE."""
+    with wave.open(str(data_dir / "audio" / f"{clip}.wav")) as file:
+        whole = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    converter = MessageConverter()
+    converter.convert(audio_info())
+    told = []
+    for index in range(len(whole) // 512):
+        of = whole[index * 512 : (index + 1) * 512]
+        block = converter.convert(
+            audio_data_stamped(
+                of.astype(stored).tobytes(), stamp_ns=SECOND_NS + index * SECOND_NS * 512 // 16_000
+            )
+        )
+        told.append(bool(block.notes))
+    right = stored == "<i2"
+    assert told[-1] is not right
+    assert told == sorted(told), "once it is known it stays"
+    np.testing.assert_allclose(block.samples[:, 0], of / 32767, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_is_in_the_order_that_it_says(seed):
+    rng = np.random.default_rng(seed)
+    converter = MessageConverter()
+    converter.convert(audio_info())
+    for index in range(300):
+        loud = (1.0, 300.0, 8000.0)[seed]
+        noise = np.clip(rng.normal(0, loud, 160), -32767, 32767).astype("<i2")
+        stamp_ns = SECOND_NS + index * SECOND_NS // 100
+        block = converter.convert(audio_data_stamped(noise.tobytes(), stamp_ns=stamp_ns))
+        assert not block.notes
