@@ -15,6 +15,7 @@ from edge_perception.core.clock import SystemClock
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level, with_findings
 from edge_perception.core.plugins import add_plugin_folders
+from edge_perception.nodes.bond import Bond
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.endpoints import Rivals
 from edge_perception.nodes.node_time import NodeTime
@@ -46,6 +47,7 @@ class PerceptionNode(LifecycleNode):
         self._failure = ""
         self._node_options = self.declare_parameters_of(NodeOptions).config
         add_plugin_folders(self._node_options.plugin_folders)
+        self._bond = Bond(self, self._node_options.bond_period_s)
         self.rivals = Rivals(self)
         self.diagnostics = Diagnostics(self, self._health)
 
@@ -111,6 +113,8 @@ class PerceptionNode(LifecycleNode):
         self._started = True
         result = self._transition(self.activate, super().on_activate, state, undo=self._stop)
         self.is_active = result == TransitionCallbackReturn.SUCCESS
+        if self.is_active:
+            self._bond.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -152,6 +156,7 @@ class PerceptionNode(LifecycleNode):
 
     def _stop(self) -> None:
         self.is_active = False
+        self._bond.end()
         if self._started:
             self._started = False
             self.deactivate()

@@ -14,6 +14,15 @@ class NodeOptions:
     autostart: bool = parameter(
         True, "configure and activate at start, without a manager", read_only=True
     )
+    bond_period_s: float = parameter(
+        0.0,
+        "between heartbeats of a bond, for lifecycle managers that want one (nav2: bond_timeout "
+        "above 0), while the node is active; 0: no bond",
+        unit="s",
+        low=0.0,
+        high=10.0,
+        read_only=True,
+    )
     other_nodes: tuple[str, ...] = parameter(
         (),
         "nodes of other packages, such as velodyne or nav2_*, that have sections in the same "

@@ -4,7 +4,7 @@ import interfaces
 import pytest
 
 CASES = {
-    "common": ("tf_case.py", "detections_case.py"),
+    "common": ("tf_case.py", "detections_case.py", "bond_case.py"),
     "ros_drivers": ("audio_common_case.py",),
     "mgonzs13": ("audio_common_case.py",),
 }

@@ -37,7 +37,14 @@ WITHOUT_ROSDEP_KEY = {"onnx"}
 # There inside of a Triton server, which runs the file that we write for it.
 OF_ANOTHER_PROCESS = {"triton_python_backend_utils"}
 # Needed to run, and never imported by name.
-WITHOUT_IMPORT = {"rosidl_default_runtime", "launch", "launch_ros", "mcap-ros2-support", "tf2_msgs"}
+WITHOUT_IMPORT = {
+    "rosidl_default_runtime",
+    "launch",
+    "launch_ros",
+    "mcap-ros2-support",
+    "bond",
+    "tf2_msgs",
+}
 
 CPP = """
 #include <cstdio>
