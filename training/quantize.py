@@ -7,12 +7,14 @@ space: its encoders can stand beside the FP32 fusion model.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,7 +125,22 @@ def speed(role: str, model: bytes, runs: int = 30) -> dict[str, float]:
     return {**medians, "ratio": medians["int8"] / medians["fp32"]}
 
 
-def write(role: str, model: bytes, into: Path) -> None:
+def calibration_set(role: str, count: int) -> dict[str, Any]:
+    """Say on which frames the ranges were measured."""
+    digest = hashlib.sha256()
+    for arrays in _frames(role, count):
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "name": f"simulated {role} frames",
+        "sha256": digest.hexdigest(),
+        "samples": count,
+        "source": f"training/quantize.py, seeds {camera.FIRST_SEED} and on",
+    }
+
+
+def write(role: str, model: bytes, into: Path, count: int) -> None:
     """Write the quantised bundle with golden data of its own."""
     bundle = load_bundle(SET / role)
     manifest = plain(asdict(bundle.manifest))
@@ -131,6 +148,7 @@ def write(role: str, model: bytes, into: Path) -> None:
         del manifest[name]
     manifest["name"] = f"{manifest['name']}_int8"
     manifest["runtime"]["precision"] = "int8"
+    manifest["calibration_set"] = calibration_set(role, count)
     # Rounding may fall to the other side on another processor; the map as a whole must not change.
     gate = {"absolute_tolerance": 10.0, "cosine": 0.99}
     manifest["gates"]["outputs"] = {spec["name"]: gate for spec in manifest["outputs"]}
@@ -153,7 +171,7 @@ def main() -> None:
     for role in ROLES:
         model = quantized(role, arguments.calibration_frames)
         times = speed(role, model)
-        write(role, model, arguments.into)
+        write(role, model, arguments.into, arguments.calibration_frames)
         print(f"{role}: {len(model)} bytes, {times}", flush=True)
     for role in ("audio", "fusion"):  # as they are, for `edge-perception evaluate --int8`
         if arguments.whole_set:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_perception.cli._model_release import add_store
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.models.manifest import Bundle
+from edge_perception.models.manifest import MANIFEST_NAME, Bundle, load_bundle
 
 _SAME = 0.99  # cosine below which a layer is pointed at
 
@@ -35,8 +35,10 @@ def compare(args: argparse.Namespace, folders: list[Path]) -> int:
     from edge_perception.models.layers import compare_models
 
     store = args.store.expanduser()
-    candidate = _find(args.candidate, store, folders)
-    current = _find(args.current, store, folders) if args.current else _serving(candidate, store)
+    candidate = find_model(args.candidate, store, folders)
+    current = (
+        find_model(args.current, store, folders) if args.current else _serving(candidate, store)
+    )
     parity = compare_models(candidate, current, layers=args.layers)
     if args.json:
         print(
@@ -72,12 +74,14 @@ def compare(args: argparse.Namespace, folders: list[Path]) -> int:
     return 0 if parity.passed else 1
 
 
-def _find(text: str, store: Path, folders: list[Path]) -> Bundle:
-    """Look in the store first, where versions are."""
+def find_model(text: str, store: Path, folders: list[Path]) -> Bundle:
+    """Return a bundle by folder or name; the store goes first, as versions are there."""
     from edge_perception.core.errors import StoreError
     from edge_perception.models.folders import find_bundle
     from edge_perception.releases.store import ReleaseStore
 
+    if (Path(text) / MANIFEST_NAME).is_file():
+        return load_bundle(Path(text))
     name, _, version = text.partition(":")
     if (store / "releases").is_dir():
         try:

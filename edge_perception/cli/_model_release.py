@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.version import version_key
 
 DEFAULT_STORE = Path("~/.local/share/edge_perception/store")
 
@@ -198,7 +199,9 @@ def list_store(root: Path, *, as_json: bool) -> int:
         }
         for release in store.releases()
     ]
-    rows.sort(key=lambda row: (row["role"], row["name"], row["release"], row["version"]))
+    rows.sort(
+        key=lambda row: (row["role"], row["name"], row["release"], version_key(row["version"]))
+    )
     if as_json:
         print(json.dumps(rows, indent=2))
         return 0

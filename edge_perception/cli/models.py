@@ -13,6 +13,7 @@ from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, 
 from edge_perception.cli import (
     _model_change,
     _model_compare,
+    _model_diff,
     _model_export,
     _model_release,
     _model_room,
@@ -47,13 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _model_room.add_room_actions(actions)
     _model_change.add_change_actions(actions)
     compare = _model_compare.add_compare_action(actions)
+    diff = _model_diff.add_diff_action(actions)
     export = _model_export.add_export_action(actions)
     listing.add_argument("--store", type=Path, help="list the releases of this store instead")
     _add_backend(verify)
     verify.add_argument("--trust", type=Path, help="also check the signatures, by this trust file")
     for action in (inspect, verify):
         action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
-    for action in (listing, inspect, verify, compare, export):
+    for action in (listing, inspect, verify, compare, diff, export):
         action.add_argument(
             "--folder",
             type=Path,
@@ -123,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
     room = {"prune": _model_room.prune, "remove": _model_room.remove}
     if args.action == "compare":
         return _model_compare.compare(args, _folders(args))
+    if args.action == "diff":
+        return _model_diff.diff(args, _folders(args))
     if args.action == "export-triton":
         return _model_export.export(args, _folders(args))
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}

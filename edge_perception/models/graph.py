@@ -151,6 +151,20 @@ def external_files(path: Path) -> list[str]:
     return sorted(found)
 
 
+def graph_of(name: str, data: bytes) -> Any:
+    """Return the model of an ONNX file that was read.
+
+    Raises:
+        ModelError: onnx is not installed, or it is no valid model.
+    """
+    try:
+        import onnx
+
+        return onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf raises many types on a damaged file
+        raise ModelError(f"{name}: expected an ONNX model: {error}") from error
+
+
 def with_weights(name: str, data: bytes, read: Callable[[str], bytes]) -> bytes:
     """Return a model whose tensors that lie in other files are in it.
 
@@ -162,12 +176,7 @@ def with_weights(name: str, data: bytes, read: Callable[[str], bytes]) -> bytes:
     Raises:
         ModelError: no valid model, or a tensor is not within its file.
     """
-    try:
-        import onnx
-
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf raises many types on a damaged file
-        raise ModelError(f"{name}: expected an ONNX model: {error}") from error
+    model = graph_of(name, data)
     tensors = [
         tensor
         for graph in (model.graph, *model.functions)

@@ -18,6 +18,7 @@ from edge_perception.core.errors import BundleError, ManifestError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import ModelVersion
+from edge_perception.core.version import version_key
 
 SCHEMA_VERSION = 1
 FUSION = "fusion"  # role of a fusion model; that of any other is the modality that it serves
@@ -119,6 +120,16 @@ class Golden:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationSet:
+    """Which samples the ranges of a quantised model were measured on."""
+
+    name: str
+    sha256: str  # of the samples, in their order
+    samples: int = parameter(low=1, high=2**31)
+    source: str = ""  # how to get it again
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where the model comes from."""
 
@@ -157,7 +168,14 @@ class Manifest:
     gates: Gates = field(default_factory=Gates)
     objectives: Objectives = field(default_factory=Objectives)
     golden: Golden | None = None
+    changelog: str = ""  # what is new since the release before, for people
+    calibration_set: CalibrationSet | None = None  # of a quantised model
     provenance: Provenance
+
+    @property
+    def newness(self) -> tuple[int, tuple[Any, ...], str]:
+        """What to choose the newest by: release counter, then semantic version, then date."""
+        return (self.release, version_key(self.version), self.created)
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""

@@ -16,7 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_perception.backends import DEFAULT_BACKEND, Backend, BackendOptions, backends
-from edge_perception.core.errors import BundleError, ManifestError
+from edge_perception.core.errors import BundleError, ConfigurationError, ManifestError
+from edge_perception.core.version import parse_version
 from edge_perception.models.golden import save_arrays
 from edge_perception.models.graph import load_graph, opset_of
 from edge_perception.models.manifest import (
@@ -29,7 +30,6 @@ from edge_perception.models.manifest import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 _GOLDEN = {"inputs": "golden_inputs.npz", "outputs": "golden_outputs.npz"}
 
 
@@ -82,10 +82,13 @@ def write_bundle(
 
 
 def _check_identity(manifest: Mapping[str, Any]) -> None:
-    for field, pattern, example in (("name", _NAME, "yolox_nano"), ("version", _VERSION, "1.0.0")):
-        value = manifest.get(field)
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise ManifestError(f"manifest.{field}: expected the like of {example}, got {value!r}")
+    name, version = manifest.get("name"), manifest.get("version")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ManifestError(f"manifest.name: expected the like of yolox_nano, got {name!r}")
+    try:
+        parse_version(version if isinstance(version, str) else repr(version))
+    except ConfigurationError as error:
+        raise ManifestError(f"manifest.{error}") from error
 
 
 def _fill(

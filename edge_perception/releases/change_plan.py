@@ -107,4 +107,4 @@ def _successor(stored: Sequence[Release], role: str, serving: Manifest, space: s
             f"feature space '{space}': expected a {what} it in the store for role '{role}', got "
             f"none; {serving.name} {serving.version} belongs to another set"
         )
-    return max(fitting, key=lambda release: (release.manifest.release, release.manifest.created))
+    return max(fitting, key=lambda release: release.manifest.newness)

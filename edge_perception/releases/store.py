@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_perception.core.errors import ModelError, StoreError
+from edge_perception.core.version import version_key
 from edge_perception.models.manifest import MANIFEST_NAME, Bundle, load_bundle
 from edge_perception.releases import notes, shelf, slots
 from edge_perception.releases.archive import unpack
@@ -90,7 +91,7 @@ class ReleaseStore:
         fitting = [r for r in named if version in ("", r.manifest.version)]
         usable = [release for release in fitting if not release.quarantined]
         if usable:
-            return max(usable, key=lambda r: (r.manifest.release, r.manifest.created))
+            return max(usable, key=lambda r: r.manifest.newness)
         if fitting:
             raise StoreError(
                 f"{name} {fitting[-1].manifest.version}: in quarantine: {fitting[-1].quarantined}"
@@ -98,7 +99,7 @@ class ReleaseStore:
         if named:
             raise StoreError(
                 f"{name}: expected version {version}, got "
-                f"{', '.join(sorted(r.manifest.version for r in named))}"
+                f"{', '.join(sorted((r.manifest.version for r in named), key=version_key))}"
             )
         known = ", ".join(sorted({r.manifest.name for r in releases})) or "none"
         raise StoreError(f"unknown model '{name}' in the store {self.root}; known: {known}")
