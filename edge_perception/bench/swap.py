@@ -208,13 +208,15 @@ def _admit(store: Any, digests: Iterable[str]) -> None:
     """Try every release once, before the nodes run: what was admitted is not tried again."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from edge_perception.releases.admission import AdmissionLimits, admit, as_dict
+    from edge_perception.models.loading import ModelOptions
+    from edge_perception.releases.admission import AdmissionLimits
+    from edge_perception.releases.measured import admit_once
 
     limits = AdmissionLimits(latency_factor=100.0)
+    options = ModelOptions(model="")  # the nodes have the defaults
 
     def work(sha256: str) -> None:
-        if not store.notes.remembered(sha256):
-            store.notes.remember(sha256, as_dict(admit(store.release(sha256).bundle, limits)))
+        admit_once(store.release(sha256).bundle, limits, options, store.notes)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, digests))

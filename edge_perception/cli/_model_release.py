@@ -49,7 +49,19 @@ def add_release_actions(actions: Any) -> None:
     allow.add_argument("statement", type=Path, help="file of `downgrade`")
     allow.add_argument("--trust", type=Path, required=True, help="trust file")
     add_store(allow)
-    for action in (keygen, sign, pack, rotate, install, down, allow):
+    device = actions.add_parser("device-key", help="make the key of a device, for sealed models")
+    device.add_argument("key", type=Path, help="private key to write; it stays on the device")
+    sealing = actions.add_parser("seal", help="pack a signed bundle for one device only")
+    sealing.add_argument("bundle", type=Path, help="folder of the bundle")
+    sealing.add_argument(
+        "--for",
+        dest="device",
+        required=True,
+        metavar="PUBLIC",
+        help="public key of the device, as `device-key` prints it, or a file with it",
+    )
+    sealing.add_argument("--out", type=Path, required=True, help="file to write")
+    for action in (keygen, sign, pack, rotate, install, down, allow, device, sealing):
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -172,6 +184,30 @@ def allow_downgrade(args: argparse.Namespace) -> dict[str, Any]:
         "lowest_release": allowed.to_release,
         "before": allowed.from_release,
         "reason": allowed.reason,
+    }
+
+
+def device_key(args: argparse.Namespace) -> dict[str, Any]:
+    """Make the key of a device."""
+    from edge_perception.releases.sealing import make_device_key
+
+    return {"key": str(args.key), "public_key": make_device_key(args.key)}
+
+
+def seal(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a sealed archive."""
+    from edge_perception.models.manifest import load_bundle
+    from edge_perception.models.sealed import device_id
+    from edge_perception.releases.sealing import pack_sealed, read_device
+
+    device = read_device(args.device)
+    bundle = load_bundle(args.bundle)
+    pack_sealed(bundle, device, args.out)
+    return {
+        "file": str(args.out),
+        "bytes": args.out.stat().st_size,
+        "sha256": bundle.sha256,
+        "device": device_id(device),
     }
 
 

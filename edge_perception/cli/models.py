@@ -20,6 +20,7 @@ from edge_perception.cli import (
 )
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.adapters import adapters
+from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.folders import (
     USER_FOLDER,
     find_bundle,
@@ -39,6 +40,9 @@ HELP = "import, list, inspect, verify, compare, sign, install, swap and remove m
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions."""
+    parser.add_argument(
+        "--device-key", default="", help="key that opens sealed models: a file, or PROVIDER:WHAT"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_import(actions.add_parser("import", help="make a bundle of an ONNX file"))
     listing = actions.add_parser("list", help="list the bundles that are found")
@@ -105,6 +109,7 @@ def _add_backend(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action that was asked for."""
+    use_device_key(args.device_key)
     release = {
         name.replace("_", "-"): getattr(_model_release, name)
         for name in (
@@ -115,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
             "install",
             "downgrade",
             "allow_downgrade",
+            "device_key",
+            "seal",
         )
     }
     if args.action in release:

@@ -20,7 +20,7 @@ from types import ModuleType
 
 from edge_perception.core.errors import ConfigurationError
 
-KINDS = ("encoders", "backends", "adapters")
+KINDS = ("encoders", "backends", "adapters", "device_keys")
 _folders: tuple[Path, ...] = ()
 
 

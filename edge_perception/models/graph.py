@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.manifest import Bundle
 
 Shapes = dict[str, tuple[int, ...]]
 _TOLD = 8  # names in a message
@@ -28,13 +29,32 @@ def load_graph(path: Path) -> Any:
             f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
         ) from error
     try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-        return onnx.shape_inference.infer_shapes(model)
+        return _inferred(onnx.load(str(path)))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # protobuf and onnx raise many types on a damaged file
         raise ModelError(f"{path.name}: expected an ONNX model: {error}") from error
+
+
+def read_graph(bundle: Bundle) -> Any:
+    """Return the graph of a bundle, with the shapes of all tensors inferred.
+
+    Raises:
+        ModelError: as `load_graph`, or a file is not what the manifest says.
+    """
+    name = bundle.manifest.model
+    model = graph_of(name, with_weights(name, bundle.read(name), bundle.read))
+    try:
+        return _inferred(model)
+    except Exception as error:  # protobuf and onnx raise many types on a damaged file
+        raise ModelError(f"{name}: expected an ONNX model: {error}") from error
+
+
+def _inferred(model: Any) -> Any:
+    import onnx
+
+    onnx.checker.check_model(model)
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def tensor_shapes(model: Any) -> Shapes:
@@ -128,22 +148,13 @@ def dominators(model: Any) -> dict[str, str]:
     return parent
 
 
-def external_files(path: Path) -> list[str]:
-    """Return the files outside of the ONNX file that its tensors name as their data.
+def external_files(name: str, data: bytes) -> list[str]:
+    """Return the files outside of an ONNX file that its tensors name as their data.
 
     Raises:
-        ModelError: onnx is not installed, or the file is no valid model.
+        ModelError: onnx is not installed, or it is no valid model.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ModelError(
-            f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
-        ) from error
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf raises many types on a damaged file
-        raise ModelError(f"{path.name}: expected an ONNX model: {error}") from error
+    model = graph_of(name, data)
     found: set[str] = set()
     _external(model.graph, found)
     for function in model.functions:

@@ -7,7 +7,6 @@ the arithmetic of the graph as it was written.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends
+from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, load_model_bytes
 from edge_perception.core.errors import ModelError
 from edge_perception.models.golden import compare_arrays, read_golden
-from edge_perception.models.graph import load_graph, tensor_shapes, with_outputs
+from edge_perception.models.graph import read_graph, tensor_shapes, with_outputs
 from edge_perception.models.manifest import Bundle, Gates
 
 
@@ -72,7 +71,7 @@ def compare_models(
         BundleError: the candidate has no golden inputs.
     """
     inputs, _ = read_golden(candidate)
-    graphs = [load_graph(bundle.model_path) for bundle in (candidate, current)]
+    graphs = [read_graph(bundle) for bundle in (candidate, current)]
     found = [_tensors(graph, layers) for graph in graphs]
     _check_inputs(candidate, current)
     common = [name for name in found[0] if found[1].get(name, (None,))[0] == found[0][name][0]]
@@ -130,14 +129,12 @@ def _check_inputs(candidate: Bundle, current: Bundle) -> None:
 def _run(
     graph: Any, names: list[str], inputs: Mapping[str, NDArray], backend: str
 ) -> dict[str, NDArray]:
-    with tempfile.TemporaryDirectory(prefix="layers_") as folder:
-        path = Path(folder) / "layers.onnx"
-        path.write_bytes(with_outputs(graph, names).SerializeToString())
-        session = backends()[backend].load(path, BackendOptions())
-        try:
-            return session.infer(inputs)
-        finally:
-            session.close()
+    data = with_outputs(graph, names).SerializeToString()
+    session = load_model_bytes(backends()[backend], data, Path("layers.onnx"), BackendOptions())
+    try:
+        return session.infer(inputs)
+    finally:
+        session.close()
 
 
 def _parity(

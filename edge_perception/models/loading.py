@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_perception.backends import (
@@ -46,6 +46,10 @@ class ModelOptions:
         "",
         "public key of the manager whose requests are taken where signatures are asked for; "
         "empty: manager.pub of the store",
+    )
+    device_key: str = parameter(
+        "",
+        "key of this device, which opens sealed models: a file or PROVIDER:WHAT; one for a process",
     )
     backend: str = parameter(DEFAULT_BACKEND, "inference runtime")
     provider: str = parameter(
@@ -158,6 +162,10 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
     manifest = bundle.manifest
     runtime = backends()[options.backend]
     settings = backend_options(options)
+    notes = []
+    if settings.cache is not None and bundle.sealed:
+        settings = replace(settings, cache=None)  # what is compiled holds the weights
+        notes.append("compile_cache is not used: the model is sealed, and stays in memory")
 
     # What was hashed is what runs: a file that is replaced in between is never seen.
     data = whole_model(bundle)
@@ -174,7 +182,7 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
         shapes = {tensor.name: (tensor.shape, tensor.dtype) for tensor in actual}
         for spec in declared:
             _check_tensor(manifest.name, kind, spec, shapes)
-    return LoadedModel(bundle=bundle, backend=backend, info=info)
+    return LoadedModel(bundle=bundle, backend=backend, info=info, notes=tuple(notes))
 
 
 def _check_tensor(model: str, kind: str, spec: TensorSpec, actual: dict) -> None:

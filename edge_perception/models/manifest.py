@@ -19,6 +19,8 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import ModelVersion
 from edge_perception.core.version import version_key
+from edge_perception.models.device_keys import device_key
+from edge_perception.models.sealed import is_sealed, sealed_size, unseal
 
 SCHEMA_VERSION = 1
 FUSION = "fusion"  # role of a fusion model; that of any other is the modality that it serves
@@ -227,6 +229,14 @@ class Bundle:
             raise BundleError(f"{self.manifest.name}: no file '{name}' in its manifest")
         return read_file(self.path / name, self.manifest.files[name])
 
+    @property
+    def sealed(self) -> bool:
+        """Whether a file of it is encrypted for one device: it is opened into memory only."""
+        return any(
+            (self.path / name).stat().st_size == sealed_size(entry.size)
+            for name, entry in self.manifest.files.items()
+        )
+
     def version_for(self, role: str) -> ModelVersion:
         """Return the identity to publish when this bundle serves `role`."""
         return ModelVersion(
@@ -292,6 +302,9 @@ def verify_file(path: Path, entry: FileEntry) -> None:
     """Compare size first, then hash, so that an oversized file is refused unread."""
     try:
         size = path.stat().st_size
+        if size == sealed_size(entry.size):
+            read_file(path, entry)  # opened as a whole
+            return
         if size != entry.size:
             raise BundleError(f"{path.name}: expected {entry.size} bytes, got {size}")
         with path.open("rb") as file:
@@ -303,16 +316,18 @@ def verify_file(path: Path, entry: FileEntry) -> None:
 
 
 def read_file(path: Path, entry: FileEntry) -> bytes:
-    """Read a file once and compare what was read.
+    """Read a file once and compare what was read; a sealed one is opened in memory.
 
     Raises:
-        BundleError: it cannot be read or is not what the entry says.
+        BundleError: it cannot be read, is sealed for another device, or is not what the entry says.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(entry.size + 1)  # never more than it may have
+            data = file.read(sealed_size(entry.size) + 1)  # never more than it may have
     except OSError as error:
         raise BundleError(f"{path.name}: cannot be read: {error}") from error
+    if len(data) == sealed_size(entry.size) and is_sealed(data):
+        data = unseal(path.name, data, device_key(path.name))
     if len(data) != entry.size:
         raise BundleError(f"{path.name}: expected {entry.size} bytes, got {len(data)} or more")
     digest = hashlib.sha256(data).hexdigest()

@@ -78,6 +78,8 @@ def export_triton(
         ModelError: the name is none, the graph cannot be batched, or the folder is there already.
     """
     manifest = bundle.manifest
+    if bundle.sealed:
+        raise ModelError(f"{manifest.name}: is sealed for this device, and not written elsewhere")
     name = name or manifest.name
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ModelError(f"{name}: expected letters, digits, '_', '-' and '.'")
@@ -92,7 +94,7 @@ def export_triton(
         raise ModelError(f"{folder}: is there already; remove it, or give another name")
     version = folder / "1"
     version.mkdir(parents=True)
-    (version / "model.onnx").write_bytes(bundle.model_path.read_bytes())
+    (version / "model.onnx").write_bytes(bundle.read(manifest.model))
     if backend == "python":
         (version / "model.py").write_text(_PYTHON_MODEL, encoding="utf-8")
     text = _config(bundle, name, backend, max_batch, queue_delay_us)

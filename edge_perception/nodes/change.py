@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edge_perception import msg
-from edge_perception.core.errors import SwapError
+from edge_perception.core.errors import AdmissionError, SwapError
+from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes.conversion import model_msg
 from edge_perception.nodes.model_events import Told
 from edge_perception.nodes.model_services import KEPT
+from edge_perception.releases.admission import options_of
 from edge_perception.releases.journal import Record
 from edge_perception.releases.shelf import Release
 from edge_perception.releases.slots import ModelSet
@@ -24,6 +27,7 @@ class Serving:
 
     nodes: dict[str, str]  # node by role
     versions: dict[str, msg.ModelVersion]  # by role
+    runs_as: dict[str, str]  # by role, as `model_info` says it
     kept: dict[str, str]  # digest that left and is still loaded, by role
 
     @classmethod
@@ -33,8 +37,21 @@ class Serving:
         return cls(
             nodes={info.model.role: info.node for info in current},
             versions={info.model.role: info.model for info in current},
+            runs_as={info.model.role: info.runs_as for info in current},
             kept={info.model.role: info.model.sha256 for info in infos if info.slot == KEPT},
         )
+
+    def options(self, role: str) -> ModelOptions:
+        """Return how the node of a role runs models.
+
+        Raises:
+            AdmissionError: what it says of that is nothing of the kind.
+        """
+        text, where = self.runs_as.get(role, ""), f"{self.nodes.get(role, role)}: runs_as"
+        try:
+            return options_of(json.loads(text) if text else {}, where)
+        except ValueError as error:
+            raise AdmissionError(f"{where}: expected JSON, got {text[:80]!r}") from error
 
     @property
     def models(self) -> dict[str, str]:

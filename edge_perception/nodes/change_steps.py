@@ -12,8 +12,9 @@ from edge_perception.nodes.model_services import in_thread
 from edge_perception.nodes.node_change import NodeChange
 from edge_perception.nodes.serving_nodes import ServingNodes
 from edge_perception.nodes.set_trial import SetTrial
-from edge_perception.releases.admission import admit, as_dict
+from edge_perception.releases.admission import Admission
 from edge_perception.releases.journal import Record
+from edge_perception.releases.measured import admit_once, check_together
 from edge_perception.releases.slots import ModelSet
 from edge_perception.releases.store import ReleaseStore
 from edge_perception.releases.trial import Stage
@@ -80,23 +81,28 @@ class ChangeSteps:
             raise
 
     async def _check(self, change: Change) -> None:
-        """Verify and admit every release; what was measured here before is not measured again."""
+        """Verify and admit every release, as its node would run it.
+
+        What was measured before is judged anew: limits and free memory are those of now.
+        """
         store, limits = self._store, self._parts.limits()
         now_ns = self._parts.node.get_clock().now().nanoseconds
         managed = self._parts.managed
+        admissions: list[tuple[str, Admission]] = []
 
         def work() -> None:
             for role, release in change.releases.items():
                 try:
                     if not change.back:
                         managed.verify(release.bundle, now_ns=now_ns)
-                    if not store.notes.remembered(release.sha256):
-                        admission = admit(release.bundle, limits)
-                        store.notes.remember(release.sha256, as_dict(admission))
+                    options = change.serving.options(role)
+                    admission = admit_once(release.bundle, limits, options, store.notes)
+                    admissions.append((release.manifest.name, admission))
                 except EdgePerceptionError:
                     raise
                 except Exception as error:
                     raise SwapError(f"{role}: {error!r}") from error
+            check_together(admissions, limits)
 
         await self.durably(work)
         self._event(change, "admitted")

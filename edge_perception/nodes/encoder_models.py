@@ -185,6 +185,7 @@ class EncoderModels:
         info = model_info(
             self._node,
             served.loaded,
+            self._options.config,
             role=self._source,
             since_ns=served.since_ns,
             frames_served=served.frames,

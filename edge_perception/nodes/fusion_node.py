@@ -296,6 +296,7 @@ class FusionNode(PerceptionNode):
         info = model_info(
             self,
             loaded,
+            self._model.config,
             role="fusion",
             since_ns=self._since_ns,
             frames_served=self._evidence.feature_level_views,

@@ -11,6 +11,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from edge_perception import msg
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
+from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.loading import model_folders
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
@@ -66,6 +67,7 @@ class ModelManagerNode(PerceptionNode):
         options, parts = self._options.config, self.parts
         folders = model_folders(options.model_folders)
         try:
+            use_device_key(options.device_key)
             note = parts.managed.open(
                 options.model_store,
                 options.trust_file,

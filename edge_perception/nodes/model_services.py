@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,12 +13,14 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from edge_perception import msg, srv
-from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, SwapError
 from edge_perception.core.types import ModelVersion
+from edge_perception.models.device_plan import planned_options
 from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.models.manifest import Bundle
 from edge_perception.nodes.conversion import model_msg, stamp_ns, time_msg
 from edge_perception.nodes.request_token import TokenGate
+from edge_perception.releases.admission import way_of
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.swap import SwapSequence
 
@@ -221,13 +225,17 @@ async def in_thread(node: Node, work: Callable[[], Any]) -> Exception | None:
 def model_info(
     node: Node,
     loaded: LoadedModel,
+    options: ModelOptions,
     *,
     role: str,
     since_ns: int,
     frames_served: int,
     last_error: str = "",
 ) -> msg.ModelInfo:
-    """Describe a model that `node` serves as `role` since a time on the node clock."""
+    """Describe a model that `node` serves as `role` since a time on the node clock.
+
+    The manager tries a candidate in the way that `options` and the device plan say.
+    """
     return msg.ModelInfo(
         model=model_msg(loaded.bundle.version_for(role)),
         slot="current",
@@ -237,7 +245,16 @@ def model_info(
         since=time_msg(since_ns),
         frames_served=frames_served,
         last_error=last_error,
+        runs_as=_runs_as(options, role),
     )
+
+
+def _runs_as(options: ModelOptions, role: str) -> str:
+    with contextlib.suppress(
+        ConfigurationError
+    ):  # a plan that is gone holds as long as it is loaded
+        options = planned_options(options, role).options
+    return json.dumps(way_of(options))
 
 
 def kept_infos(current: msg.ModelInfo, bundle: Bundle | None) -> list[msg.ModelInfo]:

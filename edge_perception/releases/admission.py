@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -19,10 +20,15 @@ from edge_perception.core.errors import AdmissionError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.plugins import plugin_folders
 from edge_perception.core.schema import decode
+from edge_perception.models.device_keys import device_key_name
 from edge_perception.models.golden import Deviation
+from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import Bundle
 
 _MODULE = "edge_perception.releases.admission_helper"
+# What decides how a node runs a model. Not its cache: a candidate leaves nothing behind.
+WAY = ("backend", "provider", "provider_options", "strict_provider", "precision", "threads")
+_CPU = ("", "cpu", "cpuexecutionprovider")
 _MARGIN = 1.25  # measured over declared: allocators and libraries differ between machines
 _MARGIN_BYTES = 16 * 2**20
 
@@ -48,6 +54,13 @@ class AdmissionLimits:
         low=0.1,
         high=1000.0,
     )
+    latency_runs: int = parameter(
+        100,
+        "runs after the warm-up whose median and p99 are the latency; fewer where they take longer "
+        "than a quarter of deadline_s",
+        low=20,
+        high=10000,
+    )
     reserve_mb: int = parameter(
         128,
         "memory that stays free on the machine beside a new model",
@@ -59,36 +72,55 @@ class AdmissionLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """What was measured of a candidate."""
+    """What was measured of a candidate, as its node would run it."""
 
     load_s: float
     warm_up_s: float
-    latency_ms: float  # the best of a few runs: the machine may be busy
+    latency_ms: float  # median of `runs`, after the warm-up
+    latency_p99_ms: float
+    runs: int
+    provider: str  # that most of the graph ran on
     peak_memory_bytes: int
+    usual_way: bool = True  # the default runtime on the CPU
     golden: tuple[Deviation, ...] = ()
 
 
 def admit(
-    bundle: Bundle,
-    limits: AdmissionLimits,
-    *,
-    backend: str = DEFAULT_BACKEND,
-    provider: str = "",
-    threads: int = 1,
+    bundle: Bundle, limits: AdmissionLimits, options: ModelOptions | None = None
 ) -> Admission:
     """Load, warm and run a candidate in a helper process, and compare with what is allowed.
 
     Blocks until the helper is done; its death or hanging costs nothing but its time.
 
+    Args:
+        bundle: the candidate.
+        limits: what it may cost.
+        options: of the node that is to serve it; None: the defaults.
+
     Raises:
         AdmissionError: it does not fit, is too slow, differs from its golden outputs, was killed
             or hung; the text has the numbers.
     """
+    admission = measure(bundle, limits, options)
+    check_admission(bundle, admission, limits, free_bytes=psutil.virtual_memory().available)
+    return admission
+
+
+def measure(
+    bundle: Bundle, limits: AdmissionLimits, options: ModelOptions | None = None
+) -> Admission:
+    """Load, warm and run a candidate in a helper process; what it costs is not judged here.
+
+    Raises:
+        AdmissionError: it does not load or run within the limits; the text says in which step.
+    """
     job = {
         "bundle": str(bundle.path),
-        "backend": backend,
-        "provider": provider,
-        "threads": threads,
+        "sha256": bundle.sha256,
+        "options": way_of(options or ModelOptions(model="")),
+        "device_key": device_key_name(),
+        "runs": limits.latency_runs,
+        "longest_s": limits.deadline_s / 4,
         "memory_bytes": limits.memory_mb * 2**20,
         "plugin_folders": list(map(str, plugin_folders())),
     }
@@ -99,12 +131,52 @@ def admit(
             f"{name}: refused in {answer.get('stage', 'start')} (limit {limits.memory_mb} MB): "
             f"{answer['error']}"
         )
-    golden = tuple(
-        Deviation(**item) for item in answer.pop("golden")
-    )  # its own helper, NaN is fine
-    admission = replace(decode(Admission, answer, "admission", error=AdmissionError), golden=golden)
-    check_admission(bundle, admission, limits, free_bytes=psutil.virtual_memory().available)
-    return admission
+    return admission_of({**answer, "usual_way": _is_usual(options or ModelOptions(model=""))})
+
+
+def _is_usual(options: ModelOptions) -> bool:
+    return options.backend == DEFAULT_BACKEND and runs_on_cpu(options.provider)
+
+
+def runs_on_cpu(provider: str) -> bool:
+    """Whether a chain of providers of ONNX Runtime, as a parameter names it, is the CPU's."""
+    return all(name.strip().lower() in _CPU for name in provider.split(","))
+
+
+def way_of(options: ModelOptions) -> dict[str, Any]:
+    """Return what decides how a model runs, as plain data."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in ((name, getattr(options, name)) for name in WAY)
+    }
+
+
+def options_of(way: object, where: str) -> ModelOptions:
+    """Return options from what `way_of` gave.
+
+    Raises:
+        AdmissionError: it is something else.
+    """
+    if not isinstance(way, Mapping) or not set(way) <= set(WAY):
+        raise AdmissionError(f"{where}: expected {', '.join(WAY)}, got {way!r}")
+    return decode(ModelOptions, {"model": "", **way}, where, error=AdmissionError)
+
+
+def admission_of(data: object) -> Admission:
+    """Return a measurement from plain data.
+
+    Raises:
+        AdmissionError: it is none.
+    """
+    if not isinstance(data, Mapping):
+        raise AdmissionError(f"admission: expected a mapping, got {data!r}")
+    plain = {name: value for name, value in data.items() if name != "golden"}
+    try:
+        # Not decoded: a difference may be NaN.
+        golden = tuple(Deviation(**item) for item in data.get("golden", ()))
+    except TypeError as error:
+        raise AdmissionError(f"admission.golden: {error}") from error
+    return replace(decode(Admission, plain, "admission", error=AdmissionError), golden=golden)
 
 
 def check_admission(
@@ -118,7 +190,8 @@ def check_admission(
     manifest = bundle.manifest
     name = f"{manifest.name} {manifest.version}"
     peak, declared = admission.peak_memory_bytes, manifest.resources.peak_memory_bytes
-    if declared and peak > declared * _MARGIN + _MARGIN_BYTES:
+    # Declared is what the default runtime takes on the CPU; others have a size of their own.
+    if declared and admission.usual_way and peak > declared * _MARGIN + _MARGIN_BYTES:
         raise AdmissionError(
             f"{name}: peak memory {_mb(peak)} MB, its manifest says {_mb(declared)} MB"
         )
@@ -131,17 +204,21 @@ def check_admission(
     allowed_ms = manifest.gates.latency_ms * limits.latency_factor
     if allowed_ms and admission.latency_ms > allowed_ms:
         raise AdmissionError(
-            f"{name}: latency {admission.latency_ms:.1f} ms > {manifest.gates.latency_ms:g} ms of "
-            f"its gates x {limits.latency_factor:g} for this machine"
+            f"{name}: latency {admission.latency_ms:.1f} ms (median of {admission.runs}, p99 "
+            f"{admission.latency_p99_ms:.1f} ms, {admission.provider}) > "
+            f"{manifest.gates.latency_ms:g} ms of its gates x {limits.latency_factor:g} for this "
+            "machine"
+        )
+    deadline_ms = manifest.objectives.deadline_ms * limits.latency_factor
+    if deadline_ms and admission.latency_p99_ms > deadline_ms:
+        raise AdmissionError(
+            f"{name}: latency p99 {admission.latency_p99_ms:.1f} ms of {admission.runs} runs > "
+            f"{manifest.objectives.deadline_ms:g} ms, its deadline, x {limits.latency_factor:g} "
+            "for this machine"
         )
     failed = [f"{item.output}: {item.reason}" for item in admission.golden if not item.passed]
     if failed:
         raise AdmissionError(f"{name}: golden outputs: {'; '.join(failed)}")
-
-
-def as_dict(admission: Admission) -> dict[str, Any]:
-    """Return plain data for the store."""
-    return asdict(admission)
 
 
 def _run(job: dict[str, Any], name: str, deadline_s: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import IO
 
 from edge_perception.core.errors import BundleError
 from edge_perception.models.manifest import MANIFEST_NAME, Bundle, Manifest, parse_manifest
+from edge_perception.models.sealed import sealed_size
 from edge_perception.releases.signing import SIGNATURES_NAME
 
 SUFFIX = ".bundle"
@@ -125,7 +126,7 @@ def _compare(manifest: Manifest, members: dict[str, tarfile.TarInfo], where: str
     if got != expected:
         raise BundleError(f"{where}: expected files {sorted(expected)}, got {sorted(got)}")
     for name, entry in manifest.files.items():
-        if members[name].size != entry.size:
+        if members[name].size not in (entry.size, sealed_size(entry.size)):
             raise BundleError(
                 f"{where}: {name}: expected {entry.size} bytes, got {members[name].size}"
             )

@@ -13,6 +13,7 @@ from edge_perception.core.errors import (
     StoreError,
     UnknownNameError,
 )
+from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.device_plan import planned_options
 from edge_perception.models.folders import find_bundle, find_digest
 from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders, open_bundle
@@ -50,6 +51,7 @@ def load_model(
         ModelError: no such bundle, or it is damaged, of another role, or does not run here.
         UnknownNameError: the backend does not exist.
     """
+    use_device_key(options.device_key)
     planned = planned_options(options, role)
     try:
         loaded = _load(planned.options, role, modality, name, version, sha256, beside=beside)
@@ -58,12 +60,12 @@ def load_model(
             raise
         note = f"device plan not followed: {error}"
         loaded = _load(options, role, modality, name, version, sha256, beside=beside)
-        return replace(loaded, notes=(note,))
+        return replace(loaded, notes=(note, *loaded.notes))
     notes = (planned.note,) if planned.note else ()
     if planned.sha256 not in ("", loaded.bundle.sha256):
         served = f"{loaded.bundle.manifest.name} {loaded.bundle.manifest.version}"
         notes = (f"the device plan was measured with another model than {served}",)
-    return replace(loaded, notes=notes)
+    return replace(loaded, notes=(*notes, *loaded.notes))
 
 
 def _load(

@@ -22,6 +22,10 @@ class ManagerOptions:
         "whether an unsigned model is refused; auto: it is where a trust file is given",
         choices=SIGNED,
     )
+    device_key: str = parameter(
+        "",
+        "key of this device, which opens sealed models: a file or PROVIDER:WHAT; one for a process",
+    )
     answer_timeout_s: float = parameter(
         2.0, "wait for a node's answer", unit="s", low=0.1, high=60.0
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.models.golden import read_golden
-from edge_perception.models.graph import load_graph
+from edge_perception.models.graph import read_graph
 from edge_perception.models.manifest import MANIFEST_NAME, Bundle, load_bundle
 from edge_perception.models.writing import write_bundle
 
@@ -39,13 +39,13 @@ def repack(
     for name in _FILLED_IN:
         manifest.pop(name, None)
     manifest.update(changes)
-    graph = load_graph(bundle.model_path)
+    graph = read_graph(bundle)
     _scale(graph, scale)
     if edit is not None:
         edit(graph)
     inputs, _ = read_golden(bundle)
     kept = {
-        name: bundle.path / name
+        name: bundle.read(name)
         for name in bundle.manifest.files
         if name != bundle.manifest.model and not name.endswith(".npz")
     }

@@ -13,6 +13,7 @@ from edge_perception.models.manifest import (
     MANIFEST_NAME,
     Bundle,
     Manifest,
+    file_entry,
     load_bundle,
     parse_manifest,
 )
@@ -91,10 +92,13 @@ class Shelf:
         self._files.remove(partial)
         self._files.make_folder(partial)
         for name, entry in bundle.manifest.files.items():
-            blob = self._blobs / entry.sha256
+            path = bundle.path / name
+            # What is sealed is not what others share under the hash of its content.
+            sealed = path.stat().st_size != entry.size
+            blob = self._blobs / (file_entry(path).sha256 if sealed else entry.sha256)
             if not blob.exists():
-                self._files.sync(bundle.path / name)
-                self._files.move_in(bundle.path / name, blob)
+                self._files.sync(path)
+                self._files.move_in(path, blob)
             self._files.link(blob, partial / name)
         for name in (MANIFEST_NAME, SIGNATURES_NAME):
             if (bundle.path / name).is_file():

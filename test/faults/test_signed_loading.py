@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ from harness import wait_until
 from releases import Maker, installed
 
 from edge_perception import srv
-from edge_perception.core.errors import SignatureError
+from edge_perception.core.errors import BundleError, SignatureError
+from edge_perception.models import device_keys
 from edge_perception.models.manifest import load_bundle
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.request_token import sign_request
 from edge_perception.releases import signing
+from edge_perception.releases.archive import unpack
 from edge_perception.releases.downgrade import apply_downgrade, make_downgrade
+from edge_perception.releases.sealing import make_device_key, pack_sealed, read_device
 
 PREPARE = "/lidar_encoder/prepare_model"
 COMMIT = "/lidar_encoder/commit_model"
@@ -233,6 +237,31 @@ def test_signed_requests_only_where_signatures_are_asked_for(robot, maker):
     assert "expected a token" in refused.reason
     assert robot.feature().model.sha256 != release.sha256
     assert ask(robot, service, abort).success
+
+
+def test_signed_and_sealed_for_this_device_only(harness, monkeypatch, tmp_path):
+    monkeypatch.setattr(device_keys, "_named", "")
+    monkeypatch.setattr(device_keys, "_key", None)
+    maker = Maker(tmp_path)
+    device = read_device(make_device_key(tmp_path / "device.pem"))
+    other = read_device(make_device_key(tmp_path / "other.pem"))
+    key = {"device_key": str(tmp_path / "device.pem")}
+    robot = FaultRobot(harness, maker, encoder={**maker.node_parameters, **key}, **key)
+    theirs = sign_as_released(maker, maker.bundle(name="theirs", scale=1.0015))
+    archive = pack_sealed(theirs, other, tmp_path / "theirs.bundle")
+    with pytest.raises(BundleError, match="sealed for the device"):
+        maker.store.install(archive, maker.trust, now_ns=time.time_ns())
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    unpack(archive, folder)
+    maker.store.shelf.keep(replace(theirs, path=folder))  # past the door
+    refuses(robot, "sealed for the device", sha256=theirs.sha256)
+    ours = sign_as_released(maker, maker.bundle(name="ours"))
+    archive = pack_sealed(ours, device, tmp_path / "ours.bundle")
+    assert maker.store.install(archive, maker.trust, now_ns=time.time_ns()).bundle.sealed
+    answer = robot.swap("ours")  # admitted, loaded and served from memory
+    assert answer.success, answer.reason
+    robot.serves("9.9.9")
 
 
 def test_unsigned_model_does_not_start_where_only_signed_ones_may(harness, maker, folder):

@@ -18,6 +18,7 @@ from edge_perception.core.errors import (
 from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.encoders import encoders, locates, modality_of, sets_pace, source_defaults
 from edge_perception.models.adapters import adapters
+from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
 from edge_perception.releases.admission import AdmissionLimits, admit
 from edge_perception.releases.roles import check_role
@@ -93,7 +94,7 @@ def test_the_runtime_keeps_the_contract(bundle, extensions, tmp_path):
 
 
 def test_admission_tries_it_in_a_process_that_knows_the_plugins(bundle, extensions):
-    admission = admit(bundle, AdmissionLimits(), backend="reference")
+    admission = admit(bundle, AdmissionLimits(), ModelOptions(model="", backend="reference"))
     assert [item.passed for item in admission.golden] == [True]
     assert admission.latency_ms > 0
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edge_perception.models.folders import find_bundle
-from edge_perception.models.loading import model_folders
+from edge_perception.models.loading import model_folders, whole_model
 
 
 def operator_table(name: str, folders: Sequence[str], *, runs: int) -> str:
@@ -29,7 +29,7 @@ def operator_table(name: str, folders: Sequence[str], *, runs: int) -> str:
     bundle = find_bundle(name, model_folders(folders))
     times_us: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
-    for event in _events(bundle.model_path, runs):
+    for event in _events(whole_model(bundle), runs):
         operator = event["args"]["op_name"]
         times_us[operator] += event["dur"] / runs
         counts[operator] += 1
@@ -44,7 +44,7 @@ def operator_table(name: str, folders: Sequence[str], *, runs: int) -> str:
     return "\n".join([*lines, ""])
 
 
-def _events(model: Path, runs: int) -> list[dict]:
+def _events(model: bytes, runs: int) -> list[dict]:
     """Return the events of nodes after the first run."""
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
@@ -52,7 +52,7 @@ def _events(model: Path, runs: int) -> list[dict]:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "ort")
         options.log_severity_level = 3
-        session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         dtypes = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
         inputs = {
             node.name: np.zeros(
