@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -36,7 +37,8 @@ def prepared(tmp_path_factory):
 class Robot:
     def __init__(self, harness, maker, *, parameters=None, manager=None, encoder=None):
         harness.add(EncoderNode, "lidar", parameters={**maker.node_parameters, **(encoder or {})})
-        parameters = {**maker.parameters, "commit_delay_s": 0.05, **(parameters or {})}
+        usual = {"commit_delay_s": 0.05, "admission_latency_factor": 50.0}
+        parameters = {**maker.parameters, **usual, **(parameters or {})}
         self.manager = harness.add(ModelManagerNode, parameters=parameters, **(manager or {}))
         self.features = harness.subscribe(msg.Feature, "features/lidar")
         self.events = harness.subscribe(msg.ModelEvent, "model_events", qos.EVENTS)
@@ -113,7 +115,7 @@ def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monk
         ("previous", before),
     ]
     monkeypatch.setattr(encoder_models, "load_model", must_not_run)
-    monkeypatch.setattr(change_steps, "admit", must_not_run)
+    monkeypatch.setattr(change_steps, "admit_once", must_not_run)
     monkeypatch.setattr(ManagedStore, "verify", must_not_run)
     for version in (
         before.version,
@@ -126,9 +128,12 @@ def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monk
 
 
 def test_without_a_kept_session_a_rollback_loads(harness, prepared):
-    robot = Robot(harness, prepared, encoder={"keep_previous_warm": False})
+    robot = Robot(harness, prepared, encoder={"keep_previous_warm": False, "threads": 2})
     before = robot.feature().model
     assert robot.swap("second").success
+    # It was tried as this node runs it.
+    measured = prepared.store.notes.remembered(prepared.store.find("second").sha256)["measured"]
+    assert 2 in [json.loads(way)[0]["threads"] for way in measured]
     wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
     (info,) = robot.call(srv.GetVersions, "get_versions").models
     assert info.slot == "current"
