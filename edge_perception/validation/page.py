@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.validation import plots
+from edge_perception.validation.metrics import RunFigures
 from edge_perception.validation.result import BagResult
 from edge_perception.validation.scene import Scene
 
+MOST_PICTURED = 12  # recordings of a report; drawing takes longer than replaying a short one
+_WITHOUT_PICTURES = (
+    f"Pictures of {MOST_PICTURED} recordings, those that failed first. "
+    "For pictures of another, validate it alone."
+)
 _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1180px;padding:20px;color:#1f2937}
 h1{font-size:22px}h2{font-size:18px;margin-top:36px;border-top:1px solid #d7dce2;padding-top:18px}
@@ -36,10 +42,19 @@ def write_page(
     ]
     if len(results) > 1:
         parts.append(summary_table(results, points))
-    parts += [_section(result) for result in results]
+    pictured = pictured_runs(results)
+    if len(pictured) < len(results):
+        parts.append(f"<p>{_WITHOUT_PICTURES}</p>")
+    parts += [_section(result, pictures=result.name in pictured) for result in results]
     partial = path.with_name(path.name + ".partial")
     partial.write_text("\n".join(parts) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def pictured_runs(results: Sequence[BagResult]) -> set[str]:
+    """Return the recordings whose pictures are drawn: those that failed first."""
+    ranked = sorted(results, key=lambda result: result.passed)  # stable: else in their order
+    return {result.name for result in ranked[:MOST_PICTURED]}
 
 
 def _verdict(passed: bool) -> str:
@@ -95,7 +110,7 @@ def _cell(value: Any) -> str:
     )
 
 
-def _section(result: BagResult) -> str:
+def _section(result: BagResult, *, pictures: bool) -> str:
     title = f"<h2 id='{html.escape(result.name)}'>{html.escape(result.name)}: "
     if result.failure or result.figures is None:
         return f"{title}{_verdict(False)}</h2><p>{html.escape(result.failure)}</p>"
@@ -107,19 +122,23 @@ def _section(result: BagResult) -> str:
         "</table>",
         _findings(result),
         _topics(result),
-        plots.timeline(
-            result.figures,
-            result.modes_then,
-            result.comparison.findings if result.comparison else (),
-            result.account["recording"]["duration_s"],
-        ),
+        _latencies(result),
+    ]
+    if pictures:
+        parts += [_curves(result, result.figures), _worst(result)]
+    return "\n".join(parts)
+
+
+def _curves(result: BagResult, figures: RunFigures) -> str:
+    findings = result.comparison.findings if result.comparison else ()
+    duration_s = result.account["recording"]["duration_s"]
+    parts = [
+        plots.timeline(figures, result.modes_then, findings, duration_s),
         "<div class=row>",
         plots.stages(result.account["stages"]),
-        plots.precision_recall(result.figures),
-        plots.scores(result.figures),
+        plots.precision_recall(figures),
+        plots.scores(figures),
         "</div>",
-        _latencies(result),
-        _worst(result),
     ]
     return "\n".join(parts)
 
