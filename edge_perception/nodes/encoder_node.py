@@ -16,7 +16,7 @@ from rclpy.utilities import remove_ros_args
 from edge_perception import msg
 from edge_perception.cdr import CdrError
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.core.health import Health
+from edge_perception.core.health import Health, worst
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import GENERIC, EncoderSpec, TopicSpec, encoders, modality_of
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
@@ -31,6 +31,7 @@ from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.encoder_models import EncoderModels
+from edge_perception.nodes.endpoints import SharedInputs
 from edge_perception.nodes.hang_guard import HangGuard
 from edge_perception.nodes.input_topics import input_topic
 from edge_perception.nodes.input_ways import InputWays
@@ -90,6 +91,7 @@ class EncoderNode(PerceptionNode):
         self._transforms = TransformListener(self.get_logger().warning)
         self._receiver: InputWays | None = None
         self._taking = threading.Lock()
+        self._shared = SharedInputs(self)
         self._calibration_fault = ""  # said already
         self._models = EncoderModels(
             self,
@@ -223,7 +225,10 @@ class EncoderNode(PerceptionNode):
             now=self.clock.now(),
             arrivals=self._receiver.arrivals(),
         )
-        return replace(health, values={**health.values, **self._receiver.describe()})
+        frames = [self._topic(topic) for topic in listened if not topic.latched]
+        said = worst(health, *self._shared.findings(frames))
+        values = {**health.values, **self._receiver.describe()}
+        return replace(health, level=said.level, message=said.message, values=values)
 
     # -- the path of a frame --
 

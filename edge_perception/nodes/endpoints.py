@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rclpy.node import Node
@@ -110,3 +111,26 @@ class Rivals:
             for endpoints in self._topics.values()
             if len(found := endpoints.found()) > 1
         ]
+
+
+class SharedInputs:
+    """Notices that several publishers serve one sensor's topic: their frames mix."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._since_s: dict[str, float] = {}
+
+    def findings(self, topics: Iterable[str]) -> list[Health]:
+        """Return a warning for each topic that is shared for longer than a ghost can last."""
+        now_s, found = time.monotonic(), []
+        for topic in topics:
+            name = self._node.resolve_topic_name(topic)
+            if self._node.count_publishers(name) < 2:  # ten times cheaper than who they are
+                self._since_s.pop(topic, None)
+                continue
+            if now_s - self._since_s.setdefault(topic, now_s) >= GONE_AFTER_S:
+                publishers = self._node.get_publishers_info_by_topic(name)
+                names = ", ".join(sorted(map(full_name, publishers)))
+                text = f"{name} has {len(publishers)} publishers ({names}): frames mix"
+                found.append(Health(level=Level.WARN, message=text))
+        return found

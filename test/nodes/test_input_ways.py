@@ -14,6 +14,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from edge_perception import msg
+from edge_perception.nodes import endpoints
 from edge_perception.nodes.encoder_node import EncoderNode
 
 RAW, COMPRESSED = "camera/image_raw", "camera/image_raw/compressed"
@@ -109,3 +110,28 @@ def test_a_parameter_names_the_way(harness, way, other):
     driver = Driver(harness, input=way)
     driver.show_until(lambda: len(driver.features.messages) > 2, "features", RAW, COMPRESSED)
     assert not driver.subscribed(other)
+
+
+def test_two_drivers_on_one_topic_are_named_once_it_is_no_ghost(harness, monkeypatch):
+    """Frames of two cameras, or a player beside the driver; a killed one is gone in 25 s."""
+    driver = Driver(harness)
+    driver.show_until(lambda: len(driver.features.messages) > 2, "features", RAW)
+    other = harness.driver.create_publisher(Image, RAW, qos_profile_sensor_data)
+    wait_until(lambda: driver.node.count_publishers(RAW) == 2, "both are in the graph")
+    assert "publishers (" not in driver.node.health().message
+    monkeypatch.setattr(endpoints, "GONE_AFTER_S", 0.2)
+
+    def said():
+        driver.show(RAW)
+        return f"/{RAW} has 2 publishers (/driver, /driver): frames mix" in (
+            driver.node.health().message
+        )
+
+    wait_until(said, "two publishers are named", period_s=0.05)
+    harness.driver.destroy_publisher(other)
+
+    def gone():
+        driver.show(RAW)
+        return "publishers (" not in driver.node.health().message
+
+    wait_until(gone, "one is left", period_s=0.05)
