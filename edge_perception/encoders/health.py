@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edge_perception.core.health import Health, Level, worst
+from edge_perception.core.health import NOT_AS_ASKED, Health, Level, worst
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.parameter import parameter
 from edge_perception.core.rate import RateMeter, hertz, window_for
@@ -193,6 +193,7 @@ class EncoderHealth:
         feature = self._last_feature
         loaded = pipeline.model.loaded
         manifest, info = loaded.bundle.manifest, loaded.backend.describe()
+        notes = (*loaded.notes, *info.notes)
         inference = self._inference.percentile(50, 95)
         total = self._total.percentile(50, 95)
         age_s = (now.node_ns - feature.stamp_ns) / 1e9 if feature else float("nan")
@@ -214,5 +215,6 @@ class EncoderHealth:
             "runtime": f"{info.runtime} {info.runtime_version}",
             "provider": info.where,
             "precision": info.precision or "as in the graph",
+            **({NOT_AS_ASKED: "; ".join(notes)} if notes else {}),
             **pipeline.describe(),
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 from edge_perception.core.types import SourceState
 from edge_perception.faults.driver import is_healthy
+from edge_perception.faults.integrator_rows import INTEGRATOR_ROWS
 from edge_perception.faults.judge import DEADLINE_S, Expectation, Result, judge
 from edge_perception.faults.matrix import Row, rows
 from edge_perception.faults.process_rows import GAP_S, PROCESS_ROWS
@@ -28,6 +29,7 @@ from edge_perception.faults.session import (
 from edge_perception.faults.virtual import SOURCES
 
 FAULT_S = 1.5
+LIVE_ROWS = {**PROCESS_ROWS, **INTEGRATOR_ROWS}
 
 
 def run_nodes(
@@ -40,7 +42,7 @@ def run_nodes(
     """
     with session(out) as running:
         results = [run_row(running, row) for row in rows() if row.real and only in row.name]
-        results += [run_process_row(running, name) for name in PROCESS_ROWS if only in name]
+        results += [run_process_row(running, name) for name in LIVE_ROWS if only in name]
         kills = random_kills(running, kill_minutes) if kill_minutes > 0 else None
     return results, kills
 
@@ -65,7 +67,7 @@ def run_row(running: Session, row: Row, *, length_s: float = FAULT_S) -> Result:
 def run_process_row(running: Session, name: str) -> Result:
     """Run one fault of the processes."""
     settle(running.driver)
-    expectation, action = PROCESS_ROWS[name]
+    expectation, action = LIVE_ROWS[name]
     running.problems.clear()
     start_s = time.monotonic()
     end_s = action(running)

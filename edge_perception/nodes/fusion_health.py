@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_perception.core.health import Health, Level, worst
+from edge_perception.core.health import NOT_AS_ASKED, Health, Level, worst
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.rate import RateMeter, hertz, window_for
@@ -176,8 +176,11 @@ def with_runtime(health: Health, loaded: LoadedModel) -> Health:
         "provider": info.where,
         "precision": info.precision or "as in the graph",
     }
+    notes = (*loaded.notes, *info.notes)
+    if notes:
+        values[NOT_AS_ASKED] = "; ".join(notes)
     health = replace(health, values=values)
-    for note in (*loaded.notes, *info.notes):
+    for note in notes:
         finding = Health(level=Level.WARN, message=f"fusion model: {note}")
         health = replace(health, **_said(worst(health, finding)))
     return health

@@ -59,17 +59,26 @@ def _stamps(seen: Observation) -> Iterator[Cause]:
             )
             continue
         age_s = statistics.median((arrival - stamp) / NS for stamp, arrival in item.stamps if stamp)
+        set_s = _offset_s(seen, item)
         if seen.simulated(item.node):
             continue  # its time is the recording's
-        if abs(age_s) > OTHER_CLOCK_S:
+        if abs(age_s - set_s) > OTHER_CLOCK_S:
             word = "old" if age_s > 0 else "in the future"
             yield Cause(
                 code="other_clock",
-                text=f"{item.topic}: stamps are {abs(age_s):.1f} s {word} on arrival: "
+                text=f"{item.topic}: stamps are {abs(age_s):.1f} s {word} on arrival"
+                f"{f', and {item.source}.time_offset_s is {set_s:g}' if set_s else ''}: "
                 f"{_publisher(item)} stamps by another clock",
                 fix=_same_clock(item, age_s),
                 about=item.source,
             )
+
+
+def _offset_s(seen: Observation, item: Input) -> float:
+    """Return by how much fusion moves the stamps of a source already, s."""
+    fusion = f"{item.node.rpartition('/')[0]}/fusion"
+    value = seen.parameters.get(fusion, {}).get(f"{item.source}.time_offset_s")
+    return value if isinstance(value, float) else 0.0
 
 
 def _same_clock(item: Input, age_s: float) -> str:

@@ -140,10 +140,13 @@ class Graph:
             )
 
         calls = [(GetState, f"{name}/get_state", GetState.Request(), state(name)) for name in nodes]
+        sources = [n.rpartition("/")[2].removesuffix(ENCODER) for n in nodes if n.endswith(ENCODER)]
         for name in nodes:
             wanted = next(
                 (w for end, w in _WANTED.items() if name.endswith(end)), ("use_sim_time",)
             )
+            if name.endswith(FUSION):
+                wanted = (*wanted, *(f"{source}.time_offset_s" for source in sources))
             request = GetParameters.Request(names=list(wanted))
             calls.append((GetParameters, f"{name}/get_parameters", request, values(name, wanted)))
         self._call(calls)

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from edge_perception.core.health import NOT_AS_ASKED
 from edge_perception.encoders.arrivals import how_to_arrive
 from edge_perception.observe.doctor.clock_rules import CLOCK_RULES
 from edge_perception.observe.doctor.node_rules import NODE_RULES
-from edge_perception.observe.doctor.observation import Cause, Endpoint, Input, Observation
+from edge_perception.observe.doctor.observation import (
+    Cause,
+    Diagnosis,
+    Endpoint,
+    Input,
+    Observation,
+)
 from edge_perception.observe.doctor.output_rules import OUTPUT_RULES
 
 LEAST_FRAMES = 2.0  # that should have come until a driver counts as silent
@@ -182,7 +189,14 @@ def _too_fast(seen: Observation) -> Iterator[Cause]:
 
 def _models(seen: Observation) -> Iterator[Cause]:
     for name, status in sorted(seen.diagnostics.items()):
-        if "configure failed" in status.message and "model" in status.message:
+        if "unsigned" in status.message:
+            yield Cause(
+                code="model_unsigned",
+                text=f"{name}: {status.message}",
+                fix="edge-perception models sign BUNDLE --key KEY",
+                about=f"/{name}",
+            )
+        elif "configure failed" in status.message and "model" in status.message:
             yield Cause(
                 code="model_missing",
                 text=f"{name}: {status.message}",
@@ -197,19 +211,32 @@ def _models(seen: Observation) -> Iterator[Cause]:
                 fix=f"mend what the text names, then: ros2 lifecycle set /{name} configure",
                 about=f"/{name}",
             )
-        if "fell back" in status.message:
-            yield Cause(
-                code="provider_fell_back",
-                text=f"{name}: {status.message}",
-                fix=f"provider: CPUExecutionProvider   (parameter of {name}), or install the "
-                "runtime that has the provider",
-            )
-        if "unsigned" in status.message:
-            yield Cause(
-                code="model_unsigned",
-                text=f"{name}: {status.message}",
-                fix="edge-perception models sign BUNDLE --key KEY",
-            )
+
+
+def _not_as_asked(seen: Observation) -> Iterator[Cause]:
+    """A model that runs, and otherwise than the parameters of its node ask for."""
+    for name, status in sorted(seen.diagnostics.items()):
+        note = status.values.get(NOT_AS_ASKED)
+        if not note:
+            continue
+        change = f"provider: {'CPU' if _runtime(status) == 'openvino' else 'CPUExecutionProvider'}"
+        if "device plan" in note:
+            change = "device_plan: ''"
+        elif "precision" in note:
+            change = "precision: auto"
+        elif "does not serve" in note:
+            change = "start the server that is named again"
+        yield Cause(
+            code="provider_fell_back",
+            text=f"{name}: {note}; {status.values.get('provider', 'another')} runs it",
+            fix=f"{change}   (parameter of {name}), or install the runtime that has what was asked "
+            "for; edge-perception devices shows what there is",
+            about=f"/{name}",
+        )
+
+
+def _runtime(status: Diagnosis) -> str:
+    return status.values.get("runtime", "").partition(" ")[0]
 
 
 def _shared_memory(seen: Observation) -> Iterator[Cause]:
@@ -254,6 +281,7 @@ RULES: tuple[Callable[[Observation], Iterator[Cause]], ...] = (
     _silent,
     _calibration_refused,
     _models,
+    _not_as_asked,
     _refused,
     _lost,
     _too_fast,

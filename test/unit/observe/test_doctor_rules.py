@@ -159,7 +159,13 @@ CASES = {
     ),
     "model_missing": (seen(camera(), **status("configure failed: no model 'x'")), "model:"),
     "model_unsigned": (seen(camera(), **status("bundle x is unsigned", 1)), "sign"),
-    "provider_fell_back": (seen(camera(), **status("provider fell back to CPU", 1)), "provider:"),
+    "provider_fell_back": (
+        seen(
+            camera(),
+            **status("x", 1, not_as_asked="CUDA could not be started", runtime="ONNX Runtime 1"),
+        ),
+        "provider: CPUExecutionProvider",
+    ),
     "too_fast": (
         seen(camera(), **status("ok", 0, rate_hz="8.0", input_rate_hz="30.0", dropped="220")),
         "threads: 2",
