@@ -45,7 +45,7 @@ def add_change_actions(actions: Any) -> None:
 
 
 def swap(args: argparse.Namespace) -> int:
-    """Run a change as an action and show its steps."""
+    """Run a change as an action and show its steps; SIGINT cancels it until it is decided."""
     from rclpy.action import ActionClient
 
     from edge_perception import action
@@ -70,7 +70,12 @@ def swap(args: argparse.Namespace) -> int:
         sent = client.send_goal_async(goal, feedback_callback=on_feedback)
         handle = caller.wait(sent, "the manager's consent")
         future = handle.get_result_async()
-        if problem := caller.wait_while(future, alive):
+        try:
+            problem = caller.wait_while(future, alive)
+        except KeyboardInterrupt:  # a second one ends the command at once
+            handle.cancel_goal_async()
+            problem = caller.wait_while(future, alive)
+        if problem:
             reason = aborted[0] if aborted else _ended(problem, steps)
             return _answer(action.SwapModel.Result(reason=reason), args.json)
         result = future.result().result

@@ -157,6 +157,23 @@ def test_events_follow_until_interrupted(robot):
     assert "Traceback" not in process.stderr.read()
 
 
+def test_an_interrupted_swap_is_cancelled(robot):
+    command = [sys.executable, "-m", "edge_perception.cli.main", "models", "swap", "new"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = []
+        for line in process.stdout:  # a trial, for which no frames come
+            if " waiting " in line and not any(" waiting " in before for before in said):
+                process.send_signal(signal.SIGINT)
+            said.append(line)
+        assert process.wait(20) == 1
+        assert "Traceback" not in process.stderr.read()
+    assert said[-1] == "refused: cancelled by the caller\n", said
+    assert robot.version() == OLD
+    assert not robot.manager.coordinator.busy
+
+
 # -- a rollback to what is still loaded --
 
 
