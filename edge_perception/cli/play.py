@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge_perception.recordings.schedule import PlayPlan
 
 NAME = "play"
-HELP = "play a recording (MCAP) into ROS at real time"
+HELP = "play a recording (MCAP or rosbag2) into ROS at real time"
 TRANSPORT = True
 CLOCK = "/clock"
 WHOLE_S = 1e10  # longer than any recording
@@ -28,7 +28,9 @@ _HEAR_S = 2.5  # nodes tell once a second what they got
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("bag", type=Path, help="recording: an .mcap file or its folder")
+    parser.add_argument(
+        "bag", type=Path, help="recording: an .mcap or .db3 file, or a folder of rosbag2"
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="speed, 1: real time")
     parser.add_argument("--loop", action="store_true", help="start again at the end, for ever")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="skip the first S s")
@@ -86,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
     from edge_perception.recordings.reader import Recording
     from edge_perception.recordings.schedule import PlayPlan, parse_cut
 
-    recording = Recording(args.bag)
+    recording = Recording(args.bag, on_damage=_damaged)
+    for text in (*recording.notes, *recording.contradictions):
+        print(f"{args.bag}: {text}")
     plan = PlayPlan(
         rate=args.rate,
         loops=0 if args.loop else 1,
@@ -108,17 +112,61 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _topics(recording: Recording, args: argparse.Namespace) -> tuple[str, ...]:
-    """Return what is played; a recorded /clock is the only one, and none of the present."""
-    topics = tuple(args.topics)
+    """Return what is played; what is left out is named.
+
+    Raises:
+        ConfigurationError: a topic is asked for that the recording lacks, or nothing can be played.
+    """
+    from edge_perception.core.errors import ConfigurationError, UnknownNameError
+
+    held = {*recording.topics, *(skipped.name for skipped in recording.skipped)}
+    for name in args.topics:
+        if name not in held:
+            raise UnknownNameError(kind="topic", name=name, known=sorted(held))
+    wanted = [name for name in recording.topics if not args.topics or name in args.topics]
+    for skipped in recording.skipped:
+        if not args.topics or skipped.name in args.topics:
+            _left_out(skipped.name, skipped.count, skipped.reason)
+    topics = tuple(name for name in wanted if _is_installed(recording, name))
+    topics = _clock(recording, topics, args)
+    if not any(recording.count(name) for name in topics):
+        raise ConfigurationError(f"{args.bag}: none of its messages can be played")
+    return topics
+
+
+def _is_installed(recording: Recording, name: str) -> bool:
+    from edge_perception.core.errors import ConfigurationError
+    from edge_perception.recordings.definitions import message_class
+
+    try:
+        message_class(recording.topics[name].type)
+    except ConfigurationError as error:
+        _left_out(name, recording.count(name), str(error))
+        return False
+    return True
+
+
+def _left_out(name: str, count: int, reason: str) -> None:
+    print(f"{name}: {count} messages left out: {reason}")
+
+
+def _damaged(text: str) -> None:
+    print(f"damaged: {text}", flush=True)
+
+
+def _clock(
+    recording: Recording, topics: tuple[str, ...], args: argparse.Namespace
+) -> tuple[str, ...]:
+    """A recorded /clock is the only one, and none of the present."""
     if CLOCK not in recording.topics:
         return topics
     if args.restamp:
         print(f"{CLOCK} of the recording is left out: restamped messages live in the present")
-        return tuple(name for name in topics or recording.topics if name != CLOCK)
+        return tuple(name for name in topics if name != CLOCK)
     if args.clock:
         print(f"{CLOCK} of the recording is played: its stamps go by it")
         args.clock = 0.0
-        return (*topics, CLOCK) if topics and CLOCK not in topics else topics
+        return topics if CLOCK in topics else (*topics, CLOCK)
     return topics
 
 
@@ -177,7 +225,7 @@ def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namesp
     from edge_perception.recordings.receipts import Receipts
     from edge_perception.recordings.ros_sink import RosSink
 
-    wanted = [t for name, t in recording.topics.items() if not plan.topics or name in plan.topics]
+    wanted = [recording.topics[name] for name in plan.topics]
     sink = RosSink(node, wanted, namespace=args.namespace, with_clock=args.clock > 0.0)
     names = {topic.name: sink.name_of(topic.name) for topic in wanted}
     receipts = Receipts(node, names.values())
@@ -215,6 +263,8 @@ def _say(report: PlayReport, names: Mapping[str, str], receipts: Sequence[Receip
                     else ""
                 )
             )
+    for topic, count in report.other_type.items():
+        print(f"{topic}: {count} messages left out: their type is not that of the first")
     if report.skipped_s:
         print(f"{report.skipped_s:.1f} s without any message left out: a jump of the clock")
     if report.late:

@@ -53,6 +53,7 @@ class PlayReport:
     stamps: StampMap | None = None  # None: stamps were left as recorded
     sent: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, int] = field(default_factory=dict)
+    other_type: dict[str, int] = field(default_factory=dict)  # than their topic's publisher
     loops: int = 0  # started
     skipped_s: float = 0.0  # of the recording's time: jumps of its clock
     late: int = 0
@@ -96,7 +97,9 @@ class Player:
         self._clock_period_s = 1.0 / clock_hz if clock_hz else 0.0
         self._restamp = restamp
         self._stamped = {
-            name for name, topic in recording.topics.items() if starts_with_header(topic.type)
+            name
+            for name in plan.topics or recording.topics
+            if starts_with_header(recording.topics[name].type)
         }
         self.report = PlayReport()
 
@@ -164,6 +167,9 @@ class Player:
 
     def _send(self, due: Due, data: bytes, lateness_s: float) -> None:
         report, topic = self.report, due.message.topic
+        if due.message.type != self._recording.topics[topic].type:
+            report.other_type[topic] = report.other_type.get(topic, 0) + 1
+            return
         if due.cut is not None:
             report.withheld[topic] = report.withheld.get(topic, 0) + 1
             self._note_cut(due.cut)

@@ -4,11 +4,13 @@ import pytest
 import sensors
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from harness import wait_until
+from mcap.writer import Writer
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
 
 from edge_perception.cli.main import main
 from edge_perception.nodes.encoder_node import EncoderNode
@@ -48,7 +50,7 @@ def test_all_that_arrived_is_told_by_the_node_that_got_it(harness, tmp_path, cap
 
 
 def test_what_did_not_arrive_is_told_with_what_to_do(harness, tmp_path, capfd):
-    """A node that says of itself that a third got lost."""
+    """A node that says of itself that it got five."""
     path = written(tmp_path / "clouds.mcap")
     got = []
     stand_in = Node("lidar_encoder", context=harness.context)
@@ -57,7 +59,7 @@ def test_what_did_not_arrive_is_told_with_what_to_do(harness, tmp_path, capfd):
     diagnostics = stand_in.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def say():
-        values = {f"received {POINTS}": str(len(got) * 5 // 8), f"lost {POINTS}": "3"}
+        values = {f"received {POINTS}": str(min(len(got), 5)), f"lost {POINTS}": "3"}
         status = DiagnosticStatus(
             name="lidar_encoder", values=[KeyValue(key=k, value=v) for k, v in values.items()]
         )
@@ -89,3 +91,55 @@ def test_a_recorded_clock_is_the_only_one_and_none_of_the_present(harness, tmp_p
     else:
         ticks.wait(lambda _: len(ticks.messages) == 8)
         assert {tick.clock.sec for tick in ticks.messages} == {100}
+
+
+def mixed(path):
+    """Clouds beside channels that nothing here can send, and beside another type."""
+    clouds = [serialize_message(sensors.cloud(START_NS + k * 100_000_000)) for k in range(4)]
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start("ros2", "test")
+        channels = {
+            topic: writer.register_channel(topic, encoding, writer.register_schema(*schema))
+            for topic, encoding, schema in (
+                (POINTS, "cdr", ("sensor_msgs/msg/PointCloud2", "ros2msg", b"")),
+                ("/config", "json", ("vendor.Config", "jsonschema", b"{}")),
+                ("/packets", "cdr", ("vendor_msgs/msg/Packet", "ros2msg", b"uint8 data")),
+            )
+        }
+        other = writer.register_channel(
+            POINTS, "cdr", writer.register_schema("std_msgs/msg/Header", "ros2msg", b"")
+        )
+        for index, cloud in enumerate(clouds):
+            log_ns = START_NS + index * 100_000_000
+            for topic, channel in channels.items():
+                data = cloud if topic == POINTS else b"{}"
+                writer.add_message(channel, log_ns, data, log_ns)
+        writer.add_message(other, log_ns + 1, serialize_message(Header()), log_ns + 1)
+        writer.finish()
+    return path
+
+
+def test_what_cannot_be_played_is_named_with_its_count_and_the_rest_is_played(tmp_path, capfd):
+    path = mixed(tmp_path / "mixed.mcap")
+    assert main(["play", str(path), "--restamp", "--wait", "0"]) == 0
+    out = capfd.readouterr().out
+    assert f"{POINTS}: 4 sent" in out
+    assert f"{POINTS}: 1 messages left out: their type is not that of the first" in out
+    assert "/config: 4 messages left out" in out
+    assert "/packets: 4 messages left out" in out
+    assert "vendor_msgs/msg/Packet" in out
+
+
+def test_a_recording_of_which_nothing_can_be_played_is_no_success(tmp_path, capfd):
+    path = mixed(tmp_path / "mixed.mcap")
+    assert main(["play", str(path), "--topics", "/packets", "--wait", "0"]) == 2
+    said = capfd.readouterr()
+    assert "/packets: 4 messages left out" in said.out
+    assert "none of its messages can be played" in said.err
+
+
+def test_a_topic_that_is_not_there_is_named_with_the_nearest(tmp_path, capfd):
+    path = written(tmp_path / "clouds.mcap")
+    assert main(["play", str(path), "--topics", "/lidar/point", "--wait", "0"]) == 2
+    assert POINTS in capfd.readouterr().err
