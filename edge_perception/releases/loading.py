@@ -102,7 +102,8 @@ def _load(
 def open_store(options: ModelOptions) -> ReleaseStore | None:
     """Return the store of a node, where it has one."""
     path = Path(options.model_store).expanduser() if options.model_store else None
-    return ReleaseStore(path) if path is not None and path.is_dir() else None
+    # Who only reads makes no store: an empty folder is none yet.
+    return ReleaseStore(path) if path is not None and (path / "releases").is_dir() else None
 
 
 def _find(

@@ -419,7 +419,13 @@ def test_memory_over_what_the_manifest_says(robot, maker):
 
     bundle = maker.store.find("liar").bundle
     measured = admission.Admission(
-        load_s=0.1, warm_up_s=0.1, latency_ms=1.0, peak_memory_bytes=60 * 2**20
+        load_s=0.1,
+        warm_up_s=0.1,
+        latency_ms=1.0,
+        latency_p99_ms=1.0,
+        runs=100,
+        provider="CPUExecutionProvider",
+        peak_memory_bytes=60 * 2**20,
     )
     with pytest.raises(EdgePerceptionError, match="peak memory 60 MB, its manifest says 0 MB"):
         admission.check_admission(

@@ -16,11 +16,13 @@ from fault_robot import FaultRobot
 from harness import wait_until
 from releases import Maker, installed
 
-from edge_perception import srv
+from edge_perception import msg, srv
 from edge_perception.core.errors import BundleError, SignatureError
 from edge_perception.models import device_keys
 from edge_perception.models.manifest import load_bundle
+from edge_perception.nodes import qos
 from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.fusion_node import FusionNode
 from edge_perception.nodes.request_token import sign_request
 from edge_perception.releases import signing
 from edge_perception.releases.archive import unpack
@@ -47,6 +49,8 @@ def folder(maker):
 
 @pytest.fixture(scope="module")
 def robot(shared_harness, maker, folder):
+    fusion = {**maker.node_parameters, "sources": ["lidar"]}
+    shared_harness.add(FusionNode, parameters=fusion)
     return FaultRobot(
         shared_harness,
         maker,
@@ -121,6 +125,23 @@ def test_unsigned_bundle_is_not_signed_off_by_its_place(robot, maker, folder, pl
     refuses(robot, bundle.manifest.name, "unsigned bundle", sha256=bundle.sha256)
     if place != "store":
         refuses(robot, bundle.manifest.name, "unsigned bundle", name=bundle.manifest.name)
+
+
+def test_unsigned_model_for_fusion(robot, maker):
+    bundle = maker.bundle("fusion", name="unsigned_fusion")
+    put_in_store(maker, bundle)
+    views = robot.harness.subscribe(msg.FusedPerception, "perception/fused", qos.FUSED)
+    for signed, text in ((True, "unsigned_fusion: expected signatures.json"), (False, "a token")):
+        request = srv.PrepareModel.Request(sha256=bundle.sha256)
+        service = "/fusion/prepare_model"
+        if signed:
+            sign_request(robot.manager.parts.managed, service, request)
+        answer = robot.harness.call(srv.PrepareModel, service, request)
+        assert not answer.success
+        assert text in answer.reason
+    robot.feature()
+    models = views.wait(lambda view: view.models).models
+    assert {m.name for m in models} == {"bev_lite_lidar", "bev_lite_fusion"}
 
 
 def test_signed_by_a_stranger(robot, maker):
