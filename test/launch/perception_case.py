@@ -30,9 +30,16 @@ def generate_test_description():
     )
 
 
+def command_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just ended
+        return []
+
+
 def process_of(executable):
     children = psutil.Process().children(recursive=True)
-    found = [c for c in children if any(a.endswith(f"/{executable}") for a in c.cmdline())]
+    found = [c for c in children if any(a.endswith(f"/{executable}") for a in command_of(c))]
     assert len(found) == 1, f"{executable}: {found}"
     return found[0]
 
