@@ -247,3 +247,22 @@ def test_a_rate_that_the_stamps_contradict_is_named(told_hz, verdict, words):
     assert found[-1].verdict is verdict
     assert re.search(words, found[-1].text)
     assert found[0].verdict is Verdict.GOOD, "nothing is known yet"
+
+
+@pytest.mark.parametrize("step_s", [-10, -3, 3, 10])
+def test_a_clock_that_is_set_is_no_wrong_rate(step_s):
+    stream, check = assembler(), AudioContentCheck(AudioContentLimits())
+    found = []
+    for index in range(200):
+        step_ns = step_s * SECOND_NS if index >= 80 else 0
+        block = AudioBlock(
+            stamp_ns=START_NS + index * SECOND_NS // 10 + step_ns,
+            frame_id="",
+            samples=noise(0.1)[:, None],
+            sample_rate_hz=16_000,
+            first_sample_index=index * 1_600,
+        )
+        window = stream.push(block)
+        if window is not None:
+            found.append(check.check(window))
+    assert {finding.verdict for finding in found} == {Verdict.GOOD}
