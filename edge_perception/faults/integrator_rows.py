@@ -38,11 +38,11 @@ elif content == "large":
     tensor = msg.Tensor(name="large", dtype="uint8", shape=[{_LARGE_BYTES}])
     tensor.data = array.array("B", bytes({_LARGE_BYTES}))
     message.tensors = [tensor]
-while not select.select([sys.stdin], [], [], 0.0 if content == "large" else 0.3)[0]:
+while True:  # the first one may come before the other side knows us
     message.header.stamp = node.get_clock().now().to_msg()
     publisher.publish(message)
-    if content == "large":
-        sys.stdin.read()
+    if select.select([sys.stdin], [], [], 4.0 if content == "large" else 0.3)[0]:
+        break
 """
 Action = Callable[[Session], float]
 
