@@ -59,7 +59,11 @@ class EncoderPipeline:
         self._clock = clock
         self.serving = Serving(source, model, clock)
         self._last_job: Job | None = None
-        self._to_shadow: tuple[Job, Sample] | None = None  # inference thread only
+        # The frame just served, and whether the candidate served it; inference thread only.
+        self._to_compare: tuple[Job, Sample, bool] | None = None
+        # Takes what the other model of a trial made of a frame, where its features are of another
+        # space: they are for a fusion of their own. Set by whoever has one.
+        self.beside: Callable[[Feature], None] | None = None
         self._sequence = 0
         self._refused = 0
         self.geometry = geometry
@@ -168,7 +172,7 @@ class EncoderPipeline:
         None: the model that serves this stamp has no window yet (a stream just started).
         """
         started = self._clock.now()
-        self._finding = None
+        self._finding = self._to_compare = None
         if self._pose is not None:
             self._placed = self._pose.at(job.frame_id, job.stamp_ns)
         latency = FrameLatency(
@@ -195,29 +199,35 @@ class EncoderPipeline:
             why = "; ".join(filter(None, (str(error), self._calibration_fault)))
             return self._refuse(job, latency, f"{self._source}: {why}")
         if tried is not None and tried[1].shadows(job.stamp_ns):
-            self._to_shadow = (job, sample)
+            self._to_compare = (job, sample, False)
         return self._served(job, model, latency, sample)
 
     def after(self) -> None:
         """Do what the feature need not wait for.
 
-        The candidate runs on the frame just published, where a trial wants it in the shadow.
+        Where a trial wants it, the other of the two models runs on the frame just published: the
+        candidate in the shadow, the current model beside a candidate that serves.
         Called by the inference thread once the feature is on its way.
         """
-        pending, self._to_shadow = self._to_shadow, None
+        pending, self._to_compare = self._to_compare, None
         tried = self.serving.candidate
         if pending is None or tried is None:
             return
-        (job, current), (candidate, trial) = pending, tried
-        item = job.item_for(candidate)
+        (job, served, by_candidate), (candidate, trial) = pending, tried
+        other = self.serving.current if by_candidate else candidate
+        item = job.item_for(other)
         if item is None:
             return
         try:
-            sample, _ = self._run(candidate, item, self._clock.now(), FrameLatency())
-        except Exception as error:  # whatever it raises, it is the candidate's end and not ours
-            trial.fail(f"shadow: {error}")
+            sample, latency = self._run(other, item, self._clock.now(), FrameLatency())
+        except Exception as error:
+            if not by_candidate:  # whatever it raises, it is the candidate's end and not ours
+                trial.fail(f"shadow: {error}")
             return
-        trial.compared(sample, current)
+        pair = (served, sample) if by_candidate else (sample, served)
+        trial.compared(*pair, served=by_candidate)
+        if self.beside is not None and not trial.same_space:
+            self.beside(self._described(job, other, latency, output=sample.output))
 
     def _serve_candidate(
         self,
@@ -239,6 +249,7 @@ class EncoderPipeline:
             trial.fail(f"canary: {error}")
             return None
         trial.served(sample)
+        self._to_compare = (job, sample, True)
         return self._served(job, candidate, latency, sample)
 
     def _served(
@@ -309,6 +320,18 @@ class EncoderPipeline:
         warning: str = "",
     ) -> Feature:
         self._sequence += 1
+        return self._described(job, model, latency, output=output, reason=reason, warning=warning)
+
+    def _described(
+        self,
+        job: Job,
+        model: ServedModel,
+        latency: FrameLatency,
+        *,
+        output: EncoderOutput | None = None,
+        reason: str = "",
+        warning: str = "",
+    ) -> Feature:
         output = output or EncoderOutput()
         return Feature(
             stamp_ns=job.stamp_ns,

@@ -75,20 +75,25 @@ class Sample:
 class Trial(Protocol):
     """On which frames a prepared model runs before it is committed, and what it showed there."""
 
+    @property
+    def same_space(self) -> bool:
+        """Whether its features mean what those of the current model mean."""
+        ...
+
     def serves(self, stamp_ns: int) -> bool:
         """Whether it serves the frame of this stamp, instead of the current model."""
         ...
 
     def shadows(self, stamp_ns: int) -> bool:
-        """Whether it runs after the current model on the frame of this stamp."""
+        """Whether it runs after the current model, which serves the frame of this stamp."""
         ...
 
     def served(self, sample: Sample) -> None:
         """Take a frame that it served."""
         ...
 
-    def compared(self, candidate: Sample, current: Sample) -> None:
-        """Take a frame that both ran on."""
+    def compared(self, candidate: Sample, current: Sample, *, served: bool = False) -> None:
+        """Take a frame that both ran on; `served`: the candidate did, and it is counted."""
         ...
 
     def fail(self, reason: str) -> None:

@@ -75,7 +75,9 @@ def _feature_level(cycle: Cycle) -> _Attempt:
         _check_finite(output, version)
     except Exception as error:  # a model is foreign code: whatever it raises, the decisions stand
         return _Attempt(reason=f"fusion model {version.name} {version.version} failed: {error}")
-    return _Attempt(reason=strangers, output=output, version=version, features=features)
+    return _Attempt(
+        reason=strangers, output=output, version=output.version or version, features=features
+    )
 
 
 def _compatible(cycle: Cycle, model: FusionModel) -> dict[str, Feature]:

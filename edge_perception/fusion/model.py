@@ -14,6 +14,7 @@ class FusionOutput:
     """What a fusion model makes of the features it was given."""
 
     objects: tuple[DetectedObject, ...]  # base frame; without sources: all that locate are meant
+    version: ModelVersion | None = None  # of the model that ran; None: the one that was asked
 
 
 class FusionModel(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -21,7 +22,7 @@ PRESENCE = "presence"
 
 
 class BundleFusionModel:
-    """Runs a fusion bundle. Not thread-safe: one fusion thread uses it.
+    """Runs a fusion bundle. Not thread-safe: where two threads use it, they hold `lock`.
 
     The manifest's inputs name the modality and the feature tensor each takes; the input of
     modality `presence`, (1, M), says which of the others are there, in their order. What is
@@ -32,6 +33,7 @@ class BundleFusionModel:
         manifest = loaded.bundle.manifest
         self._name = manifest.name
         self._backend = loaded.backend
+        self.lock = threading.Lock()
         self._version = loaded.bundle.version_for("fusion")
         self._compatible = frozenset(manifest.compatible_with)
         self._inputs, self._presence = _split_inputs(manifest)

@@ -96,21 +96,20 @@ class Gates:
 
 @dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """What a candidate must hold while it serves on trial, and how surely that is decided."""
+    """What a candidate asks of itself on trial beyond what the operator asks; None: no more.
 
-    # Sequential probability ratio test: the rate of failed frames that is still good, and the
-    # rate that is bad (Wald, 1945).
-    error_rate: float = parameter(0.002, low=1e-6, high=0.4)
-    error_rate_bad: float = parameter(0.02, low=1e-5, high=0.9)
-    false_alarm: float = parameter(0.01, low=1e-6, high=0.2)
-    # So small that a fault in one of a hundred frames, which ends a trial at once, is met before.
-    missed_alarm: float = parameter(1e-6, low=1e-6, high=0.2)
-    # Inference time, candidate minus current, as a share of the current model's.
-    latency_increase: float = parameter(0.5, low=0.0, high=100.0)
-    deadline_ms: float = parameter(0.0, unit="ms", low=0.0, high=1e5)
-    min_samples: int = parameter(30, low=1, high=10**6)  # a stage
-    max_samples: int = parameter(3000, low=10, high=10**7)  # in all
-    stage_timeout_s: float = parameter(120.0, low=0.1, high=86400.0)
+    What would be laxer than the operator's SLO file is not heard (`releases.slo.TrialGate`).
+    """
+
+    error_rate: float | None = parameter(None, low=1e-6, high=0.4)
+    error_rate_bad: float | None = parameter(None, low=1e-5, high=0.9)
+    false_alarm: float | None = parameter(None, low=1e-6, high=0.2)
+    missed_alarm: float | None = parameter(None, low=1e-6, high=0.2)
+    latency_increase: float | None = parameter(None, low=0.0, high=100.0)
+    deadline_ms: float | None = parameter(None, unit="ms", low=0.0, high=1e5)
+    min_samples: int | None = parameter(None, low=1, high=10**6)  # a stage
+    max_samples: int | None = parameter(None, low=10, high=10**7)  # in all
+    stage_timeout_s: float | None = parameter(None, unit="s", low=0.1, high=86400.0)
 
 
 @dataclass(frozen=True, kw_only=True)

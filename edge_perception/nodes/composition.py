@@ -41,7 +41,12 @@ def compose() -> Iterator[PerceptionNode]:
     fusion = FusionNode(subscribe=False)
     yield fusion
     for source in fusion.sources:
-        yield EncoderNode(modality_of(source), source=source, sink=sink_of(fusion, source))
+        yield EncoderNode(
+            modality_of(source),
+            source=source,
+            sink=sink_of(fusion, source),
+            beside=fusion.accept_beside,
+        )
     yield ModelManagerNode()
 
 

@@ -146,15 +146,16 @@ class EncoderModels:
             manifest,
             same_space=manifest.feature_space == serving.feature_space,
             stateful=self._spec.stateful,
+            hears=not self._spec.locates,
         )
 
-    def try_model(self, mode: str, share: float) -> CandidateTrial:
+    def try_model(self, mode: str, share: float, deadline_ms: float) -> CandidateTrial:
         """Let the prepared model run on some frames; STATUS changes nothing."""
         tried = self.pipeline.serving.candidate if self.pipeline is not None else None
         if tried is None or not isinstance(trial := tried[1], CandidateTrial):
             raise SwapError(f"{self._source}: no prepared model to try")
         if mode in MODES:
-            trial.set_mode(mode, share)
+            trial.set_mode(mode, share, deadline_ms=deadline_ms)
         return trial
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:

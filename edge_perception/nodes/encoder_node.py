@@ -32,6 +32,7 @@ from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.encoder_models import EncoderModels
 from edge_perception.nodes.endpoints import SharedInputs
+from edge_perception.nodes.feature_inlet import trial_topic
 from edge_perception.nodes.hang_guard import HangGuard
 from edge_perception.nodes.input_topics import input_topic
 from edge_perception.nodes.input_ways import InputWays
@@ -52,6 +53,7 @@ class EncoderNode(PerceptionNode):
         *,
         source: str | None = None,
         sink: Callable[[Feature], None] | None = None,
+        beside: Callable[[Feature], None] | None = None,
         **kwargs: Any,
     ) -> None:
         """Declare parameters.
@@ -62,6 +64,7 @@ class EncoderNode(PerceptionNode):
             source: name of the sensor; the modality when not given.
             sink: takes features by reference, in a composed process. The topic is then served
                 only while somebody listens.
+            beside: the same for what the model of a trial that does not serve makes of a frame.
             kwargs: for the rclpy node.
         """
         name = source or modality
@@ -85,7 +88,8 @@ class EncoderNode(PerceptionNode):
             else None
         )
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
-        self._sink = sink
+        self._sink, self._beside = sink, beside
+        self._trial_publisher: Any = None
         self._publisher: Any = None
         self._worker: EncoderWorker | None = None
         self._transforms = TransformListener(self.get_logger().warning)
@@ -156,6 +160,10 @@ class EncoderNode(PerceptionNode):
         topic = f"features/{self._source.config.source}"
         self._publisher = self.create_publisher(msg.Feature, topic, qos.FEATURES)
         self.rivals.watch(topic)
+        if self._beside is None:
+            self._trial_publisher = self.create_publisher(
+                msg.Feature, trial_topic(self._source.config.source), qos.FEATURES
+            )
 
     def _new_session(self, hung: EncoderWorker) -> None:
         """Load the model that serves anew; the thread that hangs keeps the old session."""
@@ -168,6 +176,7 @@ class EncoderNode(PerceptionNode):
 
     def _started_worker(self) -> EncoderWorker:
         self._pipeline.on_note = self._on_note
+        self._pipeline.beside = self._beside or self._on_beside
         worker = EncoderWorker(
             pipeline=self._pipeline,
             sink=self._on_feature,
@@ -214,6 +223,9 @@ class EncoderNode(PerceptionNode):
         if self._publisher is not None:
             self.destroy_publisher(self._publisher)
             self._publisher = None
+        if self._trial_publisher is not None:
+            self.destroy_publisher(self._trial_publisher)
+            self._trial_publisher = None
 
     def health(self) -> Health:
         """Judge the encoder."""
@@ -266,6 +278,9 @@ class EncoderNode(PerceptionNode):
             self._sink(feature)
         if self._sink is None or self._publisher.get_subscription_count():
             self._publisher.publish(feature_bytes(feature))
+
+    def _on_beside(self, feature: Feature) -> None:
+        self._trial_publisher.publish(feature_bytes(feature))
 
     def _on_calibration(self, message: Any) -> None:
         fault = ""

@@ -25,6 +25,7 @@ class FeatureInlet:
         most_bytes: of a message; what the models of this robot can produce.
         offer: takes a feature and how it came.
         refuse: takes the name of the source and why what came is no feature.
+        topic: its name; empty: as the source's.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class FeatureInlet:
         most_bytes: Callable[[], int],
         offer: Callable[[Feature, Route], None],
         refuse: Callable[[str, str], None],
+        topic: str = "",
     ) -> None:
         self._source, self._most_bytes = source, most_bytes
         self._offer, self._refuse = offer, refuse
-        self.topic = f"features/{source}"
+        self.topic = topic or f"features/{source}"
         self._endpoints = Endpoints(node, self.topic)
 
     def subscribe(self, receiver: Receiver) -> None:
@@ -63,3 +65,8 @@ class FeatureInlet:
             self._refuse(self._source, f"{self.topic}: {error}")
             return
         self._offer(feature, Route(source=self._source, publisher=publisher, name=self.topic))
+
+
+def trial_topic(source: str) -> str:
+    """Return where an encoder hands over what the model of a trial that does not serve made."""
+    return f"trial/features/{source}"

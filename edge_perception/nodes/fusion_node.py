@@ -12,7 +12,7 @@ from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from edge_perception import msg
-from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import Feature, FusedView, ModelVersion
@@ -36,7 +36,7 @@ from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import fused_msg, latency_statistics_msgs
 from edge_perception.nodes.detections import DetectionPublisher
-from edge_perception.nodes.feature_inlet import FeatureInlet
+from edge_perception.nodes.feature_inlet import FeatureInlet, trial_topic
 from edge_perception.nodes.fusion_health import (
     FusionHealth,
     with_calibration,
@@ -49,6 +49,7 @@ from edge_perception.nodes.markers import MarkerPublisher
 from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
+from edge_perception.nodes.trial_fusion import TrialFusion
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.loading import load_model
 
@@ -89,7 +90,19 @@ class FusionNode(PerceptionNode):
         )
 
     def _models_of(self, loaded: LoadedModel | None) -> FusionModels:
-        return FusionModels(loaded, admits=lambda: may_keep(self._model.config))
+        return FusionModels(
+            loaded,
+            admits=lambda: may_keep(self._model.config),
+            trial_fusion=lambda models, spaces, exclusive, trial: TrialFusion(
+                config=self._config(),
+                clock=self.clock,
+                models=models,
+                spaces=spaces,
+                exclusive=exclusive,
+                trial=trial,
+                on_error=self._on_error,
+            ),
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -137,6 +150,14 @@ class FusionNode(PerceptionNode):
                 most_bytes=functools.partial(self._most_bytes, modality_of(name)),
                 offer=self._worker.offer,
                 refuse=self._worker.refuse,
+            ).subscribe(self._receiver)
+            FeatureInlet(
+                self,
+                name,
+                topic=trial_topic(name),
+                most_bytes=functools.partial(self._most_bytes, modality_of(name)),
+                offer=lambda feature, _route: self.accept_beside(feature),
+                refuse=lambda _source, reason: self._on_error(ModelError(reason)),
             ).subscribe(self._receiver)
         if self._options.config.odometry_topic:
             self._receiver.subscribe(
@@ -197,6 +218,11 @@ class FusionNode(PerceptionNode):
         """Take a feature by reference, and whose it is; from any thread."""
         if self.is_active:
             self._worker.offer(feature, route)
+
+    def accept_beside(self, feature: Feature) -> None:
+        """Take what the model of a trial that does not serve made of a frame; from any thread."""
+        if self.is_active:
+            self._models.offer_beside(feature)
 
     def _on_view(self, view: FusedView) -> None:
         """Publish a view; runs in the fusion thread."""
@@ -266,11 +292,11 @@ class FusionNode(PerceptionNode):
         )
         self._models.prepare(loaded)
 
-    def try_model(self, mode: str, share: float) -> CandidateTrial:
+    def try_model(self, mode: str, share: float, deadline_ms: float) -> CandidateTrial:
         """Let the prepared model run on some cycles; STATUS changes nothing."""
         trial = self._models.trial
         if mode in MODES:
-            trial.set_mode(mode, share)
+            trial.set_mode(mode, share, deadline_ms=deadline_ms)
             self._models.try_out(self._worker.change)
         return trial
 

@@ -12,6 +12,7 @@ from edge_perception.nodes.model_events import ModelEvents
 from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.managed import ManagedStore
 from edge_perception.releases.options import ManagerOptions
+from edge_perception.releases.slo import Slo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class ManagerParts:
     events: ModelEvents
     groups: FusedGroups  # when a change may take effect
     options: Callable[[], ManagerOptions]
+    slo: Callable[[], Slo]  # what the operator asks
     limits: Callable[[], AdmissionLimits]  # what a candidate may cost
 
     def steady_ns(self) -> int:

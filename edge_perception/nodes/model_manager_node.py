@@ -29,6 +29,8 @@ from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.filesystem import FileSystem
 from edge_perception.releases.managed import ManagedStore
 from edge_perception.releases.options import ManagerOptions
+from edge_perception.releases.slo import Slo
+from edge_perception.releases.slo_file import read_slo
 
 _LAST_WORDS_NS = 700_000_000  # the rest of the process must be closed too
 
@@ -46,6 +48,7 @@ class ModelManagerNode(PerceptionNode):
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
         self._limits = self.declare_parameters_of(AdmissionLimits, prefix="admission_")
+        self._slo = Slo()
         # A service that waits for other nodes must not keep their answers from being taken.
         group = ReentrantCallbackGroup()
         self.parts = ManagerParts(
@@ -55,6 +58,7 @@ class ModelManagerNode(PerceptionNode):
             events=ModelEvents(self),
             groups=FusedGroups(self),
             options=lambda: self._options.config,
+            slo=lambda: self._slo,
             limits=lambda: self._limits.config,
         )
         self.coordinator = SwapCoordinator(self.parts)
@@ -65,6 +69,7 @@ class ModelManagerNode(PerceptionNode):
     def configure(self) -> None:
         """Open the store, and finish or undo what a dead manager left."""
         options, parts = self._options.config, self.parts
+        self._slo = read_slo(options.slo_file)
         folders = model_folders(options.model_folders)
         try:
             use_device_key(options.device_key)

@@ -38,7 +38,7 @@ class ModelHost(Protocol):
         """Prepare the model that served before; False: it is not loaded any more."""
         ...
 
-    def try_model(self, mode: str, share: float) -> CandidateTrial:
+    def try_model(self, mode: str, share: float, deadline_ms: float) -> CandidateTrial:
         """Let the prepared model run on some frames, and return its counts."""
         ...
 
@@ -138,7 +138,7 @@ class ModelServices:
                     f"expected a mode of {', '.join(modes)} and a share of 0 to 1, got "
                     f"'{request.mode}' and {request.share:g}"
                 )
-            trial = self._host.try_model(request.mode, request.share)
+            trial = self._host.try_model(request.mode, request.share, request.deadline_ms)
         except EdgePerceptionError as error:
             response.reason = str(error)
             return response
@@ -152,6 +152,13 @@ class ModelServices:
         response.difference_mean_s = evidence.difference_mean_s
         response.difference_variance_s2 = evidence.difference_variance_s2
         response.current_mean_s = evidence.current_mean_s
+        response.compared, response.comparable = evidence.compared, evidence.comparable
+        response.checks = list(evidence.behaviour)
+        known = evidence.behaviour.values()
+        response.means = [item.mean for item in known]
+        response.mean_errors = [item.error for item in known]
+        response.counts = [item.count for item in known]
+        response.blocks = [item.blocks for item in known]
         return response
 
     def _on_commit(

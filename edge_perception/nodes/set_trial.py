@@ -7,11 +7,13 @@ from typing import Any
 
 from edge_perception import srv
 from edge_perception.core.errors import SwapError, TrialError
+from edge_perception.encoders import encoders, modality_of
 from edge_perception.nodes.change import Change
 from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.nodes.request_token import sign_request
+from edge_perception.releases.behaviour import Estimate
 from edge_perception.releases.change_plan import FUSION
-from edge_perception.releases.trial import STAGES, Action, Evidence, Stage, Trial
+from edge_perception.releases.trial import STAGES, Action, Comparison, Evidence, Stage, Trial
 
 STATUS = srv.TrialModel.Request.STATUS
 _TRIAL_PERIOD_S = 0.05
@@ -24,17 +26,29 @@ class SetTrial:
 
     def __init__(self, parts: ManagerParts, change: Change) -> None:
         self._parts, self._change = parts, change
-        self._trials = {
-            role: Trial(
-                release.manifest.objectives,
-                now_s=self._now_s(),
-                pairs=not (role == FUSION and change.spaces_change),
-            )
+        self._gates = {
+            role: parts.slo().trial.stricter(release.manifest.objectives)
             for role, release in change.releases.items()
         }
-
+        self._trials = {role: self._trial_of(role) for role in change.releases}
         self._frames = dict.fromkeys(change.releases, (0, self._now_s()))  # and when it changed
         self._told_s = 0.0
+
+    def _trial_of(self, role: str) -> Trial:
+        """Return the trial of a role: the whole set is judged by what fusion makes of it."""
+        gate, whole = self._gates[role], role == FUSION
+        behaviour = gate.behaviour
+        changes = self._change.spaces_change
+        return Trial(
+            gate,
+            now_s=self._now_s(),
+            # Two fusions beside each other share the machine: their times say nothing.
+            pairs=not (whole and changes),
+            comparison=Comparison(
+                bar=behaviour.whole if whole else behaviour.source,
+                needs_objects=changes and locates(role),
+            ),
+        )
 
     async def run(self, begin: Callable[[Stage], Any]) -> None:
         """Return when all have passed.
@@ -53,7 +67,7 @@ class SetTrial:
                     trial.advance(self._now_s())
                 await self._ask(role, stage.mode, stage.share)
             self._told_s = self._now_s() - _TELL_S + _TELL_FIRST_S
-            while not await self._passed(index):
+            while not await self._passed():
                 self._change.check()
                 self._tell()
                 await self._parts.client.sleep(_TRIAL_PERIOD_S)
@@ -77,15 +91,14 @@ class SetTrial:
             change = self._change
             self._parts.events.hint(change.transaction_id, change.waits_for, change.caller.told)
 
-    async def _passed(self, index: int) -> bool:
+    async def _passed(self) -> bool:
         ready = True
         for role, trial in self._trials.items():
             answer = await self._ask(role, STATUS, 0.0)
             if answer.samples != self._frames[role][0]:
                 self._frames[role] = (answer.samples, self._now_s())
             decision = trial.judge(_evidence(answer), self._now_s())
-            idle = index == 0 and role == FUSION and self._change.spaces_change
-            if decision.action is Action.ROLL_BACK and not idle:
+            if decision.action is Action.ROLL_BACK:
                 release = self._change.releases[role]
                 self._parts.managed.store.notes.quarantine(release.sha256, decision.reason)
                 raise TrialError(
@@ -93,13 +106,16 @@ class SetTrial:
                     f"{trial.stage.mode} {trial.stage.share:.0%} after {answer.samples} frames: "
                     f"{decision.reason}"
                 )
-            ready &= idle or decision.action in (Action.ADVANCE, Action.COMMIT)
+            ready &= decision.action in (Action.ADVANCE, Action.COMMIT)
         return ready
 
     async def _ask(self, role: str, mode: str, share: float) -> Any:
         name = f"{self._change.nodes[role]}/trial_model"
         request = srv.TrialModel.Request(
-            transaction_id=self._change.prepared[role], mode=mode, share=share
+            transaction_id=self._change.prepared[role],
+            mode=mode,
+            share=share,
+            deadline_ms=self._gates[role].deadline_ms,
         )
         if mode != STATUS:
             sign_request(self._parts.managed, name, request)
@@ -122,4 +138,22 @@ def _evidence(answer: Any) -> Evidence:
         difference_mean_s=answer.difference_mean_s,
         difference_variance_s2=answer.difference_variance_s2,
         current_mean_s=answer.current_mean_s,
+        compared=answer.compared,
+        comparable=answer.comparable,
+        behaviour={
+            name: Estimate(mean=mean, error=error, count=count, blocks=blocks)
+            for name, mean, error, count, blocks in zip(
+                answer.checks,
+                answer.means,
+                answer.mean_errors,
+                answer.counts,
+                answer.blocks,
+                strict=True,
+            )
+        },
     )
+
+
+def locates(role: str) -> bool:
+    """Whether the decisions of a role are objects in space."""
+    return role == FUSION or encoders()[modality_of(role)].locates

@@ -7,6 +7,7 @@ import zlib
 from edge_perception.encoders.serving import Sample
 from edge_perception.models.manifest import Manifest
 from edge_perception.models.parity import box_share, class_share, compare_outputs, image_box_share
+from edge_perception.releases.behaviour import BehaviourComparison, Decisions
 from edge_perception.releases.trial import Evidence
 
 OFF, SHADOW, CANARY = "off", "shadow", "canary"
@@ -39,28 +40,46 @@ class PairedTimes:
 class CandidateTrial:
     """Counts of one candidate. The inference thread adds, a service reads."""
 
-    def __init__(self, manifest: Manifest, *, same_space: bool, stateful: bool) -> None:
-        self._gates, self._objectives = manifest.gates, manifest.objectives
+    def __init__(
+        self, manifest: Manifest, *, same_space: bool, stateful: bool, hears: bool = False
+    ) -> None:
+        """Count nothing yet.
+
+        Args:
+            manifest: of the candidate.
+            same_space: its features mean what those of the current model mean.
+            stateful: it must run on every frame, also where the current model serves.
+            hears: its decisions are sound events.
+        """
+        self._gates, self._deadline_ms = manifest.gates, manifest.objectives.deadline_ms or 0.0
         self._name = f"{manifest.name} {manifest.version}"
-        self._same_space = same_space
-        self.stateful = stateful
+        self.same_space, self.stateful, self._hears = same_space, stateful, hears
         self.mode, self.share = OFF, 0.0
-        self.samples = self.errors = 0
+        self.samples = self.errors = self.comparable = 0
         self.failure = self.last_error = ""
         self._times = PairedTimes()
+        self._behaviour = BehaviourComparison()
 
-    def set_mode(self, mode: str, share: float) -> None:
-        """Enter a stage; a candidate that failed stays off."""
+    def set_mode(self, mode: str, share: float, *, deadline_ms: float = 0.0) -> None:
+        """Enter a stage; a candidate that failed stays off.
+
+        Args:
+            mode: off, shadow or canary.
+            share: of the frames.
+            deadline_ms: longest inference that the operator allows; 0: any.
+        """
         self.mode, self.share = (OFF, 0.0) if self.failure else (mode, share)
+        self._deadline_ms = min(filter(None, (self._deadline_ms, deadline_ms)), default=0.0)
 
     def serves(self, stamp_ns: int) -> bool:
         """Whether the candidate serves the frame of this stamp, instead of the current model."""
-        return self.mode == CANARY and not self.stateful and in_share(stamp_ns, self.share)
+        return self.mode == CANARY and in_share(stamp_ns, self.share)
 
     def shadows(self, stamp_ns: int) -> bool:
-        """Whether the candidate runs after the current model on the frame of this stamp."""
-        mode = self.mode == SHADOW or (self.mode == CANARY and self.stateful)
-        return mode and in_share(stamp_ns, 1.0 if self.stateful else self.share)
+        """Whether the candidate runs after the current model, which serves this stamp."""
+        if self.mode == CANARY:
+            return self.stateful
+        return self.mode == SHADOW and in_share(stamp_ns, 1.0 if self.stateful else self.share)
 
     def fail(self, reason: str) -> None:
         """A hard guard: the candidate gets no more frames."""
@@ -74,15 +93,36 @@ class CandidateTrial:
         self.samples += 1
         self._check_deadline(sample)
 
-    def compared(self, candidate: Sample, current: Sample) -> None:
-        """Note a frame that both ran on."""
-        self.samples += 1
+    def compared(self, candidate: Sample, current: Sample, *, served: bool = False) -> None:
+        """Note a frame that both ran on.
+
+        Args:
+            candidate: what it made of it.
+            current: what the current model made of it.
+            served: the candidate served it, and it is counted.
+        """
+        if not served:
+            self.samples += 1
+            self._check_deadline(candidate)
         self._times.add(candidate.inference_s, current.inference_s)
-        self._check_deadline(candidate)
+        self.decided(self._decisions(candidate), self._decisions(current))
         difference = self._difference(candidate, current)
         if difference:
             self.errors += 1
             self.last_error = difference
+
+    def decided(self, candidate: Decisions, current: Decisions) -> None:
+        """Note what both decided of a frame."""
+        self._behaviour.add(candidate, current)
+
+    def _decisions(self, sample: Sample) -> Decisions:
+        output = sample.output
+        return Decisions(
+            objects=output.objects,
+            image_objects=output.image_objects,
+            sound_events=output.sound_events,
+            hears=self._hears,
+        )
 
     def evidence(self) -> Evidence:
         """Return the totals."""
@@ -94,10 +134,13 @@ class CandidateTrial:
             difference_mean_s=self._times.mean_s,
             difference_variance_s2=self._times.variance_s2,
             current_mean_s=self._times.current_mean_s,
+            compared=self._behaviour.frames,
+            comparable=self.comparable,
+            behaviour=self._behaviour.estimates(),
         )
 
     def _check_deadline(self, sample: Sample) -> None:
-        limit_ms = self._objectives.deadline_ms
+        limit_ms = self._deadline_ms
         if limit_ms and sample.inference_s * 1e3 > limit_ms:
             self.failure = (
                 f"{self._name}: inference {sample.inference_s * 1e3:.1f} ms > deadline "
@@ -108,7 +151,7 @@ class CandidateTrial:
     def _difference(self, candidate: Sample, current: Sample) -> str:
         gates = self._gates
         # Features of another space differ by right; what they are for must still agree.
-        if self._same_space:
+        if self.same_space:
             problem = compare_outputs(candidate.outputs, current.outputs, gates)
             if problem:
                 return problem

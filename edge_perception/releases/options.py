@@ -26,6 +26,9 @@ class ManagerOptions:
         "",
         "key of this device, which opens sealed models: a file or PROVIDER:WHAT; one for a process",
     )
+    slo_file: str = parameter(
+        "", "what the operator asks of candidates and output, YAML; empty: as config/slo.yaml"
+    )
     answer_timeout_s: float = parameter(
         2.0, "wait for a node's answer", unit="s", low=0.1, high=60.0
     )

@@ -1,27 +1,27 @@
-"""May a candidate stay? Decided from counts and paired times, without a clock or a thread.
+"""May a candidate stay? Decided from counts, paired times and decisions, without clock or thread.
 
 Errors: Wald's sequential probability ratio test, which needs the fewest samples for its two error
 rates (A. Wald, Sequential Tests of Statistical Hypotheses, 1945). Latency: a confidence bound on
 the mean of the paired differences, so that a busy machine, which slows both, decides nothing.
+Decisions: `verdicts.judge_behaviour`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
-from edge_perception.models.manifest import Objectives
-
-_BOUND_SIGMAS = 3.0  # one-sided, 0.13 %
-
-
-class Verdict(Enum):
-    """What the evidence says so far."""
-
-    OPEN = "open"
-    GOOD = "good"
-    BAD = "bad"
+from edge_perception.releases.behaviour import Estimate
+from edge_perception.releases.slo import TrialGate
+from edge_perception.releases.verdicts import (
+    SIGMAS,
+    BehaviourVerdict,
+    DecisionBar,
+    Verdict,
+    judge_behaviour,
+)
 
 
 class Action(Enum):
@@ -60,6 +60,18 @@ class Evidence:
     difference_mean_s: float = 0.0
     difference_variance_s2: float = 0.0
     current_mean_s: float = 0.0
+    # Decisions of both on the same frames.
+    compared: int = 0
+    comparable: int = 0  # of these there should be as many; 0: as many as there are
+    behaviour: Mapping[str, Estimate] = field(default_factory=dict)  # by check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How the decisions of a candidate are judged."""
+
+    bar: DecisionBar
+    needs_objects: bool  # nothing else tells whether it sees anything: another feature space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +82,7 @@ class Decision:
     reason: str = ""
 
 
-def error_verdict(objectives: Objectives, samples: int, errors: int) -> Verdict:
+def error_verdict(objectives: TrialGate, samples: int, errors: int) -> Verdict:
     """Sequential probability ratio test of the error rate."""
     good, bad = objectives.error_rate, objectives.error_rate_bad
     ratio = errors * math.log(bad / good)
@@ -82,21 +94,21 @@ def error_verdict(objectives: Objectives, samples: int, errors: int) -> Verdict:
     return Verdict.OPEN
 
 
-def frames_without_error(objectives: Objectives) -> int:
+def frames_without_error(objectives: TrialGate) -> int:
     """Return after how many frames without an error `error_verdict` is good."""
     step = math.log((1 - objectives.error_rate_bad) / (1 - objectives.error_rate))
     return math.ceil(math.log(objectives.missed_alarm / (1 - objectives.false_alarm)) / step)
 
 
-def latency_verdict(objectives: Objectives, evidence: Evidence) -> Verdict:
+def latency_verdict(objectives: TrialGate, evidence: Evidence) -> Verdict:
     """Confidence bound on the mean paired difference against the allowed increase."""
     if evidence.paired < max(objectives.min_samples, 2):
         return Verdict.OPEN
     allowed_s = objectives.latency_increase * evidence.current_mean_s
     error_s = math.sqrt(max(evidence.difference_variance_s2, 0.0) / evidence.paired)
-    if evidence.difference_mean_s - _BOUND_SIGMAS * error_s > allowed_s:
+    if evidence.difference_mean_s - SIGMAS * error_s > allowed_s:
         return Verdict.BAD
-    if evidence.difference_mean_s + _BOUND_SIGMAS * error_s <= allowed_s:
+    if evidence.difference_mean_s + SIGMAS * error_s <= allowed_s:
         return Verdict.GOOD
     return Verdict.OPEN
 
@@ -106,21 +118,25 @@ class Trial:
 
     def __init__(
         self,
-        objectives: Objectives,
+        objectives: TrialGate,
         *,
         now_s: float,
         stages: tuple[Stage, ...] = STAGES,
         pairs: bool = True,
+        comparison: Comparison | None = None,
     ) -> None:
         """Start.
 
         Args:
-            objectives: of the candidate's manifest.
+            objectives: the operator's, made stricter by the candidate's manifest.
             now_s: steady clock.
             stages: in order; the last one ends in a commit.
-            pairs: whether the candidate can run beside the current model at all.
+            pairs: whether times of the candidate and the current model come in pairs.
+            comparison: how its decisions are judged; None: they are not compared.
         """
         self._objectives, self._stages, self._pairs = objectives, stages, pairs
+        self._comparison = comparison
+        self._behaviour = BehaviourVerdict(verdict=Verdict.GOOD)
         self._index = 0
         self._base = Evidence()
         self._latest = Evidence()
@@ -157,7 +173,33 @@ class Trial:
                 f"{evidence.current_mean_s * 1e3:.1f} ms > {goals.latency_increase:.0%}, "
                 f"{evidence.paired} pairs",
             )
+        self._behaviour = self._judge_behaviour(evidence)
+        if self._behaviour.verdict is Verdict.BAD:
+            return Decision(action=Action.ROLL_BACK, reason=self._behaviour.reason)
         return self._progress(evidence, latency, now_s)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Checks of behaviour that there was too little evidence for."""
+        return self._behaviour.unseen
+
+    def _judge_behaviour(self, evidence: Evidence) -> BehaviourVerdict:
+        if self._comparison is None:
+            return BehaviourVerdict(verdict=Verdict.GOOD)
+        gate = self._objectives.behaviour
+        verdict = judge_behaviour(
+            gate,
+            self._comparison.bar,
+            evidence.behaviour,
+            evidence.compared,
+            needs_objects=self._comparison.needs_objects,
+        )
+        views = evidence.comparable
+        if verdict.verdict is Verdict.BAD or evidence.compared >= gate.min_paired * views:
+            return verdict
+        text = f"{evidence.compared} of {views} views of the candidate set come with the others"
+        late = views >= gate.max_frames
+        return BehaviourVerdict(verdict=Verdict.BAD if late else Verdict.OPEN, reason=text)
 
     def waits_for(self) -> str:
         """Return what is missing before the stage can end; empty: nothing is."""
@@ -171,6 +213,8 @@ class Trial:
                 f"latency undecided: {evidence.difference_mean_s * 1e3:+.1f} ms in "
                 f"{evidence.paired} pairs"
             )
+        if self._behaviour.verdict is Verdict.OPEN:
+            missing.append(self._behaviour.reason)
         last = self._index == len(self._stages) - 1
         if last and error_verdict(goals, evidence.samples, evidence.errors) is Verdict.OPEN:
             missing.append(
@@ -186,6 +230,8 @@ class Trial:
         enough = seen >= goals.min_samples
         if self._pairs and latency is not Verdict.GOOD:
             enough = False
+        if self._behaviour.verdict is not Verdict.GOOD:
+            enough = False
         if last and error_verdict(goals, evidence.samples, evidence.errors) is not Verdict.GOOD:
             enough = False
         if enough:
@@ -200,6 +246,10 @@ class Trial:
                 action=Action.ROLL_BACK,
                 reason=f"{self.stage.mode} {self.stage.share:.0%}: {seen} frames in "
                 f"{now_s - self._started_s:.1f} s > {goals.stage_timeout_s:g} s, "
-                f"{goals.min_samples} needed",
+                f"{goals.min_samples} needed{self._open()}",
             )
         return Decision(action=Action.HOLD)
+
+    def _open(self) -> str:
+        behaviour = self._behaviour
+        return f"; {behaviour.reason}" if behaviour.verdict is Verdict.OPEN else ""

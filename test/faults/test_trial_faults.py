@@ -21,7 +21,9 @@ QUICK = {
     "max_samples": 400,
     "latency_increase": 1.0,
     "stage_timeout_s": 25.0,
+    "behaviour": {"min_frames": 20, "max_frames": 40},
 }
+NO_WATCH = {"soak_s": 0.0}
 FEW, MANY = 400, 6000  # points of a sweep
 
 
@@ -32,6 +34,7 @@ def maker(tmp_path):
     old = maker.install(name="old", version=OLD, scale=1.0)
     models = {"lidar": old.sha256}
     maker.store.slots.point(factory=models, current=models)
+    maker.asks(trial=QUICK, watch=NO_WATCH)
     return maker
 
 
@@ -116,7 +119,7 @@ def checked(robot, sweeps, since):
 
 
 def test_a_good_model_passes_shadow_and_canary(harness, maker):
-    maker.install(name="new", version=NEW, release=3, scale=1.0, changes={"objectives": QUICK})
+    maker.install(name="new", version=NEW, release=3, scale=1.0)
     robot = FaultRobot(harness, maker)
     with Sweeps(robot) as sweeps:
         answer = robot.swap("new", skip_trial=False, timeout_s=100)
@@ -147,7 +150,7 @@ def test_nan_only_in_canary(harness, maker):
         version=NEW,
         release=3,
         scale=1.0,
-        changes={"objectives": QUICK, "golden": None},
+        changes={"golden": None},
         edit=nan_on_dense_sweeps,
     )
     import dataclasses
@@ -221,7 +224,7 @@ def slow(model):
 
 
 def test_a_slower_model_is_rolled_back_in_the_shadow(harness, maker):
-    changes = {"objectives": QUICK, "resources": {}, "gates": {"latency_ms": 0.0}}
+    changes = {"resources": {}, "gates": {"latency_ms": 0.0}}
     maker.install(name="new", version=NEW, release=3, scale=1.0, changes=changes, edit=slow)
     robot = FaultRobot(harness, maker)
     with Sweeps(robot) as sweeps:
@@ -235,7 +238,9 @@ def test_a_slower_model_is_rolled_back_in_the_shadow(harness, maker):
 
 
 def test_no_data_holds_and_then_rolls_back(harness, maker):
-    goals = {**QUICK, "stage_timeout_s": 1.0}
-    maker.install(name="new", version=NEW, release=3, changes={"objectives": goals})
+    maker.asks(trial={**QUICK, "stage_timeout_s": 1.0})
+    # What its manifest asks for itself can only be more.
+    lax = {"stage_timeout_s": 60.0, "min_samples": 1, "error_rate_bad": 0.9}
+    maker.install(name="new", version=NEW, release=3, changes={"objectives": lax})
     robot = FaultRobot(harness, maker)
     robot.refuses("new", "shadow 100%: 0 frames in 1", skip_trial=False)

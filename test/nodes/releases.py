@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import yaml
+
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.releases.archive import pack
@@ -17,6 +19,7 @@ from edge_perception.releases.signing import (
     sign_bundle,
     write_trust,
 )
+from edge_perception.releases.slo import SCHEMA
 from edge_perception.releases.store import ReleaseStore
 
 
@@ -35,6 +38,7 @@ class Maker:
         write_trust(self.trust_file, self.trust)
         self.root = folder / "store"
         self.store = ReleaseStore(self.root)
+        self.slo_file: Path | None = None
 
     def bundle(self, role: str = "lidar", *, name="", version="9.9.9", release=2, **more) -> Bundle:
         source = installed(role)
@@ -66,9 +70,15 @@ class Maker:
             )
         return installed_
 
+    def asks(self, **sections) -> None:
+        """Write the operator's SLO file; the manager of these parameters reads it."""
+        self.slo_file = self.folder / "slo.yaml"
+        self.slo_file.write_text(yaml.safe_dump({"schema": SCHEMA, **sections}))
+
     @property
     def parameters(self) -> dict:
-        return {"model_store": str(self.root), "trust_file": str(self.trust_file)}
+        found = {"model_store": str(self.root), "trust_file": str(self.trust_file)}
+        return found | ({"slo_file": str(self.slo_file)} if self.slo_file else {})
 
     @property
     def node_parameters(self) -> dict:

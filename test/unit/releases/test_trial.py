@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_perception.models.manifest import Objectives
 from edge_perception.releases.candidate import CandidateTrial, PairedTimes, in_share
+from edge_perception.releases.slo import TrialGate
 from edge_perception.releases.trial import (
     STAGES,
     Action,
@@ -17,7 +17,7 @@ from edge_perception.releases.trial import (
     frames_without_error,
 )
 
-GOALS = Objectives()
+GOALS = TrialGate()
 BASE_S = 0.010
 FRAME_S = 0.05
 
@@ -166,15 +166,17 @@ def test_share_of_frames_by_hashed_stamp(share):
     assert in_share(stamps[7], share) == in_share(stamps[7] + 499_999_999, share)
 
 
-def test_a_stream_serves_no_share_of_its_frames():
+def test_a_stream_runs_on_every_frame_and_serves_its_share():
     from edge_perception.models.folders import find_bundle, installed_model_folders
 
     manifest = find_bundle("bev_lite/audio", installed_model_folders()).manifest
-    trial = CandidateTrial(manifest, same_space=True, stateful=True)
+    trial = CandidateTrial(manifest, same_space=True, stateful=True, hears=True)
     trial.set_mode("canary", 0.1)
-    assert not trial.serves(1)
-    assert trial.shadows(1)
+    stamps = [10**18 + slot * 500_000_000 for slot in range(200)]
+    served = [trial.serves(stamp) for stamp in stamps]
+    assert 0 < sum(served) < 50
+    assert all(trial.shadows(stamp) for stamp in stamps)
     trial.fail("NaN")
-    assert not trial.shadows(1)
+    assert not any(trial.serves(stamp) or trial.shadows(stamp) for stamp in stamps)
     trial.set_mode("shadow", 1.0)  # a candidate that failed stays off
     assert trial.mode == "off"

@@ -1,0 +1,158 @@
+"""Reads the operator's SLO file: YAML, refused with file, line and what is expected."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.schema import decode
+from edge_perception.releases.slo import DEFAULT_OBJECTIVES, SCHEMA, Objective, Slo
+
+MAX_BYTES = 65536
+MOST_NODES = 4096
+DEFAULT_FILE = "config/slo.yaml"
+_ROOT = "slo"
+
+
+def read_slo(path: str) -> Slo:
+    """Return what the operator asks for.
+
+    Args:
+        path: of the file; empty: as `config/slo.yaml` of the package.
+
+    Raises:
+        ConfigurationError: the file is missing, or breaks the schema.
+    """
+    if not path:
+        return Slo()
+    file = Path(path).expanduser()
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: expected an SLO file: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"{file}: expected at most {MAX_BYTES} bytes")
+    return parse_slo(text, str(file))
+
+
+def parse_slo(text: str, source: str) -> Slo:
+    """Return the objectives of a YAML text.
+
+    Args:
+        text: the YAML.
+        source: what errors call it, usually the file.
+
+    Raises:
+        ConfigurationError: as for `read_slo`; the text begins with source and line.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        said = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigurationError(f"{source}:{line}: expected YAML: {said}") from error
+    if root is None:
+        raise ConfigurationError(f"{source}:1: expected an SLO file, got an empty one")
+    lines: dict[str, int] = {}
+    for count, (where, node) in enumerate(_walk(root, _ROOT, source)):
+        if count > MOST_NODES:
+            raise ConfigurationError(f"{source}:1: expected at most {MOST_NODES} values")
+        lines[where] = node.start_mark.line + 1
+    try:
+        data = yaml.safe_load(text)
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ConfigurationError(f"{_ROOT}.schema: expected {SCHEMA}, got nothing")
+        return decode(Slo, data, _ROOT)
+    except (ConfigurationError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{source}:{_line(str(error), lines)}: {error}") from None
+
+
+def slo_text() -> str:
+    """Return the defaults as a commented file."""
+    lines = [
+        "# What the operator asks: of the fused output, of candidates, of the time after a change.",
+        "# Parameter `slo_file` of model_manager and fusion, option --slo of validate. Every value",
+        "# is the default. A manifest's own objectives can only make the gates stricter.",
+        "#",
+        "# An objective: indicator, what makes an event good (at_most), the share of good ones in",
+        "# a window (target), and what a burn leads to (warn, roll_back).",
+        "#   end_to_end_ms  a view whose oldest evidence is at most so old when it is published",
+        "#   deadline       a view published before its deadline",
+        "#   valid          a view with valid: true",
+        "#   errors         a view whose fusion model did not fail and with no source INVALID",
+        "#   drift          decisions of the window against the time before, 0 (none) to 1",
+        "#   memory         resident memory of the nodes against the time before, ratio",
+        "# A burn that was there before the change warns: going back would not end it.",
+        f"schema: {SCHEMA}",
+        "objectives:",
+    ]
+    for objective in DEFAULT_OBJECTIVES:
+        shown = [
+            f"{item.name}: {getattr(objective, item.name)}"
+            for item in dataclasses.fields(Objective)
+            if item.name != "at_most" or objective.at_most
+        ]
+        lines.append(f"  - {{{', '.join(shown)}}}")
+    for name in ("trial", "watch"):
+        lines.append(f"{name}:")
+        lines += _section(getattr(Slo(), name), "  ")
+    return "\n".join(lines) + "\n"
+
+
+def _section(part: Any, indent: str) -> Iterator[str]:
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        if dataclasses.is_dataclass(value):
+            yield f"{indent}{item.name}:"
+            yield from _section(value, indent + "  ")
+            continue
+        unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
+        yield f"{indent}{item.name}: {_number(value)}  # {item.metadata['text']}{unit}"
+
+
+def _number(value: object) -> str:
+    """Return a value as YAML 1.1 reads it: a float with an exponent needs a point."""
+    text = str(value)
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+
+
+def _walk(node: yaml.Node, where: str, source: str) -> Iterator[tuple[str, yaml.Node]]:
+    """Yield every value with its path as the schema writes it; refuse a key given twice."""
+    yield where, node
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _walk(item, f"{where}[{index}]", source)
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise ConfigurationError(
+                    f"{source}:{key.start_mark.line + 1}: {where}.{name}: given twice"
+                )
+            seen.add(name)
+            yield from _walk(value, f"{where}.{name}", source)
+        if where.startswith(f"{_ROOT}.objectives["):
+            # Checks of a whole objective call it by its name.
+            named = next((v.value for k, v in node.value if k.value == "name"), None)
+            if isinstance(named, str):
+                for key, value in node.value:
+                    yield f"{_ROOT}.objectives.{named}.{key.value}", value
+                yield f"{_ROOT}.objectives.{named}", node
+
+
+def _line(error: str, lines: dict[str, int]) -> int:
+    """Return the line of the field that an error begins with, or of the nearest around it."""
+    where = re.split(r":\s", error, maxsplit=1)[0]
+    while where and where not in lines:
+        where = where[: max(where.rfind("."), where.rfind("["), 0)]
+    return lines.get(where, 1)
