@@ -33,14 +33,16 @@ def add_change_actions(actions: Any) -> None:
     rollback = actions.add_parser("rollback", help="go back to models that served before")
     rollback.add_argument("--slot", choices=("previous", "factory"), default="previous")
     rollback.add_argument("--reason", default="", help="given: what is left is quarantined with it")
+    reset = actions.add_parser("reset-breaker", help="let models change again after rollbacks")
+    reset.add_argument("--reason", required=True, help="who says so, and what was found")
     history = actions.add_parser("history", help="what happened to the models of a store")
     history.add_argument("--limit", type=int, default=50, help="newest events (%(default)s)")
     add_store(history)
     events = actions.add_parser("events", help="steps of changes as the manager tells them")
     events.add_argument("--follow", action="store_true", help="until interrupted")
-    for action in (swap, rollback, events):
+    for action in (swap, rollback, reset, events):
         action.add_argument("--manager", default="/model_manager", help="its node (%(default)s)")
-    for action in (swap, rollback, history, events):
+    for action in (swap, rollback, reset, history, events):
         action.add_argument("--json", action="store_true", help="print JSON, one object a line")
 
 
@@ -114,6 +116,26 @@ def rollback(args: argparse.Namespace) -> int:
             return _answer(srv.RollbackModel.Response(reason=reason), args.json)
         result = future.result()
     return _answer(result, args.json)
+
+
+def reset_breaker(args: argparse.Namespace) -> int:
+    """Close the breaker that repeated rollbacks opened."""
+    from edge_perception import srv
+
+    with _Caller(args.manager) as caller:
+        name = f"{args.manager}/reset_breaker"
+        client = caller.node.create_client(srv.ResetBreaker, name)
+        if not client.wait_for_service(timeout_sec=_ANSWER_S):
+            raise NoManagerError(f"{args.manager}: no model manager within {_ANSWER_S:g} s")
+        future = client.call_async(srv.ResetBreaker.Request(reason=args.reason))
+        answer = caller.wait(future, name)
+    if args.json:
+        print(json.dumps({"success": answer.success, "reason": answer.reason}))
+    elif answer.success:
+        print(f"closed; it was open: {answer.reason}" if answer.reason else "it was closed")
+    else:
+        print(f"refused: {answer.reason}")
+    return 0 if answer.success else 1
 
 
 def history(args: argparse.Namespace) -> int:

@@ -127,7 +127,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action in release:
         return _print_rows(release[args.action](args), as_json=args.json)
     change = {
-        name: getattr(_model_change, name) for name in ("swap", "rollback", "history", "events")
+        name: getattr(_model_change, name)
+        for name in ("swap", "rollback", "reset_breaker", "history", "events")
     }
     room = {"prune": _model_room.prune, "remove": _model_room.remove}
     if args.action == "compare":
@@ -137,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "export-triton":
         return _model_export.export(args, _folders(args))
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}
-    return int({**actions, **change, **room}[args.action](args))
+    known = {**actions, **change, **room}
+    return int(known[args.action.replace("-", "_")](args))
 
 
 def _import(args: argparse.Namespace) -> int:

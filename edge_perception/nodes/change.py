@@ -14,6 +14,7 @@ from edge_perception.nodes.conversion import model_msg
 from edge_perception.nodes.model_events import Told
 from edge_perception.nodes.model_services import KEPT
 from edge_perception.releases.admission import options_of
+from edge_perception.releases.breaker import Watched
 from edge_perception.releases.journal import Record
 from edge_perception.releases.shelf import Release
 from edge_perception.releases.slots import ModelSet
@@ -29,6 +30,7 @@ class Serving:
     versions: dict[str, msg.ModelVersion]  # by role
     runs_as: dict[str, str]  # by role, as `model_info` says it
     kept: dict[str, str]  # digest that left and is still loaded, by role
+    memory_mb: float = 0.0  # resident, of the processes of the nodes; 0: not known
 
     @classmethod
     def of(cls, infos: Sequence[msg.ModelInfo]) -> Serving:
@@ -39,6 +41,7 @@ class Serving:
             versions={info.model.role: info.model for info in current},
             runs_as={info.model.role: info.runs_as for info in current},
             kept={info.model.role: info.model.sha256 for info in infos if info.slot == KEPT},
+            memory_mb=sum({i.process_id: i.process_memory_mb for i in current}.values()),
         )
 
     def options(self, role: str) -> ModelOptions:
@@ -94,6 +97,7 @@ class Change:
     # Of nodes that are not here now, by role: what is current, and what they are to start with.
     absent: ModelSet = field(default_factory=dict)
     absent_after: ModelSet = field(default_factory=dict)
+    watched: Watched | None = None  # what is watched once it is decided
     waits_for: str = ""  # for people
     stopped: str = ""  # why it must not go on; empty: it may
 

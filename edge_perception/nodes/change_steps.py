@@ -29,6 +29,10 @@ class ChangeSteps:
         # Set by whoever follows up: takes the stamp and the models that leave; a node is late.
         self.committed: Callable[[int, ModelSet], None] = lambda _stamp_ns, _left: None
         self.late: Callable[[], None] = lambda: None
+        # Set by whoever watches: before a decision is written (not in the executor's thread), and
+        # once the nodes hear of it, with the stamp.
+        self.deciding: Callable[[Change], None] = lambda _change: None
+        self.decided: Callable[[Change, int], None] = lambda _change, _stamp_ns: None
 
     async def run(self, change: Change, name: str, *, skip_trial: bool) -> None:
         """Prepare, try and commit.
@@ -50,6 +54,7 @@ class ChangeSteps:
 
         def decide() -> None:
             nonlocal decided
+            self.deciding(change)
             store.note(change.record)
             decided = True
             store.slots.point(previous=change.before, current=change.after)
@@ -132,6 +137,7 @@ class ChangeSteps:
         sent = self._nodes.send(change, stamp_ns, requests)
         self._serving.outdate()
         self.committed(stamp_ns, {role: change.before[role] for role in change.releases})
+        self.decided(change, stamp_ns)
         self._event(change, "committed", reason=f"stamp {stamp_ns} ns")
         problems = await self._nodes.followed(sent)
         if problems:

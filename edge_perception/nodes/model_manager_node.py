@@ -15,6 +15,7 @@ from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.loading import model_folders
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.commit_watch import CommitWatch
 from edge_perception.nodes.follow_up import FollowUp
 from edge_perception.nodes.fused_groups import FusedGroups
 from edge_perception.nodes.manager_parts import ManagerParts
@@ -63,6 +64,7 @@ class ModelManagerNode(PerceptionNode):
         )
         self.coordinator = SwapCoordinator(self.parts)
         self._follow_up = FollowUp(self.parts, self.coordinator, group)
+        self._watch = CommitWatch(self.parts, self.coordinator, group)
         ManagerServices(self.parts, self.coordinator, group)
         self._action = SwapAction(self.parts, self.coordinator, group)
 
@@ -89,6 +91,7 @@ class ModelManagerNode(PerceptionNode):
         parts.events.open(store.root / "events.jsonl", parts.managed.files)
         if note:
             parts.events.tell("recovered", reason=note)
+        self._watch.resume()
         self._follow_up.start()
 
     def activate(self) -> None:
@@ -97,9 +100,13 @@ class ModelManagerNode(PerceptionNode):
             self, on_error=lambda error: self.get_logger().error(f"{error!r}")
         )
         self._receiver.subscribe_serialized(
-            msg.FusedPerception, "perception/fused", self.parts.groups.on_view, qos.FUSED
+            msg.FusedPerception, "perception/fused", self._on_view, qos.FUSED
         )
         self._receiver.start()
+
+    def _on_view(self, data: bytes) -> None:
+        self.parts.groups.on_view(data)
+        self._watch.on_view(data)
 
     def deactivate(self) -> None:
         """Stop listening."""
@@ -108,6 +115,7 @@ class ModelManagerNode(PerceptionNode):
     def cleanup(self) -> None:
         """Give the store back."""
         self._follow_up.stop()
+        self._watch.stop()
         self.parts.events.close()
         self.parts.managed.close()
 
@@ -130,11 +138,14 @@ class ModelManagerNode(PerceptionNode):
     def health(self) -> Health:
         """Say which nodes serve models, and whether they can be changed."""
         nodes, off = self.parts.client.nodes(), self.parts.managed.off
+        opened = self._watch.breaker().open
         level, text = Level.OK, f"{len(nodes)} nodes serve models"
         if not nodes:
             level, text = Level.WARN, "no node serves a model"
         elif off and self._options.config.trust_file:
             level, text = Level.ERROR, off
+        elif opened:
+            level, text = Level.WARN, f"the breaker is open: {opened}"
         elif self.parts.events.problem:
             level, text = Level.WARN, f"newest event {self.parts.events.problem}"
         return Health(
@@ -145,6 +156,8 @@ class ModelManagerNode(PerceptionNode):
                 "swapping": off or "on",
                 "transaction": self.coordinator.busy or "none",
                 "waits_for": self.coordinator.waits_for or "nothing",
+                "watch": self._watch.text or "nothing",
+                "breaker": f"open: {opened}" if opened else "closed",
             },
         )
 

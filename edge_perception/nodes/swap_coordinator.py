@@ -52,6 +52,12 @@ class SwapCoordinator:
             EdgePerceptionError: why not; the models that ran before serve.
         """
         change = Change(caller=caller)
+        opened = self._store.watches.breaker().open
+        if opened:
+            raise SwapError(
+                f"the breaker is open: {opened}; `edge-perception models reset-breaker` once "
+                "somebody has looked"
+            )
         await self._parts.client.until(lambda: not self._unasked, _UNASKED_S)
         with self._one_at_a_time(change):
             candidate = self._store.find(name, version)

@@ -12,6 +12,8 @@ starts/<role>-<sha256>         starts that were not finished
 counters.json                  highest release number that served, by bundle name
 downgrades/<sha256>            signed statements that lowered it
 manager.key, manager.pub       signs what the manager asks of nodes
+watched.json                   the change whose soak time is not over
+breaker.json                   rollbacks of the manager's own, and whether they opened the breaker
 events.jsonl                   what happened, for people
 ```
 A change of `current` is one rename, so a set is never half changed. `recover` finishes or undoes
@@ -31,6 +33,7 @@ from edge_perception.core.version import version_key
 from edge_perception.models.manifest import MANIFEST_NAME, Bundle, load_bundle
 from edge_perception.releases import notes, shelf, slots
 from edge_perception.releases.archive import unpack
+from edge_perception.releases.breaker import WatchNotes
 from edge_perception.releases.disk import StoreDisk
 from edge_perception.releases.filesystem import FileLock, FileSystem
 from edge_perception.releases.journal import Journal, Record
@@ -58,6 +61,7 @@ class ReleaseStore:
         self.shelf = Shelf(self.disk)
         self.slots = Slots(self.disk)
         self.notes = Notes(self.disk)
+        self.watches = WatchNotes(self.disk)
         self.journal = Journal(root / "journal.jsonl", self.disk.files)
 
     # -- reading --
