@@ -62,6 +62,7 @@ class SwapRig:
         )
         self._messages = {"camera": _images(), "lidar": _clouds(), "audio": _chunks()}
         self._seen = threading.Event()
+        self._told: Callable[[msg.ModelEvent], None] = lambda _event: None
         self.commits: dict[str, int] = {}
         self._clients: dict[str, Any] = {}
         for source in PERIODS_S:
@@ -219,7 +220,12 @@ class SwapRig:
             )
         )
 
+    def watch_events(self, told: Callable[[msg.ModelEvent], None]) -> None:
+        """Tell of every event of the manager; before it is asked for anything."""
+        self._told = told
+
     def _on_event(self, event: msg.ModelEvent) -> None:
+        self._told(event)
         if event.event == "committed":
             self.commits[event.transaction_id] = int(event.reason.split()[1])
 

@@ -137,8 +137,8 @@ class ChangeSteps:
         sent = self._nodes.send(change, stamp_ns, requests)
         self._serving.outdate()
         self.committed(stamp_ns, {role: change.before[role] for role in change.releases})
-        self.decided(change, stamp_ns)
         self._event(change, "committed", reason=f"stamp {stamp_ns} ns")
+        self.decided(change, stamp_ns)
         problems = await self._nodes.followed(sent)
         if problems:
             self._event(change, LATE, error=True, reason="; ".join(problems.values()))

@@ -221,6 +221,7 @@ class CommitWatch:
         """Go back to the set before, now; then note why, and look at the breaker."""
         parts, coordinator = self._parts, self._coordinator
         reason = f"after the change {watched.transaction_id[:8]}: {burn.text}"
+        parts.events.tell("burnt", watched.transaction_id, error=True, reason=burn.text)
         coordinator.stop(reason)  # a change on top of a bad one
         if coordinator.busy:
             await parts.client.until(lambda: not coordinator.busy, parts.options().answer_timeout_s)
