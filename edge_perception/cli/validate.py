@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_perception.validation.result import BagResult, ValidationOptions
     from edge_perception.validation.settings import ReplaySettings
+    from edge_perception.validation.thresholds import Thresholds
 
 NAME = "validate"
 _MOST_TOLD = 10
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--thresholds", type=Path, help="YAML, or the result.json of an earlier run"
+    )
+    parser.add_argument(
+        "--slo", metavar="FILE", help="the operator's objectives as limits; '': config/slo.yaml"
     )
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument(
@@ -109,7 +113,6 @@ def run(args: argparse.Namespace) -> int:
     from edge_perception.validation.output import output_folder
     from edge_perception.validation.reports import discard_reports
     from edge_perception.validation.result import ValidationOptions
-    from edge_perception.validation.thresholds import read_thresholds
 
     if args.update_baseline and args.baseline is None:
         raise ConfigurationError("--update-baseline: expected --baseline REF to write to")
@@ -119,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         baseline=args.baseline,
         update_baseline=args.update_baseline,
-        thresholds=read_thresholds(args.thresholds),
+        thresholds=_thresholds(args),
         jobs=args.jobs or usable_cores(),
         ray=args.ray,
     )
@@ -163,6 +166,14 @@ def _status(results: Sequence[BagResult]) -> int:
     if any(result.incomplete or (result.failure and result.usage) for result in results):
         return 2
     return 0 if all(result.passed for result in results) else 1
+
+
+def _thresholds(args: argparse.Namespace) -> Thresholds:
+    from edge_perception.releases.slo_file import read_slo
+    from edge_perception.validation.thresholds import read_thresholds, with_slo
+
+    thresholds = read_thresholds(args.thresholds)
+    return thresholds if args.slo is None else with_slo(thresholds, read_slo(args.slo))
 
 
 def _named_settings(args: argparse.Namespace) -> Iterator[tuple[str, ReplaySettings]]:

@@ -39,6 +39,9 @@ class FusionNodeOptions:
         low=0.0,
         high=1000.0,
     )
+    slo_file: str = parameter(
+        "", "what the operator asks of the output, YAML; empty: as config/slo.yaml"
+    )
     degradation_policy: str = parameter(
         "", "degradation policy, a YAML file; empty: as config/degradation.yaml"
     )

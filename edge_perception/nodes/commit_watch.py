@@ -135,8 +135,12 @@ class CommitWatch:
         with self._lock:
             had, self._watch, self._watched, self._burn = self._watched, None, None, None
             self._before.clear()  # of other models
-        if had is not None:
+        if had is None:
+            return
+        try:
             self._parts.managed.store.watches.watch(None)
+        except (ModelError, OSError) as error:  # the next manager finds that it is not current
+            self._parts.events.tell("not noted", error=True, reason=str(error))
 
     # -- views --
 

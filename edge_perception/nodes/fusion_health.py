@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.fusion import FusionCounters
 from edge_perception.fusion.latency import described
 from edge_perception.models.loading import LoadedModel
+from edge_perception.releases.slo import Objective
 
 _LEVEL_OF = {
     SourceState.OK: Level.OK,
@@ -164,6 +165,26 @@ def with_calibration(
             )
             finding = Health(level=Level.WARN, message=text)
             health = replace(health, **_said(worst(health, finding)))
+    return health
+
+
+def with_objectives(
+    health: Health, objectives: Sequence[Objective], latency: Mapping[str, LatencyStatistics]
+) -> Health:
+    """Add the operator's objectives of the end-to-end latency that do not hold."""
+    known = latency.get("end_to_end")
+    for objective in objectives:
+        if known is None or known.count < objective.min_events:
+            continue
+        percents = {0.5: known.p50_s, 0.9: known.p90_s, 0.95: known.p95_s, 0.99: known.p99_s}
+        share = max((p for p in percents if p <= objective.target + 1e-9), default=0.5)
+        age_ms = percents[share] * 1e3
+        if age_ms > objective.at_most:
+            text = (
+                f"objective {objective.name}: end to end p{share * 100:g} {age_ms:.0f} ms > "
+                f"{objective.at_most:g} ms"
+            )
+            health = replace(health, **_said(worst(health, Health(level=Level.WARN, message=text))))
     return health
 
 

@@ -40,6 +40,7 @@ from edge_perception.nodes.feature_inlet import FeatureInlet, trial_topic
 from edge_perception.nodes.fusion_health import (
     FusionHealth,
     with_calibration,
+    with_objectives,
     with_odometry,
     with_runtime,
 )
@@ -52,6 +53,8 @@ from edge_perception.nodes.spin import run
 from edge_perception.nodes.trial_fusion import TrialFusion
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.loading import load_model
+from edge_perception.releases.slo import END_TO_END
+from edge_perception.releases.slo_file import read_slo
 
 DECISION_BYTES = 4_000_000  # decisions and obstacle points beside what the fusion model takes
 MOST_FEATURE_BYTES = 32_000_000  # of a feature that no model is asked for
@@ -113,6 +116,7 @@ class FusionNode(PerceptionNode):
 
     def configure(self) -> None:
         """Load the fusion model, where one is named."""
+        self._slo = read_slo(self._options.config.slo_file)
         path = self._options.config.degradation_policy
         self._policy = read_policy(Path(path)) if path else default_policy()
         if self._model.config.model:
@@ -191,6 +195,7 @@ class FusionNode(PerceptionNode):
         health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
         if self._models.loaded is not None:
             health = with_runtime(health, self._models.loaded)
+        health = with_objectives(health, self._slo.of(END_TO_END), self._told or {})
         topic = self._options.config.odometry_topic
         return with_odometry(health, topic, self.odometry_age_s()) if topic else health
 

@@ -60,7 +60,8 @@ class WatchNotes:
     def watch(self, watched: Watched | None) -> None:
         """Note the change that is watched; None: its time is over."""
         if watched is None:
-            self._disk.files.remove(self._watched)
+            with self._disk.writing():
+                self._disk.files.remove(self._watched)
         else:
             self._write(self._watched, watched)
 

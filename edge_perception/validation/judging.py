@@ -104,6 +104,13 @@ def limit_findings(result: BagResult, limits: Limits) -> list[Finding]:
             limits.max_deadline_missed_share,
             False,
         ),
+        ("share of valid messages", metrics["valid_share"], limits.min_valid_share, True),
+        (
+            "end to end p99, ms",
+            metrics["end_to_end_ms"].get("p99"),
+            limits.max_end_to_end_p99_ms,
+            False,
+        ),
         ("throughput ratio", result.throughput_ratio, limits.min_throughput_ratio, True),
         ("peak memory, MB", result.account["peak_mb"], limits.max_peak_mb, False),
     ]

@@ -13,6 +13,7 @@ import yaml
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
+from edge_perception.releases.slo import DEADLINE, END_TO_END, VALID, Slo
 
 SCHEMA = "edge_perception/thresholds/1"
 RESULT_SCHEMA = "edge_perception/validation_result/1"
@@ -60,6 +61,8 @@ class Limits:
     min_precision: float = _share("correct among detected cars", 0.0)
     min_full_share: float = _share("messages in mode FULL", 0.0)
     max_deadline_missed_share: float = _share("messages after their deadline", 1.0)
+    min_valid_share: float = _share("messages that are valid", 0.0)
+    max_end_to_end_p99_ms: float = _limit("age of the oldest evidence at publication", "ms", 0.0)
     min_throughput_ratio: float = _limit("replay against the bare models", "", 0.0)
     max_peak_mb: float = _limit("memory of a process; 0: any", "MB", 0.0)
 
@@ -119,6 +122,23 @@ def _of_result(result: Mapping[str, Any]) -> Thresholds:
         max_deadline_missed_share=metrics.get("deadline_missed_share", 1.0),
     )
     return replace(Thresholds(), limits=limits)
+
+
+def with_slo(thresholds: Thresholds, slo: Slo) -> Thresholds:
+    """Return thresholds whose limits are at least what the operator's objectives ask."""
+    limits = thresholds.limits
+    for objective in slo.objectives:
+        if objective.indicator == DEADLINE:
+            missed = max(1.0 - objective.target, 1e-9)  # 0 would ask for nothing
+            limits = replace(
+                limits, max_deadline_missed_share=min(limits.max_deadline_missed_share, missed)
+            )
+        elif objective.indicator == VALID:
+            limits = replace(limits, min_valid_share=max(limits.min_valid_share, objective.target))
+        elif objective.indicator == END_TO_END:
+            asked = [limit for limit in (limits.max_end_to_end_p99_ms, objective.at_most) if limit]
+            limits = replace(limits, max_end_to_end_p99_ms=min(asked))
+    return replace(thresholds, limits=limits)
 
 
 def thresholds_text() -> str:

@@ -41,21 +41,28 @@ def street():
 
 
 class SetRobot:
-    def __init__(self, harness, maker, *, composed=False, manager=True, **parameters):
+    def __init__(self, harness, maker, *, composed=False, manager=True, outside="", **parameters):
         self.harness, self.maker = harness, maker
         first = street()[0]
         poses = {"camera": first.T_base_camera, "lidar": first.T_base_lidar}
         rates = {f"{source}.rate_hz": 1 / PERIOD_S for source in SOURCES}
-        fusion = harness.add(
-            FusionNode, parameters={**maker.node_parameters, **rates}, subscribe=not composed
-        )
+        of_fusion = {**maker.node_parameters, **rates}
+        fusion = None
+        if outside != "fusion":
+            fusion = harness.add(FusionNode, parameters=of_fusion, subscribe=not composed)
+        self.outside = of_fusion  # parameters of the node that runs in a process of its own
         for source in SOURCES:
             pose = [float(value) for value in pose_of(poses[source])] if source in poses else []
             own = {**maker.node_parameters, "rate_hz": 1 / PERIOD_S}
             if pose:
                 own["T_base_sensor"] = pose
-            more = {"sink": sink_of(fusion, source), "beside": fusion.accept_beside}
-            harness.add(EncoderNode, source, parameters=own, **(more if composed else {}))
+            if source == outside:
+                self.outside = own
+                continue
+            more = {}
+            if composed:
+                more = {"sink": sink_of(fusion, source), "beside": fusion.accept_beside}
+            harness.add(EncoderNode, source, parameters=own, **more)
         self.fusion = fusion
         self.parameters = {
             **maker.parameters,

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
+from harness import wait_until
 from releases import Maker, installed
 from set_robot import SetRobot
 
-from edge_perception import srv
+from edge_perception import msg, srv
 from edge_perception.bench._bad_models import bad_bundle
+from edge_perception.nodes import qos
+from edge_perception.releases.store import ReleaseStore
+
+HERE = Path(__file__).resolve().parent
 
 ROLES = ("camera", "lidar", "audio", "fusion")
 OLD, NEW = "0.5.0", "90.0.0"
@@ -126,3 +137,96 @@ def test_a_watch_goes_back_by_itself_and_the_breaker_opens(harness, maker):
         answer = robot.swap(version=NEW, skip_trial=True)
         assert answer.success, answer.reason
         robot.serves(dict.fromkeys(ROLES, NEW))
+
+
+def start(command, domain, parameters):
+    arguments = [
+        part
+        for name, value in parameters.items()
+        for part in ("-p", f"{name}:={json.dumps(value) if isinstance(value, list) else value}")
+    ]
+    return subprocess.Popen(
+        [*command, "--ros-args", *arguments],
+        env={
+            **os.environ,
+            "ROS_DOMAIN_ID": str(domain),
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)]),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def end(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait(10)
+
+
+def one_set_serves(robot, maker):
+    """All nodes serve what the store says, a whole set, and no view ever joined two."""
+    store = ReleaseStore(maker.root)
+    wait_until(lambda: store.journal.open_change() is None, "the change is over", 60.0)
+    current = store.slots.get("current")
+    versions = {store.release(sha).manifest.version for sha in current.values()}
+    assert len(versions) <= 1  # empty: nothing was decided yet
+    expected = versions.pop() if versions else installed("lidar").manifest.version
+    robot.serves(dict.fromkeys(ROLES, expected), timeout_s=60.0)
+    assert robot.mixed() == []
+    return expected
+
+
+@pytest.mark.parametrize("step", ["prepared", "shadow", "commit"])
+def test_kill_of_the_manager_while_a_set_changes(harness, maker, ros_domain, step):
+    maker.install_set(NEW, 10)
+    with SetRobot(harness, maker, manager=False) as robot:
+        command = [sys.executable, str(HERE / "killed_manager.py"), step]
+        process = start(command, ros_domain, robot.parameters)
+        try:
+            client = harness.driver.create_client(srv.SwapModel, "/model_manager/swap_model")
+            wait_until(client.service_is_ready, "the manager", 60.0)
+            client.call_async(srv.SwapModel.Request(name="bev_lite_lidar"))
+            process.wait(90)
+        finally:
+            end(process)
+        robot.start_manager()
+        expected = one_set_serves(robot, maker)
+    assert (expected == NEW) == (step == "commit")
+
+
+NODES = {
+    "fusion": "edge_perception.nodes.fusion_node:main",
+    "lidar": "edge_perception.nodes.encoder_node:lidar",
+}
+
+
+@pytest.mark.parametrize("victim", sorted(NODES))
+@pytest.mark.parametrize("step", ["shadow 100%", "commit"])
+def test_kill_of_a_node_while_a_set_changes(harness, maker, ros_domain, victim, step):
+    maker.install_set(NEW, 10)
+    module, function = NODES[victim].split(":")
+    command = [sys.executable, "-c", f"from {module} import {function}; {function}()"]
+    robot = SetRobot(harness, maker, outside=victim, answer_timeout_s=2.0, prepare_timeout_s=20.0)
+    process = start(command, ros_domain, robot.outside)
+
+    def kill(event):
+        if event.event == step and process.poll() is None:
+            process.kill()
+
+    harness.driver.create_subscription(msg.ModelEvent, "model_events", kill, qos.EVENTS)
+    again = None
+    try:
+        with robot:
+            wait_until(lambda: len(robot.manager.parts.client.nodes()) == len(ROLES), "nodes", 30.0)
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(robot.swap()))
+            thread.start()
+            wait_until(lambda: process.poll() is not None, "the end of the node", 90.0)
+            again = start(command, ros_domain, robot.outside)
+            thread.join(120)
+            expected = one_set_serves(robot, maker)
+        assert (expected == NEW) == (step == "commit"), answers
+    finally:
+        end(process)
+        if again is not None:
+            end(again)

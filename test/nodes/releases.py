@@ -83,4 +83,4 @@ class Maker:
     @property
     def node_parameters(self) -> dict:
         """Of a node that verifies what it loads, and answers nobody but the manager."""
-        return self.parameters
+        return {"model_store": str(self.root), "trust_file": str(self.trust_file)}
