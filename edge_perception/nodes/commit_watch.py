@@ -77,7 +77,7 @@ class CommitWatch:
             watched = store.watches.watched()
             if watched is not None and dict(store.slots.get("current")) == dict(watched.after):
                 self._start(watched, 0)
-                self._parts.events.tell("watch", watched.transaction_id, reason="resumed")
+                self._parts.events.tell("watch", reason=f"resumed: {watched.transaction_id}")
             elif watched is not None:
                 store.watches.watch(None)
         except ModelError as error:
@@ -113,10 +113,6 @@ class CommitWatch:
     def _on_decided(self, change: Change, effective_ns: int) -> None:
         if change.watched is not None:
             self._start(change.watched, effective_ns)
-            soak_s = self._parts.slo().watch.soak_s
-            self._parts.events.tell(
-                "watch", change.transaction_id, reason=f"{soak_s:g} s of fused views"
-            )
         elif change.back:
             with self._lock:
                 watched = self._watched

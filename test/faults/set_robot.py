@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from functools import cache
@@ -130,17 +129,22 @@ class SetRobot:
         return [
             view
             for view in self.views.messages
-            if len({m.feature_space for m in view.models if m.feature_space}) > 1
+            if len({m.feature_space for m in view.models if m.role in SOURCES}) > 1
         ]
 
     def _play(self):
         """Publish the street to and fro, with noise: a sensor that repeats itself is frozen."""
         rng = np.random.default_rng(0)
         order = [*range(FRAMES), *range(FRAMES - 2, 0, -1)]
-        for count in itertools.count():
-            if self._stop.wait(PERIOD_S):
+        start_ns, count = time.time_ns(), 0
+        while not self._stop.is_set():
+            # On a schedule, as sensors are; what a busy machine sends too late is left out.
+            late = (time.time_ns() - start_ns) / 1e9 / PERIOD_S
+            count = max(count + 1, int(late))
+            stamp = start_ns + round(count * PERIOD_S * 1e9)
+            if self._stop.wait(max((stamp - time.time_ns()) / 1e9, 0.0)):
                 return
-            frame, stamp = street()[order[count % len(order)]], time.time_ns()
+            frame = street()[order[count % len(order)]]
             self._info.publish(_info(frame, stamp))
             self._lidar.publish(_cloud(frame, stamp, rng))
             self._camera.publish(_image(frame, stamp, rng))

@@ -77,7 +77,7 @@ def test_a_whole_set_passes_every_stage_is_watched_and_rolls_back(harness, maker
         robot.serves(dict.fromkeys(ROLES, installed("lidar").manifest.version))
     assert robot.steps(id_) == [
         "begin", "admitted", "prepared", "shadow 100%", "canary 10%", "canary 25%", "canary 100%",
-        "commit", "committed", "watch", "done", "watched",
+        "commit", "committed", "done", "watched",
     ]  # fmt: skip
     assert robot.mixed() == []
     sequences = [view.sequence for view in robot.views.messages]
