@@ -255,6 +255,8 @@ def model_info(
         frames_served=frames_served,
         last_error=last_error,
         runs_as=_runs_as(options, role),
+        process_memory_mb=_resident_mb(),
+        process_id=os.getpid(),
     )
 
 
@@ -264,9 +266,6 @@ def _runs_as(options: ModelOptions, role: str) -> str:
     ):  # a plan that is gone holds as long as it is loaded
         options = planned_options(options, role).options
     return json.dumps(way_of(options))
-        process_memory_mb=_resident_mb(),
-        process_id=os.getpid(),
-    )
 
 
 def _resident_mb() -> float:
