@@ -209,11 +209,12 @@ def check_admission(
             f"{manifest.gates.latency_ms:g} ms of its gates x {limits.latency_factor:g} for this "
             "machine"
         )
-    deadline_ms = manifest.objectives.deadline_ms * limits.latency_factor
+    own_ms = manifest.objectives.deadline_ms or 0.0
+    deadline_ms = own_ms * limits.latency_factor
     if deadline_ms and admission.latency_p99_ms > deadline_ms:
         raise AdmissionError(
             f"{name}: latency p99 {admission.latency_p99_ms:.1f} ms of {admission.runs} runs > "
-            f"{manifest.objectives.deadline_ms:g} ms, its deadline, x {limits.latency_factor:g} "
+            f"{own_ms:g} ms, its deadline, x {limits.latency_factor:g} "
             "for this machine"
         )
     failed = [f"{item.output}: {item.reason}" for item in admission.golden if not item.passed]
