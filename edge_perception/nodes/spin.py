@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,7 @@ def run(make_nodes: MakeNodes, args: Sequence[str] | None = None) -> NoReturn:
     Its exit status: 0 after a clean end, 2 when a node cannot be made (a parameter that does not
     fit), 1 when something failed.
     """
+    faulthandler.enable()  # a crash of a native library leaves its stack in the log
     ending = watch_signals()
     ending.leave(serve(make_nodes, args, ending=ending))
 
