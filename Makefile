@@ -8,7 +8,7 @@ STARTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training setup-backends setup-servers build demo test check bench faults starts baseline clean
+.PHONY: help setup setup-training setup-backends setup-servers build demo test check bench faults starts matrix baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 
 faults: setup ## every fault: detection, recovery, gaps; table, JSON and picture in faults_out/
 	@$(ENV) edge-perception faults --out faults_out $(FAULTS_ARGS)
+
+matrix: setup ## the tests of whole sets at every step, of which `make test` runs a part
+	@$(ENV) pytest --whole-matrix test/faults/test_set_faults.py
 
 starts: setup ## start and end nodes 200 times at random moments: all with 0 and within 2 s
 	@$(ENV) edge-perception starts --out starts_out $(STARTS_ARGS)

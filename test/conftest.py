@@ -41,6 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-ros", action="store_true", help="fail, not skip, where ROS 2 is missing"
     )
+    parser.addoption(
+        "--whole-matrix",
+        action="store_true",
+        help="run every cell of long matrices too, as `make matrix` does",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--whole-matrix"):
+        return
+    skip = pytest.mark.skip(reason="another cell of its matrix stands for it: `make matrix`")
+    for item in items:
+        if item.get_closest_marker("matrix"):
+            item.add_marker(skip)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,7 +41,7 @@ def test_every_field_says_what_it_is(cls):
         ),
         (
             lambda: dataclasses.replace(LIDAR, late_after_s=2.0),
-            "fusion.lidar: expected lidar.late_after_s <= lidar.stale_after_s <= lidar.missing_after_s, "
+            "expected lidar.late_after_s <= lidar.stale_after_s <= lidar.missing_after_s, "
             "got 2 s, 0.5 s, 1 s",
         ),
         (lambda: DecisionConfig(gate_m=0.0), "fusion.decision.gate_m"),
