@@ -18,12 +18,13 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.encoders import encoders, modality_of
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
-from edge_perception.recordings.stamps import NS, with_stamp_ns
+from edge_perception.recordings.stamps import NS, read_stamp_ns, with_stamp_ns
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.running.vehicle_plan import VehiclePlan
 
 IN_FLIGHT = 1  # frames of one source between player and feature: input queues hold one
+STREAM_WAIT_S = 1.0  # for a stream to catch up; a part of it need not give a feature
 WAIT_S = 20.0  # for one feature: model and machine may be slow, silence is an error
 LAST_S = 2.0  # for the last features where some may have been dropped
 READY_S = 60.0
@@ -158,6 +159,7 @@ class _Listener:
         self._fused: list[bytes] = []
         self._last: dict[str, bytes] = {}
         self.features: Counter[str] = Counter()
+        self.streams = {name: StreamLag() for name in sources if not Pacer.counts(name)}
         self._topics = [f"/{prefix}perception/fused", *(f"/{prefix}features/{n}" for n in sources)]
         node.create_subscription(
             msg.FusedPerception, self._topics[0], self._on_fused, qos, raw=True
@@ -196,9 +198,51 @@ class _Listener:
             with self._condition:
                 self.features[name] += 1
                 self._last[name] = bytes(data)
+                if name in self.streams:
+                    self.streams[name].came(read_stamp_ns(self._last[name]))
                 self._condition.notify_all()
 
         return take
+
+
+class StreamLag:
+    """How far the features of a stream lie behind its parts, and how far they may.
+
+    How many parts make a feature is the model's affair. The least distances that were seen say
+    it: losses only make them longer.
+    """
+
+    def __init__(self) -> None:
+        self._sent_ns = self._came_ns = 0
+        self._part_ns = self._hop_ns = self._lag_ns = 0  # 0: not seen yet
+
+    def sent(self, stamp_ns: int) -> None:
+        """Note a part on its way."""
+        if self._sent_ns:
+            self._part_ns = _least(self._part_ns, stamp_ns - self._sent_ns)
+        self._sent_ns = stamp_ns
+
+    def came(self, stamp_ns: int) -> None:
+        """Note a feature."""
+        if self._came_ns:
+            self._hop_ns = _least(self._hop_ns, stamp_ns - self._came_ns)
+        self._came_ns = stamp_ns
+        if self._sent_ns:
+            self._lag_ns = _least(self._lag_ns, self._sent_ns - stamp_ns)
+
+    def behind(self) -> bool:
+        """Whether a feature of what was sent is still to come."""
+        if not (self._part_ns and self._hop_ns and self._lag_ns):
+            return False
+        return self._sent_ns - self._came_ns > self._lag_ns + max(0, self._hop_ns - self._part_ns)
+
+    def give_up(self) -> None:
+        """Take the present distance for a usual one: these parts gave no feature."""
+        self._lag_ns = self._sent_ns - self._came_ns
+
+
+def _least(known: int, seen: int) -> int:
+    return known if seen <= 0 else min(known or seen, seen)
 
 
 class Pacer:
@@ -229,6 +273,8 @@ class Pacer:
             if self._strict:
                 self._make_room(source)
             self.sent[source] += 1
+        elif self._strict and source is not None:
+            self._let_catch_up(source, message)
         self._sink.publish(message.topic, message.data)
 
     def finish(self) -> None:
@@ -261,12 +307,24 @@ class Pacer:
             )
         self._origin_s += time.monotonic() - began  # the recording's time stood still
 
+    def _let_catch_up(self, source: str, message: RecordedMessage) -> None:
+        lag = self._listener.streams[source]
+        began = time.monotonic()
+        if not self._listener.wait(lambda: not lag.behind(), STREAM_WAIT_S):
+            lag.give_up()
+        self._origin_s += time.monotonic() - began
+        lag.sent(read_stamp_ns(message.data))
+
     def _advance(self, node_ns: int) -> None:
         """Let the recording's time run to a moment, at most at real time."""
         while self._clock_ns < node_ns:
             self._clock_ns = min(self._clock_ns + NS // 100, node_ns)
             due_s = self._origin_s + (self._clock_ns - self._start_ns) / NS
-            self._listener.wait(lambda: False, max(0.0, due_s - time.monotonic()))
+            late_s = time.monotonic() - due_s
+            if late_s <= 0.0:
+                self._listener.wait(lambda: False, -late_s)
+            elif self._strict:  # no burst afterwards: it would overrun streams, which none paces
+                self._origin_s += late_s
             self._sink.publish_clock(self._clock_ns)
 
 

@@ -293,7 +293,8 @@ def test_of_any_feature_and_odometry(robot):
         assert encoder.trigger_deactivate()
         assert encoder.trigger_cleanup()
     topics = {topic for topic, (node, _) in robot.subscribed().items() if node is robot.fusion}
-    assert topics == {"/odometry", *(f"/features/{name}" for name in SOURCES)}
+    trials = {f"/trial/features/{name}" for name in SOURCES}  # of a set in the shadow
+    assert topics == {"/odometry", *(f"/features/{name}" for name in SOURCES), *trials}
     worker = robot.fusion._worker
     whole = hand_made(1, objects=(CAR,), image_objects=(PERSON,), sound_events=(SIREN,))
     for name in FUSED:
@@ -309,6 +310,8 @@ def test_of_any_feature_and_odometry(robot):
             return worker.last_arrivals_ns().get(name)
 
         robot.spoil(f"/features/{name}", make, arrived, every=1 if name == "lidar" else 10)
+        # Nothing is tried now: what comes there is looked at by nobody, and must not matter.
+        robot.spoil(f"/trial/features/{name}", make, itertools.count().__next__, every=20)
     receiver = robot.fusion._receiver
     robot.spoil("/odometry", odometry, lambda: receiver.arrivals()["/odometry"].received, every=1)
     robot.assert_fine()

@@ -8,7 +8,7 @@ from edge_perception.recordings.stamps import NS
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.validation import live_player
-from edge_perception.validation.live_player import IN_FLIGHT, LiveReplayError, Pacer
+from edge_perception.validation.live_player import IN_FLIGHT, LiveReplayError, Pacer, StreamLag
 
 BINDING = Binding(inputs={"/lidar/points": "lidar"}, calibrations={})
 
@@ -64,3 +64,36 @@ def test_a_frame_that_gives_no_feature_is_an_error(monkeypatch):
 def test_tolerant_goes_on_without_it():
     nodes = Nodes(lost=(6,))
     assert play(nodes, strict=False).sent == {"lidar": 6}
+
+
+MS = 1_000_000
+
+
+def stream(lag, *, parts, hop, part_ms=100, window_ms=50):
+    """Send parts; each `hop`th gives a feature at once, stamped `window_ms` before its part."""
+    for index in range(parts):
+        stamp_ns = NS + index * part_ms * MS
+        lag.sent(stamp_ns)
+        if index % hop == hop - 1:
+            lag.came(stamp_ns - window_ms * MS)
+
+
+@pytest.mark.parametrize("hop", [1, 5])
+def test_a_stream_is_behind_only_while_a_feature_is_due(hop):
+    lag = StreamLag()
+    stream(lag, parts=5 * hop, hop=hop)
+    for index in range(hop):
+        assert not lag.behind()
+        lag.sent(NS + (5 * hop + index) * 100 * MS)
+    assert lag.behind()
+    lag.came(NS + (6 * hop - 1) * 100 * MS - 50 * MS)
+    assert not lag.behind()
+
+
+def test_a_stream_of_which_parts_give_nothing_is_waited_for_once():
+    lag = StreamLag()
+    stream(lag, parts=5, hop=1)
+    lag.sent(NS + 500 * MS)
+    assert lag.behind()
+    lag.give_up()
+    assert not lag.behind()
