@@ -225,7 +225,7 @@ class _Walker:
     def _beyond(self, at: int) -> None:
         """Take from the summary, where there is one, what lies behind the damage."""
         for chunk in self._indexes():
-            if chunk.chunk_start_offset < at or chunk.chunk_start_offset >= self._size:
+            if not at <= chunk.chunk_start_offset <= self._size - _RECORD.size:
                 continue
             self._file.seek(chunk.chunk_start_offset)
             opcode, length = _RECORD.unpack(self._file.read(_RECORD.size))
@@ -245,7 +245,7 @@ class _Walker:
         if not end.endswith(MAGIC) or end[0] != Opcode.FOOTER:
             return
         footer = parse(Footer, end[_RECORD.size :])
-        if not 0 < footer.summary_start < self._size:
+        if not 0 < footer.summary_start <= self._size - tail:
             return
         self._file.seek(footer.summary_start)
         data = self._file.read(self._size - tail - footer.summary_start)

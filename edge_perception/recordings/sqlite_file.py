@@ -23,6 +23,9 @@ from edge_perception.recordings.storage import (
 from edge_perception.recordings.unpacking import ZSTD_MAGIC, copied
 
 MAGIC = b"SQLite format 3\0"
+_TIMED = "typeof(timestamp) = 'integer'"
+# SQLite's own message cites a damaged schema; Python then fails to read the message.
+_DAMAGE = (sqlite3.Error, UnicodeError)
 _UNFINISHED = ("-wal", "-journal")  # beside a file: what was not written into it yet
 
 
@@ -46,7 +49,7 @@ class SqliteFile:
         try:
             with self._connection() as base:
                 self._read_topics(base)
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             raise ConfigurationError(
                 f"{path}: expected a rosbag2 database: {error}; `sqlite3 FILE .recover` may help"
             ) from error
@@ -98,6 +101,7 @@ class SqliteFile:
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         base = sqlite3.connect(self._uri, uri=True)
+        base.text_factory = _text  # a name may be damaged, and is then no name we know
         try:
             yield base
         finally:
@@ -111,9 +115,12 @@ class SqliteFile:
             key: (count, first, last)
             for key, count, first, last in base.execute(
                 "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) "
-                "FROM messages GROUP BY topic_id"
+                f"FROM messages WHERE {_TIMED} GROUP BY topic_id"
             )
         }
+        ((untimed,),) = base.execute(f"SELECT COUNT(*) FROM messages WHERE NOT {_TIMED}")
+        if untimed:
+            self.contradictions.append(f"{self.path.name}: {untimed} messages without a time")
         definitions = _definitions(base)
         encoding = "serialization_format" if "serialization_format" in columns else "'cdr'"
         qos = "offered_qos_profiles" if "offered_qos_profiles" in columns else "NULL"
@@ -147,7 +154,7 @@ class SqliteFile:
             for key, channel in self._topics.items()
             if channel.topic in topics and channel.encoding == CDR
         ]
-        parts, values = [f"topic_id IN ({','.join('?' * len(keys))})"], list(keys)
+        parts, values = [_TIMED, f"topic_id IN ({','.join('?' * len(keys))})"], list(keys)
         if start_ns is not None:
             parts.append("timestamp >= ?")
             values.append(start_ns)
@@ -165,7 +172,7 @@ class SqliteFile:
                 for key, time_ns, data in base.execute(command, values):
                     channel = self._topics[key]
                     try:
-                        plain = _unpacked(bytes(data))
+                        plain = _unpacked(data)
                     except (zstandard.ZstdError, TypeError) as error:
                         on_damage(
                             f"{self.path.name}: damaged: {channel.topic} at {time_ns * 1e-9:.3f} s "
@@ -179,12 +186,22 @@ class SqliteFile:
                         publish_time_ns=time_ns,
                         data=plain,
                     )
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             on_damage(f"{self.path.name}: damaged ({error}): the messages behind it are lost")
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Return a message's bytes: with compression of each message it begins as zstd does."""
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _unpacked(data: Any) -> bytes:
+    """Return a message's bytes: with compression of each message it begins as zstd does.
+
+    Raises:
+        TypeError: they are none.
+    """
+    if not isinstance(data, bytes):  # SQLite holds any type in any column
+        raise TypeError(f"expected bytes, got {type(data).__name__}")
     if not data.startswith(ZSTD_MAGIC):  # CDR begins with 00
         return data
     return zstandard.ZstdDecompressor().decompressobj().decompress(data)
