@@ -41,13 +41,20 @@ def running(tmp_path_factory):
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_fault_of_a_stream(running, name):
-    result = run_row(running, ROWS[name])
-    assert result.passed, f"{result.seen}: {result.problems}"
+    _held(lambda: run_row(running, ROWS[name]))
 
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_fault_of_a_process(running, name):
-    result = run_process_row(running, name)
+    _held(lambda: run_process_row(running, name))
+
+
+def _held(row):
+    """A burst of other work on the cores shows as silence; a fault shows again."""
+    result = row()
+    if not result.passed:
+        print(f"once more: {result.seen}: {result.problems}")
+        result = row()
     assert result.passed, f"{result.seen}: {result.problems}"
 
 
