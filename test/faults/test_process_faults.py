@@ -11,10 +11,12 @@ import sys
 import threading
 from pathlib import Path
 
+import node_process
 import pytest
 from failing_files import CountingFileSystem, LossyFileSystem
 from fault_robot import FaultRobot
 from harness import wait_until
+from node_process import end
 from releases import Maker
 
 from edge_perception import msg, srv
@@ -47,29 +49,13 @@ def maker(tmp_path):
 
 def start(command, maker, domain, **parameters):
     parameters = {**maker.parameters, "commit_delay_s": 0.05, **parameters}
-    arguments = [part for k, v in parameters.items() for part in ("-p", f"{k}:={v}")]
-    return subprocess.Popen(
-        [*command, "--ros-args", *arguments],
-        env={
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)]),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return node_process.start(command, domain, parameters)
 
 
 def wait_for_manager(harness):
     client = harness.driver.create_client(srv.SwapModel, "/model_manager/swap_model")
     wait_until(client.service_is_ready, "the manager")
     return client
-
-
-def end(process):
-    if process.poll() is None:
-        process.kill()
-    process.wait(10)
 
 
 @pytest.mark.parametrize("step", JOURNAL_STEPS)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import wait_until
+from node_process import end, start
 from releases import Maker, installed
 from set_robot import SetRobot
 
@@ -138,30 +136,6 @@ def test_a_watch_goes_back_by_itself_and_the_breaker_opens(harness, maker):
         answer = robot.swap(version=NEW, skip_trial=True)
         assert answer.success, answer.reason
         robot.serves(dict.fromkeys(ROLES, NEW))
-
-
-def start(command, domain, parameters):
-    arguments = [
-        part
-        for name, value in parameters.items()
-        for part in ("-p", f"{name}:={json.dumps(value) if isinstance(value, list) else value}")
-    ]
-    return subprocess.Popen(
-        [*command, "--ros-args", *arguments],
-        env={
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)]),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def end(process):
-    if process.poll() is None:
-        process.kill()
-    process.wait(10)
 
 
 def one_set_serves(robot, maker):
