@@ -12,6 +12,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from edge_perception import msg
+from edge_perception.models.quiet import under_way
 from edge_perception.nodes.encoder_node import EncoderNode
 
 
@@ -41,6 +42,9 @@ def camera(harness):
         "discovery",
     )
     sensors.calibrate(harness.driver, node)
+    # Frames wait behind each other while a model loads in this process and for a moment after: a
+    # test before this one may have loaded one.
+    wait_until(lambda: not under_way(), "the end of loading")
     return node, publisher, features
 
 
