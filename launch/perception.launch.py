@@ -14,6 +14,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from edge_perception.core.share import share_file
+from edge_perception.running.node_parameters import METRICS
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import (
     DEFAULT_PARAMETERS,
@@ -114,6 +115,12 @@ def generate_launch_description():
                 choices=BOOLEAN,
                 description="start the aggregator with config/diagnostic_aggregator.yaml",
             ),
+            DeclareLaunchArgument(
+                "metrics",
+                default_value="false",
+                choices=BOOLEAN,
+                description="serve metrics for Prometheus on 127.0.0.1 (docs/observing.md)",
+            ),
             OpaqueFunction(function=start_nodes),
         ]
     )
@@ -133,6 +140,7 @@ def start_nodes(context):
             "plugin_folders",
             "topics",
             "diagnostic_aggregator",
+            "metrics",
         )
     }
     plugins = plugin_parameters(filter(None, values["plugin_folders"].split(",")))
@@ -165,17 +173,6 @@ def start_nodes(context):
     ]
     log_level = ["--log-level", values["log_level"]]
     aggregator = aggregator_nodes(values)
-    if values["composed"] == "true":
-        # Fusion's `sources` tell the other nodes of the process which encoders to be.
-        return [
-            Node(
-                executable="perception",
-                parameters=[*parameters, {"sources": list(sources)}],
-                ros_arguments=log_level,
-                **common,
-            ),
-            *aggregator,
-        ]
 
     def node(executable, name, words=(), **extra):
         return LifecycleNode(
@@ -187,6 +184,21 @@ def start_nodes(context):
             **common,
         )
 
+    # Of its own also where the others are one process: a scrape must not hold their interpreter.
+    metrics = [node(METRICS, METRICS)] if values["metrics"] == "true" else []
+    if values["composed"] == "true":
+        # Fusion's `sources` tell the other nodes of the process which encoders to be.
+        return [
+            Node(
+                executable="perception",
+                parameters=[*parameters, {"sources": list(sources)}],
+                ros_arguments=log_level,
+                **common,
+            ),
+            *metrics,
+            *aggregator,
+        ]
+
     return [
         *(
             node(encoder.executable, encoder.node_name, encoder.arguments, source=encoder.source)
@@ -194,6 +206,7 @@ def start_nodes(context):
         ),
         node(FUSION, FUSION, sources=list(sources)),
         node("model_manager", "model_manager"),
+        *metrics,
         *aggregator,
     ]
 

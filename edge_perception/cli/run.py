@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_perception.core.errors import ConfigurationError
 from edge_perception.running.ending import SIGNALS, Stage, watch_signals
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import choose_sources, store_parameters, topic_remaps
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--respawn-limit", type=int, default=10, help="restarts a minute until a node is given up"
     )
+    parser.add_argument(
+        "--metrics",
+        action="store_true",
+        help="serve metrics for Prometheus in a process of its own (with --supervise)",
+    )
     parser.add_argument("--log-folder", type=Path, help="a log file a node (with --supervise)")
 
 
@@ -59,6 +65,11 @@ def run(args: argparse.Namespace) -> int:
     """Replace this process by the composed nodes; the allocator's settings need a fresh one."""
     if args.supervise:
         return _supervise(args)
+    if args.metrics:
+        raise ConfigurationError(
+            "--metrics: expected with --supervise, as it is a process of its own; or start "
+            "`edge-perception metrics` beside this one"
+        )
     files = [Path(name) for name in args.params_file]
     sources = choose_sources(args.sources, files, namespace=args.namespace)
     arguments = ["--ros-args", *_arguments(args, sources)]
@@ -83,7 +94,9 @@ def _supervise(args: argparse.Namespace) -> int:
     if args.log_folder is not None:
         args.log_folder.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(
-        node_processes(sources, _arguments(args, sources), logs=args.log_folder),
+        node_processes(
+            sources, _arguments(args, sources), logs=args.log_folder, metrics=args.metrics
+        ),
         environment={**os.environ, **transport_environment(dict(os.environ))},
         limits=RespawnLimits(delay_s=args.respawn_delay, most=args.respawn_limit),
         say=lambda text: print(f"supervisor: {text}", file=sys.stderr, flush=True),

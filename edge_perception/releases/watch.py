@@ -81,7 +81,7 @@ def past_of(facts: Iterable[ViewFacts], slo: Slo, *, memory_mb: float = 0.0) -> 
         score_sum += sum(item.scores)
         classes.update(item.classes)
         for objective in slo.objectives:
-            bad[objective.name] += _is_bad(objective, item)
+            bad[objective.name] += is_bad(objective, item)
     return Past(
         views=views,
         bad=dict(bad),
@@ -137,7 +137,7 @@ class Watch:
             return None
         if objective.indicator == DRIFT:
             return self._drift(objective, past_of(recent, self._slo))
-        bad, count = sum(_is_bad(objective, item) for item in recent), len(recent)
+        bad, count = sum(is_bad(objective, item) for item in recent), len(recent)
         if _lowest(bad, count) <= 1.0 - objective.target:
             return None
         past = self._past
@@ -202,7 +202,8 @@ def drift(before: Past, now: Past) -> tuple[float, str]:
     return max(found)
 
 
-def _is_bad(objective: Objective, facts: ViewFacts) -> bool:
+def is_bad(objective: Objective, facts: ViewFacts) -> bool:
+    """Whether a view is a bad event of an objective; false for those that are no events."""
     if objective.indicator == END_TO_END:
         return facts.end_to_end_ms > objective.at_most
     if objective.indicator == DEADLINE:

@@ -45,3 +45,20 @@ class EncoderNodeOptions:
         "kind of sensor, a folder of encoders; empty: what the node's name begins with",
         read_only=True,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsNodeOptions:
+    """Where the metrics are served."""
+
+    address: str = parameter(
+        "127.0.0.1",
+        "IP address that Prometheus asks; there is no password, so any other than loopback is open "
+        "to whoever reaches it",
+    )
+    port: int = parameter(
+        9464, "TCP port of the metrics; 0: any that is free, told in diagnostics", low=0, high=65535
+    )
+    slo_file: str = parameter(
+        "", "what the operator asks of the output, YAML; empty: as config/slo.yaml"
+    )

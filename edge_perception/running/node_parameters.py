@@ -23,12 +23,12 @@ from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptio
 from edge_perception.models.loading import ModelOptions
 from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.options import ManagerOptions
-from edge_perception.running.node_options import EncoderNodeOptions, NodeOptions
+from edge_perception.running.node_options import EncoderNodeOptions, MetricsNodeOptions, NodeOptions
 from edge_perception.running.parameter_yaml import ParameterFiles
 from edge_perception.running.plugin_parameters import use_plugin_folders
 from edge_perception.running.ros_yaml import Section
 
-FUSION, MANAGER, ENCODER = "fusion", "model_manager", "_encoder"
+FUSION, MANAGER, ENCODER, METRICS = "fusion", "model_manager", "_encoder", "metrics"
 # Of every ROS node; `diagnostic_updater` where it is installed.
 _OF_ROS = re.compile(
     r"use_sim_time|start_type_description_service|diagnostic_updater\.\w+"
@@ -94,6 +94,11 @@ def manager_groups() -> list[Group]:
     ]
 
 
+def metrics_groups() -> list[Group]:
+    """Return the parameters of the metrics node."""
+    return [Group(cls=NodeOptions), Group(cls=MetricsNodeOptions)]
+
+
 def check_names(files: ParameterFiles) -> None:
     """Refuse names that nothing reads.
 
@@ -120,6 +125,7 @@ def known_names(sources: Iterable[str]) -> dict[str, set[str]]:
     sources = sorted(set(sources))
     groups = {f"{source}{ENCODER}": encoder_groups(source) for source in sources}
     groups |= {FUSION: fusion_groups(sources), MANAGER: manager_groups()}
+    groups[METRICS] = metrics_groups()
     return {node: {name for g in found for name in g.names} for node, found in groups.items()}
 
 

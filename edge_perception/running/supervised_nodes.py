@@ -10,10 +10,15 @@ from edge_perception.running.process_plan import encoder_processes
 from edge_perception.running.supervision import ProcessSpec
 
 _MODULE = "edge_perception.nodes.executables"
+_METRICS = "edge_perception.observe.metrics.executable"
 
 
 def node_processes(
-    sources: Sequence[str], arguments: Sequence[str], *, logs: Path | None = None
+    sources: Sequence[str],
+    arguments: Sequence[str],
+    *,
+    logs: Path | None = None,
+    metrics: bool = False,
 ) -> list[ProcessSpec]:
     """Return an encoder for each source, fusion and the model manager.
 
@@ -21,6 +26,7 @@ def node_processes(
         sources: names of the sources; each begins with its modality.
         arguments: ROS arguments of all nodes, without ``--ros-args``.
         logs: folder for a log file each; None: our own output.
+        metrics: whether there is a metrics node too.
     """
     # All of them are told: they know then which names in a parameter file somebody reads.
     arguments = [*arguments, "-p", f"sources:=[{','.join(sources)}]"]
@@ -35,15 +41,22 @@ def node_processes(
     ]
     specs.append(_process("fusion", ("fusion",), arguments, logs))
     specs.append(_process("model_manager", ("model_manager",), arguments, logs))
+    if metrics:
+        specs.append(_process("metrics", (), arguments, logs, module=_METRICS))
     return specs
 
 
 def _process(
-    name: str, executable: Sequence[str], arguments: Sequence[str], logs: Path | None
+    name: str,
+    executable: Sequence[str],
+    arguments: Sequence[str],
+    logs: Path | None,
+    *,
+    module: str = _MODULE,
 ) -> ProcessSpec:
     return ProcessSpec(
         name=name,
-        command=(sys.executable, "-m", _MODULE, *executable, "--ros-args", *arguments),
+        command=(sys.executable, "-m", module, *executable, "--ros-args", *arguments),
         log=None if logs is None else logs / f"{name}.log",
         takes_signals=True,
     )

@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "google": "protobuf",
     "grpc": "grpcio",
+    "prometheus_client": "prometheus-client",
     "yaml": "PyYAML",
 }
 ROSDEP_KEYS = {

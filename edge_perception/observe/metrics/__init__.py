@@ -1,0 +1,1 @@
+"""What a running pipeline tells Prometheus: one list, its exposition, rules and dashboards."""

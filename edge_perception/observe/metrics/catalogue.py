@@ -1,0 +1,278 @@
+"""The one list of metrics: the exposition, the documentation, rules and dashboards are made of it.
+
+A gauge is left out while its value is not known: a source without a valid feature has no age, and a
+fused view that is `STALE_S` old says nothing of now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from edge_perception.core.health import Level
+from edge_perception.core.types import ClosedBy, FrameLatency, FusionLevel, Mode, SourceState
+from edge_perception.observe.metrics.metric import Kind, Label, Metric
+
+STALE_S = 2.0  # a fused view that is older tells nothing of now
+NODE_STALE_S = 3.0  # as config/diagnostic_aggregator.yaml: every node speaks every two seconds
+STAGES = tuple(field.name.removesuffix("_s") for field in fields(FrameLatency))
+FUSION_STAGES = ("wait", "fusion")
+DROPS = ("overwritten", "refused", "late")
+# Steps of changes as `model_events` names them, with `_` for a space and without what follows.
+EVENTS = (
+    "begin", "prepare", "prepared", "verified", "admitted", "shadow", "canary", "commit",
+    "committed", "late", "done", "aborted", "recovered", "removed", "rolled_back", "not_rolled_back",
+    "watch", "watched", "watch_failed", "not_watched", "burns", "burnt", "breaker_open",
+    "breaker_closed", "not_noted", "not_reconciled", "not_tidied", "other",
+)  # fmt: skip
+BOOLEAN = ("false", "true")
+TOPICS = ("fused", "model_events", "diagnostics")
+# Dense where frames of 10 to 30 Hz and their deadlines lie.
+BUCKETS_S = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0,
+)  # fmt: skip
+
+_SOURCE = Label(name="source", most=16)
+_NODE = Label(name="node", most=24)
+_OBJECTIVE = Label(name="objective", most=32)
+
+
+def _names(kind: type[Mode] | type[FusionLevel] | type[ClosedBy] | type[SourceState]) -> Label:
+    label = {Mode: "mode", FusionLevel: "level", ClosedBy: "closed_by", SourceState: "state"}
+    return Label(name=label[kind], values=tuple(item.name for item in kind))
+
+
+METRICS = (
+    # -- fused views --
+    Metric(
+        name="fused_views",
+        kind=Kind.COUNTER,
+        text="Fused views by mode and validity.",
+        source="FusedPerception.mode, valid",
+        labels=(_names(Mode), Label(name="valid", values=BOOLEAN)),
+    ),
+    Metric(
+        name="fused_level_views",
+        kind=Kind.COUNTER,
+        text="Fused views by the level that their objects come from.",
+        source="FusedPerception.level",
+        labels=(_names(FusionLevel),),
+    ),
+    Metric(
+        name="fused_cycles",
+        kind=Kind.COUNTER,
+        text="Fused views by what closed their cycle.",
+        source="FusedPerception.closed_by",
+        labels=(_names(ClosedBy),),
+    ),
+    Metric(
+        name="deadline_misses",
+        kind=Kind.COUNTER,
+        text="Fused views published later than their deadline, as fusion counts them.",
+        source="FusedPerception.deadline_missed_total",
+    ),
+    Metric(
+        name="end_to_end_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        text="Oldest contributing acquisition stamp to publication, node clock.",
+        source="FusedPerception.end_to_end_s",
+        buckets=BUCKETS_S,
+    ),
+    Metric(
+        name="fusion_stage_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        text="Stages of fusion: waiting for sources, fusing.",
+        source="FusedPerception.wait_s, fusion_s",
+        labels=(Label(name="stage", values=FUSION_STAGES),),
+        buckets=BUCKETS_S,
+    ),
+    Metric(
+        name="mode",
+        kind=Kind.GAUGE,
+        text="1 for the present mode, 0 for the others.",
+        source="FusedPerception.mode",
+        labels=(_names(Mode),),
+    ),
+    Metric(
+        name="fused_valid",
+        kind=Kind.GAUGE,
+        text="Whether the newest fused view may be acted on.",
+        source="FusedPerception.valid",
+    ),
+    Metric(
+        name="confidence_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Confidence of the newest fused view, 0 to 1.",
+        source="FusedPerception.confidence",
+    ),
+    Metric(
+        name="safe_stop",
+        kind=Kind.GAUGE,
+        text="Whether the degradation policy asks for a safe stop.",
+        source="FusedPerception.safe_stop",
+    ),
+    Metric(
+        name="objects",
+        kind=Kind.GAUGE,
+        text="Objects of the newest fused view.",
+        source="FusedPerception.objects",
+    ),
+    Metric(
+        name="fused_silence_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        text="Since the newest fused view came, or since the metrics began where none did.",
+        source="arrival of FusedPerception, steady clock",
+    ),
+    # -- sources --
+    Metric(
+        name="source_state",
+        kind=Kind.GAUGE,
+        text="1 for the present state of a source, 0 for the others.",
+        source="FusedPerception.sources[].state",
+        labels=(_SOURCE, _names(SourceState)),
+    ),
+    Metric(
+        name="source_doubtful",
+        kind=Kind.GAUGE,
+        text="Whether the content of a source is doubtful although it is used.",
+        source="FusedPerception.sources[].warning",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="source_rate_hertz",
+        kind=Kind.GAUGE,
+        unit="hertz",
+        text="Features a second over fusion's last window.",
+        source="FusedPerception.sources[].rate_hz",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="source_age_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        text="Age of the newest valid feature at the newest fused view.",
+        source="FusedPerception.sources[].age_s",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="source_silence_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        text="Since the last arrival at the newest fused view, steady clock.",
+        source="FusedPerception.sources[].silence_s",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="source_clock_offset_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        text="Smallest arrival minus stamp lately: delay plus clock offset.",
+        source="FusedPerception.sources[].clock_offset_s",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="source_features",
+        kind=Kind.COUNTER,
+        text="Features that fusion received.",
+        source="FusedPerception.sources[].received",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="source_drops",
+        kind=Kind.COUNTER,
+        text="Frames and features that were not used: overwritten by a newer one before inference, "
+        "refused as invalid, too late for their cycle.",
+        source="FusedPerception.sources[].dropped, refused, late",
+        labels=(_SOURCE, Label(name="reason", values=DROPS)),
+    ),
+    Metric(
+        name="source_contributed_views",
+        kind=Kind.COUNTER,
+        text="Fused views that hold evidence of a source.",
+        source="FusedPerception.sources[].contributed",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="stage_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        text="Where the time of a frame goes; each frame that was fused counts once.",
+        source="FusedPerception.sources[].latency",
+        labels=(_SOURCE, Label(name="stage", values=STAGES)),
+        buckets=BUCKETS_S,
+    ),
+    # -- objectives --
+    Metric(
+        name="slo_events",
+        kind=Kind.COUNTER,
+        text="Fused views that an objective of the SLO file was held against.",
+        source="config/slo.yaml, FusedPerception",
+        labels=(_OBJECTIVE,),
+    ),
+    Metric(
+        name="slo_good_events",
+        kind=Kind.COUNTER,
+        text="Those of them that were good.",
+        source="config/slo.yaml, FusedPerception",
+        labels=(_OBJECTIVE,),
+    ),
+    # -- models --
+    Metric(
+        name="model",
+        kind=Kind.INFO,
+        text="Models whose output is in the newest fused view.",
+        source="FusedPerception.models",
+        labels=(Label(name="role", most=17),),
+        attributes=("model", "version", "sha256", "feature_space"),
+    ),
+    Metric(
+        name="model_events",
+        kind=Kind.COUNTER,
+        text="Steps of model changes since the metrics began; error: refused, stopped or rolled "
+        "back.",
+        source="ModelEvent.event, error",
+        labels=(Label(name="event", values=EVENTS), Label(name="error", values=BOOLEAN)),
+    ),
+    Metric(
+        name="model_event_timestamp_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        text="Stamp of the newest event of a kind, since the epoch of the node clock.",
+        source="ModelEvent.stamp",
+        labels=(Label(name="event", values=EVENTS),),
+    ),
+    # -- nodes --
+    Metric(
+        name="node_level",
+        kind=Kind.GAUGE,
+        text=f"1 for the present level of a node, 0 for the others; STALE: silent for "
+        f"{NODE_STALE_S:g} s.",
+        source="/diagnostics level",
+        labels=(_NODE, Label(name="level", values=tuple(level.name for level in Level))),
+    ),
+    # -- of the metrics themselves --
+    Metric(
+        name="metrics_missed_views",
+        kind=Kind.COUNTER,
+        text="Fused views that were published and did not arrive here: what is counted lacks them.",
+        source="gaps of FusedPerception.sequence",
+    ),
+    Metric(
+        name="metrics_bad_messages",
+        kind=Kind.COUNTER,
+        text="Messages that could not be read.",
+        source="any",
+        labels=(Label(name="topic", values=TOPICS),),
+    ),
+    Metric(
+        name="metrics_refused_values",
+        kind=Kind.COUNTER,
+        text="Values that were left out because their label has too many different ones.",
+        source="any",
+        labels=(Label(name="label", values=("source", "node", "objective", "role")),),
+    ),
+)
+BY_NAME = {metric.name: metric for metric in METRICS}

@@ -1,0 +1,177 @@
+"""The metrics node: what the pipeline publishes anyway, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.serialization import deserialize_message
+
+from edge_perception import msg
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.core.health import Health, Level
+from edge_perception.core.periodic import Periodic
+from edge_perception.encoders import modality_of
+from edge_perception.nodes import qos
+from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.commit_watch import facts_of
+from edge_perception.nodes.receiver import Receiver
+from edge_perception.nodes.spin import run
+from edge_perception.observe.metrics.catalogue import STALE_S
+from edge_perception.releases.slo_file import read_slo
+from edge_perception.running.node_options import MetricsNodeOptions
+from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS
+
+_AGAIN_S = 2.0  # until a port that is in use is tried again
+_OTHERS = (FUSION, MANAGER, METRICS, "event_recorder")
+
+
+class MetricsNode(PerceptionNode):
+    """Counts what comes and serves it; whatever goes wrong here, the pipeline goes on."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Declare the parameters."""
+        super().__init__(METRICS, **kwargs)
+        self._options = self.declare_parameters_of(MetricsNodeOptions)
+        self._server: Any = None
+        self._receiver: Receiver | None = None
+        self._retries: Periodic | None = None
+        self._problem = ""
+        self.address = ""  # where the metrics are served; empty: nowhere
+
+    def configure(self) -> None:
+        """Read the objectives, and find the library of Prometheus."""
+        from edge_perception.observe.metrics.exposition import registry_of
+        from edge_perception.observe.metrics.server import checked_address, is_loopback
+        from edge_perception.observe.metrics.state import PipelineState
+
+        options, now = self._options.config, self.clock.now()
+        checked_address(options.address)
+        if not is_loopback(options.address):
+            self.get_logger().warning(
+                f"metrics at {options.address} can be read from outside of this machine"
+            )
+        self.pipeline = PipelineState(
+            read_slo(options.slo_file),
+            facts_of,
+            started_ns=now.steady_ns,
+            started_stamp_ns=now.node_ns,
+        )
+        self._registry = registry_of(self.pipeline, lambda: self.clock.now().steady_ns)
+
+    def activate(self) -> None:
+        """Listen, to the pipeline and for Prometheus."""
+        receiver = self._receiver = Receiver(self, on_error=self._on_error)
+        for type_, topic, name, take, profile in (
+            (msg.FusedPerception, "perception/fused", "fused", self._on_view, qos.FUSED),
+            (msg.ModelEvent, "model_events", "model_events", self._on_event, qos.EVENTS),
+            (DiagnosticArray, "/diagnostics", "diagnostics", self._on_diagnostics, qos.DIAGNOSTICS),
+        ):
+            callback = self._reading(type_, name, take)
+            receiver.subscribe_serialized(type_, topic, callback, profile)
+        receiver.start()
+        self._listen()
+        self._retries = Periodic(
+            _AGAIN_S, self._listen, on_error=self._on_error, name="metrics_listen"
+        )
+        self._retries.start()
+
+    def deactivate(self) -> None:
+        """Close the port and stop counting."""
+        for part in (self._retries, self._receiver):
+            if part is not None:
+                part.stop()
+        if self._server is not None:
+            self._server.close()
+        self._server = self._receiver = self._retries = None
+        self.address = self._problem = ""
+
+    def health(self) -> Health:
+        """Say where the metrics are, and whether there is anything to count."""
+        silence_s = self.pipeline.silence_s(self.clock.now().steady_ns)
+        values = {"url": f"http://{self.address}/metrics" if self.address else "none"}
+        values |= {
+            name: f"{total:.0f}"
+            for name, total in self.pipeline.totals(
+                "fused_views", "metrics_missed_views", "metrics_refused_values"
+            ).items()
+        }
+        if self._problem:
+            return Health(level=Level.ERROR, message=self._problem, values=values)
+        if silence_s > STALE_S:
+            text = f"no {self.resolve_topic_name('perception/fused')} for {silence_s:.1f} s"
+            return Health(level=Level.WARN, message=f"{text} > {STALE_S:.1f} s", values=values)
+        return Health(
+            level=Level.OK,
+            message=f"metrics at {values['url']}",
+            values=values,
+            evidence_s=silence_s,
+            period_s=STALE_S,
+        )
+
+    def _listen(self) -> None:
+        from edge_perception.observe.metrics.server import MetricsServer, PortError, where
+
+        if self._server is not None:
+            return
+        options = self._options.config
+        try:
+            self._server = MetricsServer(self._registry, options.address, options.port)
+        except PortError as error:
+            if str(error) != self._problem:
+                self.get_logger().error(f"{error}; tried again every {_AGAIN_S:g} s")
+            self._problem = str(error)
+            return
+        self._problem, self.address = "", where(options.address, self._server.port)
+        self.get_logger().info(f"metrics at http://{self.address}/metrics")
+
+    def _reading(
+        self, type_: Any, topic: str, take: Callable[[Any], None]
+    ) -> Callable[[bytes], None]:
+        """Return a callback for serialised messages; one that cannot be read is counted."""
+
+        def on_message(data: bytes) -> None:
+            try:
+                take(deserialize_message(data, type_))
+            except Exception as error:  # the middleware raises bare exceptions of several types
+                self.pipeline.on_bad_message(topic)
+                self._on_error(ConfigurationError(f"{topic}: not counted: {error}"))
+
+        return on_message
+
+    def _on_view(self, view: msg.FusedPerception) -> None:
+        self.pipeline.on_view(view, self.clock.now().steady_ns)
+
+    def _on_event(self, event: msg.ModelEvent) -> None:
+        self.pipeline.on_event(event)
+
+    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+        steady_ns = self.clock.now().steady_ns
+        for status in array.status:
+            space, _, name = f"/{status.name}".rpartition("/")
+            if (space or "/") == self.get_namespace() and _is_ours(name):
+                self.pipeline.on_status(name, status.level[0], steady_ns)
+
+    def _on_error(self, error: Exception) -> None:
+        self.get_logger().error(f"{error}", throttle_duration_sec=10.0)
+
+
+def run_node(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the node until the end is wanted.
+
+    Args:
+        arguments: ROS arguments; those of the process when not given.
+    """
+    run(lambda: [MetricsNode()], arguments)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a status is one of our nodes': robots have encoders of other kinds too."""
+    if not name.endswith(ENCODER):
+        return name in _OTHERS
+    try:
+        modality_of(name.removesuffix(ENCODER))
+    except EdgePerceptionError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""Messages of the pipeline to values of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edge_perception.core.health import Level
+from edge_perception.core.types import ClosedBy, FusionLevel, Mode, SourceState
+from edge_perception.observe.metrics.board import Board
+from edge_perception.observe.metrics.catalogue import (
+    EVENTS,
+    FUSION_STAGES,
+    METRICS,
+    NODE_STALE_S,
+    STAGES,
+    STALE_S,
+)
+from edge_perception.releases.slo import EVENTS as EVENT_INDICATORS
+from edge_perception.releases.slo import Slo
+from edge_perception.releases.watch import ViewFacts, is_bad
+
+_NOT_LOST = 10_000  # a larger gap of sequences is another publisher
+# What the newest view says of now; dropped once it is old.
+_OF_VIEW = ("mode", "fused_valid", "confidence_ratio", "safe_stop", "objects", "model")
+_OF_SOURCES = (
+    "source_state",
+    "source_doubtful",
+    "source_rate_hertz",
+    "source_age_seconds",
+    "source_silence_seconds",
+    "source_clock_offset_seconds",
+)
+
+
+class PipelineState:
+    """Takes messages from any thread; the board holds what they say.
+
+    Args:
+        slo: the operator's objectives; those that are held against single views are counted.
+        facts: what a message of `perception/fused` tells of the objectives.
+        started_ns: steady clock.
+        started_stamp_ns: node clock: older events of models were before us.
+    """
+
+    def __init__(
+        self,
+        slo: Slo,
+        facts: Callable[[Any], ViewFacts],
+        *,
+        started_ns: int,
+        started_stamp_ns: int,
+    ) -> None:
+        self.board = Board(METRICS)
+        self._objectives = [o for o in slo.objectives if o.indicator in EVENT_INDICATORS]
+        self._facts = facts
+        self._view: Any = None
+        self._view_ns = started_ns
+        self._started_stamp_ns = started_stamp_ns
+        self._counted: dict[str, tuple[int, int]] = {}  # stamp of the newest feature, by source
+        self._levels: dict[str, tuple[str, int]] = {}  # level and when it was said, by node
+        for objective in self._objectives:
+            for name in ("slo_events", "slo_good_events"):
+                self.board.add(name, objective.name, by=0.0)
+
+    def on_view(self, view: Any, steady_ns: int) -> None:
+        """Take a message of `perception/fused`.
+
+        Raises:
+            ValueError: a mode, level or state of another version of the message; nothing of it is
+                counted.
+        """
+        mode, level, closed_by = (
+            Mode(view.mode).name,
+            FusionLevel(view.level).name,
+            ClosedBy(view.closed_by).name,
+        )
+        for status in view.sources:
+            SourceState(status.state)
+        facts, board = self._facts(view), self.board
+        with board.lock:
+            self._count_gap(view)
+            self._view, self._view_ns = view, steady_ns
+            board.add("fused_views", mode, str(view.valid).lower())
+            board.add("fused_level_views", level)
+            board.add("fused_cycles", closed_by)
+            board.put("deadline_misses", value=view.deadline_missed_total)
+            board.observe("end_to_end_seconds", value=view.end_to_end_s)
+            for stage in FUSION_STAGES:
+                board.observe("fusion_stage_seconds", stage, value=getattr(view, f"{stage}_s"))
+            for status in view.sources:
+                self._count_source(status)
+            for objective in self._objectives:
+                board.add("slo_events", objective.name)
+                board.add("slo_good_events", objective.name, by=not is_bad(objective, facts))
+
+    def _count_gap(self, view: Any) -> None:
+        if self._view is not None:
+            missed = view.sequence - self._view.sequence - 1
+            if 0 < missed < _NOT_LOST:
+                self.board.add("metrics_missed_views", by=missed)
+
+    def _count_source(self, status: Any) -> None:
+        board, source = self.board, status.source
+        board.put("source_features", source, value=status.received)
+        board.put("source_drops", source, "overwritten", value=status.dropped)
+        board.put("source_drops", source, "refused", value=status.refused)
+        board.put("source_drops", source, "late", value=status.late)
+        board.add("source_contributed_views", source, by=status.contributed)
+        stamp = (status.stamp.sec, status.stamp.nanosec)
+        if not status.contributed or self._counted.get(source) == stamp:
+            return
+        if source not in self._counted and len(self._counted) >= _NOT_LOST:
+            return
+        self._counted[source] = stamp
+        for stage in STAGES:
+            board.observe(
+                "stage_seconds", source, stage, value=getattr(status.latency, f"{stage}_s")
+            )
+
+    def on_event(self, event: Any) -> None:
+        """Take a message of `model_events`.
+
+        The topic keeps old ones for those who come later: they were before us and are not counted.
+        """
+        kind = event_kind(event.event)
+        stamp_ns = event.stamp.sec * 10**9 + event.stamp.nanosec
+        with self.board.lock:
+            self.board.put("model_event_timestamp_seconds", kind, value=stamp_ns / 1e9)
+            if stamp_ns >= self._started_stamp_ns:
+                self.board.add("model_events", kind, str(event.error).lower())
+
+    def on_status(self, node: str, level: int, steady_ns: int) -> None:
+        """Take what a node says of itself.
+
+        Args:
+            node: its name.
+            level: of diagnostic_msgs/DiagnosticStatus.
+            steady_ns: when it came.
+
+        Raises:
+            ValueError: no such level.
+        """
+        with self.board.lock:
+            self._levels[node] = (Level(level).name, steady_ns)
+            while len(self._levels) > _NOT_LOST:
+                self._levels.pop(next(iter(self._levels)))
+
+    def on_bad_message(self, topic: str) -> None:
+        """Count a message that could not be read."""
+        with self.board.lock:
+            self.board.add("metrics_bad_messages", topic)
+
+    def silence_s(self, steady_ns: int) -> float:
+        """Return the time since the newest view, or since the start."""
+        return (steady_ns - self._view_ns) / 1e9
+
+    def totals(self, *names: str) -> dict[str, float]:
+        """Return the sums of counters."""
+        with self.board.lock:
+            return {name: self.board.total(name) for name in names}
+
+    def refresh(self, steady_ns: int) -> None:
+        """Let the gauges say what is so now; before they are read."""
+        board = self.board
+        with board.lock:
+            board.forget(*_OF_VIEW, *_OF_SOURCES)
+            silence_s = self.silence_s(steady_ns)
+            board.put("fused_silence_seconds", value=silence_s)
+            if self._view is not None and silence_s <= STALE_S:
+                self._show_view(self._view)
+                self._show_sources(self._view.sources)
+            for node, (level, at_ns) in self._levels.items():
+                stale = (steady_ns - at_ns) / 1e9 > NODE_STALE_S
+                board.choose("node_level", node, chosen=Level.STALE.name if stale else level)
+
+    def _show_view(self, view: Any) -> None:
+        board = self.board
+        board.choose("mode", chosen=Mode(view.mode).name)
+        board.put("fused_valid", value=view.valid)
+        board.put("confidence_ratio", value=view.confidence)
+        board.put("safe_stop", value=view.safe_stop)
+        board.put("objects", value=len(view.objects))
+        for model in view.models:
+            board.inform(
+                "model", model.role, model.name, model.version, model.sha256, model.feature_space
+            )
+
+    def _show_sources(self, sources: Sequence[Any]) -> None:
+        board = self.board
+        for status in sources:
+            name = status.source
+            board.choose("source_state", name, chosen=SourceState(status.state).name)
+            board.put("source_doubtful", name, value=bool(status.warning))
+            board.put("source_rate_hertz", name, value=status.rate_hz)
+            board.put("source_age_seconds", name, value=status.age_s)
+            board.put("source_silence_seconds", name, value=status.silence_s)
+            board.put("source_clock_offset_seconds", name, value=status.clock_offset_s)
+
+
+def event_kind(event: str) -> str:
+    """Return the name of a step as the label has it: `rolled_back`, `shadow` of `shadow 100%`."""
+    words = event.split()
+    for count in range(len(words), 0, -1):
+        kind = "_".join(words[:count])
+        if kind in EVENTS:
+            return kind
+    return "other"

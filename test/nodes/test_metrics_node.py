@@ -1,0 +1,70 @@
+"""The metrics of real nodes over HTTP: the view of fusion, its sources, the level of the nodes."""
+
+from __future__ import annotations
+
+import re
+import socket
+import urllib.request
+
+import pytest
+from harness import Harness, wait_until
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+
+pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'observe', is missing")
+
+from edge_perception import msg
+from edge_perception.nodes import qos
+from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.observe.metrics.node import MetricsNode
+
+
+def fetch(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def value(text: str, series: str) -> float | None:
+    found = re.search(rf"^edge_perception_{re.escape(series)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+@pytest.mark.timeout(90)
+def test_metrics_of_real_nodes_and_a_port_in_use(harness: Harness):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        harness.add(FusionNode, parameters={"sources": ["lidar"], "model": ""})
+        node = harness.add(MetricsNode, parameters={"port": port})
+        harness.start()
+        assert node.is_active, "a port in use is no reason to end"
+        assert f"127.0.0.1:{port}: cannot listen" in node.health().message
+    wait_until(lambda: node.address, "the port is taken once it is free")
+
+    def shows(series: str, least: float) -> bool:
+        return (value(fetch(port), series) or 0.0) >= least
+
+    wait_until(lambda: shows('fused_views_total{mode="NONE",valid="false"}', 3), "views")
+    wait_until(lambda: shows('source_state{source="lidar",state="MISSING"}', 1), "a source")
+    wait_until(lambda: shows('node_level{level="ERROR",node="fusion"}', 1), "diagnostics")
+    assert value(fetch(port), 'source_state{source="lidar",state="OK"}') == 0.0
+    assert value(fetch(port), "fused_silence_seconds") < 2.0
+
+    events = harness.driver.create_publisher(msg.ModelEvent, "model_events", qos.EVENTS)
+    stamp = harness.driver.get_clock().now().to_msg()
+    events.publish(msg.ModelEvent(event="rolled back", error=True, stamp=stamp))
+    wait_until(lambda: shows('model_events_total{error="true",event="rolled_back"}', 1), "an event")
+
+    views = harness.driver.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
+    wait_until(views.get_subscription_count, "discovery")
+    views.publish(msg.FusedPerception(mode=77))
+    wait_until(lambda: shows('metrics_bad_messages_total{topic="fused"}', 1), "a bad message")
+
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+    assert harness.call(ChangeState, "metrics/change_state", request).success
+    with pytest.raises(OSError, match="refused"):
+        fetch(port)
+    state = harness.call(GetState, "metrics/get_state", GetState.Request()).current_state
+    assert state.id == State.PRIMARY_STATE_INACTIVE
+    assert not harness.callback_errors
