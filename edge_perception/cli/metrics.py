@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_perception.observe.metrics.node import run_node
 
     run_node(_ros_arguments(args))
+    raise AssertionError("the node ends the process")
 
 
 def _ros_arguments(args: argparse.Namespace) -> list[str]:

@@ -149,7 +149,8 @@ def _model_change() -> list[dict[str, Any]]:
             "Steps of changes",
             [
                 (
-                    f"sum by (event, error) (increase({series('model_events')}{{{_HERE}}}[1m])) > 0",
+                    f"sum by (event, error) (increase({series('model_events')}{{{_HERE}}}[1m]))"
+                    " > 0",
                     "{{event}}, error: {{error}}",
                 )
             ],
