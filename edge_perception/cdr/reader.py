@@ -6,8 +6,8 @@ Every length is checked against what is left of the buffer before anything of th
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,16 @@ from edge_perception.cdr.layout import (
     Structure,
     layout_of,
 )
+from edge_perception.cdr.skipping import (
+    Order,
+    check_length,
+    counting,
+    leaves,
+    length_reader,
+    padded,
+)
 
 HEADER = 4  # bytes of the encapsulation header; alignment counts from behind it
-Order = Literal["<", ">"]
 # Encapsulations of plain CDR, big and little endian.
 _ORDERS: dict[bytes, Order] = {b"\x00\x00": ">", b"\x00\x01": "<"}
 
@@ -36,19 +43,20 @@ Read = Callable[[memoryview, int], tuple[Any, int]]
 class CdrReader:
     """Reads messages of one type."""
 
-    def __init__(self, type_name: str, lookup: Lookup) -> None:
+    def __init__(self, type_name: str, lookup: Lookup, *, counted: Collection[str] = ()) -> None:
         """Prepare for a type.
 
         Args:
             type_name: such as ``sensor_msgs/msg/Image``.
             lookup: returns the message class of a type's name.
+            counted: arrays of the message whose elements nobody needs: a `range` of their length.
 
         Raises:
             UnsupportedCdrError: the type has fields that are not read here.
         """
         layout = layout_of(type_name, lookup)
         self._type = type_name
-        self._readers = {key: _structure(layout, order) for key, order in _ORDERS.items()}
+        self._readers = {key: _structure(layout, order, counted) for key, order in _ORDERS.items()}
 
     def __call__(self, buffer: bytes) -> Any:
         """Return an object with the message's attributes; arrays are views that keep `buffer`.
@@ -95,28 +103,10 @@ def _string(element: String, order: Order) -> Read:
         at = (at + 3) & ~3
         (length,) = unpack(payload, at)
         at += 4
-        _check_length(length, len(payload) - at, element.bound, "string", extra=1)
+        check_length(length, len(payload) - at, element.bound, "string", extra=1)
         # A ROS string ends at its first zero; what no UTF-8 is becomes U+FFFD, as in rclpy.
         text = bytes(payload[at : at + length]).split(b"\0", 1)[0]
         return text.decode("utf-8", "replace"), at + length
-
-    return read
-
-
-def _length(element: Array, order: Order) -> Read:
-    """Read and check the number of elements."""
-    if element.length is not None:
-        fixed = element.length
-        return lambda _payload, at: (fixed, at)
-    unpack = struct.Struct(f"{order}I").unpack_from
-    smallest = max(element.element.smallest, 1)
-
-    def read(payload: memoryview, at: int) -> tuple[int, int]:
-        at = (at + 3) & ~3
-        (count,) = unpack(payload, at)
-        at += 4
-        _check_length(count, (len(payload) - at) // smallest, element.bound, "sequence")
-        return count, at
 
     return read
 
@@ -126,7 +116,7 @@ def _numbers(element: Array, order: Order) -> Read:
     size = SIZES[element.element.format]
     dtype = np.dtype(DTYPES[element.element.format]).newbyteorder(order)
     as_bytes = element.element.format == "B"
-    length_of = _length(element, order)
+    length_of = length_reader(element, order)
 
     def read(payload: memoryview, at: int) -> tuple[Any, int]:
         count, at = length_of(payload, at)
@@ -142,7 +132,7 @@ def _numbers(element: Array, order: Order) -> Read:
 
 
 def _elements(element: Array, order: Order) -> Read:
-    length_of = _length(element, order)
+    length_of = length_reader(element, order)
     read_one = _read_of(element.element, order)
 
     def read(payload: memoryview, at: int) -> tuple[list[Any], int]:
@@ -156,17 +146,10 @@ def _elements(element: Array, order: Order) -> Read:
     return read
 
 
-def _check_length(count: int, room: int, bound: int | None, what: str, *, extra: int = 0) -> None:
-    if count > room:
-        raise CdrError(f"a {what} claims {count} where {max(room, 0)} fit into the buffer")
-    if bound is not None and count > bound + extra:
-        raise CdrError(f"a {what} expects at most {bound}, got {count}")
-
-
 # -- structures: neighbouring numbers are unpacked at once --
 
 
-def _structure(layout: Structure, order: Order) -> Read:
+def _structure(layout: Structure, order: Order, counted: Collection[str] = ()) -> Read:
     view_class = _view_class(layout)
     steps: list[tuple[str, Read] | tuple[None, Callable[[memoryview, int, Any], int]]] = []
     run: list[tuple[str, Element]] = []
@@ -177,7 +160,10 @@ def _structure(layout: Structure, order: Order) -> Read:
         if run:
             steps.append((None, _run(run, order)))
             run = []
-        steps.append((name, _read_of(element, order)))
+        if name in counted and isinstance(element, Array):
+            steps.append((name, counting(element, order)))
+        else:
+            steps.append((name, _read_of(element, order)))
     if run:
         steps.append((None, _run(run, order)))
 
@@ -257,21 +243,3 @@ def _boolean(values: tuple[Any, ...], at: int) -> bool:
     if values[at] > 1:
         raise CdrError(f"a boolean expects 0 or 1, got {values[at]}")
     return bool(values[at])
-
-
-def leaves(element: Element) -> list[str]:
-    """Return the struct formats of a number, or of all numbers of a structure, in order."""
-    if isinstance(element, Primitive):
-        return [element.format]
-    assert isinstance(element, Structure)
-    return [code for _, part in element.fields for code in leaves(part)]
-
-
-def padded(formats: list[str], start: int, order: str) -> str:
-    """Return a struct format with the padding that numbers need from offset `start` on."""
-    text, at = order, start
-    for code in formats:
-        gap = -at % SIZES[code]
-        text += ("x" * gap) + code
-        at += gap + SIZES[code]
-    return text

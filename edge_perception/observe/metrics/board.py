@@ -13,6 +13,7 @@ from edge_perception.observe.metrics.metric import Kind, Metric
 
 Labels = tuple[str, ...]
 _MOST_CHARACTERS = 64  # of a label's value
+_MOST_ADMISSIONS = 4096
 REFUSED = "metrics_refused_values"
 
 
@@ -40,6 +41,7 @@ class Board:
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self.lock = threading.RLock()
         self._series = {metric.name: Series(metric=metric) for metric in metrics}
+        self._admissions: dict[tuple[str, Labels], Labels] = {}  # those that were looked at
         self._known: dict[str, set[str]] = {}  # values by label that may be any
         for metric in metrics:
             self._begin(metric)
@@ -110,6 +112,14 @@ class Board:
 
     def _admitted(self, metric: Metric, labels: Labels) -> Labels | None:
         """Return the labels as they are shown; None where there are too many."""
+        shown = self._admissions.get((metric.name, labels))
+        if shown is None and (shown := self._admit(metric, labels)) is not None:
+            if len(self._admissions) >= _MOST_ADMISSIONS:  # long texts that are shown as one
+                self._admissions.clear()
+            self._admissions[metric.name, labels] = shown
+        return shown
+
+    def _admit(self, metric: Metric, labels: Labels) -> Labels | None:
         if len(labels) != len(metric.labels):
             raise ValueError(f"{metric.name}: expected {metric.label_names}, got {labels}")
         shown = tuple(map(_clipped, labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -9,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
+from edge_perception.cdr import CdrReader, UnsupportedCdrError
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.health import Health, Level
 from edge_perception.core.periodic import Periodic
@@ -16,6 +18,7 @@ from edge_perception.encoders import modality_of
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.commit_watch import facts_of
+from edge_perception.nodes.message_types import message_type
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.observe.metrics.catalogue import STALE_S
@@ -54,7 +57,7 @@ class MetricsNode(PerceptionNode):
             )
         self.pipeline = PipelineState(
             read_slo(options.slo_file),
-            facts_of,
+            functools.partial(facts_of, decisions=False),
             started_ns=now.steady_ns,
             started_stamp_ns=now.node_ns,
         )
@@ -63,12 +66,20 @@ class MetricsNode(PerceptionNode):
     def activate(self) -> None:
         """Listen, to the pipeline and for Prometheus."""
         receiver = self._receiver = Receiver(self, on_error=self._on_error)
-        for type_, topic, name, take, profile in (
-            (msg.FusedPerception, "perception/fused", "fused", self._on_view, qos.FUSED),
-            (msg.ModelEvent, "model_events", "model_events", self._on_event, qos.EVENTS),
-            (DiagnosticArray, "/diagnostics", "diagnostics", self._on_diagnostics, qos.DIAGNOSTICS),
+        for type_, topic, name, read, take, profile in (
+            (msg.FusedPerception, "perception/fused", "fused", _view, self._on_view, qos.FUSED),
+            (msg.ModelEvent, "model_events", "model_events", None, self._on_event, qos.EVENTS),
+            (
+                DiagnosticArray,
+                "/diagnostics",
+                "diagnostics",
+                None,
+                self._on_diagnostics,
+                qos.DIAGNOSTICS,
+            ),
         ):
-            callback = self._reading(type_, name, take)
+            read = read or functools.partial(_typed, type_)
+            callback = self._reading(name, read, take)
             receiver.subscribe_serialized(type_, topic, callback, profile)
         receiver.start()
         self._listen()
@@ -127,13 +138,13 @@ class MetricsNode(PerceptionNode):
         self.get_logger().info(f"metrics at http://{self.address}/metrics")
 
     def _reading(
-        self, type_: Any, topic: str, take: Callable[[Any], None]
+        self, topic: str, read: Callable[[bytes], Any], take: Callable[[Any], None]
     ) -> Callable[[bytes], None]:
         """Return a callback for serialised messages; one that cannot be read is counted."""
 
         def on_message(data: bytes) -> None:
             try:
-                take(deserialize_message(data, type_))
+                take(read(data))
             except Exception as error:  # the middleware raises bare exceptions of several types
                 self.pipeline.on_bad_message(topic)
                 self._on_error(ConfigurationError(f"{topic}: not counted: {error}"))
@@ -164,6 +175,24 @@ def run_node(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: ROS arguments; those of the process when not given.
     """
     run(lambda: [MetricsNode()], arguments)
+
+
+def _typed(type_: Any, data: bytes) -> Any:
+    return deserialize_message(data, type_)
+
+
+def _view(data: bytes) -> Any:
+    """Return a fused view; its objects are only counted: to read them costs most."""
+    try:
+        return _view_reader()(data)
+    except UnsupportedCdrError:  # an encapsulation of another middleware
+        return _typed(msg.FusedPerception, data)
+
+
+@functools.cache
+def _view_reader() -> CdrReader:
+    counted = ("objects", "sound_events", "latency")
+    return CdrReader("edge_perception/msg/FusedPerception", message_type, counted=counted)
 
 
 def _is_ours(name: str) -> bool:

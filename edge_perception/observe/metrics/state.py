@@ -84,7 +84,6 @@ class PipelineState:
             board.add("fused_views", mode, str(view.valid).lower())
             board.add("fused_level_views", level)
             board.add("fused_cycles", closed_by)
-            board.put("deadline_misses", value=view.deadline_missed_total)
             board.observe("end_to_end_seconds", value=view.end_to_end_s)
             for stage in FUSION_STAGES:
                 board.observe("fusion_stage_seconds", stage, value=getattr(view, f"{stage}_s"))
@@ -102,10 +101,6 @@ class PipelineState:
 
     def _count_source(self, status: Any) -> None:
         board, source = self.board, status.source
-        board.put("source_features", source, value=status.received)
-        board.put("source_drops", source, "overwritten", value=status.dropped)
-        board.put("source_drops", source, "refused", value=status.refused)
-        board.put("source_drops", source, "late", value=status.late)
         board.add("source_contributed_views", source, by=status.contributed)
         stamp = (status.stamp.sec, status.stamp.nanosec)
         if not status.contributed or self._counted.get(source) == stamp:
@@ -167,12 +162,25 @@ class PipelineState:
             board.forget(*_OF_VIEW, *_OF_SOURCES)
             silence_s = self.silence_s(steady_ns)
             board.put("fused_silence_seconds", value=silence_s)
-            if self._view is not None and silence_s <= STALE_S:
-                self._show_view(self._view)
-                self._show_sources(self._view.sources)
+            if self._view is not None:
+                self._show_counters(self._view)
+                if silence_s <= STALE_S:
+                    self._show_view(self._view)
+                    self._show_sources(self._view.sources)
             for node, (level, at_ns) in self._levels.items():
                 stale = (steady_ns - at_ns) / 1e9 > NODE_STALE_S
                 board.choose("node_level", node, chosen=Level.STALE.name if stale else level)
+
+    def _show_counters(self, view: Any) -> None:
+        """Show what others count: it stays, as a counter does, when they fall silent."""
+        board = self.board
+        board.put("deadline_misses", value=view.deadline_missed_total)
+        for status in view.sources:
+            name = status.source
+            board.put("source_features", name, value=status.received)
+            board.put("source_drops", name, "overwritten", value=status.dropped)
+            board.put("source_drops", name, "refused", value=status.refused)
+            board.put("source_drops", name, "late", value=status.late)
 
     def _show_view(self, view: Any) -> None:
         board = self.board

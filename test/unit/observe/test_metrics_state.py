@@ -39,6 +39,7 @@ def test_a_view_is_counted_once_and_a_feature_once(state):
     assert counts(state, "end_to_end_seconds") == {(): 3}
     assert counts(state, "stage_seconds")[("camera", "inference")] == 2
     assert numbers(state, "source_contributed_views") == {("camera",): 3}
+    state.refresh(S)
     assert numbers(state, "source_drops") == {
         ("camera", "overwritten"): 1,
         ("camera", "refused"): 2,
