@@ -33,20 +33,22 @@ _LOOK_S = 1.0  # a thread that nobody wakes looks whether it is to end
 _RENEW_AFTER_S = 1.0  # without another message that is too large
 
 
-class _BesideExecutor(CallbackGroup):
+class BesideExecutor(CallbackGroup):
     """Keeps its entities out of the executor.
 
     Also the QoS events of its subscriptions: an executor that waits for them is woken by the data.
     """
 
     def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
+        """Say no."""
         return False
 
     def beginning_execution(self, entity: Any) -> bool:  # noqa: ARG002
+        """Say no."""
         return False
 
     def ending_execution(self, entity: Any) -> None:
-        pass
+        """Do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class Receiver:
 
     def __init__(self, node: Node, *, on_error: Callable[[Exception], None]) -> None:
         self._node, self._on_error = node, on_error
-        self._group = _BesideExecutor()
+        self._group = BesideExecutor()
         self._subscriptions: list[Subscription] = []
         self._received: dict[str, int] = {}
         self._lost: dict[str, int] = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
@@ -19,13 +21,14 @@ from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.commit_watch import facts_of
 from edge_perception.nodes.message_types import message_type
-from edge_perception.nodes.receiver import Receiver
+from edge_perception.nodes.polled import PolledTopics
 from edge_perception.nodes.spin import run
 from edge_perception.observe.metrics.catalogue import STALE_S
 from edge_perception.releases.slo_file import read_slo
 from edge_perception.running.node_options import MetricsNodeOptions
 from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS
 
+_TAKE_S = 0.25  # what came meanwhile is counted at once
 _AGAIN_S = 2.0  # until a port that is in use is tried again
 _OTHERS = (FUSION, MANAGER, METRICS, "event_recorder")
 
@@ -38,8 +41,9 @@ class MetricsNode(PerceptionNode):
         super().__init__(METRICS, **kwargs)
         self._options = self.declare_parameters_of(MetricsNodeOptions)
         self._server: Any = None
-        self._receiver: Receiver | None = None
-        self._retries: Periodic | None = None
+        self._topics: PolledTopics | None = None
+        self._tending: Periodic | None = None
+        self._tried_s = -math.inf  # to listen, steady clock
         self._problem = ""
         self.address = ""  # where the metrics are served; empty: nowhere
 
@@ -65,37 +69,31 @@ class MetricsNode(PerceptionNode):
 
     def activate(self) -> None:
         """Listen, to the pipeline and for Prometheus."""
-        receiver = self._receiver = Receiver(self, on_error=self._on_error)
-        for type_, topic, name, read, take, profile in (
-            (msg.FusedPerception, "perception/fused", "fused", _view, self._on_view, qos.FUSED),
-            (msg.ModelEvent, "model_events", "model_events", None, self._on_event, qos.EVENTS),
-            (
-                DiagnosticArray,
-                "/diagnostics",
-                "diagnostics",
-                None,
-                self._on_diagnostics,
-                qos.DIAGNOSTICS,
-            ),
+        topics = self._topics = PolledTopics(self)
+        for type_, topic, name, read, take, depth in (
+            (msg.FusedPerception, "perception/fused", "fused", _view, self._on_view, 64),
+            (DiagnosticArray, "/diagnostics", "diagnostics", None, self._on_diagnostics, 128),
         ):
             read = read or functools.partial(_typed, type_)
-            callback = self._reading(name, read, take)
-            receiver.subscribe_serialized(type_, topic, callback, profile)
-        receiver.start()
-        self._listen()
-        self._retries = Periodic(
-            _AGAIN_S, self._listen, on_error=self._on_error, name="metrics_listen"
-        )
-        self._retries.start()
+            profile = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+            topics.subscribe(type_, topic, self._reading(name, read, take), profile)
+        read_event = functools.partial(_typed, msg.ModelEvent)
+        on_event = self._reading("model_events", read_event, self.pipeline.on_event)
+        topics.subscribe(msg.ModelEvent, "model_events", on_event, qos.EVENTS)
+        self._tried_s = -math.inf
+        self._tend()
+        self._tending = Periodic(_TAKE_S, self._tend, on_error=self._on_error, name="metrics_take")
+        self._tending.start()
 
     def deactivate(self) -> None:
         """Close the port and stop counting."""
-        for part in (self._retries, self._receiver):
-            if part is not None:
-                part.stop()
+        if self._tending is not None:
+            self._tending.stop()
         if self._server is not None:
             self._server.close()
-        self._server = self._receiver = self._retries = None
+        if self._topics is not None:
+            self._topics.close()
+        self._server = self._topics = self._tending = None
         self.address = self._problem = ""
 
     def health(self) -> Health:
@@ -121,11 +119,18 @@ class MetricsNode(PerceptionNode):
             period_s=STALE_S,
         )
 
+    def _tend(self) -> None:
+        """Take what came, and the port where it is not ours yet."""
+        if self._topics is not None:
+            self._topics.take()
+        now_s = self.clock.now().steady_ns / 1e9
+        if self._server is None and now_s - self._tried_s >= _AGAIN_S:
+            self._tried_s = now_s
+            self._listen()
+
     def _listen(self) -> None:
         from edge_perception.observe.metrics.server import MetricsServer, PortError, where
 
-        if self._server is not None:
-            return
         options = self._options.config
         try:
             self._server = MetricsServer(self._registry, options.address, options.port)
@@ -153,9 +158,6 @@ class MetricsNode(PerceptionNode):
 
     def _on_view(self, view: msg.FusedPerception) -> None:
         self.pipeline.on_view(view, self.clock.now().steady_ns)
-
-    def _on_event(self, event: msg.ModelEvent) -> None:
-        self.pipeline.on_event(event)
 
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
         steady_ns = self.clock.now().steady_ns

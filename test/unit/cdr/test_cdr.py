@@ -262,3 +262,33 @@ def test_the_data_is_a_view_not_a_copy() -> None:
         assert tracemalloc.get_traced_memory()[1] < 20_000
     finally:
         tracemalloc.stop()
+
+
+def refuses(read: CdrReader, buffer: bytes) -> bool:
+    try:
+        read(buffer)
+    except CdrError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_arrays_that_are_only_counted_are_stepped_over(name: str) -> None:
+    layout = layout_of(name, lookup)
+    counted = {field for field, element in layout.fields if isinstance(element, Array)}
+    read = CdrReader(name, lookup, counted=counted)
+
+    @SETTINGS
+    @given(messages(layout), st.data())
+    def check(message: Any, data: Any) -> None:
+        buffer = serialization.serialize_message(message)
+        view = read(buffer)
+        for field, element in layout.fields:
+            if field in counted:
+                assert getattr(view, field) == range(len(getattr(message, field)))
+            else:
+                assert_same(getattr(view, field), getattr(message, field), element)
+        cut = buffer[: data.draw(st.integers(0, len(buffer) - 1))]
+        assert refuses(read, cut) == refuses(READERS[name], cut), "as who reads all of it"
+
+    check()
