@@ -10,8 +10,6 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_perception.core.extras import extra
-
 NAME = "metrics"
 HELP = "serve metrics of a running system for Prometheus; write rules and dashboards"
 
@@ -46,8 +44,13 @@ def run(args: argparse.Namespace) -> int:
         for path in write(args.write, slo):
             print(path)
         return 0
-    with extra("observe"):
-        import prometheus_client  # noqa: F401
+    from edge_perception.core.schema import decode
+    from edge_perception.observe.metrics.server import checked_address
+    from edge_perception.running.node_options import MetricsNodeOptions
+
+    # Here, not by a node that goes on without: nobody waits for it.
+    decode(MetricsNodeOptions, {"port": args.port}, "metrics")
+    checked_address(args.address)
     from edge_perception.observe.metrics.node import run_node
 
     run_node(_ros_arguments(args))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import urllib.request
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Harness, wait_until
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -68,3 +70,16 @@ def test_metrics_of_real_nodes_and_a_port_in_use(harness: Harness):
     state = harness.call(GetState, "metrics/get_state", GetState.Request()).current_state
     assert state.id == State.PRIMARY_STATE_INACTIVE
     assert not harness.callback_errors
+
+
+def test_without_the_library_the_node_says_so_and_is_no_reason_to_end(harness, monkeypatch):
+    for module in ("exposition", "server"):
+        monkeypatch.delitem(sys.modules, f"edge_perception.observe.metrics.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    node = harness.add(MetricsNode)
+    assert node.state == "unconfigured"
+    diagnostics = harness.subscribe(DiagnosticArray, "/diagnostics")
+    harness.start()
+    said = diagnostics.wait(lambda array: array.status[0].name == "metrics").status[0]
+    assert said.level == DiagnosticStatus.ERROR
+    assert "pip install 'edge_perception[observe]'" in said.message

@@ -21,6 +21,7 @@ from edge_perception.releases.slo import Slo
 from edge_perception.releases.watch import ViewFacts, is_bad
 
 _NOT_LOST = 10_000  # a larger gap of sequences is another publisher
+_MOST_NAMES = 64  # of sources and nodes that are kept; labels have their own bound
 # What the newest view says of now; dropped once it is old.
 _OF_VIEW = ("mode", "fused_valid", "confidence_ratio", "safe_stop", "objects", "model")
 _OF_SOURCES = (
@@ -105,7 +106,7 @@ class PipelineState:
         stamp = (status.stamp.sec, status.stamp.nanosec)
         if not status.contributed or self._counted.get(source) == stamp:
             return
-        if source not in self._counted and len(self._counted) >= _NOT_LOST:
+        if source not in self._counted and len(self._counted) >= _MOST_NAMES:
             return
         self._counted[source] = stamp
         for stage in STAGES:
@@ -138,7 +139,7 @@ class PipelineState:
         """
         with self.board.lock:
             self._levels[node] = (Level(level).name, steady_ns)
-            while len(self._levels) > _NOT_LOST:
+            while len(self._levels) > _MOST_NAMES:
                 self._levels.pop(next(iter(self._levels)))
 
     def on_bad_message(self, topic: str) -> None:

@@ -18,6 +18,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families
 
+from edge_perception.cli.main import main
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.observe.metrics.catalogue import METRICS
 from edge_perception.observe.metrics.exposition import registry_of
@@ -114,3 +115,12 @@ def test_an_address_is_one_of_this_machine(registry):
         MetricsServer(registry, "localhost", 9464)
     assert is_loopback("::1")
     assert not is_loopback("0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--address", "nowhere"), "expected an IP address"), (("--port", "70000"), "65535")],
+)
+def test_the_command_refuses_where_nothing_can_listen(words, said, capsys):
+    assert main(["metrics", *words]) == 2
+    assert said in capsys.readouterr().err

@@ -140,10 +140,12 @@ def test_a_view_of_another_version_is_refused_whole(state, changed):
 
 def test_labels_are_bounded_and_what_is_left_out_is_counted(state):
     many = [source(f"camera_{number}") for number in range(200)]
-    state.on_view(view(sources=many), S)
     state.on_view(view(sources=[source("camera_" + "x" * 10_000)]), S)
+    state.on_view(view(sources=many), S)
     state.refresh(S)
-    assert len(numbers(state, "source_features")) == 16
+    assert max(len(labels[0]) for labels in numbers(state, "source_contributed_views")) == 64
+    assert len(numbers(state, "source_contributed_views")) == 16
+    assert len(numbers(state, "source_features")) == 15
     assert numbers(state, "metrics_refused_values")[("source",)] > 0
     most = max(len(s.numbers) + len(s.distributions) for s in state.board.series)
     assert most <= 16 * 5
