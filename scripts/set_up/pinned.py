@@ -12,6 +12,7 @@ from pathlib import Path
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
     "PyYAML": "yaml",
+    "prometheus-client": "prometheus_client",
     "pytest-timeout": "pytest_timeout",
     "pytest-xdist": "xdist",
     "types-PyYAML": "yaml-stubs",
