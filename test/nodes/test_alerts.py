@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -110,11 +110,17 @@ def configure(folder: Path, metrics: int, alertmanager: int, hook: str) -> None:
 
 
 @contextlib.contextmanager
-def running(*command: str, log: Path) -> Iterator[None]:
+def running(*command: str, log: Path) -> Iterator[Callable[[int, str], str]]:
+    """Run a server; yields what asks it, and ends the test with its log if it has ended."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+
+    def ask(port: int, path: str) -> str:
+        assert process.poll() is None, f"{command[0]} has ended: {log.read_text()[-600:]}"
+        return answer(port, path)
+
     try:
-        yield
+        yield ask
     finally:
         process.terminate()
         process.wait(20.0)
@@ -138,7 +144,7 @@ def test_a_pulled_lidar_alerts_and_its_return_resolves(harness: Harness, tmp_pat
         fused.wait(lambda view: view.sources[0].state == msg.SourceStatus.OK)
         hook, alerts = stack.enter_context(receiver())
         configure(tmp_path, int(node.address.rpartition(":")[2]), alertmanager, hook)
-        stack.enter_context(
+        ask_alertmanager = stack.enter_context(
             running(
                 "prometheus-alertmanager",
                 f"--config.file={tmp_path}/alertmanager.yaml",
@@ -148,7 +154,7 @@ def test_a_pulled_lidar_alerts_and_its_return_resolves(harness: Harness, tmp_pat
                 log=tmp_path / "alertmanager.log",
             )
         )
-        stack.enter_context(
+        ask_prometheus = stack.enter_context(
             running(
                 "prometheus",
                 f"--config.file={tmp_path}/prometheus.yaml",
@@ -166,11 +172,14 @@ def test_a_pulled_lidar_alerts_and_its_return_resolves(harness: Harness, tmp_pat
             )
 
         wait_until(
-            lambda: "OK" in answer(alertmanager, "-/ready"), "Alertmanager", 40.0, period_s=0.2
+            lambda: "OK" in ask_alertmanager(alertmanager, "-/ready"),
+            "Alertmanager",
+            40.0,
+            period_s=0.2,
         )
         # Not before Prometheus has seen it well.
         seen = "api/v1/query?query=edge_perception_source_state"
-        wait_until(lambda: "lidar" in answer(prometheus, seen), "rules", 60.0, period_s=0.2)
+        wait_until(lambda: "lidar" in ask_prometheus(prometheus, seen), "rules", 60.0, period_s=0.2)
         assert not any(lost("firing")(alert) for alert in alerts.messages)
         sensor.plugged.clear()
         fired = alerts.wait(lost("firing"), timeout_s=60.0)
