@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from edge_perception.cli._numbers import number, whole
+from edge_perception.core.ros_names import namespace_prefix
+
 NAME = "doctor"
 TRANSPORT = True
 HELP = "say why there is no output: watches a running system from outside"
@@ -11,9 +14,11 @@ HELP = "say why there is no output: watches a running system from outside"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--domain", type=int, help="ROS domain (default: ROS_DOMAIN_ID)")
+    parser.add_argument("--domain", type=whole(0, 232), help="ROS domain (default: ROS_DOMAIN_ID)")
     parser.add_argument("--namespace", default="", help="namespace of the nodes")
-    parser.add_argument("--watch", type=float, default=3.0, metavar="S", help="how long to watch")
+    parser.add_argument(
+        "--watch", type=number(0.1, 3600), default=3.0, metavar="S", help="how long to watch"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     from edge_perception.observe.doctor.observe import observe
     from edge_perception.observe.doctor.rules import causes
 
-    seen = observe(domain_id=args.domain, namespace=args.namespace, watch_s=args.watch)
+    namespace = namespace_prefix(args.namespace)
+    seen = observe(domain_id=args.domain, namespace=namespace, watch_s=args.watch)
     print(
         f"domain {seen.domain_id}"
         + (f", namespace {seen.namespace}" if seen.namespace else "")

@@ -56,7 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the frames, print the tables, write JSON and pictures."""
-    return _recorded(args) if args.recording else _simulated(args)
+    if args.recording:
+        return _recorded(args)
+    for name, given in (
+        ("--ground-truth", args.ground_truth),
+        ("--params-file", args.params_file),
+    ):
+        if given:
+            raise ConfigurationError(f"{name}: is of --recording only; without it nothing reads it")
+    return _simulated(args)
 
 
 def _recorded(args: argparse.Namespace) -> int:

@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:  # of a file or folder that was named: missing, read-only, full
+        return _say(f"{args.command}: {error}", USAGE)
     except KeyboardInterrupt:
         return 130  # as a shell reports SIGINT
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_perception.cli._numbers import number
+from edge_perception.core.ros_names import namespace_prefix, topic_problem
 from edge_perception.encoders.arrivals import how_to_arrive
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="put in front of every topic")
     parser.add_argument(
         "--wait",
-        type=float,
+        type=number(0, 3600),
         default=5.0,
         metavar="S",
         help="wait up to S s until every topic has a subscription",
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stamps.add_argument("--restamp", action="store_true", help="shift header stamps to the present")
     stamps.add_argument(
         "--clock",
-        type=float,
+        type=number(0, 10_000),
         nargs="?",
         const=100.0,
         default=0.0,
@@ -82,11 +84,13 @@ def run(args: argparse.Namespace) -> int:
     """Play, and say what was played."""
     if args.live:
         return _play_live(args)
+    _only_live(args)
+    prefix = namespace_prefix(args.namespace)
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
     from edge_perception.recordings.reader import Recording
-    from edge_perception.recordings.schedule import PlayPlan, parse_cut
+    from edge_perception.recordings.schedule import PlayPlan, check_parts, parse_cut
 
     recording = Recording(args.bag, on_damage=_damaged)
     for text in (*recording.notes, *recording.contradictions):
@@ -96,9 +100,10 @@ def run(args: argparse.Namespace) -> int:
         loops=0 if args.loop else 1,
         start_s=args.start,
         duration_s=args.duration,
-        topics=_topics(recording, args),
+        topics=_topics(recording, args, prefix),
         cuts=tuple(parse_cut(text) for text in args.cut),
     )
+    check_parts("--cut", (cut.name for cut in plan.cuts), plan.topics)
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("player", context=context)
@@ -111,7 +116,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _topics(recording: Recording, args: argparse.Namespace) -> tuple[str, ...]:
+def _only_live(args: argparse.Namespace) -> None:
+    """Refuse what would be passed over in silence."""
+    from edge_perception.core.errors import ConfigurationError
+
+    for name, given in (("--params-file", args.params_file), ("--remap", args.remap)):
+        if given:
+            raise ConfigurationError(f"{name}: is of --live only; without it nothing reads it")
+
+
+def _topics(recording: Recording, args: argparse.Namespace, prefix: str) -> tuple[str, ...]:
     """Return what is played; what is left out is named.
 
     Raises:
@@ -127,11 +141,23 @@ def _topics(recording: Recording, args: argparse.Namespace) -> tuple[str, ...]:
     for skipped in recording.skipped:
         if not args.topics or skipped.name in args.topics:
             _left_out(skipped.name, skipped.count, skipped.reason)
-    topics = tuple(name for name in wanted if _is_installed(recording, name))
+    topics = tuple(
+        name
+        for name in wanted
+        if _can_be_called(recording, name, prefix) and _is_installed(recording, name)
+    )
     topics = _clock(recording, topics, args)
     if not any(recording.count(name) for name in topics):
         raise ConfigurationError(f"{args.bag}: none of its messages can be played")
     return topics
+
+
+def _can_be_called(recording: Recording, name: str, prefix: str) -> bool:
+    """Whether ROS can have a topic of this name: other programs record others too."""
+    problem = topic_problem(f"{prefix}/{name.lstrip('/')}")
+    if problem:
+        _left_out(name, recording.count(name), problem)
+    return not problem
 
 
 def _is_installed(recording: Recording, name: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -16,11 +17,15 @@ from rclpy.serialization import deserialize_message
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.health import Health, Level
+from edge_perception.core.ros_names import namespace_prefix, topic_problem
+from edge_perception.core.transforms import MOVING, STATIC, TF_TYPE
 from edge_perception.encoders import locates
+from edge_perception.encoders.pose import pose_of
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.message_types import is_installed, message_type
-from edge_perception.recordings.qos import SENSOR_DATA
+from edge_perception.nodes.qos import TF_STATIC
+from edge_perception.recordings.qos import SENSOR_DATA, TopicQos
 from edge_perception.recordings.ring import EventRecorder, RingOptions
 from edge_perception.recordings.triggers import TriggerOptions, Triggers
 from edge_perception.recordings.writer import Topic
@@ -29,6 +34,8 @@ from edge_perception.running.vehicle_plan import read_plan
 FUSED = "/perception/fused"
 _LOOK_S = 0.2
 _SILENT_S = 2.0  # without a fused view
+_TOLD_ONCE = TopicQos(durability="transient_local", depth=1)
+_MOST_STATIC = 1000  # messages of static transforms, each of which tells of other frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class RecordPlan:
 
     topics: tuple[Topic, ...]
     fused: str
+    # Topics that may be told once only, and how many of their messages hold.
+    holding: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,15 +58,18 @@ class RecordPlan:
     ) -> RecordPlan:
         """Return the inputs of the sources that the parameter files name, and the fused view.
 
+        Transforms are among them where the pose of a source comes from them.
+
         Args:
             params_files: of the nodes.
             namespace: of the nodes.
             topics: more, as `/name:package/msg/Type`.
 
         Raises:
-            ConfigurationError: a topic has another form.
+            ConfigurationError: a topic has another form, or ROS has none of such a name.
         """
-        prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+        prefix = namespace_prefix(namespace)
+        holding: dict[str, int] = {}
         found: dict[str, Topic] = {}
         plan = read_plan(params_files, namespace=namespace)
         for source in plan.sources:
@@ -67,19 +79,31 @@ class RecordPlan:
             for name, spec in specs.items():
                 if not spec.optional or is_installed(spec.type):
                     full = prefix + name
-                    found.setdefault(full, Topic(name=full, type=spec.type, qos=SENSOR_DATA))
+                    told_once = spec.latched or spec is source.spec.calibration
+                    if told_once:
+                        holding[full] = 1
+                    qos = _TOLD_ONCE if told_once else SENSOR_DATA
+                    found.setdefault(full, Topic(name=full, type=spec.type, qos=qos))
         if odometry := plan.odometry_topic:
             found[prefix + odometry] = Topic(
                 name=prefix + odometry, type=ODOMETRY_TYPE, qos=SENSOR_DATA
             )
+        if is_installed(TF_TYPE) and any(
+            pose_of(source.spec, source.options).asks_tf for source in plan.sources
+        ):
+            found[STATIC] = Topic(name=STATIC, type=TF_TYPE, qos=replace(_TOLD_ONCE, depth=100))
+            found[MOVING] = Topic(name=MOVING, type=TF_TYPE, qos=SENSOR_DATA)
+            holding[STATIC] = _MOST_STATIC
         fused = prefix + FUSED
         found[fused] = Topic(name=fused, type="edge_perception/msg/FusedPerception")
         for text in topics:
             name, colon, kind = text.partition(":")
             if not colon:
                 raise ConfigurationError(f"topics: expected /name:package/msg/Type, got '{text}'")
+            if problem := topic_problem(name):
+                raise ConfigurationError(f"topics: {problem}")
             found[name] = Topic(name=name, type=kind)
-        return cls(topics=tuple(found.values()), fused=fused)
+        return cls(topics=tuple(found.values()), fused=fused, holding=holding)
 
 
 class EventRecorderNode:
@@ -100,20 +124,31 @@ class EventRecorderNode:
         self._triggers = Triggers(triggers, locates=locates)
         self._fused = plan.fused
         self.recorder = EventRecorder(
-            folder, plan.topics, ring, say=lambda text: self._node.get_logger().info(text)
+            folder,
+            plan.topics,
+            ring,
+            holding=plan.holding,
+            say=lambda text: self._node.get_logger().info(text),
         )
         self._fused_s = float("-inf")  # steady clock, of the newest fused view
         self._diagnostics = Diagnostics(self._node, self._health)
         self._diagnostics.start()
         for topic in plan.topics:
             # Best effort hears reliable and best-effort publishers alike.
-            self._node.create_subscription(
-                message_type(topic.type),
-                topic.name,
-                self._taker(topic.name),
-                QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT),
-                raw=True,
-            )
+            self._subscribe(topic, QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT))
+            if topic.name in plan.holding:  # what was published before, where that is offered
+                self._subscribe(topic, TF_STATIC)
+
+    def _subscribe(self, topic: Topic, profile: QoSProfile) -> None:
+        self._node.create_subscription(
+            message_type(topic.type),
+            topic.name,
+            self._taker(topic.name),
+            profile,
+            raw=True,
+            # A publisher that keeps nothing is no fault: the other subscription hears it.
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )
 
     def spin(self, *, until: Callable[[], bool], duration_s: float = 0.0) -> None:
         """Take messages until told to end, or for a time above 0."""

@@ -56,6 +56,7 @@ class McapFile:
         self.path = path
         found = self._found = walk(path)
         self._blocks: list[Block] = []
+        self._undeclared = {key for block in found.blocks for key in block.channels}
         lost = self._count()
         held = self._held()
         total = sum(reach.count for reach in held.values())
@@ -147,9 +148,10 @@ class McapFile:
     def _count(self) -> list[str]:
         """Take over the blocks; unpack those that do not say what they hold."""
         lost = []
-        told = self._found.has_summary and not self._found.damage
+        whole = self._found.has_summary and not self._found.damage
         for block in self._found.blocks:
-            if told and block.channels:
+            # A summary need not repeat the channels and schemas that chunks declare.
+            if whole and block.channels and self._all_declared():
                 self._blocks.append(block)
                 continue
             try:
@@ -157,6 +159,19 @@ class McapFile:
             except _DAMAGE as error:
                 lost.append(self._lost(block, error))
         return lost
+
+    def _all_declared(self) -> bool:
+        """Whether all channels that indexes speak of are known, each with its schema."""
+        found = self._found
+        if not self._undeclared:
+            return True
+        for key in tuple(self._undeclared):
+            channel = found.channels.get(key)
+            if channel is not None and (
+                not channel.schema_id or channel.schema_id in found.schemas
+            ):
+                self._undeclared.remove(key)
+        return not self._undeclared
 
     def _counted(self, block: Block) -> Block:
         counted = Block(at=block.at, size=block.size, chunk=block.chunk)

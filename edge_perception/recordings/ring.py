@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,9 @@ class EventRecorder:
     prolongs its file. When the folder is over its quota, the oldest files of this recorder go.
     A disk that takes no more costs the present file only: the ring goes on, the next event tries
     again, and `problem` says so until a file is complete.
+
+    What tells how other messages are to be read (the format of sound, a calibration, transforms)
+    may come once only, long before an event: each file begins with what of it still holds.
     """
 
     def __init__(
@@ -51,9 +54,25 @@ class EventRecorder:
         topics: Iterable[Topic],
         options: RingOptions,
         *,
+        holding: Mapping[str, int] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Start with an empty ring.
+
+        Args:
+            folder: for the files; made where it is missing.
+            topics: that are kept.
+            options: how much of them.
+            holding: by topic, how many of its newest different messages hold until they are
+                replaced.
+            say: takes lines for people.
+
+        Raises:
+            ConfigurationError: there is no topic.
+        """
         self._folder, self._options, self._say = folder, options, say
+        self._holding = dict(holding or {})
+        self._held: dict[str, dict[bytes, None]] = {name: {} for name in self._holding}
         self._topics = {topic.name: topic for topic in topics}
         if not self._topics:
             raise ConfigurationError("record: expected at least one topic")
@@ -74,6 +93,8 @@ class EventRecorder:
         """Take a message; times do not go back."""
         if self._writer is not None and time_ns > self._until_ns:
             self.finish()
+        if topic in self._held and not self._hold(topic, data):
+            return  # told before, and it is in every file
         if self._writer is not None:
             try:
                 self._writer.write(topic, data, log_time_ns=time_ns)
@@ -101,6 +122,13 @@ class EventRecorder:
             self._writer = RecordingWriter(self._path, compression="zstd")
             for topic in self._topics.values():
                 self._writer.add_topic(topic)
+            in_ring = {kept.data for kept in self._ring if kept.topic in self._held}
+            # Before all that it is needed for: messages of one time are read in order of topics.
+            begins_ns = max(0, (self._ring[0].time_ns if self._ring else time_ns) - 1)
+            for name, held in self._held.items():
+                for data in held:
+                    if data not in in_ring:
+                        self._writer.write(name, data, log_time_ns=begins_ns)
             for kept in self._ring:
                 self._writer.write(kept.topic, kept.data, log_time_ns=kept.time_ns)
         except OSError as error:
@@ -138,6 +166,16 @@ class EventRecorder:
                 writer.discard()
         self.problem = f"{self._path.name}: not written: {error.strerror or error}"
         self._say(self.problem)
+
+    def _hold(self, topic: str, data: bytes) -> bool:
+        """Remember a message that holds; return whether it is new."""
+        held = self._held[topic]
+        if data in held:
+            return False
+        held[data] = None
+        while len(held) > self._holding[topic]:
+            del held[next(iter(held))]
+        return True
 
     def _drop_oldest(self) -> None:
         self._bytes -= len(self._ring.popleft().data)

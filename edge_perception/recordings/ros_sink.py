@@ -9,6 +9,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
 from rclpy.qos import QoSProfile as _QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.ros_names import namespace_prefix, topic_problem
 from edge_perception.recordings.definitions import message_class
 from edge_perception.recordings.qos import TopicQos
 from edge_perception.recordings.writer import Topic
@@ -41,7 +43,7 @@ class RosSink:
         with_clock: also offer /clock.
 
     Raises:
-        ConfigurationError: a message type is not installed.
+        ConfigurationError: a message type is not installed, or ROS has no topic of such a name.
     """
 
     def __init__(
@@ -55,11 +57,11 @@ class RosSink:
     ) -> None:
         self._node = node
         names = names or {}
-        prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+        prefix = namespace_prefix(namespace)
         self._publishers = {
             topic.name: node.create_publisher(
                 message_class(topic.type),
-                f"{prefix}/{names.get(topic.name, topic.name).lstrip('/')}",
+                _checked(f"{prefix}/{names.get(topic.name, topic.name).lstrip('/')}"),
                 ros_qos(topic.qos),
             )
             for topic in topics
@@ -101,3 +103,10 @@ class RosSink:
             self._node.destroy_publisher(self._clock)
         self._publishers = {}
         self._clock = None
+
+
+def _checked(name: str) -> str:
+    problem = topic_problem(name)
+    if problem:
+        raise ConfigurationError(f"{problem}; give it another one with --remap from:=to")
+    return name

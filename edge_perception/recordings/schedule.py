@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.errors import ConfigurationError, UnknownNameError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import check_limits
 from edge_perception.recordings.reader import Recording
@@ -37,7 +37,7 @@ class Cut:
 
     def matches(self, topic: str) -> bool:
         """Whether this cut is about a topic."""
-        return f"/{self.name.strip('/')}/" in f"/{topic.strip('/')}/"
+        return has_part(topic, self.name)
 
     def covers(self, time_s: float) -> bool:
         """Whether a moment lies inside the cut."""
@@ -54,6 +54,29 @@ def parse_cut(text: str) -> Cut:
     if match is None:
         raise ConfigurationError(f"cut: expected name:start-end in seconds, got '{text}'")
     return Cut(name=match["name"], start_s=float(match["start"]), end_s=float(match["end"]))
+
+
+def has_part(topic: str, name: str) -> bool:
+    """Whether a name is one or more whole parts of that of a topic."""
+    return f"/{name.strip('/')}/" in f"/{topic.strip('/')}/"
+
+
+def check_parts(what: str, names: Iterable[str], topics: Collection[str]) -> None:
+    """Refuse names that no topic has: what is asked for must not be passed over in silence.
+
+    Args:
+        what: the option.
+        names: each one or more whole parts of a topic's name.
+        topics: that there are.
+
+    Raises:
+        UnknownNameError: a name is part of no topic.
+    """
+    for name in names:
+        if not any(has_part(topic, name) for topic in topics):
+            raise UnknownNameError(
+                kind=f"part of a topic in {what}", name=name, known=sorted(topics)
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

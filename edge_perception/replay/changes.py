@@ -7,7 +7,8 @@ seed and on a message's own stamp, so a message is changed alike in every run an
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import encoders
-from edge_perception.recordings.schedule import Cut, active_cut, parse_cut
+from edge_perception.recordings.schedule import Cut, active_cut, check_parts, has_part, parse_cut
 from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.virtual import NS, parse_seconds
@@ -33,7 +34,7 @@ class Timed:
 
     def matches(self, topic: str) -> bool:
         """Whether this is about a topic."""
-        return f"/{self.name.strip('/')}/" in f"/{topic.strip('/')}/"
+        return has_part(topic, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,20 @@ class Changes:
     fog: float = 0.0  # 0: clear, 1: visibility of 50 m
     noise: Mapping[str, float] | None = None  # by modality: grey values, m, full scale
     seed: int = 0
+
+    def check_topics(self, topics: Collection[str]) -> None:
+        """Refuse a change of topics that there are none of: nothing would be changed.
+
+        Raises:
+            UnknownNameError: a name is part of no topic.
+        """
+        for what, items in (
+            ("drop", self.drops),
+            ("delay", self.delays),
+            ("shift", self.shifts),
+            ("lose", self.losses),
+        ):
+            check_parts(what, (item.name for item in items), topics)
 
     @property
     def longest_delay_ns(self) -> int:
@@ -104,9 +119,10 @@ def _timed(text: str, what: str) -> Timed:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 # -- arrivals and stamps --

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -136,8 +137,9 @@ def parse_seconds(text: str, what: str) -> float:
     elif stripped.endswith("s"):
         stripped = stripped[:-1]
     try:
-        return float(stripped) * scale
+        seconds = float(stripped) * scale
     except ValueError:
-        raise ConfigurationError(
-            f"{what}: expected a time as 120ms or 0.12s, got '{text}'"
-        ) from None
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ConfigurationError(f"{what}: expected a time as 120ms or 0.12s, got '{text}'")
+    return seconds

@@ -67,6 +67,7 @@ def replay_segment(
     )
     binding = bind(bag, plan, decoder, parse_remaps(settings.remaps))
     changes, latency = settings.changes(), parse_latency(settings.latency)
+    changes.check_topics(bag.topics)
     modality = {source.name: source.spec.modality for source in plan.sources}
     vehicle = build_vehicle(plan, StageClock(), models)
     swaps = _swaps(settings, plan, bag, models)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.schema import check_limits
 from edge_perception.recordings.reader import open_recording
 from edge_perception.replay.virtual import NS
 from edge_perception.validation.settings import ReplaySettings
 
 _SEGMENTS, _MIN_SEGMENT_S, _MAX_SEGMENT_S = 8, 10.0, 60.0
+_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,12 @@ def plan_segments(settings: ReplaySettings, scratch: Path | None = None) -> list
     bag = open_recording(Path(settings.bag), on_damage=_later, scratch=scratch)
     duration_ns = bag.end_ns - bag.start_ns
     length_s = segment_length_s(settings, duration_ns / NS)
-    if 0.0 < length_s < 1.0:
-        raise ConfigurationError(f"segment: expected at least 1 s, got {length_s:g} s")
+    if length_s != 0.0 and not 1.0 <= length_s <= _LONGEST_S:  # also refuses NaN
+        raise ConfigurationError(
+            f"--segment: expected 1 to {_LONGEST_S:g} s, or 0 for none, got {length_s:g} s"
+        )
+    fields = ReplaySettings.__dataclass_fields__
+    check_limits(settings.warm_up_s, fields["warm_up_s"].metadata, "--warm-up")
     length_ns = round(length_s * NS)
     # A rest of less than half a segment stays with the one before it.
     count = max(1, round(duration_ns / length_ns)) if length_ns else 1

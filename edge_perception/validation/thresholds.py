@@ -109,19 +109,22 @@ def read_thresholds(path: Path | None) -> Thresholds:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: expected thresholds: {error}") from error
     if isinstance(data, Mapping) and data.get("schema") == RESULT_SCHEMA:
-        return _of_result(data)
+        return _of_result(data, path.name)
     return decode(Thresholds, data or {}, path.name)
 
 
-def _of_result(result: Mapping[str, Any]) -> Thresholds:
-    metrics = result.get("metrics") or {}
-    limits = Limits(
-        min_recall=metrics.get("recall") or 0.0,
-        min_precision=metrics.get("precision") or 0.0,
-        min_full_share=metrics.get("full_share") or 0.0,
-        max_deadline_missed_share=metrics.get("deadline_missed_share", 1.0),
-    )
-    return replace(Thresholds(), limits=limits)
+def _of_result(result: Mapping[str, Any], where: str) -> Thresholds:
+    metrics = result.get("metrics")
+    if not isinstance(metrics, Mapping):
+        raise ConfigurationError(f"{where}: metrics: expected a mapping, got {metrics!r:.60}")
+    asked = {
+        "min_recall": metrics.get("recall"),
+        "min_precision": metrics.get("precision"),
+        "min_full_share": metrics.get("full_share"),
+        "max_deadline_missed_share": metrics.get("deadline_missed_share"),
+    }
+    known = {name: value for name, value in asked.items() if value is not None}
+    return replace(Thresholds(), limits=decode(Limits, known, f"{where}: metrics"))
 
 
 def with_slo(thresholds: Thresholds, slo: Slo) -> Thresholds:

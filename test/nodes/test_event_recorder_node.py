@@ -4,6 +4,8 @@ import time
 
 import pytest
 import rclpy
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo
 
 from edge_perception import msg
 from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
@@ -22,6 +24,10 @@ def test_a_mode_change_is_recorded_with_what_was_before(tmp_path, ros_domain):
         plan, RingOptions(before_s=30.0, after_s=30.0), TriggerOptions(), tmp_path, context=context
     )
     node = rclpy.create_node("source", context=context)
+    # Told once, before anybody listens.
+    once = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    calibration = node.create_publisher(CameraInfo, "camera/camera_info", once)
+    calibration.publish(CameraInfo(width=7))
     publisher = node.create_publisher(msg.FusedPerception, "perception/fused", 10)
     mode = [3]
     end = time.monotonic() + 30.0
@@ -30,7 +36,8 @@ def test_a_mode_change_is_recorded_with_what_was_before(tmp_path, ros_domain):
         if publisher.get_subscription_count():
             publisher.publish(msg.FusedPerception(mode=mode[0], sequence=mode[0]))
             held = len(recorder.recorder._ring)
-            if held >= 5 or recorder.recorder._writer is not None:
+            calibrated = recorder.recorder._held["/camera/camera_info"]
+            if (held >= 5 and calibrated) or recorder.recorder._writer is not None:
                 mode[0] = 2
         return recorder.recorder._writer is not None or time.monotonic() > end
 
@@ -41,4 +48,5 @@ def test_a_mode_change_is_recorded_with_what_was_before(tmp_path, ros_domain):
     (path,) = recorder.recorder.files
     assert "mode_FULL_became_DEGRADED" in path.name
     assert Recording(path).message_count >= 6
+    assert Recording(path).count("/camera/camera_info") == 1
     assert not list(tmp_path.glob("*.partial"))

@@ -105,6 +105,7 @@ def mixed(path):
                 (POINTS, "cdr", ("sensor_msgs/msg/PointCloud2", "ros2msg", b"")),
                 ("/config", "json", ("vendor.Config", "jsonschema", b"{}")),
                 ("/packets", "cdr", ("vendor_msgs/msg/Packet", "ros2msg", b"uint8 data")),
+                ("/front-left/text", "cdr", ("std_msgs/msg/String", "ros2msg", b"string data")),
             )
         }
         other = writer.register_channel(
@@ -128,6 +129,7 @@ def test_what_cannot_be_played_is_named_with_its_count_and_the_rest_is_played(tm
     assert f"{POINTS}: 1 messages left out: their type is not that of the first" in out
     assert "/config: 4 messages left out" in out
     assert "/packets: 4 messages left out" in out
+    assert "/front-left/text: 4 messages left out: no topic of ROS can be called" in out
     assert "vendor_msgs/msg/Packet" in out
 
 
@@ -142,4 +144,6 @@ def test_a_recording_of_which_nothing_can_be_played_is_no_success(tmp_path, capf
 def test_a_topic_that_is_not_there_is_named_with_the_nearest(tmp_path, capfd):
     path = written(tmp_path / "clouds.mcap")
     assert main(["play", str(path), "--topics", "/lidar/point", "--wait", "0"]) == 2
+    assert POINTS in capfd.readouterr().err
+    assert main(["play", str(path), "--cut", "lidr:0-1", "--wait", "0"]) == 2
     assert POINTS in capfd.readouterr().err

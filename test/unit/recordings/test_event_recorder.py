@@ -3,6 +3,7 @@
 import contextlib
 import random
 import resource
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -51,6 +52,30 @@ def test_an_event_meanwhile_prolongs_the_file(tmp_path):
     (path,) = kept.files
     assert max(m.log_time_ns for m in Recording(path).messages()) == 8 * NS
     assert len(Recording(path).metadata("events")) == 2
+
+
+def test_what_was_told_once_begins_every_file(tmp_path):
+    """The format of sound, a calibration, static transforms: long gone from the ring."""
+    topics = [TOPIC, *(replace(TOPIC, name=name) for name in ("/format", "/static"))]
+    kept = EventRecorder(
+        tmp_path,
+        topics,
+        RingOptions(before_s=1.0, after_s=1.0),
+        holding={"/format": 1, "/static": 10},
+    )
+    for name, data in (("/format", b"old"), ("/format", b"new"), ("/static", b"a")):
+        kept.message(name, data, NS)
+    kept.message("/static", b"b", 2 * NS)
+    kept.message("/static", b"a", 3 * NS)  # heard twice
+    for start_s in (5, 20):
+        feed(kept, start_s, start_s + 5)
+        kept.event("one", (start_s + 5) * NS)
+        feed(kept, start_s + 5, start_s + 8)
+    for path in kept.files:
+        told = [(m.topic, m.data) for m in Recording(path).messages(["/format", "/static"])]
+        assert told == [("/format", b"new"), ("/static", b"a"), ("/static", b"b")]
+        assert next(Recording(path).messages()).topic == "/format"
+    assert len(kept.files) == 2
 
 
 @contextlib.contextmanager

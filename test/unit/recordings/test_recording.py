@@ -2,6 +2,7 @@
 
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import Writer
 from rosbags.interfaces import QosReliability
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -126,3 +127,22 @@ def test_reading_streams(tmp_path, make_cloud, start_ns):
         tracemalloc.stop()
     assert total == 100 * len(data)
     assert peak < 15e6
+
+
+def test_channels_that_only_the_chunks_declare_are_found(tmp_path):
+    """A summary need not repeat them; recorders leave it out to save room."""
+    path = tmp_path / "short.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=100, repeat_channels=False, repeat_schemas=False)
+        writer.start("ros2", "another")
+        for topic in ("/a", "/b"):
+            schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+            channel = writer.register_channel(topic, "cdr", schema)
+            for index in range(10):
+                writer.add_message(channel, index, bytes(60), index)
+        writer.finish()
+    recording = Recording(path)
+    assert recording.counts == {"/a": 10, "/b": 10}
+    assert {topic.type for topic in recording.topics.values()} == {"std_msgs/msg/String"}
+    assert recording.contradictions == ()
+    assert sum(1 for _ in recording.messages()) == 20
