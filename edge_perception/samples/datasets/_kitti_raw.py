@@ -68,7 +68,7 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
         raise ConfigurationError(f"{drive}: expected calib_velo_to_cam.txt in it or above it")
     calibration = _calibration(day)
     points = folder(drive, "velodyne_points")
-    files = sorted((points / "data").glob("*.bin"))
+    files = sorted(p for p in (points / "data").glob("*.bin") if p.stem.isdigit())
     numbers = [int(file.stem) for file in files]
     lidar_stamps = read_stamps(points / "timestamps.txt")
     kept = [index for index, n in enumerate(numbers) if n < len(lidar_stamps)]

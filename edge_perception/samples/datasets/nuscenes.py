@@ -6,7 +6,7 @@ a camera is exposed when the LiDAR passes its middle.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,7 @@ class _Scene:
             token: row["channel"] for token, row in _by_token(tables, "sensor").items()
         }
         self._ego = _by_token(tables, "ego_pose")
+        self._notes: list[str] = []
 
     def log(self, wanted: Wanted) -> Log:
         channels = wanted.cameras or (CAMERA,)
@@ -136,6 +137,9 @@ class _Scene:
         for index, channel in enumerate(channels):
             images = [s for s in shots[channel] if low_ns <= s.stamp_ns <= high_ns]
             cameras.append(_camera(channel, images, first=index == 0, root=self._root))
+        labels = tuple(self._labels(sweeps, shots[channels[0]]))
+        if not labels:
+            self._notes.append(f"scene {self._name} has no annotations: no labels")
         stamps = np.array(cameras[0].stamps_ns, np.int64)
         ahead_ns = [int(stamps[np.abs(stamps - s.stamp_ns).argmin()]) - s.stamp_ns for s in sweeps]
         return Log(
@@ -150,22 +154,27 @@ class _Scene:
                 ),
             ),
             cameras=tuple(cameras),
-            labels=tuple(self._labels(sweeps, shots[channels[0]])),
+            labels=labels,
             poses=tuple(
                 odometry(s.stamp_ns, s.T_global_base, sweeps[0].T_global_base) for s in sweeps
             ),
             lidar_ahead_s=round(float(np.median(ahead_ns)) / 1e9, 4),
+            notes=tuple(self._notes),
         )
 
     def _shots(self, channels: set[str]) -> dict[str, list[_Shot]]:
         found: dict[str, list[_Shot]] = defaultdict(list)
+        missing: Counter[str] = Counter()
         for row in _read(self._tables, "sample_data"):
             if row["sample_token"] not in self._samples:
                 continue
             sensor = self._calibrated[row["calibrated_sensor_token"]]
             channel = self._channel[sensor["sensor_token"]]
             file = self._root / row["filename"]
-            if channel not in channels or not file.is_file():
+            if channel not in channels:
+                continue
+            if not file.is_file():
+                missing[channel] += 1
                 continue
             ego = self._ego[row["ego_pose_token"]]
             found[channel].append(
@@ -179,6 +188,10 @@ class _Scene:
                     size=(int(row.get("width") or 0), int(row.get("height") or 0)),
                 )
             )
+        self._notes += [
+            f"{count} files of {channel} are in the tables and not there: left out"
+            for channel, count in sorted(missing.items())
+        ]
         return {
             channel: sorted(shots, key=lambda s: s.stamp_ns) for channel, shots in found.items()
         }
@@ -189,6 +202,8 @@ class _Scene:
         rows: dict[str, list[Row]] = defaultdict(list)
         for row in _read(self._tables, "sample_annotation"):
             rows[row["sample_token"]].append(row)
+        if not any(rows[sample] for sample in self._samples):
+            return []  # of the test set nobody knows what is there, which is not "nothing"
         image_of = {s.sample: s.stamp_ns for s in images if s.key}
         moments = []
         for sweep in sweeps:

@@ -8,6 +8,7 @@ the pose of their sweep.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,11 @@ def load(path: Path, wanted: Wanted) -> Log:
 
 def _load(path: Path, name: str, wanted: Wanted) -> Log:
     lidar = folder(path, "lidar")
-    files = _numbered(lidar, (".pkl.gz", ".pkl"))
+    files = _frames(lidar, (".pkl.gz", ".pkl"))
     poses = _poses(lidar / "poses.json")
     stamps = _stamps(lidar / "timestamps.json")
-    count = min(len(files), len(poses), len(stamps))
-    kept = part(count, wanted, lidar)
+    kept = part(len(files), wanted, lidar)
+    _check_counts(lidar, kept[-1], {"sweep": files, "pose": poses, "stamp": stamps})
     T_world_base = [poses[index] @ T_ITS_OURS for index in kept]
     chosen_files = [files[index] for index in kept]
     chosen_stamps = [stamps[index] for index in kept]
@@ -134,6 +135,25 @@ def _numbered(where: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return []
 
 
+def _frames(where: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files of all frames; with one missing the next would get its pose and stamp."""
+    found = _numbered(where, suffixes)
+    for number, file in enumerate(found):
+        if int(_stem(file)) != number:
+            raise ConfigurationError(
+                f"{where}: expected the file of frame {number}, the next one is {file.name}"
+            )
+    return found
+
+
+def _check_counts(where: Path, last: int, lists: Mapping[str, Sequence[object]]) -> None:
+    if last >= min(map(len, lists.values())):
+        got = ", ".join(f"{len(items)} of {name}" for name, items in lists.items())
+        raise ConfigurationError(
+            f"{where}: expected {last + 1} frames with {', '.join(lists)}, got {got}"
+        )
+
+
 def _poses(path: Path) -> list[NDArray[np.float64]]:
     try:
         return [
@@ -164,13 +184,9 @@ def _camera(
     first: bool,
 ) -> CameraStream:
     where = folder(path, f"camera/{channel}")
-    files = _numbered(where, (".jpg", ".png"))
+    files = _frames(where, (".jpg", ".png"))
     poses, stamps = _poses(where / "poses.json"), _stamps(where / "timestamps.json")
-    if kept[-1] >= min(len(files), len(poses), len(stamps)):
-        raise ConfigurationError(
-            f"{where}: expected an image, a pose and a stamp for {kept[-1] + 1} frames, got "
-            f"{len(files)}, {len(poses)} and {len(stamps)}"
-        )
+    _check_counts(where, kept[-1], {"image": files, "pose": poses, "stamp": stamps})
     found = read_json(where / "intrinsics.json")
     try:
         K = np.array([[found["fx"], 0, found["cx"]], [0, found["fy"], found["cy"]], [0, 0, 1]])

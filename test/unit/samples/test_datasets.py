@@ -168,6 +168,28 @@ def test_a_drive_without_labels_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("dataset", ["kitti", "nuscenes", "pandaset"])
+def test_a_nuscenes_scene_without_annotations_has_no_labels(tmp_path, capsys):
+    """Of the test set nobody knows what is there: that is not an empty road."""
+    mini.nuscenes(tmp_path)
+    (tmp_path / "v1.0-mini" / "sample_annotation.json").write_text("[]")
+    next((tmp_path / "sweeps" / "LIDAR_TOP").iterdir()).unlink()
+    arguments = ["convert", "nuscenes", str(tmp_path), str(tmp_path / "a.mcap")]
+    assert main([*arguments, "--sequence", "scene-0061"]) == 0
+    said = capsys.readouterr().out
+    assert "labels inside: 0 frames" in said
+    assert "scene-0061 has no annotations: no labels" in said
+    assert "1 files of LIDAR_TOP are in the tables and not there" in said
+
+
+@pytest.mark.parametrize("part", ["lidar/01.pkl", "camera/front_camera/01.jpg"])
+def test_a_missing_frame_of_pandaset_gives_no_other_one_its_pose(tmp_path, capsys, part):
+    mini.pandaset(tmp_path, "001")
+    (tmp_path / "001" / part).unlink()
+    arguments = ["convert", "pandaset", str(tmp_path), str(tmp_path / "a.mcap")]
+    assert main([*arguments, "--count", "2"]) == 2
+    assert "expected the file of frame 1" in capsys.readouterr().err
+
+
 def test_another_folder_is_refused_with_the_layout(dataset, tmp_path, capsys):
     assert main(["convert", dataset, str(tmp_path), str(tmp_path / "x.mcap")]) == 2
     assert str(tmp_path) in capsys.readouterr().err
