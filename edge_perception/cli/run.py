@@ -13,7 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_perception.cli._numbers import number, whole
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.ros_names import namespace_prefix
 from edge_perception.running.ending import SIGNALS, Stage, watch_signals
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import choose_sources, store_parameters, topic_remaps
@@ -49,9 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="source:=topic, comma-separated; a name with a slash at its end is the namespace of a "
         "driver: camera:=/front/",
     )
-    parser.add_argument("--respawn-delay", type=float, default=0.5, help="s")
+    parser.add_argument("--respawn-delay", type=number(0, 3600), default=0.5, help="s")
     parser.add_argument(
-        "--respawn-limit", type=int, default=10, help="restarts a minute until a node is given up"
+        "--respawn-limit",
+        type=whole(0, 10_000),
+        default=10,
+        help="restarts a minute until a node is given up",
     )
     parser.add_argument(
         "--metrics",
@@ -116,8 +121,8 @@ def _arguments(args: argparse.Namespace, sources: Sequence[str]) -> list[str]:
     arguments = ["--log-level", args.log_level]
     for file in args.params_file:
         arguments += ["--params-file", file]
-    if args.namespace:
-        arguments += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
+    if prefix := namespace_prefix(args.namespace):
+        arguments += ["-r", f"__ns:={prefix}"]
     for before, after in topic_remaps(args.topics, sources):
         arguments += ["-r", f"{before}:={after}"]
     if args.use_sim_time:

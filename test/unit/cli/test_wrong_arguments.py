@@ -40,6 +40,8 @@ def refused(capsys, *arguments):
         (["play", "bag.mcap"], "--wait"),
         (["play", "bag.mcap"], "--clock"),
         (["record"], "--duration"),
+        (["run"], "--respawn-delay"),
+        (["run"], "--respawn-limit"),
     ],
 )
 def test_a_number_that_is_none(capsys, command, option, value):
@@ -51,6 +53,7 @@ def test_a_number_that_is_none(capsys, command, option, value):
     [
         ("doctor", "--namespace", "a b"),
         ("record", "--namespace", "robot-1"),
+        ("run", "--namespace", "robot-1"),
         ("record", "--topics", "/a-b:std_msgs/msg/String"),
         ("play", "bag.mcap", "--namespace", "1st"),
         ("play", "bag.mcap", "--params-file", "a.yaml"),
