@@ -6,6 +6,7 @@ See docs/recordings.md. Stamps are acquisition stamps of LiDAR sweeps or images.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from edge_perception.samples.truth import (
 SCHEMA = "edge_perception/ground_truth/1"
 SUFFIXES = (".ground_truth.yaml", ".ground_truth.yml", ".ground_truth.json")
 _MAX_BYTES = 512 << 20
+_UNIT = 0.01  # how far the length of a quaternion may be from one
 _OURS = ("car", "truck", "bus", "pedestrian", "cyclist", "other")
 
 
@@ -71,7 +73,7 @@ class LabelsFile:
     schema: str = parameter(choices=(SCHEMA,))
     frames: tuple[FileFrame, ...]
     origin: str = ""
-    base_frame: str = "base_link"
+    base_frame: str = ""  # that the boxes are in; empty: that of the fused view
     # Stamps of labels may differ that much from those of messages.
     stamp_tolerance_s: float = parameter(0.001, unit="s", low=0.0, high=0.5)
     classes: Mapping[str, str] = field(default_factory=dict)  # label -> one of ours
@@ -122,6 +124,7 @@ def read_labels_file(path: Path) -> OwnLabels:
     if isinstance(data, dict) and "schema" not in data:
         raise ConfigurationError(f"{path}: schema: expected {SCHEMA}, got nothing")
     file = decode(LabelsFile, data, path.name)
+    _check_numbers(file, path)
     for label, ours in file.classes.items():
         if ours not in _OURS:
             raise ConfigurationError(
@@ -154,6 +157,39 @@ def read_labels_file(path: Path) -> OwnLabels:
         images=shown,
     )
     return OwnLabels(truth=truth, stamp_tolerance_s=file.stamp_tolerance_s)
+
+
+def _check_numbers(file: LabelsFile, path: Path) -> None:
+    """Refuse what no road user and no camera can have: nothing would ever match it."""
+    for i, frame in enumerate(file.frames):
+        for k, box in enumerate(frame.boxes):
+            where = f"{path}: frames[{i}].boxes[{k}]"
+            if not all(map(math.isfinite, (*box.center_m, box.yaw_rad))):
+                raise ConfigurationError(
+                    f"{where}: expected finite center_m and yaw_rad, got {box.center_m} and "
+                    f"{box.yaw_rad}"
+                )
+            if not all(0.0 < side < math.inf for side in box.size_m):
+                raise ConfigurationError(f"{where}: size_m: expected above 0 m, got {box.size_m}")
+    camera = file.camera
+    if camera is None:
+        return
+    length = math.hypot(*camera.T_base_camera[3:])
+    if not all(map(math.isfinite, camera.T_base_camera)) or abs(length - 1.0) > _UNIT:
+        raise ConfigurationError(
+            f"{path}: camera.T_base_camera: expected x, y, z (m) and a unit quaternion x, y, z, w, "
+            f"got {camera.T_base_camera}"
+        )
+    K = camera.intrinsics
+    square = [len(row) for row in K] == [3] * 3
+    if not (square and K[0][0] > 0 and K[1][1] > 0 and all(math.isfinite(v) for r in K for v in r)):
+        raise ConfigurationError(
+            f"{path}: camera.intrinsics: expected 3 x 3 numbers with focal lengths above 0, got {K}"
+        )
+    if min(camera.image_size) < 1:
+        raise ConfigurationError(
+            f"{path}: camera.image_size: expected width and height, got {camera.image_size}"
+        )
 
 
 def _box(box: FileBox, classes: Mapping[str, str]) -> LabelledBox:

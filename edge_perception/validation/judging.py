@@ -18,7 +18,7 @@ from edge_perception.validation.baseline import (
 )
 from edge_perception.validation.diff import Differ
 from edge_perception.validation.findings import Finding
-from edge_perception.validation.labels import labels_for
+from edge_perception.validation.labels import Labels, labels_for
 from edge_perception.validation.merging import read_lines
 from edge_perception.validation.metrics import MODES, RunFigures
 from edge_perception.validation.provenance import compare_heads, provenance, tolerances_for
@@ -29,6 +29,7 @@ from edge_perception.validation.thresholds import Limits
 
 RECORDING = "recording"  # kind of a finding: not all of it arrived
 _MIN_SCORE = "fusion.decision.min_score"
+_BASE_FRAME = "fusion.base_frame"
 
 
 def judge(result: BagResult, options: ValidationOptions) -> None:
@@ -81,7 +82,22 @@ def _label_findings(result: BagResult) -> list[Finding]:
     """Say how many labelled frames were compared; labels that nothing shows prove nothing."""
     assert result.figures is not None
     labels = result.figures.labels
-    if labels is None or len(labels.shown) == labels.total:
+    if labels is None:
+        return []
+    return [*_frame_finding(result, labels.base_frame), *_shown_finding(result, labels)]
+
+
+def _frame_finding(result: BagResult, frame: str) -> list[Finding]:
+    """Say when labels call their frame otherwise than the view: they may be somewhere else."""
+    ours = str(result.account["parameters"].get(_BASE_FRAME, ""))
+    if not frame or not ours or frame.lstrip("/") == ours.lstrip("/"):
+        return []
+    text = f"the labels are in frame '{frame}', the fused view is in '{ours}': taken for one frame"
+    return [Finding(kind="labels", text=text, failed=False)]
+
+
+def _shown_finding(result: BagResult, labels: Labels) -> list[Finding]:
+    if len(labels.shown) == labels.total:
         return []
     text = f"{len(labels.shown)} of {labels.total} labelled frames were shown by a message"
     if not labels.shown:

@@ -48,6 +48,11 @@ class Labels:
         return self._region.rule
 
     @property
+    def base_frame(self) -> str:
+        """Frame that the labels say they are in; empty: they do not say."""
+        return self._truth.base_frame
+
+    @property
     def total(self) -> int:
         """Labelled frames there are."""
         return len(self._truth.frames)

@@ -1,6 +1,7 @@
 """A file of labels becomes ground truth; what does not fit is named."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -103,3 +104,40 @@ def test_files_that_are_no_labels(tmp_path, content):
         read_labels_file(path)
     with pytest.raises(ConfigurationError, match="none"):
         read_labels_file(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"center_m": [float("nan"), 0, 0]}, "boxes[0]: expected finite center_m"),
+        ({"yaw_rad": float("inf")}, "yaw_rad"),
+        ({"size_m": [4.4, 0, 1.5]}, "size_m: expected above 0 m"),
+        ({"size_m": [4.4, -1.8, 1.5]}, "size_m: expected above 0 m"),
+        ({"size_m": [4.4, float("nan"), 1.5]}, "size_m: expected above 0 m"),
+    ],
+)
+def test_boxes_that_nothing_can_have_are_refused(tmp_path, change, named):
+    document = {**FILE, "frames": [{"stamp_ns": 1, "boxes": [{**CAR, **change}]}]}
+    with pytest.raises(ConfigurationError, match=re.escape(named)):
+        read_labels_file(write(tmp_path / "x.yaml", document))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"T_base_camera": [0, 0, 1.5, 0, 0, 0, 0]},
+        {"T_base_camera": [0, 0, float("nan"), -0.5, 0.5, -0.5, 0.5]},
+        {"intrinsics": [[0, 0, 50], [0, 100, 50], [0, 0, 1]]},
+        {"intrinsics": [[100, 0, 50], [0, 100, 50]]},
+        {"image_size": [0, 100]},
+    ],
+)
+def test_a_camera_that_is_none_is_refused(tmp_path, change):
+    camera = {
+        "T_base_camera": [0, 0, 1.5, -0.5, 0.5, -0.5, 0.5],
+        "intrinsics": [[100, 0, 50], [0, 100, 50], [0, 0, 1]],
+        "image_size": [100, 100],
+        **change,
+    }
+    with pytest.raises(ConfigurationError, match=f"camera.{next(iter(change))}"):
+        read_labels_file(write(tmp_path / "x.yaml", {**FILE, "camera": camera}))
