@@ -10,7 +10,9 @@ from typing import Any
 
 from edge_perception.cli._manager_watch import ManagerWatch
 from edge_perception.cli._model_release import add_store
+from edge_perception.cli._numbers import whole
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.ros_names import namespace_prefix
 from edge_perception.releases.journal import FINAL_STEPS
 
 _ANSWER_S = 10.0
@@ -36,7 +38,7 @@ def add_change_actions(actions: Any) -> None:
     reset = actions.add_parser("reset-breaker", help="let models change again after rollbacks")
     reset.add_argument("--reason", required=True, help="who says so, and what was found")
     history = actions.add_parser("history", help="what happened to the models of a store")
-    history.add_argument("--limit", type=int, default=50, help="newest events (%(default)s)")
+    history.add_argument("--limit", type=whole(1, 1_000_000), default=50, help="newest events (%(default)s)")
     add_store(history)
     events = actions.add_parser("events", help="steps of changes as the manager tells them")
     events.add_argument("--follow", action="store_true", help="until interrupted")
@@ -193,7 +195,8 @@ def _told(node: Any, topic: str, began_s: float, last_s: float) -> bool:
 class _Caller:
     """A ROS node for one command; a context manager."""
 
-    def __init__(self, _manager: str) -> None:
+    def __init__(self, manager: str) -> None:
+        namespace_prefix(manager, "--manager")  # a node's full name is made as a namespace is
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
 
