@@ -38,7 +38,9 @@ def add_change_actions(actions: Any) -> None:
     reset = actions.add_parser("reset-breaker", help="let models change again after rollbacks")
     reset.add_argument("--reason", required=True, help="who says so, and what was found")
     history = actions.add_parser("history", help="what happened to the models of a store")
-    history.add_argument("--limit", type=whole(1, 1_000_000), default=50, help="newest events (%(default)s)")
+    history.add_argument(
+        "--limit", type=whole(1, 1_000_000), default=50, help="newest events (%(default)s)"
+    )
     add_store(history)
     events = actions.add_parser("events", help="steps of changes as the manager tells them")
     events.add_argument("--follow", action="store_true", help="until interrupted")

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--namespace", default="", help="of the nodes")
     parser.add_argument("--topics", nargs="+", default=[], help="more topics, by name")
-    parser.add_argument("--duration", type=number(0, 1e9), default=0.0, metavar="S", help="0: until ended")
+    parser.add_argument(
+        "--duration", type=number(0, 1e9), default=0.0, metavar="S", help="0: until ended"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
