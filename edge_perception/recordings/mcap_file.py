@@ -70,6 +70,11 @@ class McapFile:
                 f"{_length(self.channels)}, up to there"
             )
         self.contradictions = [*lost, *_claims(found, held, path.name)]
+        if found.behind:
+            self.contradictions.append(
+                f"{path.name}: {found.behind} bytes behind its end are not read: two recordings "
+                "in one file?"
+            )
         if not total and (found.damage or lost):
             why = "; ".join(filter(None, (found.damage, *lost)))
             raise ConfigurationError(

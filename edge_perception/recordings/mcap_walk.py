@@ -84,6 +84,7 @@ class Walk:
     metadata: dict[str, tuple[int, int]] = field(default_factory=dict)
     statistics: Statistics | None = None
     has_summary: bool = False
+    behind: int = 0  # bytes behind its end
     damage: str = ""  # where the file ends too early; empty: it is whole
 
     def declare(self, opcode: int, body: bytes) -> None:
@@ -164,6 +165,7 @@ class _Walker:
                 break
             at = body + length
             if opcode == Opcode.FOOTER:
+                self._found.behind = max(0, self._size - at - len(MAGIC))
                 return self._found
         if not self._found.damage:
             self._found.damage = f"damaged near byte {at} (the file ends without a footer)"

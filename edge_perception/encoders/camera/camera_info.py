@@ -49,6 +49,7 @@ _FISHEYE_NAMES = {
 _NO_NAMES = {"", "none", "nodistortion", "unknown", "perspective", "rectilinear"}
 _OFF_CENTRE = (0.3, 0.7)  # of the image; both axes alike beyond it: K is of another size
 _ALIKE = 0.1
+_ODD_PIXELS = 4.0  # times as high as wide: fields of a video have 2
 _LEAST_FOCAL = 0.05  # of the width: 168 degrees, wider than any pinhole or fisheye image of use
 
 
@@ -155,6 +156,11 @@ def _check(K: NDArray[np.float64], message: Any) -> None:
         )
     if width <= 0 or height <= 0:
         raise InvalidFrameError(f"camera_info: expected the image size, got {width} x {height}")
+    if not 1 / _ODD_PIXELS < K[0, 0] / K[1, 1] < _ODD_PIXELS:
+        raise InvalidFrameError(
+            f"camera_info: k expects focal lengths alike in x and y, got {K[0, 0]:g} and "
+            f"{K[1, 1]:g}: no camera has such pixels"
+        )
     x_px, y_px = float(K[0, 2]), float(K[1, 2])
     x, y = x_px / width, y_px / height
     low, high = _OFF_CENTRE

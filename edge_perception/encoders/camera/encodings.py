@@ -144,8 +144,8 @@ def _row_step(
             f"data: expected at least {row_bytes * rows} bytes for {width} x {rows}, "
             f"got {available}"
         )
-    if 0 < step < row_bytes or available != row_bytes * rows:
-        turned = step == rows * encoding.channels * encoding.item_bytes
+    turned = rows != width and step == rows * encoding.channels * encoding.item_bytes
+    if 0 < step < row_bytes or turned or available != row_bytes * rows:
         why = ": width and height swapped?" if turned else ""
         raise InvalidFrameError(
             f"step: expected at least {row_bytes} bytes a row, and {rows} rows in {available} "

@@ -85,6 +85,12 @@ def _row_step(message: Any, size: int, notes: list[str]) -> int:
             f"point cloud: point_step expects {row_step // width} bytes, as row_step and the "
             f"{size} bytes of data have it, got {point_step}"
         )
+    behind = size - row_step * height
+    if height > 1 and 0 < behind < row_bytes and behind % height == 0:
+        raise InvalidFrameError(
+            f"point cloud: row_step expects {size // height} bytes, as {height} rows fill the "
+            f"{size} bytes of data, got {row_step}"
+        )
     if row_step >= row_bytes and row_step * (height - 1) + row_bytes <= size:
         if size >= row_step * height + row_bytes:
             rest = "the data behind the last row is left out: width, height or the data is stale"

@@ -247,3 +247,11 @@ def test_agrees_with_cv_bridge(encoding: str) -> None:
     image.step, image.data = items.strides[0], items.tobytes()
     theirs = cv_bridge.CvBridge().imgmsg_to_cv2(image, desired_encoding="bgr8")
     np.testing.assert_allclose(image_from_msg(image).bgr.astype(int), theirs.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48)])
+def test_width_and_height_swapped_are_no_picture(size) -> None:
+    """The step is that of the other side: rows of the other length would be taken for rows."""
+    rows = np.zeros((size[0], size[1], 3), np.uint8)
+    with pytest.raises(InvalidFrameError, match="width and height swapped"):
+        image_from_msg(image_msg(rows, "rgb8", size=size))

@@ -303,3 +303,11 @@ def test_agrees_with_sensor_msgs_py() -> None:
     )
     theirs = reader.read_points_numpy(message, field_names=["x", "y", "z"])
     np.testing.assert_array_equal(cloud_from_msg(message).xyz_m, theirs)
+
+
+def test_a_row_step_without_the_padding_that_the_data_has() -> None:
+    """Each row would begin a little earlier, and all coordinates be of chance."""
+    message = cloud_msg(xyz(60), height=6, row_padding=4)
+    message.row_step -= 4
+    with pytest.raises(InvalidFrameError, match="row_step expects 124 bytes"):
+        cloud_from_msg(message)

@@ -146,3 +146,12 @@ def test_channels_that_only_the_chunks_declare_are_found(tmp_path):
     assert {topic.type for topic in recording.topics.values()} == {"std_msgs/msg/String"}
     assert recording.contradictions == ()
     assert sum(1 for _ in recording.messages()) == 20
+
+
+def test_a_second_recording_behind_the_first_is_told(tmp_path, recording_path):
+    path = tmp_path / "both.mcap"
+    path.write_bytes(2 * recording_path.read_bytes())
+    recording = Recording(path)
+    assert recording.message_count == 40
+    (told,) = recording.contradictions
+    assert told.endswith("behind its end are not read: two recordings in one file?")
