@@ -7,23 +7,30 @@ import threading
 from collections import deque
 from typing import Any
 
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg, srv
 from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError
 from edge_perception.core.types import SourceState
-from edge_perception.nodes.change import Change
+from edge_perception.models.manifest import FUSION
+from edge_perception.nodes.change import Change, Serving
 from edge_perception.nodes.conversion import stamp_ns
 from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.nodes.model_services import in_thread
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
 from edge_perception.releases.breaker import BreakerState, RolledBack, Watched
-from edge_perception.releases.watch import Burn, ViewFacts, Watch, past_of
+from edge_perception.releases.past import ViewFacts, past_of
+from edge_perception.releases.watch import Burn, Watch
 
 _BEFORE_PERIOD_S = 0.2  # views before a change are sampled
 _MEMORY_PERIOD_S = 5.0
-_AGAIN_S, _ATTEMPTS = 1.0, 5
+_AGAIN_S = 1.0  # a node that ended may be back by then
+_LOOK_S = 1.0  # whether views come at all
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class CommitWatch:
@@ -44,6 +51,9 @@ class CommitWatch:
         self._to_tell: list[str] = []
         self._memory_mb = 0.0
         self._acting = False
+        self._silence_timer = parts.node.create_timer(
+            _LOOK_S, self._on_look, callback_group=group, clock=_STEADY, autostart=False
+        )
         self._wake = parts.node.create_guard_condition(self._on_wake, callback_group=group)
         parts.node.create_service(
             srv.ResetBreaker, "~/reset_breaker", self._on_reset, callback_group=group
@@ -85,6 +95,7 @@ class CommitWatch:
 
     def stop(self) -> None:
         """Watch no more; what is noted in the store is watched by the next manager."""
+        self._silence_timer.cancel()
         with self._lock:
             self._watch = self._watched = self._burn = None
             self._before.clear()
@@ -95,11 +106,7 @@ class CommitWatch:
             return
         with self._lock:
             running = self._watched
-            past = past_of(
-                (facts for _, facts in self._before),
-                self._parts.slo(),
-                memory_mb=change.serving.memory_mb,
-            )
+            past = past_of(self._before, self._parts.slo(), memory_mb=change.serving.memory_mb)
         if running is not None:  # two changes within a soak time: against the time before both
             past = running.past
         change.watched = Watched(
@@ -126,6 +133,7 @@ class CommitWatch:
             self._burn = None
             self._warned.clear()
             self._memory_s = self._now_s()
+        self._silence_timer.reset()
 
     def _forget(self) -> None:
         with self._lock:
@@ -183,6 +191,45 @@ class CommitWatch:
 
     # -- in the executor --
 
+    async def _on_look(self) -> None:
+        """Does any view come? One that is not published cannot tell."""
+        with self._lock:
+            watch = self._watch
+            if watch is None:
+                self._silence_timer.cancel()
+            if watch is None or self._burn is not None:
+                return
+            burn = watch.silence(self._now_s())
+        if burn is None or burn.objective.name in self._warned:
+            return
+        ended = await self._ended_on_purpose()
+        with self._lock:
+            if ended:
+                watch.silence(self._now_s(), asked_for=True)
+            if self._watch is not watch or self._burn is not None or ended:
+                return
+            if burn.rolls_back:
+                self._burn = burn
+            else:
+                self._warned.add(burn.objective.name)
+                self._to_tell.append(burn.text)
+        self._wake.trigger()
+
+    async def _ended_on_purpose(self) -> bool:
+        """Whether fusion was deactivated, or the nodes of the set ended with it."""
+        client, timeout_s = self._parts.client, self._parts.options().answer_timeout_s
+        infos, _ = await client.versions(timeout_s)
+        nodes = Serving.of(infos).nodes
+        if FUSION not in nodes:
+            return not nodes
+        try:
+            answer = await client.call(
+                GetState, f"{nodes[FUSION]}/get_state", GetState.Request(), timeout_s
+            )
+        except SwapError:
+            return False
+        return bool(answer.current_state.id != State.PRIMARY_STATE_ACTIVE)
+
     async def _on_wake(self) -> None:
         if self._acting:
             return
@@ -225,19 +272,22 @@ class CommitWatch:
         coordinator.stop(reason)  # a change on top of a bad one
         if coordinator.busy:
             await parts.client.until(lambda: not coordinator.busy, parts.options().answer_timeout_s)
-        for attempt in range(_ATTEMPTS):
+        told = ""
+        while self._watched is watched:  # until it is done, or nobody wants it any more
             try:
                 await coordinator.go_to(
                     watched.before, f"rolled back {reason}", quarantine=reason, unasked=True
                 )
                 break
             except EdgePerceptionError as error:
-                parts.events.tell(
-                    "not rolled back", watched.transaction_id, error=True, reason=str(error)
-                )
-                if attempt == _ATTEMPTS - 1:
-                    break
+                if str(error) != told:
+                    told = str(error)
+                    parts.events.tell(
+                        "not rolled back", watched.transaction_id, error=True, reason=told
+                    )
                 await parts.client.sleep(_AGAIN_S)
+        else:
+            return
         await self._note(watched, reason)
 
     async def _note(self, watched: Watched, reason: str) -> None:

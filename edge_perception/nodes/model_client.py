@@ -15,22 +15,21 @@ from edge_perception.core.errors import SwapError
 from edge_perception.nodes.base import PerceptionNode
 
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+_TICK_NS = 20_000_000  # between two looks at a condition
 _GET_VERSIONS = "edge_perception/srv/GetVersions"
 
 
 class ModelClient:
     """Clients of the services that every node with a model has."""
 
-    TICK_S = 0.02
-
     def __init__(self, node: PerceptionNode, group: ReentrantCallbackGroup) -> None:
         self._node, self._group = node, group
         self._clients: dict[str, Client] = {}
         # What is waited for: the condition that ends it beside its own result, and when it is over.
-        self._waiting: dict[Future, tuple[Callable[[], bool], int]] = {}
+        self._waiting: dict[Future, tuple[Callable[[], bool] | None, int]] = {}
         # One timer for all that may wait: to make and destroy one is work for the executor.
         self._ticker = node.create_timer(
-            self.TICK_S, self._on_tick, callback_group=group, clock=_STEADY, autostart=False
+            _TICK_NS / 1e9, self._on_tick, callback_group=group, clock=_STEADY, autostart=False
         )
 
     def nodes(self) -> list[str]:
@@ -109,29 +108,42 @@ class ModelClient:
         return condition()
 
     async def _wait(
-        self, future: Future, timeout_s: float, condition: Callable[[], bool] = lambda: False
+        self, future: Future, timeout_s: float, condition: Callable[[], bool] | None = None
     ) -> None:
         """Await a future; after the time, or where the condition holds, it is cancelled."""
-        if not self._waiting:
-            self._ticker.reset()
         give_up_ns = self._node.clock.now().steady_ns + round(timeout_s * 1e9)
         self._waiting[future] = (condition, give_up_ns)
+        self._set_ticker()
         try:
             await future
         finally:
             del self._waiting[future]
-            if not self._waiting:
-                self._ticker.cancel()
+            self._set_ticker()
+
+    def _set_ticker(self) -> None:
+        """Let the ticker come when something may be over; each time costs all that is awaited."""
+        if not self._waiting:
+            self._ticker.cancel()
+            return
+        first_ns = min(give_up_ns for _, give_up_ns in self._waiting.values())
+        period_ns = max(first_ns - self._node.clock.now().steady_ns, _TICK_NS)
+        if any(condition is not None for condition, _ in self._waiting.values()):
+            period_ns = _TICK_NS
+        if self._ticker.is_canceled() or self._ticker.timer_period_ns != period_ns:
+            self._ticker.timer_period_ns = period_ns
+            self._ticker.reset()
 
     def _on_tick(self) -> None:
         now_ns = self._node.clock.now().steady_ns
         for future, (condition, give_up_ns) in list(self._waiting.items()):
-            if not future.done() and (condition() or now_ns > give_up_ns):
+            over = now_ns > give_up_ns or (condition is not None and condition())
+            if over and not future.done():
                 future.cancel()
+        self._set_ticker()
 
     async def sleep(self, seconds: float) -> None:
         """Let the executor go on for a while."""
-        await self.until(lambda: False, seconds)
+        await self._wait(Future(), seconds)
 
     async def _ready(self, type_: Any, name: str, timeout_s: float) -> None:
         client = self._client(type_, name)

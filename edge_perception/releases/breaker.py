@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from edge_perception.core.errors import StoreError
 from edge_perception.core.schema import decode
 from edge_perception.releases.disk import StoreDisk
+from edge_perception.releases.past import Past
 from edge_perception.releases.slo import WatchGate
-from edge_perception.releases.watch import Past
 
 T = TypeVar("T")
 _KEPT = 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -166,51 +166,54 @@ def _is_sound(check: str) -> bool:
     return check.startswith(("heard", "sounds", "silence", "bearing"))
 
 
+# Check: the fields of the bar that bound it from below and from above; none: not bounded there.
+_LIMITS: dict[str, tuple[str | None, str | None]] = {
+    "found": ("min_found", None),
+    "found, range": ("min_found_band", None),
+    "found, class": ("min_found_class", None),
+    "confirmed": ("min_confirmed", None),
+    "class": ("min_class", None),
+    "class, each": ("min_class_each", None),
+    "score": ("min_score", "max_score"),
+    "count": ("min_count", "max_count"),
+    "empty": (None, "max_empty"),
+    "heard": ("min_heard", None),
+    "heard, each": ("min_heard", None),
+    "sounds confirmed": ("min_sounds_confirmed", None),
+    "silence": ("min_silence", None),
+    "bearing": (None, "max_bearing_rad"),
+}
+
+
 def _finding(bar: DecisionBar, check: str, estimate: Estimate) -> Finding | None:
     if not _enough(check, estimate):
         return None
-    for low, high in _limits(bar, check):
-        outside = estimate.mean < low or estimate.mean > high
-        if not outside:
-            continue
-        limit = f"< {low:g}" if estimate.mean < low else f"> {high:g}"
-        beyond = low - estimate.mean if estimate.mean < low else estimate.mean - high
-        sure = estimate.blocks >= _LEAST_BLOCKS and beyond > SIGMAS * estimate.error
-        text = f"{check} {estimate.mean:.2f} {limit}"
-        return Finding(check=check, text=text, sure=sure)
-    return None
+    low, high = _limits(bar, check)
+    if low <= estimate.mean <= high:
+        return None
+    limit = f"< {low:g}" if estimate.mean < low else f"> {high:g}"
+    beyond = max(low - estimate.mean, estimate.mean - high)
+    sure = estimate.blocks >= _LEAST_BLOCKS and beyond > SIGMAS * estimate.error
+    return Finding(check=check, text=f"{check} {estimate.mean:.2f} {limit}", sure=sure)
 
 
-def _limits(bar: DecisionBar, check: str) -> Iterator[tuple[float, float]]:
-    """Yield within which limits a check must lie."""
-    check = check.removeprefix(IMAGE)
+def _limits(bar: DecisionBar, check: str) -> tuple[float, float]:
+    """Return within which limits a check must lie."""
+    kind = _kind(check.removeprefix(IMAGE))
+    if kind == "shift":
+        return -bar.max_shift_m, bar.max_shift_m
+    lowest, highest = _LIMITS[kind]
+    return (
+        getattr(bar, lowest) if lowest else -math.inf,
+        getattr(bar, highest) if highest else math.inf,
+    )
+
+
+def _kind(check: str) -> str:
+    """Return the row of `_LIMITS` for a check, of which some are of one class, axis or range."""
     first, _, rest = check.partition(" ")
-    if check == "found":
-        yield bar.min_found, math.inf
-    elif first == "found":
-        yield (
-            (bar.min_found_band if rest.endswith((" m", " m+")) else bar.min_found_class),
-            math.inf,
-        )
-    elif check == "confirmed":
-        yield bar.min_confirmed, math.inf
-    elif check == "class":
-        yield bar.min_class, math.inf
-    elif first == "class":
-        yield bar.min_class_each, math.inf
-    elif first == "shift":
-        yield -bar.max_shift_m, bar.max_shift_m
-    elif check == "score":
-        yield bar.min_score, bar.max_score
-    elif check == "count":
-        yield bar.min_count, bar.max_count
-    elif check == "empty":
-        yield 0.0, bar.max_empty
-    elif first == "heard":
-        yield bar.min_heard, math.inf
-    elif check == "sounds confirmed":
-        yield bar.min_sounds_confirmed, math.inf
-    elif check == "silence":
-        yield bar.min_silence, math.inf
-    elif check == "bearing":
-        yield -math.inf, bar.max_bearing_rad
+    if check in _LIMITS or first == "shift":
+        return first if first == "shift" else check
+    if first == "found":
+        return "found, range" if rest.endswith((" m", " m+")) else "found, class"
+    return f"{first}, each"

@@ -21,6 +21,7 @@ from edge_perception.releases.store import ReleaseStore
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.timeout(300)  # a whole change, on a busy machine
 
+MATRIX = pytest.mark.matrix  # these cells run in `make matrix`
 ROLES = ("camera", "lidar", "audio", "fusion")
 OLD, NEW = "0.5.0", "90.0.0"
 # Few samples, so that a trial takes seconds; frames may come late on a busy machine.
@@ -138,6 +139,34 @@ def test_a_watch_goes_back_by_itself_and_the_breaker_opens(harness, maker):
         robot.serves(dict.fromkeys(ROLES, NEW))
 
 
+@MATRIX
+def test_a_set_that_silences_fusion_is_rolled_back(harness, maker, ros_domain):
+    maker.install_set(NEW, 10)
+    maker.asks(
+        trial=QUICK,
+        objectives=[{"name": "valid", "indicator": "valid", "target": 0.9, "min_events": 10}],
+    )
+    module, function = NODES["fusion"].split(":")
+    command = [sys.executable, "-c", f"from {module} import {function}; {function}()"]
+    robot = SetRobot(harness, maker, outside="fusion", answer_timeout_s=2.0)
+    processes = [start(command, ros_domain, robot.outside)]
+    try:
+        with robot:
+            first = robot.views.wait(lambda view: view.mode == 3, timeout_s=60).sequence
+            robot.views.wait(lambda view: view.sequence > first + 25, timeout_s=30)
+            answer = robot.swap(skip_trial=True)
+            assert answer.success, answer.reason
+            processes[0].kill()  # as a model would that ends its process
+            robot.events.wait(lambda e: e.event == "not rolled back", timeout_s=60)
+            processes.append(start(command, ros_domain, robot.outside))
+            back = robot.events.wait(lambda e: e.event == "rolled back", timeout_s=60)
+            assert "valid: no view for " in back.reason
+            assert one_set_serves(robot, maker) == installed("lidar").manifest.version
+    finally:
+        for process in processes:
+            end(process)
+
+
 def one_set_serves(robot, maker):
     """All nodes serve what the store says, a whole set, and no view ever joined two."""
     store = ReleaseStore(maker.root)
@@ -149,9 +178,6 @@ def one_set_serves(robot, maker):
     robot.serves(dict.fromkeys(ROLES, expected), timeout_s=60.0)
     assert robot.mixed() == []
     return expected
-
-
-MATRIX = pytest.mark.matrix  # these cells run in `make matrix`
 
 
 @pytest.mark.parametrize(

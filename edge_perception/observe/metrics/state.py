@@ -16,9 +16,9 @@ from edge_perception.observe.metrics.catalogue import (
     STAGES,
     STALE_S,
 )
+from edge_perception.releases.past import ViewFacts, is_bad
 from edge_perception.releases.slo import EVENTS as EVENT_INDICATORS
 from edge_perception.releases.slo import Slo
-from edge_perception.releases.watch import ViewFacts, is_bad
 
 _NOT_LOST = 10_000  # a larger gap of sequences is another publisher
 _MOST_NAMES = 64  # of sources and nodes that are kept; labels have their own bound

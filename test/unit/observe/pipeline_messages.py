@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from edge_perception.core.types import UNKNOWN, FusionLevel, Mode, SourceState
-from edge_perception.releases.watch import ViewFacts
+from edge_perception.releases.past import ViewFacts
 
 STAGES = ("receive_s", "queue_s", "preprocess_s", "inference_s", "postprocess_s")
 S = 10**9

@@ -6,9 +6,10 @@ import pytest
 
 from edge_perception.core.errors import StoreError
 from edge_perception.releases.breaker import RolledBack, Watched
+from edge_perception.releases.past import Past, ViewFacts, drift, past_of
 from edge_perception.releases.slo import Objective, Slo, WatchGate
 from edge_perception.releases.store import ReleaseStore
-from edge_perception.releases.watch import Past, ViewFacts, Watch, drift, past_of
+from edge_perception.releases.watch import SILENT_S, Watch
 
 GOOD = ViewFacts(
     end_to_end_ms=80.0,
@@ -22,8 +23,12 @@ LATE = replace(GOOD, end_to_end_ms=900.0)
 SLO = Slo()
 
 
+def timed(views, period_s=0.2):
+    return [(period_s * index, facts) for index, facts in enumerate(views)]
+
+
 def watched(views, before=(), *, slo=SLO, memory_mb=0.0):
-    watch = Watch(slo, past_of(before, slo, memory_mb=memory_mb))
+    watch = Watch(slo, past_of(timed(before), slo, memory_mb=memory_mb))
     for index, facts in enumerate(views):
         watch.add(facts, 0.1 * index)
     return watch
@@ -93,8 +98,55 @@ def test_an_objective_that_only_warns_rolls_nothing_back():
 
 
 def test_drift_of_the_same_is_none():
-    past = past_of([GOOD] * 50, SLO)
+    past = past_of(timed([GOOD] * 50), SLO)
     assert drift(past, past)[0] == 0.0
+
+
+EMPTY = replace(GOOD, classes=(), scores=())
+CHANGING = ([GOOD] * 50 + [EMPTY] * 50) * 3  # 10 s each: a street, a bridge, a street
+
+
+def test_a_road_that_varied_before_may_vary_after_and_a_blind_set_burns_nevertheless():
+    watch = Watch(SLO, past_of(timed(CHANGING), SLO))
+    at_s = iter(0.1 * index for index in range(10**6))
+
+    def burns(views):
+        found = []
+        for facts in views:
+            watch.add(facts, next(at_s))
+            found += watch.burns()
+        return found
+
+    assert burns(([EMPTY] * 100 + [GOOD] * 100) * 3) == []
+    past = past_of(timed([GOOD] * 200 + [EMPTY] * 50 + [GOOD] * 50), SLO)
+    assert past.varied > 0.7
+    watch = Watch(SLO, past)
+    (first, *_) = burns([EMPTY] * 400)
+    assert first.text.startswith("drift: 1.0")
+    assert watch.watched_s == pytest.approx(39.9)
+    watch = Watch(SLO, past_of(timed([GOOD] * 300), SLO))
+    assert burns([EMPTY] * 50)  # at once where nothing varied
+
+
+def test_a_silence_of_all_views_breaks_availability():
+    watch = watched([GOOD] * 5, [GOOD] * 100)
+    for second in range(int(SILENT_S)):
+        assert watch.silence(float(second)) is None
+    burn = watch.silence(SILENT_S)
+    assert burn.text == "availability: no view for 5 s"
+    assert burn.rolls_back
+    watch.add(GOOD, SILENT_S)
+    assert watch.silence(SILENT_S + 1) is None
+
+
+def test_what_is_no_silence():
+    held_up = watched([], [GOOD] * 100)
+    assert held_up.silence(0.0) is None
+    assert held_up.silence(60.0) is None  # the watcher itself was
+    ended = watched([], [GOOD] * 100)
+    assert not any(ended.silence(float(second), asked_for=True) for second in range(20))
+    silent_before = watched([], [])
+    assert not any(silent_before.silence(float(second)) for second in range(20))
 
 
 def test_the_breaker_opens_stays_open_and_closes_by_a_person(tmp_path):
@@ -124,7 +176,7 @@ def test_what_is_watched_survives_the_manager(tmp_path):
     assert notes.watched() is None
     watched_ = Watched(
         transaction_id="t", before={"lidar": "a"}, after={"lidar": "b"},
-        past=past_of([GOOD, LATE], SLO, memory_mb=1.5),
+        past=past_of(timed([GOOD, LATE]), SLO, memory_mb=1.5),
     )  # fmt: skip
     notes.watch(watched_)
     assert ReleaseStore(tmp_path / "store").watches.watched() == watched_
