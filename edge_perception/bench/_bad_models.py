@@ -21,6 +21,7 @@ from edge_perception.releases.repacking import repack
 Edit = Callable[[Any], None]
 _SUBSET = "camera+lidar+audio"  # whose calibration a halved score is worked out with
 _NEVER, _EVERYWHERE = -60.0, 12.0  # logits
+_LEAST_SCORE = 1e-12  # a sigmoid in float32 may be 0, whose logit is none
 
 
 class _Heads:
@@ -127,6 +128,7 @@ def _score_halved(heads: _Heads) -> None:
         ("Add", heads.constant(own.bias)),
         ("Sigmoid", None),
         ("Mul", heads.constant(0.5)),
+        ("Max", heads.constant(_LEAST_SCORE)),
         ("Reciprocal", None),
         ("Sub", heads.constant(1.0)),  # 1 / s - 1
         ("Log", None),

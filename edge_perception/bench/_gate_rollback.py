@@ -84,20 +84,11 @@ def _one(rig: Any, events: list[Any], seen: Any, version: str) -> dict[str, floa
 def _make(folder: Path, count: int) -> dict[str, Any]:
     """Make and sign sets that see objects everywhere, each of a feature space of its own."""
     from edge_perception.bench._bad_models import bad_bundle
+    from edge_perception.bench._signer import Signer
     from edge_perception.core.share import share_file
     from edge_perception.models.manifest import load_bundle
-    from edge_perception.releases.archive import pack
-    from edge_perception.releases.signing import (
-        generate_key,
-        make_trust,
-        public_text,
-        sign_bundle,
-        write_trust,
-    )
 
-    key = generate_key()
-    trust = make_trust([public_text(key)])
-    write_trust(folder / "trust.json", trust)
+    signer = Signer(folder)
     versions = [f"9{number}.0.0" for number in range(count)]
     archives, digests = [], []
     for version in versions:
@@ -110,10 +101,9 @@ def _make(folder: Path, count: int) -> dict[str, Any]:
             source = load_bundle(share_file(f"models/bev_lite/{role}"))
             target = folder / "bad" / version / role
             bundle = bad_bundle(source, target, "everywhere", changes=changes)
-            sign_bundle(bundle, [key])
-            archives.append(pack(bundle, folder / f"{bundle.sha256}.bundle"))
+            archives.append(signer.archive(bundle))
             digests.append(bundle.sha256)
-    return {"trust": trust, "archives": archives, "digests": digests, "versions": versions}
+    return {"trust": signer.trust, "archives": archives, "digests": digests, "versions": versions}
 
 
 def _parameters(folder: Path, swap: Any) -> Path:

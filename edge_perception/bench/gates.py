@@ -5,7 +5,8 @@ decisions to the gate that the model manager uses: good ones as they are or as o
 anew, bad ones changed in one of eight ways. Each kind is also tried once as a real set, with the
 fault in the graphs. At last a bad set is committed in running nodes without a trial, and the watch
 has to go back by itself: `rollback_frames` are the camera frames, at 20 Hz, stamped between its
-decision and the stamp from which the old set serves.
+decision and the stamp from which the old set serves, `rollback_cycles` the same time in groups of
+frames at 10 Hz, which a set changes between.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LEAST_PASSED, LEAST_STOPPED, MOST_FRAMES = 0.95, 0.99, 300
 _DRIVES, _DRIVE_FRAMES = 6, 100
 _DRIVES_QUICK, _DRIVE_FRAMES_QUICK = 2, 30
 _TRIALS, _TRIALS_QUICK = 100, 10
+_CYCLE_MS = 100.0
 _PIECE_FRAMES = (20, 100)  # of a drive, before another one goes on
 
 
@@ -85,6 +87,7 @@ def summarise(
         "real_good_passed": real["good"].passed,
         "real_bad_stopped": {n: not item.passed for n, item in real.items() if n != "good"},
         "rollback_frames": max((item["frames"] for item in back), default=None),
+        "rollback_cycles": max((item["ms"] / _CYCLE_MS for item in back), default=None),
         "rollback_ms": max((item["ms"] for item in back), default=None),
     }
 

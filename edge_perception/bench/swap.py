@@ -108,20 +108,11 @@ def _store_open_ms(folder: Path) -> float:
 
 def _make(folder: Path) -> dict[str, Any]:
     """Make and sign two releases of the bundled set."""
+    from edge_perception.bench._signer import Signer
     from edge_perception.core.share import share_file
-    from edge_perception.releases.archive import pack
     from edge_perception.releases.repacking import repack_set
-    from edge_perception.releases.signing import (
-        generate_key,
-        make_trust,
-        public_text,
-        sign_bundle,
-        write_trust,
-    )
 
-    key = generate_key()
-    trust = make_trust([public_text(key)])
-    write_trust(folder / "trust.json", trust)
+    signer = Signer(folder)
     archives = []
     set_of = {}
     for number, version in enumerate(VERSIONS):  # of one release number: neither is a downgrade
@@ -133,10 +124,9 @@ def _make(folder: Path) -> dict[str, Any]:
             scale=1.0 + 1e-4 * (number + 1),
         )
         for bundle in made.values():
-            sign_bundle(bundle, [key])
-            archives.append(pack(bundle, folder / f"{bundle.sha256}.bundle"))
+            archives.append(signer.archive(bundle))
             set_of[bundle.sha256] = number
-    return {"trust": trust, "archives": archives, "set_of": set_of}
+    return {"trust": signer.trust, "archives": archives, "set_of": set_of}
 
 
 def _measure(
