@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_perception.core.ros_names import namespace_prefix
+
 if TYPE_CHECKING:
     from edge_perception.validation.result import BagResult, ValidationOptions
     from edge_perception.validation.settings import ReplaySettings
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs or usable_cores(),
         ray=args.ray,
     )
+    namespace_prefix(args.namespace or "")
     names = dict(_named_settings(args))
     with output_folder(args.out):
         discard_reports(args.out)

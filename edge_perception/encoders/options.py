@@ -54,7 +54,11 @@ class SourceOptions:
         """
         if not self.T_base_sensor:
             return Geometry()
-        return Geometry(T_base_sensor=transform(self.T_base_sensor), pose_source=PARAMETER)
+        try:
+            T = transform(self.T_base_sensor)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.source}: {error}") from error
+        return Geometry(T_base_sensor=T, pose_source=PARAMETER)
 
 
 def usable_cores(cores: tuple[int, ...]) -> frozenset[int]:

@@ -21,6 +21,7 @@ from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.virtual import NS, parse_seconds
 
+_MOST_S = 1e6  # stamps of a message end in 2038
 MAX_PERIOD_S = 1.0  # a message to lose comes within this time
 _STAMPED = 12  # bytes of CDR up to the end of a header's stamp
 
@@ -114,7 +115,10 @@ def _timed(text: str, what: str) -> Timed:
     name, colon, value = text.partition(":")
     if not colon or not name:
         raise ConfigurationError(f"{what}: expected name:time as camera:120ms, got '{text}'")
-    return Timed(name=name, seconds=parse_seconds(value, what))
+    seconds = parse_seconds(value, what)
+    if abs(seconds) > _MOST_S:
+        raise ConfigurationError(f"{what}: expected at most {_MOST_S:g} s, got '{text}'")
+    return Timed(name=name, seconds=seconds)
 
 
 def _number(text: str) -> float | None:

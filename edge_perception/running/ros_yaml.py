@@ -52,7 +52,10 @@ def parse_file(text: str, where: str) -> list[Section]:
     Raises:
         ConfigurationError: no YAML, or no parameter file; the text names the line.
     """
-    return [section for root in _roots(text, where) for section in _walk(root, "", where)]
+    try:
+        return [section for root in _roots(text, where) for section in _walk(root, "", where)]
+    except RecursionError:  # an anchor that holds itself
+        raise ConfigurationError(f"{where}: sections are nested without end") from None
 
 
 def parse_value(text: str, where: str) -> object:

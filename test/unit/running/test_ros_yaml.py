@@ -123,3 +123,10 @@ def test_what_is_written_is_read_again():
     assert dict(found[0].values) == values
     assert [type(v) for v in found[0].values.values()] == [type(v) for v in values.values()]
     assert dict(found[2].values) == {"a": False}
+
+
+def test_an_anchor_that_holds_itself_is_a_line():
+    with pytest.raises(ConfigurationError, match=r"p.yaml: sections are nested without end"):
+        parse_file("a: &a\n  b: *a\n", "p.yaml")
+    with pytest.raises(ConfigurationError, match=r"p.yaml"):
+        parse_file("/**:\n  ros__parameters: &a\n    b: *a\n", "p.yaml")
