@@ -27,6 +27,7 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.registry import Discovery, Registry
 from edge_perception.core.types import DetectedObject, Geometry, ImageObject, SoundEvent
 from edge_perception.encoders.content import ContentSpec
+from edge_perception.encoders.likeness import LikenessSpec
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.models.manifest import Manifest
 
@@ -139,6 +140,8 @@ class EncoderSpec:
     needs_pose: bool = True  # results are wrong where nobody says where the sensor sits
     check_pose: Callable[[NDArray], str] | None = None  # T_base_sensor to what is odd about it
     content: ContentSpec | None = None  # check of the frames' content, where there is one
+    # How its frames are compared, so that load control may reuse outputs; None: it may not.
+    likeness: LikenessSpec | None = None
     # What diagnostics say of an intake, name to text; None: nothing.
     describe_intake: Callable[[Any], Mapping[str, str]] | None = None
     # Inputs that golden outputs are made with; None: smooth noise (`models.golden`).

@@ -18,9 +18,11 @@ from edge_perception.core.errors import (
     RestartedStreamError,
 )
 from edge_perception.core.latency import LatencyWindow
-from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
+from edge_perception.core.types import UNKNOWN, Feature, FrameLatency, Geometry, Instant
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.encoders.content import ContentCheck, Finding, Verdict
+from edge_perception.encoders.frame_reuse import Reused
+from edge_perception.encoders.load import EncoderLoad
 from edge_perception.encoders.notes import InputNotes
 from edge_perception.encoders.pose import Placed, SensorPose, located
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
@@ -79,6 +81,7 @@ class EncoderPipeline:
         self.on_note: Callable[[str], None] = lambda _text: None  # set by whoever can tell it
         self._calibration_fault = ""
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
+        self.load: EncoderLoad | None = None  # load control; None: there is none
 
     @property
     def source(self) -> str:
@@ -133,6 +136,11 @@ class EncoderPipeline:
             self._content.limits = limits
 
     @property
+    def lost(self) -> int:
+        """Frames overwritten before inference or skipped by load control, since start."""
+        return self.dropped() + (self.load.skipped if self.load is not None else 0)
+
+    @property
     def refused(self) -> int:
         """Frames refused since start."""
         return self._refused
@@ -184,6 +192,8 @@ class EncoderPipeline:
         model = self.serving.model_for(job)
         # Before the feature: whoever sees the new model at work can go back to the one that left.
         self.serving.let_go()
+        if self.load is not None and self.load.skips():
+            return None
         self._last_job = job
         tried = self.serving.candidate
         if tried is not None and tried[1].serves(job.stamp_ns):
@@ -193,8 +203,12 @@ class EncoderPipeline:
         item = job.item_for(model)
         if item is None:
             return None
+        # What is tried is compared with the model itself, on frames that ran.
+        load = self.load if tried is None else None
+        if load is not None:
+            model = load.model_for(model, started.steady_ns)
         try:
-            sample, latency = self._run(model, item, started, latency)
+            sample, latency = self._run(model, item, started, latency, job=job, load=load)
         except FRAME_ERRORS as error:
             why = "; ".join(filter(None, (str(error), self._calibration_fault)))
             return self._refuse(job, latency, f"{self._source}: {why}")
@@ -262,13 +276,24 @@ class EncoderPipeline:
         )
 
     def _run(
-        self, model: ServedModel, item: Any, started: Instant, latency: FrameLatency
+        self,
+        model: ServedModel,
+        item: Any,
+        started: Instant,
+        latency: FrameLatency,
+        *,
+        job: Job | None = None,
+        load: EncoderLoad | None = None,
     ) -> tuple[Sample, FrameLatency]:
         geometry = self.located_geometry
         frame = model.intake.frame(item)
         notes = (*getattr(frame, "notes", ()), *geometry.notes)
         try:
             self._check_content(frame, model, geometry)
+            if load is not None and job is not None:
+                reused = load.reused(frame, job.stamp_ns, model, geometry)
+                if reused is not None:
+                    return self._again(reused, started, latency)
             inputs = model.encoder.preprocess(frame, geometry)
             preprocessed = self._clock.now()
             outputs = model.encoder.infer(inputs)
@@ -279,6 +304,12 @@ class EncoderPipeline:
             for text in self.notes.see(notes):
                 self.on_note(text)
         finished = self._clock.now()
+        if load is not None and job is not None:
+            doubtful = bool(self._warning(output))
+            load.inferred(output, job.stamp_ns, model, geometry, doubtful=doubtful)
+            if not self.serving.changing:
+                took_s = (finished.steady_ns - job.received.steady_ns) / 1e9
+                load.took(took_s, finished.steady_ns)
         inference_s = (inferred.steady_ns - preprocessed.steady_ns) / 1e9
         sample = Sample(outputs=dict(outputs), output=output, inference_s=inference_s)
         return sample, replace(
@@ -287,6 +318,15 @@ class EncoderPipeline:
             inference_s=inference_s,
             postprocess_s=(finished.steady_ns - inferred.steady_ns) / 1e9,
         )
+
+    def _again(
+        self, reused: Reused, started: Instant, latency: FrameLatency
+    ) -> tuple[Sample, FrameLatency]:
+        """Return an earlier output for this frame; it says so, and has no time of inference."""
+        looked_s = (self._clock.now().steady_ns - started.steady_ns) / 1e9
+        output = replace(reused.output, warning=reused.text)
+        sample = Sample(outputs={}, output=output, inference_s=UNKNOWN)
+        return sample, replace(latency, preprocess_s=looked_s)
 
     def _check_content(self, frame: Any, model: ServedModel, geometry: Geometry) -> None:
         """Refuse a frame that shows nothing; once a frame, however many models run on it."""
@@ -340,7 +380,7 @@ class EncoderPipeline:
             modality=self._spec.modality,
             model=model.loaded.bundle.version_for(self._source),
             sequence=self._sequence,
-            dropped=self.dropped(),
+            dropped=self.lost,
             refused=self._refused,
             invalid_reason=reason,
             passing=job.passing,

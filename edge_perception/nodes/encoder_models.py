@@ -12,13 +12,16 @@ from edge_perception.core.clock import Clock
 from edge_perception.core.errors import SwapError
 from edge_perception.core.types import Geometry, ModelVersion
 from edge_perception.encoders import EncoderSpec
+from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
+from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
+from edge_perception.nodes.encoder_load import encoder_load
 from edge_perception.nodes.model_services import kept_infos, model_info
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.releases.candidate import MODES, CandidateTrial
@@ -37,6 +40,7 @@ class EncoderModels:
         source: ParameterSet[SourceOptions],
         options: ParameterSet[ModelOptions],
         content: ParameterSet | None,
+        load: ParameterSet[LoadOptions],
         pose: Callable[[], SensorPose],
     ) -> None:
         """Load nothing yet.
@@ -48,11 +52,12 @@ class EncoderModels:
             source: which sensor.
             options: which model serves first, and from where.
             content: thresholds of the content check; None: the modality has none.
+            load: what may be given up under load.
             pose: makes what says where the sensor sits, for a pipeline of its own.
         """
         self._node, self._spec, self._clock = node, spec, clock
         self._source_options, self._options, self._content = source, options, content
-        self._pose = pose
+        self._pose, self._load_options = pose, load
         self.pipeline: EncoderPipeline | None = None
         self.last_error = ""
         self._kept = KeptModel[ServedModel](
@@ -90,6 +95,8 @@ class EncoderModels:
         """Release every model."""
         self._kept.drop()
         if self.pipeline is not None:
+            if self.pipeline.load is not None:
+                self.pipeline.load.stand_ins.close()
             self.pipeline.model.loaded.backend.close()
             self.pipeline = None
 
@@ -110,7 +117,20 @@ class EncoderModels:
         )
         pipeline.serving.retired = lambda model: release_model(model.loaded)
         pipeline.serving.left = self._kept.keep
+        pipeline.load = encoder_load(
+            self._node,
+            self._load_options.config,
+            self._spec,
+            model=self._options.config,
+            load=lambda name: self._load(name=name, beside=True),
+            beside=lambda: self._loaded_by(pipeline),
+        )
         return pipeline
+
+    def _loaded_by(self, pipeline: EncoderPipeline) -> list[Bundle]:
+        kept = self._kept.bundle
+        loaded = [model.loaded.bundle for model in pipeline.serving.models()]
+        return loaded if kept is None else [*loaded, kept]
 
     # -- model changes --
 

@@ -20,6 +20,7 @@ from edge_perception.core.health import Health, worst
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import GENERIC, EncoderSpec, TopicSpec, encoders, modality_of
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
+from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.options import usable_cores
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import SensorPose, pose_of
@@ -87,6 +88,7 @@ class EncoderNode(PerceptionNode):
             if self._spec.content
             else None
         )
+        load = self.declare_parameters_of(LoadOptions, prefix="load.", on_change=self._on_load)
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
         self._sink, self._beside = sink, beside
         self._trial_publisher: Any = None
@@ -104,6 +106,7 @@ class EncoderNode(PerceptionNode):
             source=self._source,
             options=model,
             content=content,
+            load=load,
             pose=self._pose,
         )
         self._model_services = ModelServices(self, self._models, lambda: model.config)
@@ -238,8 +241,9 @@ class EncoderNode(PerceptionNode):
             arrivals=self._receiver.arrivals(),
         )
         frames = [self._topic(topic) for topic in listened if not topic.latched]
-        said = worst(health, *self._shared.findings(frames))
-        values = {**health.values, **self._receiver.describe()}
+        load = self._pipeline.load.finding()
+        said = worst(health, load, *self._shared.findings(frames))
+        values = {**health.values, **load.values, **self._receiver.describe()}
         return replace(health, level=said.level, message=said.message, values=values)
 
     # -- the path of a frame --
@@ -298,6 +302,10 @@ class EncoderNode(PerceptionNode):
     def _on_content_limits(self, limits: Any) -> None:
         if self._pipeline is not None:
             self._pipeline.set_content_limits(limits)
+
+    def _on_load(self, options: LoadOptions) -> None:
+        if self._pipeline is not None and self._pipeline.load is not None:
+            self._pipeline.load.control.options = options
 
     def _on_error(self, error: Exception) -> None:
         self._models.last_error = f"{type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ from typing import Any
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import encoders, modality_of, source_defaults
 from edge_perception.encoders.health import HealthLimits
+from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.fusion.config import (
     CycleConfig,
@@ -63,6 +64,7 @@ def encoder_groups(source: str) -> list[Group]:
         Group(cls=spec.options, defaults={"source": source}),
         Group(cls=ModelOptions, defaults={"model": spec.default_model}),
         Group(cls=HealthLimits, defaults={"rate_hz": spec.rate_hz}),
+        Group(cls=LoadOptions, prefix="load."),
         Group(cls=WatchdogLimits, prefix="watchdog."),
     ]
     if spec.content is not None:

@@ -8,6 +8,7 @@ from edge_perception.encoders.camera.camera_info import (
 )
 from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
+from edge_perception.encoders.camera.likeness import LIKENESS
 from edge_perception.encoders.camera.options import CameraSourceOptions
 from edge_perception.encoders.camera.pose_check import odd_pose
 from edge_perception.encoders.camera.preprocess import golden_inputs
@@ -33,6 +34,7 @@ SPEC = EncoderSpec(
     executable="camera_encoder",
     options=CameraSourceOptions,
     content=CONTENT,
+    likeness=LIKENESS,
     golden_inputs=golden_inputs,
     alter=in_fog_with_noise,
     make_intake=make_intake,

@@ -4,6 +4,7 @@ from edge_perception.encoders import EncoderSpec, TopicSpec
 from edge_perception.encoders.lidar.alter import in_fog_with_noise
 from edge_perception.encoders.lidar.content import CONTENT
 from edge_perception.encoders.lidar.encoder import make_encoder, make_intake
+from edge_perception.encoders.lidar.likeness import LIKENESS
 
 SPEC = EncoderSpec(
     modality="lidar",
@@ -12,6 +13,7 @@ SPEC = EncoderSpec(
     default_model="bev_lite/lidar",
     executable="lidar_encoder",
     content=CONTENT,
+    likeness=LIKENESS,
     alter=in_fog_with_noise,
     make_intake=make_intake,
     make_encoder=make_encoder,

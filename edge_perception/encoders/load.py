@@ -1,0 +1,238 @@
+"""Load control at work in a pipeline: frames skipped or reused, cheaper models that stand in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.health import Health, Level
+from edge_perception.core.types import Geometry
+from edge_perception.encoders import EncoderOutput, EncoderSpec
+from edge_perception.encoders.frame_reuse import FrameReuse, Inferred, Reused, ReuseLimits
+from edge_perception.encoders.load_control import LoadControl, LoadEvent, LoadOptions
+from edge_perception.encoders.serving import ServedModel
+from edge_perception.models.loading import LoadedModel
+from edge_perception.models.manifest import Manifest
+from edge_perception.models.model_cache import ModelCache
+
+_SAME = ("role", "feature_space", "compatible_with", "inputs", "labels", "preprocessing")
+
+
+class StandIns:
+    """Loads cheaper models in the background; what serves goes on until they are ready."""
+
+    def __init__(self, spec: EncoderSpec, cache: ModelCache[LoadedModel]) -> None:
+        self._spec, self.cache = spec, cache
+        self._held: tuple[str, ServedModel, ServedModel] | None = None  # name, stand-in, for whom
+        self._ready: tuple[str, ServedModel, ServedModel] | None = None
+        self._failed: tuple[str, str] | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def loading(self) -> bool:
+        """Whether one is being loaded."""
+        return self._thread is not None
+
+    def model_for(self, name: str, current: ServedModel) -> ServedModel:
+        """Return who serves in the inference thread, between frames.
+
+        Args:
+            name: of the bundle that is to stand in; empty: none.
+            current: the model that it stands in for.
+        """
+        thread = self._thread
+        if thread is not None and not thread.is_alive():
+            self._thread, ready, self._ready = None, self._ready, None
+            if ready is not None:
+                self._let_go()
+                self._held = ready
+        held = self._held
+        if held is not None and (not name or held[2] is not current):
+            self._let_go()
+            held = None
+        if name and self._thread is None and (held is None or held[0] != name):
+            self._failed = None
+            self._thread = threading.Thread(
+                target=self._load, args=(name, current), name="stand_in", daemon=True
+            )
+            self._thread.start()
+        return current if held is None else held[1]
+
+    def failure(self) -> tuple[str, str] | None:
+        """Return name and reason of one that cannot stand in, once."""
+        failed, self._failed = self._failed, None
+        return failed
+
+    def close(self) -> None:
+        """Release all; the inference thread has ended."""
+        self._closed = True
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        self._held = self._ready = None
+        self.cache.drop()
+
+    def _load(self, name: str, current: ServedModel) -> None:
+        try:
+            loaded = self.cache.use(name)
+        except Exception as error:  # of whatever kind: the model is at fault, the frames go on
+            self._failed = (name, str(error))
+            return
+        reason = unfit(loaded.bundle.manifest, current.loaded.bundle.manifest)
+        if reason or self._closed:
+            self.cache.done(name)
+            self._failed = (name, reason) if reason else None
+            return
+        encoder = self._spec.make_encoder(loaded.bundle.manifest, loaded.backend)
+        served = ServedModel(loaded=loaded, intake=current.intake, encoder=encoder)
+        self._ready = (name, served, current)
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self.cache.done(held[0])
+
+
+def unfit(other: Manifest, served: Manifest) -> str:
+    """Return why a model cannot stand in for another one; empty: it can."""
+    for name in _SAME:
+        ours, theirs = getattr(served, name), getattr(other, name)
+        if ours != theirs:
+            return f"{other.name}: expected the {name} of {served.name}, {ours!r}, got {theirs!r}"
+    return ""
+
+
+class EncoderLoad:
+    """What the pipeline of a source asks. The inference thread uses it; any thread reads."""
+
+    def __init__(
+        self,
+        options: LoadOptions,
+        spec: EncoderSpec,
+        stand_ins: StandIns,
+        on_event: Callable[[LoadEvent], None],
+    ) -> None:
+        """Give up nothing yet.
+
+        Raises:
+            ConfigurationError: it asks for what the modality has not, or for nothing.
+        """
+        if options.reuse_max_age_s > 0.0 and spec.likeness is None:
+            raise ConfigurationError(
+                f"load.reuse_max_age_s: expected 0 for {spec.modality}, whose frames cannot be "
+                f"compared, got {options.reuse_max_age_s:g}"
+            )
+        self.control = LoadControl(options)
+        self.stand_ins = stand_ins
+        self._reuse = FrameReuse(spec.likeness) if spec.likeness is not None else None
+        self._on_event = on_event
+        self._sketch: Any = None  # of the frame in work
+        self._passed = 0
+        self._for: ServedModel | None = None
+        self.skipped = 0
+
+    def skips(self) -> bool:
+        """Whether the frame that comes now is skipped, and count it."""
+        most = self.control.step.skipped
+        if self._passed < most:
+            self._passed += 1
+            self.skipped += 1
+            return True
+        self._passed = 0
+        return False
+
+    def model_for(self, current: ServedModel, now_ns: int) -> ServedModel:
+        """Return who serves a frame instead of `current`, or that one."""
+        if current is not self._for:
+            self._for = current
+            self.control.use_all()
+        loading = self.stand_ins.loading
+        serves = self.stand_ins.model_for(self.control.step.variant, current)
+        if loading and not self.stand_ins.loading:
+            self.control.restart()  # what was measured meanwhile says nothing of who serves now
+            failed = self.stand_ins.failure()
+            if failed is not None:
+                self._tell(self.control.leave_out(*failed, now_ns))
+        return serves
+
+    def reused(
+        self, frame: Any, stamp_ns: int, model: ServedModel, geometry: Geometry
+    ) -> Reused | None:
+        """Return an output that may serve for a frame; None: it is to be inferred."""
+        self._sketch = None
+        options = self.control.options
+        if self._reuse is None or not self.control.step.reuse:
+            return None
+        self._sketch = self._reuse.sketch(frame)
+        limits = ReuseLimits(
+            max_age_s=options.reuse_max_age_s,
+            change=options.reuse_change,
+            near_m=options.reuse_near_m,
+        )
+        return self._reuse.look(self._sketch, stamp_ns, model, geometry, limits)
+
+    def inferred(
+        self,
+        output: EncoderOutput,
+        stamp_ns: int,
+        model: ServedModel,
+        geometry: Geometry,
+        *,
+        doubtful: bool,
+    ) -> None:
+        """Take the output of the frame that was looked at last."""
+        if self._reuse is None or self._sketch is None:
+            return
+        if doubtful:
+            self._reuse.forget()
+            return
+        self._reuse.inferred(
+            Inferred(
+                stamp_ns=stamp_ns,
+                model=model,
+                geometry=geometry,
+                sketch=self._sketch,
+                output=output,
+            )
+        )
+
+    def took(self, seconds: float, now_ns: int) -> None:
+        """Take what an inferred frame took, from arrival to feature; steady clock."""
+        if not self.stand_ins.loading:
+            self._tell(self.control.took(seconds, now_ns))
+
+    def _tell(self, event: LoadEvent | None) -> None:
+        if event is not None:
+            self._on_event(event)
+
+    def finding(self) -> Health:
+        """Return WARN while anything is given up, with the figures."""
+        control = self.control
+        if not control.number:
+            level, text = Level.OK, ""
+        else:
+            level, text = Level.WARN, f"load control: {control.step}"
+            if control.exhausted:
+                text += f", nothing is left to give up; {control.time_s() * 1e3:.1f} ms a frame"
+        return Health(level=level, message=text, values=self.describe())
+
+    def describe(self) -> Mapping[str, str]:
+        """Return what diagnostics say."""
+        control, cache = self.control, self.stand_ins.cache.figures()
+        return {
+            "load_step": f"{control.number} of {len(control.steps) - 1}: {control.step}",
+            "load_time_ms_p80": f"{control.time_s() * 1e3:.2f}",
+            "load_budget_ms": f"{control.options.budget_ms:g}",
+            "load_changes": str(control.changes),
+            "load_skipped": str(self.skipped),
+            "load_reused": str(self._reuse.count if self._reuse is not None else 0),
+            "load_not_reused": self._reuse.why_not if self._reuse is not None else "",
+            "load_left_out": "; ".join(control.unusable),
+            "model_cache": ", ".join(cache.loaded) or "empty",
+            "model_cache_hit_rate": f"{cache.hit_rate:.2f}",
+            "model_cache_evictions": str(cache.evictions),
+            "model_cache_mb": f"{cache.used_bytes / 2**20:.0f} of {cache.limit_bytes / 2**20:.0f}",
+        }

@@ -1,0 +1,326 @@
+"""Decides what a source gives up when its frames take too long, and when it takes it back.
+
+Pure logic on an explicit clock. The ladder goes from nothing given up to everything; one step at a
+time, each after a time of its own, and each told. What keeps it from swinging: after a step nothing
+is counted that was measured before it; a step back needs that the frames *would* fit again, by
+what the step was seen to save; and a step back that did not last doubles the time until the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.parameter import parameter
+
+NS = 1_000_000_000
+_QUANTILE = 80  # of the time of frames, percent: every fifth frame late is too many
+_LEAST_FRAMES = 5  # fewer say nothing
+_LASTED = 6.0  # waits after a step back; overloaded again sooner, it did not last
+_MOST_DOUBLINGS = 6
+_FORGET = 12.0  # quiet waits until one doubling is forgotten
+_HALVES = 4.0  # waits in which what a step is believed to save halves: loads change
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """What a source may give up under load; off while the budget is 0."""
+
+    budget_ms: float = parameter(
+        0.0,
+        "from arrival to feature; more than every fifth frame longer is overload; 0: no load "
+        "control",
+        unit="ms",
+        low=0.0,
+        high=60000.0,
+        dynamic=True,
+    )
+    reuse_max_age_s: float = parameter(
+        0.0,
+        "first step: the output of a frame serves for later ones that hardly differ, for so long; "
+        "0: not a step",
+        unit="s",
+        low=0.0,
+        high=10.0,
+    )
+    reuse_change: float = parameter(
+        1.0,
+        "how much a reused frame may differ, of what the modality calls hardly",
+        unit="1",
+        low=0.0,
+        high=10.0,
+        dynamic=True,
+    )
+    reuse_near_m: float = parameter(
+        20.0,
+        "nothing is reused while an object nearer than this moves, or may",
+        unit="m",
+        low=0.0,
+        high=1000.0,
+        dynamic=True,
+    )
+    variants: tuple[str, ...] = parameter(
+        (), "next steps: cheaper bundles of the same feature space and inputs, in this order"
+    )
+    most_skipped: int = parameter(
+        0, "last steps: so many frames skipped for one that is not, one more a step", low=0, high=9
+    )
+    importance: int = parameter(
+        0,
+        "a source waits 1 + importance times over_s before each step, and the less important ones "
+        "that share the machine give up first",
+        low=0,
+        high=20,
+    )
+    over_s: float = parameter(
+        1.0, "overload this long is a step", unit="s", low=0.1, high=600.0, dynamic=True
+    )
+    back_s: float = parameter(
+        5.0, "head-room this long is a step back", unit="s", low=0.1, high=3600.0, dynamic=True
+    )
+    headroom: float = parameter(
+        0.7,
+        "share of the budget that frames must fit into after a step back",
+        low=0.1,
+        high=1.0,
+        dynamic=True,
+    )
+    models_mb: int = parameter(
+        512,
+        "memory of all models of the node, by their measured peaks; variants are loaded when "
+        "needed and the least recently used leave",
+        unit="MB",
+        low=16,
+        high=2**20,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadStep:
+    """What is given up at one place of the ladder."""
+
+    reuse: bool = False
+    variant: str = ""  # bundle that serves instead; empty: the model itself
+    skipped: int = 0  # frames for one that is not
+
+    def __str__(self) -> str:
+        parts = (
+            "unchanged frames reused" if self.reuse else "",
+            f"variant {self.variant}" if self.variant else "",
+            f"{self.skipped} of {self.skipped + 1} frames skipped" if self.skipped else "",
+        )
+        return ", ".join(filter(None, parts)) or "nothing given up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadEvent:
+    """A step that was taken."""
+
+    number: int  # place in the ladder
+    step: LoadStep
+    back: bool
+    reason: str
+
+
+def ladder(options: LoadOptions) -> tuple[LoadStep, ...]:
+    """Return the steps from nothing given up to everything.
+
+    Raises:
+        ConfigurationError: there is a budget, and nothing to give up for it.
+    """
+    steps = [LoadStep()]
+    reuse = options.reuse_max_age_s > 0.0
+    if reuse:
+        steps.append(LoadStep(reuse=True))
+    steps += [LoadStep(reuse=reuse, variant=name) for name in options.variants]
+    cheapest = options.variants[-1] if options.variants else ""
+    steps += [
+        LoadStep(reuse=reuse, variant=cheapest, skipped=number + 1)
+        for number in range(options.most_skipped)
+    ]
+    if options.budget_ms > 0.0 and len(steps) == 1:
+        raise ConfigurationError(
+            "load.budget_ms: there is nothing to give up for it: set load.reuse_max_age_s, "
+            "load.variants or load.most_skipped"
+        )
+    return tuple(steps)
+
+
+class LoadControl:
+    """Which step of the ladder holds. One thread feeds it; any thread reads."""
+
+    def __init__(self, options: LoadOptions) -> None:
+        """Start with nothing given up.
+
+        Raises:
+            ConfigurationError: as `ladder`.
+        """
+        self.options = options
+        self.steps = ladder(options)
+        self._number = 0
+        self._frames: deque[tuple[int, float]] = deque(maxlen=512)  # steady ns, s
+        self._since_ns: int | None = None  # first frame after the last step
+        self._stepped_ns = 0
+        self._saves = [1.0] * len(self.steps)  # time one place higher over time here
+        self._before_s = 0.0  # of the frames that the last step down was taken for
+        self._roomy_ns: int | None = None  # since when frames would fit one place higher
+        self._back_ns: int | None = None  # the last step back; None: none, or it lasted
+        self._doublings = 0
+        self._quiet_ns = 0
+        self._unusable: dict[int, str] = {}
+        self.changes = 0
+
+    @property
+    def number(self) -> int:
+        """Place in the ladder; 0: nothing is given up."""
+        return self._number
+
+    @property
+    def step(self) -> LoadStep:
+        """What is given up now."""
+        return self.steps[self._number] if self.options.budget_ms > 0.0 else LoadStep()
+
+    @property
+    def wait_s(self) -> float:
+        """Head-room that the next step back needs, s."""
+        return self.options.back_s * float(2**self._doublings)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left to give up."""
+        return self._lower() is None
+
+    @property
+    def unusable(self) -> tuple[str, ...]:
+        """Why steps are left out."""
+        return tuple(self._unusable.values())
+
+    def time_s(self) -> float:
+        """Return the 80th percentile of the frames since the last step; NaN: there were none."""
+        return _quantile([seconds for _, seconds in list(self._frames)[-50:]])
+
+    def restart(self) -> None:
+        """Count nothing that was measured so far: what runs has changed."""
+        self._frames.clear()
+        self._since_ns = self._roomy_ns = None
+
+    def use_all(self) -> None:
+        """Try every step again: they stand in for another model now."""
+        self._unusable.clear()
+        self.restart()
+
+    def leave_out(self, variant: str, reason: str, now_ns: int) -> LoadEvent | None:
+        """Note that a variant cannot serve; return the step off it, where it was asked for."""
+        for number, step in enumerate(self.steps):
+            if step.variant == variant and not step.skipped:
+                self._unusable[number] = f"{variant}: {reason}"
+        if self._number not in self._unusable:
+            return None
+        lower = self._lower()
+        number = self._higher() if lower is None else lower
+        return self._go(number, now_ns, back=lower is None, reason=f"{variant}: {reason}")
+
+    def took(self, seconds: float, now_ns: int) -> LoadEvent | None:
+        """Take what an inferred frame took; return the step that follows from it.
+
+        Args:
+            seconds: from arrival to feature; frames that were skipped or reused are not told.
+            now_ns: steady clock.
+        """
+        options = self.options
+        if options.budget_ms <= 0.0:
+            if self._number:
+                return self._go(0, now_ns, back=True, reason="load control was switched off")
+            return None
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        self._frames.append((now_ns, seconds))
+        return self._down(now_ns) or self._up(now_ns)
+
+    def _down(self, now_ns: int) -> LoadEvent | None:
+        options, budget_s = self.options, self.options.budget_ms / 1e3
+        wait_s = options.over_s * (1 + options.importance)
+        seen_s = self._seen_s(wait_s, now_ns)
+        if seen_s is None:
+            return None
+        self._learn(seen_s)
+        lower = self._lower()
+        if seen_s <= budget_s or lower is None:
+            return None
+        if self._back_ns is not None and now_ns - self._back_ns < _LASTED * self.wait_s * NS:
+            self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
+        self._back_ns = None
+        self._before_s = seen_s
+        reason = f"{seen_s * 1e3:.1f} ms > {options.budget_ms:g} ms for {wait_s:g} s"
+        return self._go(lower, now_ns, back=False, reason=reason)
+
+    def _up(self, now_ns: int) -> LoadEvent | None:
+        wait_s, budget_s = self.wait_s, self.options.budget_ms / 1e3
+        if now_ns - max(self._quiet_ns, self._stepped_ns) > _FORGET * wait_s * NS:
+            self._doublings, self._quiet_ns = max(self._doublings - 1, 0), now_ns
+        if self._number == 0:
+            return None
+        seen_s = self._seen_s(self.options.over_s, now_ns)
+        if seen_s is None:
+            return None
+        saves = self._believed(now_ns)
+        if seen_s * saves > budget_s * self.options.headroom:
+            self._roomy_ns = None
+            return None
+        if self._roomy_ns is None:
+            self._roomy_ns = now_ns
+        if now_ns - self._roomy_ns < wait_s * NS:
+            return None
+        reason = (
+            f"{seen_s * 1e3:.1f} ms x {saves:.2f} < {self.options.headroom:g} of "
+            f"{self.options.budget_ms:g} ms for {wait_s:g} s"
+        )
+        self._back_ns = now_ns
+        return self._go(self._higher(), now_ns, back=True, reason=reason)
+
+    def _seen_s(self, window_s: float, now_ns: int) -> float | None:
+        """Return the percentile over a whole window after the last step; None: not yet one."""
+        if self._since_ns is None or now_ns - self._since_ns < window_s * NS:
+            return None
+        if len(self._frames) < _LEAST_FRAMES:
+            return None
+        newest: list[float] = []
+        for at_ns, seconds in reversed(self._frames):
+            if now_ns - at_ns > window_s * NS and len(newest) >= _LEAST_FRAMES:
+                break
+            newest.append(seconds)
+        return _quantile(newest)
+
+    def _learn(self, seen_s: float) -> None:
+        """See what the step down saved, by the first window after it."""
+        if self._before_s > 0.0:
+            self._saves[self._number] = max(self._before_s / max(seen_s, 1e-6), 1.0)
+            self._before_s = 0.0
+
+    def _believed(self, now_ns: int) -> float:
+        waits = (now_ns - self._stepped_ns) / NS / self.wait_s
+        return float(1.0 + (self._saves[self._number] - 1.0) * 0.5 ** (waits / _HALVES))
+
+    def _lower(self) -> int | None:
+        later = range(self._number + 1, len(self.steps))
+        return next((number for number in later if number not in self._unusable), None)
+
+    def _higher(self) -> int:
+        before = range(self._number - 1, 0, -1)
+        return next((number for number in before if number not in self._unusable), 0)
+
+    def _go(self, number: int, now_ns: int, *, back: bool, reason: str) -> LoadEvent:
+        self._number, self._stepped_ns = number, now_ns
+        if back:
+            self._before_s = 0.0
+        self.changes += 1
+        self.restart()
+        return LoadEvent(number=number, step=self.steps[number], back=back, reason=reason)
+
+
+def _quantile(times: list[float]) -> float:
+    """Return the 80th percentile; NaN of nothing."""
+    if not times:
+        return float("nan")
+    return sorted(times)[(len(times) - 1) * _QUANTILE // 100]

@@ -1,0 +1,147 @@
+"""Load control in virtual time: sources that share a machine, and what their frames take."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.encoders.load_control import NS, LoadControl, LoadOptions, ladder
+
+PERIOD_S = 0.1
+COST = {"": 1.0, "small": 0.5, "tiny": 0.2}  # of a model, of what the whole one takes
+
+
+def options(**changes):
+    return LoadOptions(**{"budget_ms": 50.0, "variants": ("small", "tiny"), **changes})
+
+
+class Source:
+    """A 10 Hz source whose frames take what the machine's load makes of its model."""
+
+    def __init__(self, **changes):
+        self.control = LoadControl(options(**changes))
+        self.events, self.times, self.number = [], [], 0
+
+    def share(self):
+        """Of the work that it would be without load control."""
+        step = self.control.step
+        return COST[step.variant] / (step.skipped + 1)
+
+    def frame(self, at_s, seconds):
+        step = self.control.step
+        self.number += 1
+        if self.number % (step.skipped + 1):
+            return
+        self.times.append((at_s, seconds * COST[step.variant]))
+        event = self.control.took(self.times[-1][1], round(at_s * NS))
+        if event is not None:
+            self.events.append((at_s, event))
+
+    def late_share(self, after_s):
+        late = [seconds > 0.05 for at_s, seconds in self.times if at_s >= after_s]
+        return float(np.mean(late))
+
+
+def drive(source, seconds_of, until_s, start_s=0.0):
+    for number in range(round((until_s - start_s) / PERIOD_S)):
+        at_s = start_s + number * PERIOD_S
+        source.frame(at_s, seconds_of(at_s))
+
+
+def test_within_the_budget_nothing_happens():
+    source = Source()
+    drive(source, lambda at_s: 0.2 if at_s % 1 < 0.09 else 0.045, 60)  # one frame of ten is late
+    assert source.events == []
+
+
+def test_five_fold_overload_is_answered_by_plan_and_taken_back_after_it():
+    source = Source(most_skipped=1)
+    drive(source, lambda at_s: 0.2 if 10 <= at_s < 40 else 0.03, 120)
+    down = [(at_s, event) for at_s, event in source.events if not event.back]
+    assert [str(event.step) for _, event in down] == ["variant small", "variant tiny"]
+    assert down[-1][0] < 13  # over_s a step, and frames to see it by
+    late = [s > 0.05 for at_s, s in source.times if 13 <= at_s < 40]
+    assert not any(late)
+    back = [event for _, event in source.events if event.back]
+    assert [event.number for event in back] == [1, 0]
+    assert source.control.number == 0
+
+
+def test_beyond_the_ladder_is_said():
+    source = Source(most_skipped=2)
+    drive(source, lambda _: 1.0, 30)
+    assert source.control.number == 4
+    assert source.control.exhausted
+    assert str(source.control.step) == "variant tiny, 2 of 3 frames skipped"
+
+
+@pytest.mark.parametrize("period_s", [0.7, 2, 5, 10, 20, 40])
+def test_a_saw_tooth_load_makes_no_oscillation(period_s):
+    source = Source()
+    drive(source, lambda at_s: 0.02 + 0.08 * (at_s % period_s) / period_s, 900)
+    changes = [at_s for at_s, _ in source.events]
+    assert 1 <= len(changes) <= 24
+    last = [at_s for at_s in changes if at_s > 300]
+    assert len(last) <= 12  # it has learnt: at most one try in a hundred seconds
+    assert source.late_share(300) < 0.1
+
+
+def test_a_constant_load_never_swings():
+    for load_s in np.arange(0.02, 0.4, 0.02):
+        source = Source()
+        drive(source, lambda _, load_s=load_s: float(load_s), 200)
+        # Down to where it fits; tries back are few, and only where they were not foreseen to fail.
+        assert sum(event.back for _, event in source.events) <= 3
+
+
+def test_the_less_important_source_gives_up_first():
+    front, rear = Source(importance=4, most_skipped=1), Source(importance=0, most_skipped=1)
+    sources = (front, rear)
+    for number in range(600):
+        at_s = number * PERIOD_S
+        demand = sum(source.share() for source in sources)  # two whole ones are too much
+        for source in sources:
+            source.frame(at_s, 0.03 * max(demand, 0.1))
+    assert rear.control.number > 0
+    assert front.control.number == 0
+    assert front.late_share(5) < 0.02  # while the other tries to go back
+
+
+def test_the_more_important_one_moves_once_the_other_has_nothing_left():
+    front, rear = Source(importance=4, most_skipped=1), Source(importance=0, most_skipped=1)
+    for number in range(300):
+        at_s = number * PERIOD_S
+        for source in (front, rear):
+            source.frame(at_s, 0.4)
+    assert rear.control.exhausted
+    assert front.events[0][0] > rear.events[-1][0]
+
+
+def test_a_variant_that_cannot_serve_is_left_out():
+    source = Source()
+    drive(source, lambda _: 0.09, 1.2)
+    assert source.control.step.variant == "small"
+    event = source.control.leave_out("small", "does not fit", 2 * NS)
+    assert event is not None
+    assert event.step.variant == "tiny"
+    assert source.control.unusable == ("small: does not fit",)
+    drive(source, lambda _: 0.01, 60, start_s=3)
+    assert source.control.number == 0
+    assert all(event.step.variant != "small" for _, event in source.events[1:])
+
+
+def test_switched_off_it_gives_everything_back():
+    source = Source()
+    drive(source, lambda _: 0.4, 10)
+    assert source.control.number == 2
+    source.control.options = options(budget_ms=0.0)
+    assert str(source.control.step) == "nothing given up"
+    source.frame(11.0, 0.4)
+    assert source.control.number == 0
+
+
+def test_a_budget_without_anything_to_give_up_is_refused():
+    with pytest.raises(ConfigurationError, match=r"load\.most_skipped"):
+        ladder(LoadOptions(budget_ms=50.0))
+    assert len(ladder(LoadOptions())) == 1
