@@ -17,7 +17,7 @@ from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Manifest
 from edge_perception.models.model_cache import ModelCache
 
-_SAME = ("role", "feature_space", "compatible_with", "inputs", "labels", "preprocessing")
+SAME = ("role", "feature_space", "compatible_with", "inputs", "labels", "preprocessing")
 
 
 class StandIns:
@@ -53,8 +53,8 @@ class StandIns:
         if held is not None and (not name or held[2] is not current):
             self._let_go()
             held = None
-        if name and self._thread is None and (held is None or held[0] != name):
-            self._failed = None
+        idle = self._thread is None and self._failed is None  # a failure is told first
+        if name and idle and (held is None or held[0] != name):
             self._thread = threading.Thread(
                 target=self._load, args=(name, current), name="stand_in", daemon=True
             )
@@ -98,7 +98,7 @@ class StandIns:
 
 def unfit(other: Manifest, served: Manifest) -> str:
     """Return why a model cannot stand in for another one; empty: it can."""
-    for name in _SAME:
+    for name in SAME:
         ours, theirs = getattr(served, name), getattr(other, name)
         if ours != theirs:
             return f"{other.name}: expected the {name} of {served.name}, {ours!r}, got {theirs!r}"
@@ -132,6 +132,7 @@ class EncoderLoad:
         self._sketch: Any = None  # of the frame in work
         self._passed = 0
         self._for: ServedModel | None = None
+        self._serves: ServedModel | None = None
         self.skipped = 0
 
     def skips(self) -> bool:
@@ -149,13 +150,13 @@ class EncoderLoad:
         if current is not self._for:
             self._for = current
             self.control.use_all()
-        loading = self.stand_ins.loading
         serves = self.stand_ins.model_for(self.control.step.variant, current)
-        if loading and not self.stand_ins.loading:
-            self.control.restart()  # what was measured meanwhile says nothing of who serves now
-            failed = self.stand_ins.failure()
-            if failed is not None:
-                self._tell(self.control.leave_out(*failed, now_ns))
+        if serves is not self._serves:
+            self._serves = serves
+            self.control.restart()  # what was measured so far says nothing of who serves now
+        failed = self.stand_ins.failure()
+        if failed is not None:
+            self._tell(self.control.leave_out(*failed, now_ns))
         return serves
 
     def reused(

@@ -87,6 +87,10 @@ class EncoderModels:
         loaded = self._load(
             name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
         )
+        if self.pipeline.load is not None:  # but not what the hung thread may still use
+            self.pipeline.load.stand_ins.cache.make_room(
+                self._load_options.config.models_mb * 2**20
+            )
         pipeline = self._pipeline_of(loaded, geometry)
         pipeline.model.learn_from(self.pipeline.model)
         return pipeline

@@ -8,6 +8,7 @@ import time
 import pytest
 import sensors
 from harness import wait_until
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
@@ -29,8 +30,8 @@ class Turnstile:
 
 
 @pytest.fixture
-def camera(harness):
-    node = harness.add(EncoderNode, "camera")
+def camera(harness, request):
+    node = harness.add(EncoderNode, "camera", parameters=getattr(request, "param", None))
     publisher = harness.driver.create_publisher(Image, "camera/image_raw", qos_profile_sensor_data)
     features = harness.subscribe(msg.Feature, "features/camera")
     harness.start()
@@ -72,3 +73,30 @@ def test_the_newest_frame_wins_and_the_others_are_counted(camera):
 def waiting_ns(mailbox):
     items = list(mailbox._items)
     return items[-1].stamp_ns if items else 0
+
+
+LOAD = {"load.budget_ms": 0.1, "load.over_s": 0.1, "load.most_skipped": 1}
+
+
+@pytest.mark.parametrize("camera", [LOAD], indirect=True)
+def test_load_control_skips_says_so_and_gives_back(camera):
+    node, publisher, features = camera
+    control = node._pipeline.load.control
+
+    def frames_until(condition, what):
+        def step():
+            publisher.publish(sensors.image(time.time_ns()))
+            return condition()
+
+        wait_until(step, what)
+
+    frames_until(lambda: node._pipeline.load.skipped > 2, "frames skipped")
+    assert features.wait(lambda feature: feature.valid and feature.dropped > 1)
+    said = node.health()
+    assert "load control: 1 of 2 frames skipped" in said.message
+    assert said.values["load_step"] == "1 of 1: 1 of 2 frames skipped"
+    assert said.values["model_cache_hit_rate"] == "nan"  # nothing was loaded: nobody asked
+    changed = node.set_parameters([Parameter("load.budget_ms", value=0.0)])
+    assert changed[0].successful
+    frames_until(lambda: control.number == 0, "nothing given up")
+    assert "load control" not in node.health().message

@@ -1,0 +1,194 @@
+"""Load control in the pipeline of a real model: skipped, reused, stood in for, and taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from lidar_messages import cloud_msg
+
+from edge_perception.core.clock import FakeClock
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.health import Level
+from edge_perception.core.types import Geometry
+from edge_perception.encoders import encoders
+from edge_perception.encoders.load import SAME, EncoderLoad, StandIns, unfit
+from edge_perception.encoders.load_control import LoadOptions
+from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.serving import ServedModel
+from edge_perception.models.loading import ModelOptions
+from edge_perception.models.model_cache import ModelCache
+from edge_perception.releases.loading import load_model
+
+MB = 2**20
+SMALL = "bev_lite_int8/lidar"
+SPEC = encoders()["lidar"]
+PLACE = Geometry(pose_source="parameter")
+
+
+def _scene():
+    """Return a flat road about the sensor, 1.8 m below it, x, y, z, intensity."""
+    azimuth = np.repeat(np.linspace(-np.pi, np.pi, 900, endpoint=False), 16)
+    reach = np.tile(np.geomspace(4.0, 40.0, 16), 900)
+    columns = (reach * np.cos(azimuth), reach * np.sin(azimuth))
+    return np.stack([*columns, np.full(reach.shape, -1.8), np.full(reach.shape, 0.3)], -1)
+
+
+SCENE = _scene()
+
+
+def load(name):
+    return load_model(ModelOptions(model=name), role="lidar", name=name)
+
+
+class Slow:
+    """An encoder whose inference takes what the test says, on the clock of the test."""
+
+    def __init__(self, encoder, rig):
+        self._encoder, self._rig = encoder, rig
+
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
+
+    def infer(self, inputs):
+        self._rig.clock.advance(self._rig.seconds)
+        return self._encoder.infer(inputs)
+
+
+class Rig:
+    """A 10 Hz LiDAR that looks at a scene which stands still."""
+
+    def __init__(self, *, limit_mb=512, **options):
+        self.clock, self.events, self.seconds = FakeClock(steady_ns=10**9), [], 0.0
+        self.next_ns = self.clock.now().steady_ns
+        spec = replace(
+            SPEC,
+            make_encoder=lambda manifest, backend: Slow(SPEC.make_encoder(manifest, backend), self),
+        )
+        self.cache = ModelCache(
+            limit_bytes=limit_mb * MB,
+            size_bytes=lambda _: 40 * MB,
+            load=load,
+            release=lambda model: model.backend.close(),
+            beside_bytes=lambda: 30 * MB,
+        )
+        served = ServedModel.build(spec, load(SPEC.default_model))
+        self.pipeline = EncoderPipeline(
+            source="lidar", spec=spec, model=served, geometry=PLACE, clock=self.clock
+        )
+        stand_ins = StandIns(spec, self.cache)
+        self.load = EncoderLoad(
+            LoadOptions(budget_ms=50.0, **options), spec, stand_ins, self.events.append
+        )
+        self.pipeline.load = self.load
+        self.rng = np.random.default_rng(3)
+
+    def frame(self, seconds):
+        """Return the feature of the next frame, whose inference takes so long."""
+        self.seconds = seconds
+        self.next_ns += 10**8
+        now = self.clock.advance(max(self.next_ns - self.clock.now().steady_ns, 0) / 1e9)
+        noise = self.rng.normal(0.0, 0.002, SCENE.shape)
+        cloud = cloud_msg(dict(zip(("x", "y", "z", "intensity"), (SCENE + noise).T, strict=True)))
+        job = self.pipeline.accept(cloud, now.node_ns, "lidar", now)
+        return self.pipeline.process(job)
+
+    def close(self):
+        self.load.stand_ins.close()
+        self.pipeline.model.loaded.backend.close()
+
+
+@pytest.fixture
+def rig():
+    rigs = []
+
+    def make(**options):
+        rigs.append(Rig(**options))
+        return rigs[-1]
+
+    yield make
+    for each in rigs:
+        each.close()
+
+
+def test_frames_are_skipped_counted_and_come_back(rig):
+    lidar = rig(most_skipped=1)
+    features = [lidar.frame(0.09) for _ in range(40)]
+    assert lidar.load.skipped > 5
+    assert sum(feature is None for feature in features) == lidar.load.skipped
+    assert next(f for f in reversed(features) if f is not None).dropped >= lidar.load.skipped - 1
+    finding = lidar.load.finding()
+    assert finding.level is Level.WARN
+    assert "1 of 2 frames skipped, nothing is left to give up" in finding.message
+    for _ in range(600):
+        lidar.frame(0.01)
+        if not lidar.load.control.number:
+            break
+    assert lidar.load.finding().level is Level.OK
+    assert [event.back for event in lidar.events] == [False, True]
+
+
+def test_a_still_scene_is_reused_and_every_reused_feature_says_so(rig):
+    lidar = rig(reuse_max_age_s=0.35)
+    for _ in range(12):
+        assert lidar.frame(0.09).warning == ""
+    features = [lidar.frame(0.09) for _ in range(24)]
+    reused = [feature for feature in features if "reused" in feature.warning]
+    fresh = [feature for feature in features if "reused" not in feature.warning]
+    assert len(reused) >= 12, lidar.load.describe()["load_not_reused"]
+    assert len(fresh) >= 6  # the age is bounded
+    assert all(np.isnan(feature.latency.inference_s) for feature in reused)
+    assert len({feature.stamp_ns for feature in features}) == 24
+    assert reused[0].tensors.keys() == fresh[0].tensors.keys()
+    assert int(lidar.load.describe()["load_reused"]) >= len(reused)
+
+
+def test_a_variant_stands_in_and_the_model_comes_back(rig):
+    lidar = rig(variants=(SMALL,))
+    whole = lidar.frame(0.09).model
+    assert lidar.cache.figures().misses == 0  # lazily: nothing is loaded before it is needed
+    until(lidar, 0.09, lambda: lidar.load.control.number == 1)
+    until(lidar, 0.01, lambda: lidar.frame(0.01).model != whole)
+    assert lidar.frame(0.01).model.name == "bev_lite_lidar_int8"
+    assert lidar.frame(0.01).model.feature_space == whole.feature_space
+    until(lidar, 0.01, lambda: lidar.load.control.number == 0)
+    assert lidar.frame(0.01).model == whole
+    assert lidar.cache.figures().loaded == (SMALL,)  # kept for the next time, while there is room
+
+
+def test_a_variant_without_room_is_left_out_and_said(rig):
+    lidar = rig(variants=(SMALL,), limit_mb=60, most_skipped=1)
+    until(lidar, 0.09, lambda: lidar.load.control.unusable)
+    (reason,) = lidar.load.control.unusable
+    assert "needs 40 MB, the limit is 60 MB of which 30 MB serve" in reason
+    assert lidar.load.control.step.skipped == 1
+    assert lidar.frame(0.01) is None or lidar.frame(0.01) is None
+
+
+def until(lidar, seconds, condition):
+    """Give frames until something is so: loading goes on in the background."""
+    for _ in range(3000):
+        thread = lidar.load.stand_ins._thread
+        if thread is not None:
+            thread.join()
+        if condition():
+            return
+        lidar.frame(seconds)
+    raise AssertionError(lidar.load.describe())
+
+
+def test_only_a_model_of_the_same_kind_stands_in():
+    served = load(SPEC.default_model).bundle.manifest
+    assert unfit(load(SMALL).bundle.manifest, served) == ""
+    other = SimpleNamespace(
+        **{**{name: getattr(served, name) for name in SAME}, "feature_space": "x", "name": "other"}
+    )
+    assert "other: expected the feature_space of bev_lite_lidar" in unfit(other, served)
+
+
+def test_reuse_is_refused_where_frames_cannot_be_compared():
+    audio = encoders()["audio"]
+    with pytest.raises(ConfigurationError, match="expected 0 for audio"):
+        EncoderLoad(LoadOptions(budget_ms=1.0, reuse_max_age_s=0.2), audio, None, print)
