@@ -212,7 +212,9 @@ class EncoderLoad:
     def finding(self) -> Health:
         """Return WARN while anything is given up, with the figures."""
         control = self.control
-        if not control.number:
+        if control.options.budget_ms > 0.0 and len(control.steps) == 1:  # set while it runs
+            level, text = Level.WARN, "load.budget_ms: there is nothing to give up for it"
+        elif not control.number:
             level, text = Level.OK, ""
         else:
             level, text = Level.WARN, f"load control: {control.step}"

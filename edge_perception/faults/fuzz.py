@@ -29,6 +29,7 @@ from edge_perception.encoders.camera.camera_info import geometry_from_camera_inf
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.health import HealthLimits
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.faults.frames import Frames, plain
 from edge_perception.faults.injector import parse_injection
@@ -199,7 +200,7 @@ def _spoiled_bytes(data: bytes, chosen: random.Random) -> bytes:
 
 def _configurations() -> tuple[type, ...]:
     limits = [spec.content.limits for spec in encoders().specs.values() if spec.content]
-    fixed = (CycleConfig, SourceConfig, DecisionConfig, HealthLimits, WatchdogLimits)
+    fixed = (CycleConfig, SourceConfig, DecisionConfig, HealthLimits, WatchdogLimits, LoadOptions)
     return (*fixed, DegradationPolicy, *limits)
 
 

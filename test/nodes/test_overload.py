@@ -100,3 +100,12 @@ def test_load_control_skips_says_so_and_gives_back(camera):
     assert changed[0].successful
     frames_until(lambda: control.number == 0, "nothing given up")
     assert "load control" not in node.health().message
+
+
+def test_a_budget_for_which_nothing_may_be_given_up_is_said(harness):
+    refused = harness.add(EncoderNode, "camera", parameters={"load.budget_ms": 50.0})
+    assert refused.state == "unconfigured"
+    assert "set load.reuse_max_age_s" in refused._own_health().message
+    running = harness.add(EncoderNode, "lidar")
+    assert running.set_parameters([Parameter("load.budget_ms", value=50.0)])[0].successful
+    assert "nothing to give up" in running.health().message
