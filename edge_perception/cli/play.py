@@ -236,10 +236,11 @@ def _play_live(args: argparse.Namespace) -> int:
     )
     result = play_live(settings, mode=args.live, namespace=args.namespace)
     for name, count in sorted(result.sent.items()):
-        lost = result.lost(name)
+        lost, skipped = result.lost(name), result.skipped.get(name, 0)
         print(
             f"{name}: {count} frames sent, {result.features[name]} features, "
             f"{result.dropped.get(name, 0)} dropped"
+            + (f", {skipped} skipped by load control" if skipped else "")
             + (f", {lost} did not arrive: see `edge-perception transport`" if lost else "")
         )
     print(f"{len(result.records)} fused messages")

@@ -1,4 +1,4 @@
-"""Records the seconds around events: mode changes, uncertainty, disagreement, model swaps.
+"""Records the seconds around events: mode changes, uncertainty, disagreement, swaps, load.
 
 A ring buffer holds the last seconds of the sensors and of the fused view. An event writes them and
 the seconds after it to a file of its own; files are never half-written and stay below a quota.
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=float, default=512.0, metavar="MB", help="of the ring")
     parser.add_argument("--quota", type=float, default=4096.0, metavar="MB", help="of the folder")
     parser.add_argument(
-        "--triggers", default="mode,uncertainty,disagreement,swap", help="comma-separated"
+        "--triggers", default="mode,uncertainty,disagreement,swap,load", help="comma-separated"
     )
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--namespace", default="", help="of the nodes")

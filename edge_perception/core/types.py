@@ -164,6 +164,10 @@ class Feature:
     invalid_reason: str = ""  # empty: valid
     passing: bool = False  # what made it invalid is over: a driver started anew
     warning: str = ""  # usable, but its content is doubtful: value and limit
+    # Under load: of the earlier frame whose tensors and decisions these are; 0: they are its own.
+    inferred_stamp_ns: int = 0
+    skipped: int = 0  # frames left out by load control
+    given_up: str = ""  # what load control gives up; empty: nothing
     geometry: Geometry = field(default_factory=Geometry)
     tensors: Mapping[str, NDArray] = field(default_factory=dict)
     objects: tuple[DetectedObject, ...] = ()  # base frame
@@ -178,6 +182,11 @@ class Feature:
     def valid(self) -> bool:
         """Whether the frame was usable."""
         return not self.invalid_reason
+
+    @property
+    def evidence_ns(self) -> int:
+        """Acquisition stamp of the frame that a model ran on: its own unless it is reused."""
+        return self.inferred_stamp_ns or self.stamp_ns
 
 
 class SourceState(IntEnum):
@@ -236,6 +245,9 @@ class SourceStatus:
     # smallest arrival minus stamp lately: delay plus clock offset
     clock_offset_s: float = UNKNOWN
     latency: FrameLatency = field(default_factory=FrameLatency)
+    inferred_stamp_ns: int = 0  # of an earlier frame whose outputs its newest feature has; 0: none
+    skipped: int = 0  # frames left out by load control
+    given_up: str = ""  # what load control of its encoder gives up; empty: nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +255,7 @@ class FusedView:
     """One fused view of the surroundings, before it becomes a FusedPerception message."""
 
     stamp_ns: int  # newest contributing acquisition stamp
-    oldest_stamp_ns: int  # oldest contributing acquisition stamp; 0: none
+    oldest_stamp_ns: int  # oldest contributing acquisition stamp a model ran on; 0: none
     frame_id: str
     sequence: int
     mode: Mode

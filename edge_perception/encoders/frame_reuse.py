@@ -15,6 +15,8 @@ from edge_perception.encoders.likeness import LikenessSpec
 NS = 1_000_000_000
 _MOVES_MPS = 0.5  # slower is the jitter of a box
 _MOVES_BOX = 0.05  # of the diagonal of a box, in an image, where nobody knows how near it is
+_FASTEST_MPS = 30.0  # how fast something that moves may come near while an output is reused
+_APART_S = 1.0  # inferences further apart, beyond the age that is allowed, tell no motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class ReuseLimits:
 
     max_age_s: float
     change: float  # factor of the modality's limit
-    near_m: float  # from the origin of the base frame
+    near_m: float  # from the origin of the base frame; what moves faster reaches it from beyond
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Reused:
     """An output that serves again, and the text that says so."""
 
     output: EncoderOutput
+    stamp_ns: int  # of the frame that it was inferred from
     text: str
 
 
@@ -96,30 +99,31 @@ class FrameReuse:
         limit = self._likeness.limit * limits.change
         if not difference <= limit:
             return None, f"differs by {difference:.1f} > {limit:.1f} {self._likeness.unit}"
-        moving = self._moving(last, limits.near_m)
+        moving = self._moving(last, limits)
         if moving:
             return None, moving
         text = (
             f"reused: features of the frame {age_s:.2f} s before, which differs by "
             f"{difference:.1f} < {limit:.1f} {self._likeness.unit}"
         )
-        return Reused(output=last.output, text=text), ""
+        return Reused(output=last.output, stamp_ns=last.stamp_ns, text=text), ""
 
-    def _moving(self, last: Inferred, near_m: float) -> str:
-        """Say what moves near; what cannot be told to stand moves."""
+    def _moving(self, last: Inferred, limits: ReuseLimits) -> str:
+        """Say what moves near, or may be near before its age is over; what may move moves."""
         before = self._before
         if before is None or before.model is not last.model:
             return "one inference does not tell what moves"
         passed_s = (last.stamp_ns - before.stamp_ns) / NS
         if passed_s <= 0.0:
             return "stamps that go back do not tell what moves"
+        if passed_s > limits.max_age_s + _APART_S:
+            return f"inferences {passed_s:.1f} s apart do not tell what moves"
+        within_m = limits.near_m + _FASTEST_MPS * limits.max_age_s
         for one, other in ((last, before), (before, last)):  # who came, and who left
             for item in one.output.objects:
-                if _moves(item, other.output.objects, passed_s, near_m):
+                if _moves(item, other.output.objects, passed_s, within_m):
                     x, y, _ = item.center_m
                     return f"{item.class_name} at {x:.0f}, {y:.0f} m moves, or is new"
-            if one.output.objects:
-                continue  # boxes in the image are the same things, with places
             for box in one.output.image_objects:
                 if _shifts(box, other.output.image_objects):
                     return f"{box.class_name} in the image moves, or is new"
@@ -127,9 +131,9 @@ class FrameReuse:
 
 
 def _moves(
-    item: DetectedObject, others: tuple[DetectedObject, ...], passed_s: float, near_m: float
+    item: DetectedObject, others: tuple[DetectedObject, ...], passed_s: float, within_m: float
 ) -> bool:
-    if math.hypot(*item.center_m[:2]) > near_m:
+    if math.hypot(*item.center_m[:2]) > within_m:
         return False
     reach_m = _MOVES_MPS * passed_s
     return not any(

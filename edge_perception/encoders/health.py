@@ -202,7 +202,7 @@ class EncoderHealth:
             "rate_hz": hertz(self._features.rate_hz(now.steady_ns)),
             "input_rate_hz": hertz(self._messages.rate_hz(now.steady_ns)),
             "age_s": f"{age_s:.3f}",
-            "dropped": str(pipeline.lost),
+            "dropped": str(pipeline.dropped()),
             "refused": str(pipeline.refused),
             "inference_ms_p50": f"{inference[0] * 1e3:.2f}",
             "inference_ms_p95": f"{inference[1] * 1e3:.2f}",

@@ -11,7 +11,7 @@ from edge_perception.core.health import Health, Level
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.encoders.frame_reuse import FrameReuse, Inferred, Reused, ReuseLimits
-from edge_perception.encoders.load_control import LoadControl, LoadEvent, LoadOptions
+from edge_perception.encoders.load_control import LoadControl, LoadEvent, LoadOptions, LoadStep
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Manifest
@@ -35,6 +35,11 @@ class StandIns:
     def loading(self) -> bool:
         """Whether one is being loaded."""
         return self._thread is not None
+
+    @property
+    def name(self) -> str:
+        """The bundle that stands in; empty: none does."""
+        return "" if self._held is None else self._held[0]
 
     def model_for(self, name: str, current: ServedModel) -> ServedModel:
         """Return who serves in the inference thread, between frames.
@@ -135,6 +140,26 @@ class EncoderLoad:
         self._serves: ServedModel | None = None
         self.skipped = 0
 
+    @property
+    def active(self) -> bool:
+        """Whether it is switched on, or has something to take back; else frames need not ask."""
+        on = self.control.options.budget_ms > 0.0 or self.control.number > 0
+        return on or bool(self.stand_ins.name) or self.stand_ins.loading
+
+    def given_up(self, *, tried: bool) -> str:
+        """Return what the frame in work does without; empty: nothing.
+
+        Args:
+            tried: a candidate is under trial: nothing is reused and nobody stands in.
+        """
+        step = self.control.step
+        held = LoadStep(
+            reuse=step.reuse and not tried,
+            variant="" if tried else self.stand_ins.name,
+            skipped=step.skipped,
+        )
+        return "" if held == LoadStep() else str(held)
+
     def skips(self) -> bool:
         """Whether the frame that comes now is skipped, and count it."""
         most = self.control.step.skipped
@@ -227,6 +252,7 @@ class EncoderLoad:
         control, cache = self.control, self.stand_ins.cache.figures()
         return {
             "load_step": f"{control.number} of {len(control.steps) - 1}: {control.step}",
+            "load_stands_in": self.stand_ins.name or "nobody",
             "load_time_ms_p80": f"{control.time_s() * 1e3:.2f}",
             "load_budget_ms": f"{control.options.budget_ms:g}",
             "load_changes": str(control.changes),

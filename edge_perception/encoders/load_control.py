@@ -118,6 +118,7 @@ class LoadEvent:
     """A step that was taken."""
 
     number: int  # place in the ladder
+    last: int  # the last place
     step: LoadStep
     back: bool
     reason: str
@@ -316,7 +317,13 @@ class LoadControl:
             self._before_s = 0.0
         self.changes += 1
         self.restart()
-        return LoadEvent(number=number, step=self.steps[number], back=back, reason=reason)
+        return LoadEvent(
+            number=number,
+            last=len(self.steps) - 1,
+            step=self.steps[number],
+            back=back,
+            reason=reason,
+        )
 
 
 def _quantile(times: list[float]) -> float:

@@ -136,11 +136,6 @@ class EncoderPipeline:
             self._content.limits = limits
 
     @property
-    def lost(self) -> int:
-        """Frames overwritten before inference or skipped by load control, since start."""
-        return self.dropped() + (self.load.skipped if self.load is not None else 0)
-
-    @property
     def refused(self) -> int:
         """Frames refused since start."""
         return self._refused
@@ -177,7 +172,8 @@ class EncoderPipeline:
     def process(self, job: Job) -> Feature | None:
         """Infer a frame; a frame that cannot be used gives a feature that says so.
 
-        None: the model that serves this stamp has no window yet (a stream just started).
+        None: the model that serves this stamp has no window yet (a stream just started), or load
+        control leaves the frame out.
         """
         started = self._clock.now()
         self._finding = self._to_compare = None
@@ -204,11 +200,14 @@ class EncoderPipeline:
         if item is None:
             return None
         # What is tried is compared with the model itself, on frames that ran.
-        load = self.load if tried is None else None
+        load = self.load if tried is None and self.load is not None and self.load.active else None
         if load is not None:
             model = load.model_for(model, started.steady_ns)
         try:
-            sample, latency = self._run(model, item, started, latency, job=job, load=load)
+            if load is not None:
+                sample, latency = self._run_or_reuse(load, job, model, item, started, latency)
+            else:
+                sample, latency = self._run(model, item, started, latency)
         except FRAME_ERRORS as error:
             why = "; ".join(filter(None, (str(error), self._calibration_fault)))
             return self._refuse(job, latency, f"{self._source}: {why}")
@@ -272,7 +271,12 @@ class EncoderPipeline:
         model.since_ns = model.since_ns or job.stamp_ns
         model.frames += 1
         return self._feature(
-            job, model, latency, output=sample.output, warning=self._warning(sample.output)
+            job,
+            model,
+            latency,
+            output=sample.output,
+            warning=self._warning(sample.output),
+            inferred_stamp_ns=sample.inferred_stamp_ns,
         )
 
     def _run(
@@ -282,18 +286,16 @@ class EncoderPipeline:
         started: Instant,
         latency: FrameLatency,
         *,
-        job: Job | None = None,
-        load: EncoderLoad | None = None,
+        again: Callable[[Any, Geometry], Reused | None] = lambda _frame, _geometry: None,
     ) -> tuple[Sample, FrameLatency]:
         geometry = self.located_geometry
         frame = model.intake.frame(item)
         notes = (*getattr(frame, "notes", ()), *geometry.notes)
         try:
             self._check_content(frame, model, geometry)
-            if load is not None and job is not None:
-                reused = load.reused(frame, job.stamp_ns, model, geometry)
-                if reused is not None:
-                    return self._again(reused, started, latency)
+            reused = again(frame, geometry)
+            if reused is not None:
+                return self._reused(reused, started, latency)
             inputs = model.encoder.preprocess(frame, geometry)
             preprocessed = self._clock.now()
             outputs = model.encoder.infer(inputs)
@@ -304,12 +306,6 @@ class EncoderPipeline:
             for text in self.notes.see(notes):
                 self.on_note(text)
         finished = self._clock.now()
-        if load is not None and job is not None:
-            doubtful = bool(self._warning(output))
-            load.inferred(output, job.stamp_ns, model, geometry, doubtful=doubtful)
-            if not self.serving.changing:
-                took_s = (finished.steady_ns - job.received.steady_ns) / 1e9
-                load.took(took_s, finished.steady_ns)
         inference_s = (inferred.steady_ns - preprocessed.steady_ns) / 1e9
         sample = Sample(outputs=dict(outputs), output=output, inference_s=inference_s)
         return sample, replace(
@@ -319,14 +315,46 @@ class EncoderPipeline:
             postprocess_s=(finished.steady_ns - inferred.steady_ns) / 1e9,
         )
 
-    def _again(
+    def _reused(
         self, reused: Reused, started: Instant, latency: FrameLatency
     ) -> tuple[Sample, FrameLatency]:
         """Return an earlier output for this frame; it says so, and has no time of inference."""
         looked_s = (self._clock.now().steady_ns - started.steady_ns) / 1e9
         output = replace(reused.output, warning=reused.text)
-        sample = Sample(outputs={}, output=output, inference_s=UNKNOWN)
+        sample = Sample(
+            outputs={}, output=output, inference_s=UNKNOWN, inferred_stamp_ns=reused.stamp_ns
+        )
         return sample, replace(latency, preprocess_s=looked_s)
+
+    def _run_or_reuse(
+        self,
+        load: EncoderLoad,
+        job: Job,
+        model: ServedModel,
+        item: Any,
+        started: Instant,
+        latency: FrameLatency,
+    ) -> tuple[Sample, FrameLatency]:
+        """Run a frame unless an earlier output may serve; load control learns what it took."""
+        sample, latency = self._run(
+            model,
+            item,
+            started,
+            latency,
+            again=lambda frame, geometry: load.reused(frame, job.stamp_ns, model, geometry),
+        )
+        if not sample.inferred_stamp_ns:
+            load.inferred(
+                sample.output,
+                job.stamp_ns,
+                model,
+                self.located_geometry,
+                doubtful=bool(self._warning(sample.output)),
+            )
+            if not self.serving.changing:
+                now_ns = self._clock.now().steady_ns
+                load.took((now_ns - job.received.steady_ns) / 1e9, now_ns)
+        return sample, latency
 
     def _check_content(self, frame: Any, model: ServedModel, geometry: Geometry) -> None:
         """Refuse a frame that shows nothing; once a frame, however many models run on it."""
@@ -358,9 +386,20 @@ class EncoderPipeline:
         output: EncoderOutput | None = None,
         reason: str = "",
         warning: str = "",
+        inferred_stamp_ns: int = 0,
     ) -> Feature:
         self._sequence += 1
-        return self._described(job, model, latency, output=output, reason=reason, warning=warning)
+        feature = self._described(
+            job, model, latency, output=output, reason=reason, warning=warning
+        )
+        if self.load is None:
+            return feature
+        return replace(
+            feature,
+            inferred_stamp_ns=inferred_stamp_ns,
+            skipped=self.load.skipped,
+            given_up=self.load.given_up(tried=self.serving.candidate is not None),
+        )
 
     def _described(
         self,
@@ -380,7 +419,7 @@ class EncoderPipeline:
             modality=self._spec.modality,
             model=model.loaded.bundle.version_for(self._source),
             sequence=self._sequence,
-            dropped=self.lost,
+            dropped=self.dropped(),
             refused=self._refused,
             invalid_reason=reason,
             passing=job.passing,

@@ -69,7 +69,8 @@ class Sample:
 
     outputs: Mapping[str, Any]  # graph outputs
     output: EncoderOutput
-    inference_s: float
+    inference_s: float  # NaN: no model ran
+    inferred_stamp_ns: int = 0  # of the earlier frame whose output this is; 0: its own
 
 
 class Trial(Protocol):

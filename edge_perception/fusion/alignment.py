@@ -124,7 +124,7 @@ class Aligner:
             return
         for name, unused in self._unused.items():
             track = tracks[name]
-            while unused and node_ns - unused[0].stamp_ns > track.max_age_ns:
+            while unused and node_ns - unused[0].evidence_ns > track.max_age_ns:
                 count_late(track, unused.pop(0))
         if not any(self._unused.values()):
             self.opened_ns = None

@@ -31,9 +31,10 @@ class Cycle:
     closed_steady_ns: int
     closed_by: ClosedBy
     features: Mapping[str, Feature]  # contributing, by source
-    stamps_ns: Mapping[str, int]  # of the same, after the time offset: what compensation needs
+    # Of the frames that a model ran on, after the time offset: what compensation needs.
+    stamps_ns: Mapping[str, int]
     stamp_ns: int  # newest of the sources that set the pace; the node clock where none contributes
-    oldest_stamp_ns: int  # 0: none contributes
+    oldest_stamp_ns: int  # of a frame that a model ran on; 0: none contributes
     sources: tuple[SourceStatus, ...]
     mode: Mode
     valid: bool

@@ -187,8 +187,9 @@ class Fusion:
     def _cycle(self, now: Instant, raws: dict[str, SourceState], closed: Closed) -> Cycle:
         reused = of_set(self._intake.reused(now, raws), closed.picks, self._exclusive)
         used = {**closed.picks, **reused}
-        stamps_ns = {name: arrival.stamp_ns for name, arrival in used.items()}
-        stamps = [arrival.stamp_ns for arrival in (closed.picks or used).values()]
+        evidence_ns = {name: arrival.evidence_ns for name, arrival in used.items()}
+        paced = (closed.picks or used).values()
+        stamps = [arrival.stamp_ns for arrival in paced]
         newest_ns, oldest_ns = max(stamps, default=0), min(stamps, default=0)
         apart = self._apart(now, raws, closed.picks)
         statuses = self._intake.statuses(now, raws, used, _doubts(apart))
@@ -197,7 +198,7 @@ class Fusion:
             self._config,
             raws=raws,
             statuses=statuses,
-            stamps_ns=stamps_ns.values(),
+            stamps_ns=evidence_ns.values(),
             apart=apart,
         )
         due = oldest_ns >= self._from_stamp_ns
@@ -208,9 +209,9 @@ class Fusion:
             closed_steady_ns=now.steady_ns,
             closed_by=closed.by,
             features={name: arrival.feature for name, arrival in used.items()},
-            stamps_ns=stamps_ns,
+            stamps_ns=evidence_ns,
             stamp_ns=newest_ns if stamps else now.node_ns,
-            oldest_stamp_ns=oldest_ns,
+            oldest_stamp_ns=min((arrival.evidence_ns for arrival in paced), default=0),
             sources=statuses,
             mode=judgement.mode,
             valid=judgement.valid,
@@ -221,7 +222,7 @@ class Fusion:
             sound_events=tuple(self._intake.untold),
             fresh=frozenset(self._intake.fresh),
             models=self._successors if due else self._models,
-            motion=self._motion.moves(stamps_ns, newest_ns),
+            motion=self._motion.moves(evidence_ns, newest_ns),
             ego_step=self._motion.step_to(newest_ns),
         )
         self._sequence += 1

@@ -72,7 +72,7 @@ class Intake:
         arrival = track.offer(feature, now, self.clock, self._recovery_frames, route)
         if arrival is None:
             return None
-        if now.node_ns - arrival.stamp_ns > track.max_age_ns:
+        if now.node_ns - arrival.evidence_ns > track.max_age_ns:
             count_late(track, arrival)
             return None
         for event in feature.sound_events:

@@ -2,7 +2,8 @@
 
 Two ages: ``silence`` is the steady clock since the last arrival and decides LATE, STALE and
 MISSING, so that a paused or jumping node clock fakes nothing. ``age`` is the node clock minus the
-stamp of the newest valid feature and decides whether its evidence may still be used.
+stamp of the newest valid feature and decides whether its evidence may still be used; of a reused
+one the stamp of the frame that a model ran on.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
 class Arrival:
     """One accepted feature with its stamp after the source's time offset."""
 
-    __slots__ = ("arrived_ns", "counted_late", "feature", "stamp_ns")
+    __slots__ = ("arrived_ns", "counted_late", "evidence_ns", "feature", "stamp_ns")
 
     def __init__(self, feature: Feature, stamp_ns: int, arrived_ns: int) -> None:
         self.feature = feature
-        self.stamp_ns = stamp_ns
+        self.stamp_ns = stamp_ns  # says which frames belong together
+        # Says how old it is and from where it is moved along: of the frame that a model ran on.
+        self.evidence_ns = stamp_ns + feature.evidence_ns - feature.stamp_ns
         self.arrived_ns = arrived_ns  # steady clock
         self.counted_late = False
 
@@ -52,7 +55,8 @@ class SourceTrack:
         self.last_arrival_ns: int | None = None  # steady clock, refused ones too
         self.newest: Arrival | None = None  # newest accepted feature
         self.received = self.refused = self.late = self.superseded = 0
-        self._encoder_dropped = self._encoder_refused = 0
+        self._encoder_dropped = self._encoder_refused = self._encoder_skipped = 0
+        self._given_up = ""
         self._latency = FrameLatency()
         self._last_stamp_ns = 0  # what the next stamp must exceed
         self._invalid_reason = ""
@@ -91,6 +95,7 @@ class SourceTrack:
             self.refuse(stranger, now)
             return None
         self._encoder_dropped, self._encoder_refused = feature.dropped, feature.refused
+        self._encoder_skipped, self._given_up = feature.skipped, feature.given_up
         if feature.stamp_ns > 0:
             self._clock_offset.add(feature.stamp_ns, now)
         stamp_ns = feature.stamp_ns + self._offset_ns
@@ -148,7 +153,7 @@ class SourceTrack:
             return SourceState.INVALID if self._invalid_reason else SourceState.LATE
         if self._invalid_reason:
             return SourceState.INVALID
-        if self.newest is not None and now.node_ns - self.newest.stamp_ns > self.max_age_ns:
+        if self.newest is not None and now.node_ns - self.newest.evidence_ns > self.max_age_ns:
             return SourceState.STALE
         return SourceState.OK
 
@@ -200,6 +205,9 @@ class SourceTrack:
             warning=self._warning(doubts) if state is SourceState.OK else "",
             clock_offset_s=self._clock_offset.offset_s,
             latency=self._latency,
+            inferred_stamp_ns=newest.feature.inferred_stamp_ns if newest else 0,
+            skipped=saturated(self._encoder_skipped),
+            given_up=self._given_up,
         )
 
     def _warning(self, doubts: Iterable[str]) -> str:
@@ -266,8 +274,9 @@ class SourceTrack:
             limit_ns = getattr(self, _LIMIT_OF.get(raw, "missing_ns"))
             return f"silence {silence_ns / NS:.3f} s > {limit_ns / NS:.3f} s"
         assert self.newest is not None
-        age_s = (now.node_ns - self.newest.stamp_ns) / NS
-        return f"age {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{other_clock(age_s)}"
+        age_s = (now.node_ns - self.newest.evidence_ns) / NS
+        of = " of the frame reused" if self.newest.feature.inferred_stamp_ns else ""
+        return f"age{of} {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{other_clock(age_s)}"
 
 
 def other_clock(apart_s: float) -> str:

@@ -1,4 +1,4 @@
-"""Load control of an encoder node: its models, memory and log."""
+"""Load control of an encoder node: its models, memory, log and events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import cache
 
 from rclpy.node import Node
 
+from edge_perception import msg
+from edge_perception.core.bounds import clipped
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.load import EncoderLoad, StandIns
 from edge_perception.encoders.load_control import LoadEvent, LoadOptions
@@ -15,13 +17,44 @@ from edge_perception.models.loading import LoadedModel, ModelOptions, model_fold
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.models.model_cache import ModelCache
+from edge_perception.nodes import qos
 from edge_perception.releases.model_sizes import peak_memory_bytes
 
 _MB = 2**20
 
 
+class LoadEvents:
+    """Tells each step of a source: in the log, and on the latched topic `load_events`."""
+
+    def __init__(self, node: Node, source: Callable[[], str]) -> None:
+        self._node, self._source = node, source
+        self._publisher = node.create_publisher(msg.LoadEvent, "load_events", qos.EVENTS)
+        self._sequence = 0
+
+    def tell(self, event: LoadEvent) -> None:
+        """Tell of a step; from the inference thread."""
+        self._publisher.publish(
+            msg.LoadEvent(
+                stamp=self._node.get_clock().now().to_msg(),
+                source=self._source(),
+                sequence=self._sequence,
+                step=event.number,
+                last_step=event.last,
+                back=event.back,
+                given_up=str(event.step) if event.number else "",
+                reason=clipped(event.reason),
+            )
+        )
+        self._sequence += 1
+        text = f"load control: step {event.number} of {event.last}: {event.step}: {event.reason}"
+        if event.back:
+            self._node.get_logger().info(text)
+        else:  # rclpy refuses another severity from the same line
+            self._node.get_logger().warning(text)
+
+
 def encoder_load(
-    node: Node,
+    events: LoadEvents,
     options: LoadOptions,
     spec: EncoderSpec,
     *,
@@ -32,7 +65,7 @@ def encoder_load(
     """Return the load control of a source; nothing is loaded before it is needed.
 
     Args:
-        node: gives the log.
+        events: hear of each step.
         options: what may be given up.
         spec: the modality.
         model: how models run.
@@ -53,13 +86,6 @@ def encoder_load(
     def beside_bytes() -> int:
         return sum(bundle.manifest.resources.peak_memory_bytes for bundle in beside())
 
-    def on_event(event: LoadEvent) -> None:
-        text = f"load control: step {event.number}: {event.step}: {event.reason}"
-        if event.back:
-            node.get_logger().info(text)
-        else:  # rclpy refuses another severity from the same line
-            node.get_logger().warning(text)
-
     models = ModelCache[LoadedModel](
         limit_bytes=options.models_mb * _MB,
         size_bytes=size_bytes,
@@ -67,4 +93,4 @@ def encoder_load(
         release=release_model,
         beside_bytes=beside_bytes,
     )
-    return EncoderLoad(options, spec, StandIns(spec, models), on_event)
+    return EncoderLoad(options, spec, StandIns(spec, models), events.tell)

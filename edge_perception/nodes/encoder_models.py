@@ -21,7 +21,7 @@ from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
-from edge_perception.nodes.encoder_load import encoder_load
+from edge_perception.nodes.encoder_load import LoadEvents, encoder_load
 from edge_perception.nodes.model_services import kept_infos, model_info
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.releases.candidate import MODES, CandidateTrial
@@ -58,6 +58,7 @@ class EncoderModels:
         self._node, self._spec, self._clock = node, spec, clock
         self._source_options, self._options, self._content = source, options, content
         self._pose, self._load_options = pose, load
+        self._load_events = LoadEvents(node, lambda: self._source)
         self.pipeline: EncoderPipeline | None = None
         self.last_error = ""
         self._kept = KeptModel[ServedModel](
@@ -122,7 +123,7 @@ class EncoderModels:
         pipeline.serving.retired = lambda model: release_model(model.loaded)
         pipeline.serving.left = self._kept.keep
         pipeline.load = encoder_load(
-            self._node,
+            self._load_events,
             self._load_options.config,
             self._spec,
             model=self._options.config,

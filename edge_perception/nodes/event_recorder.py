@@ -31,11 +31,12 @@ from edge_perception.recordings.triggers import TriggerOptions, Triggers
 from edge_perception.recordings.writer import Topic
 from edge_perception.running.vehicle_plan import read_plan
 
-FUSED = "/perception/fused"
+FUSED, LOAD_EVENTS = "/perception/fused", "/load_events"
 _LOOK_S = 0.2
 _SILENT_S = 2.0  # without a fused view
 _TOLD_ONCE = TopicQos(durability="transient_local", depth=1)
 _MOST_STATIC = 1000  # messages of static transforms, each of which tells of other frames
+_MOST_STEPS = 64  # of load control, of all sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,12 @@ class RecordPlan:
             found[STATIC] = Topic(name=STATIC, type=TF_TYPE, qos=replace(_TOLD_ONCE, depth=100))
             found[MOVING] = Topic(name=MOVING, type=TF_TYPE, qos=SENSOR_DATA)
             holding[STATIC] = _MOST_STATIC
+        found[prefix + LOAD_EVENTS] = Topic(
+            name=prefix + LOAD_EVENTS,
+            type="edge_perception/msg/LoadEvent",
+            qos=replace(_TOLD_ONCE, depth=_MOST_STEPS),
+        )
+        holding[prefix + LOAD_EVENTS] = _MOST_STEPS  # a step holds until the next one
         fused = prefix + FUSED
         found[fused] = Topic(name=fused, type="edge_perception/msg/FusedPerception")
         for text in topics:

@@ -243,8 +243,9 @@ def _parts(
 def _of_source(status: SourceStatus) -> Health:
     level, message = _LEVEL_OF[status.state], f"{status.state.name}, {status.reason}"
     if status.state is SourceState.OK:
-        level = Level.WARN if status.warning else Level.OK
-        message = status.warning or f"{hertz(status.rate_hz)} Hz, age {status.age_s:.3f} s"
+        doubts = "; ".join(filter(None, (_load_of(status), status.warning)))
+        level = Level.WARN if doubts else Level.OK
+        message = doubts or f"{hertz(status.rate_hz)} Hz, age {status.age_s:.3f} s"
     return Health(
         level=level,
         message=message,
@@ -259,8 +260,14 @@ def _of_source(status: SourceStatus) -> Health:
             "refused": str(status.refused),
             "late": str(status.late),
             "clock_offset_s": f"{status.clock_offset_s:.4f}",
+            "skipped": str(status.skipped),
+            "given_up": status.given_up or "nothing",
         },
     )
+
+
+def _load_of(status: SourceStatus) -> str:
+    return f"{status.source}: load control: {status.given_up}" if status.given_up else ""
 
 
 def _of_view(view: FusedView) -> list[Health]:
@@ -273,9 +280,10 @@ def _of_view(view: FusedView) -> list[Health]:
         if status.state is not SourceState.OK
     ]
     findings.extend(
-        Health(level=Level.WARN, message=status.warning)
+        Health(level=Level.WARN, message=text)
         for status in view.sources
-        if status.warning
+        for text in (_load_of(status), status.warning)
+        if text
     )
     if view.safe_stop_reason:
         findings.append(

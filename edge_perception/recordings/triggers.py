@@ -11,7 +11,7 @@ from edge_perception.core.errors import UnknownNameError
 from edge_perception.core.parameter import parameter
 
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
-KINDS = ("mode", "uncertainty", "disagreement", "swap")
+KINDS = ("mode", "uncertainty", "disagreement", "swap", "load")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +45,17 @@ class Triggers:
         self._options, self._locates = options, locates
         self._mode: int | None = None
         self._models: dict[str, str] = {}
+        self._given_up: dict[str, str] = {}
         self._uncertain = False
         self._alone = 0
 
     def look(self, message: Any) -> list[str]:
         """Return why this message is worth keeping; empty: it is not."""
+        load, loaded = self._load(message)
         found = {
             "mode": self._mode_change(message),
-            "swap": self._swap(message),
+            "swap": self._swap(message, loaded),
+            "load": load,
             "uncertainty": self._uncertainty(message),
             "disagreement": self._disagreement(message),
         }
@@ -64,9 +67,24 @@ class Triggers:
             return ""
         return f"mode {MODES[last]} became {MODES[self._mode]}"
 
-    def _swap(self, message: Any) -> str:
+    def _load(self, message: Any) -> tuple[str, set[str]]:
+        """Return what load control of the sources changed, and where it is at work, or just was."""
+        told, loaded = [], set()
+        for status in message.sources:
+            last = self._given_up.get(status.source, "")
+            self._given_up[status.source] = status.given_up
+            if last or status.given_up:
+                loaded.add(status.source)
+            if last != status.given_up:
+                told.append(f"{status.source}: {status.given_up or 'nothing given up'}")
+        return (f"load control of {'; '.join(told)}" if told else ""), loaded
+
+    def _swap(self, message: Any, loaded: set[str]) -> str:
+        """Tell of models that changed; under load a cheaper one stands in, and nothing changed."""
         told = []
         for model in message.models:
+            if model.role in loaded:
+                continue
             last = self._models.get(model.role)
             self._models[model.role] = model.sha256
             if last is not None and last != model.sha256:

@@ -122,6 +122,10 @@ class _Binder:
         usable, told = _one_way(source, usable)
         frames = [name for name in usable if not wanted[name].latched]
         self._notes += told
+        if source.load.budget_ms > 0.0:
+            self._notes.append(
+                f"{source.name}: load.budget_ms is not replayed: lock step has no load to control"
+            )
         for name in usable if frames else ():
             self._inputs[self._named[name]] = source.name
             self._ways[self._named[name]] = wanted[name].way

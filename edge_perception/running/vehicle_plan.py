@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import EncoderSpec, TopicSpec, encoders, modality_of, source_defaults
+from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.fusion.config import (
     CycleConfig,
@@ -35,6 +36,7 @@ class SourcePlan:
     options: SourceOptions
     model: ModelOptions
     content: Any = None  # thresholds of the content check; None: the modality has none
+    load: LoadOptions = field(default_factory=LoadOptions)  # lock step has none
 
     def topics(self) -> dict[str, TopicSpec]:
         """Return the input topics by absolute name, the calibration not among them."""
@@ -134,6 +136,7 @@ def _source(name: str, parameters: ParameterFiles) -> SourcePlan:
             if spec.content is not None
             else None
         ),
+        load=decode_parameters(LoadOptions, values, node, prefix="load."),
     )
 
 

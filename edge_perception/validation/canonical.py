@@ -15,11 +15,20 @@ from typing import Any
 
 from edge_perception.core.types import PublishedView
 
+_OF_LOAD = ("inferred_stamp_ns", "skipped", "given_up")  # fields of a source's status
+
 
 def record_of(output: PublishedView) -> dict[str, Any]:
-    """Return what one published message says, as plain data; NaN and Inf become null."""
+    """Return what one published message says, as plain data; NaN and Inf become null.
+
+    Of load control nothing is said while nothing is given up, as always in lock step.
+    """
     plain = _plain(output.view)
     assert isinstance(plain, dict)
+    for status in plain["sources"]:
+        for name in _OF_LOAD:
+            if not status[name]:
+                del status[name]
     del plain["opened_steady_ns"]  # a clock that starts with the replay
     plain["published_ns"] = output.at_ns
     plain["end_to_end_s"] = _plain(output.end_to_end_s)

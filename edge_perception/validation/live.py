@@ -165,7 +165,8 @@ def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = ""
     """Write the parameters of nodes that are played into strictly: a file of its own.
 
     Best effort may lose a large message between two processes of a busy machine. Strict playing
-    waits for the feature of each frame, so nothing is gained by letting go of one.
+    waits for the feature of each frame, so nothing is gained by letting go of one, and there is
+    no load to control.
 
     Args:
         settings: the recording and its parameter files.
@@ -181,6 +182,9 @@ def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = ""
         parameters.override(
             EVERY_NODE, f"qos_overrides.{name}.subscription.reliability", "reliable", "live"
         )
+    for source in plan.sources:
+        if source.load.budget_ms > 0.0:  # a frame that is skipped has no feature to wait for
+            parameters.override(f"{prefix}/{source.name}_encoder", "load.budget_ms", 0.0, "live")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dump(parameters.sections), encoding="utf-8")
     return path

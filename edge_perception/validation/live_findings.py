@@ -32,13 +32,14 @@ def add_live(result: BagResult, mode: str) -> None:
         live.records, read_lines(result.folder / FUSED), position_m=POSITION_M, score=SCORE
     )
     good = found.matched_share >= MIN_MATCHED and found.objects_share >= MIN_OBJECTS
-    dropped = sum(live.dropped.values())
+    dropped, skipped = sum(live.dropped.values()), sum(live.skipped.values())
     result.findings.append(
         Finding(
             kind="live",
             text=f"{found.matched} of {found.lockstep} FULL messages of the same frames "
             f"({found.matched_share:.0%}), {found.objects_share:.1%} of their {found.objects} "
-            f"objects the same; {dropped} frames dropped",
+            f"objects the same; {dropped} frames dropped"
+            + (f", {skipped} skipped by load control" if skipped else ""),
             failed=not good and mode == STRICT,
         )
     )

@@ -46,13 +46,14 @@ class LiveResult:
     sent: Counter[str] = field(default_factory=Counter)  # frames by source
     features: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)  # by load control
 
     def lost(self, source: str) -> int:
         """Return how many frames of a source never reached its encoder."""
         if not Pacer.counts(source):
             return 0
-        came = self.features[source] + self.dropped.get(source, 0)
-        return max(0, self.sent[source] - came)
+        known = self.dropped.get(source, 0) + self.skipped.get(source, 0)
+        return max(0, self.sent[source] - self.features[source] - known)
 
 
 def play_into(
@@ -179,13 +180,12 @@ class _Listener:
     def result(self) -> LiveResult:
         """Return what came, decoded."""
         decoder = MessageDecoder()
-        dropped = {
-            name: int(decoder.decode(data, _FEATURE).dropped) for name, data in self._last.items()
-        }
+        last = {name: decoder.decode(data, _FEATURE) for name, data in self._last.items()}
         return LiveResult(
             records=[record_of_message(decoder.decode(data, _FUSED)) for data in self._fused],
             features=self.features,
-            dropped=dropped,
+            dropped={name: int(feature.dropped) for name, feature in last.items()},
+            skipped={name: int(feature.skipped) for name, feature in last.items()},
         )
 
     def _on_fused(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fusion_rig import MS, Rig, make_config, make_feature, times
 
 from edge_perception.core.clock import FakeClock
-from edge_perception.core.types import DetectedObject, Feature, Geometry
+from edge_perception.core.types import DetectedObject, Feature, Geometry, SourceState
 from edge_perception.encoders import encoders
 from edge_perception.fusion.motion import EgoMotion, Pose, displaced
 from edge_perception.models.fusion_model import BundleFusionModel
@@ -87,6 +87,49 @@ def test_without_odometry_what_is_late_is_left_out_or_off():
     moved = [o for o in drive(odometry=True, camera_late_ms=95) if "camera" in o.contributors]
     assert np.mean(errors_m(moved)) < 0.05
     assert np.mean(errors_m(moved)) <= np.mean(errors_m(near))
+
+
+def test_what_is_reused_is_moved_from_where_it_was_inferred():
+    """A camera that reuses the output of a frame 200 ms before, in a vehicle that drives."""
+    rig = Rig(make_config("camera", "lidar", deadline_s=0.1), clock=FakeClock(node_ns=0))
+    for ms in times(5, 20, 3000):
+        rig.at(ms + 1, lambda ms=ms: rig.fusion.add_odometry(pose(ms)))
+    for ms in times(300, 100, 3000):
+        rig.at(ms + 10, lambda ms=ms: rig.offer(make_feature("lidar", round(ms * MS))))
+        reused = make_feature(
+            "camera", round(ms * MS), objects=boxes(ms - 200),
+            inferred_stamp_ns=round((ms - 200) * MS), warning="camera: reused", skipped=3,
+            given_up="unchanged frames reused",
+        )  # fmt: skip
+        rig.at(ms + 12, lambda reused=reused: rig.offer(reused))
+    outputs = [output for output in rig.run(3000) if output.at_ms > 1000]
+    assert all(output.contributors == {"camera", "lidar"} for output in outputs)
+    assert max(errors_m(outputs)) < 0.05
+    for output in outputs:
+        status = output.status("camera")
+        assert output.view.stamp_ns - output.view.oldest_stamp_ns == 200 * MS
+        assert status.stamp_ns - status.inferred_stamp_ns == 200 * MS
+        assert (status.skipped, status.given_up) == (3, "unchanged frames reused")
+        assert status.warning
+
+
+@pytest.mark.parametrize("reused_ms", [100, 900])
+def test_evidence_that_is_reused_for_too_long_is_not_used(reused_ms):
+    """The age that counts is that of the frame a model ran on, whatever the encoder allows."""
+    rig = Rig(make_config("camera", "lidar"), clock=FakeClock(node_ns=0))
+    assert 150 * MS < rig.config.sources[0].max_age_ns < 900 * MS
+    for ms in times(1000, 100, 3000):
+        rig.driver("lidar", [ms])
+        stamp_ns = round(ms * MS)
+        reused = make_feature("camera", stamp_ns, inferred_stamp_ns=stamp_ns - reused_ms * MS)
+        rig.at(ms + 5, lambda reused=reused: rig.offer(reused))
+    last = rig.run(3000)[-1]
+    if reused_ms == 100:
+        assert last.contributors == {"camera", "lidar"}
+        return
+    assert last.contributors == {"lidar"}
+    assert last.status("camera").state is SourceState.STALE
+    assert "age of the frame reused" in last.status("camera").reason
 
 
 def test_a_clock_jump_forgets_the_odometry():

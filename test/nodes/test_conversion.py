@@ -16,12 +16,16 @@ from edge_perception.core.types import (
     ImageObject,
     ModelVersion,
     SoundEvent,
+    SourceState,
+    SourceStatus,
 )
 from edge_perception.nodes.conversion import (
     FEATURE_TYPE,
     feature_bytes,
     feature_from_msg,
     feature_msg,
+    source_status_from_msg,
+    source_status_msg,
     stamp_ns,
     tensor_from_msg,
     tensor_msg,
@@ -66,6 +70,9 @@ FEATURE = Feature(
         SoundEvent(class_name="siren", score=0.5, window_start_ns=1, window_end_ns=2_000_000_001),
     ),
     latency=FrameLatency(receive_s=0.5, queue_s=0.25, inference_s=0.125),
+    inferred_stamp_ns=1_699_999_999_923_456_789,
+    skipped=2**63 + 1,
+    given_up="unchanged frames reused, 1 of 2 frames skipped",
 )
 
 
@@ -84,6 +91,8 @@ def test_a_feature_survives_the_wire(write, read):
     for name in ("stamp_ns", "frame_id", "source", "modality", "model", "sequence", "dropped"):
         assert getattr(back, name) == getattr(FEATURE, name)
     assert back.refused == 1
+    for name in ("inferred_stamp_ns", "skipped", "given_up", "evidence_ns"):
+        assert getattr(back, name) == getattr(FEATURE, name)
     assert back.valid
     assert back.image_objects == FEATURE.image_objects
     assert back.objects[0].center_m == FEATURE.objects[0].center_m
@@ -133,6 +142,30 @@ def test_an_invalid_feature_without_a_reason_stays_invalid():
     message = feature_msg(FEATURE)
     message.valid, message.invalid_reason = False, ""
     assert not feature_from_msg(message).valid
+
+
+@pytest.mark.parametrize("ahead_ns", [0, 1, 10**12, -FEATURE.stamp_ns - 1])
+def test_a_feature_that_reuses_no_earlier_frame_is_refused(ahead_ns):
+    message = feature_msg(FEATURE)
+    message.inferred_stamp = time_msg(FEATURE.stamp_ns + ahead_ns)
+    with pytest.raises(InvalidFrameError, match="inferred_stamp: expected 0 or one before"):
+        feature_from_msg(message)
+    message.inferred_stamp = time_msg(0)
+    assert feature_from_msg(message).evidence_ns == FEATURE.stamp_ns
+
+
+def test_what_load_control_does_survives_in_the_fused_message():
+    status = SourceStatus(
+        source="camera",
+        modality="camera",
+        state=SourceState.OK,
+        inferred_stamp_ns=1_700_000_000_000_000_001,
+        skipped=17,
+        given_up="1 of 2 frames skipped",
+    )
+    back = source_status_from_msg(source_status_msg(status))
+    for name in ("inferred_stamp_ns", "skipped", "given_up"):
+        assert getattr(back, name) == getattr(status, name)
 
 
 @pytest.mark.parametrize("stamp", [0, 1, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789])

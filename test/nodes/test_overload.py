@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 
 from edge_perception import msg
 from edge_perception.models.quiet import under_way
+from edge_perception.nodes import qos
 from edge_perception.nodes.encoder_node import EncoderNode
 
 
@@ -79,7 +80,7 @@ LOAD = {"load.budget_ms": 0.1, "load.over_s": 0.1, "load.most_skipped": 1}
 
 
 @pytest.mark.parametrize("camera", [LOAD], indirect=True)
-def test_load_control_skips_says_so_and_gives_back(camera):
+def test_load_control_skips_says_so_and_gives_back(camera, harness):
     node, publisher, features = camera
     control = node._pipeline.load.control
 
@@ -91,7 +92,7 @@ def test_load_control_skips_says_so_and_gives_back(camera):
         wait_until(step, what)
 
     frames_until(lambda: node._pipeline.load.skipped > 2, "frames skipped")
-    assert features.wait(lambda feature: feature.valid and feature.dropped > 1)
+    assert features.wait(lambda feature: feature.valid and feature.skipped > 1)
     said = node.health()
     assert "load control: 1 of 2 frames skipped" in said.message
     assert said.values["load_step"] == "1 of 1: 1 of 2 frames skipped"
@@ -100,6 +101,14 @@ def test_load_control_skips_says_so_and_gives_back(camera):
     assert changed[0].successful
     frames_until(lambda: control.number == 0, "nothing given up")
     assert "load control" not in node.health().message
+    # Who comes later hears of the steps, too.
+    events = harness.subscribe(msg.LoadEvent, "load_events", qos.EVENTS)
+    assert events.wait(lambda event: event.back)
+    down, back = events.messages
+    assert (down.source, down.step, down.last_step, down.back) == ("camera", 1, 1, False)
+    assert down.given_up == "1 of 2 frames skipped"
+    assert "ms > 0.1 ms for 0.1 s" in down.reason
+    assert (back.step, back.given_up, back.sequence) == (0, "", down.sequence + 1)
 
 
 def test_a_budget_for_which_nothing_may_be_given_up_is_said(harness):

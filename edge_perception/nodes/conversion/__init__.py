@@ -14,6 +14,8 @@ from edge_perception.nodes.conversion.fused import (
     fused_msg,
     latency_statistics_msgs,
     published_from_msg,
+    source_status_from_msg,
+    source_status_msg,
     view_from_msg,
 )
 from edge_perception.nodes.conversion.parts import (
@@ -44,6 +46,8 @@ __all__ = [
     "object_msg",
     "published_from_msg",
     "sound_event_from_msg",
+    "source_status_from_msg",
+    "source_status_msg",
     "stamp_ns",
     "tensor_from_msg",
     "tensor_msg",

@@ -28,6 +28,7 @@ from edge_perception.nodes.conversion.parts import (
     object_msg,
     sound_event_from_msg,
     sound_event_msg,
+    time_msg,
 )
 from edge_perception.nodes.conversion.tensors import tensor_from_msg, tensor_msg, tensor_record
 from edge_perception.nodes.message_types import message_type
@@ -78,6 +79,9 @@ def _feature_fields(feature: Feature, make_tensor: Callable[[str, NDArray], Any]
         "sound_events": [sound_event_msg(event) for event in feature.sound_events],
         "latency": latency_msg(feature.latency),
         "pose_source": geometry.pose_source,
+        "inferred_stamp": time_msg(feature.inferred_stamp_ns),
+        "skipped": saturated(feature.skipped),
+        "given_up": clipped(feature.given_up),
     }
 
 
@@ -86,7 +90,8 @@ def feature_from_msg(message: msg.Feature) -> Feature:
 
     Raises:
         InvalidFrameError: a tensor's data does not fit its description, a stamp is broken, or
-            there is more in it than any encoder gives.
+            a frame reuses what comes after
+            it, or there is more in it than any encoder gives.
     """
     for name, most in _MOST.items():
         count = len(getattr(message, name))
@@ -121,7 +126,20 @@ def feature_from_msg(message: msg.Feature) -> Feature:
         image_objects=tuple(image_object_from_msg(item) for item in message.image_objects),
         sound_events=tuple(sound_event_from_msg(event) for event in message.sound_events),
         latency=latency_from_msg(message.latency),
+        inferred_stamp_ns=_inferred_stamp_ns(message, stamp),
+        skipped=message.skipped,
+        given_up=clipped(message.given_up),
     )
+
+
+def _inferred_stamp_ns(message: msg.Feature, stamp: int) -> int:
+    inferred = checked_stamp_ns(message.inferred_stamp, "inferred_stamp")
+    if inferred and not 0 < inferred < stamp:
+        raise InvalidFrameError(
+            f"inferred_stamp: expected 0 or one before the stamp of the frame, {stamp / 1e9:.3f} "
+            f"s, got {inferred / 1e9:.3f} s"
+        )
+    return inferred
 
 
 def _check_geometry(

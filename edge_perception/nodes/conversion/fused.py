@@ -52,6 +52,9 @@ def source_status_msg(status: SourceStatus) -> msg.SourceStatus:
         late=saturated(status.late),
         clock_offset_s=status.clock_offset_s,
         latency=latency_msg(status.latency),
+        inferred_stamp=time_msg(status.inferred_stamp_ns),
+        skipped=saturated(status.skipped),
+        given_up=clipped(status.given_up),
     )
 
 
@@ -74,6 +77,9 @@ def source_status_from_msg(status: msg.SourceStatus) -> SourceStatus:
         late=status.late,
         clock_offset_s=status.clock_offset_s,
         latency=latency_from_msg(status.latency),
+        inferred_stamp_ns=stamp_ns(status.inferred_stamp),
+        skipped=status.skipped,
+        given_up=status.given_up,
     )
 
 

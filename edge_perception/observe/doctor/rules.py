@@ -176,6 +176,8 @@ def _too_fast(seen: Observation) -> Iterator[Cause]:
     for name, status in sorted(seen.diagnostics.items()):
         rate, wanted = _number(status.values, "rate_hz"), _number(status.values, "input_rate_hz")
         dropped = _number(status.values, "dropped")
+        if _given_up(status):
+            continue  # told with what is done about it
         if rate is None or wanted is None or not dropped or rate >= 0.8 * wanted:
             continue
         yield Cause(
@@ -185,6 +187,25 @@ def _too_fast(seen: Observation) -> Iterator[Cause]:
             fix=f"threads: 2   (parameter of {name}), a smaller model, or a slower sensor",
             about=f"/{name}",
         )
+
+
+def _load_control(seen: Observation) -> Iterator[Cause]:
+    """Sources that give something up, by plan, because their frames take too long."""
+    for name, status in sorted(seen.diagnostics.items()):
+        if _given_up(status):
+            yield Cause(
+                code="load_control",
+                text=f"{name}: {status.message}; frames take "
+                f"{status.values.get('load_time_ms_p80', '?')} ms (p80), load.budget_ms is "
+                f"{status.values.get('load_budget_ms', '?')} ms",
+                fix=f"less load beside it, threads: 2 (parameter of {name}), a cheaper model, or "
+                "a larger load.budget_ms",
+                about=f"/{name}",
+            )
+
+
+def _given_up(status: Diagnosis) -> bool:
+    return not status.values.get("load_step", "0 of").startswith("0 of")
 
 
 def _models(seen: Observation) -> Iterator[Cause]:
@@ -285,5 +306,6 @@ RULES: tuple[Callable[[Observation], Iterator[Cause]], ...] = (
     _refused,
     _lost,
     _too_fast,
+    _load_control,
     _shared_memory,
 )

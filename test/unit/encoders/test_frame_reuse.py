@@ -122,6 +122,30 @@ def test_nothing_is_reused_while_something_near_moves(before, last, said):
     assert said in reuse.why_not
 
 
+def test_what_may_come_near_before_the_age_is_over_counts():
+    outputs = EncoderOutput(objects=(car(28.0),)), EncoderOutput(objects=(car(25.0),))
+    reuse = reuse_after(*outputs)
+    assert look(reuse) is None
+    assert "car at 25, 0 m moves" in reuse.why_not
+    soon = replace(LIMITS, max_age_s=0.15)
+    assert look(reuse_after(*outputs), limits=soon) is not None
+
+
+def test_inferences_far_apart_do_not_tell_what_moves():
+    """A minute ago it was there too: it may have come back, and all may have changed since."""
+    assert look(reuse_after(QUIET, QUIET, period_ms=1200)) is not None
+    reuse = reuse_after(QUIET, QUIET, period_ms=60_000)
+    assert look(reuse) is None
+    assert reuse.why_not == "inferences 60.0 s apart do not tell what moves"
+
+
+def test_a_box_in_the_image_that_has_no_place_counts_beside_those_that_have():
+    moved = [replace(QUIET, image_objects=(box(x),)) for x in (10, 30)]
+    reuse = reuse_after(*moved)
+    assert look(reuse) is None
+    assert "car in the image moves" in reuse.why_not
+
+
 def test_what_moves_far_away_may():
     reuse = reuse_after(EncoderOutput(objects=(car(35.0),)), EncoderOutput(objects=(car(33.0),)))
     assert look(reuse) is not None

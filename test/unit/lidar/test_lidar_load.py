@@ -118,7 +118,11 @@ def test_frames_are_skipped_counted_and_come_back(rig):
     features = [lidar.frame(0.09) for _ in range(40)]
     assert lidar.load.skipped > 5
     assert sum(feature is None for feature in features) == lidar.load.skipped
-    assert next(f for f in reversed(features) if f is not None).dropped >= lidar.load.skipped - 1
+    last = next(f for f in reversed(features) if f is not None)
+    assert lidar.load.skipped - 1 <= last.skipped <= lidar.load.skipped
+    assert last.dropped == 0, "left out by plan, and not overwritten"
+    assert last.given_up == "1 of 2 frames skipped"
+    assert features[0].given_up == ""
     finding = lidar.load.finding()
     assert finding.level is Level.WARN
     assert "1 of 2 frames skipped, nothing is left to give up" in finding.message
@@ -140,6 +144,11 @@ def test_a_still_scene_is_reused_and_every_reused_feature_says_so(rig):
     assert len(reused) >= 12, lidar.load.describe()["load_not_reused"]
     assert len(fresh) >= 6  # the age is bounded
     assert all(np.isnan(feature.latency.inference_s) for feature in reused)
+    assert all(0 < f.stamp_ns - f.inferred_stamp_ns <= 0.35e9 for f in reused)
+    inferred = {feature.stamp_ns for feature in fresh}
+    assert {feature.inferred_stamp_ns for feature in reused} <= inferred
+    assert all(feature.inferred_stamp_ns == 0 for feature in fresh)
+    assert {feature.given_up for feature in features} == {"unchanged frames reused"}
     assert len({feature.stamp_ns for feature in features}) == 24
     assert reused[0].tensors.keys() == fresh[0].tensors.keys()
     assert int(lidar.load.describe()["load_reused"]) >= len(reused)
@@ -151,10 +160,15 @@ def test_a_variant_stands_in_and_the_model_comes_back(rig):
     assert lidar.cache.figures().misses == 0  # lazily: nothing is loaded before it is needed
     until(lidar, 0.09, lambda: lidar.load.control.number == 1)
     until(lidar, 0.01, lambda: lidar.frame(0.01).model != whole)
-    assert lidar.frame(0.01).model.name == "bev_lite_lidar_int8"
+    stands_in = lidar.frame(0.01)
+    assert stands_in.model.name == "bev_lite_lidar_int8"
+    assert stands_in.given_up == f"variant {SMALL}"
+    assert lidar.load.describe()["load_stands_in"] == SMALL
     assert lidar.frame(0.01).model.feature_space == whole.feature_space
     until(lidar, 0.01, lambda: lidar.load.control.number == 0)
     assert lidar.frame(0.01).model == whole
+    assert lidar.frame(0.01).given_up == ""
+    assert lidar.load.describe()["load_stands_in"] == "nobody"
     assert lidar.cache.figures().loaded == (SMALL,)  # kept for the next time, while there is room
 
 

@@ -170,6 +170,20 @@ CASES = {
         seen(camera(), **status("ok", 0, rate_hz="8.0", input_rate_hz="30.0", dropped="220")),
         "threads: 2",
     ),
+    "load_control": (
+        seen(
+            camera(),
+            **status(
+                "load control: 1 of 2 frames skipped",
+                1,
+                rate_hz="8.0",
+                input_rate_hz="30.0",
+                dropped="220",
+                load_step="1 of 1: 1 of 2 frames skipped",
+            ),
+        ),
+        "a larger load.budget_ms",
+    ),
     "shared_memory": (seen(camera(), shared_memory_problem="/dev/shm has 64 MB free"), "shm-size"),
     "refused": (seen(camera(), **status("refused: camera: unknown encoding 'x'")), "driver"),
 }

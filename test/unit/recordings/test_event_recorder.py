@@ -147,12 +147,15 @@ def test_silence_ends_a_file_and_a_killed_recorder_leaves_nothing(tmp_path):
     assert len(kept.files) == 1
 
 
-def fused(mode=3, scores=(), versions=("1",), sources=(("camera", "lidar"),)):
+def fused(mode=3, scores=(), versions=("1",), sources=(("camera", "lidar"),), given_up=""):
     return SimpleNamespace(
         mode=mode,
         models=[SimpleNamespace(role="lidar", name="m", version=v, sha256=v) for v in versions],
         sources=[
-            SimpleNamespace(source=s, modality=s, contributed=True) for s in ("camera", "lidar")
+            SimpleNamespace(
+                source=s, modality=s, contributed=True, given_up=given_up * (s == "lidar")
+            )
+            for s in ("camera", "lidar")
         ],
         objects=[
             SimpleNamespace(
@@ -172,6 +175,18 @@ def test_mode_changes_and_swaps_are_told_once():
     assert triggers.look(fused(mode=2, versions=("2",))) == ["swap of lidar to m 2"]
 
 
+def test_a_model_that_stands_in_under_load_is_no_swap():
+    triggers = Triggers(TriggerOptions(), locates=locates)
+    assert triggers.look(fused()) == []
+    assert triggers.look(fused(given_up="variant m")) == ["load control of lidar: variant m"]
+    assert triggers.look(fused(versions=("small",), given_up="variant m")) == []
+    assert triggers.look(fused(versions=("small",))) == [
+        "load control of lidar: nothing given up"
+    ], "the message may still be fused of the frame before"
+    assert triggers.look(fused()) == []
+    assert triggers.look(fused(versions=("2",))) == ["swap of lidar to m 2"]
+
+
 def test_uncertainty_and_disagreement():
     triggers = Triggers(TriggerOptions(uncertain_objects=3, alone_messages=2), locates=locates)
     unsure = fused(scores=(0.4, 0.35, 0.45))
@@ -184,5 +199,7 @@ def test_uncertainty_and_disagreement():
 
 
 def test_unknown_triggers_are_refused():
-    with pytest.raises(UnknownNameError, match="known: disagreement, mode, swap, uncertainty"):
+    with pytest.raises(
+        UnknownNameError, match="known: disagreement, load, mode, swap, uncertainty"
+    ):
         TriggerOptions(kinds=("mood",))
