@@ -119,8 +119,17 @@ class EncoderLoad:
         spec: EncoderSpec,
         stand_ins: StandIns,
         on_event: Callable[[LoadEvent], None],
+        *,
+        left_out: str = "",
     ) -> None:
         """Give up nothing yet.
+
+        Args:
+            options: what may be given up.
+            spec: the modality.
+            stand_ins: the cheaper models.
+            on_event: hears of each step, in the inference thread.
+            left_out: what was asked for and is not a step, and why.
 
         Raises:
             ConfigurationError: it asks for what the modality has not, or for nothing.
@@ -133,7 +142,7 @@ class EncoderLoad:
         self.control = LoadControl(options)
         self.stand_ins = stand_ins
         self._reuse = FrameReuse(spec.likeness) if spec.likeness is not None else None
-        self._on_event = on_event
+        self._on_event, self._left_out = on_event, left_out
         self._sketch: Any = None  # of the frame in work
         self._passed = 0
         self._for: ServedModel | None = None
@@ -259,7 +268,7 @@ class EncoderLoad:
             "load_skipped": str(self.skipped),
             "load_reused": str(self._reuse.count if self._reuse is not None else 0),
             "load_not_reused": self._reuse.why_not if self._reuse is not None else "",
-            "load_left_out": "; ".join(control.unusable),
+            "load_left_out": "; ".join(filter(None, (self._left_out, *control.unusable))),
             "model_cache": ", ".join(cache.loaded) or "empty",
             "model_cache_hit_rate": f"{cache.hit_rate:.2f}",
             "model_cache_evictions": str(cache.evictions),

@@ -15,6 +15,7 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 
 NS = 1_000_000_000
+FROM_PLAN = "plan"  # among variants: those that measured cheaper
 _QUANTILE = 80  # of the time of frames, percent: every fifth frame late is too many
 _LEAST_FRAMES = 5  # fewer say nothing
 _LASTED = 6.0  # waits after a step back; overloaded again sooner, it did not last
@@ -61,7 +62,9 @@ class LoadOptions:
         dynamic=True,
     )
     variants: tuple[str, ...] = parameter(
-        (), "next steps: cheaper bundles of the same feature space and inputs, in this order"
+        (),
+        "next steps: cheaper bundles of the same feature space and inputs, in this order; plan: "
+        "those that measured cheaper for `device_plan`",
     )
     most_skipped: int = parameter(
         0, "last steps: so many frames skipped for one that is not, one more a step", low=0, high=9

@@ -35,6 +35,16 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cheaper:
+    """A bundle of the same feature space that runs faster in the same way."""
+
+    model: str
+    sha256: str  # of the bundle that was measured
+    time: float  # of what the planned model takes, alone
+    map_loss: float | None = None  # points of mAP that it costs; None: not measured
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourcePlan:
     """How one model runs."""
 
@@ -46,6 +56,7 @@ class SourcePlan:
     precision: str = "fp32"
     threads: int = parameter(1, low=1, high=64)
     figures: Figures | None = None
+    cheaper: tuple[Cheaper, ...] = ()  # from large to tiny; for load control
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +143,32 @@ def planned_options(
     if options.model == found.serves:
         changed["model"] = found.model
     return Planned(options=replace(options, **changed), sha256=found.sha256)
+
+
+def planned_variants(
+    options: ModelOptions, source: str, *, machine: Machine | None = None
+) -> tuple[tuple[Cheaper, ...], str]:
+    """Return what measured cheaper than the model of a source, and why nothing did.
+
+    Args:
+        options: of the node.
+        source: name of the source.
+        machine: this one where none is given.
+
+    Raises:
+        ConfigurationError: the plan cannot be read.
+    """
+    if not options.device_plan:
+        return (), "device_plan is not set"
+    planned = planned_options(options, source, machine=machine)
+    if not planned.sha256:
+        return (), planned.note
+    found = read_device_plan(Path(options.device_plan).expanduser()).sources[source]
+    if planned.options.model != found.model:
+        return (), f"device plan was measured with {found.model}, not {planned.options.model}"
+    if not found.cheaper:
+        return (), f"device plan: nothing measured cheaper than {found.model} on this machine"
+    return found.cheaper, ""
 
 
 def _plain(value: Any) -> Any:

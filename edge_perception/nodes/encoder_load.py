@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
 
 from rclpy.node import Node
 
 from edge_perception import msg
 from edge_perception.core.bounds import clipped
+from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.load import EncoderLoad, StandIns
-from edge_perception.encoders.load_control import LoadEvent, LoadOptions
-from edge_perception.models.folders import find_bundle
-from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders
+from edge_perception.encoders.load_control import FROM_PLAN, LoadEvent, LoadOptions
+from edge_perception.models.device_plan import planned_options, planned_variants
+from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.models.model_cache import ModelCache
 from edge_perception.nodes import qos
+from edge_perception.releases.loading import find_verified
 from edge_perception.releases.model_sizes import peak_memory_bytes
 
 _MB = 2**20
@@ -58,6 +60,7 @@ def encoder_load(
     options: LoadOptions,
     spec: EncoderSpec,
     *,
+    source: str,
     model: ModelOptions,
     load: Callable[[str], LoadedModel],
     beside: Callable[[], list[Bundle]],
@@ -68,20 +71,26 @@ def encoder_load(
         events: hear of each step.
         options: what may be given up.
         spec: the modality.
+        source: its name.
         model: how models run.
         load: loads the bundle of a name beside what serves.
         beside: bundles that the node has loaded by itself.
 
     Raises:
-        ConfigurationError: the options contradict each other.
+        ConfigurationError: the options contradict each other, or ask for nothing.
     """
-
-    @cache
-    def measured(sha256: str, name: str) -> int:  # noqa: ARG001
-        return peak_memory_bytes(find_bundle(name, model_folders(model.model_folders)), model)
+    plan, left_out = _planned(options, model, source)
+    sizes: dict[str, int] = {}  # by digest
 
     def size_bytes(name: str) -> int:
-        return measured(find_bundle(name, model_folders(model.model_folders)).sha256, name)
+        # Measuring runs it, so it is verified first.
+        bundle = find_verified(model, role=source, name=name)
+        if plan.get(name, bundle.sha256) != bundle.sha256:
+            raise ModelError(f"{name}: the device plan was measured with another bundle")
+        if bundle.sha256 not in sizes:
+            way = planned_options(model, source).options
+            sizes[bundle.sha256] = peak_memory_bytes(bundle, way)
+        return sizes[bundle.sha256]
 
     def beside_bytes() -> int:
         return sum(bundle.manifest.resources.peak_memory_bytes for bundle in beside())
@@ -93,4 +102,20 @@ def encoder_load(
         release=release_model,
         beside_bytes=beside_bytes,
     )
-    return EncoderLoad(options, spec, StandIns(spec, models), events.tell)
+    names = [n for name in options.variants for n in (plan if name == FROM_PLAN else [name])]
+    stand_ins = StandIns(spec, models)
+    try:
+        found = replace(options, variants=tuple(dict.fromkeys(names)))
+        return EncoderLoad(found, spec, stand_ins, events.tell, left_out=left_out)
+    except ConfigurationError as error:
+        raise ConfigurationError("; ".join(filter(None, (str(error), left_out)))) from error
+
+
+def _planned(options: LoadOptions, model: ModelOptions, source: str) -> tuple[dict[str, str], str]:
+    """Return the bundles that measured cheaper, with their digests, and why there are none."""
+    if FROM_PLAN not in options.variants:
+        return {}, ""
+    cheaper, why_none = planned_variants(model, source)
+    return {item.model: item.sha256 for item in cheaper}, (
+        f"load.variants: {FROM_PLAN}: {why_none}" if why_none else ""
+    )

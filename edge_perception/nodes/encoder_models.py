@@ -126,6 +126,7 @@ class EncoderModels:
             self._load_events,
             self._load_options.config,
             self._spec,
+            source=self._source,
             model=self._options.config,
             load=lambda name: self._load(name=name, beside=True),
             beside=lambda: self._loaded_by(pipeline),

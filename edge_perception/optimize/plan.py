@@ -6,13 +6,22 @@ import base64
 import html
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from edge_perception.core.machine import this_machine
-from edge_perception.models.device_plan import SCHEMA_VERSION, DevicePlan, Figures, SourcePlan
+from edge_perception.models.device_plan import (
+    SCHEMA_VERSION,
+    Cheaper,
+    DevicePlan,
+    Figures,
+    SourcePlan,
+)
 from edge_perception.optimize.configuration import Configuration
 from edge_perception.optimize.tune import Tuning
+
+_CHEAPER = 0.9  # of the time: less is not worth a step of load control
 
 
 def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
@@ -46,12 +55,42 @@ def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
                     p99_ms=round(last.role_p99_ms[role], 3),
                     memory_mb=round(float(last.told[role]["memory_mb"]), 1),
                 ),
+                cheaper=_cheaper(found, role, names),
             )
             for role, way in found.chosen.items()
         },
         gain=round(found.gain, 3),
         map_loss=None if found.map_loss is None else round(found.map_loss, 3),
         notes=tuple(notes),
+    )
+
+
+def _cheaper(found: Tuning, role: str, names: Mapping[str, str]) -> tuple[Cheaper, ...]:
+    """Return the other bundles that ran faster in the chosen way, the largest first.
+
+    All of them ran alone on one thread, in the same tuning.
+    """
+    way = found.chosen[role]
+    single = {
+        tried.configuration.bundle.sha256: tried
+        for tried in found.tried
+        if tried.role == role
+        and tried.alone_ms is not None
+        and tried.configuration == replace(way, bundle=tried.configuration.bundle, threads=1)
+    }
+    own = single.get(way.bundle.sha256)
+    if own is None or own.alone_ms is None:
+        return ()
+    shares = {digest: (t.alone_ms or 0.0) / own.alone_ms for digest, t in single.items()}
+    return tuple(
+        Cheaper(
+            model=names.get(digest, single[digest].configuration.bundle.manifest.name),
+            sha256=digest,
+            time=round(share, 3),
+            map_loss=single[digest].accuracy_loss,
+        )
+        for digest, share in sorted(shares.items(), key=lambda item: -item[1])
+        if share < _CHEAPER
     )
 
 

@@ -68,6 +68,23 @@ def load_model(
     return replace(loaded, notes=(*notes, *loaded.notes))
 
 
+def find_verified(options: ModelOptions, *, role: str, name: str) -> Bundle:
+    """Return the bundle that `load_model` would load by a name; nothing of it runs.
+
+    Args:
+        options: where to look.
+        role: name of the source, or fusion.
+        name: of the bundle.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    use_device_key(options.device_key)
+    store = open_store(options)
+    found = _find(options, store, role=role, name=name, sha256="")
+    return _verified(found, options, store)
+
+
 def _load(
     options: ModelOptions,
     role: str,

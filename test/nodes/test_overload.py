@@ -115,6 +115,9 @@ def test_a_budget_for_which_nothing_may_be_given_up_is_said(harness):
     refused = harness.add(EncoderNode, "camera", parameters={"load.budget_ms": 50.0})
     assert refused.state == "unconfigured"
     assert "set load.reuse_max_age_s" in refused._own_health().message
+    planned = {"load.budget_ms": 50.0, "load.variants": ["plan"]}
+    refused = harness.add(EncoderNode, "camera", source="camera_rear", parameters=planned)
+    assert "load.variants: plan: device_plan is not set" in refused._own_health().message
     running = harness.add(EncoderNode, "lidar")
     assert running.set_parameters([Parameter("load.budget_ms", value=50.0)])[0].successful
     assert "nothing to give up" in running.health().message

@@ -56,5 +56,10 @@ def test_late_features_join_and_are_moved(drive, replay, tmp_path):
 
 
 def test_a_recording_without_the_topic_says_so(replay):
-    result = replay(overrides=USED)
-    assert any("no odometry on /odometry" in note for note in result.to_json()["notes"])
+    load = {"load.budget_ms": 0.001, "load.most_skipped": 9, "load.reuse_max_age_s": 9.0}
+    load = {f"lidar_encoder.{name}": value for name, value in load.items()}
+    result = replay(overrides={**USED, **load})
+    notes = result.to_json()["notes"]
+    assert any("no odometry on /odometry" in note for note in notes)
+    assert any("lidar: load.budget_ms is not replayed" in note for note in notes)
+    assert not any(b'"given_up"' in line for line in (result.folder / "fused.jsonl").open("rb"))

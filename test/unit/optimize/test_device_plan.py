@@ -10,9 +10,11 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.machine import Machine, this_machine
 from edge_perception.models.device_plan import (
     SCHEMA_VERSION,
+    Cheaper,
     DevicePlan,
     SourcePlan,
     planned_options,
+    planned_variants,
     read_device_plan,
     write_device_plan,
 )
@@ -91,6 +93,22 @@ def test_a_source_that_it_does_not_know_runs_as_before(write):
     planned = planned_options(asked, "camera_rear", machine=HERE)
     assert planned.options == asked
     assert "says nothing of camera_rear, only of camera" in planned.note
+
+
+def test_load_control_takes_what_measured_cheaper_and_says_why_there_is_nothing(write):
+    small = Cheaper(model="tiny/camera", sha256="cd", time=0.4, map_loss=3.1)
+    asked = write(camera=replace(CAMERA, cheaper=(small,)))
+    assert planned_variants(asked, "camera", machine=HERE) == ((small,), "")
+    for options, source, machine, why in (
+        (ModelOptions(model="bev_lite/camera"), "camera", HERE, "device_plan is not set"),
+        (write(), "camera", HERE, "nothing measured cheaper than bev_lite_int8/camera"),
+        (asked, "camera", replace(HERE, cores=2), "on another machine"),
+        (asked, "lidar", HERE, "says nothing of lidar"),
+        (replace(asked, model="mine"), "camera", HERE, "with bev_lite_int8/camera, not mine"),
+    ):
+        found, said = planned_variants(options, source, machine=machine)
+        assert found == ()
+        assert why in said
 
 
 @pytest.mark.parametrize(

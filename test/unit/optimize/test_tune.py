@@ -1,6 +1,7 @@
 """Tuning on real sessions of the smallest model, with accuracies that the tests choose."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from edge_perception.optimize import tune
 from edge_perception.optimize.configuration import Configuration, configurations
 from edge_perception.optimize.measuring import Comparison, Runner, alone, compare
 from edge_perception.optimize.plan import as_json, page, plan_of
-from edge_perception.optimize.tune import FASTER, Tuner
+from edge_perception.optimize.tune import FASTER, Tried, Tuner, Tuning
 from edge_perception.optimize.variants import variants_of_set
 
 
@@ -133,6 +134,33 @@ def test_without_time_the_default_stays_and_that_is_said(audio):
     assert found.chosen == found.default
     assert found.out_of_time
     assert "the budget ended" in " ".join(plan_of(found, {}).notes)
+
+
+def test_the_plan_has_what_is_cheaper_in_the_chosen_way_from_large_to_tiny(audio):
+    bundles = [replace(audio, sha256=digest) for digest in ("own", "half", "tenth", "same", "slow")]
+    own = Configuration(bundle=audio, threads=2)
+    way = replace(own, bundle=bundles[0])
+    times_ms = {"tenth": 1.0, "own": 10.0, "half": 5.0, "same": 9.5, "slow": 30.0}
+    tried = [
+        Tried(
+            role="audio",
+            configuration=Configuration(bundle=bundle),
+            alone_ms=times_ms[bundle.sha256],
+            accuracy_loss=2.5 if bundle.sha256 == "half" else None,
+        )
+        for bundle in bundles
+    ]
+    faster = Configuration(bundle=bundles[3], precision="bf16")  # another way says nothing
+    tried.append(Tried(role="audio", configuration=faster, alone_ms=0.1))
+    last = faked(0.5)(None, None)
+    found = Tuning(default={"audio": way}, chosen={"audio": way}, last=last, tried=tried)
+    cheaper = (
+        plan_of(found, {"half": "half/audio", "tenth": "tenth/audio"}).sources["audio"].cheaper
+    )
+    assert [(item.model, item.sha256, item.time, item.map_loss) for item in cheaper] == [
+        ("half/audio", "half", 0.5, 2.5),
+        ("tenth/audio", "tenth", 0.1, None),
+    ]
 
 
 def test_variants_are_of_the_same_role_and_feature_space():
