@@ -107,7 +107,9 @@ class TopicSpec:
     topic: str  # relative default name
     type: str  # for example sensor_msgs/msg/Image
     reliable: bool = False
-    depth: int = 1
+    # A message that comes while the receiver waits for a core stands behind the one before it, and
+    # neither is lost unseen; the newest is at most one behind.
+    depth: int = 2
     optional: bool = False  # left out where the type's package is not installed
     # Which of several ways to publish the same sensor this is; the first ones listed are the better
     # ones. Empty: it belongs to all of them.
