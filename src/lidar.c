@@ -50,6 +50,16 @@ void ep_scale(float *values, int64_t count, float scale) {
   for (int64_t i = 0; i < count; ++i) values[i] = unit(values[i] * scale);
 }
 
+/* Whether a brightness is one of 0..1, in which a retroreflector may be a little brighter than 1: one
+ * of 0..255 that stays so dark holds whole numbers. */
+static int is_of_one(const float *values, int64_t count, float largest) {
+  if (largest <= 1.0f) return 1;
+  if (largest > 4.0f) return 0;
+  for (int64_t i = 0; i < count; ++i)
+    if (isfinite(values[i]) && values[i] != floorf(values[i])) return 1;
+  return 0;
+}
+
 /* Reads a brightness of 1, 2 (unsigned) or 4 bytes (float32), little-endian, of the points that
  * `index` names (NULL: of all), and scales it to 0..1 where it is of 0..255, or float of 0..1.
  * Returns the largest finite one; where that is above `eight_bits` the values are left as they are. */
@@ -70,7 +80,8 @@ float ep_intensity(const uint8_t *data, int64_t count, int64_t step, int64_t byt
     if (intensity[i] > largest && isfinite(intensity[i])) largest = intensity[i];
   }
   if (largest > eight_bits) return largest;
-  ep_scale(intensity, count, bytes == 4 && largest <= 1.0f ? 1.0f : 1.0f / 255.0f);
+  int of_one = bytes == 4 && is_of_one(intensity, count, largest);
+  ep_scale(intensity, count, of_one ? 1.0f : 1.0f / 255.0f);
   return largest;
 }
 

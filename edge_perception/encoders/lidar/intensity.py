@@ -15,6 +15,7 @@ from edge_perception.encoders.lidar.layout import INTENSITY
 from edge_perception.encoders.lidar.native import native
 
 EIGHT_BITS = 256.0  # a value above it is of no scale of 8 bits
+_BRIGHTEST_OF_ONE = 4.0  # as in `ep_intensity`
 _SAMPLE = 4096  # counts that tell the brightest
 _BRIGHTEST = 0.999  # quantile of them that becomes 1: a single reflector must not darken the rest
 
@@ -77,10 +78,21 @@ def _read(
         top = 255.0
         if field.dtype.itemsize == 1:
             top = float(np.iinfo(field.dtype).max)
-        elif field.dtype.kind == "f" and largest <= 1.0:
+        elif field.dtype.kind == "f" and _is_of_one(values, largest):
             top = 1.0
         _scale(values, 1.0 / top)
     return values, largest
+
+
+def _is_of_one(values: NDArray[np.float32], largest: float) -> bool:
+    """Whether a brightness is one of 0 to 1, in which a retroreflector may be a little brighter.
+
+    One of 0 to 255 that stays so dark holds whole numbers.
+    """
+    if largest <= 1.0 or largest > _BRIGHTEST_OF_ONE:
+        return largest <= 1.0
+    finite = values[np.isfinite(values)]
+    return bool(np.any(finite != np.floor(finite)))
 
 
 def _scale(values: NDArray[np.float32], scale: float) -> None:

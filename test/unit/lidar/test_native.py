@@ -77,7 +77,9 @@ def test_buffers_that_are_used_again_hold_nothing_of_the_sweep_before():
             np.testing.assert_array_equal(mine, wanted)
 
 
-@pytest.mark.parametrize("kind", ["u1", "<u2", "<u2 counts", "<f4", "<f4 to 255", "<f4 counts"])
+@pytest.mark.parametrize(
+    "kind", ["u1", "<u2", "<u2 counts", "<f4", "<f4 to 255", "<f4 to 1.3", "<f4 counts"]
+)
 @pytest.mark.parametrize("step", [1, 7])
 @pytest.mark.parametrize("some", [False, True])
 def test_the_same_intensity_as_numpy(monkeypatch, kind, step, some):
@@ -85,8 +87,8 @@ def test_the_same_intensity_as_numpy(monkeypatch, kind, step, some):
     top = 3000 if "counts" in kind else 256
     values = rng.integers(0, top, 3500).astype(kind.split()[0])
     if kind.startswith("<f4"):
-        top = 3000.0 if "counts" in kind else 255.0 if "255" in kind else 1.0
-        values = rng.uniform(-0.2, top, 3500).astype(np.float32)
+        tops = {"<f4": 1.0, "<f4 to 255": 255.0, "<f4 to 1.3": 1.3, "<f4 counts": 3000.0}
+        values = rng.uniform(-0.2, tops[kind], 3500).astype(np.float32)
         values[[7, 700, 1400]] = np.nan, np.inf, -np.inf
     packed = np.zeros(3500, np.dtype([("pad", "u1", step - 1), ("intensity", values.dtype)]))
     packed["intensity"] = values
