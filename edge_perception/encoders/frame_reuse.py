@@ -16,6 +16,7 @@ NS = 1_000_000_000
 _MOVES_MPS = 0.5  # slower is the jitter of a box
 _MOVES_BOX = 0.05  # of the diagonal of a box, in an image, where nobody knows how near it is
 _FASTEST_MPS = 30.0  # how fast something that moves may come near while an output is reused
+_NONE_YET = "no frame of this model and pose yet"
 _APART_S = 1.0  # inferences further apart, beyond the age that is allowed, tell no motion
 
 
@@ -55,16 +56,19 @@ class FrameReuse:
         self._likeness = likeness
         self._last: Inferred | None = None
         self._before: Inferred | None = None
+        self._why_none = ""  # there is none to reuse
         self.why_not = ""  # of the newest frame; empty: it was reused
         self.count = 0
 
     def inferred(self, frame: Inferred) -> None:
         """Take a frame that a model ran on."""
         self._before, self._last = self._last, frame
+        self._why_none = ""
 
-    def forget(self) -> None:
-        """Keep nothing."""
+    def forget(self, reason: str) -> None:
+        """Keep nothing; what is not reused says the reason until there is an output again."""
         self._before = self._last = None
+        self._why_none = reason
 
     def sketch(self, frame: Any) -> NDArray:
         """Return the sketch of a sensor frame."""
@@ -90,8 +94,10 @@ class FrameReuse:
         self, sketch: NDArray, stamp_ns: int, model: Any, geometry: Geometry, limits: ReuseLimits
     ) -> tuple[Reused | None, str]:
         last = self._last
-        if last is None or last.model is not model or last.geometry is not geometry:
-            return None, "no frame of this model and pose yet"
+        if last is None:
+            return None, self._why_none or _NONE_YET
+        if last.model is not model or last.geometry is not geometry:
+            return None, _NONE_YET
         age_s = (stamp_ns - last.stamp_ns) / NS
         if not 0.0 < age_s <= limits.max_age_s:
             return None, f"the last inference is {age_s:.2f} s old > {limits.max_age_s:g} s"

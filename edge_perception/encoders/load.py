@@ -216,13 +216,21 @@ class EncoderLoad:
         model: ServedModel,
         geometry: Geometry,
         *,
-        doubtful: bool,
+        doubt: str,
     ) -> None:
-        """Take the output of the frame that was looked at last."""
+        """Take the output of the frame that was looked at last.
+
+        Args:
+            output: of it.
+            stamp_ns: of it.
+            model: that made it.
+            geometry: where the sensor sat.
+            doubt: why it is not to be used again; empty: it may.
+        """
         if self._reuse is None or self._sketch is None:
             return
-        if doubtful:
-            self._reuse.forget()
+        if doubt:
+            self._reuse.forget(f"the last output is doubtful: {doubt}")
             return
         self._reuse.inferred(
             Inferred(

@@ -349,7 +349,7 @@ class EncoderPipeline:
                 job.stamp_ns,
                 model,
                 self.located_geometry,
-                doubtful=bool(self._warning(sample.output)),
+                doubt=self._warning(sample.output),
             )
             if not self.serving.changing:
                 now_ns = self._clock.now().steady_ns

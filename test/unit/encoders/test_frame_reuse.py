@@ -157,5 +157,8 @@ def test_one_inference_another_model_or_another_pose_is_not_enough():
     reuse = reuse_after(QUIET, QUIET)
     assert look(reuse, model=object()) is None
     assert look(reuse, geometry=Geometry()) is None
-    reuse.forget()
+    reuse.forget("the last output is doubtful: no pose")
     assert look(reuse) is None
+    assert reuse.why_not == "the last output is doubtful: no pose"
+    assert look(reuse, model=object()) is None, "whoever asks, it is for this reason"
+    assert "no pose" in reuse.why_not

@@ -16,7 +16,9 @@ from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
 from edge_perception.encoders.load import SAME, EncoderLoad, StandIns, unfit
 from edge_perception.encoders.load_control import LoadOptions
+from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.pose import pose_of
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.loading import ModelOptions
 from edge_perception.models.model_cache import ModelCache
@@ -60,7 +62,7 @@ class Slow:
 class Rig:
     """A 10 Hz LiDAR that looks at a scene which stands still."""
 
-    def __init__(self, *, limit_mb=512, **options):
+    def __init__(self, *, limit_mb=512, pose=None, **options):
         self.clock, self.events, self.seconds = FakeClock(steady_ns=10**9), [], 0.0
         self.next_ns = self.clock.now().steady_ns
         spec = replace(
@@ -76,7 +78,7 @@ class Rig:
         )
         served = ServedModel.build(spec, load(SPEC.default_model))
         self.pipeline = EncoderPipeline(
-            source="lidar", spec=spec, model=served, geometry=PLACE, clock=self.clock
+            source="lidar", spec=spec, model=served, geometry=PLACE, clock=self.clock, pose=pose
         )
         stand_ins = StandIns(spec, self.cache)
         self.load = EncoderLoad(
@@ -152,6 +154,15 @@ def test_a_still_scene_is_reused_and_every_reused_feature_says_so(rig):
     assert len({feature.stamp_ns for feature in features}) == 24
     assert reused[0].tensors.keys() == fresh[0].tensors.keys()
     assert int(lidar.load.describe()["load_reused"]) >= len(reused)
+
+
+def test_nothing_doubtful_is_reused_and_the_reason_is_said(rig):
+    lidar = rig(reuse_max_age_s=0.35, pose=pose_of(SPEC, SourceOptions(source="lidar")))
+    features = [lidar.frame(0.09) for _ in range(24)]
+    assert features[-1].given_up == "unchanged frames reused"
+    said = lidar.load.describe()
+    assert said["load_reused"] == "0"
+    assert "the last output is doubtful: lidar: no pose of the sensor" in said["load_not_reused"]
 
 
 def test_a_variant_stands_in_and_the_model_comes_back(rig):
