@@ -17,6 +17,8 @@ from edge_perception.core.parameter import parameter
 NS = 1_000_000_000
 FROM_PLAN = "plan"  # among variants: those that measured cheaper
 _QUANTILE = 80  # of the time of frames, percent: every fifth frame late is too many
+_LATE_SHARE = 1.0 - _QUANTILE / 100
+_LEAK = _LATE_SHARE / (1.0 - _LATE_SHARE)  # overload that share of the time never adds up
 _LEAST_FRAMES = 5  # fewer say nothing
 _LASTED = 6.0  # waits after a step back; overloaded again sooner, it did not last
 _MOST_DOUBLINGS = 6
@@ -167,6 +169,8 @@ class LoadControl:
         self._since_ns: int | None = None  # first frame after the last step
         self._stepped_ns = 0
         self._saves = [1.0] * len(self.steps)  # time one place higher over time here
+        self._over_s = 0.0  # of overload beyond the first window, see `_down`
+        self._told_ns: int | None = None  # of the newest frame
         self._before_s = 0.0  # of the frames that the last step down was taken for
         self._roomy_ns: int | None = None  # since when frames would fit one place higher
         self._back_ns: int | None = None  # the last step back; None: none, or it lasted
@@ -207,7 +211,8 @@ class LoadControl:
     def restart(self) -> None:
         """Count nothing that was measured so far: what runs has changed."""
         self._frames.clear()
-        self._since_ns = self._roomy_ns = None
+        self._since_ns = self._roomy_ns = self._told_ns = None
+        self._over_s = 0.0
 
     def use_all(self) -> None:
         """Try every step again: they stand in for another model now."""
@@ -244,14 +249,22 @@ class LoadControl:
 
     def _down(self, now_ns: int) -> LoadEvent | None:
         options, budget_s = self.options, self.options.budget_ms / 1e3
-        wait_s = options.over_s * (1 + options.importance)
-        seen_s = self._seen_s(wait_s, now_ns)
+        seen_s = self._seen_s(options.over_s, now_ns)
         if seen_s is None:
             return None
         self._learn(seen_s)
-        lower = self._lower()
-        if seen_s <= budget_s or lower is None:
+        passed_s = 0.0 if self._told_ns is None else (now_ns - self._told_ns) / NS
+        self._told_ns = now_ns
+        if seen_s <= budget_s:
+            self._over_s = max(self._over_s - passed_s * _LEAK, 0.0)
             return None
+        # Not a percentile of one long window: a fifth of it would do, and an important source
+        # whose frames were good until now would move before the others had their turn.
+        self._over_s += passed_s
+        lower = self._lower()
+        if lower is None or self._over_s < options.importance * options.over_s:
+            return None
+        wait_s = options.over_s * (1 + options.importance)
         if self._back_ns is not None and now_ns - self._back_ns < _LASTED * self.wait_s * NS:
             self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
         self._back_ns = None
