@@ -1,0 +1,1 @@
+"""Conditions: light, weather, lens and place, from cheap statistics of the sensors."""

@@ -1,0 +1,63 @@
+"""Which conditions there are, and how sure one is of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIGHTS = ("day", "dusk", "night")  # exactly one holds, where a camera tells
+FLAGS = ("glare", "rain", "fog", "snow", "dirty_lens", "tunnel", "unfamiliar")
+CONDITIONS = (*LIGHTS, *FLAGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What holds, with the confidence in it, 0 to 1.
+
+    A condition that no sensor can tell is in neither: not known is not absent.
+    """
+
+    holding: tuple[tuple[str, float], ...] = ()  # name and confidence, in the order above
+    known: tuple[str, ...] = ()  # those that could be told, holding or not
+
+    def __contains__(self, name: str) -> bool:
+        return any(name == held for held, _ in self.holding)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those that hold."""
+        return frozenset(name for name, _ in self.holding)
+
+    @property
+    def light(self) -> str:
+        """`day`, `dusk` or `night`; empty: not known."""
+        return next((name for name, _ in self.holding if name in LIGHTS), "")
+
+    @property
+    def text(self) -> str:
+        """For people: ``night 0.97, fog 0.80``; why there is nothing, else."""
+        if not self.known:
+            return "not known"
+        return ", ".join(f"{name} {sure:.2f}" for name, sure in self.holding) or "nothing special"
+
+
+NOT_KNOWN = Conditions()
+
+
+def joined(parts: list[Conditions]) -> Conditions:
+    """Return what several sources say together: of each condition the surest one.
+
+    Of two lights the surer one holds.
+    """
+    best: dict[str, float] = {}
+    for part in parts:
+        for name, sure in part.holding:
+            best[name] = max(sure, best.get(name, 0.0))
+    lights = [name for name in LIGHTS if name in best]
+    for name in lights:
+        if name != max(lights, key=best.__getitem__):
+            del best[name]
+    known = {name for part in parts for name in part.known}
+    return Conditions(
+        holding=tuple((name, best[name]) for name in CONDITIONS if name in best),
+        known=tuple(name for name in CONDITIONS if name in known),
+    )

@@ -1,0 +1,82 @@
+"""Statistics of a sweep for drift and conditions, from 256 runs of 16 points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.types import Geometry, PointCloud
+from edge_perception.monitoring.conditions.scores import falling, rising
+
+TELLS = ("rain", "fog", "snow", "tunnel")
+RUNS, RUN = 256, 16
+_STEP_M = 1.0  # further apart than this, two points are not of one surface
+NAN = float("nan")
+
+
+def sweep_statistics(cloud: PointCloud, geometry: Geometry) -> Mapping[str, float]:
+    """Return the statistics of a sweep by name; NaN: not known."""
+    total = len(cloud.xyz_m)
+    if total < RUN:
+        return {"points": float(total)}
+    runs = min(RUNS, total // RUN)
+    starts = np.linspace(0, total - RUN, runs).astype(np.intp)
+    index = (starts[:, None] + np.arange(RUN)).reshape(-1)
+    xyz = cloud.xyz_m[index]
+    ranges = np.sqrt(np.einsum("ij,ij->i", xyz, xyz))
+    rotation, offset = geometry.T_base_sensor[:3, :3], geometry.T_base_sensor[:3, 3]
+    base = xyz @ rotation.T.astype(np.float32) + offset.astype(np.float32)
+    x, y, z = base.T
+    dim = NAN
+    intensity = NAN
+    if cloud.intensity is not None:
+        picked = cloud.intensity[index]
+        intensity = float(picked.mean())
+        dim = float(((ranges < 20.0) & (picked < 0.03)).mean())
+    # Above the road ahead and behind there is air, but in a tunnel and below a bridge.
+    above_m = z - float(geometry.T_base_sensor[2, 3])
+    over = (np.abs(y) < 3.0) & (np.abs(x) > 4.0) & (np.abs(x) < 40.0) & (above_m > 1.5)
+    along = (np.abs(y) < 3.0) & (np.abs(x) > 4.0)
+    lone, ordered = _lone(ranges.reshape(runs, RUN))
+    return {
+        "points": float(total),
+        "range": float(np.median(ranges)),
+        "far_share": float((ranges > 50.0).mean()),
+        "intensity": intensity,
+        "dim_share": dim,
+        "lone_share": lone if ordered else NAN,
+        "overhead_share": float(over.sum()) / max(float(along.sum()), 1.0),
+    }
+
+
+def _lone(ranges: NDArray[np.float32]) -> tuple[float, bool]:
+    """Return the share of points before the surface that both their neighbours are on.
+
+    Drops and flakes are hit by single beams. The points must come in the order of the beams: of
+    others the neighbours do not agree, and nothing is known.
+    """
+    before, point, after = ranges[:, :-2], ranges[:, 1:-1], ranges[:, 2:]
+    agree = np.abs(before - after) < 0.2 * np.minimum(before, after)
+    surface = np.minimum(before, after)
+    lone = agree & (point < 0.7 * surface) & (surface - point > _STEP_M)
+    share = float(agree.mean())
+    return float(lone.sum()) / max(float(agree.sum()), 1.0), share > 0.4
+
+
+def sweep_scores(seen: Mapping[str, float]) -> dict[str, float]:
+    """Return the score of each condition that a LiDAR tells; NaN: not known."""
+    lone, far = seen.get("lone_share", NAN), seen.get("far_share", NAN)
+    dim = seen.get("dim_share", NAN)
+    # Fog takes the distance and leaves dim echoes near by; snow leaves the distance.
+    fog = falling(far, 0.012, 0.012) * rising(dim, 0.2, 0.1)
+    if lone == lone:
+        fog *= rising(lone, 0.02, 0.02)
+    many = rising(lone, 0.035, 0.02)
+    return {
+        "fog": fog,
+        "snow": many * (1.0 - fog),
+        "rain": rising(lone, 0.008, 0.006) * (1.0 - many) * (1.0 - fog),
+        "tunnel": rising(seen.get("overhead_share", NAN), 0.25, 0.2),
+    }
