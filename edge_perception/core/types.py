@@ -15,6 +15,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.conditions import NOT_KNOWN, Conditions
+
 UNKNOWN = float("nan")
 UNPLACED = "no pose"  # so begins every doubt of a source without one: it is said once, not twice
 
@@ -174,6 +176,7 @@ class Feature:
     image_objects: tuple[ImageObject, ...] = ()
     sound_events: tuple[SoundEvent, ...] = ()
     latency: FrameLatency = field(default_factory=FrameLatency)
+    conditions: Conditions = NOT_KNOWN  # as this source sees them
     # T_to_from, (4, 4): boxes, points and geometry are in the base frame of another moment, grids
     # are still in that of `stamp_ns`. None: all are in the latter.
     displacement: NDArray[np.float64] | None = None
@@ -274,6 +277,8 @@ class FusedView:
     deadline_s: float = UNKNOWN  # from the opening of the cycle to publication
     confidence: float = UNKNOWN  # 0 to 1
     safe_stop_reason: str = ""  # why the policy asks for a safe stop; empty: it does not
+    conditions: Conditions = NOT_KNOWN  # as all sources together see them
+    speed_advice_mps: float = UNKNOWN  # at most, by the policy for the conditions; NaN: none
 
     def source(self, name: str) -> SourceStatus | None:
         """Return the status of a source; None: it is not one of this view's."""

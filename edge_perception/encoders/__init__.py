@@ -30,6 +30,7 @@ from edge_perception.encoders.content import ContentSpec
 from edge_perception.encoders.likeness import LikenessSpec
 from edge_perception.encoders.options import SourceOptions
 from edge_perception.models.manifest import Manifest
+from edge_perception.monitoring.source import FrameStatistics
 
 GENERIC = "encoder"  # executable
 # As image_proc and the drivers of stereo cameras name what they rectified (REP 118).
@@ -144,6 +145,8 @@ class EncoderSpec:
     content: ContentSpec | None = None  # check of the frames' content, where there is one
     # How its frames are compared, so that load control may reuse outputs; None: it may not.
     likeness: LikenessSpec | None = None
+    # Makes what follows the frames of one source for drift and conditions; None: nothing does.
+    statistics: Callable[[], FrameStatistics] | None = None
     # What diagnostics say of an intake, name to text; None: nothing.
     describe_intake: Callable[[Any], Mapping[str, str]] | None = None
     # Inputs that golden outputs are made with; None: smooth noise (`models.golden`).

@@ -171,6 +171,9 @@ class EncoderHealth:
         if self._last_error:
             findings.append(Health(level=Level.ERROR, message=self._last_error))
         findings.extend(self._over_budget(limits, now))
+        findings.extend(
+            Health(level=Level.WARN, message=text) for text in pipeline.watch.findings()
+        )
         loaded = pipeline.model.loaded
         notes = (*loaded.notes, *loaded.backend.describe().notes)  # of now, not of the start
         findings.extend(Health(level=Level.WARN, message=note) for note in notes)
@@ -209,6 +212,7 @@ class EncoderHealth:
             "processing_ms_p50": f"{total[0] * 1e3:.2f}",
             "processing_ms_p95": f"{total[1] * 1e3:.2f}",
             "content_check_ms_p95": f"{pipeline.content_s.percentile(95)[0] * 1e3:.2f}",
+            "watch_ms_p95": f"{pipeline.watch_s.percentile(95)[0] * 1e3:.2f}",
             "model": manifest.name,
             "model_version": manifest.version,
             "model_sha256": loaded.bundle.sha256,

@@ -26,7 +26,9 @@ from edge_perception.encoders.load import EncoderLoad
 from edge_perception.encoders.notes import InputNotes
 from edge_perception.encoders.pose import Placed, SensorPose, located
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
+from edge_perception.encoders.watch import Watch
 from edge_perception.models.quiet import quietly
+from edge_perception.monitoring.source import MonitorOptions
 
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
 
@@ -44,6 +46,7 @@ class EncoderPipeline:
         clock: Clock,
         content_limits: Any = None,
         pose: SensorPose | None = None,
+        monitor: MonitorOptions | None = None,
     ) -> None:
         """Build the path of one source.
 
@@ -55,6 +58,7 @@ class EncoderPipeline:
             clock: the clocks.
             content_limits: thresholds of the content check; None: the modality's defaults.
             pose: where the sensor sits, frame by frame; None: where `geometry` says.
+            monitor: how drift and conditions are watched; None: they are not.
         """
         self._source = source
         self._spec = spec
@@ -71,12 +75,16 @@ class EncoderPipeline:
         self.geometry = geometry
         self._pose = pose
         self._placed: Placed | None = None  # of the frame in work; inference thread only
+        self.watch = Watch(source, spec, monitor)
+        self._frame: Any = None  # of the frame in work; inference thread only
+        self._told: Feature | None = None  # the feature of it
         self._located = (geometry, geometry)  # as calibrated, and the same at its pose
         self._content: ContentCheck | None = None
         if spec.content is not None:
             self._content = spec.content.make(content_limits or spec.content.limits())
         self._finding: Finding | None = None  # of the frame in work; inference thread only
         self.content_s = LatencyWindow()  # what the content check takes, s
+        self.watch_s = LatencyWindow()  # what watching a frame takes, s
         self.notes = InputNotes()
         self.on_note: Callable[[str], None] = lambda _text: None  # set by whoever can tell it
         self._calibration_fault = ""
@@ -109,6 +117,7 @@ class EncoderPipeline:
         """Return what the modality says of its input beyond what all have."""
         describe = self._spec.describe_intake
         said = {} if describe is None else dict(describe(self.serving.current.intake))
+        said |= self.watch.describe()
         return {**said, "input_notes": "; ".join(self.notes.now)}
 
     def calibrate(self, message: Any, topics: Iterable[str] = ()) -> None:
@@ -177,6 +186,7 @@ class EncoderPipeline:
         """
         started = self._clock.now()
         self._finding = self._to_compare = None
+        self._frame = self._told = None
         if self._pose is not None:
             self._placed = self._pose.at(job.frame_id, job.stamp_ns)
         latency = FrameLatency(
@@ -242,6 +252,18 @@ class EncoderPipeline:
         if self.beside is not None and not trial.same_space:
             self.beside(self._described(job, other, latency, output=sample.output))
 
+    def observe(self) -> None:
+        """Watch drift and conditions of the frame just processed.
+
+        Called like `after`, by a replay as well.
+        """
+        frame, feature = self._frame, self._told
+        self._frame = self._told = None
+        if frame is not None and feature is not None:
+            began = self._clock.now()
+            if self.watch.see(frame, self.located_geometry, feature, self.serving.current.loaded):
+                self.watch_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
+
     def _serve_candidate(
         self,
         job: Job,
@@ -290,6 +312,8 @@ class EncoderPipeline:
     ) -> tuple[Sample, FrameLatency]:
         geometry = self.located_geometry
         frame = model.intake.frame(item)
+        if self._frame is None:  # one frame, however many models run on it
+            self._frame = frame
         notes = (*getattr(frame, "notes", ()), *geometry.notes)
         try:
             self._check_content(frame, model, geometry)
@@ -392,14 +416,15 @@ class EncoderPipeline:
         feature = self._described(
             job, model, latency, output=output, reason=reason, warning=warning
         )
-        if self.load is None:
-            return feature
-        return replace(
-            feature,
-            inferred_stamp_ns=inferred_stamp_ns,
-            skipped=self.load.skipped,
-            given_up=self.load.given_up(tried=self.serving.candidate is not None),
-        )
+        if self.load is not None:
+            feature = replace(
+                feature,
+                inferred_stamp_ns=inferred_stamp_ns,
+                skipped=self.load.skipped,
+                given_up=self.load.given_up(tried=self.serving.candidate is not None),
+            )
+        self._told = feature
+        return feature
 
     def _described(
         self,
@@ -430,6 +455,7 @@ class EncoderPipeline:
             image_objects=output.image_objects,
             sound_events=output.sound_events,
             latency=latency,
+            conditions=self.watch.conditions,
         )
 
     def prepare(

@@ -112,6 +112,7 @@ class EncoderWorker:
                 if feature is not None:
                     self._sink(feature)
                 self._pipeline.after()
+                self._pipeline.observe()
             except Exception as error:
                 self._on_error(error)
             finally:

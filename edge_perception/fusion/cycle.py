@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.conditions import NOT_KNOWN, Conditions
 from edge_perception.core.types import (
     UNKNOWN,
     ClosedBy,
@@ -42,6 +43,9 @@ class Cycle:
     deadline_s: float = UNKNOWN  # from its opening to its publication
     confidence: float = UNKNOWN  # 0 to 1
     safe_stop_reason: str = ""
+    conditions: Conditions = NOT_KNOWN
+    min_score: float = 0.0  # objects below are left out, by the policy for the conditions
+    speed_advice_mps: float = UNKNOWN
     sound_events: tuple[SoundEvent, ...] = ()  # not told in an earlier cycle
     fresh: frozenset[str] = frozenset()  # reusable sources with something new
     models: tuple[FusionModel, ...] = field(default=())

@@ -193,6 +193,7 @@ class Fusion:
         newest_ns, oldest_ns = max(stamps, default=0), min(stamps, default=0)
         apart = self._apart(now, raws, closed.picks)
         statuses = self._intake.statuses(now, raws, used, _doubts(apart))
+        conditions = self._intake.conditions(raws)
         judgement = self._judge.step(
             now,
             self._config,
@@ -200,6 +201,7 @@ class Fusion:
             statuses=statuses,
             stamps_ns=evidence_ns.values(),
             apart=apart,
+            conditions=conditions,
         )
         due = oldest_ns >= self._from_stamp_ns
         cycle = Cycle(
@@ -219,6 +221,9 @@ class Fusion:
             deadline_s=self._closing.deadline_s,
             confidence=judgement.confidence,
             safe_stop_reason=judgement.safe_stop_reason,
+            conditions=conditions,
+            min_score=judgement.min_score,
+            speed_advice_mps=judgement.speed_advice_mps,
             sound_events=tuple(self._intake.untold),
             fresh=frozenset(self._intake.fresh),
             models=self._successors if due else self._models,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from edge_perception.core.bounds import clipped, saturated
+from edge_perception.core.conditions import Conditions, joined
 from edge_perception.core.types import Feature, Instant, SoundEvent, SourceState, SourceStatus
 from edge_perception.fusion.alignment import count_late
 from edge_perception.fusion.clock_watch import ClockWatch
@@ -131,6 +132,11 @@ class Intake:
             )
             for name, track in self.tracks.items()
         )
+
+    def conditions(self, raws: Mapping[str, SourceState]) -> Conditions:
+        """Return the conditions as the sources that are in time see them together."""
+        newest = [t.newest for name, t in self.tracks.items() if raws[name] is SourceState.OK]
+        return joined(item.feature.conditions for item in newest if item is not None)
 
     def last_arrivals_ns(self) -> dict[str, int]:
         """Return when each source was last heard, steady clock; never heard: left out."""

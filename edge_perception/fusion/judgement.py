@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edge_perception.core.conditions import NOT_KNOWN, Conditions
 from edge_perception.core.rate import RateMeter, window_for
 from edge_perception.core.types import (
     UNKNOWN,
@@ -26,6 +27,7 @@ from edge_perception.fusion.policy import (
     Situation,
     Verdict,
 )
+from edge_perception.fusion.reactions import ReactionState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Judgement:
     confidence: float = UNKNOWN  # 0 to 1
     safe_stop_reason: str = ""
     deadline_s: float = 0.0  # of the next cycle; 0: as configured
+    min_score: float = 0.0  # objects below are left out
+    speed_advice_mps: float = UNKNOWN  # at most, for the conditions; NaN: none
 
 
 class Judge:
@@ -45,6 +49,7 @@ class Judge:
 
     def __init__(self, policy: DegradationPolicy) -> None:
         self._policy = PolicyState(policy)
+        self._reactions = ReactionState(policy.conditions)
         self._outputs = RateMeter()
 
     def configure(self, config: FusionConfig) -> None:
@@ -65,6 +70,7 @@ class Judge:
         statuses: tuple[SourceStatus, ...],
         stamps_ns: Collection[int],
         apart: Sequence[Apart],
+        conditions: Conditions = NOT_KNOWN,
     ) -> Judgement:
         """Return the judgement of a view.
 
@@ -75,6 +81,7 @@ class Judge:
             statuses: what the view says of its sources.
             stamps_ns: of what contributes.
             apart: sources that do not meet.
+            conditions: as all sources together see them.
         """
         self._outputs.add(now.steady_ns)
         situation = Situation(
@@ -84,11 +91,17 @@ class Judge:
             apart=[frozenset(pair.sources) for pair in apart],
             oldest_age_s=(now.node_ns - min(stamps_ns)) / NS if stamps_ns else UNKNOWN,
             rate_hz=self._outputs.rate_hz(now.steady_ns) or UNKNOWN,
+            reaction=self._reactions.step(conditions, now.steady_ns),
         )
         verdict = self._policy.step(situation, now.steady_ns)
         if apart:  # the short wait of a worse mode must not be what keeps them from meeting
             verdict = replace(verdict, deadline_s=0.0)
-        return judge(situation, verdict, [pair.text for pair in apart])
+        judgement = judge(situation, verdict, [pair.text for pair in apart])
+        return replace(
+            judgement,
+            min_score=situation.reaction.min_score,
+            speed_advice_mps=situation.reaction.speed_advice_mps,
+        )
 
 
 def judge(situation: Situation, verdict: Verdict, apart: Sequence[str] = ()) -> Judgement:

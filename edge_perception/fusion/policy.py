@@ -21,6 +21,7 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import NS, SourceConfig
+from edge_perception.fusion.reactions import NO_REACTION, ConditionPolicy, Reaction
 
 ALL, ANY, LOCATING = "all", "any", "locating"  # words for groups of sources
 MAX_POLICY_BYTES = 65536
@@ -63,6 +64,7 @@ class DegradationPolicy:
     half_life_s: float = parameter(0.5, unit="s", low=0.001, high=60.0)
     up_after_s: float = parameter(0.0, unit="s", low=0.0, high=60.0)
     release_after_s: float = parameter(1.0, unit="s", low=0.0, high=60.0)
+    conditions: tuple[ConditionPolicy, ...] = ()  # what conditions change; none: nothing
 
     def __post_init__(self) -> None:
         """Check that every set of sources leads to exactly one mode."""
@@ -103,6 +105,7 @@ class Situation:
     apart: Collection[frozenset[str]] = ()  # pairs of sources that do not meet in one view
     oldest_age_s: float  # of the contributing evidence; NaN: there is none
     rate_hz: float  # of the output; NaN: not known yet
+    reaction: Reaction = NO_REACTION  # to the conditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,9 @@ class PolicyState:
         return Verdict(
             mode=mode,
             action=entry.action,
-            confidence=confidence(self.policy, entry, situation),
+            confidence=min(
+                confidence(self.policy, entry, situation), situation.reaction.confidence
+            ),
             deadline_s=entry.deadline_s,
             safe_stop_reason=self._safe_stop(entry, now_ns),
             limit=limit or waiting,
@@ -204,6 +209,9 @@ def _best_met(policy: DegradationPolicy, situation: Situation) -> tuple[ModePoli
     fine = {status.source for status in situation.statuses if status.state is SourceState.OK}
     limit = ""
     for entry in policy.modes[:-1]:
+        if entry.mode > situation.reaction.at_best:
+            limit = situation.reaction.reason
+            continue
         needed = frozenset().union(*(_group(name, situation.sources) for name in entry.all_of))
         if not needed <= fine or any(pair <= needed for pair in situation.apart):
             continue

@@ -42,7 +42,7 @@ def view_of(
         level_reason=clipped(level_reason),
         closed_by=cycle.closed_by,
         sources=cycle.sources,
-        objects=objects,
+        objects=tuple(item for item in objects if item.score >= cycle.min_score),
         sound_events=sound_events,
         models=models,
         opened_steady_ns=cycle.opened_steady_ns,
@@ -51,6 +51,8 @@ def view_of(
         deadline_s=cycle.deadline_s,
         confidence=cycle.confidence,
         safe_stop_reason=cycle.safe_stop_reason,
+        conditions=cycle.conditions,
+        speed_advice_mps=cycle.speed_advice_mps,
     )
 
 

@@ -22,6 +22,7 @@ from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.quiet import directly, quietly
 
+DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
 SIGNED = ("auto", "true", "false")
 
 
@@ -140,7 +141,7 @@ def whole_model(bundle: Bundle) -> bytes:
         ModelError: the graph is none, or names a file that is not in the manifest.
     """
     manifest = bundle.manifest
-    known = {manifest.model, manifest.provenance.model_card}
+    known = {manifest.model, manifest.provenance.model_card, DRIFT_REFERENCE}
     if manifest.golden is not None:
         known |= {manifest.golden.inputs, manifest.golden.outputs}
     data = bundle.read(manifest.model)

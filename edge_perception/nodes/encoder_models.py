@@ -22,6 +22,7 @@ from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.nodes.encoder_load import LoadEvents, encoder_load
+from edge_perception.monitoring.source import MonitorOptions
 from edge_perception.nodes.model_services import kept_infos, model_info
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.releases.candidate import MODES, CandidateTrial
@@ -42,6 +43,7 @@ class EncoderModels:
         content: ParameterSet | None,
         load: ParameterSet[LoadOptions],
         pose: Callable[[], SensorPose],
+        monitor: ParameterSet[MonitorOptions],
     ) -> None:
         """Load nothing yet.
 
@@ -54,10 +56,11 @@ class EncoderModels:
             content: thresholds of the content check; None: the modality has none.
             load: what may be given up under load.
             pose: makes what says where the sensor sits, for a pipeline of its own.
+            monitor: how drift and conditions are watched.
         """
         self._node, self._spec, self._clock = node, spec, clock
         self._source_options, self._options, self._content = source, options, content
-        self._pose, self._load_options = pose, load
+        self._pose, self._load_options, self._monitor = pose, load, monitor
         self._load_events = LoadEvents(node, lambda: self._source)
         self.pipeline: EncoderPipeline | None = None
         self.last_error = ""
@@ -119,6 +122,7 @@ class EncoderModels:
             clock=self._clock,
             content_limits=self._content.config if self._content else None,
             pose=self._pose(),
+            monitor=self._monitor.config,
         )
         pipeline.serving.retired = lambda model: release_model(model.loaded)
         pipeline.serving.left = self._kept.keep

@@ -28,6 +28,7 @@ from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.ways import WayChoice
 from edge_perception.encoders.worker import EncoderWorker
 from edge_perception.models.loading import ModelOptions
+from edge_perception.monitoring.source import MonitorOptions
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
@@ -90,6 +91,7 @@ class EncoderNode(PerceptionNode):
         )
         load = self.declare_parameters_of(LoadOptions, prefix="load.", on_change=self._on_load)
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
+        monitor = self.declare_parameters_of(MonitorOptions, prefix="monitor.")
         self._sink, self._beside = sink, beside
         self._trial_publisher: Any = None
         self._publisher: Any = None
@@ -108,6 +110,7 @@ class EncoderNode(PerceptionNode):
             content=content,
             load=load,
             pose=self._pose,
+            monitor=monitor,
         )
         self._model_services = ModelServices(self, self._models, lambda: model.config)
         self._hang_guard = HangGuard(

@@ -132,6 +132,9 @@ class FusionHealth:
         values["contributing"] = " ".join(s.source for s in view.sources if s.contributed)
         values["confidence"] = f"{view.confidence:.2f}"
         values["safe_stop"] = view.safe_stop_reason or "no"
+        values["conditions"] = view.conditions.text
+        if view.speed_advice_mps == view.speed_advice_mps:
+            values["speed_advice_mps"] = f"{view.speed_advice_mps:.1f}"
         values |= described(self._latency)
         for status in view.sources:
             values[f"{status.source}.state"] = status.state.name

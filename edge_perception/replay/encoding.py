@@ -130,6 +130,7 @@ class EncoderLane:
 
     def _infer(self, job: Job, dropped: int, queue_s: float, times: StageTimes) -> Feature | None:
         feature = self.pipeline.process(job)
+        self.pipeline.observe()
         if feature is None:
             return None
         if feature.valid:

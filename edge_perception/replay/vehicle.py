@@ -102,6 +102,7 @@ def build_vehicle(plan: VehiclePlan, clock: Clock, models: Models | None = None)
             clock=clock,
             content_limits=source.content,
             pose=pose_of(source.spec, source.options, tree=transforms),
+            monitor=source.monitor,
         )
     fusion_models: tuple[MeteredFusionModel, ...] = ()
     if plan.fusion_model.model:

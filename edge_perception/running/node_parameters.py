@@ -22,6 +22,7 @@ from edge_perception.fusion.config import (
 )
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.models.loading import ModelOptions
+from edge_perception.monitoring.source import MonitorOptions
 from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.options import ManagerOptions
 from edge_perception.running.node_options import EncoderNodeOptions, MetricsNodeOptions, NodeOptions
@@ -66,6 +67,7 @@ def encoder_groups(source: str) -> list[Group]:
         Group(cls=HealthLimits, defaults={"rate_hz": spec.rate_hz}),
         Group(cls=LoadOptions, prefix="load."),
         Group(cls=WatchdogLimits, prefix="watchdog."),
+        Group(cls=MonitorOptions, prefix="monitor."),
     ]
     if spec.content is not None:
         groups.append(Group(cls=spec.content.limits, prefix="content."))

@@ -20,6 +20,7 @@ from edge_perception.fusion.config import (
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
 from edge_perception.fusion.policy import DegradationPolicy, default_policy, read_policy
 from edge_perception.models.loading import ModelOptions
+from edge_perception.monitoring.source import MonitorOptions
 from edge_perception.running.node_parameters import check_names
 from edge_perception.running.parameter_yaml import ParameterFiles, absolute, decode_parameters
 from edge_perception.running.vehicle_namespace import choose_namespace
@@ -37,6 +38,7 @@ class SourcePlan:
     model: ModelOptions
     content: Any = None  # thresholds of the content check; None: the modality has none
     load: LoadOptions = field(default_factory=LoadOptions)  # lock step has none
+    monitor: MonitorOptions | None = None  # None: drift and conditions are not watched
 
     def topics(self) -> dict[str, TopicSpec]:
         """Return the input topics by absolute name, the calibration not among them."""
@@ -131,6 +133,7 @@ def _source(name: str, parameters: ParameterFiles) -> SourcePlan:
         spec=spec,
         options=options,
         model=decode_parameters(ModelOptions, values, node, defaults={"model": spec.default_model}),
+        monitor=decode_parameters(MonitorOptions, values, node, prefix="monitor."),
         content=(
             decode_parameters(spec.content.limits, values, node, prefix="content.")
             if spec.content is not None

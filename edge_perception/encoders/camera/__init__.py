@@ -12,6 +12,7 @@ from edge_perception.encoders.camera.likeness import LIKENESS
 from edge_perception.encoders.camera.options import CameraSourceOptions
 from edge_perception.encoders.camera.pose_check import odd_pose
 from edge_perception.encoders.camera.preprocess import golden_inputs
+from edge_perception.encoders.camera.statistics import ImageStatistics
 
 SPEC = EncoderSpec(
     modality="camera",
@@ -35,6 +36,7 @@ SPEC = EncoderSpec(
     options=CameraSourceOptions,
     content=CONTENT,
     likeness=LIKENESS,
+    statistics=ImageStatistics,
     golden_inputs=golden_inputs,
     alter=in_fog_with_noise,
     make_intake=make_intake,

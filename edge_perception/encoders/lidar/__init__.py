@@ -5,6 +5,7 @@ from edge_perception.encoders.lidar.alter import in_fog_with_noise
 from edge_perception.encoders.lidar.content import CONTENT
 from edge_perception.encoders.lidar.encoder import make_encoder, make_intake
 from edge_perception.encoders.lidar.likeness import LIKENESS
+from edge_perception.encoders.lidar.statistics import SweepStatistics
 
 SPEC = EncoderSpec(
     modality="lidar",
@@ -14,6 +15,7 @@ SPEC = EncoderSpec(
     executable="lidar_encoder",
     content=CONTENT,
     likeness=LIKENESS,
+    statistics=SweepStatistics,
     alter=in_fog_with_noise,
     make_intake=make_intake,
     make_encoder=make_encoder,

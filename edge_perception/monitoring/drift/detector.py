@@ -237,9 +237,7 @@ class DriftDetector:
             # The prior is one of effective samples as well: thin bins must not look empty.
             psi=psi(coarse[0], coarse[1], smoothing=0.5 * reference.tau),
             ks=ks(followed.counts, counts),
-            z=z_score(
-                reference.mean, reference.spread, mean, reference=known, effective=effective
-            ),
+            z=z_score(reference.mean, reference.spread, mean, reference=known, effective=effective),
             page_hinkley=_share(followed.hinkley),
         )
         shift = abs(mean - reference.mean) / floor_of(reference.mean, reference.spread)

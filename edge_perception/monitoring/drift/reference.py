@@ -74,7 +74,7 @@ class Reference:
     source: str
     modality: str
     model: str
-    model_sha256: str  # of the manifest
+    model_sha256: str  # of the model file; a manifest may hold the reference itself
     made_from: tuple[str, ...] = ()  # names of recordings
     sections: Mapping[str, Section]
 
@@ -90,15 +90,29 @@ def read_reference(path: Path) -> Reference:
         ConfigurationError: it is missing, too large or broken; the file and field are named.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigurationError(f"{path}: expected at most {MAX_BYTES} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
         raise ConfigurationError(f"{path}: expected a drift reference: {error}") from error
+    return parse_reference(data, str(path))
+
+
+def parse_reference(data: bytes, where: str) -> Reference:
+    """Return the reference of a file.
+
+    Raises:
+        ConfigurationError: it is too large or broken; `where` and the field are named.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"{where}: expected at most {MAX_BYTES} bytes")
     try:
-        return decode(Reference, data, "reference")
+        parsed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: expected a drift reference: {error}") from error
+    try:
+        return decode(Reference, parsed, "reference")
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 class SectionBuilder:

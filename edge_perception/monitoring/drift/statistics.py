@@ -66,9 +66,7 @@ def floor_of(mean: float, spread: float) -> float:
     return max(spread, 0.01 * abs(mean), 1e-6)
 
 
-def z_score(
-    mean: float, spread: float, now: float, *, reference: float, effective: float
-) -> float:
+def z_score(mean: float, spread: float, now: float, *, reference: float, effective: float) -> float:
     """Return the shift of a mean in its standard errors.
 
     Args:

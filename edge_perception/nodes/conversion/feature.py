@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_perception import msg
 from edge_perception.cdr import CdrWriter
 from edge_perception.core.bounds import clipped, saturated
+from edge_perception.core.conditions import NOT_KNOWN, as_array, from_array
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.nodes.conversion.parts import (
@@ -37,6 +38,7 @@ FEATURE_TYPE = "edge_perception/msg/Feature"
 _MOST = {"tensors": 64, "objects": 5000, "image_objects": 5000, "sound_events": 1000}
 # The sensor's geometry travels as tensors of the feature, under these names.
 _T_BASE_SENSOR, _INTRINSICS, _IMAGE_SIZE = "T_base_sensor", "intrinsics", "image_size"
+_CONDITIONS = "conditions"  # of the source, likewise: `core.conditions.as_array`
 
 
 def feature_msg(feature: Feature) -> msg.Feature:
@@ -62,6 +64,8 @@ def _feature_fields(feature: Feature, make_tensor: Callable[[str, NDArray], Any]
         tensors.append(make_tensor(_INTRINSICS, geometry.intrinsics.astype(np.float64)))
     if geometry.image_size is not None:
         tensors.append(make_tensor(_IMAGE_SIZE, np.array(geometry.image_size, np.int32)))
+    if feature.conditions.known:
+        tensors.append(make_tensor(_CONDITIONS, as_array(feature.conditions)))
     return {
         "header": header_msg(feature.stamp_ns, feature.frame_id),
         "source": feature.source,
@@ -101,6 +105,7 @@ def feature_from_msg(message: msg.Feature) -> Feature:
     image_size = tensors.pop(_IMAGE_SIZE, None)
     T_base_sensor = tensors.pop(_T_BASE_SENSOR, np.eye(4))
     intrinsics = tensors.pop(_INTRINSICS, None)
+    conditions = tensors.pop(_CONDITIONS, None)
     _check_geometry(T_base_sensor, intrinsics, image_size)
     invalid_reason = "" if message.valid else message.invalid_reason or "no reason given"
     stamp = checked_stamp_ns(message.header.stamp, "header.stamp")
@@ -129,6 +134,7 @@ def feature_from_msg(message: msg.Feature) -> Feature:
         inferred_stamp_ns=_inferred_stamp_ns(message, stamp),
         skipped=message.skipped,
         given_up=clipped(message.given_up),
+        conditions=NOT_KNOWN if conditions is None else from_array(conditions),
     )
 
 

@@ -86,7 +86,9 @@ def test_a_planted_shift_is_found_and_named(day, quantity):
     assert quantity in names or (quantity == "score" and "confidence" in names)
     alert = detector.alerts[0]
     assert planted_ns - 30e9 <= alert.since_ns <= drive.stamp_ns
-    assert "->" in alert.text and "since" in alert.text and alert.before != alert.now
+    assert "->" in alert.text
+    assert "since" in alert.text
+    assert alert.before != alert.now
 
 
 def test_an_alert_ends_when_the_shift_does(day):
@@ -101,7 +103,7 @@ def test_an_alert_ends_when_the_shift_does(day):
 
 def test_a_storm_is_told_in_part_and_counted(day):
     detector, drive = DriftDetector("camera", _reference(all=day)), VirtualDrive(seed=7)
-    _drive(detector, drive, 4000, {name: 3.0 for name in SHIFTS})
+    _drive(detector, drive, 4000, dict.fromkeys(SHIFTS, 3.0))
     most = DriftLimits().damping.most_new
     assert len(detector.alerts) == most
     assert detector.book.held_back >= 3
@@ -113,20 +115,23 @@ def test_night_has_its_own_reference(day):
     detector, drive = DriftDetector("camera", _reference(day=day, night=night)), VirtualDrive(12)
     detector.set_condition("night")
     _drive(detector, drive, 6000, dark)
-    assert detector.book.raised == 0 and detector.unknown == ""
+    assert detector.book.raised == 0
+    assert detector.unknown == ""
     detector.set_condition("day")
     assert "fewer than" in detector.unknown
     assert _drive(detector, drive, WITHIN_FRAMES, dark, until_alert=True) is not None
     detector.set_condition("dusk")
     assert detector.unknown == "no reference for 'dusk', there is day, night"
-    assert detector.alerts == () and dict(detector.looks) == {}
+    assert detector.alerts == ()
+    assert dict(detector.looks) == {}
 
 
 def test_no_reference_is_not_known():
     detector = DriftDetector("camera", None)
     detector.add(10**9, {"score": [0.5]}, ["car"])
     assert detector.unknown == "no reference"
-    assert dict(detector.looks) == {} and detector.alerts == ()
+    assert dict(detector.looks) == {}
+    assert detector.alerts == ()
 
 
 def test_memory_is_constant_and_gaps_and_jumps_begin_anew(day):

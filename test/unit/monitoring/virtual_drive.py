@@ -36,7 +36,8 @@ class VirtualDrive:
         values = {
             "score": score.ravel(),
             "confidence": score.max(axis=1) + 0.08 * moved("confidence"),
-            "distance": np.exp(3.0 + 0.6 * (scene + each)).ravel() * np.exp(0.6 * moved("distance")),
+            "distance": np.exp(3.0 + 0.6 * (scene + each)).ravel()
+            * np.exp(0.6 * moved("distance")),
             "size": np.exp(0.3 * (self._walk("size") + moved("size"))),
             "feature_mean": 0.1 + 0.02 * (self._walk("feature_mean") + moved("feature_mean")),
             "feature_spread": 1.0

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.types import ImageFrame
-from edge_perception.monitoring.conditions.scores import falling, rising
+from edge_perception.core.types import Geometry, ImageFrame
+from edge_perception.monitoring.scores import falling, rising
 
 ROWS, COLUMNS = 48, 64
-TELLS = ("day", "dusk", "night", "glare", "fog", "dirty_lens")
 _FULL = 250  # a pixel this bright carries no more information
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # BGR, ITU-R BT.601
 _CELLS = (6, 8)  # rows and columns of the map of detail
@@ -24,7 +23,15 @@ class ImageStatistics:
         self._detail: NDArray[np.float32] | None = None  # mean of the detail of each cell
         self._images = 0
 
-    def of(self, frame: ImageFrame) -> Mapping[str, float]:
+    def scores(self, seen: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the score of each condition that a camera tells; NaN: not known yet."""
+        return image_scores(seen)
+
+    def of(
+        self,
+        frame: ImageFrame,
+        geometry: Geometry | None = None,  # noqa: ARG002
+    ) -> Mapping[str, float]:
         """Return the statistics of an image by name."""
         bgr = frame.bgr
         height, width = bgr.shape[:2]

@@ -1,8 +1,14 @@
-"""Which conditions there are, and how sure one is of them."""
+"""Conditions of a drive (light, weather, lens, place): which there are, and how sure one is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import InvalidFrameError
 
 LIGHTS = ("day", "dusk", "night")  # exactly one holds, where a camera tells
 FLAGS = ("glare", "rain", "fog", "snow", "dirty_lens", "tunnel", "unfamiliar")
@@ -43,11 +49,12 @@ class Conditions:
 NOT_KNOWN = Conditions()
 
 
-def joined(parts: list[Conditions]) -> Conditions:
+def joined(parts: Iterable[Conditions]) -> Conditions:
     """Return what several sources say together: of each condition the surest one.
 
     Of two lights the surer one holds.
     """
+    parts = list(parts)
     best: dict[str, float] = {}
     for part in parts:
         for name, sure in part.holding:
@@ -60,4 +67,33 @@ def joined(parts: list[Conditions]) -> Conditions:
     return Conditions(
         holding=tuple((name, best[name]) for name in CONDITIONS if name in best),
         known=tuple(name for name in CONDITIONS if name in known),
+    )
+
+
+def as_array(conditions: Conditions) -> NDArray[np.float32]:
+    """Return the confidence in each condition: 0 where it is known to be absent, NaN not known."""
+    values = np.full(len(CONDITIONS), np.nan, np.float32)
+    held = dict(conditions.holding)
+    for index, name in enumerate(CONDITIONS):
+        if name in conditions.known:
+            values[index] = held.get(name, 0.0)
+    return values
+
+
+def from_array(values: NDArray) -> Conditions:
+    """Return the conditions of `as_array`.
+
+    Raises:
+        InvalidFrameError: it is of another size, or a confidence is not 0 to 1.
+    """
+    if values.shape != (len(CONDITIONS),) or values.dtype != np.float32:
+        raise InvalidFrameError(
+            f"conditions: expected ({len(CONDITIONS)},) float32, got {values.shape} {values.dtype}"
+        )
+    known = np.isfinite(values)
+    if np.isinf(values).any() or (values[known] < 0.0).any() or (values[known] > 1.0).any():
+        raise InvalidFrameError("conditions: expected confidences of 0 to 1 or NaN")
+    return Conditions(
+        holding=tuple((n, float(v)) for n, v in zip(CONDITIONS, values, strict=True) if v > 0.0),
+        known=tuple(name for name, is_known in zip(CONDITIONS, known, strict=True) if is_known),
     )

@@ -8,12 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.types import Geometry, PointCloud
-from edge_perception.monitoring.conditions.scores import falling, rising
+from edge_perception.monitoring.scores import falling, rising
 
-TELLS = ("rain", "fog", "snow", "tunnel")
 RUNS, RUN = 256, 16
-_STEP_M = 1.0  # further apart than this, two points are not of one surface
+_STEP_M = 1.0  # m; further apart than this, two points are not of one surface
+_DIM_DROP = 0.015  # intensity of a drop, at most
 NAN = float("nan")
+
+
+class SweepStatistics:
+    """Follows the sweeps of one LiDAR; keeps nothing between them."""
+
+    def of(self, frame: PointCloud, geometry: Geometry) -> Mapping[str, float]:
+        """Return the statistics of a sweep by name; NaN: not known."""
+        return sweep_statistics(frame, geometry)
+
+    def scores(self, seen: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the score of each condition that a LiDAR tells; NaN: not known."""
+        return sweep_scores(seen)
 
 
 def sweep_statistics(cloud: PointCloud, geometry: Geometry) -> Mapping[str, float]:
@@ -40,43 +52,47 @@ def sweep_statistics(cloud: PointCloud, geometry: Geometry) -> Mapping[str, floa
     over = (np.abs(y) < 3.0) & (np.abs(x) > 4.0) & (np.abs(x) < 40.0) & (above_m > 1.5)
     along = (np.abs(y) < 3.0) & (np.abs(x) > 4.0)
     lone, ordered = _lone(ranges.reshape(runs, RUN))
+    drops = NAN  # a branch or a wire is hit by single beams too, but echoes more
+    if ordered and cloud.intensity is not None:
+        drops = float((lone & (picked.reshape(runs, RUN)[:, 2:-2] < _DIM_DROP)).mean())
     return {
         "points": float(total),
         "range": float(np.median(ranges)),
         "far_share": float((ranges > 50.0).mean()),
         "intensity": intensity,
         "dim_share": dim,
-        "lone_share": lone if ordered else NAN,
+        "lone_share": float(lone.mean()) if ordered else NAN,
+        "drop_share": drops,
         "overhead_share": float(over.sum()) / max(float(along.sum()), 1.0),
     }
 
 
-def _lone(ranges: NDArray[np.float32]) -> tuple[float, bool]:
-    """Return the share of points before the surface that both their neighbours are on.
+def _lone(ranges: NDArray[np.float32]) -> tuple[NDArray[np.bool_], bool]:
+    """Return which points are before the surface that their four neighbours are on.
 
     Drops and flakes are hit by single beams. The points must come in the order of the beams: of
     others the neighbours do not agree, and nothing is known.
     """
-    before, point, after = ranges[:, :-2], ranges[:, 1:-1], ranges[:, 2:]
-    agree = np.abs(before - after) < 0.2 * np.minimum(before, after)
-    surface = np.minimum(before, after)
+    point = ranges[:, 2:-2]
+    beside = np.stack([ranges[:, :-4], ranges[:, 1:-3], ranges[:, 3:-1], ranges[:, 4:]])
+    surface = beside.min(axis=0)
+    agree = beside.max(axis=0) - surface < 0.1 * surface
     lone = agree & (point < 0.7 * surface) & (surface - point > _STEP_M)
-    share = float(agree.mean())
-    return float(lone.sum()) / max(float(agree.sum()), 1.0), share > 0.4
+    return lone, float(agree.mean()) > 0.1
 
 
 def sweep_scores(seen: Mapping[str, float]) -> dict[str, float]:
     """Return the score of each condition that a LiDAR tells; NaN: not known."""
-    lone, far = seen.get("lone_share", NAN), seen.get("far_share", NAN)
+    drops, far = seen.get("drop_share", NAN), seen.get("far_share", NAN)
     dim = seen.get("dim_share", NAN)
     # Fog takes the distance and leaves dim echoes near by; snow leaves the distance.
     fog = falling(far, 0.012, 0.012) * rising(dim, 0.2, 0.1)
-    if lone == lone:
-        fog *= rising(lone, 0.02, 0.02)
-    many = rising(lone, 0.035, 0.02)
+    if drops == drops:
+        fog *= rising(drops, 0.009, 0.008)
+    many = rising(drops, 0.016, 0.012)
     return {
         "fog": fog,
         "snow": many * (1.0 - fog),
-        "rain": rising(lone, 0.008, 0.006) * (1.0 - many) * (1.0 - fog),
+        "rain": rising(drops, 0.0024, 0.002) * (1.0 - many) * (1.0 - fog),
         "tunnel": rising(seen.get("overhead_share", NAN), 0.25, 0.2),
     }

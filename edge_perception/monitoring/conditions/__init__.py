@@ -1,1 +1,0 @@
-"""Conditions: light, weather, lens and place, from cheap statistics of the sensors."""
