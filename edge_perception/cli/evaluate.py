@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--int8", type=Path, help="the same set quantised, to be compared")
     parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument(
+        "--drift-reference",
+        type=Path,
+        metavar="FOLDER",
+        help="also make reference statistics of these --recording, a file a source",
+    )
     parser.add_argument("--plots", type=Path, help="folder for the pictures")
     parser.add_argument("--frames", type=int, default=1000, help="simulated frames (%(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK} frames")
@@ -61,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     for name, given in (
         ("--ground-truth", args.ground_truth),
         ("--params-file", args.params_file),
+        # Drift is told from frames that follow one another, and simulated ones do not.
+        ("--drift-reference", args.drift_reference),
     ):
         if given:
             raise ConfigurationError(f"{name}: is of --recording only; without it nothing reads it")
@@ -83,7 +91,20 @@ def _recorded(args: argparse.Namespace) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")
         print(args.json)
-    return 0
+    return _references(args) if args.drift_reference else 0
+
+
+def _references(args: argparse.Namespace) -> int:
+    from edge_perception.observe.drift.making import make_references
+    from edge_perception.observe.drift.writing import write_references
+
+    models = args.models.resolve()
+    overrides: dict[str, object] = {}
+    for role in ("camera", "lidar", "audio"):
+        overrides[f"{role}_encoder.model"] = f"{models.name}/{role}"
+        overrides[f"{role}_encoder.model_folders"] = [str(models.parent)]
+    made = make_references(args.recording, params_files=args.params_file, overrides=overrides)
+    return write_references(made, args.drift_reference)
 
 
 def _simulated(args: argparse.Namespace) -> int:

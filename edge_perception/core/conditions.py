@@ -60,8 +60,9 @@ def joined(parts: Iterable[Conditions]) -> Conditions:
         for name, sure in part.holding:
             best[name] = max(sure, best.get(name, 0.0))
     lights = [name for name in LIGHTS if name in best]
+    surest = max(lights, key=best.__getitem__, default="")
     for name in lights:
-        if name != max(lights, key=best.__getitem__):
+        if name != surest:
             del best[name]
     known = {name for part in parts for name in part.known}
     return Conditions(

@@ -97,6 +97,11 @@ class EncoderPipeline:
         return self._source
 
     @property
+    def spec(self) -> EncoderSpec:
+        """Its modality."""
+        return self._spec
+
+    @property
     def model(self) -> ServedModel:
         """The model that serves now."""
         return self.serving.current

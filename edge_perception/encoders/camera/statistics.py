@@ -52,7 +52,7 @@ class ImageStatistics:
             "warmth": float(means[2] - means[0]) / max(float(means.mean()), 1.0),
             "veil": veil,
             "saturated": float((pixels.min(axis=2) >= _FULL).mean()),
-            "sharpness": float(fine.mean()),
+            "sharpness": float(fine.mean()) if fine.size else float("nan"),
             "dull_cells": self._dull(fine),
         }
 
@@ -99,8 +99,8 @@ def image_scores(seen: Mapping[str, float]) -> dict[str, float]:
         "night": night,
         "dusk": dusk,
         "day": (1.0 - night) * (1.0 - warm),
-        "glare": rising(seen["saturated"], 0.05, 0.06),
+        "glare": rising(seen["saturated"], 0.04, 0.04),
         # At night the lamps make the range, and hide the veil.
         "fog": (1.0 - night) * rising(seen["veil"], 0.36, 0.12),
-        "dirty_lens": rising(seen["dull_cells"], 0.2, 0.2),
+        "dirty_lens": rising(seen["dull_cells"], 0.12, 0.1),
     }

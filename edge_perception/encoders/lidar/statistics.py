@@ -94,5 +94,5 @@ def sweep_scores(seen: Mapping[str, float]) -> dict[str, float]:
         "fog": fog,
         "snow": many * (1.0 - fog),
         "rain": rising(drops, 0.0024, 0.002) * (1.0 - many) * (1.0 - fog),
-        "tunnel": rising(seen.get("overhead_share", NAN), 0.25, 0.2),
+        "tunnel": rising(seen.get("overhead_share", NAN), 0.12, 0.1),
     }

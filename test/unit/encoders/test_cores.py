@@ -26,6 +26,9 @@ class Pipeline:
     def after(self):
         pass
 
+    def observe(self):
+        pass
+
 
 def test_the_thread_runs_where_it_shall():
     core = frozenset({max(os.sched_getaffinity(0))})

@@ -39,7 +39,11 @@ def test_how_long_a_frame_waits(changing, period_ms, kept, monkeypatch):
 
     serving = SimpleNamespace(changing=changing)
     pipeline = SimpleNamespace(
-        source="camera", serving=serving, process=process, after=lambda: None
+        source="camera",
+        serving=serving,
+        process=process,
+        after=lambda: None,
+        observe=lambda: None,
     )
     worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=seen.append)
     for number in range(10):  # before the thread runs: it is as good as stalled

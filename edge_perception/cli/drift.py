@@ -1,0 +1,76 @@
+"""``edge-perception drift``: reference statistics of good drives, and drives held against them.
+
+`reference` makes one file a source from recordings; `attach` puts one into a copy of a bundle;
+`check` lets a recording pass the vehicle's encoders and says what has shifted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "drift"
+HELP = "reference statistics from recordings, and what has shifted since"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    reference = steps.add_parser("reference", help="make references from recordings of good drives")
+    reference.add_argument("bags", type=Path, nargs="+", metavar="BAG")
+    reference.add_argument("--out", type=Path, default=Path("drift_references"), help="folder")
+    reference.add_argument(
+        "--latency",
+        action="store_true",
+        help="latencies too: this machine is the vehicle's and has nothing else to do",
+    )
+    check = steps.add_parser("check", help="hold a recording against references")
+    check.add_argument("bags", type=Path, nargs="+", metavar="BAG")
+    check.add_argument(
+        "--reference", type=Path, action="append", default=[], metavar="FILE", help="repeatable"
+    )
+    for step in (reference, check):
+        step.add_argument(
+            "--params-file", type=Path, action="append", default=[], help="repeatable"
+        )
+    attach = steps.add_parser("attach", help="put a reference into a copy of a bundle")
+    attach.add_argument("bundle", type=Path)
+    attach.add_argument("reference", type=Path)
+    attach.add_argument("--out", type=Path, required=True, help="folder of the new bundle")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one step; 1: a source has no reference, or has drifted."""
+    return {"reference": _reference, "check": _check, "attach": _attach}[args.step](args)
+
+
+def _reference(args: argparse.Namespace) -> int:
+    from edge_perception.observe.drift.making import make_references
+    from edge_perception.observe.drift.writing import write_references
+
+    made = make_references(args.bags, params_files=args.params_file, with_latency=args.latency)
+    return write_references(made, args.out)
+
+
+def _attach(args: argparse.Namespace) -> int:
+    from edge_perception.observe.drift.attaching import attach
+
+    bundle = attach(args.bundle, args.reference, args.out)
+    print(
+        f"{args.out}: {bundle.manifest.name} {bundle.manifest.version} with its reference; unsigned"
+    )
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from edge_perception.observe.drift.making import held_against
+
+    drifted = False
+    for path in args.bags:
+        print(path)
+        for name, said, findings in held_against(path, args.params_file, args.reference):
+            print(f"  {name}: conditions {said.get('conditions')}; drift {said.get('drift')}")
+            for line in findings:
+                drifted = True
+                print(f"    {line}")
+    return int(drifted)

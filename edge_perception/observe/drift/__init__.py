@@ -1,0 +1,1 @@
+"""References of drift from recordings, and recordings held against them."""
