@@ -12,8 +12,8 @@ from edge_perception.monitoring.scores import falling, rising
 
 ROWS, COLUMNS = 48, 64
 _FULL = 250  # a pixel this bright carries no more information
-_LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # BGR, ITU-R BT.601
 _CELLS = (6, 8)  # rows and columns of the map of detail
+_MOVED = 2.0  # grey values by which the cells change when the vehicle moves
 
 
 class ImageStatistics:
@@ -21,7 +21,8 @@ class ImageStatistics:
 
     def __init__(self) -> None:
         self._detail: NDArray[np.float32] | None = None  # mean of the detail of each cell
-        self._images = 0
+        self._grey: NDArray[np.float32] | None = None  # cells of the image before
+        self._images = 0  # in `_detail`
 
     def scores(self, seen: Mapping[str, float]) -> Mapping[str, float]:
         """Return the score of each condition that a camera tells; NaN: not known yet."""
@@ -36,24 +37,26 @@ class ImageStatistics:
         bgr = frame.bgr
         height, width = bgr.shape[:2]
         step_y, step_x = max(1, height // ROWS), max(1, width // COLUMNS)
-        pixels = bgr[step_y // 2 :: step_y, step_x // 2 :: step_x].astype(np.float32)
-        luma = pixels @ _LUMA
-        p5, p95, p99 = np.percentile(luma, (5, 95, 99))
-        means = pixels.mean(axis=(0, 1))
-        upper = luma[: max(1, len(luma) // 3)]
-        # The darkest channel of hazy air is never dark (dark channel prior, He 2009).
-        veil = float(np.percentile(pixels.min(axis=2), 5)) / max(float(p95), 1.0)
+        pixels = bgr[step_y // 2 :: step_y, step_x // 2 :: step_x]
+        blue, green, red = (np.ascontiguousarray(pixels[..., k]) for k in range(3))
+        darkest = np.minimum(np.minimum(blue, green), red)
+        # Grey by ITU-R BT.601 in 1/256.
+        weighted = 29 * blue.astype(np.uint16) + 150 * green.astype(np.uint16)
+        luma = ((weighted + 77 * red.astype(np.uint16)) >> 8).astype(np.uint8)
+        p5, p95, p99 = _percentiles(luma, (0.05, 0.95, 0.99))
+        means = [float(plane.mean()) for plane in (blue, green, red)]
         fine = self._fine(bgr, step_y, step_x)
         return {
             "brightness": float(luma.mean()),
-            "contrast": float(p95 - p5),
-            "sky": float(upper.mean()),
-            "highlights": float(p99),
-            "warmth": float(means[2] - means[0]) / max(float(means.mean()), 1.0),
-            "veil": veil,
-            "saturated": float((pixels.min(axis=2) >= _FULL).mean()),
+            "contrast": p95 - p5,
+            "sky": float(luma[: max(1, len(luma) // 3)].mean()),
+            "highlights": p99,
+            "warmth": (means[2] - means[0]) / max(sum(means) / 3.0, 1.0),
+            # The darkest channel of hazy air is never dark (dark channel prior, He 2009).
+            "veil": _percentiles(darkest, (0.05,))[0] / max(p95, 1.0),
+            "saturated": float((darkest >= _FULL).mean()),
             "sharpness": float(fine.mean()) if fine.size else float("nan"),
-            "dull_cells": self._dull(fine),
+            "dull_cells": self._dull(fine, luma),
         }
 
     def _fine(self, bgr: NDArray[np.uint8], step_y: int, step_x: int) -> NDArray[np.float32]:
@@ -67,27 +70,40 @@ class ImageStatistics:
         columns = min(left.shape[1], right.shape[1])
         return np.asarray(np.abs(left[:, :columns] - right[:, :columns]))
 
-    def _dull(self, fine: NDArray[np.float32]) -> float:
+    def _dull(self, fine: NDArray[np.float32], luma: NDArray[np.uint8]) -> float:
         """Return the share of cells that stay without the detail of the cells beside them.
 
-        The scene moves past, dirt stays: the mean over about 50 images is compared. NaN until
-        that many were seen.
+        The scene moves past, dirt stays: the mean over about 50 images is compared. Images of a
+        vehicle that stands are left out, a wall ahead is no dirt. NaN until there are enough.
         """
-        rows, columns = fine.shape[0] // _CELLS[0], fine.shape[1] // _CELLS[1]
-        if not rows or not columns:
+        cells, grey = _cells(np.minimum(fine, 40.0)), _cells(luma)
+        if cells is None or grey is None:
             return float("nan")
-        cut = fine[: rows * _CELLS[0], : columns * _CELLS[1]]
-        cells = np.minimum(cut, 40.0).reshape(_CELLS[0], rows, _CELLS[1], columns).mean((1, 3))
-        self._images += 1
-        if self._detail is None:
-            self._detail = cells
-        else:
-            self._detail = self._detail + (cells - self._detail) * max(0.02, 1.0 / self._images)
-        if self._images < 50:
+        before, self._grey = self._grey, grey
+        if before is not None and float(np.abs(grey - before).mean()) >= _MOVED:
+            self._images += 1
+            known = cells if self._detail is None else self._detail
+            self._detail = known + (cells - known) * max(0.02, 1.0 / self._images)
+        if self._images < 50 or self._detail is None:
             return float("nan")
         detail = self._detail[2:]  # the sky has none
         beside = np.stack([np.roll(detail, shift, axis=1) for shift in (-2, -1, 1, 2)])
         return float((detail < 0.5 * np.median(beside, axis=0)).mean())
+
+
+def _cells(values: NDArray) -> NDArray[np.float32] | None:
+    """Return the means of 6 x 8 cells; None: there are fewer values than cells."""
+    rows, columns = values.shape[0] // _CELLS[0], values.shape[1] // _CELLS[1]
+    if not rows or not columns:
+        return None
+    cut = values[: rows * _CELLS[0], : columns * _CELLS[1]]
+    cells = cut.reshape(_CELLS[0], rows, _CELLS[1], columns)
+    return np.asarray(cells.mean((1, 3), dtype=np.float32))
+
+
+def _percentiles(values: NDArray[np.uint8], parts: tuple[float, ...]) -> list[float]:
+    counts = np.cumsum(np.bincount(values.reshape(-1), minlength=256))
+    return [float(np.searchsorted(counts, part * values.size)) for part in parts]
 
 
 def image_scores(seen: Mapping[str, float]) -> dict[str, float]:

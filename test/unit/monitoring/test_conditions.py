@@ -76,19 +76,31 @@ def test_glare_of_a_low_sun_and_none_of_a_white_wall_half_as_bright():
 @pytest.mark.parametrize("muddy", [True, False])
 def test_mud_that_stays_while_the_scene_moves(muddy):
     rng = np.random.default_rng(4)
-    scene = cv2.GaussianBlur(rng.integers(0, 255, (270, 2000, 3), np.uint8), (0, 0), 1.2)
+    fine, coarse = rng.integers(0, 255, (2, 270, 3000, 3), np.uint8)
+    scene = 0.7 * cv2.GaussianBlur(fine, (0, 0), 1.2).astype(np.float32) - 70.0
+    scene += 10.0 * cv2.GaussianBlur(coarse, (0, 0), 25).astype(np.float32) - 1150.0
     statistics = ImageStatistics()
     mask = np.zeros((270, 480, 1), np.float32)
     for centre in ((90, 150), (330, 200), (210, 230)):
         mask = cv2.circle(mask, centre, 55, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
     for step in range(60):
-        seen = scene[:, step * 20 : step * 20 + 480].astype(np.float32)
+        seen = scene[:, step * 40 : step * 40 + 480]
         if muddy:
             seen = seen * (1 - mask) + 0.6 * cv2.GaussianBlur(seen, (0, 0), 20) * mask
-        frame = image(seen + rng.normal(0, 2, seen.shape).clip(-5, 5))
+        frame = image((seen + rng.normal(0, 2, seen.shape)).clip(0, 255))
         scores = statistics.scores(statistics.of(frame, AT_ROOF))
     assert (scores["dirty_lens"] > 0.6) is muddy
+
+
+def test_a_standing_vehicle_does_not_take_a_wall_for_dirt():
+    rng, statistics = np.random.default_rng(5), ImageStatistics()
+    wall = cv2.GaussianBlur(rng.integers(0, 255, (270, 480, 3), np.uint8), (0, 0), 1.2)
+    wall[120:, 150:300] = 128
+    for _ in range(80):
+        frame = image((wall + rng.normal(0, 4, wall.shape)).clip(0, 255))
+        scores = statistics.scores(statistics.of(frame, AT_ROOF))
+    assert np.isnan(scores["dirty_lens"])
 
 
 def _with_flakes(cloud, share, rng):
