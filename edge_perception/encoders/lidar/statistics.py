@@ -89,6 +89,8 @@ def sweep_scores(seen: Mapping[str, float]) -> dict[str, float]:
     fog = falling(far, 0.012, 0.012) * rising(dim, 0.2, 0.1)
     if drops == drops:
         fog *= rising(drops, 0.009, 0.008)
+    # Not every LiDAR tells of droplets; then next to everything near must be dim.
+    fog = max(fog, falling(far, 0.012, 0.012) * rising(dim, 0.7, 0.2)) if dim == dim else fog
     many = rising(drops, 0.016, 0.012)
     return {
         "fog": fog,

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
-from edge_perception.monitoring.drift.statistics import correlation_time
+from edge_perception.monitoring.drift.statistics import correlation_time, floor_of
 
 ALL = "all"  # section that holds whatever the condition
 SUFFIX = ".drift.json"
 BINS = 20  # of equal shares of the reference
 LEAST_FRAMES = 100  # fewer are no reference
 MAX_BYTES = 4_000_000
+_SHARES, _SHARE_FLOOR = ("_share", "saturated", "dull_cells"), 0.002
 _KEPT_VALUES = 200_000  # of one quantity
 
 
@@ -145,7 +146,7 @@ class SectionBuilder:
             raise ConfigurationError(
                 f"expected at least {LEAST_FRAMES} frames for a reference, got {self.frames}"
             )
-        made = {name: _quantity(frames) for name, frames in sorted(self._values.items())}
+        made = {name: _quantity(name, frames) for name, frames in sorted(self._values.items())}
         many = correlation_time(np.array(self._with_objects)) if self._with_objects else 1.0
         each = max(float(np.mean(self._with_objects)), 1.0) if self._with_objects else 1.0
         return Section(
@@ -156,7 +157,7 @@ class SectionBuilder:
         )
 
 
-def _quantity(frames: list[NDArray]) -> QuantityReference | None:
+def _quantity(name: str, frames: list[NDArray]) -> QuantityReference | None:
     """Return the reference of a quantity; None: too few frames had it."""
     filled = [items for items in frames if len(items)]
     if len(filled) < LEAST_FRAMES // 2:
@@ -165,10 +166,12 @@ def _quantity(frames: list[NDArray]) -> QuantityReference | None:
     if len(values) > _KEPT_VALUES:
         values = values[:: -(-len(values) // _KEPT_VALUES)]
     mean, spread = float(values.mean()), float(values.std())
-    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+    # What hardly varies in the reference may vary a little: shares come in steps, and one drop
+    # in a sweep is no rain.
+    floor = max(floor_of(mean, 0.0), _SHARE_FLOOR if name.endswith(_SHARES) else 0.0)
+    edges = _apart(np.unique(np.quantile(values, np.arange(1, BINS) / BINS)), floor)
     if len(edges) < 2:  # practically constant: is it this value, or above or below it?
-        step = max(abs(edges[0]) * 0.01, 1e-6)
-        edges = np.array([edges[0] - step, edges[0] + step])
+        edges = np.array([edges[0] - 2.0 * floor, edges[0] + 2.0 * floor])
     counts = histogram(values, edges)
     # The values of one frame resemble each other too: a frame counts as one sample of its mean,
     # unless they scatter within the frame as much as between frames.
@@ -180,10 +183,19 @@ def _quantity(frames: list[NDArray]) -> QuantityReference | None:
         edges=tuple(map(float, edges)),
         counts=tuple(map(int, counts)),
         mean=mean,
-        spread=spread,
+        spread=max(spread, floor),
         median=float(np.median(values)),
         tau=tau,
     )
+
+
+def _apart(edges: NDArray, gap: float) -> NDArray:
+    """Leave out edges nearer than `gap` to the one before."""
+    kept = [edges[0]]
+    for edge in edges[1:]:
+        if edge - kept[-1] >= gap:
+            kept.append(edge)
+    return np.array(kept)
 
 
 def histogram(values: NDArray, edges: NDArray) -> NDArray[np.int64]:

@@ -176,6 +176,19 @@ def test_a_reference_is_written_and_read_and_a_broken_one_is_named(day, tmp_path
         read_reference(tmp_path / "none.json")
 
 
+def test_a_little_of_what_never_was_is_no_drift():
+    builder = SectionBuilder()
+    for _ in range(500):
+        builder.add({"input.drop_share": [0.0], "input.contrast": [179.0]})
+    detector = DriftDetector("lidar", _reference(all=builder.section()))
+    for step in range(1200):
+        drop = 0.0003 if step % 7 == 0 else 0.0
+        values = {"input.drop_share": [drop], "input.contrast": [179.0 + 0.5 * (step % 3)]}
+        detector.add(10**9 + step * 2 * 10**8, values)
+    assert np.isfinite(detector.looks["input.drop_share"].psi)
+    assert detector.book.raised == 0
+
+
 def test_few_frames_are_no_reference():
     builder = SectionBuilder()
     for _ in range(LEAST_FRAMES - 1):
