@@ -34,6 +34,12 @@ class Conditions:
         return frozenset(name for name, _ in self.holding)
 
     @property
+    def told(self) -> tuple[tuple[str, float], ...]:
+        """Every condition that could be told, with its confidence; 0: it does not hold."""
+        held = dict(self.holding)
+        return tuple((name, held.get(name, 0.0)) for name in self.known)
+
+    @property
     def light(self) -> str:
         """`day`, `dusk` or `night`; empty: not known."""
         return next((name for name, _ in self.holding if name in LIGHTS), "")
@@ -47,6 +53,15 @@ class Conditions:
 
 
 NOT_KNOWN = Conditions()
+
+
+def of_told(told: Iterable[tuple[str, float]]) -> Conditions:
+    """Return the conditions of `Conditions.told`."""
+    told = tuple(told)
+    return Conditions(
+        holding=tuple((name, sure) for name, sure in told if sure > 0.0),
+        known=tuple(name for name, _ in told),
+    )
 
 
 def joined(parts: Iterable[Conditions]) -> Conditions:

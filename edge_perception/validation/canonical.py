@@ -30,6 +30,9 @@ def record_of(output: PublishedView) -> dict[str, Any]:
             if not status[name]:
                 del status[name]
     del plain["opened_steady_ns"]  # a clock that starts with the replay
+    plain["conditions"] = [
+        {"name": name, "confidence": _plain(sure)} for name, sure in output.view.conditions.told
+    ]
     plain["published_ns"] = output.at_ns
     plain["end_to_end_s"] = _plain(output.end_to_end_s)
     plain["deadline_missed"] = output.deadline_missed

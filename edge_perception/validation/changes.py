@@ -93,6 +93,26 @@ def sound_changes(now: Record, then: Record, limits: Tolerances) -> tuple[list[s
     return changes, count + len(left)
 
 
+def condition_changes(now: Record, then: Record) -> Iterator[str]:
+    """Name conditions that came or went, and another speed advice."""
+    if "conditions" not in then:  # a baseline of before they were told
+        return
+    held, before = _held(now), _held(then)
+    for name in (*before, *(name for name in held if name not in before)):
+        if (name in held) != (name in before):
+            yield f"{name} {'is told now' if name in held else 'is not told any more'}"
+    if now["speed_advice_mps"] != then["speed_advice_mps"]:
+        texts = (
+            "none" if advice is None else f"{advice:g} m/s"
+            for advice in (then["speed_advice_mps"], now["speed_advice_mps"])
+        )
+        yield f"speed advice {' became '.join(texts)}"
+
+
+def _held(record: Record) -> list[str]:
+    return [item["name"] for item in record["conditions"] if item["confidence"] > 0.0]
+
+
 def by_source(record: Record) -> dict[str, Mapping[str, Any]]:
     """Return the states of a message's sources by name."""
     return {status["source"]: status for status in record["sources"]}

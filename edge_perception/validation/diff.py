@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from edge_perception.validation.changes import (
     by_source,
+    condition_changes,
     object_changes,
     sound_changes,
     state_changes,
@@ -132,6 +133,8 @@ class Differ:
         self.result.paired += 1
         for text in state_changes(now, then):
             self._note("states", text, time_s)
+        for text in condition_changes(now, then):
+            self._note("conditions", text, time_s)
         self._frames(now, then, time_s)
         for text in timing_changes(now, then, self._tolerances):
             self._note("timing", text, time_s)
@@ -208,6 +211,7 @@ class Differ:
         shares = {
             "messages": ((result.added + result.removed) / total, limits.messages_share),
             "states": (self._touched["states"] / total, limits.states_share),
+            "conditions": (self._touched["conditions"] / total, limits.conditions_share),
             "frames": (self._touched["frames"] / total, limits.frames_share),
             "timing": (self._touched["timing"] / total, limits.timing_share),
             "objects": (different / max(result.objects, 1), limits.objects_share),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Finding:
     """One kind of difference, named."""
 
-    kind: str  # model, parameter, messages, states, frames, timing, objects, events, limit
+    kind: str  # model, parameter, messages, states, frames, timing, objects, events, conditions, limit
     text: str
     count: int = 1
     first_s: float | None = None  # since the start of the recording

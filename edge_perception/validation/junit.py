@@ -18,6 +18,7 @@ KINDS = (
     "timing",
     "objects",
     "events",
+    "conditions",
     "limit",
 )
 

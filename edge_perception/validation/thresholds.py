@@ -45,6 +45,7 @@ class Tolerances:
     )
     messages_share: float = _share("messages added or removed", 0.0)
     states_share: float = _share("messages with another mode, validity or source state", 0.0)
+    conditions_share: float = _share("messages with other conditions or speed advice", 0.0)
     frames_share: float = _share(
         "messages in which frames received, dropped, refused or late change", 0.0
     )
@@ -76,6 +77,7 @@ OTHER_DEVICE = Tolerances(
     score=0.05,
     edge_score=0.05,
     objects_share=0.02,
+    conditions_share=0.02,
     events_share=0.05,
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from edge_perception import msg
 from edge_perception.core.bounds import clipped, saturated
+from edge_perception.core.conditions import of_told
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.core.types import (
     ClosedBy,
@@ -115,6 +116,10 @@ def fused_msg(sent: PublishedView) -> msg.FusedPerception:
         fusion_s=view.fusion_s,
         end_to_end_s=sent.end_to_end_s,
         deadline_missed=sent.deadline_missed,
+        conditions=[
+            msg.Condition(name=name, confidence=sure) for name, sure in view.conditions.told
+        ],
+        speed_advice_mps=view.speed_advice_mps,
     )
 
 
@@ -144,6 +149,8 @@ def view_from_msg(message: msg.FusedPerception) -> FusedView:
         fusion_s=message.fusion_s,
         confidence=message.confidence,
         safe_stop_reason=message.safe_stop_reason,
+        conditions=of_told((item.name, item.confidence) for item in message.conditions),
+        speed_advice_mps=message.speed_advice_mps,
     )
 
 
