@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Finding:
     """One kind of difference, named."""
 
-    kind: str  # model, parameter, messages, states, frames, timing, objects, events, conditions, limit
+    # model, parameter, messages, states, conditions, frames, timing, objects, events, limit
+    kind: str
     text: str
     count: int = 1
     first_s: float | None = None  # since the start of the recording

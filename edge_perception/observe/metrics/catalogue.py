@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from edge_perception.core.conditions import CONDITIONS
 from edge_perception.core.health import Level
 from edge_perception.core.types import ClosedBy, FrameLatency, FusionLevel, Mode, SourceState
 from edge_perception.observe.metrics.metric import Kind, Label, Metric
@@ -34,6 +35,7 @@ BUCKETS_S = (
 _SOURCE = Label(name="source", most=16)
 _NODE = Label(name="node", most=24)
 _OBJECTIVE = Label(name="objective", most=32)
+_QUANTITY = Label(name="quantity", most=48)
 
 
 def _names(kind: type[Mode] | type[FusionLevel] | type[ClosedBy] | type[SourceState]) -> Label:
@@ -204,6 +206,44 @@ METRICS = (
         labels=(_SOURCE, Label(name="stage", values=STAGES)),
         buckets=BUCKETS_S,
     ),
+    # -- conditions and drift --
+    Metric(
+        name="condition_confidence_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Confidence in a condition of the drive, 0 where it does not hold; left out where no "
+        "source can tell.",
+        source="FusedPerception.conditions",
+        labels=(Label(name="condition", values=CONDITIONS),),
+    ),
+    Metric(
+        name="speed_advice_meters_per_second",
+        kind=Kind.GAUGE,
+        unit="meters_per_second",
+        text="Highest speed that the degradation policy advises for the conditions.",
+        source="FusedPerception.speed_advice_mps",
+    ),
+    Metric(
+        name="drift_known",
+        kind=Kind.GAUGE,
+        text="Whether drift of a source can be told; 0: its diagnostics say why not.",
+        source="/diagnostics drift",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="drifted_quantities",
+        kind=Kind.GAUGE,
+        text="Quantities of a source that have drifted; left out where drift is not known.",
+        source="/diagnostics drift",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="drift_psi",
+        kind=Kind.GAUGE,
+        text="Population stability index of a quantity against its reference.",
+        source="/diagnostics drift.*",
+        labels=(_SOURCE, _QUANTITY),
+    ),
     # -- objectives --
     Metric(
         name="slo_events",
@@ -272,7 +312,7 @@ METRICS = (
         kind=Kind.COUNTER,
         text="Values that were left out because their label has too many different ones.",
         source="any",
-        labels=(Label(name="label", values=("source", "node", "objective", "role")),),
+        labels=(Label(name="label", values=("source", "node", "objective", "role", "quantity")),),
     ),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -11,7 +11,13 @@ from edge_perception.observe.metrics.metric import Metric
 from edge_perception.observe.metrics.rules import JOB, bad_share, series
 
 _WIDTH, _HEIGHT = 12, 8  # of a panel; Grafana has 24 columns
-_UNITS = {"seconds": "s", "hertz": "hertz", "ratio": "percentunit", "": "short"}
+_UNITS = {
+    "seconds": "s",
+    "hertz": "hertz",
+    "ratio": "percentunit",
+    "meters_per_second": "velocityms",
+    "": "short",
+}
 _HERE = 'job="edge_perception",instance=~"$instance"'
 _SOURCE = f'{_HERE},source=~"$source"'
 _DATA = {"type": "prometheus", "uid": "${datasource}"}
@@ -24,6 +30,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
     return {
         "overview": _dashboard("overview", "Perception: overview", _overview()),
         "source": _dashboard("source", "Perception: one source", _source(), by_source=True),
+        "drift": _dashboard("drift", "Perception: drift and conditions", _drift()),
         "model_change": _dashboard(
             "model-change", "Perception: models and their changes", _model_change()
         ),
@@ -134,6 +141,34 @@ def _source() -> list[dict[str, Any]]:
             unit="percentunit",
         ),
         _gauges("source_doubtful", f"{series('source_doubtful')}{{{_SOURCE}}}", "{{source}}"),
+    ]
+
+
+def _drift() -> list[dict[str, Any]]:
+    psi = f"{series('drift_psi')}{{{_HERE}}}"
+    return [
+        _panel(
+            BY_NAME["condition_confidence_ratio"],
+            "Conditions that hold",
+            [(f"{series('condition_confidence_ratio')}{{{_HERE}}} > 0", "{{condition}}")],
+        ),
+        _gauges(
+            "speed_advice_meters_per_second",
+            f"{series('speed_advice_meters_per_second')}{{{_HERE}}}",
+            "{{instance}}",
+        ),
+        _gauges("drift_known", f"{series('drift_known')}{{{_HERE}}}", "{{source}}"),
+        _gauges("drifted_quantities", f"{series('drifted_quantities')}{{{_HERE}}}", "{{source}}"),
+        _panel(
+            BY_NAME["drift_psi"],
+            "Population stability index, the five highest",
+            [(f"topk(5, {psi})", "{{source}} {{quantity}}")],
+        ),
+        _panel(
+            BY_NAME["drift_psi"],
+            "Population stability index, highest of each source",
+            [(f"max by (instance, source) ({psi})", "{{source}}")],
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from edge_perception.core.errors import ConfigurationError
 
 PREFIX = "edge_perception"
-UNITS = ("", "seconds", "hertz", "ratio")
+UNITS = ("", "seconds", "hertz", "ratio", "meters_per_second")
 
 
 class Kind(Enum):

@@ -24,6 +24,7 @@ from edge_perception.nodes.message_types import message_type
 from edge_perception.nodes.polled import PolledTopics
 from edge_perception.nodes.spin import run
 from edge_perception.observe.metrics.catalogue import STALE_S
+from edge_perception.observe.metrics.drift_values import drift_values
 from edge_perception.releases.slo_file import read_slo
 from edge_perception.running.node_options import MetricsNodeOptions
 from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS
@@ -165,6 +166,10 @@ class MetricsNode(PerceptionNode):
             space, _, name = f"/{status.name}".rpartition("/")
             if (space or "/") == self.get_namespace() and _is_ours(name):
                 self.pipeline.on_status(name, status.level[0], steady_ns)
+                if name.endswith(ENCODER):
+                    said = drift_values({item.key: item.value for item in status.values})
+                    if said is not None:
+                        self.pipeline.on_drift(name.removesuffix(ENCODER), said, steady_ns)
 
     def _on_error(self, error: Exception) -> None:
         self.get_logger().error(f"{error}", throttle_duration_sec=10.0)

@@ -161,6 +161,14 @@ def _now() -> Iterator[dict[str, Any]]:
         "in diagnostics.",
     )
     yield _alert(
+        "Drift",
+        f"{series('drifted_quantities')} > 0",
+        "0s",  # the encoder has damped it
+        TICKET,
+        "What {{ $labels.source }} sees, or what its model makes of it, has drifted on "
+        "{{ $labels.instance }}; diagnostics say what, from what to what, since when.",
+    )
+    yield _alert(
         "NodeFails",
         f'max by (job, instance, node) ({series("node_level")}{{level=~"ERROR|STALE"}}) == 1',
         "5s",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge_perception.core.conditions import CONDITIONS
 from edge_perception.core.health import Level
 from edge_perception.core.types import ClosedBy, FusionLevel, Mode, SourceState
 from edge_perception.observe.metrics.board import Board
@@ -16,6 +17,7 @@ from edge_perception.observe.metrics.catalogue import (
     STAGES,
     STALE_S,
 )
+from edge_perception.observe.metrics.drift_values import DriftValues
 from edge_perception.releases.past import ViewFacts, is_bad
 from edge_perception.releases.slo import EVENTS as EVENT_INDICATORS
 from edge_perception.releases.slo import Slo
@@ -23,7 +25,17 @@ from edge_perception.releases.slo import Slo
 _NOT_LOST = 10_000  # a larger gap of sequences is another publisher
 _MOST_NAMES = 64  # of sources and nodes that are kept; labels have their own bound
 # What the newest view says of now; dropped once it is old.
-_OF_VIEW = ("mode", "fused_valid", "confidence_ratio", "safe_stop", "objects", "model")
+_OF_VIEW = (
+    "mode",
+    "fused_valid",
+    "confidence_ratio",
+    "safe_stop",
+    "objects",
+    "model",
+    "condition_confidence_ratio",
+    "speed_advice_meters_per_second",
+)
+_OF_DRIFT = ("drift_known", "drifted_quantities", "drift_psi")
 _OF_SOURCES = (
     "source_state",
     "source_doubtful",
@@ -60,6 +72,7 @@ class PipelineState:
         self._started_stamp_ns = started_stamp_ns
         self._counted: dict[str, tuple[int, int]] = {}  # stamp of the newest feature, by source
         self._levels: dict[str, tuple[str, int]] = {}  # level and when it was said, by node
+        self._drift: dict[str, tuple[DriftValues, int]] = {}  # and when it was said, by source
         for objective in self._objectives:
             for name in ("slo_events", "slo_good_events"):
                 self.board.add(name, objective.name, by=0.0)
@@ -142,6 +155,13 @@ class PipelineState:
             while len(self._levels) > _MOST_NAMES:
                 self._levels.pop(next(iter(self._levels)))
 
+    def on_drift(self, source: str, said: DriftValues, steady_ns: int) -> None:
+        """Take what the encoder of a source says of drift."""
+        with self.board.lock:
+            self._drift[source] = (said, steady_ns)
+            while len(self._drift) > _MOST_NAMES:
+                self._drift.pop(next(iter(self._drift)))
+
     def on_bad_message(self, topic: str) -> None:
         """Count a message that could not be read."""
         with self.board.lock:
@@ -160,7 +180,7 @@ class PipelineState:
         """Let the gauges say what is so now; before they are read."""
         board = self.board
         with board.lock:
-            board.forget(*_OF_VIEW, *_OF_SOURCES)
+            board.forget(*_OF_VIEW, *_OF_SOURCES, *_OF_DRIFT)
             silence_s = self.silence_s(steady_ns)
             board.put("fused_silence_seconds", value=silence_s)
             if self._view is not None:
@@ -171,6 +191,17 @@ class PipelineState:
             for node, (level, at_ns) in self._levels.items():
                 stale = (steady_ns - at_ns) / 1e9 > NODE_STALE_S
                 board.choose("node_level", node, chosen=Level.STALE.name if stale else level)
+            for source, (said, at_ns) in self._drift.items():
+                if (steady_ns - at_ns) / 1e9 <= NODE_STALE_S:
+                    self._show_drift(source, said)
+
+    def _show_drift(self, source: str, said: DriftValues) -> None:
+        board = self.board
+        board.put("drift_known", source, value=said.known)
+        if said.known:
+            board.put("drifted_quantities", source, value=len(said.drifted))
+        for quantity, psi in said.psi.items():
+            board.put("drift_psi", source, quantity, value=psi)
 
     def _show_counters(self, view: Any) -> None:
         """Show what others count: it stays, as a counter does, when they fall silent."""
@@ -190,6 +221,10 @@ class PipelineState:
         board.put("confidence_ratio", value=view.confidence)
         board.put("safe_stop", value=view.safe_stop)
         board.put("objects", value=len(view.objects))
+        for condition in view.conditions:
+            if condition.name in CONDITIONS:  # of a later version of the message, maybe not
+                board.put("condition_confidence_ratio", condition.name, value=condition.confidence)
+        board.put("speed_advice_meters_per_second", value=view.speed_advice_mps)
         for model in view.models:
             board.inform(
                 "model", model.role, model.name, model.version, model.sha256, model.feature_space

@@ -52,6 +52,11 @@ def view(sequence: int = 1, **changed: Any) -> SimpleNamespace:
         "end_to_end_s": 0.08,
         "deadline_missed": False,
         "deadline_missed_total": 0,
+        "conditions": [
+            SimpleNamespace(name="day", confidence=0.9),
+            SimpleNamespace(name="fog", confidence=0.0),
+        ],
+        "speed_advice_mps": UNKNOWN,
     }
     return SimpleNamespace(**{**values, **changed})
 

@@ -167,6 +167,7 @@ WRONG = {
     "Silent": {f"edge_perception_fused_silence_seconds{{{BASE}}}": "0+15x20"},
     "SafeStop": {f"edge_perception_safe_stop{{{BASE}}}": "1x20"},
     "SourceDoubtful": {f'edge_perception_source_doubtful{{{BASE},source="camera"}}': "1x20"},
+    "Drift": {f'edge_perception_drifted_quantities{{{BASE},source="camera"}}': "2x20"},
     "NodeFails": {f'edge_perception_node_level{{{BASE},node="fusion",level="STALE"}}': "1x20"},
     "ModelRolledBack": {f'{EVENT}{{{BASE},event="rolled_back",error="true"}}': "0x10 1x10"},
     "ChangeFailed": {f'{EVENT}{{{BASE},event="aborted",error="true"}}': "0x10 1x10"},

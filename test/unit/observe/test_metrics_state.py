@@ -9,8 +9,10 @@ from pipeline_messages import S, event, facts, source, view
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import UNKNOWN, SourceState
+from edge_perception.monitoring.source import MonitorOptions, SourceMonitor
 from edge_perception.observe.metrics.board import Board
 from edge_perception.observe.metrics.catalogue import BY_NAME, METRICS
+from edge_perception.observe.metrics.drift_values import DriftValues, drift_values
 from edge_perception.observe.metrics.metric import Kind, Label, Metric
 from edge_perception.observe.metrics.state import PipelineState, event_kind
 from edge_perception.releases.slo import Slo
@@ -71,6 +73,32 @@ def test_an_old_view_says_nothing_of_now(state):
     assert numbers(state, "fused_silence_seconds") == {(): 9}
     assert numbers(state, "node_level") == {("fusion", "STALE"): 1}
     assert numbers(state, "fused_views") == {("FULL", "true"): 1}, "counters stay"
+
+
+def test_conditions_and_drift_are_shown_while_they_are_told_and_never_guessed(state):
+    state.on_view(view(speed_advice_mps=8.0), S)
+    state.on_drift("camera", DriftValues(known=False, psi={}), S)
+    said = {"drift": "score, objects", "drift.score": "psi 1.20 ks 0.50 z 7.0", "drift.x": "?"}
+    found = drift_values(said)
+    assert found is not None
+    state.on_drift("lidar", found, S)
+    state.refresh(2 * S)
+    shown = {s.metric.name: dict(s.numbers) for s in state.board.series}
+    assert shown["condition_confidence_ratio"] == {("day",): 0.9, ("fog",): 0.0}
+    assert shown["speed_advice_meters_per_second"] == {(): 8.0}
+    assert shown["drift_known"] == {("camera",): 0.0, ("lidar",): 1.0}
+    assert shown["drifted_quantities"] == {("lidar",): 2.0}
+    assert shown["drift_psi"] == {("lidar", "score"): 1.2}
+    state.refresh(20 * S)
+    names = ("condition_confidence_ratio", "speed_advice_meters_per_second", "drift_known")
+    shown = {s.metric.name: dict(s.numbers) for s in state.board.series}
+    assert all(shown[name] == {} for name in (*names, "drifted_quantities", "drift_psi"))
+
+
+def test_what_a_monitor_says_of_drift_is_read():
+    none = SourceMonitor("lidar", None, MonitorOptions(), why_none="no reference").describe()
+    assert drift_values(none) == DriftValues(known=False, psi={})
+    assert drift_values({}) is None
 
 
 def test_silence_counts_from_the_start_where_nothing_ever_came(state):

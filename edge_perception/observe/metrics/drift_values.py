@@ -1,0 +1,42 @@
+"""What an encoder's diagnostics say of drift, as numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_NOT_KNOWN, _NONE = "not known", "none"
+_PREFIX = "drift."
+_PSI = re.compile(r"psi (\S+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftValues:
+    """Drift of one source."""
+
+    known: bool
+    drifted: tuple[str, ...] = ()  # quantities
+    psi: Mapping[str, float]  # by quantity; of those that could be judged
+
+
+def drift_values(values: Mapping[str, str]) -> DriftValues | None:
+    """Return what `monitoring.source.SourceMonitor.describe` told; None: it told nothing.
+
+    Args:
+        values: of a status of /diagnostics.
+
+    Raises:
+        ValueError: a number is none.
+    """
+    said = values.get("drift")
+    if said is None:
+        return None
+    psi = {
+        name.removeprefix(_PREFIX): float(found[1])
+        for name, text in values.items()
+        if name.startswith(_PREFIX) and (found := _PSI.match(text))
+    }
+    known = not said.startswith(_NOT_KNOWN)
+    drifted = () if not known or said == _NONE else tuple(said.split(", "))
+    return DriftValues(known=known, drifted=drifted, psi=psi)
