@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from edge_perception.bench import pipeline, soak, transport
+from edge_perception.bench import observe, pipeline, soak, transport
 from edge_perception.bench._report import deliver, median, quantiles
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench._timing import allocated, compare, ratio
@@ -19,7 +19,16 @@ from edge_perception.cli.bench import discover_benchmarks
 
 def test_every_benchmark_is_found_and_has_its_options():
     found = discover_benchmarks()
-    for name in ("transport", "pipeline", "ingest", "preprocess", "fusion", "scale", "replay"):
+    for name in (
+        "transport",
+        "pipeline",
+        "ingest",
+        "preprocess",
+        "fusion",
+        "scale",
+        "replay",
+        "observe",
+    ):
         module = found[name]
         parser = argparse.ArgumentParser()
         module.add_arguments(parser)
@@ -44,6 +53,19 @@ def test_the_transport_ratios_are_ours_to_the_reliable_defaults():
     assert summary["p50_ratio"] == 0.1
     assert summary["cpu_ratio"] == 0.2
     assert summary["defaults_best_effort_received_share"] == 0.25
+
+
+def test_observing_tells_the_latest_find_and_a_shift_that_was_not_found_is_no_success():
+    costs = [{"idle": 0.004, "full": 0.009}, {"idle": 0.005, "full": 0.011}]
+    found = {"score": [300, 500], "latency": [200, None]}
+    drift = {"hours": 10.0, "false_alarms": 0, "found_after_frames": found}
+    summary = observe.summarise(costs, drift)
+    assert summary["cpu_share"] == 0.01
+    assert summary["found_after_frames"] == {"score": 500, "latency": None}
+    assert not observe.met(summary)
+    drift["found_after_frames"]["latency"] = [200]
+    assert observe.met(observe.summarise(costs, drift))
+    assert not observe.met({**observe.summarise(costs, drift), "false_alarms": 1})
 
 
 def test_the_pipeline_figures_compare_with_the_bare_models_and_the_usual_node():

@@ -2,73 +2,27 @@
 
 import numpy as np
 import pytest
-from virtual_drive import BLOCK, VirtualDrive, per_frame
 
+from edge_perception.bench._drift_trials import WITHIN_FRAMES, drive_on, reference_of, section_of
+from edge_perception.bench._virtual_drive import BLOCK, SHIFTS, VirtualDrive
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.monitoring.drift.detector import CLASSES, DriftDetector, DriftLimits
+from edge_perception.monitoring.drift.detector import DriftDetector, DriftLimits
 from edge_perception.monitoring.drift.reference import (
     ALL,
     LEAST_FRAMES,
-    Reference,
     SectionBuilder,
     read_reference,
 )
 
-WITHIN_FRAMES = 1500  # 150 s at 10 Hz; docs/drift.md says so
-# Shift in spreads of the quantity; `feature_spread`: it scatters 5 times as much, same mean.
-SHIFTS = {
-    "score": -1.5,
-    "confidence": -1.5,
-    "distance": 1.5,
-    "size": 1.5,
-    "feature_mean": 2.0,
-    "feature_spread": 4.0,
-    "brightness": 2.0,
-    "latency": 2.0,
-    "noise": 1.0,
-    "constant": 1.0,
-    CLASSES: 1.0,
-}
-
-
-def _section(seed, shift=None, minutes=40):
-    drive, builder = VirtualDrive(seed), SectionBuilder()
-    for _ in range(minutes * 6):
-        for values, names in per_frame(*drive.block(shift)):
-            builder.add(values, names)
-    return builder.section()
-
-
-def _reference(**sections):
-    return Reference(
-        schema_version=1,
-        source="camera",
-        modality="camera",
-        model="m",
-        model_sha256="0",
-        sections=sections,
-    )
-
 
 @pytest.fixture(scope="module")
 def day():
-    return _section(seed=1)
-
-
-def _drive(detector, drive, frames, shift=None, until_alert=False):
-    """Run on; return the frames until an alert held, or None."""
-    start = drive.frame
-    while drive.frame - start < frames:
-        values, names = drive.block(shift)
-        detector.add_many(drive.stamp_ns, values, names)
-        if until_alert and detector.alerts:
-            return drive.frame - start
-    return None
+    return section_of(seed=1)
 
 
 def test_ten_hours_of_clean_driving_raise_no_alert(day):
-    detector, drive = DriftDetector("camera", _reference(all=day)), VirtualDrive(seed=2)
-    _drive(detector, drive, 360_000)
+    detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=2)
+    drive_on(detector, drive, 360_000)
     assert detector.book.raised == 0
     assert detector.unknown == ""
     judged = [name for name, look in detector.looks.items() if np.isfinite(look.psi)]
@@ -77,14 +31,13 @@ def test_ten_hours_of_clean_driving_raise_no_alert(day):
 
 @pytest.mark.parametrize("quantity", SHIFTS)
 def test_a_planted_shift_is_found_and_named(day, quantity):
-    detector, drive = DriftDetector("camera", _reference(all=day)), VirtualDrive(seed=5)
-    assert _drive(detector, drive, 6000, until_alert=True) is None
+    detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=5)
+    drive_on(detector, drive, 6000)
+    assert detector.book.raised == 0
     planted_ns = drive.stamp_ns
-    found = _drive(detector, drive, WITHIN_FRAMES, {quantity: SHIFTS[quantity]}, until_alert=True)
-    assert found is not None, detector.looks
-    names = [alert.quantity for alert in detector.alerts]
-    assert quantity in names or (quantity == "score" and "confidence" in names)
-    alert = detector.alerts[0]
+    shift = {quantity: SHIFTS[quantity]}
+    assert drive_on(detector, drive, WITHIN_FRAMES, shift, until=quantity), detector.looks
+    (alert,) = (alert for alert in detector.alerts if alert.quantity == quantity)
     assert planted_ns - 30e9 <= alert.since_ns <= drive.stamp_ns
     assert "->" in alert.text
     assert "since" in alert.text
@@ -92,18 +45,18 @@ def test_a_planted_shift_is_found_and_named(day, quantity):
 
 
 def test_an_alert_ends_when_the_shift_does(day):
-    detector, drive = DriftDetector("camera", _reference(all=day)), VirtualDrive(seed=6)
-    _drive(detector, drive, 2000)
-    _drive(detector, drive, 3000, {"brightness": 2.0})
+    detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=6)
+    drive_on(detector, drive, 2000)
+    drive_on(detector, drive, 3000, {"brightness": 2.0})
     assert [alert.quantity for alert in detector.alerts] == ["brightness"]
-    _drive(detector, drive, 6000)
+    drive_on(detector, drive, 6000)
     assert detector.alerts == ()
     assert detector.book.raised == 1
 
 
 def test_a_storm_is_told_in_part_and_counted(day):
-    detector, drive = DriftDetector("camera", _reference(all=day)), VirtualDrive(seed=7)
-    _drive(detector, drive, 4000, dict.fromkeys(SHIFTS, 3.0))
+    detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=7)
+    drive_on(detector, drive, 4000, dict.fromkeys(SHIFTS, 3.0))
     most = DriftLimits().damping.most_new
     assert len(detector.alerts) == most
     assert detector.book.held_back >= 3
@@ -111,15 +64,15 @@ def test_a_storm_is_told_in_part_and_counted(day):
 
 def test_night_has_its_own_reference(day):
     dark = {"brightness": -5.0, "score": -1.0}
-    night = _section(seed=11, shift=dark, minutes=20)
-    detector, drive = DriftDetector("camera", _reference(day=day, night=night)), VirtualDrive(12)
+    night = section_of(seed=11, shift=dark, minutes=20)
+    detector, drive = DriftDetector("camera", reference_of(day=day, night=night)), VirtualDrive(12)
     detector.set_condition("night")
-    _drive(detector, drive, 6000, dark)
+    drive_on(detector, drive, 6000, dark)
     assert detector.book.raised == 0
     assert detector.unknown == ""
     detector.set_condition("day")
     assert "fewer than" in detector.unknown
-    assert _drive(detector, drive, WITHIN_FRAMES, dark, until_alert=True) is not None
+    assert drive_on(detector, drive, WITHIN_FRAMES, dark, until="brightness")
     detector.set_condition("dusk")
     assert detector.unknown == "no reference for 'dusk', there is day, night"
     assert detector.alerts == ()
@@ -135,10 +88,10 @@ def test_no_reference_is_not_known():
 
 
 def test_memory_is_constant_and_gaps_and_jumps_begin_anew(day):
-    detector, drive = DriftDetector("camera", _reference(all=day)), VirtualDrive(seed=8)
+    detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=8)
     sizes = set()
     for _ in range(40):
-        _drive(detector, drive, 10 * BLOCK)
+        drive_on(detector, drive, 10 * BLOCK)
         sizes.add(sum(item.window._counts.size for item in detector._quantities.values()))
     assert len(sizes) == 1
     values, names = drive.block({"brightness": 4.0})
@@ -149,7 +102,7 @@ def test_memory_is_constant_and_gaps_and_jumps_begin_anew(day):
 
 
 def test_hostile_numbers_are_left_out(day):
-    detector = DriftDetector("camera", _reference(all=day))
+    detector = DriftDetector("camera", reference_of(all=day))
     for at in range(200):
         detector.add(10**9 * (at + 1), {"brightness": [float("nan"), float("inf"), -float("inf")]})
     assert detector._quantities["brightness"].window.counts.sum() == 0
@@ -158,7 +111,7 @@ def test_hostile_numbers_are_left_out(day):
 
 def test_a_reference_is_written_and_read_and_a_broken_one_is_named(day, tmp_path):
     path = tmp_path / "camera.drift.json"
-    reference = _reference(all=day)
+    reference = reference_of(all=day)
     reference.write(path)
     assert read_reference(path) == reference
     text = path.read_text()
@@ -180,7 +133,7 @@ def test_a_little_of_what_never_was_is_no_drift():
     builder = SectionBuilder()
     for _ in range(500):
         builder.add({"input.drop_share": [0.0], "input.contrast": [179.0]})
-    detector = DriftDetector("lidar", _reference(all=builder.section()))
+    detector = DriftDetector("lidar", reference_of(all=builder.section()))
     for step in range(1200):
         drop = 0.0003 if step % 7 == 0 else 0.0
         values = {"input.drop_share": [drop], "input.contrast": [179.0 + 0.5 * (step % 3)]}
@@ -198,9 +151,9 @@ def test_few_frames_are_no_reference():
 
 
 def test_all_holds_for_every_condition_only_where_there_is_nothing_else(day):
-    detector = DriftDetector("camera", _reference(**{ALL: day}))
+    detector = DriftDetector("camera", reference_of(**{ALL: day}))
     detector.set_condition("night")
     assert "fewer than" in detector.unknown
-    both = DriftDetector("camera", _reference(**{ALL: day, "day": day}))
+    both = DriftDetector("camera", reference_of(**{ALL: day, "day": day}))
     both.set_condition("night")
     assert both.unknown.startswith("no reference for 'night'")
