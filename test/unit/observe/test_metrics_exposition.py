@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_perception.cli.main import main
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.observe.metrics.catalogue import METRICS
+from edge_perception.observe.metrics.drift_values import DriftValues
 from edge_perception.observe.metrics.exposition import registry_of
 from edge_perception.observe.metrics.server import MetricsServer, PortError, is_loopback
 from edge_perception.observe.metrics.state import PipelineState
@@ -32,7 +33,9 @@ ACCEPT_OPEN = "application/openmetrics-text; version=1.0.0"
 @pytest.fixture
 def registry():
     state = PipelineState(Slo(), facts, started_ns=0, started_stamp_ns=0)
-    state.on_view(view(1, sources=[source(clock_offset_s=0.01), source("lidar")]), S)
+    sources = [source(clock_offset_s=0.01), source("lidar")]
+    state.on_view(view(1, sources=sources, speed_advice_mps=8.0), S)
+    state.on_drift("camera", DriftValues(known=True, drifted=("score",), psi={"score": 1.2}), S)
     state.on_event(event("rolled back", sec=3, error=True))
     state.on_status("fusion", 0, S)
     return registry_of(state, lambda: S)
