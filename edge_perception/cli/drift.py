@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do one step; 1: a source has no reference, or has drifted."""
+    """Do one step; 1: no reference made, a source that drifted, or one that cannot be judged."""
     return {"reference": _reference, "check": _check, "attach": _attach}[args.step](args)
 
 
@@ -65,12 +65,21 @@ def _attach(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from edge_perception.observe.drift.making import held_against
 
-    drifted = False
+    good = True
     for path in args.bags:
         print(path)
-        for name, said, findings in held_against(path, args.params_file, args.reference):
-            print(f"  {name}: conditions {said.get('conditions')}; drift {said.get('drift')}")
-            for line in findings:
-                drifted = True
+        found = list(held_against(path, args.params_file, args.reference))
+        for held in found:
+            drift = held.said["drift"]
+            print(
+                f"  {held.source}: conditions {held.said['conditions']}; drift at the end: {drift}"
+            )
+            if not_judged := held.said.get("drift_not_judged"):
+                print(f"    not judged, too few samples: {not_judged}")
+            for line in held.findings:
                 print(f"    {line}")
-    return int(drifted)
+        if not any(held.judged for held in found):
+            print("  drift of no source is known")
+            good = False
+        good = good and all(held.good for held in found)
+    return int(not good)

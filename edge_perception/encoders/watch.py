@@ -9,6 +9,7 @@ from edge_perception.core.conditions import NOT_KNOWN, Conditions
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.models.loading import DRIFT_REFERENCE, LoadedModel
+from edge_perception.monitoring.drift.detector import DRIFT_NOT_KNOWN, NO_REFERENCE
 from edge_perception.monitoring.drift.reference import Reference, parse_reference, read_reference
 from edge_perception.monitoring.source import MonitorOptions, SourceMonitor
 
@@ -70,8 +71,12 @@ class Watch:
         if self._options is None:
             return {}
         if self._monitor is None:
-            return {"conditions": NOT_KNOWN.text, "drift": "not known: no frame yet"}
+            return {"conditions": NOT_KNOWN.text, "drift": f"{DRIFT_NOT_KNOWN}: no frame yet"}
         return self._monitor.describe()
+
+    def history(self) -> tuple[str, ...]:
+        """Return the drift that was said of the serving model, over or not, a line each."""
+        return self._monitor.history() if self._monitor is not None else ()
 
     def findings(self) -> tuple[str, ...]:
         """Return the drift that is to be said, a line each."""
@@ -92,7 +97,7 @@ def reference_of(serving: LoadedModel, path: str) -> tuple[Reference | None, str
         elif DRIFT_REFERENCE in bundle.manifest.files:
             found = parse_reference(bundle.read(DRIFT_REFERENCE), DRIFT_REFERENCE)
         else:
-            return None, "no reference"
+            return None, NO_REFERENCE
     except EdgePerceptionError as error:
         return None, str(error)
     model_sha256 = bundle.manifest.files[bundle.manifest.model].sha256

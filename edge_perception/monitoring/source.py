@@ -15,7 +15,12 @@ from edge_perception.core.conditions import NOT_KNOWN, Conditions
 from edge_perception.core.parameter import parameter
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ImageObject, SoundEvent
 from edge_perception.monitoring.condition_state import ConditionState
-from edge_perception.monitoring.drift.detector import DriftDetector
+from edge_perception.monitoring.drift.detector import (
+    DRIFT_NONE,
+    DRIFT_NOT_KNOWN,
+    NO_REFERENCE,
+    DriftDetector,
+)
 from edge_perception.monitoring.drift.reference import ALL, Reference, Section
 from edge_perception.monitoring.drift.statistics import floor_of
 from edge_perception.monitoring.scores import rising
@@ -62,7 +67,7 @@ class SourceMonitor:
         options: MonitorOptions,
         *,
         reference: Reference | None = None,
-        why_none: str = "no reference",
+        why_none: str = NO_REFERENCE,
     ) -> None:
         """Start.
 
@@ -147,22 +152,33 @@ class SourceMonitor:
             unknown = self._detector.unknown
             said = {
                 "conditions": self.conditions.text,
-                "drift": f"not known: {unknown}" if unknown else "none",
+                "drift": f"{DRIFT_NOT_KNOWN}: {unknown}" if unknown else DRIFT_NONE,
             }
             if self._detector.alerts:
                 said["drift"] = ", ".join(alert.quantity for alert in self._detector.alerts)
+            if not unknown and self._detector.not_judged:
+                said["drift_not_judged"] = ", ".join(self._detector.not_judged)
             for name, look in sorted(self._detector.looks.items()):
                 if math.isfinite(look.psi):
                     said[f"drift.{name}"] = f"psi {look.psi:.2f} ks {look.ks:.2f} z {look.z:.1f}"
             return said
 
+    def history(self) -> tuple[str, ...]:
+        """Return the drift that was said since the start, over or not: the newest, a line each."""
+        with self._lock:
+            return (
+                *(alert.text for alert in self._detector.book.history),
+                *self._held_back(),
+            )
+
     def findings(self) -> tuple[str, ...]:
         """Return the drift that is to be said, a line each."""
         with self._lock:
-            lines = [alert.text for alert in self._detector.alerts]
-            if self._detector.book.held_back:
-                lines.append(f"{self._source}: {self._detector.book.held_back} more have drifted")
-            return tuple(lines)
+            return (*(alert.text for alert in self._detector.alerts), *self._held_back())
+
+    def _held_back(self) -> tuple[str, ...]:
+        held_back = self._detector.book.held_back
+        return (f"{self._source}: {held_back} more have drifted",) if held_back else ()
 
 
 def quantities(seen: Mapping[str, float], feature: Feature) -> dict[str, list[float]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from edge_perception.core.parameter import parameter
 
+_HISTORY = 32  # alerts that are remembered after they ended
+
 
 @dataclass(frozen=True, kw_only=True)
 class DriftAlert:
@@ -61,6 +63,7 @@ class AlertBook:
         self._tracks: dict[str, _Track] = {}
         self._raised_ns: deque[int] = deque(maxlen=damping.most_new)
         self.raised = 0  # alerts since start
+        self.history: deque[DriftAlert] = deque(maxlen=_HISTORY)  # as they were raised
 
     @property
     def open(self) -> tuple[DriftAlert, ...]:
@@ -110,6 +113,7 @@ class AlertBook:
         self._raised_ns.append(now_ns)
         self.raised += 1
         track.alert = replace(alert, since_ns=track.since_ns)
+        self.history.append(track.alert)
 
     def forget(self) -> None:
         """Close everything: another reference holds."""

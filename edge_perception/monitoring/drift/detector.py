@@ -28,6 +28,7 @@ from edge_perception.monitoring.drift.statistics import (
 from edge_perception.monitoring.drift.window import ClassWindow, HistogramWindow
 
 CLASSES = "classes"
+DRIFT_NOT_KNOWN, DRIFT_NONE, NO_REFERENCE = "not known", "none", "no reference"  # as it is said
 # Followed by Page-Hinkley too, with the directions that matter.
 FOLLOWED = {"confidence": (True, True), "latency": (True, False)}
 _PSI_BINS = 10  # of the 20 of a reference, two by two
@@ -87,7 +88,7 @@ class DriftDetector:
 
     def __init__(
         self, source: str, reference: Reference | None, limits: DriftLimits | None = None, *,
-        why_none: str = "no reference",
+        why_none: str = NO_REFERENCE,
     ) -> None:  # fmt: skip
         """Start.
 
@@ -102,6 +103,7 @@ class DriftDetector:
         self._why_none = why_none
         self.book = AlertBook(self._limits.damping)
         self.looks: Mapping[str, QuantityLook] = {}
+        self._judged: dict[str, int] = {}  # looks in a row that could judge, by quantity
         self._name = ""  # of the section in use
         self._quantities: dict[str, _Followed] = {}
         self._classes: ClassWindow | None = None
@@ -120,7 +122,19 @@ class DriftDetector:
             return f"no reference for '{self._name}', there is {held}"
         if not any(np.isfinite(look.psi) for look in self.looks.values()):
             return f"fewer than {self._limits.least_samples:g} effective samples yet"
+        if not any(map(self._is_judged, self._judged)):
+            return f"fewer than {self._limits.damping.confirm} looks yet"
         return ""
+
+    @property
+    def not_judged(self) -> tuple[str, ...]:
+        """Quantities of the reference that no alert could tell of yet, in their order."""
+        followed = [*self._quantities, *([CLASSES] if self._classes is not None else [])]
+        return tuple(sorted(name for name in followed if not self._is_judged(name)))
+
+    def _is_judged(self, name: str) -> bool:
+        # An alert needs as many looks: with fewer, none says nothing.
+        return self._judged.get(name, 0) >= self._limits.damping.confirm
 
     @property
     def alerts(self) -> tuple[DriftAlert, ...]:
@@ -142,7 +156,7 @@ class DriftDetector:
         section = sections.get(name)
         if section is None and (not name or set(sections) == {ALL}):
             section = sections.get(ALL)
-        self._section, self.looks = section, {}
+        self._section, self.looks, self._judged = section, {}, {}
         self.book.forget()
         self._part_ends_ns = self._filled = 0
         parts = self._limits.parts
@@ -199,6 +213,7 @@ class DriftDetector:
 
     def _start(self, ends_ns: int) -> None:
         self._part_ends_ns, self._filled = ends_ns, 0
+        self.looks, self._judged = {}, {}
         for followed in self._quantities.values():
             followed.window.clear()
             if followed.hinkley is not None:
@@ -221,6 +236,11 @@ class DriftDetector:
         if self._classes is not None and self._section is not None:
             looks[CLASSES] = self._of_classes(self._section, self._classes, now_ns)
         self.looks = looks
+        self._judged = {
+            name: self._judged.get(name, 0) + 1
+            for name, look in looks.items()
+            if np.isfinite(look.psi)
+        }
 
     def _of(self, name: str, followed: _Followed, now_ns: int) -> QuantityLook:
         reference, window, limits = followed.reference, followed.window, self._limits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.watch import Watch
 from edge_perception.models.loading import LoadedModel
 from edge_perception.monitoring.condition_state import ConditionState
+from edge_perception.monitoring.drift.detector import DRIFT_NONE, DRIFT_NOT_KNOWN, NO_REFERENCE
 from edge_perception.monitoring.drift.reference import (
     ALL,
     LEAST_FRAMES,
@@ -107,10 +108,33 @@ def drive(
     return plan
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One source of a recording that was held against its reference."""
+
+    source: str
+    said: Mapping[str, str]  # as diagnostics say it, at the end
+    findings: tuple[str, ...]  # all drift of the recording, over at its end or not
+
+    @property
+    def judged(self) -> bool:
+        """Whether drift is known."""
+        return not self.said["drift"].startswith(DRIFT_NOT_KNOWN)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing drifted.
+
+        Not known is not good where there is a reference; a source without one was not asked about.
+        """
+        unasked = f"{DRIFT_NOT_KNOWN}: {NO_REFERENCE}"
+        return not self.findings and self.said["drift"] in (DRIFT_NONE, unasked)
+
+
 def held_against(
     path: Path, params_files: Sequence[Path], references: Sequence[Path]
-) -> Iterator[tuple[str, Mapping[str, str], tuple[str, ...]]]:
-    """Yield each source of a recording with what its watch says at the end, and its drift.
+) -> Iterator[Held]:
+    """Yield each source of a recording with what its watch says at the end, and all its drift.
 
     Args:
         path: the recording.
@@ -125,7 +149,8 @@ def held_against(
     kept: list[Vehicle] = []
     drive(path, params_files, overrides, kept.append)
     for name, pipeline in kept[0].pipelines.items():
-        yield name, pipeline.watch.describe(), pipeline.watch.findings()
+        watch = pipeline.watch
+        yield Held(source=name, said=watch.describe(), findings=watch.history())
 
 
 def make_references(

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_NOT_KNOWN, _NONE = "not known", "none"
+from edge_perception.monitoring.drift.detector import DRIFT_NONE, DRIFT_NOT_KNOWN
+
 _PREFIX = "drift."
 _PSI = re.compile(r"psi (\S+)")
 
@@ -37,6 +38,6 @@ def drift_values(values: Mapping[str, str]) -> DriftValues | None:
         for name, text in values.items()
         if name.startswith(_PREFIX) and (found := _PSI.match(text))
     }
-    known = not said.startswith(_NOT_KNOWN)
-    drifted = () if not known or said == _NONE else tuple(said.split(", "))
+    known = not said.startswith(DRIFT_NOT_KNOWN)
+    drifted = () if not known or said == DRIFT_NONE else tuple(said.split(", "))
     return DriftValues(known=known, drifted=drifted, psi=psi)

@@ -92,8 +92,12 @@ def test_without_a_reference_drift_and_the_unfamiliar_are_not_known():
 
 def test_a_good_drive_a_drifted_one_and_something_never_seen(reference):
     monitor = SourceMonitor("lidar", Numbers(), MonitorOptions(), reference=reference)
-    drive(monitor, 120)
-    assert monitor.describe()["drift"] == "none"
+    drive(monitor, 25)
+    assert monitor.describe()["drift"] == "not known: fewer than 3 looks yet", "no alert could be"
+    drive(monitor, 95, start_s=125.0)
+    said = monitor.describe()
+    assert (said["drift"], "drift_not_judged" in said) == ("none", False)
+    assert monitor.history() == ()
     assert monitor.conditions.text == "nothing special"
     assert "unfamiliar" in monitor.conditions.known
     drive(monitor, 150, start_s=220.0, score=0.35)
@@ -101,6 +105,19 @@ def test_a_good_drive_a_drifted_one_and_something_never_seen(reference):
     assert any("drift of score: median 0.599" in line for line in monitor.findings())
     drive(monitor, 10, start_s=370.0, shift=9.0)
     assert "unfamiliar" in monitor.conditions
+    drive(monitor, 400, start_s=380.0)
+    assert monitor.findings() == ()
+    assert any("drift of score" in line for line in monitor.history()), "over, and not forgotten"
+
+
+def test_what_could_not_be_judged_is_named(reference):
+    monitor = SourceMonitor("lidar", Numbers(), MonitorOptions(), reference=reference)
+    rng = np.random.default_rng(1)
+    for step in range(500):
+        stamp_ns = (100 + step // 5) * S + step % 5 * S // 5
+        nothing = replace(feature(stamp_ns, rng), objects=())
+        monitor.see(frame(rng), Geometry(), nothing)
+    assert {"score", "distance_m"} <= set(monitor.describe()["drift_not_judged"].split(", "))
 
 
 def test_frames_between_are_left_out_and_invalid_ones_tell_no_drift(reference):

@@ -12,6 +12,7 @@ from edge_perception.models.loading import ModelOptions, open_bundle
 from edge_perception.models.manifest import load_bundle
 from edge_perception.monitoring.drift.reference import Reference, SectionBuilder
 from edge_perception.observe.drift.attaching import attach
+from edge_perception.observe.drift.making import Held
 
 
 def _reference(model_sha256):
@@ -54,6 +55,21 @@ def test_a_bundle_with_its_reference_loads_and_is_watched_with_it(bundle, tmp_pa
     with pytest.raises(ConfigurationError, match="expected the model"):
         attach(bundle.path, path, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("drift", "findings", "judged", "good"),
+    [
+        ("none", (), True, True),
+        ("none", ("lidar: drift of score, over before the end",), True, False),
+        ("score", ("lidar: drift of score",), True, False),
+        ("not known: no reference", (), False, True),
+        ("not known: fewer than 3 looks yet", (), False, False),
+    ],
+)
+def test_a_recording_is_good_where_every_reference_could_judge_it(drift, findings, judged, good):
+    held = Held(source="lidar", said={"drift": drift}, findings=findings)
+    assert (held.judged, held.good) == (judged, good)
 
 
 def test_a_bundle_without_one_says_so(bundle, tmp_path):
