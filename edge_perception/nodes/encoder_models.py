@@ -21,8 +21,8 @@ from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
-from edge_perception.nodes.encoder_load import LoadEvents, encoder_load
 from edge_perception.monitoring.source import MonitorOptions
+from edge_perception.nodes.encoder_load import LoadEvents, encoder_load
 from edge_perception.nodes.model_services import kept_infos, model_info
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.releases.candidate import MODES, CandidateTrial
