@@ -45,16 +45,19 @@ class Watch:
             frame: of the modality.
             geometry: where the sensor sits.
             feature: what became of the frame.
-            serving: the model that serves now; the feature of a trial is of another one.
+            serving: the model that serves now; the feature of a trial or variant is of another one.
         """
         if self._options is None:
             return False
         if self._monitor is None or self._model_sha256 != serving.bundle.sha256:
             self._model_sha256 = serving.bundle.sha256
             self._monitor = self._made(self._options, serving)
-        if feature.model.sha256 != self._model_sha256 or not self._monitor.wants(feature.stamp_ns):
+        if not self._monitor.wants(feature.stamp_ns):
             return False
-        self._monitor.see(frame, geometry, feature)
+        # What a trial, a variant or an earlier frame gave is not what the reference is of; the
+        # weather is the same.
+        own = feature.model.sha256 == self._model_sha256 and not feature.inferred_stamp_ns
+        self._monitor.see(frame, geometry, feature, own=own)
         return True
 
     def _made(self, options: MonitorOptions, serving: LoadedModel) -> SourceMonitor:

@@ -100,13 +100,14 @@ class SourceMonitor:
         passed_s = (stamp_ns - self._last_ns) / 1e9
         return passed_s >= self._options.period_s or passed_s < 0.0
 
-    def see(self, frame: Any, geometry: Geometry, feature: Feature) -> None:
+    def see(self, frame: Any, geometry: Geometry, feature: Feature, *, own: bool = True) -> None:
         """Look at a frame and at what became of it.
 
         Args:
             frame: of the modality.
             geometry: where the sensor sits.
             feature: of the frame; one that is not valid tells of conditions only.
+            own: whether the model of the reference made it, from this frame; else the same.
         """
         stamp_ns = feature.stamp_ns
         self._last_ns = stamp_ns
@@ -116,7 +117,7 @@ class SourceMonitor:
                 scores = dict(self._statistics.scores(seen))
                 scores["unfamiliar"] = self._unfamiliar(seen)
                 self._state.step(scores, stamp_ns)
-            if not feature.valid:
+            if not feature.valid or not own:
                 return
             self._detector.set_condition(self._state.now.light)
             self._detector.add(stamp_ns, quantities(seen, feature), classes(feature))

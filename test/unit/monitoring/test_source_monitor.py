@@ -130,6 +130,8 @@ def test_frames_between_are_left_out_and_invalid_ones_tell_no_drift(reference):
     before = monitor._detector._quantities["score"].window.counts.sum()
     broken = replace(feature(101 * S, rng), invalid_reason="black")
     monitor.see(frame(rng, 60.0), Geometry(), broken)
+    reused = feature(102 * S, rng)
+    monitor.see(frame(rng, 60.0), Geometry(), reused, own=False)
     assert monitor._detector._quantities["score"].window.counts.sum() == before
 
 
