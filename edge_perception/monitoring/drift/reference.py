@@ -178,7 +178,7 @@ def _quantity(name: str, frames: list[NDArray]) -> QuantityReference | None:
     means = np.array([items.mean() for items in filled])
     each = len(values) / len(filled)
     within = float(means.var()) / max(float(values.var()), 1e-18)
-    tau = max(1.0, correlation_time(means) * each * min(within, 1.0))
+    tau = max(correlation_time(means) * each * min(within, 1.0), _histogram_tau(filled, edges))
     return QuantityReference(
         edges=tuple(map(float, edges)),
         counts=tuple(map(int, counts)),
@@ -187,6 +187,23 @@ def _quantity(name: str, frames: list[NDArray]) -> QuantityReference | None:
         median=float(np.median(values)),
         tau=tau,
     )
+
+
+def _histogram_tau(frames: list[NDArray], edges: NDArray) -> float:
+    """Return how many values of a histogram count as one, at least 1.
+
+    Three objects that stay in view give their three lengths again and again: the mean of a frame
+    hardly moves, and still the drive has seen three lengths and not three hundred. So it is how
+    the counts of all bins vary together, against counts of independent values.
+    """
+    counts = np.array([histogram(items, edges) for items in frames], np.float64)
+    each = counts.sum(axis=1, keepdims=True)
+    share = counts.sum(axis=0) / each.sum()
+    independent = float(each.sum()) * (1.0 - float((share**2).sum()))
+    if independent <= 0.0:
+        return 1.0
+    off = counts - each * share
+    return max(1.0, float((off**2).sum()) / independent * correlation_time(off))
 
 
 def _apart(edges: NDArray, gap: float) -> NDArray:

@@ -85,15 +85,17 @@ def z_score(mean: float, spread: float, now: float, *, reference: float, effecti
 def correlation_time(values: NDArray) -> float:
     """Return the integrated autocorrelation time of a series, in samples, at least 1.
 
+    A series of vectors (samples x parts) is taken as one: its products are those of the vectors.
+
     Sokal's window: the sum stops at the first lag beyond five times itself.
     """
     series = np.asarray(values, np.float64)
     size = len(series)
     if size < 8 or not series.std() > 1e-12 * (1.0 + abs(float(series.mean()))):
         return 1.0
-    series = series - series.mean()
-    spectrum = np.fft.rfft(series, 2 * size)
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:size]
+    series = (series - series.mean(axis=0)).reshape(size, -1)
+    power = sum(np.abs(np.fft.rfft(part, 2 * size)) ** 2 for part in series.T)
+    correlation = np.fft.irfft(power)[:size]
     total = 1.0
     for lag in range(1, size // 2):
         total += 2.0 * float(correlation[lag] / correlation[0])

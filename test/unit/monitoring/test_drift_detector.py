@@ -157,3 +157,17 @@ def test_all_holds_for_every_condition_only_where_there_is_nothing_else(day):
     both = DriftDetector("camera", reference_of(**{ALL: day, "day": day}))
     both.set_condition("night")
     assert both.unknown.startswith("no reference for 'night'")
+
+
+def test_things_that_stay_in_view_are_few_however_often_they_are_seen():
+    rng, builder = np.random.default_rng(3), SectionBuilder()
+    for _ in range(60):
+        lengths = rng.normal(4.5, 0.8, 3)  # three others every five seconds
+        for _ in range(25):
+            builder.add({"length_m": list(lengths + rng.normal(0.0, 0.02, 3))})
+    known = builder.section().quantities["length_m"]
+    assert 10.0 < known.tau < 100.0, "each is seen 25 times"
+    independent = SectionBuilder()
+    for _ in range(1500):
+        independent.add({"length_m": list(rng.normal(4.5, 0.8, 3))})
+    assert independent.section().quantities["length_m"].tau < 2.0
