@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge_perception.cli._numbers import number
+from edge_perception.core.errors import ConfigurationError
+
 NAME = "resources"
 HELP = "temperatures, throttling, watts and battery of this machine, and why some are not told"
 
@@ -19,7 +22,10 @@ HELP = "temperatures, throttling, watts and battery of this machine, and why som
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="over which energy is measured (%(default)s)"
+        "--seconds",
+        type=number(0, 3600),
+        default=1.0,
+        help="over which energy is measured (%(default)s)",
     )
     parser.add_argument(
         "--root", type=Path, default=Path("/"), help="where /sys is looked for (%(default)s)"
@@ -29,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read twice and print."""
-    found = _read(args.root, max(args.seconds, 0.0))
+    if not args.root.is_dir():
+        raise ConfigurationError(f"--root: expected a folder, got '{args.root}'")
+    found = _read(args.root, args.seconds)
     if args.json:
         print(json.dumps(found, indent=2))
         return 0

@@ -36,6 +36,7 @@ def refused(capsys, *arguments):
     ("command", "option"),
     [
         (["doctor"], "--watch"),
+        (["resources"], "--seconds"),
         (["doctor"], "--domain"),
         (["play", "bag.mcap"], "--wait"),
         (["play", "bag.mcap"], "--clock"),

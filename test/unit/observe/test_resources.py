@@ -190,3 +190,8 @@ def test_the_command_prints_what_there_is(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "ina3221 VDD_IN W" in text
     assert "total W (ina3221 VDD_IN)" in text
+
+
+def test_a_root_that_is_no_folder_is_refused_and_not_a_machine_that_tells_nothing(tmp_path, capsys):
+    assert main(["resources", "--root", str(tmp_path / "gone")]) == 2
+    assert "--root: expected a folder" in capsys.readouterr().err
