@@ -124,6 +124,9 @@ def _parameters(folder: Path, swap: Any) -> Path:
     (folder / "slo.yaml").write_text(yaml.safe_dump(slo), encoding="utf-8")
     path: Path = swap._parameters(folder, folder)
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    data["/**/model_manager"]["ros__parameters"]["slo_file"] = str(folder / "slo.yaml")
+    data["/**/model_manager"]["ros__parameters"] |= {
+        "slo_file": str(folder / "slo.yaml"),
+        "keep_releases": 1000,  # those that are yet to be committed lie in the store
+    }
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
