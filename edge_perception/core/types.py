@@ -9,7 +9,7 @@ frame b to frame a.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 
 import numpy as np
@@ -90,6 +90,19 @@ class Geometry:
     def at_pose_of(self, other: Geometry) -> Geometry:
         """Return this geometry where another one sits; the origin of the pose comes with it."""
         return replace(self, T_base_sensor=other.T_base_sensor, pose_source=other.pose_source)
+
+    def says_the_same(self, other: Geometry) -> bool:
+        """Whether all values are equal; drivers repeat a calibration with every frame."""
+        names = [item.name for item in fields(self)]
+        return all(_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return one is not None and other is not None and np.array_equal(one, other)  # type: ignore[arg-type]
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    return one == other
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,9 @@ class EncoderPipeline:
             self._calibration_fault = f"{error}{kept}"
             raise
         self._calibration_fault = ""
-        self.geometry = calibrated.at_pose_of(self.geometry)
+        found = calibrated.at_pose_of(self.geometry)
+        if not found.says_the_same(self.geometry):  # else the same object: nothing is made anew
+            self.geometry = found
 
     def set_content_limits(self, limits: Any) -> None:
         """Change the thresholds of the content check; what it learnt stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,3 +197,36 @@ def test_fisheye_past_80_degrees_has_no_pinhole_image() -> None:
 def test_refused(changes: dict, text: str) -> None:
     with pytest.raises(InvalidFrameError, match=text):
         geometry_from_camera_info(camera_info(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"intrinsics": np.eye(3) * 2},
+        {"intrinsics": None},
+        {"image_size": (8, 8)},
+        {"other_sizes": {(4, 4): np.eye(3)}},
+        {"other_sizes": {(2, 2): np.eye(3) * 2}},
+        {"distortion": np.zeros(5)},
+        {"distortion": None},
+        {"distortion_model": "equidistant"},
+        {"T_base_sensor": np.eye(4) * 2},
+        {"pose_source": "tf"},
+        {"microphones_m": np.zeros((1, 3))},
+        {"notes": ("odd",)},
+    ],
+)
+def test_a_calibration_says_the_same_only_where_every_value_is_equal(changes: dict) -> None:
+    def known() -> Geometry:
+        return Geometry(
+            intrinsics=np.eye(3),
+            image_size=(4, 2),
+            other_sizes={(2, 2): np.eye(3)},
+            distortion_model="plumb_bob",
+            distortion=np.ones(5),
+        )
+
+    assert known().says_the_same(known())
+    changed = replace(known(), **changes)
+    assert not changed.says_the_same(known())
+    assert not known().says_the_same(changed)
