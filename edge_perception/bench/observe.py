@@ -62,7 +62,8 @@ def measure_cost(rounds: int, seconds: float) -> list[dict[str, float]]:
 
     port = _free_port()
     environment = {
-        **transport_environment(dict(os.environ)),
+        **os.environ,
+        **transport_environment(os.environ),
         "ROS_DOMAIN_ID": str(100 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
