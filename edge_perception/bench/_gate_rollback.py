@@ -12,7 +12,7 @@ import yaml
 from edge_perception.bench._report import say
 from edge_perception.releases.slo import DRIFT, SCHEMA
 
-_BEFORE_S = 8.0  # of views that the watch compares with
+_BEFORE_S = 15.0  # of views that the watch compares with, sampled every 0.2 to 0.3 s
 _BURN_S = 60.0
 _WINDOW_S, _EVENTS = 3.0, 30
 
