@@ -211,7 +211,7 @@ class EncoderHealth:
             "inference_ms_p95": f"{inference[1] * 1e3:.2f}",
             "processing_ms_p50": f"{total[0] * 1e3:.2f}",
             "processing_ms_p95": f"{total[1] * 1e3:.2f}",
-            "content_check_ms_p95": f"{pipeline.content_s.percentile(95)[0] * 1e3:.2f}",
+            "content_check_ms_p95": f"{pipeline.frames.content_s.percentile(95)[0] * 1e3:.2f}",
             "watch_ms_p95": f"{pipeline.watch_s.percentile(95)[0] * 1e3:.2f}",
             "model": manifest.name,
             "model_version": manifest.version,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,16 +18,14 @@ from edge_perception.core.errors import (
     RestartedStreamError,
 )
 from edge_perception.core.latency import LatencyWindow
-from edge_perception.core.types import UNKNOWN, Feature, FrameLatency, Geometry, Instant
+from edge_perception.core.types import Feature, FrameLatency, Geometry, Instant
 from edge_perception.encoders import EncoderOutput, EncoderSpec
-from edge_perception.encoders.content import ContentCheck, Finding, Verdict
-from edge_perception.encoders.frame_reuse import Reused
+from edge_perception.encoders.frame_runner import FrameRunner
 from edge_perception.encoders.load import EncoderLoad
-from edge_perception.encoders.notes import InputNotes
-from edge_perception.encoders.pose import Placed, SensorPose, located
+from edge_perception.encoders.place import SensorPlace
+from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
 from edge_perception.encoders.watch import Watch
-from edge_perception.models.quiet import quietly
 from edge_perception.monitoring.source import MonitorOptions
 
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
@@ -72,22 +70,11 @@ class EncoderPipeline:
         self.beside: Callable[[Feature], None] | None = None
         self._sequence = 0
         self._refused = 0
-        self.geometry = geometry
-        self._pose = pose
-        self._placed: Placed | None = None  # of the frame in work; inference thread only
+        self.place = SensorPlace(spec, geometry, pose)
+        self.frames = FrameRunner(source, spec, self.place, clock, content_limits)
         self.watch = Watch(source, spec, monitor)
-        self._frame: Any = None  # of the frame in work; inference thread only
-        self._told: Feature | None = None  # the feature of it
-        self._located = (geometry, geometry)  # as calibrated, and the same at its pose
-        self._content: ContentCheck | None = None
-        if spec.content is not None:
-            self._content = spec.content.make(content_limits or spec.content.limits())
-        self._finding: Finding | None = None  # of the frame in work; inference thread only
-        self.content_s = LatencyWindow()  # what the content check takes, s
         self.watch_s = LatencyWindow()  # what watching a frame takes, s
-        self.notes = InputNotes()
-        self.on_note: Callable[[str], None] = lambda _text: None  # set by whoever can tell it
-        self._calibration_fault = ""
+        self._told: Feature | None = None  # of the frame in work; inference thread only
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
         self.load: EncoderLoad | None = None  # load control; None: there is none
 
@@ -106,50 +93,12 @@ class EncoderPipeline:
         """The model that serves now."""
         return self.serving.current
 
-    @property
-    def located_geometry(self) -> Geometry:
-        """The calibration at the pose of the newest frame; the same object while both hold."""
-        known, placed = self.geometry, self._placed
-        if placed is None:
-            return known
-        before, at_pose = self._located
-        if before is not known or located(at_pose, placed) is not at_pose:
-            at_pose = located(known, placed)
-            self._located = (known, at_pose)
-        return at_pose
-
     def describe(self) -> Mapping[str, str]:
         """Return what the modality says of its input beyond what all have."""
         describe = self._spec.describe_intake
         said = {} if describe is None else dict(describe(self.serving.current.intake))
         said |= self.watch.describe()
-        return {**said, "input_notes": "; ".join(self.notes.now)}
-
-    def calibrate(self, message: Any, topics: Iterable[str] = ()) -> None:
-        """Take a calibration; of one that cannot be used the frames after it tell.
-
-        Args:
-            message: of the modality's `calibration`.
-            topics: of the frames, as the driver calls them.
-
-        Raises:
-            InvalidFrameError: it cannot be used; the one before stays.
-        """
-        try:
-            calibrated = self._spec.calibration_of(message, topics)
-        except InvalidFrameError as error:
-            kept = " (the one before is used)" if self.geometry.intrinsics is not None else ""
-            self._calibration_fault = f"{error}{kept}"
-            raise
-        self._calibration_fault = ""
-        found = calibrated.at_pose_of(self.geometry)
-        if not found.says_the_same(self.geometry):  # else the same object: nothing is made anew
-            self.geometry = found
-
-    def set_content_limits(self, limits: Any) -> None:
-        """Change the thresholds of the content check; what it learnt stays."""
-        if self._content is not None:
-            self._content.limits = limits
+        return {**said, "input_notes": "; ".join(self.frames.notes.now)}
 
     @property
     def refused(self) -> int:
@@ -192,10 +141,8 @@ class EncoderPipeline:
         control leaves the frame out.
         """
         started = self._clock.now()
-        self._finding = self._to_compare = None
-        self._frame = self._told = None
-        if self._pose is not None:
-            self._placed = self._pose.at(job.frame_id, job.stamp_ns)
+        self._to_compare = self._told = None
+        self.frames.begin(job)
         latency = FrameLatency(
             receive_s=(job.received.node_ns - job.stamp_ns) / 1e9,
             queue_s=(started.steady_ns - job.received.steady_ns) / 1e9,
@@ -222,11 +169,13 @@ class EncoderPipeline:
             model = load.model_for(model, started.steady_ns)
         try:
             if load is not None:
-                sample, latency = self._run_or_reuse(load, job, model, item, started, latency)
+                sample, latency = self.frames.run_or_reuse(
+                    load, job, model, item, started, latency, changing=self.serving.changing
+                )
             else:
-                sample, latency = self._run(model, item, started, latency)
+                sample, latency = self.frames.run(model, item, started, latency)
         except FRAME_ERRORS as error:
-            why = "; ".join(filter(None, (str(error), self._calibration_fault)))
+            why = "; ".join(filter(None, (str(error), self.place.fault)))
             return self._refuse(job, latency, f"{self._source}: {why}")
         if tried is not None and tried[1].shadows(job.stamp_ns):
             self._to_compare = (job, sample, False)
@@ -249,7 +198,7 @@ class EncoderPipeline:
         if item is None:
             return
         try:
-            sample, latency = self._run(other, item, self._clock.now(), FrameLatency())
+            sample, latency = self.frames.run(other, item, self._clock.now(), FrameLatency())
         except Exception as error:
             if not by_candidate:  # whatever it raises, it is the candidate's end and not ours
                 trial.fail(f"shadow: {error}")
@@ -264,11 +213,11 @@ class EncoderPipeline:
 
         Called like `after`, by a replay as well.
         """
-        frame, feature = self._frame, self._told
-        self._frame = self._told = None
+        frame, feature = self.frames.frame, self._told
+        self.frames.frame = self._told = None
         if frame is not None and feature is not None:
             began = self._clock.now()
-            if self.watch.see(frame, self.located_geometry, feature, self.serving.current.loaded):
+            if self.watch.see(frame, self.place.located, feature, self.serving.current.loaded):
                 self.watch_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
 
     def _serve_candidate(
@@ -284,7 +233,7 @@ class EncoderPipeline:
         if item is None:
             return None
         try:
-            sample, latency = self._run(candidate, item, started, latency)
+            sample, latency = self.frames.run(candidate, item, started, latency)
         except InvalidFrameError:
             return None  # the frame is to blame, or the current model does better
         except Exception as error:  # whatever it raises, the current model serves this frame
@@ -304,105 +253,9 @@ class EncoderPipeline:
             model,
             latency,
             output=sample.output,
-            warning=self._warning(sample.output),
+            warning=self.frames.doubt(sample.output.warning),
             inferred_stamp_ns=sample.inferred_stamp_ns,
         )
-
-    def _run(
-        self,
-        model: ServedModel,
-        item: Any,
-        started: Instant,
-        latency: FrameLatency,
-        *,
-        again: Callable[[Any, Geometry], Reused | None] = lambda _frame, _geometry: None,
-    ) -> tuple[Sample, FrameLatency]:
-        geometry = self.located_geometry
-        frame = model.intake.frame(item)
-        if self._frame is None:  # one frame, however many models run on it
-            self._frame = frame
-        notes = (*getattr(frame, "notes", ()), *geometry.notes)
-        try:
-            self._check_content(frame, model, geometry)
-            reused = again(frame, geometry)
-            if reused is not None:
-                return self._reused(reused, started, latency)
-            inputs = model.encoder.preprocess(frame, geometry)
-            preprocessed = self._clock.now()
-            outputs = model.encoder.infer(inputs)
-            inferred = self._clock.now()
-            output = model.encoder.postprocess(outputs, frame, geometry)
-            notes = (*notes, *output.notes)
-        finally:
-            for text in self.notes.see(notes):
-                self.on_note(text)
-        finished = self._clock.now()
-        inference_s = (inferred.steady_ns - preprocessed.steady_ns) / 1e9
-        sample = Sample(outputs=dict(outputs), output=output, inference_s=inference_s)
-        return sample, replace(
-            latency,
-            preprocess_s=(preprocessed.steady_ns - started.steady_ns) / 1e9,
-            inference_s=inference_s,
-            postprocess_s=(finished.steady_ns - inferred.steady_ns) / 1e9,
-        )
-
-    def _reused(
-        self, reused: Reused, started: Instant, latency: FrameLatency
-    ) -> tuple[Sample, FrameLatency]:
-        """Return an earlier output for this frame; it says so, and has no time of inference."""
-        looked_s = (self._clock.now().steady_ns - started.steady_ns) / 1e9
-        output = replace(reused.output, warning=reused.text)
-        sample = Sample(
-            outputs={}, output=output, inference_s=UNKNOWN, inferred_stamp_ns=reused.stamp_ns
-        )
-        return sample, replace(latency, preprocess_s=looked_s)
-
-    def _run_or_reuse(
-        self,
-        load: EncoderLoad,
-        job: Job,
-        model: ServedModel,
-        item: Any,
-        started: Instant,
-        latency: FrameLatency,
-    ) -> tuple[Sample, FrameLatency]:
-        """Run a frame unless an earlier output may serve; load control learns what it took."""
-        sample, latency = self._run(
-            model,
-            item,
-            started,
-            latency,
-            again=lambda frame, geometry: load.reused(frame, job.stamp_ns, model, geometry),
-        )
-        if not sample.inferred_stamp_ns:
-            load.inferred(
-                sample.output,
-                job.stamp_ns,
-                model,
-                self.located_geometry,
-                doubt=self._warning(sample.output),
-            )
-            if not self.serving.changing:
-                now_ns = self._clock.now().steady_ns
-                load.took((now_ns - job.received.steady_ns) / 1e9, now_ns)
-        return sample, latency
-
-    def _check_content(self, frame: Any, model: ServedModel, geometry: Geometry) -> None:
-        """Refuse a frame that shows nothing; once a frame, however many models run on it."""
-        if self._content is None:
-            return
-        if self._finding is None:
-            began = self._clock.now()
-            self._finding = self._content.check(frame, model.encoder, geometry)
-            self.content_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
-        if self._finding.verdict is Verdict.WORTHLESS:
-            raise InvalidFrameError(self._finding.text)
-
-    def _warning(self, output: EncoderOutput) -> str:
-        found = self._finding.text if self._finding is not None else ""
-        doubt = self._placed.doubt if self._placed is not None else ""
-        text = "; ".join(filter(None, (found, doubt, output.warning, self._calibration_fault)))
-        return f"{self._source}: {text}" if text else ""
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:
         self._refused += 1
@@ -456,7 +309,7 @@ class EncoderPipeline:
             invalid_reason=reason,
             passing=job.passing,
             warning=warning,
-            geometry=self.located_geometry,
+            geometry=self.place.located,
             tensors=output.tensors,
             objects=output.objects,
             image_objects=output.image_objects,
@@ -486,23 +339,11 @@ class EncoderPipeline:
             model.intake = current.intake
         else:
             model.learn_from(current)
-            if self._last_job is not None and not warm:
-                self._warm(model, self._last_job)
+            job = self._last_job
+            item = job.item_for(current) if job is not None else None
+            if item is not None and not warm and not self._spec.stateful:
+                self.frames.warm(model, item)
         self.serving.prepare(model, trial)
-
-    def _warm(self, model: ServedModel, job: Job) -> None:
-        """Fill what the encoder computes once, such as the sampling grid of a calibration."""
-        item = job.item_for(self.serving.current)
-        if item is None or self._spec.stateful:
-            return
-        try:
-            frame = model.intake.frame(item)
-            geometry = self.located_geometry
-            inputs = model.encoder.preprocess(frame, geometry)
-            outputs = quietly(lambda: model.encoder.infer(inputs))
-            model.encoder.postprocess(outputs, frame, geometry)
-        except InvalidFrameError:
-            return  # the frame was no good, and that is no fault of the model
 
 
 def _offer(models: list[ServedModel], message: Any) -> list[tuple[ServedModel, Any]]:

@@ -87,7 +87,7 @@ class EncoderModels:
 
     def load_again(self) -> EncoderPipeline:
         """Return a new session of the model that serves; who asked decides whether to use it."""
-        bundle, geometry = self.pipeline.model.loaded.bundle, self.pipeline.geometry
+        bundle, geometry = self.pipeline.model.loaded.bundle, self.pipeline.place.calibrated
         loaded = self._load(
             name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
         )

@@ -149,7 +149,7 @@ class EncoderNode(PerceptionNode):
     @property
     def geometry(self) -> Geometry:
         """Pose of the sensor and, once known, its calibration."""
-        return self._pipeline.located_geometry
+        return self._pipeline.place.located
 
     def _pose(self) -> SensorPose:
         listener = self._transforms
@@ -181,7 +181,7 @@ class EncoderNode(PerceptionNode):
         self.get_logger().warning("inference goes on in a new session")
 
     def _started_worker(self) -> EncoderWorker:
-        self._pipeline.on_note = self._on_note
+        self._pipeline.frames.on_note = self._on_note
         self._pipeline.beside = self._beside or self._on_beside
         worker = EncoderWorker(
             pipeline=self._pipeline,
@@ -292,7 +292,7 @@ class EncoderNode(PerceptionNode):
     def _on_calibration(self, message: Any) -> None:
         fault = ""
         try:
-            self._pipeline.calibrate(message, self._frame_topics)
+            self._pipeline.place.calibrate(message, self._frame_topics)
         except EdgePerceptionError as error:
             fault = f"{self._source.config.source}: calibration refused: {error}"
         if fault and fault != self._calibration_fault:  # it may come with every frame
@@ -304,7 +304,7 @@ class EncoderNode(PerceptionNode):
 
     def _on_content_limits(self, limits: Any) -> None:
         if self._pipeline is not None:
-            self._pipeline.set_content_limits(limits)
+            self._pipeline.frames.set_content_limits(limits)
 
     def _on_load(self, options: LoadOptions) -> None:
         if self._pipeline is not None and self._pipeline.load is not None:

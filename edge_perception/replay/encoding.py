@@ -113,7 +113,7 @@ class EncoderLane:
         item = next((item for model, item in job.items if model is served), None) if job else None
         if item is None:
             return
-        geometry = self.pipeline.located_geometry
+        geometry = self.pipeline.place.located
         started = time.perf_counter()
         frame = served.intake.frame(item)
         inputs = served.encoder.preprocess(frame, geometry)

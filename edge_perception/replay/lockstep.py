@@ -303,7 +303,7 @@ class LockStep:
         decoded = self._decoded(message)
         if decoded is None:
             return
-        pipeline.calibrate(decoded, self._binding.topics_of(source))
+        pipeline.place.calibrate(decoded, self._binding.topics_of(source))
         self._calibration[source] = message.data[_AFTER_STAMP:]
 
     # -- accounts --
@@ -320,7 +320,7 @@ class LockStep:
         frames = [(model.loop, model.runs) for model in self._models.all_fusion_models()]
         for name, lane in self._encoders.lanes.items():
             stats.dropped[name] = lane.dropped
-            stats.notes += [f"{name}: {text}" for text in lane.pipeline.notes.all]
+            stats.notes += [f"{name}: {text}" for text in lane.pipeline.frames.notes.all]
             stats.measured[name] = lane.measured
             frames.append((lane.loop, lane.inferred))
         for loop, count in frames:

@@ -45,7 +45,7 @@ def test_a_calibration_that_is_repeated_keeps_what_was_inferred_and_a_new_one_do
     def frame(focal_px: float) -> bool:
         now = clock.advance(period_ns / 1e9)
         k = [focal_px, 0.0, 32.0, 0.0, focal_px, 24.0, 0.0, 0.0, 1.0]
-        pipeline.calibrate(camera_info(k=k, p=[0.0] * 12, d=[], width=64, height=48))
+        pipeline.place.calibrate(camera_info(k=k, p=[0.0] * 12, d=[], width=64, height=48))
         image = (scene + rng.integers(-1, 2, scene.shape)).astype(np.uint8)
         job = pipeline.accept(image_msg(image, "bgr8"), now.node_ns, "camera", now)
         clock.advance(0.005)
@@ -57,9 +57,9 @@ def test_a_calibration_that_is_repeated_keeps_what_was_inferred_and_a_new_one_do
     try:
         same = [frame(60.0) for _ in range(24)]
         assert sum(same) >= 6, load.describe()["load_not_reused"]
-        before = pipeline.geometry
+        before = pipeline.place.calibrated
         frame(60.0)
-        assert pipeline.geometry is before
+        assert pipeline.place.calibrated is before
         changed = [frame(60.0 + number) for number in range(1, 9)]
         assert not any(changed), "each has another calibration"
         assert load.describe()["load_not_reused"] == "no frame of this model and pose yet"

@@ -80,7 +80,7 @@ def tell(pipeline: EncoderPipeline, case: Case, topic: str) -> None:
         if kind == driver_images.INFO:
             refused = case.state == REFUSED and "camera_info" in case.says[0]
             with pytest.raises(InvalidFrameError) if refused else contextlib.nullcontext():
-                pipeline.calibrate(message, [topic])
+                pipeline.place.calibrate(message, [topic])
         else:
             assert pipeline.accept(message, case.stamp_ns, "", now) is None
 
@@ -125,18 +125,18 @@ def test_what_a_driver_publishes(case: Case) -> None:
             frame = pipeline.model.intake.frame(job.item_for(pipeline.model))
             case.decoded(frame)
             if case.placed is not None:
-                T = pipeline.geometry.T_base_sensor
+                T = pipeline.place.calibrated.T_base_sensor
                 placed = frame.xyz_m @ T[:3, :3].T + T[:3, 3]
                 np.testing.assert_allclose(placed, case.placed, rtol=0, atol=1e-4)
         features.append(pipeline.process(job))
-    case.calibrated(pipeline.geometry)
+    case.calibrated(pipeline.place.calibrated)
     assert features, "not one frame"
     for feature in features:
         assert feature.valid is (case.state != REFUSED), feature.invalid_reason
         for text in case.says:
             assert text in f"{feature.warning} {feature.invalid_reason}"
         assert bool(feature.warning) is (case.state == WARN), feature.warning
-    said = pipeline.notes.all
+    said = pipeline.frames.notes.all
     assert len(said) == len(case.notes), said
     assert all(any(note in text for text in said) for note in case.notes), said
 
@@ -226,7 +226,7 @@ def test_a_converted_data_set_is_seen_where_it_is(name: str, tmp_path) -> None:
             for transform in transforms_of(message):
                 tree.add(transform, static=True)
         elif recorded.topic == "/camera/camera_info":
-            pipelines["camera"].calibrate(message)
+            pipelines["camera"].place.calibrate(message)
         elif recorded.topic in ("/camera/image_raw/compressed", "/lidar/points"):
             pipeline = pipelines[recorded.topic.split("/")[1]]
             stamp, now = message.header.stamp, FakeClock(node_ns=recorded.log_time_ns).now()

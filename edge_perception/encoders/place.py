@@ -1,0 +1,72 @@
+"""Where a sensor sits and how it is calibrated, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.types import Geometry
+from edge_perception.encoders import EncoderSpec
+from edge_perception.encoders.pose import Placed, SensorPose, located
+
+
+class SensorPlace:
+    """Keeps the newest calibration, and the pose of the frame in work."""
+
+    def __init__(self, spec: EncoderSpec, geometry: Geometry, pose: SensorPose | None) -> None:
+        """Begin with what is configured.
+
+        Args:
+            spec: the modality.
+            geometry: where the sensor sits.
+            pose: where it sits, frame by frame; None: where `geometry` says.
+        """
+        self._spec, self._pose = spec, pose
+        self.calibrated = geometry
+        self.fault = ""  # of the newest calibration; empty: it is used
+        self._placed: Placed | None = None  # of the frame in work; inference thread only
+        self._located = (geometry, geometry)  # as calibrated, and the same at its pose
+
+    @property
+    def located(self) -> Geometry:
+        """The calibration at the pose of the newest frame; the same object while both hold."""
+        known, placed = self.calibrated, self._placed
+        if placed is None:
+            return known
+        before, at_pose = self._located
+        if before is not known or located(at_pose, placed) is not at_pose:
+            at_pose = located(known, placed)
+            self._located = (known, at_pose)
+        return at_pose
+
+    @property
+    def doubt(self) -> str:
+        """Why positions of the frame in work are not to be trusted; empty: they are."""
+        return self._placed.doubt if self._placed is not None else ""
+
+    def look_up(self, frame_id: str, stamp_ns: int) -> None:
+        """Find the pose of a frame; inference thread only."""
+        if self._pose is not None:
+            self._placed = self._pose.at(frame_id, stamp_ns)
+
+    def calibrate(self, message: Any, topics: Iterable[str] = ()) -> None:
+        """Take a calibration; of one that cannot be used the frames after it tell.
+
+        Args:
+            message: of the modality's `calibration`.
+            topics: of the frames, as the driver calls them.
+
+        Raises:
+            InvalidFrameError: it cannot be used; the one before stays.
+        """
+        try:
+            calibrated = self._spec.calibration_of(message, topics)
+        except InvalidFrameError as error:
+            kept = " (the one before is used)" if self.calibrated.intrinsics is not None else ""
+            self.fault = f"{error}{kept}"
+            raise
+        self.fault = ""
+        found = calibrated.at_pose_of(self.calibrated)
+        if not found.says_the_same(self.calibrated):  # else the same object: nothing is made anew
+            self.calibrated = found
