@@ -19,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a short run, under 50 s")
     parser.add_argument(
         "--json",
+        nargs="?",
         metavar="PATH",
         default="",
-        help="write the result there, a plot beside it; -: to the standard output",
+        const="-",
+        help="write the result there, a plot beside it; none or -: to the standard output",
     )
 
 

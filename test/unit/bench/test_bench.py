@@ -35,6 +35,7 @@ def test_every_benchmark_is_found_and_has_its_options():
         args = parser.parse_args(["--quick", "--json", "-"])
         assert args.quick
         assert args.json == "-"
+        assert parser.parse_args(["--json"]).json == "-"
 
 
 def heard(setup, ages, *, sent=4, cpu_ms=4.0, **more):
