@@ -143,7 +143,7 @@ def _open_paths(bag: Recording, binding: Binding, sink: Any, listener: _Listener
             sink.publish(*probes[name])
         listener.wait(lambda: all(listener.features[name] for name in probes), QUIET_S)
     listener.wait(lambda: False, QUIET_S)  # answers to probes that were sent twice
-    listener.features.clear()
+    listener.begin()
 
 
 class _Listener:
@@ -160,6 +160,7 @@ class _Listener:
         self._fused: list[bytes] = []
         self._last: dict[str, bytes] = {}
         self.features: Counter[str] = Counter()
+        self._before: dict[str, Any] = {}  # the newest feature before the recording, by source
         self.streams = {name: StreamLag() for name in sources if not Pacer.counts(name)}
         self._topics = [f"/{prefix}perception/fused", *(f"/{prefix}features/{n}" for n in sources)]
         node.create_subscription(
@@ -177,15 +178,29 @@ class _Listener:
         with self._condition:
             return self._condition.wait_for(done, timeout_s)
 
+    def begin(self) -> None:
+        """Count from here on: what became of frames before is not the recording's."""
+        with self._condition:
+            self.features.clear()
+            decoder = MessageDecoder()
+            self._before = {n: decoder.decode(data, _FEATURE) for n, data in self._last.items()}
+
     def result(self) -> LiveResult:
         """Return what came, decoded."""
         decoder = MessageDecoder()
         last = {name: decoder.decode(data, _FEATURE) for name, data in self._last.items()}
+
+        def since(field: str) -> dict[str, int]:
+            return {
+                name: int(getattr(feature, field)) - int(getattr(self._before.get(name), field, 0))
+                for name, feature in last.items()
+            }
+
         return LiveResult(
             records=[record_of_message(decoder.decode(data, _FUSED)) for data in self._fused],
             features=self.features,
-            dropped={name: int(feature.dropped) for name, feature in last.items()},
-            skipped={name: int(feature.skipped) for name, feature in last.items()},
+            dropped=since("dropped"),
+            skipped=since("skipped"),
         )
 
     def _on_fused(self, data: bytes) -> None:
