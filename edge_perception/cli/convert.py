@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(path: Path, log) -> int:  # type: ignore[no-untyped-def]
+    from edge_perception.recordings.own_parameters import parameters_path
     from edge_perception.recordings.reader import Recording
-    from edge_perception.samples.converting import message_count, parameters_path, write_log
+    from edge_perception.samples.converting import message_count, write_log
 
     progress = Progress(message_count(log), "messages")
     truth = write_log(log, path, progress=progress)

@@ -18,8 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the recording and say what is in it."""
+    from edge_perception.recordings.own_parameters import parameters_path
     from edge_perception.recordings.reader import Recording
-    from edge_perception.samples.build import BuildOptions, build_recording, parameters_path
+    from edge_perception.samples.build import BuildOptions, build_recording
     from edge_perception.samples.data import data_folder, load_scene
 
     scene = load_scene(None if args.simulated else data_folder())

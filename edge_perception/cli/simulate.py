@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace, scenario) -> int:  # type: ignore[no-untyped-def]
+    from edge_perception.recordings.own_parameters import parameters_path
     from edge_perception.recordings.reader import Recording
-    from edge_perception.samples.build import parameters_path
     from edge_perception.samples.drive import simulate_drive, steps_of, write_drive
     from edge_perception.samples.preview import preview
 

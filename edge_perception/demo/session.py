@@ -14,6 +14,7 @@ from edge_perception.core.parameter import parameter
 from edge_perception.demo.alone import compare_frames, frames_to_collect
 from edge_perception.demo.fused_log import read_fused
 from edge_perception.demo.summary import Run
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.player import Player, PlayReport, wait_for
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.ros_sink import RosSink
@@ -23,7 +24,6 @@ from edge_perception.running.memory import MemoryReport, MemorySampler
 from edge_perception.running.observer import FUSED_TOPIC, NotReadyError, Observer, write_features
 from edge_perception.running.processes import NodeProcesses
 from edge_perception.running.transport import transport_environment
-from edge_perception.samples.build import parameters_path
 from edge_perception.samples.data import data_folder, ensure_recording
 from edge_perception.samples.models import ModelChoice, choose_models
 from edge_perception.samples.truth import GroundTruth, read_ground_truth

@@ -23,6 +23,7 @@ from edge_perception.evaluation.rig import Rig, load_set, subset_of
 from edge_perception.evaluation.trials import in_view
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.own_parameters import with_own_parameters
 from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.stamps import NS, read_stamp_ns
 from edge_perception.replay.binding import Binding, bind
@@ -65,9 +66,7 @@ class RecordedFrames:
     ) -> None:
         self._bag: Recording = open_recording(path)
         self._decoder = MessageDecoder(self._bag.definitions())
-        own = path.with_suffix(".params.yaml")
-        files = [own, *params_files] if own.is_file() else list(params_files)
-        self._plan: VehiclePlan = read_plan(files)
+        self._plan: VehiclePlan = read_plan(with_own_parameters(path, params_files))
         self._binding: Binding = bind(self._bag, self._plan, self._decoder, {})
         labels = labels_of(self._bag, ground_truth)
         if labels is None:

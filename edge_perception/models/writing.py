@@ -118,15 +118,20 @@ def _fill(
     runtime = dict(manifest.get("runtime", {}))
     if "opset" not in runtime:
         runtime["opset"] = opset_of(load_graph(work / model_name))
-    entries = {path.name: file_entry(path) for path in sorted(work.iterdir())}
+    manifest.update(runtime=runtime, golden=dict(_GOLDEN))
+    write_manifest(work, manifest)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest into a folder, with the files that lie there and their size."""
+    entries = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
     size = sum(entry.size for entry in entries.values())
-    manifest.update(
-        runtime=runtime,
-        golden=dict(_GOLDEN),
-        files={name: asdict(entry) for name, entry in entries.items()},
-        resources={**manifest.get("resources", {}), "disk_bytes": size},
-    )
-    (work / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    whole = {
+        **manifest,
+        "files": {name: asdict(entry) for name, entry in entries.items()},
+        "resources": {**manifest.get("resources", {}), "disk_bytes": size},
+    }
+    (folder / MANIFEST_NAME).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_graph(manifest: Mapping[str, Any], session: Backend) -> None:

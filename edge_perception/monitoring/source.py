@@ -58,7 +58,7 @@ class MonitorOptions:
 
 
 class SourceMonitor:
-    """Watches one source; `see` and `told` are called by its inference thread."""
+    """Watches one source; `see` is called by its inference thread."""
 
     def __init__(
         self,
@@ -97,8 +97,7 @@ class SourceMonitor:
 
     def wants(self, stamp_ns: int) -> bool:
         """Whether the frame of this stamp is to be looked at."""
-        passed_s = (stamp_ns - self._last_ns) / 1e9
-        return passed_s >= self._options.period_s or passed_s < 0.0
+        return is_due(stamp_ns, self._last_ns, self._options.period_s)
 
     def see(self, frame: Any, geometry: Geometry, feature: Feature, *, own: bool = True) -> None:
         """Look at a frame and at what became of it.
@@ -180,6 +179,12 @@ class SourceMonitor:
     def _held_back(self) -> tuple[str, ...]:
         held_back = self._detector.book.held_back
         return (f"{self._source}: {held_back} more have drifted",) if held_back else ()
+
+
+def is_due(stamp_ns: int, last_ns: int, period_s: float) -> bool:
+    """Whether a frame is to be looked at: a period has passed, or stamps went back."""
+    passed_s = (stamp_ns - last_ns) / 1e9
+    return passed_s >= period_s or passed_s < 0.0
 
 
 def quantities(seen: Mapping[str, float], feature: Feature) -> dict[str, list[float]]:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.nodes.message_types import is_installed, message_type
+from edge_perception.nodes.node_time import STEADY
 
 TOPIC, TYPE = "bond", "bond/msg/Status"
 _TIMEOUT_S = 4.0  # bond's own default: what the other side should allow
 _DEPTH = 5
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class Bond:
@@ -56,7 +55,7 @@ class Bond:
         self._publisher = self._publisher or self._node.create_publisher(
             message_type(TYPE), TOPIC, _DEPTH
         )
-        self._timer = self._node.create_timer(self._period_s, self._tell, clock=_STEADY)
+        self._timer = self._node.create_timer(self._period_s, self._tell, clock=STEADY)
         self._tell()
 
     def end(self) -> None:

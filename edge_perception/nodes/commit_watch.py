@@ -10,7 +10,6 @@ from typing import Any
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg, srv
@@ -21,6 +20,7 @@ from edge_perception.nodes.change import Change, Serving
 from edge_perception.nodes.conversion import stamp_ns
 from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.nodes.model_services import in_thread
+from edge_perception.nodes.node_time import STEADY
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
 from edge_perception.releases.breaker import BreakerState, RolledBack, Watched
 from edge_perception.releases.past import ViewFacts, past_of
@@ -30,7 +30,6 @@ _BEFORE_PERIOD_S = 0.2  # views before a change are sampled
 _MEMORY_PERIOD_S = 5.0
 _AGAIN_S = 1.0  # a node that ended may be back by then
 _LOOK_S = 1.0  # whether views come at all
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class CommitWatch:
@@ -52,7 +51,7 @@ class CommitWatch:
         self._memory_mb = 0.0
         self._acting = False
         self._silence_timer = parts.node.create_timer(
-            _LOOK_S, self._on_look, callback_group=group, clock=_STEADY, autostart=False
+            _LOOK_S, self._on_look, callback_group=group, clock=STEADY, autostart=False
         )
         self._wake = parts.node.create_guard_condition(self._on_wake, callback_group=group)
         parts.node.create_service(

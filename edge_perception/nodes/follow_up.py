@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
 
 from edge_perception.core.errors import EdgePerceptionError, SwapError
 from edge_perception.nodes.manager_parts import ManagerParts
 from edge_perception.nodes.model_services import in_thread
+from edge_perception.nodes.node_time import STEADY
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
 from edge_perception.releases.garbage import Keeping, Removed, collect_garbage
 from edge_perception.releases.slots import ModelSet
@@ -19,7 +19,6 @@ from edge_perception.releases.slots import ModelSet
 _RECONCILE_PERIOD_S = 1.0
 _FIND_PERIOD_S = 0.1
 _LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class FollowUp:
@@ -34,7 +33,7 @@ class FollowUp:
 
         def timer(period_s: float, callback: Callable[[], Any]) -> Any:
             return parts.node.create_timer(
-                period_s, callback, callback_group=group, clock=_STEADY, autostart=False
+                period_s, callback, callback_group=group, clock=STEADY, autostart=False
             )
 
         self._reconciler = timer(_RECONCILE_PERIOD_S, self._on_reconcile)

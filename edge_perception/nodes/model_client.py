@@ -7,14 +7,13 @@ from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.client import Client
-from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
 
 from edge_perception import msg, srv
 from edge_perception.core.errors import SwapError
 from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.node_time import STEADY
 
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 _TICK_NS = 20_000_000  # between two looks at a condition
 _GET_VERSIONS = "edge_perception/srv/GetVersions"
 
@@ -29,7 +28,7 @@ class ModelClient:
         self._waiting: dict[Future, tuple[Callable[[], bool] | None, int]] = {}
         # One timer for all that may wait: to make and destroy one is work for the executor.
         self._ticker = node.create_timer(
-            _TICK_NS / 1e9, self._on_tick, callback_group=group, clock=_STEADY, autostart=False
+            _TICK_NS / 1e9, self._on_tick, callback_group=group, clock=STEADY, autostart=False
         )
 
     def nodes(self) -> list[str]:

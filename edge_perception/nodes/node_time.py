@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.node import Node
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # of timers that simulated time must not stop
 
 
 class NodeTime:

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from edge_perception.core.parameter import parameter
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA
 from edge_perception.recordings.stamps import with_stamp_ns
 from edge_perception.recordings.writer import RecordingWriter, Topic
@@ -109,11 +110,6 @@ def build_recording(
 
 def _in_gap(topic: str, at_s: float, gaps: Iterable[Gap]) -> bool:
     return any(topic in gap.topics and gap.start_s <= at_s < gap.end_s for gap in gaps)
-
-
-def parameters_path(recording: Path) -> Path:
-    """Return where the calibration of a recording is kept as ROS parameters."""
-    return recording.with_suffix(".params.yaml")
 
 
 def calibration_parameters(truth: GroundTruth, *, odometry: bool = False) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from edge_perception.core.transforms import STATIC, TF_TYPE
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA, TopicQos
 from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.samples import serialised
@@ -27,11 +28,6 @@ ODOMETRY = "/odometry"
 _LATCHED = TopicQos(durability="transient_local", depth=1)
 _DELAY_NS = 5_000_000  # end of exposure or sweep to arrival
 _Row = tuple[int, int, str, Callable[[], bytes]]  # arrival, rank, topic, CDR
-
-
-def parameters_path(recording: Path) -> Path:
-    """Return where the parameters that fit a recording are kept."""
-    return recording.with_suffix(".params.yaml")
 
 
 def write_log(log: Log, path: Path, *, progress: Callable[[int], None]) -> GroundTruth:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
+from edge_perception.recordings.own_parameters import with_own_parameters
 from edge_perception.replay.changes import Changes, parse_changes
 from edge_perception.replay.virtual import parse_seconds
 from edge_perception.running.parameter_yaml import ParameterFiles
@@ -57,9 +58,7 @@ class ReplaySettings:
 
     def all_params_files(self) -> tuple[Path, ...]:
         """Return the parameter files; that of the recording, where there is one, comes first."""
-        own = Path(self.bag).with_suffix(".params.yaml")
-        files = tuple(Path(name) for name in self.params_files)
-        return (own, *files) if own.is_file() else files
+        return with_own_parameters(Path(self.bag), self.params_files)
 
     def what_if(self) -> dict[str, object]:
         """Return what differs from a plain replay, for reports."""

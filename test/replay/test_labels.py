@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from edge_perception.cli.main import main
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.writer import RecordingWriter
-from edge_perception.samples.build import parameters_path
 from edge_perception.samples.labels_file import SCHEMA
 from edge_perception.samples.truth import read_ground_truth
 

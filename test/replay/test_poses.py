@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.qos import TopicQos
 from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.replay.binding import bind
 from edge_perception.replay.poses import placed_geometry, transforms_at
 from edge_perception.running.vehicle_plan import read_plan
-from edge_perception.samples.build import parameters_path
 from edge_perception.validation.merging import read_lines
 
 TF = "tf2_msgs/msg/TFMessage"

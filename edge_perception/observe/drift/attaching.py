@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.loading import DRIFT_REFERENCE
-from edge_perception.models.manifest import MANIFEST_NAME, Bundle, file_entry, load_bundle
+from edge_perception.models.manifest import MANIFEST_NAME, Bundle, load_bundle
+from edge_perception.models.writing import write_manifest
 from edge_perception.monitoring.drift.reference import read_reference
 
 
@@ -35,10 +35,7 @@ def attach(bundle_folder: Path, reference: Path, out: Path) -> Bundle:
             shutil.copy2(bundle_folder / name, out / name)
         shutil.copy2(reference, out / DRIFT_REFERENCE)
         manifest = json.loads((bundle_folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        manifest["files"][DRIFT_REFERENCE] = asdict(file_entry(out / DRIFT_REFERENCE))
-        size = sum(entry["size"] for entry in manifest["files"].values())
-        manifest["resources"] = {**manifest.get("resources", {}), "disk_bytes": size}
-        (out / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_manifest(out, manifest)
         return load_bundle(out)
     except Exception:
         shutil.rmtree(out, ignore_errors=True)

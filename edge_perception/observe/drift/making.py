@@ -21,8 +21,9 @@ from edge_perception.monitoring.drift.reference import (
     SectionBuilder,
     read_reference,
 )
-from edge_perception.monitoring.source import MonitorOptions, classes, quantities
+from edge_perception.monitoring.source import MonitorOptions, classes, is_due, quantities
 from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.own_parameters import with_own_parameters
 from edge_perception.recordings.reader import open_recording
 from edge_perception.replay.binding import bind
 from edge_perception.replay.lockstep import LockStep
@@ -58,8 +59,7 @@ class Collector(Watch):
     ) -> bool:
         """Collect a frame; False: it was not its turn, or it is not usable."""
         # As rarely as on the device: the correlation of samples depends on it.
-        passed_s = (feature.stamp_ns - self._last_ns) / 1e9
-        if not feature.valid or 0.0 <= passed_s < self._period_s:
+        if not feature.valid or not is_due(feature.stamp_ns, self._last_ns, self._period_s):
             return False
         self._last_ns = feature.stamp_ns
         seen: Mapping[str, float] = {}
@@ -91,8 +91,7 @@ def drive(
     """
     bag = open_recording(path)
     decoder = MessageDecoder(bag.definitions())
-    own = path.with_suffix(".params.yaml")
-    plan = read_plan([own, *params_files] if own.is_file() else params_files, overrides=overrides)
+    plan = read_plan(with_own_parameters(path, params_files), overrides=overrides)
     binding = bind(bag, plan, decoder, {})
     present = {source.name for source in plan.sources} & set(binding.inputs.values())
     if not present:

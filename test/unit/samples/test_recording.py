@@ -6,6 +6,7 @@ import yaml
 from made_up_run import MS, START_NS
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.stamps import read_stamp_ns
 from edge_perception.samples.build import (
@@ -15,7 +16,6 @@ from edge_perception.samples.build import (
     POINTS,
     BuildOptions,
     build_recording,
-    parameters_path,
 )
 from edge_perception.samples.matching import Region
 from edge_perception.samples.pandaset import load_pandaset, mean_transform, read_wav
