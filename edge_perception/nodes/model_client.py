@@ -116,8 +116,7 @@ class ModelClient:
         try:
             await future
         finally:
-            del self._waiting[future]
-            self._set_ticker()
+            del self._waiting[future]  # the ticker finds it gone: with the node, it is gone first
 
     def _set_ticker(self) -> None:
         """Let the ticker come when something may be over; each time costs all that is awaited."""
