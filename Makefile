@@ -8,7 +8,7 @@ STARTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training setup-backends setup-servers build demo test check bench faults starts matrix baseline clean
+.PHONY: help setup setup-training setup-backends setup-servers setup-fleet build demo test check bench faults starts matrix baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ setup-training: ## PyTorch into .venv-training, for the scripts in training/
 
 setup-backends: ## OpenVINO and gRPC into .venv, for the tests of their backends
 	@$(PYTHON) scripts/set_up --backends
+
+setup-fleet: ## TUF, object stores and MQTT into .venv, for registries and robots of a fleet
+	@$(PYTHON) scripts/set_up --fleet
 
 setup-servers: ## Triton into .venv-servers, for the tests of the kserve backend
 	@$(PYTHON) scripts/set_up --servers

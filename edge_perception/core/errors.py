@@ -74,3 +74,15 @@ class AdmissionError(ModelError):
 
 class TrialError(ModelError):
     """A candidate failed beside or in place of the running model."""
+
+
+class FleetError(EdgePerceptionError):
+    """Base of what can go wrong between a robot and its fleet."""
+
+
+class LinkError(FleetError):
+    """The other side cannot be reached, or the link broke: to be tried again."""
+
+
+class RegistryError(FleetError):
+    """A registry says what it must not: not signed, expired, older, mixed, too long or damaged."""

@@ -38,6 +38,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--backends", action="store_true", help="also runtimes beyond ONNX Runtime, into .venv"
     )
+    parser.add_argument(
+        "--fleet", action="store_true", help="also registries and telemetry of a fleet, into .venv"
+    )
     parser.add_argument("--build", action="store_true", help="build even if nothing changed")
     options = parser.parse_args(arguments)
     started = time.monotonic()
@@ -49,8 +52,11 @@ def main(arguments: list[str]) -> int:
         else:
             what = set_up(force_build=options.build)
             if options.backends:
-                add_backends()
+                add_to_venv("backends", "OpenVINO and gRPC")
                 what += ", with OpenVINO and gRPC"
+            if options.fleet:
+                add_to_venv("fleet", "TUF, object stores and MQTT")
+                what += ", with TUF, object stores and MQTT"
     except (RuntimeError, OSError) as error:
         print(f"set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -92,15 +98,20 @@ def set_up_beside(folder: str, requirements: str, what: str) -> str:
     return f"{what} in {folder}"
 
 
-def add_backends() -> None:
-    """Add the runtimes that only some vehicles have, for the tests of their backends."""
-    files = requirement_paths(("backends.txt",))
+def add_to_venv(name: str, what: str) -> None:
+    """Add to `.venv` what only some vehicles have, for the tests of it.
+
+    Args:
+        name: of the file in requirements/.
+        what: it brings, in words.
+    """
+    files = requirement_paths((f"{name}.txt",))
     # In the environment itself: where that is made anew, they are gone with it.
-    stamp = Stamp(path=VENV / ".backends_stamp", key=requirements_key(ROOT, files, "backends"))
+    stamp = Stamp(path=VENV / f".{name}_stamp", key=requirements_key(ROOT, files, name))
     if not stamp.is_current():
         if not VENV.exists():  # the machine's ROS has all that the package needs
             create_venv(VENV, system_site_packages=True)
-        pip_install(VENV, [arg for f in files for arg in ("-r", str(f))], "OpenVINO and gRPC")
+        pip_install(VENV, [arg for f in files for arg in ("-r", str(f))], what)
         stamp.write()
 
 

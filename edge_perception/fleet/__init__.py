@@ -1,0 +1,1 @@
+"""From one robot to a fleet: registry, synchronisation, telemetry, rollouts."""

@@ -1,0 +1,75 @@
+"""A bundle goes into a registry: archive and deltas in pieces, and the document that says so."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.version import parse_version
+from edge_perception.fleet.delta import make_delta
+from edge_perception.fleet.documents import ANY_DEVICE, Delta, ReleaseDocument
+from edge_perception.fleet.pieces import PIECE_BYTES, publish
+from edge_perception.fleet.places import ObjectPlace
+from edge_perception.models.manifest import Bundle, file_entry
+from edge_perception.releases.archive import pack
+
+_WORTH = 0.9  # of the whole archive
+
+
+def publish_release(
+    bundle: Bundle,
+    place: ObjectPlace,
+    *,
+    bases: Sequence[Bundle] = (),
+    device_class: str = ANY_DEVICE,
+    measured: Mapping[str, Any] | None = None,
+    piece_bytes: int = PIECE_BYTES,
+) -> ReleaseDocument:
+    """Write a signed bundle in pieces; return its document, which makes nothing public yet.
+
+    Args:
+        bundle: signed.
+        place: of the registry.
+        bases: older releases that robots have; a delta is kept only where it is smaller.
+        device_class: the hardware that this variant is for.
+        measured: what was measured on which device, such as latency_ms and watts.
+        piece_bytes: how much a break of the link costs.
+    """
+    manifest = bundle.manifest
+    parse_version(manifest.version)
+    with tempfile.TemporaryDirectory(prefix="registry_") as folder:
+        archive = pack(bundle, Path(folder) / "new")
+        pieces = publish(archive, place, piece_bytes)
+        deltas = []
+        for base in bases:
+            base_archive = pack(base, Path(folder) / "base")
+            patch = Path(folder) / "patch"
+            if make_delta(base_archive, archive, patch) > _WORTH * pieces.size:
+                continue  # the whole archive needs no base
+            entry = file_entry(base_archive)
+            deltas.append(
+                Delta(
+                    base=base.sha256,
+                    base_sha256=entry.sha256,
+                    base_size=entry.size,
+                    patch=publish(patch, place, piece_bytes),
+                )
+            )
+    calibration = manifest.calibration_set
+    return ReleaseDocument(
+        name=manifest.name,
+        role=manifest.role,
+        version=manifest.version,
+        release=manifest.release,
+        device_class=device_class,
+        manifest_sha256=bundle.sha256,
+        archive=pieces,
+        deltas=tuple(deltas),
+        metrics=dict(manifest.provenance.metrics),
+        measured=dict(measured or {}),
+        calibration_set=f"{calibration.name} {calibration.sha256}" if calibration else "",
+        changelog=manifest.changelog,
+        licence=manifest.provenance.licence,
+    )

@@ -1,0 +1,62 @@
+"""When a robot asks again: with jitter, so that a fleet does not ask at once, and backing off."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from edge_perception.core.errors import ConfigurationError
+
+_JITTER = 0.2  # of the period, to either side
+_LONGEST_S = 6 * 3600.0
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+
+
+class PollSchedule:
+    """The time until the next poll."""
+
+    def __init__(self, period_s: float, rng: random.Random) -> None:
+        self._period_s, self._rng = period_s, rng
+        self.failures = 0
+
+    def first_s(self) -> float:
+        """Return the wait after a start: anywhere in a period, as a fleet may start at once."""
+        return self._rng.uniform(0.0, self._period_s)
+
+    def next_s(self, *, failed: bool) -> float:
+        """Return the wait after a poll."""
+        self.failures = self.failures + 1 if failed else 0
+        longest_s = max(_LONGEST_S, self._period_s)
+        wait_s = min(self._period_s * 2 ** min(self.failures, 16), longest_s)
+        return wait_s * self._rng.uniform(1.0 - _JITTER, 1.0 + _JITTER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuietHours:
+    """A time of the day, UTC, in which nothing is fetched or changed."""
+
+    begin_min: int
+    end_min: int
+
+    def holds(self, now_ns: int) -> bool:
+        """Whether it is that time."""
+        minute = now_ns // 60_000_000_000 % 1440
+        if self.begin_min <= self.end_min:
+            return self.begin_min <= minute < self.end_min
+        return minute >= self.begin_min or minute < self.end_min
+
+
+def parse_quiet_hours(text: str) -> QuietHours | None:
+    """Read hours such as 22:00-06:00; empty: none.
+
+    Raises:
+        ConfigurationError: they are none.
+    """
+    if not text:
+        return None
+    match = _HOURS.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"quiet_hours: expected HH:MM-HH:MM in UTC, got '{text}'")
+    begin_h, begin_m, end_h, end_m = map(int, match.groups())
+    return QuietHours(begin_min=begin_h * 60 + begin_m, end_min=end_h * 60 + end_m)

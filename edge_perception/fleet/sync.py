@@ -1,0 +1,285 @@
+"""What a robot takes from a registry: looks, decides, fetches, and gives it to the store.
+
+Nothing here changes what serves: what was fetched goes the way of every release. Everything can
+end at any step; what came stays and the next poll goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_perception.core.errors import LinkError, ModelError, RegistryError, StoreError
+from edge_perception.fleet.delta import apply_delta
+from edge_perception.fleet.documents import (
+    ANY_DEVICE,
+    STOPPED,
+    ChannelDocument,
+    ChannelEntry,
+    Delta,
+    Pieces,
+    ReleaseDocument,
+    RolloutsDocument,
+    channel_path,
+    parse,
+    rollouts_path,
+)
+from edge_perception.fleet.membership import Device, may_take, rollout_of
+from edge_perception.fleet.pieces import PieceFolder
+from edge_perception.fleet.places import Place
+from edge_perception.fleet.trusted import Reader, TrustedRegistry
+from edge_perception.releases.archive import pack
+from edge_perception.releases.disk import StoreDisk
+from edge_perception.releases.shelf import Release
+from edge_perception.releases.signing import Trust
+from edge_perception.releases.store import ReleaseStore
+
+FOLDER = "fleet"  # in that of the store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be done after a poll."""
+
+    offers: tuple[ReleaseDocument, ...] = ()  # that may serve here and do not yet
+    retreats: Mapping[str, str] = field(default_factory=dict)  # why, by digest that serves
+    waiting: Mapping[str, str] = field(default_factory=dict)  # why not, by name and version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """A release that was fetched, and what it cost."""
+
+    release: Release
+    fetched_bytes: int
+    by_delta: bool
+
+
+class Sync:
+    """One robot and its registry."""
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        store: ReleaseStore,
+        trust: Trust,
+        place: Place,
+        root: bytes,
+        team: str,
+        channel: str,
+        keep_free_bytes: int = 0,
+        paced: Callable[[int], None] = lambda _: None,
+        free_bytes: Callable[[Path], int] | None = None,
+    ) -> None:
+        """Prepare the folder of the robot; nothing is asked yet.
+
+        Args:
+            device: who it is.
+            store: which takes releases in.
+            trust: keys of releases.
+            place: the registry.
+            root: its first root.
+            team: whose releases.
+            channel: which of them.
+            keep_free_bytes: that must be left on the disk.
+            paced: called with the bytes of each piece; may wait, or raise LinkError to stop.
+            free_bytes: of the disk of a path, for tests.
+        """
+        self._device, self._store, self._trust, self._place = device, store, trust, place
+        self._channel, self._rollouts = channel_path(team, channel), rollouts_path(team)
+        self._keep_free, self._paced = keep_free_bytes, paced
+        self._free_bytes = free_bytes or _free_bytes
+        self._disk = StoreDisk(root=store.root / FOLDER, files=store.disk.files)
+        self._disk.make_folders(("trusted", "pieces", "work"))
+
+        def below(name: str) -> StoreDisk:
+            return StoreDisk(root=self._disk.root / name, files=self._disk.files)
+
+        self.trusted = TrustedRegistry(below("trusted"), place, root)
+        self._pieces = PieceFolder(below("pieces"))
+
+    # -- deciding --
+
+    def poll(self, now_ns: int) -> Plan:
+        """Ask the registry, and say what is to be done.
+
+        Raises:
+            ClockNotSetError: the clock cannot tell what has expired.
+            LinkError: it cannot be reached.
+            RegistryError: it says what it must not; nothing of it is believed.
+        """
+        self.trusted.refresh(now_ns, self._follow)
+        return self.plan()
+
+    def plan(self) -> Plan:
+        """Say what is to be done by what is believed, without the network."""
+        channel, rollouts = (
+            self._channel_of(self.trusted.read),
+            self._rollouts_of(self.trusted.read),
+        )
+        offers, waiting = [], {}
+        serving = set(self._store.slots.get("current").values())
+        for entry in self._suitable(channel):
+            why = self._why_not(entry, rollouts)
+            if why:
+                waiting[f"{entry.name} {entry.version}"] = why
+            elif entry.manifest_sha256 not in serving:
+                offers.append(self._document(self.trusted.read, entry))
+        retreats = {
+            sha256: f"rollout {rollout.id} was stopped: {rollout.reason}"
+            for rollout in rollouts.rollouts
+            if rollout is rollout_of(rollouts, rollout.name, rollout.version)
+            and rollout.state == STOPPED
+            for sha256 in set(rollout.manifests) & serving
+        }
+        return Plan(offers=tuple(offers), retreats=retreats, waiting=waiting)
+
+    def _follow(self, reader: Reader) -> None:
+        """Read all that a decision needs, so that it is verified together."""
+        rollouts = self._rollouts_of(reader)
+        for entry in self._suitable(self._channel_of(reader)):
+            if not self._why_not(entry, rollouts):
+                self._document(reader, entry)
+
+    def _suitable(self, channel: ChannelDocument) -> list[ChannelEntry]:
+        """Return the newest entry of each name for this hardware, its own class first."""
+        best: dict[str, ChannelEntry] = {}
+        for entry in channel.entries:
+            if entry.device_class not in (ANY_DEVICE, self._device.device_class):
+                continue
+            known = best.get(entry.name)
+            if known is None or self._rank(entry) > self._rank(known):
+                best[entry.name] = entry
+        floors = self._store.notes.floors()
+        return [e for e in best.values() if e.release >= floors.get(e.name, 0)]
+
+    def _rank(self, entry: ChannelEntry) -> tuple[int, bool]:
+        return (entry.release, entry.device_class != ANY_DEVICE)
+
+    def _why_not(self, entry: ChannelEntry, rollouts: RolloutsDocument) -> str:
+        quarantined = self._store.notes.quarantined(entry.manifest_sha256)
+        if quarantined:
+            return f"in quarantine: {quarantined}"
+        return may_take(rollout_of(rollouts, entry.name, entry.version), self._device)
+
+    def _channel_of(self, reader: Reader) -> ChannelDocument:
+        data = reader(self._channel)
+        if data is None:
+            raise RegistryError(f"{self._channel}: not in the registry")
+        return parse(ChannelDocument, data, self._channel)
+
+    def _rollouts_of(self, reader: Reader) -> RolloutsDocument:
+        data = reader(self._rollouts)
+        return RolloutsDocument() if data is None else parse(RolloutsDocument, data, self._rollouts)
+
+    def _document(self, reader: Reader, entry: ChannelEntry) -> ReleaseDocument:
+        data = reader(entry.document)
+        if data is None:
+            raise RegistryError(f"{entry.document}: not in the registry")
+        document = parse(ReleaseDocument, data, entry.document)
+        if document.manifest_sha256 != entry.manifest_sha256:
+            raise RegistryError(f"{entry.document}: is of another release than the channel says")
+        return document
+
+    # -- fetching --
+
+    def fetch(self, document: ReleaseDocument, now_ns: int) -> Fetched:
+        """Bring a release into the store, by a delta where that is less.
+
+        Raises:
+            LinkError: the link broke, or the disk is too full; what came stays.
+            ModelError: the store refuses it.
+            RegistryError: it is not what its document says.
+        """
+        if self._store.shelf.has(document.manifest_sha256):
+            self._clear()
+            return self._fetched(document, 0, by_delta=False)
+        work = self._disk.root / "work"
+        archive = work / f"{document.manifest_sha256}.bundle"
+        delta = self._delta(document)
+        fetched, by_delta = 0, False
+        if delta is not None:
+            try:
+                fetched = self._patched(document, delta, archive)
+                by_delta = True
+            except (RegistryError, ModelError):
+                by_delta = False  # the whole one is always right
+        if not by_delta:
+            self._check_room(document.archive, document.archive.size)
+            fetched += self._pieces.fetch(document.archive, self._place, self._paced)
+            self._pieces.assemble(document.archive, archive)
+        release = self._store.install(
+            archive, self._trust, now_ns=now_ns, max_bytes=document.archive.size
+        )
+        if release.sha256 != document.manifest_sha256:
+            raise RegistryError(
+                f"{document.name} {document.version}: expected manifest "
+                f"{document.manifest_sha256[:12]}, got {release.sha256[:12]}"
+            )
+        self._clear()
+        return self._fetched(document, fetched, by_delta=by_delta)
+
+    def _fetched(self, document: ReleaseDocument, count: int, *, by_delta: bool) -> Fetched:
+        release = self._store.release(document.manifest_sha256)
+        return Fetched(release=release, fetched_bytes=count, by_delta=by_delta)
+
+    def _delta(self, document: ReleaseDocument) -> Delta | None:
+        """Return the smallest delta that fits; None: the whole archive is less to fetch."""
+        known = [d for d in document.deltas if self._store.shelf.has(d.base)]
+        whole = self._pieces.missing_bytes(document.archive)
+        best = min(known, key=lambda d: self._pieces.missing_bytes(d.patch), default=None)
+        return best if best is not None and self._pieces.missing_bytes(best.patch) < whole else None
+
+    def _patched(self, document: ReleaseDocument, delta: Delta, archive: Path) -> int:
+        """Make the archive of that of an older release, which is checked before a byte is asked."""
+        work = self._disk.root / "work"
+        base, patch = work / "base.bundle", work / "patch"
+        with self._disk.writing():
+            pack(self._store.shelf.bundle(delta.base), base)
+            if base.stat().st_size != delta.base_size:
+                raise RegistryError(f"delta: the base {delta.base[:12]} is packed otherwise here")
+            _check_sha256(base, delta.base_sha256)
+            self._check_room(delta.patch, document.archive.size)
+            fetched = self._pieces.fetch(delta.patch, self._place, self._paced)
+            self._pieces.assemble(delta.patch, patch)
+            apply_delta(
+                base,
+                patch,
+                archive,
+                base_sha256=delta.base_sha256,
+                sha256=document.archive.sha256,
+                size=document.archive.size,
+            )
+        return fetched
+
+    def _check_room(self, pieces: Pieces, unpacked_bytes: int) -> None:
+        """Pieces, archive and what the store makes of it lie on the disk for a moment."""
+        wanted = self._pieces.missing_bytes(pieces) + 2 * unpacked_bytes + self._keep_free
+        free = self._free_bytes(self._disk.root)
+        if free < wanted:
+            raise LinkError(f"disk: expected {wanted} bytes free, got {free}")
+
+    def _clear(self) -> None:
+        with self._disk.writing():
+            self._pieces.sweep()
+            for path in (self._disk.root / "work").iterdir():
+                self._disk.files.remove(path)
+
+
+def _check_sha256(path: Path, sha256: str) -> None:
+    from edge_perception.models.manifest import file_entry
+
+    got = file_entry(path).sha256
+    if got != sha256:
+        raise RegistryError(f"delta: expected a base with sha256 {sha256}, got {got}")
+
+
+def _free_bytes(path: Path) -> int:
+    import shutil
+
+    try:
+        return shutil.disk_usage(path).free
+    except OSError as error:
+        raise StoreError(f"{path}: {error}") from error

@@ -1,0 +1,200 @@
+"""The attacks that TUF and Uptane name: what a robot believes and serves stays, and it says why."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from fleet_rig import TEAM, Owner, Wire, copy_of, ns
+
+from edge_perception.core.errors import ClockNotSetError, FleetError, LinkError, RegistryError
+
+
+@pytest.fixture
+def wire(owner):
+    owner.add(owner.bundle("1.0.0", 1))
+    return Wire(owner.place)
+
+
+@pytest.fixture
+def robot(owner, wire):
+    robot = owner.robot(place=wire)
+    assert robot.update() == ["1.0.0"]
+    return robot
+
+
+def refused(robot, match, kind=RegistryError):
+    """The poll is refused, and neither what is believed nor what serves has changed."""
+    believed = robot.sync.plan()
+    with pytest.raises(kind, match=match):
+        robot.update()
+    assert robot.versions() == ["1.0.0"]
+    assert robot.sync.plan() == believed
+
+
+def test_rollback_to_an_older_registry(owner, robot, wire):
+    old = copy_of(owner.place)
+    owner.add(owner.bundle("1.1.0", 2), "dev")
+    robot.update()
+    wire.answers = old  # a true registry, signed by all, of yesterday
+    refused(robot, "BadVersion|expected.*version|version")
+
+
+def test_freeze_by_holding_news_back(owner, robot, wire):
+    old = copy_of(owner.place)
+    owner.later(days=2)
+    owner.add(owner.bundle("1.1.0", 2))
+    wire.answers = old
+    assert robot.update() == ["1.0.0"]  # a frozen registry looks like one without news,
+    owner.later(days=2)
+    refused(robot, "expired")  # but not for long
+
+
+def test_freeze_against_a_new_robot(owner, wire):
+    wire.answers = copy_of(owner.place)
+    owner.later(days=4)
+    with pytest.raises(RegistryError, match="expired"):
+        owner.robot("new", place=wire).poll()
+
+
+def test_freeze_by_setting_the_clock_back(owner, robot):
+    owner.later(days=2)
+    owner.add(owner.bundle("1.1.0", 2), "dev")
+    robot.update()
+    owner.later(days=-10)
+    refused(robot, "went back", ClockNotSetError)
+
+
+def test_a_clock_that_was_never_set(robot):
+    with pytest.raises(ClockNotSetError, match="1970"):
+        robot.sync.poll(1_000_000_000)
+
+
+def test_mix_and_match_of_two_true_states(owner, robot, wire):
+    old = copy_of(owner.place)
+    owner.add(owner.bundle("1.1.0", 2))
+    new = copy_of(owner.place)
+    # Newest timestamp, but the team's metadata of yesterday under the newest name.
+    team = sorted(n for n in new if n.endswith(f".{TEAM}.json") and n.startswith("metadata/"))
+    wire.answers = {team[-1]: old[team[0]]}
+    refused(robot, "version|BadVersion")
+
+
+def test_mix_and_match_of_documents(owner, robot, wire):
+    owner.add(owner.bundle("1.1.0", 2))
+    documents = [n for n in owner.place.names("targets/") if "channel-stable" in n]
+    first, second = (b"".join(owner.place.stream(n)) for n in documents[:2])
+    wire.answers = {documents[0]: second, documents[1]: first}
+    refused(robot, "Length|Hash|long")
+
+
+@pytest.mark.parametrize(
+    "what", ["metadata/timestamp.json", "snapshot", TEAM, "targets/", "pieces/"]
+)
+def test_endless_data(owner, robot, wire, what):
+    before = set(owner.place.names(""))
+    owner.add(owner.bundle("1.1.0", 2))
+    read = itertools.count()
+
+    def endless():
+        for _ in read:
+            yield b" " * 65536
+
+    changed = (set(owner.place.names("")) - before) | {"metadata/timestamp.json"}
+    wire.answers = {name: endless for name in changed if what in name}
+    assert wire.answers
+    with pytest.raises(RegistryError, match=r"at most|long"):
+        robot.update()
+    assert robot.versions() == ["1.0.0"]
+    assert next(read) < 100  # some megabytes at most: it stopped reading
+
+
+def test_a_wrong_key(owner, robot, wire, tmp_path):
+    other = Owner(tmp_path / "attacker")
+    other.add(other.bundle("6.6.6", 66))
+    wire.answers = copy_of(other.place)
+    refused(robot, "root|BadVersion|Unsigned|sign")
+
+
+def test_a_root_of_somebody_else(owner, robot, wire, tmp_path):
+    other = Owner(tmp_path / "attacker")
+    other.add(other.bundle("6.6.6", 66))
+    theirs = copy_of(other.place)
+    root = json.loads(theirs["metadata/1.root.json"])
+    root["signed"]["version"] = 2
+    wire.answers = {**theirs, "metadata/2.root.json": json.dumps(root).encode()}
+    refused(robot, "Unsigned|sign")
+
+
+def test_another_teams_key_signs_our_releases(owner, robot, wire):
+    """A delegation holds for the names of its team only."""
+    with owner.change() as registry:
+        registry.add_team("other", owner.keys.make("other"), 1)
+    robot.poll()
+    registry = owner.registry()
+    stolen = registry._tuf.Metadata(registry.roles[TEAM])
+    stolen.signed.version += 1
+    for signer in owner.keys.signers("other"):
+        stolen.sign(signer)
+    owner.add(owner.bundle("1.1.0", 2))
+    (name,) = [
+        n
+        for n in owner.place.names("metadata/")
+        if n.endswith(f"{stolen.signed.version}.{TEAM}.json")
+    ]
+    wire.answers = {name: stolen.to_bytes()}
+    refused(robot, "Unsigned|sign")
+
+
+def test_fast_forward_is_healed_by_a_rotation(owner, robot, wire):
+    """Who had the online keys for a moment sets versions that nobody can go beyond."""
+    registry = owner.registry()
+    registry.roles["timestamp"].version = 2**31
+    registry.roles["snapshot"].version = 2**31
+    registry.publish()
+    robot.poll()
+    clean = Owner.registry(owner)
+    for role in ("timestamp", "snapshot"):
+        clean.rotate(role, [owner.keys.make(role)[-1]], 1)
+        clean.roles[role].version = 10
+    clean.publish()
+    owner.add(owner.bundle("1.1.0", 2))
+    assert robot.update() == ["1.1.0"]
+
+
+def test_a_release_that_is_older_than_what_served(owner, robot):
+    owner.add(owner.bundle("1.1.0", 5))
+    assert robot.update() == ["1.1.0"]
+    with owner.change() as registry:
+        registry.retire(TEAM, "tagger", "1.1.0")
+    assert robot.poll().offers == ()  # 1.0.0 is offered, but is a downgrade
+    assert robot.versions() == ["1.1.0"]
+
+
+def test_a_registry_alone_cannot_release(owner, robot):
+    """Bundles are signed too: whoever holds all keys of the registry is not enough."""
+    from edge_perception.releases.signing import generate_key
+
+    owner.release_key = generate_key()
+    owner.add(owner.bundle("6.6.6", 66))
+    document = robot.poll().offers[0]
+    with pytest.raises(Exception, match="not trusted"):
+        robot.fetch(document)
+    assert robot.versions() == ["1.0.0"]
+
+
+def test_unsigned_metadata(owner, robot, wire):
+    owner.add(owner.bundle("1.1.0", 2))
+    bare = json.loads(b"".join(owner.place.stream("metadata/timestamp.json")))
+    bare["signatures"] = []
+    wire.answers = {"metadata/timestamp.json": json.dumps(bare).encode()}
+    refused(robot, "sign")
+
+
+def test_slow_links_are_links(owner, robot, wire):
+    wire.break_after = 0
+    with pytest.raises(LinkError):
+        robot.poll()
+    assert isinstance(LinkError("x"), FleetError)
+    assert ns(owner.now) == robot.sync.trusted.refreshed_ns

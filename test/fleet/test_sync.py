@@ -1,0 +1,138 @@
+"""A robot fetches over links that break, onto disks that fail, and only what it needs."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+from failing_files import CountingFileSystem, Crash, crash_at
+from fleet_rig import Wire, ns, weights
+
+from edge_perception.core.errors import LinkError, RegistryError
+from edge_perception.fleet.schedule import PollSchedule, parse_quiet_hours
+
+HEAD = 20_000  # of 60,000 bytes: the last third
+
+
+def moved(seed: int) -> bytes:
+    return weights(1)[:-HEAD] + weights(seed, HEAD)
+
+
+def test_a_break_costs_one_piece(owner):
+    wire = Wire(owner.place)
+    document = owner.add(owner.bundle())
+    robot = owner.robot(place=wire)
+    robot.poll()
+    pieces = len(document.archive.pieces)
+    for _ in range(pieces - 1):
+        wire.break_after = 1
+        with pytest.raises(LinkError):
+            robot.fetch(document)
+    wire.break_after = None
+    wire.fetched.clear()
+    robot.fetch(document)
+    assert len(wire.fetched) == 1
+
+
+def test_a_damaged_piece_is_refused_and_asked_again(owner):
+    wire = Wire(owner.place)
+    document = owner.add(owner.bundle())
+    robot = owner.robot(place=wire)
+    robot.poll()
+    name = f"pieces/{document.archive.pieces[1][:2]}/{document.archive.pieces[1]}"
+    wire.answers = {name: b"".join(owner.place.stream(name))[::-1]}
+    with pytest.raises(RegistryError, match="damaged"):
+        robot.fetch(document)
+    wire.answers = {}
+    assert robot.fetch(document).release.manifest.version == "1.0.0"
+
+
+def test_a_delta_of_what_moved_last(owner):
+    base = owner.bundle("1.0.0", 1, weights(1))
+    owner.add(base)
+    wire = Wire(owner.place)
+    robot = owner.robot(place=wire)
+    robot.update()
+    document = owner.add(owner.bundle("1.1.0", 2, moved(9)), bases=[base])
+    assert document.deltas[0].patch.size < 0.4 * document.archive.size
+    robot.poll()
+    wire.bytes = 0
+    fetched = robot.fetch(document)
+    assert fetched.by_delta
+    assert fetched.fetched_bytes == document.deltas[0].patch.size == wire.bytes
+
+
+def test_no_delta_where_everything_moved(owner):
+    base = owner.bundle("1.0.0", 1, weights(1, 600_000))
+    owner.add(base)
+    document = owner.add(owner.bundle("1.1.0", 2, weights(2, 600_000)), bases=[base])
+    assert document.deltas == ()
+
+
+def test_another_base_than_the_deltas_is_noticed_before_a_byte_is_asked(owner):
+    base = owner.bundle("1.0.0", 1, weights(1))
+    owner.add(base)
+    wire = Wire(owner.place)
+    robot = owner.robot(place=wire)
+    robot.update()
+    document = owner.add(owner.bundle("1.1.0", 2, moved(9)), bases=[base])
+    (blob,) = [p for p in (robot.store.root / "blobs").iterdir() if p.stat().st_size == 60_000]
+    blob.write_bytes(weights(3))  # the disk rotted
+    robot.poll()
+    wire.fetched.clear()
+    fetched = robot.fetch(document)
+    assert not fetched.by_delta
+    assert len(wire.fetched) == len(document.archive.pieces)
+
+
+def test_a_disk_that_is_full_is_asked_first(owner):
+    document = owner.add(owner.bundle())
+    wire = Wire(owner.place)
+    robot = owner.robot(place=wire, free_bytes=lambda _: 100_000)
+    robot.poll()
+    wire.fetched.clear()
+    with pytest.raises(LinkError, match="bytes free"):
+        robot.fetch(document)
+    assert wire.fetched == []
+
+
+def test_killed_at_every_step_of_the_disk_it_goes_on(owner):
+    """Old or new after each end, never a mixture; and the next start finishes it."""
+    base = owner.bundle("1.0.0", 1, weights(1))
+    owner.add(base)
+    owner.robot("before").update()
+    owner.add(owner.bundle("1.1.0", 2, moved(9)), bases=[base])
+
+    def started(name, files=None):
+        shutil.copytree(owner.folder / "before", owner.folder / name)
+        return owner.robot(name, files=files)
+
+    counting = CountingFileSystem()
+    started("whole", counting).update()
+    assert counting.count > 50
+    for step in range(1, counting.count + 1):
+        robot = started(f"r{step}", CountingFileSystem(crash_at(step)))
+        with pytest.raises(Crash):
+            robot.update()
+        again = owner.robot(f"r{step}")
+        again.store.recover()
+        assert again.versions() in (["1.0.0"], ["1.1.0"])
+        assert again.update() == ["1.1.0"]
+
+
+def test_a_fleet_does_not_ask_at_once():
+    waits = [PollSchedule(600.0, random.Random(seed)).first_s() for seed in range(1000)]
+    assert max(sum(begin <= w < begin + 60 for w in waits) for begin in range(0, 600, 60)) < 150
+    schedule = PollSchedule(600.0, random.Random(1))
+    failed = [schedule.next_s(failed=True) for _ in range(10)]
+    assert failed[0] >= 960
+    assert max(failed) <= 6 * 3600 * 1.2
+    assert schedule.next_s(failed=False) <= 720
+
+
+def test_quiet_hours_may_pass_midnight(owner):
+    hours = parse_quiet_hours("22:00-06:00")
+    assert hours is not None
+    held = [h for h in range(24) if hours.holds(ns(owner.now.replace(hour=h)))]
+    assert held == [0, 1, 2, 3, 4, 5, 22, 23]
