@@ -8,7 +8,7 @@ STARTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: help setup setup-training setup-backends setup-servers setup-fleet build demo test check bench faults starts matrix baseline clean
+.PHONY: help setup setup-training setup-backends setup-servers setup-fleet setup-optimize build demo test check bench faults starts matrix baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ setup-fleet: ## TUF, object stores and MQTT into .venv, for registries and robot
 
 setup-servers: ## Triton into .venv-servers, for the tests of the kserve backend
 	@$(PYTHON) scripts/set_up --servers
+
+setup-optimize: ## PyTorch, NNCF and others into .venv-optimize, for `edge-perception optimize`
+	@$(PYTHON) scripts/set_up --optimize
 
 build: ## colcon build, even if nothing changed
 	@$(PYTHON) scripts/set_up --build

@@ -154,7 +154,7 @@ def _import(args: argparse.Namespace) -> int:
         version=args.version,
         features=_features(args.feature),
         labels=read_labels(args.labels) if args.labels else (),
-        manifest=_fields(args.manifest) if args.manifest else None,
+        manifest=read_fields(args.manifest) if args.manifest else None,
         replace=args.replace,
         backend=args.backend,
     )
@@ -262,7 +262,8 @@ def _features(texts: list[str]) -> dict[str, str] | None:
     return dict(pairs)
 
 
-def _fields(path: Path) -> dict[str, Any]:
+def read_fields(path: Path) -> dict[str, Any]:
+    """Read manifest fields from a JSON file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

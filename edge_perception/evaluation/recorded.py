@@ -6,7 +6,7 @@ fusion once; what came before it, and sound, is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.core.types import Geometry, ImageFrame, PointCloud
+from edge_perception.core.types import Feature, Geometry, ImageFrame, PointCloud
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.evaluation.frames import LEAST_HITS, Truth
@@ -199,18 +199,30 @@ def _judge(rig: Rig, frame: RecordedFrame, found: dict[tuple[str, str], list[Jud
         "camera": rig.feature("camera", frame.image, frame.camera),
         "lidar": rig.feature("lidar", frame.cloud, frame.lidar),
     }
-    truth = frame.truth
+    for key, judged in judge_features(rig, features, frame.truth, frame.camera):
+        found.setdefault(key, []).append(judged)
+
+
+def judge_features(
+    rig: Rig,
+    features: Mapping[str, Feature],
+    truth: Truth,
+    camera: Geometry,
+    *,
+    subsets: Sequence[str] = SUBSETS,
+) -> Iterator[tuple[tuple[str, str], Judged]]:
+    """Yield what fusion makes of a frame's features, judged, by level and subset."""
     for level in ("feature", "decision"):
-        for subset in SUBSETS:
+        for subset in subsets:
             view = rig.fuse(subset_of(features, subset), with_model=level == "feature")
             camera_alone = subset == "camera"  # is asked for what it can see, and no more
             judged = judge_frame(
                 view.objects,
                 truth,
                 wanted=truth.in_camera if camera_alone else truth.in_camera | truth.in_lidar,
-                detected_in=in_view(view.objects, frame.camera) if camera_alone else None,
+                detected_in=in_view(view.objects, camera) if camera_alone else None,
             )
-            found.setdefault((level, subset), []).append(judged)
+            yield (level, subset), judged
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:

@@ -163,7 +163,18 @@ class Rig:
         """Return what the encoder of a role makes of a frame."""
         encoder = self._encoders[role]
         outputs = encoder.infer(encoder.preprocess(data, geometry))
-        result = encoder.postprocess(outputs, data, geometry)
+        return self.feature_of(role, outputs, data, geometry)
+
+    def prepared(self, role: str, data: object, geometry: Geometry) -> dict[str, NDArray]:
+        """Return the graph inputs of the encoder of a role, copies."""
+        inputs = self._encoders[role].preprocess(data, geometry)
+        return {name: np.array(array) for name, array in inputs.items()}
+
+    def feature_of(
+        self, role: str, outputs: Mapping[str, NDArray], data: object, geometry: Geometry
+    ) -> Feature:
+        """Return what the encoder of a role makes of outputs, also of another model of its space."""
+        result = self._encoders[role].postprocess(outputs, data, geometry)
         # Backends may hand out the same buffers again.
         tensors = {name: np.array(tensor) for name, tensor in result.tensors.items()}
         return self._made(role, data.stamp_ns, replace(result, tensors=tensors), geometry)  # type: ignore[attr-defined]

@@ -72,7 +72,7 @@ def compare_models(
     """
     inputs, _ = read_golden(candidate)
     graphs = [read_graph(bundle) for bundle in (candidate, current)]
-    found = [_tensors(graph, layers) for graph in graphs]
+    found = [computed_tensors(graph, layers) for graph in graphs]
     _check_inputs(candidate, current)
     common = [name for name in found[0] if found[1].get(name, (None,))[0] == found[0][name][0]]
     outputs = {spec.name for spec in candidate.manifest.outputs}
@@ -82,7 +82,7 @@ def compare_models(
             f"{current.manifest.name}, got {sorted(outputs)} and "
             f"{sorted(spec.name for spec in current.manifest.outputs)}"
         )
-    ours, theirs = (_run(graph, common, inputs, backend) for graph in graphs)
+    ours, theirs = (run_tensors(graph, common, inputs, backend) for graph in graphs)
     gates = candidate.manifest.gates
     return ModelParity(
         tensors=tuple(
@@ -94,7 +94,7 @@ def compare_models(
     )
 
 
-def _tensors(graph: Any, layers: bool) -> dict[str, tuple[tuple[int, ...], str]]:
+def computed_tensors(graph: Any, layers: bool) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and operator of the float tensors that nodes compute, in their order."""
     from onnx import TensorProto
 
@@ -126,9 +126,10 @@ def _check_inputs(candidate: Bundle, current: Bundle) -> None:
         )
 
 
-def _run(
+def run_tensors(
     graph: Any, names: list[str], inputs: Mapping[str, NDArray], backend: str
 ) -> dict[str, NDArray]:
+    """Run a graph once and return these tensors of it, also those inside."""
     data = with_outputs(graph, names).SerializeToString()
     session = load_model_bytes(backends()[backend], data, Path("layers.onnx"), BackendOptions())
     try:

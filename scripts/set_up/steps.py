@@ -36,6 +36,9 @@ def main(arguments: list[str]) -> int:
         "--servers", action="store_true", help="inference servers for tests into .venv-servers only"
     )
     parser.add_argument(
+        "--optimize", action="store_true", help="the extra `optimize` into .venv-optimize only"
+    )
+    parser.add_argument(
         "--backends", action="store_true", help="also runtimes beyond ONNX Runtime, into .venv"
     )
     parser.add_argument(
@@ -49,6 +52,8 @@ def main(arguments: list[str]) -> int:
             what = set_up_beside(".venv-training", "training.txt", "PyTorch for training")
         elif options.servers:
             what = set_up_beside(".venv-servers", "servers.txt", "inference servers for tests")
+        elif options.optimize:
+            what = set_up_beside(".venv-optimize", "optimize.txt", "PyTorch, NNCF and others")
         else:
             what = set_up(force_build=options.build)
             if options.backends:

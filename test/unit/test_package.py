@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "google": "protobuf",
     "grpc": "grpcio",
     "prometheus_client": "prometheus-client",
+    "torch_pruning": "torch-pruning",
     "yaml": "PyYAML",
 }
 ROSDEP_KEYS = {

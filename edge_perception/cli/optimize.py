@@ -1,0 +1,127 @@
+"""``edge-perception optimize``: from a trained model to a fast one, each step with its proof.
+
+Steps write what they found into the folder --work, from which `report` makes one page. Exit
+status: 0 passed, 1 found what must not be or missed the gate, 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_perception.cli._numbers import number, whole
+from edge_perception.core.errors import ConfigurationError, ModelError
+
+NAME = "optimize"
+HELP = "check, export, compare, quantise, prune and distil a model, with gates and a report"
+_OPSET = 18
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare one subcommand a step."""
+    steps = parser.add_subparsers(dest="action", required=True, metavar="STEP")
+    _add_check(_step(steps, "check", "is a model fit for export, or a graph for its runtimes"))
+    _add_export(_step(steps, "export", "PyTorch to ONNX, checked, compared and imported"))
+    _add_parity(_step(steps, "parity", "compare a graph with its original, also layer by layer"))
+
+
+def _step(steps: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    step: argparse.ArgumentParser = steps.add_parser(name, help=text)
+    step.add_argument(
+        "--work", type=Path, default=Path("optimize_out"),
+        help="folder for what steps found, and for the report",
+    )  # fmt: skip
+    step.add_argument(
+        "--json", nargs="?", const="-", default="", metavar="FILE",
+        help="everything found as JSON, without FILE to the standard output",
+    )  # fmt: skip
+    return step
+
+
+def _add_model(parser: argparse.ArgumentParser, name: str = "model") -> None:
+    parser.add_argument(
+        name, help="MODULE:FACTORY, a TorchScript .pt, an .onnx file, or a bundle's folder or name"
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=1x3x64x64[:dtype]",
+        help="input to try a PyTorch module with; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--inputs", type=Path, metavar="FILE", help="the inputs as .npz")
+    parser.add_argument("--weights", type=Path, help="state dict for what the factory returns")
+    parser.add_argument(
+        "--folder", type=Path, action="append", default=[], help="more folders of bundles"
+    )
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--opset", type=whole(7, 99), help="operator set that is asked for")
+    parser.add_argument(
+        "--budget-ms", type=number(0.001, 1e6), help="say whether PyTorch alone keeps it here"
+    )
+    parser.add_argument(
+        "--percentile", type=number(50, 99.9), default=99.0, help="of the times (%(default)s)"
+    )
+    parser.add_argument(
+        "--measure-s", type=number(0.1, 3600), default=30.0, help="no longer than (%(default)s)"
+    )
+    parser.add_argument("--threads", type=whole(1, 64), default=1, help="of PyTorch (%(default)s)")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--out", type=Path, required=True, help="the ONNX file")
+    parser.add_argument("--opset", type=whole(7, 99), default=_OPSET, help="(%(default)s)")
+    parser.add_argument(
+        "--output", action="append", default=[], metavar="NAME", help="of each output; repeatable"
+    )
+    parser.add_argument(
+        "--dynamic", action="append", default=[], metavar="INPUT:AXIS=LOW..HIGH",
+        help="a dimension that stays free within bounds; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--adapter", default="", help="also import it as a bundle of this family")
+    parser.add_argument("--manifest", type=Path, help="JSON with fields of its manifest")
+    parser.add_argument("--labels", type=Path, help="class names, one a line, or CSV")
+    parser.add_argument("--name", default="", help="of the bundle")
+    parser.add_argument("--into", type=Path, default=Path("models"), help="folder of the bundle")
+    parser.add_argument("--replace", action="store_true", help="overwrite what is there")
+
+
+def _add_parity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("candidate", help=".onnx file, or a bundle's folder or name")
+    _add_model(parser, "reference")
+    parser.add_argument("--layers", action="store_true", help="also the tensors inside")
+    parser.add_argument(
+        "--preset", action="append", default=[], metavar="[OUTPUT=]NAME",
+        help="what is still the same: exact, class_scores, regression, boxes, bev_heatmap, "
+        "embedding, lidar, radar; default: by the output's name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bag", type=Path, action="append", default=[],
+        help="recording whose frames are compared on, for a bundle; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
+    parser.add_argument(
+        "--frames", type=whole(1, 100000), default=100, help="of the recordings (%(default)s)"
+    )
+    parser.add_argument("--backend", default="onnxruntime", help="of the candidate (%(default)s)")
+    parser.add_argument("--provider", default="", help="of that runtime")
+    parser.add_argument(
+        "--precision", default="fp32", choices=("fp32", "fp16", "bf16", "auto"),
+        help="of its arithmetic (%(default)s)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the step that was asked for."""
+    from edge_perception.cli import _optimize_graphs
+
+    actions = {
+        "check": _optimize_graphs.check,
+        "export": _optimize_graphs.export_model,
+        "parity": _optimize_graphs.parity,
+    }
+    try:
+        return actions[args.action](args)
+    except ModelError as error:  # a model that cannot be used is an input, here
+        raise ConfigurationError(str(error)) from error

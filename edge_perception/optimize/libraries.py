@@ -1,0 +1,67 @@
+"""The libraries of the extra `optimize`, imported where they are used and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from edge_perception.core.extras import extra
+
+EXTRA = "optimize"
+
+
+def torch_library() -> Any:
+    """Return PyTorch.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    with extra("optimize"):
+        import torch
+    return torch
+
+
+def exporter() -> Any:
+    """Return PyTorch, with what its ONNX exporter needs.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    with extra("optimize"):
+        import onnxscript  # noqa: F401 - torch.onnx.export imports it late, with another error
+    return torch_library()
+
+
+def pruning_library() -> Any:
+    """Return torch-pruning.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    with extra("optimize"):
+        import torch_pruning
+    return torch_pruning
+
+
+def slimmer() -> Any:
+    """Return onnxslim.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    with extra("optimize"):
+        import onnxslim
+    return onnxslim
+
+
+def nncf_library() -> Any:
+    """Return NNCF.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    # It would compile an extension at its first use, and wait for another process that does.
+    os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")
+    with extra("optimize"):
+        import nncf
+    return nncf
