@@ -173,7 +173,7 @@ class Rig:
     def feature_of(
         self, role: str, outputs: Mapping[str, NDArray], data: object, geometry: Geometry
     ) -> Feature:
-        """Return what the encoder of a role makes of outputs, also of another model of its space."""
+        """Return what a role makes of outputs, also those of another model of its space."""
         result = self._encoders[role].postprocess(outputs, data, geometry)
         # Backends may hand out the same buffers again.
         tensors = {name: np.array(tensor) for name, tensor in result.tensors.items()}
