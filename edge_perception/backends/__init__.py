@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_perception.backends.contract import (
@@ -14,6 +15,7 @@ from edge_perception.backends.contract import (
     BackendSpec,
     TensorInfo,
 )
+from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.registry import Discovery, Registry
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "TensorInfo",
     "backends",
     "load_model_bytes",
+    "offered_ways",
 ]
 
 
@@ -41,6 +44,16 @@ _DISCOVERY = Discovery(
 def backends() -> Registry[BackendSpec]:
     """All runtimes that can be imported here, and why the others cannot."""
     return _DISCOVERY.registry()
+
+
+def offered_ways(spec: BackendSpec) -> tuple[Sequence[tuple[str, str]], str]:
+    """Return (provider, precision) of the ways that a runtime offers here, or why there is none."""
+    if spec.ways is None:
+        return (), "asks a server; name it in `provider`"
+    try:
+        return spec.ways(), ""
+    except EdgePerceptionError as error:  # no device, or a driver that does not work
+        return (), str(error)
 
 
 def load_model_bytes(

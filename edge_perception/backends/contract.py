@@ -105,4 +105,5 @@ class BackendSpec:
     # the runtime is given an anonymous file in memory that holds them.
     load_bytes: Callable[[bytes, Path, BackendOptions], Backend] | None = None
     # (provider, precision) of the ways that it offers on this machine; None: only its user knows.
+    # An EdgePerceptionError says why there are none.
     ways: Callable[[], Sequence[tuple[str, str]]] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_perception.backends import DEFAULT_BACKEND, backends
+from edge_perception.backends import DEFAULT_BACKEND, backends, offered_ways
 from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import Bundle
 
@@ -67,7 +67,7 @@ def _ways() -> Iterator[tuple[str, str, str]]:
     """
     yield DEFAULT_BACKEND, "", "fp32"
     for name, spec in sorted(backends().specs.items()):
-        for provider, precision in spec.ways() if spec.ways is not None else ():
+        for provider, precision in offered_ways(spec)[0]:
             if (name, provider, precision) != (DEFAULT_BACKEND, "", "fp32"):
                 yield name, provider, precision
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from edge_perception.backends import backends
+from edge_perception.backends import backends, offered_ways
 from edge_perception.core.extras import MissingExtraError, extra
 from edge_perception.core.machine import this_machine
 from edge_perception.models.manifest import Bundle
@@ -34,11 +34,9 @@ def runtimes() -> dict[str, dict[str, Any]]:
     """Return by runtime: its ways to run here, or why it cannot be used."""
     found: dict[str, dict[str, Any]] = {}
     for name, spec in sorted(backends().specs.items()):
-        if spec.ways is None:
-            found[name] = {"ways": [], "note": "asks a server; name it in `provider`"}
-            continue
-        ways = [{"provider": provider, "precision": p} for provider, p in spec.ways()]
-        found[name] = {"ways": ways}
+        offered, note = offered_ways(spec)
+        ways = [{"provider": provider, "precision": p} for provider, p in offered]
+        found[name] = {"ways": ways} | ({"note": note} if note else {})
     for name, reason in sorted(backends().failures.items()):
         found[name] = {"ways": [], "note": reason}
     return found

@@ -26,6 +26,8 @@ def test_what_is_there_is_imported():
     [
         ("openvino", "openvino", "from edge_perception.backends import backends as b; "
          "b()['openvino']"),
+        ("tensorrt", "tensorrt", "from edge_perception.backends import backends as b; "
+         "b()['tensorrt']"),
         ("ray", "ray", "from edge_perception.validation.ray_jobs import run_on_ray as r; "
          "r([], address='local', jobs=1, say=print)"),
         ("grpc", "kserve", "from edge_perception.backends.kserve.grpc import GrpcRemote as g; "

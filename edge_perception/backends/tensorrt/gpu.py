@@ -1,0 +1,210 @@
+"""GPUs, streams, buffers and CUDA graphs: all that this runtime asks of the driver.
+
+Everything here except `gpus` and `open_gpu` is called with the GPU active (`Gpu.active`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.backends.tensorrt.libraries import driver, graphs
+from edge_perception.core.errors import BackendError
+
+_KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+_OPENED: dict[int, Gpu] = {}
+_LOCK = threading.Lock()
+
+
+class Gpu:
+    """One GPU with its primary context.
+
+    The context is retained once in the process and stays, as the CUDA runtime does it: PyCUDA ties
+    a context to the thread that made it, and sessions come and go in many.
+    """
+
+    def __init__(self, index: int) -> None:
+        device = driver.Device(index)
+        self.index = index
+        self.provider = f"cuda:{index}"
+        self.name = str(device.name())
+        self.capability = ".".join(str(number) for number in device.compute_capability())
+        self.memory_bytes = int(device.total_memory())
+        self._context = device.retain_primary_context()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this GPU's context the one of this thread; errors of the driver become ours.
+
+        Raises:
+            BackendError: a call of the driver inside failed.
+        """
+        try:
+            self._context.push()
+            try:
+                yield
+            finally:
+                driver.Context.pop()
+        except driver.Error as error:
+            raise BackendError(f"{self.provider} ({self.name}): {error}") from error
+
+
+def gpus() -> int:
+    """Return how many GPUs there are.
+
+    Raises:
+        BackendError: the driver cannot be used, or it finds none.
+    """
+    try:
+        driver.init()
+        count = int(driver.Device.count())
+    except driver.Error as error:
+        raise BackendError(f"the NVIDIA driver cannot be used: {error}") from error
+    if count == 0:
+        raise BackendError("the NVIDIA driver finds no GPU")
+    return count
+
+
+def open_gpu(index: int) -> Gpu:
+    """Return a GPU; one object for each in the process.
+
+    Raises:
+        BackendError: there is no such GPU, or it cannot be used.
+    """
+    count = gpus()
+    if index >= count:
+        raise BackendError(f"cuda:{index} is not here; there is cuda:0 to cuda:{count - 1}")
+    with _LOCK:
+        try:
+            if index not in _OPENED:
+                _OPENED[index] = Gpu(index)
+        except driver.Error as error:
+            raise BackendError(f"cuda:{index} cannot be used: {error}") from error
+        return _OPENED[index]
+
+
+def driver_version() -> str:
+    """Return the version of the kernel module where it is told, and the CUDA version of libcuda."""
+    cuda = str(driver.get_driver_version())
+    try:
+        return f"{_KERNEL_MODULE.read_text(encoding='utf-8').splitlines()[0]}, CUDA {cuda}"
+    except (OSError, IndexError):  # a container or a Jetson may not tell
+        return f"CUDA {cuda}"
+
+
+class Stream:
+    """A stream of its own, so that sessions do not wait for each other."""
+
+    def __init__(self) -> None:
+        self._stream: Any = driver.Stream()
+
+    @property
+    def handle(self) -> int:
+        """The driver's handle."""
+        return int(self._stream.handle)
+
+    def to_device(self, device: Any, host: NDArray) -> None:
+        """Queue a copy; `host` is pinned memory."""
+        driver.memcpy_htod_async(device, host, self._stream)
+
+    def to_host(self, host: NDArray, device: Any) -> None:
+        """Queue a copy; `host` is pinned memory."""
+        driver.memcpy_dtoh_async(host, device, self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all that was queued is done."""
+        self._stream.synchronize()
+
+    def free(self) -> None:
+        """Destroy the stream: PyCUDA does it with the last reference."""
+        self._stream = None
+
+
+class Buffer:
+    """Memory on the GPU and pinned memory on the host for one tensor, of the largest size."""
+
+    def __init__(self, size_bytes: int) -> None:
+        size_bytes = max(size_bytes, 1)  # a tensor may be empty, an allocation may not
+        self._host: NDArray | None = driver.pagelocked_empty(size_bytes, np.uint8)
+        try:
+            self._device: Any = driver.mem_alloc(size_bytes)
+        except BaseException:
+            self._free_host()
+            raise
+
+    @property
+    def address(self) -> int:
+        """Where it lies on the GPU."""
+        return int(self._device)
+
+    @property
+    def device(self) -> Any:
+        """The memory on the GPU."""
+        return self._device
+
+    def view(self, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
+        """Return the pinned memory as an array; must not be used after `free`."""
+        assert self._host is not None
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return self._host[:size].view(dtype).reshape(shape)
+
+    def free(self) -> None:
+        """Give both back."""
+        device, self._device = self._device, None
+        try:
+            device.free()
+        finally:
+            self._free_host()
+
+    def _free_host(self) -> None:
+        host, self._host = self._host, None
+        if host is not None:
+            host.base.free()
+
+
+class Graph:
+    """Work of a stream, recorded once and launched as one."""
+
+    def __init__(self, stream: Stream, queue: Callable[[], None]) -> None:
+        """Record what `queue` queues on `stream`; nothing of it runs.
+
+        Raises:
+            BackendError: some of it cannot be recorded.
+        """
+        self._stream = stream.handle
+        mode = graphs.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _call("cuStreamBeginCapture", self._stream, mode)
+        try:
+            queue()
+        except BaseException:
+            # The stream must leave capture in any case; what was recorded until then is dropped.
+            status, graph = graphs.cuStreamEndCapture(self._stream)
+            if int(status) == 0 and int(graph):
+                graphs.cuGraphDestroy(graph)
+            raise
+        graph = _call("cuStreamEndCapture", self._stream)
+        try:
+            self._executable = _call("cuGraphInstantiate", graph, 0)
+        finally:
+            _call("cuGraphDestroy", graph)  # the executable keeps what it needs
+
+    def launch(self) -> None:
+        """Queue all of it."""
+        _call("cuGraphLaunch", self._executable, self._stream)
+
+    def free(self) -> None:
+        """Destroy it; it must not run."""
+        _call("cuGraphExecDestroy", self._executable)
+
+
+def _call(name: str, *arguments: Any) -> Any:
+    status, *results = getattr(graphs, name)(*arguments)
+    if int(status) != 0:
+        raise BackendError(f"{name} failed: {getattr(status, 'name', status)}")
+    return results[0] if results else None
