@@ -1,0 +1,277 @@
+"""What the runtime `tensorrt` asks of the real libraries, held against their wheels, without a GPU.
+
+The wheels are large and not installed by the tests. Folders that `pip install --no-deps --target`
+filled are named in EDGE_PERCEPTION_TENSORRT_WHEELS, joined by colons:
+
+    tensorrt-cu12-bindings<11       tensorrt-cu13-bindings       cuda-bindings cuda-pathfinder
+
+The libraries behind the bindings are replaced by stubs of a dozen C functions, libcuda by a small
+one that writes down what is called.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cuda_recorder import Recorder
+from tensorrt_recorder import World, module
+
+ROOT = Path(__file__).parents[2]
+OURS = ROOT / "edge_perception" / "backends" / "tensorrt"
+WHEELS = "EDGE_PERCEPTION_TENSORRT_WHEELS"
+
+STUB = """
+void *createInferBuilder_INTERNAL() { return 0; }
+void *createInferRefitter_INTERNAL() { return 0; }
+void *createInferRuntime_INTERNAL() { return 0; }
+void *createNvOnnxParserRefitter_INTERNAL() { return 0; }
+void *createNvOnnxParser_INTERNAL() { return 0; }
+void *getBuilderPluginRegistry() { return 0; }
+int getNvOnnxParserVersion() { return 0; }
+void *getPluginRegistry() { return 0; }
+int initLibNvInferPlugins() { return 0; }
+"""
+
+LIBCUDA = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+typedef void *P;
+typedef unsigned long long U;
+static int said(const char *what, P a, P b) {
+  printf("%s %p %p\n", what, a, b);
+  fflush(stdout);
+  return 0;
+}
+int cuInit(unsigned f) { return 0; }
+int cuDriverGetVersion(int *v) { *v = 13000; return 0; }
+int cuStreamBeginCapture_v2(P s, int mode) { return said("begin", s, (P)(long)mode); }
+int cuStreamEndCapture(P s, P *g) { *g = (P)0x10; return said("end", s, 0); }
+int cuGraphInstantiateWithFlags(P *e, P g, U f) {
+  *e = (P)0x20;
+  return said("instantiate", g, 0);
+}
+int cuGraphLaunch(P e, P s) { return s == (P)0x99 ? 700 : said("launch", e, s); }
+int cuGraphExecDestroy(P e) { return said("free executable", e, 0); }
+int cuGraphDestroy(P g) { return said("free graph", g, 0); }
+int cuGetProcAddress_v2(const char *name, P *out, int version, U flags, int *status) {
+  P own = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  *out = dlsym(own, strcmp(name, "cuStreamBeginCapture") ? name : "cuStreamBeginCapture_v2");
+  if (status) *status = *out ? 0 : 1;
+  return 0;
+}
+int cuGetProcAddress(const char *name, P *out, int version, U flags) {
+  return cuGetProcAddress_v2(name, out, version, flags, 0);
+}
+"""
+
+# In a process of its own: our modules over the real bindings, and the other libraries as names.
+START = """
+import json, sys
+from types import ModuleType
+sys.path[:0] = json.loads(sys.argv[1])
+def name(path, **values):
+    made = sys.modules[path] = ModuleType(path)
+    vars(made).update(values)
+    parent, _, last = path.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], last, made)
+name("pycuda"); name("pycuda.driver", Error=OSError)
+"""
+
+TELL = (
+    START
+    + """
+name("cuda"); name("cuda.bindings"); name("cuda.bindings.driver")
+import tensorrt_bindings as trt
+sys.modules["tensorrt"] = trt
+from edge_perception.backends.tensorrt.log import ErrorLog, start
+from edge_perception.core.errors import BackendError
+told = {"version": trt.__version__, "chains": {}, "members": {}, "errors": []}
+for chain in json.loads(sys.argv[2]):
+    found = trt
+    for part in chain.split(".")[1:]:
+        found = getattr(found, part, None)
+    told["chains"][chain] = found is not None
+for kind, members in json.loads(sys.argv[3]).items():
+    real = getattr(trt, kind, None)
+    for member in members:
+        found = getattr(real, member, None)
+        told["members"][kind + "." + member] = None if found is None else found.__doc__ or ""
+log = ErrorLog()
+for severity in trt.ILogger.Severity.__members__.values():
+    log.log(severity, severity.name + " of\\n a call")
+told["log"] = log.take()
+for kind in (trt.Builder, trt.Runtime):
+    try:
+        start(kind, "m", log, log)
+    except BackendError as error:
+        told["errors"].append(str(error))
+told["float"] = str(trt.nptype(trt.DataType.FLOAT).__name__)
+try:
+    trt.nptype(trt.DataType.BF16)
+except TypeError:
+    told["bf16"] = "TypeError"
+print(json.dumps(told))
+"""
+)
+
+GRAPH = (
+    START
+    + """
+name("tensorrt", ILogger=object)
+from edge_perception.backends.tensorrt.gpu import Graph
+from edge_perception.core.errors import BackendError
+class Stream:
+    handle = 0x77
+graph = Graph(Stream, lambda: print("queue", flush=True))
+graph.launch()
+graph.free()
+def wrong():
+    raise BackendError("refused")
+try:
+    Graph(Stream, wrong)
+except BackendError as error:
+    print(error, flush=True)
+Stream.handle = 0x99
+graph = Graph(Stream, lambda: None)
+try:
+    graph.launch()
+except BackendError as error:
+    print(error, flush=True)
+"""
+)
+
+
+def folders(package: str) -> list[Path]:
+    """Where the package was put, and where it is installed."""
+    named = [Path(path) for path in os.environ.get(WHEELS, "").split(":") if path]
+    found = [folder for folder in named if (folder / package).is_dir()]
+    try:
+        spec = importlib.util.find_spec(package.replace("/", "."))
+    except ModuleNotFoundError:
+        spec = None
+    if spec is not None and spec.origin:
+        found.append(Path(spec.origin).parents[package.count("/") + 1])
+    return found
+
+
+def compiled(folder: Path, source: str, *names: str) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    (folder / "source.c").write_text(source)
+    for name in names:
+        flags = ["-shared", "-fPIC", "-w", f"-Wl,-soname,{name}", "-o", folder / name]
+        subprocess.run([compiler, *flags, folder / "source.c", "-ldl"], check=True, timeout=60)
+    return folder
+
+
+def run(code: str, libraries: Path, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *(json.dumps(argument) for argument in arguments)],
+        env={**os.environ, "LD_LIBRARY_PATH": str(libraries)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def chains() -> list[str]:
+    """Every name of TensorRT that our code says: ``trt.BuilderFlag.TF32``."""
+    found = set()
+    for path in OURS.glob("*.py"):
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.Attribute) and ast.unparse(item).startswith("trt."):
+                found.add(ast.unparse(item))
+    return sorted(found)
+
+
+def members() -> dict[str, dict[str, list[str]]]:
+    """Methods and properties of the recorder, which our code runs over, with their arguments."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, kind in module(World(Recorder())).classes.items():
+        found[name] = {}
+        for member, value in vars(kind).items():
+            if inspect.isfunction(value) and (member == "__init__" or not member.startswith("_")):
+                found[name][member] = list(inspect.signature(value).parameters)[1:]
+            elif isinstance(value, property):
+                found[name][member] = []
+        if {"ITensor", "ICudaEngine", "IExecutionContext"} & {name}:
+            found[name].pop("__init__", None)  # nobody makes these
+    for name in ("INetworkDefinition", "IBuilderConfig", "IOptimizationProfile", "ParserError"):
+        found[name].pop("__init__", None)
+    return found
+
+
+def test_the_names_that_are_held_are_those_of_our_code():
+    assert {"trt.Builder", "trt.BuilderFlag.TF32", "trt.Runtime"} <= set(chains())
+    classes = set(members())
+    said = {chain.split(".")[1] for chain in chains()}
+    assert said - classes == {"__version__", "nptype"}
+
+
+@pytest.mark.parametrize("generation", ["10", "11"])
+def test_names_arguments_and_errors_are_those_of_the_real_bindings(generation, tmp_path):
+    libraries = [
+        f"lib{name}.so.{generation}" for name in ("nvinfer", "nvinfer_plugin", "nvonnxparser")
+    ]
+    wanted = members()
+    for folder in folders("tensorrt_bindings"):
+        version = (folder / "tensorrt_bindings" / "__init__.py").read_text()
+        if f'__version__ = "{generation}.' in version:
+            break
+    else:
+        pytest.skip(f"no bindings of TensorRT {generation} here; {WHEELS} names folders of wheels")
+    paths = [str(folder), str(ROOT)]
+    told = json.loads(run(TELL, compiled(tmp_path, STUB, *libraries), paths, chains(), wanted))
+    assert told["version"].startswith(generation)
+    assert [chain for chain, there in told["chains"].items() if not there] == []
+    assert [name for name, text in told["members"].items() if text is None] == []
+    for kind, methods in wanted.items():
+        for method, arguments in methods.items():
+            text = told["members"][f"{kind}.{method}"]
+            lacking = [name for name in arguments if f"{name}: " not in text]
+            assert not lacking, f"{kind}.{method} has no {lacking}: {text}"
+    assert told["log"] == "INTERNAL_ERROR of a call; ERROR of a call"
+    assert told["errors"] == [
+        f"m: no TensorRT {kind}: TensorRT gives no reason" for kind in ("Builder", "Runtime")
+    ]
+    assert (told["float"], told["bf16"]) == ("float32", "TypeError")
+
+
+def test_graphs_over_the_real_bindings_of_the_driver(tmp_path):
+    found = folders("cuda/bindings")
+    if not found:
+        pytest.skip(f"cuda-bindings is not here; {WHEELS} names folders of wheels")
+    libraries = compiled(tmp_path, LIBCUDA, "libcuda.so.1")
+    lines = run(GRAPH, libraries, [str(found[0]), str(ROOT)]).splitlines()
+    one = ["begin 0x77 0x1", "queue", "end 0x77 (nil)", "instantiate 0x10 (nil)"]
+    assert lines == [
+        *one,
+        "free graph 0x10 (nil)",
+        "launch 0x20 0x77",
+        "free executable 0x20 (nil)",
+        "begin 0x77 0x1",
+        "end 0x77 (nil)",
+        "free graph 0x10 (nil)",
+        "refused",
+        "begin 0x99 0x1",
+        "end 0x99 (nil)",
+        "instantiate 0x10 (nil)",
+        "free graph 0x10 (nil)",
+        "cuGraphLaunch failed: CUDA_ERROR_ILLEGAL_ADDRESS",
+    ]
