@@ -131,7 +131,7 @@ class Buffer:
 
     def __init__(self, size_bytes: int) -> None:
         size_bytes = max(size_bytes, 1)  # a tensor may be empty, an allocation may not
-        self._host: NDArray | None = driver.pagelocked_empty(size_bytes, np.uint8)
+        self._host: Any = driver.pagelocked_empty(size_bytes, np.uint8)
         try:
             self._device: Any = driver.mem_alloc(size_bytes)
         except BaseException:
@@ -150,7 +150,6 @@ class Buffer:
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
         """Return the pinned memory as an array; must not be used after `free`."""
-        assert self._host is not None
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return self._host[:size].view(dtype).reshape(shape)
 
@@ -165,7 +164,7 @@ class Buffer:
     def _free_host(self) -> None:
         host, self._host = self._host, None
         if host is not None:
-            host.base.free()
+            host.base.free()  # the array itself owns nothing
 
 
 class Graph:

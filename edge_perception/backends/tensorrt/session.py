@@ -126,8 +126,8 @@ def _execution(
     """Return a loaded engine, and whether it was in the cache; None: there is no cache."""
     if folder is None:
         return Execution(wanted.name, _built(wanted, log)[0], wanted.settings, log), None
-    machine = (str(trt.__version__), gpu.name, gpu.capability, str(gpu.memory_bytes))
-    machine = (*machine, driver_version())
+    card = f"{gpu.name} {gpu.capability} {gpu.memory_bytes}"
+    machine = (str(trt.__version__), card, driver_version())
     made_for = (*machine, wanted.precision, wanted.settings.key())
     cached = CachedFile(folder, wanted.data, "engine", *made_for)
     timings = CachedFile(folder, wanted.data, "timings", *machine)
@@ -166,6 +166,6 @@ def _read(path: Path) -> bytes:
             return data
         import onnx  # slow, and rarely needed
 
-        return onnx.load(str(path)).SerializeToString()
+        return bytes(onnx.load(str(path)).SerializeToString())
     except Exception as error:  # of files and of protocol buffers
         raise BackendError(f"{path.name}: cannot be read: {error}") from error
