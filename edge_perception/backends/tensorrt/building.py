@@ -60,11 +60,13 @@ def _build(
         config.builder_optimization_level = options.optimization_level
     _add_profile(name, builder, network, config, options)
     cache = config.create_timing_cache(timing)
-    config.set_timing_cache(cache, False)  # timings of another machine are refused
+    if cache is None or not config.set_timing_cache(cache, False):  # damaged, or not of this GPU
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise BackendError(f"{name}: TensorRT cannot build an engine: {log.take()}")
-    return bytes(engine), bytes(config.get_timing_cache().serialize())
+    return bytes(engine), bytes(cache.serialize())
 
 
 def _parse(name: str, model: bytes, network: Any, log: ErrorLog) -> None:

@@ -133,6 +133,8 @@ class Buffer:
         size_bytes = max(size_bytes, 1)  # a tensor may be empty, an allocation may not
         self._host: Any = driver.pagelocked_empty(size_bytes, np.uint8)
         try:
+            # Zeros: the run before the recording must not meet indices that are any number.
+            self._host[:].fill(0)
             self._device: Any = driver.mem_alloc(size_bytes)
         except BaseException:
             self._free_host()
@@ -151,7 +153,8 @@ class Buffer:
     def view(self, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
         """Return the pinned memory as an array; must not be used after `free`."""
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        return self._host[:size].view(dtype).reshape(shape)
+        array: NDArray = self._host[:size].view(dtype).reshape(shape)
+        return array
 
     def free(self) -> None:
         """Give both back."""

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 class TensorRtOptions:
     """How engines are built and run."""
 
-    cuda_graph: bool = True  # where all shapes are static
+    cuda_graph: bool | None = None  # where all shapes are static; None: where it can be had
     # Smallest, usual and largest shape of each input with free dimensions.
     profile: Mapping[str, tuple[Shape, Shape, Shape]] = field(default_factory=dict)
     workspace_mb: int | None = None  # most scratch memory; None: TensorRT's own limit
@@ -43,11 +43,11 @@ def parse_options(options: BackendOptions) -> TensorRtOptions:
         if name not in _KNOWN:
             known = ", ".join(_KNOWN)
             raise ConfigurationError(f"provider_options: no tensorrt.{name}; known: {known}")
-    graph = given.get("cuda_graph", "true").lower()
-    if graph not in _BOOLS:
+    graph = given.get("cuda_graph", "").lower()
+    if "cuda_graph" in given and graph not in _BOOLS:
         raise ConfigurationError(f"tensorrt.cuda_graph: expected true or false, got '{graph}'")
     return TensorRtOptions(
-        cuda_graph=_BOOLS[graph],
+        cuda_graph=_BOOLS.get(graph),
         profile=_profile(given.get("profile", "")),
         workspace_mb=_number(given, "workspace_mb", 1, 2**20),
         optimization_level=_number(given, "optimization_level", 0, 5),

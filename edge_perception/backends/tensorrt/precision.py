@@ -6,13 +6,15 @@ from edge_perception.core.errors import BackendError
 
 # What `ways` offers. bf16 has no conversion here: a graph that has it already runs with `auto`.
 OFFERED = ("fp32", "fp16")
+_QUANTISED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
 def in_precision(name: str, model: bytes, precision: str) -> tuple[bytes, str, tuple[str, ...]]:
     """Return the graph in a precision, what it is called, and a note where it is another.
 
-    Inputs and outputs keep their types. What half precision cannot hold, or no kernel of it is
-    known for, stays in float32; quantised parts stay what they are.
+    Inputs and outputs keep their types. What has no kernel in half precision stays in float32. A
+    quantised graph stays what it is, and its precision has no name: a conversion would put casts
+    between its scales and the layers that they belong to.
 
     Args:
         name: of the model, for messages.
@@ -31,7 +33,10 @@ def in_precision(name: str, model: bytes, precision: str) -> tuple[bytes, str, t
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     try:
-        graph = convert_float_to_float16(onnx.load_model_from_string(model), keep_io_types=True)
+        graph = onnx.load_model_from_string(model)
+        if any(node.op_type in _QUANTISED for node in graph.graph.node):
+            return model, "", ()
+        graph = convert_float_to_float16(graph, keep_io_types=True)
         return graph.SerializeToString(), "fp16", ()
     except Exception as error:  # it raises what the protocol buffers and its own asserts do
         raise BackendError(f"{name}: cannot be converted to fp16: {error}") from error

@@ -27,6 +27,7 @@ class Execution:
             BackendError: TensorRT refuses it, or there is no memory; nothing is left then.
         """
         self._name, self._log = name, log
+        self.notes: tuple[str, ...] = ()  # what was asked for and is not so
         self._graph: Graph | None = None
         self._buffers: dict[str, Buffer] = {}
         self._held = ExitStack()  # frees in reverse order
@@ -56,8 +57,11 @@ class Execution:
             # Pushed last: the context goes before the buffers whose addresses it has.
             self._held.callback(self._drop, "_context")
         static = all(-1 not in info.shape for info in (*self.inputs, *self.outputs))
-        if static and options.cuda_graph:
-            self._record()
+        why = "the engine has free dimensions"
+        if static and options.cuda_graph is not False:
+            why = self._record()
+        if options.cuda_graph and self._graph is None:
+            self.notes = (f"a CUDA graph was asked for, none is used: {why}",)
 
     def run(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Copy in, run, copy out; the arrays fit.
@@ -130,17 +134,18 @@ class Execution:
         if not self._context.set_tensor_address(tensor, buffer.address):
             raise self._error(f"'{tensor}' gets no memory")
 
-    def _record(self) -> None:
-        """Make a graph of one inference, where the engine can be recorded."""
+    def _record(self) -> str:
+        """Make a graph of one inference; return why there is none."""
         self._queue()  # TensorRT prepares itself in the first run, which cannot be recorded
         self._stream.synchronize()
         try:
             self._graph = Graph(self._stream, self._queue)
-        except BackendError:
+        except BackendError as error:
             # An engine whose layers wait for the host runs without a graph, only a little slower.
             self._log.take()
-            return
+            return str(error)
         self._held.callback(self._graph.free)
+        return ""
 
     def _queue(self) -> None:
         for info in self.inputs:

@@ -66,7 +66,7 @@ class TensorRtBackend:
         log = ErrorLog()
         with self._gpu.active():
             wanted = _Wanted(self._name, data, model, precision, settings)
-            self._execution, hit = _execution(wanted, self._gpu, options.cache, log)
+            self._execution, hit, kept = _execution(wanted, self._gpu, options.cache, log)
         self._closed = False
         self._info = BackendInfo(
             runtime="tensorrt",
@@ -75,7 +75,7 @@ class TensorRtBackend:
             assignment={self._gpu.provider: self._execution.layers},
             precision=precision,
             cache_hit=hit,
-            notes=notes,
+            notes=(*notes, *self._execution.notes, *kept),
             inputs=self._execution.inputs,
             outputs=self._execution.outputs,
         )
@@ -122,10 +122,13 @@ class _Wanted(NamedTuple):
 
 def _execution(
     wanted: _Wanted, gpu: Gpu, folder: Path | None, log: ErrorLog
-) -> tuple[Execution, bool | None]:
-    """Return a loaded engine, and whether it was in the cache; None: there is no cache."""
+) -> tuple[Execution, bool | None, tuple[str, ...]]:
+    """Return a loaded engine, whether it was in the cache, and what is wrong with that.
+
+    A cache that cannot be written is no reason to drive without the model.
+    """
     if folder is None:
-        return Execution(wanted.name, _built(wanted, log)[0], wanted.settings, log), None
+        return Execution(wanted.name, _built(wanted, log)[0], wanted.settings, log), None, ()
     card = f"{gpu.name} {gpu.capability} {gpu.memory_bytes}"
     machine = (str(trt.__version__), card, driver_version())
     made_for = (*machine, wanted.precision, wanted.settings.key())
@@ -133,7 +136,7 @@ def _execution(
     timings = CachedFile(folder, wanted.data, "timings", *machine)
     if found := cached.read():
         try:
-            return Execution(wanted.name, found, wanted.settings, log), True
+            return Execution(wanted.name, found, wanted.settings, log), True, ()
         except BackendError:
             log.take()  # whatever is wrong with it, a new one tells whether the model is
     engine, timing = _built(wanted, log, timings.read())
@@ -141,10 +144,9 @@ def _execution(
     try:
         cached.write(engine)
         timings.write(timing)
-    except BaseException:
-        execution.close()
-        raise
-    return execution, False
+    except BackendError as error:
+        return execution, False, (str(error),)
+    return execution, False, ()
 
 
 def _built(wanted: _Wanted, log: ErrorLog, timing: bytes = b"") -> tuple[bytes, bytes]:

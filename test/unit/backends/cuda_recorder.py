@@ -145,7 +145,7 @@ def pycuda(recorder: Recorder) -> ModuleType:
     def pagelocked_empty(shape: int, dtype: Any) -> Any:
         recorder.call("pagelocked_empty")
         owner = Pinned(recorder)
-        whole = np.zeros(shape, dtype)
+        whole = np.full(shape, 255, dtype)  # whatever was there
 
         class Host:  # an ndarray cannot be given a base
             base = owner

@@ -82,6 +82,11 @@ def module(world: World) -> ModuleType:
     return made
 
 
+def clean(*arrays: np.ndarray) -> None:
+    """A kernel must not meet memory that nobody wrote; as float32 it is no number here."""
+    assert not any(np.isnan(array).any() for array in arrays)
+
+
 def _classes(world: World) -> list[type]:
     recorder = world.recorder
 
@@ -123,10 +128,7 @@ def _classes(world: World) -> list[type]:
 
         def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
             assert not ignore_mismatch
-            return True
-
-        def get_timing_cache(self) -> ITimingCache:
-            return ITimingCache()
+            return world.builds[-1]["timings"] != b"of another GPU"
 
         def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
             return 0
@@ -219,6 +221,7 @@ def _classes(world: World) -> list[type]:
                 recorder.memory[self._addresses[n]].view(np.float32)[:size]
                 for n in ("a", "b", "sum", "product")
             )
+            recorder.queue(stream_handle, lambda: clean(a, b))
             recorder.queue(stream_handle, lambda: total.__setitem__(slice(None), a + b))
             recorder.queue(stream_handle, lambda: product.__setitem__(slice(None), a * b))
             return True
