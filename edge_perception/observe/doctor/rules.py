@@ -234,17 +234,25 @@ def _models(seen: Observation) -> Iterator[Cause]:
             )
 
 
+# The provider that a runtime has wherever it runs, where it is not ONNX Runtime's.
+_ALWAYS_THERE = {"openvino": "CPU", "tensorrt": "cuda:0"}
+
+
 def _not_as_asked(seen: Observation) -> Iterator[Cause]:
     """A model that runs, and otherwise than the parameters of its node ask for."""
     for name, status in sorted(seen.diagnostics.items()):
         note = status.values.get(NOT_AS_ASKED)
         if not note:
             continue
-        change = f"provider: {'CPU' if _runtime(status) == 'openvino' else 'CPUExecutionProvider'}"
+        change = f"provider: {_ALWAYS_THERE.get(_runtime(status), 'CPUExecutionProvider')}"
         if "device plan" in note:
             change = "device_plan: ''"
         elif "precision" in note:
             change = "precision: auto"
+        elif "compile_cache" in note:
+            change = "compile_cache: ''"
+        elif "CUDA graph" in note:
+            change = "provider_options without tensorrt.cuda_graph"
         elif "does not serve" in note:
             change = "start the server that is named again"
         yield Cause(

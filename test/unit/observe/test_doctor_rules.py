@@ -199,6 +199,25 @@ def test_each_cause_with_the_line_to_change(code):
 
 
 @pytest.mark.parametrize(
+    ("runtime", "note", "fix"),
+    [
+        ("openvino 2026.4", "NPU is not here; CPU runs it", "provider: CPU "),
+        (
+            "tensorrt 11.4",
+            "cuda:1 is not here; TensorRT finds cuda:0 to cuda:0",
+            "provider: cuda:0",
+        ),
+        ("tensorrt 11.4", "compile_cache /var/x: Permission denied", "compile_cache: ''"),
+        ("tensorrt 11.4", "a CUDA graph was asked for, none is used", "tensorrt.cuda_graph"),
+    ],
+)
+def test_what_is_not_as_asked_has_the_line_of_its_runtime(runtime, note, fix):
+    (found,) = causes(seen(camera(), **status("x", 1, not_as_asked=note, runtime=runtime)))
+    assert found.code == "provider_fell_back"
+    assert fix in found.fix
+
+
+@pytest.mark.parametrize(
     "healthy",
     [
         seen(camera(stamps=((5 * NS, 5 * NS + 10**7),))),
