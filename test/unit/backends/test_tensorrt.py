@@ -337,3 +337,33 @@ def test_fp16_is_in_the_graph_and_computes_alike(world, tmp_path):
     assert in_precision("m", quantised, "fp16") == (quantised, "", ())
     with pytest.raises(BackendError, match="m: cannot be converted to fp16"):
         in_precision("m", b"no graph", "fp16")
+
+
+def test_weights_beside_the_graph_are_part_of_what_is_built_and_cached(world, tmp_path):
+    import onnx
+
+    from edge_perception.backends.tensorrt.session import _read
+
+    weight = onnx.numpy_helper.from_array(np.full((3, 3), 0.1, np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [node("MatMul", ["x", "w"], "y")],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, (2, 3))],
+        [onnx.helper.make_tensor_value_info("y", 1, (2, 3))],
+        [weight],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(
+        onnx.helper.make_model(graph, ir_version=8),
+        path,
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+    )
+    assert weight.raw_data not in path.read_bytes()
+    assert weight.raw_data in _read(path)
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(BackendError, match=r"m\.onnx: cannot be read"):
+        spec().load(path, options())
+    with pytest.raises(BackendError, match=r"none\.onnx: cannot be read"):
+        spec().load(tmp_path / "none.onnx", options())
