@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 WHEEL_FILES = ("runtime.txt", "dev.txt", "ros.txt")
 SYSTEM_FILES = ("runtime.txt", "dev.txt")
+# By folder of .venv-tensorrt: all bindings of TensorRT are one Python package, of two generations.
+TENSORRT_FILES = {"10": "tensorrt10.txt", "11": "tensorrt11.txt"}
 
 
 def main(arguments: list[str]) -> int:
@@ -58,7 +60,8 @@ def main(arguments: list[str]) -> int:
             what = set_up(force_build=options.build)
             if options.backends:
                 add_to_venv("backends", "OpenVINO and gRPC")
-                what += ", with OpenVINO and gRPC"
+                add_bindings()
+                what += ", with OpenVINO and gRPC; bindings of TensorRT in .venv-tensorrt"
             if options.fleet:
                 add_to_venv("fleet", "TUF, object stores and MQTT")
                 what += ", with TUF, object stores and MQTT"
@@ -117,6 +120,21 @@ def add_to_venv(name: str, what: str) -> None:
         if not VENV.exists():  # the machine's ROS has all that the package needs
             create_venv(VENV, system_site_packages=True)
         pip_install(VENV, [arg for f in files for arg in ("-r", str(f))], what)
+        stamp.write()
+
+
+def add_bindings() -> None:
+    """Put the bindings of TensorRT where tests find them, out of the way of every environment."""
+    for name, requirements in TENSORRT_FILES.items():
+        folder = ROOT / ".venv-tensorrt" / name
+        files = requirement_paths((requirements,))
+        stamp = Stamp(path=folder / ".set_up_stamp", key=requirements_key(ROOT, files, name))
+        if stamp.is_current():
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        into = ["--no-deps", "--target", str(folder), "-r", str(files[0])]
+        pip_install(VENV, into, f"bindings of TensorRT {name}")
         stamp.write()
 
 

@@ -1,9 +1,8 @@
 """What the runtime `tensorrt` asks of the real libraries, held against their wheels, without a GPU.
 
-The wheels are large and not installed by the tests. Folders that `pip install --no-deps --target`
-filled are named in EDGE_PERCEPTION_TENSORRT_WHEELS, joined by colons:
-
-    tensorrt-cu12-bindings<11       tensorrt-cu13-bindings       cuda-bindings cuda-pathfinder
+`make setup-backends` puts the wheels into folders of .venv-tensorrt. Others that
+`pip install --no-deps --target` filled may be named in EDGE_PERCEPTION_TENSORRT_WHEELS, joined by
+colons.
 
 The libraries behind the bindings are replaced by stubs of a dozen C functions, libcuda by a small
 one that writes down what is called.
@@ -156,6 +155,7 @@ except BackendError as error:
 def folders(package: str) -> list[Path]:
     """Where the package was put, and where it is installed."""
     named = [Path(path) for path in os.environ.get(WHEELS, "").split(":") if path]
+    named += sorted((ROOT / ".venv-tensorrt").glob("*"))
     found = [folder for folder in named if (folder / package).is_dir()]
     try:
         spec = importlib.util.find_spec(package.replace("/", "."))
@@ -235,7 +235,7 @@ def test_names_arguments_and_errors_are_those_of_the_real_bindings(generation, t
         if f'__version__ = "{generation}.' in version:
             break
     else:
-        pytest.skip(f"no bindings of TensorRT {generation} here; {WHEELS} names folders of wheels")
+        pytest.skip(f"no bindings of TensorRT {generation} here: make setup-backends")
     paths = [str(folder), str(ROOT)]
     told = json.loads(run(TELL, compiled(tmp_path, STUB, *libraries), paths, chains(), wanted))
     assert told["version"].startswith(generation)
@@ -256,7 +256,7 @@ def test_names_arguments_and_errors_are_those_of_the_real_bindings(generation, t
 def test_graphs_over_the_real_bindings_of_the_driver(tmp_path):
     found = folders("cuda/bindings")
     if not found:
-        pytest.skip(f"cuda-bindings is not here; {WHEELS} names folders of wheels")
+        pytest.skip("cuda-bindings is not here: make setup-backends")
     libraries = compiled(tmp_path, LIBCUDA, "libcuda.so.1")
     lines = run(GRAPH, libraries, [str(found[0]), str(ROOT)]).splitlines()
     one = ["begin 0x77 0x1", "queue", "end 0x77 (nil)", "instantiate 0x10 (nil)"]
