@@ -14,7 +14,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from edge_perception.core.share import share_file
-from edge_perception.running.node_parameters import METRICS
+from edge_perception.running.node_parameters import METRICS, RESOURCES
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import (
     DEFAULT_PARAMETERS,
@@ -121,6 +121,12 @@ def generate_launch_description():
                 choices=BOOLEAN,
                 description="serve metrics for Prometheus on 127.0.0.1 (docs/observing.md)",
             ),
+            DeclareLaunchArgument(
+                "resources",
+                default_value="false",
+                choices=BOOLEAN,
+                description="tell processor, memory, heat and watts of this machine in diagnostics",
+            ),
             OpaqueFunction(function=start_nodes),
         ]
     )
@@ -141,6 +147,7 @@ def start_nodes(context):
             "topics",
             "diagnostic_aggregator",
             "metrics",
+            "resources",
         )
     }
     plugins = plugin_parameters(filter(None, values["plugin_folders"].split(",")))
@@ -185,7 +192,7 @@ def start_nodes(context):
         )
 
     # Of its own also where the others are one process: a scrape must not hold their interpreter.
-    metrics = [node(METRICS, METRICS)] if values["metrics"] == "true" else []
+    observing = [node(name, name) for name in (METRICS, RESOURCES) if values[name] == "true"]
     if values["composed"] == "true":
         # Fusion's `sources` tell the other nodes of the process which encoders to be.
         return [
@@ -195,7 +202,7 @@ def start_nodes(context):
                 ros_arguments=log_level,
                 **common,
             ),
-            *metrics,
+            *observing,
             *aggregator,
         ]
 
@@ -206,7 +213,7 @@ def start_nodes(context):
         ),
         node(FUSION, FUSION, sources=list(sources)),
         node("model_manager", "model_manager"),
-        *metrics,
+        *observing,
         *aggregator,
     ]
 

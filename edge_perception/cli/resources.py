@@ -1,4 +1,4 @@
-"""``edge-perception resources``: heat, power, throttling and batteries as this machine tells them.
+"""``edge-perception resources``: what this machine has left, its heat and its watts, as it tells.
 
 What it does not tell is said with the reason, never guessed.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from edge_perception.cli._numbers import number
 from edge_perception.core.errors import ConfigurationError
 
 NAME = "resources"
-HELP = "temperatures, throttling, watts and battery of this machine, and why some are not told"
+HELP = "processor, memory, heat, watts and battery of this machine, and why some are not told"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,35 +41,27 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
         return 0
     for name, value in found["values"].items():
-        print(f"{name:32} {value}")
+        print(f"{name:36} {value:.6g}" if isinstance(value, float) else f"{name:36} {value}")
     for text in found["not_available"]:
         print(text)
     return 0
 
 
 def _read(root: Path, seconds: float) -> dict[str, Any]:
-    from edge_perception.observe.resources.battery import batteries
-    from edge_perception.observe.resources.power import PowerMeter
-    from edge_perception.observe.resources.temperatures import temperatures
-    from edge_perception.observe.resources.throttling import ThrottleWatch
+    from edge_perception.monitoring.resources.watch import NOT_AVAILABLE, ResourceWatch
 
-    meter, watch = PowerMeter(root), ThrottleWatch(root)
-    meter.sample(time.monotonic_ns())
-    watch.look()
+    watch = ResourceWatch(root)
+    watch.sample(time.monotonic_ns())
     time.sleep(seconds)
-    power, throttling = meter.sample(time.monotonic_ns()), watch.look()
-    heat, no_heat = temperatures(root)
-    cells, no_cells = batteries(root)
-    values: dict[str, Any] = {f"{item.name} °C": item.value for item in heat}
-    values |= {f"{item.name} W": round(item.value, 3) for item in power.rails}
-    if not math.isnan(power.total_w):
-        values[f"total W ({power.total_of})"] = round(power.total_w, 3)
-    if throttling.frequency_share is not None:
-        values["frequency, of the highest"] = round(throttling.frequency_share, 3)
-    if not throttling.missing:
-        values["throttling"] = "; ".join(throttling.reasons) or "none"
-    for cell in cells:
-        left = "" if cell.left_s is None else f", {cell.left_s / 3600.0:.1f} h left"
-        values[f"battery {cell.name}"] = f"{cell.charge_share:.0%}, {cell.status}{left}"
-    missing = [*no_heat, *power.missing, *throttling.missing, *no_cells]
-    return {"values": values, "not_available": [item.text for item in missing]}
+    said = watch.sample(time.monotonic_ns()).values()
+    missing = [f"{what}: {why}" for what, why in said.items() if why.startswith(NOT_AVAILABLE)]
+    told = {key: text for key, text in said.items() if not text.startswith(NOT_AVAILABLE)}
+    return {"values": {key: _number_or(text) for key, text in told.items()},
+            "not_available": missing}  # fmt: skip
+
+
+def _number_or(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -63,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="serve metrics for Prometheus in a process of its own (with --supervise)",
     )
+    parser.add_argument(
+        "--resources",
+        action="store_true",
+        help="tell processor, memory, heat and watts of this machine (with --supervise)",
+    )
     parser.add_argument("--log-folder", type=Path, help="a log file a node (with --supervise)")
 
 
@@ -70,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
     """Replace this process by the composed nodes; the allocator's settings need a fresh one."""
     if args.supervise:
         return _supervise(args)
-    if args.metrics:
-        raise ConfigurationError(
-            "--metrics: expected with --supervise, as it is a process of its own; or start "
-            "`edge-perception metrics` beside this one"
-        )
+    for name in ("metrics", "resources"):
+        if getattr(args, name):
+            raise ConfigurationError(
+                f"--{name}: expected with --supervise, as it is a process of its own"
+            )
     files = [Path(name) for name in args.params_file]
     sources = choose_sources(args.sources, files, namespace=args.namespace)
     arguments = ["--ros-args", *_arguments(args, sources)]
@@ -100,7 +105,11 @@ def _supervise(args: argparse.Namespace) -> int:
         args.log_folder.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(
         node_processes(
-            sources, _arguments(args, sources), logs=args.log_folder, metrics=args.metrics
+            sources,
+            _arguments(args, sources),
+            logs=args.log_folder,
+            metrics=args.metrics,
+            resources=args.resources,
         ),
         environment={**os.environ, **transport_environment(dict(os.environ))},
         limits=RespawnLimits(delay_s=args.respawn_delay, most=args.respawn_limit),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.health import Health, Level
@@ -18,6 +18,16 @@ from edge_perception.models.manifest import Manifest
 from edge_perception.models.model_cache import ModelCache
 
 SAME = ("role", "feature_space", "compatible_with", "inputs", "labels", "preprocessing")
+
+
+ADVICE_NS = 5_000_000_000  # for so long advice holds; it is repeated every second
+
+
+class Heat(Protocol):
+    """What the machine says of its heat, read by somebody else's thread."""
+
+    reason: str  # why it is too hot, or throttles; empty: it does not, as far as it is told
+    not_told: str  # why an input that was asked for cannot be had; empty: it can
 
 
 class StandIns:
@@ -121,6 +131,7 @@ class EncoderLoad:
         on_event: Callable[[LoadEvent], None],
         *,
         left_out: str = "",
+        heat: Heat | None = None,
     ) -> None:
         """Give up nothing yet.
 
@@ -130,6 +141,7 @@ class EncoderLoad:
             stand_ins: the cheaper models.
             on_event: hears of each step, in the inference thread.
             left_out: what was asked for and is not a step, and why.
+            heat: of the machine; None: it is not asked.
 
         Raises:
             ConfigurationError: it asks for what the modality has not, or for nothing.
@@ -142,9 +154,11 @@ class EncoderLoad:
         self.control = LoadControl(options)
         self.stand_ins = stand_ins
         self._reuse = FrameReuse(spec.likeness) if spec.likeness is not None else None
-        self._on_event, self._left_out = on_event, left_out
+        self._on_event, self._left_out, self._heat = on_event, left_out, heat
         self._sketch: Any = None  # of the frame in work
         self._passed = 0
+        self._advice: tuple[str, str, int] = ("", "", 0)  # bundle, condition, until when
+        self._refused: dict[str, str] = {}  # bundles that were advised and cannot stand in
         self._for: ServedModel | None = None
         self._serves: ServedModel | None = None
         self.skipped = 0
@@ -152,8 +166,25 @@ class EncoderLoad:
     @property
     def active(self) -> bool:
         """Whether it is switched on, or has something to take back; else frames need not ask."""
-        on = self.control.options.budget_ms > 0.0 or self.control.number > 0
+        on = self.control.options.on or self.control.number > 0 or bool(self._advice[0])
         return on or bool(self.stand_ins.name) or self.stand_ins.loading
+
+    def advise(self, variant: str, condition: str, now_ns: int) -> None:
+        """Let a variant serve while conditions hold; from any thread.
+
+        Args:
+            variant: bundle of the same feature space and inputs; empty: none is asked for.
+            condition: why.
+            now_ns: steady clock; what is not advised again for a while is over.
+        """
+        self._advice = (variant, condition, now_ns + ADVICE_NS) if variant else ("", "", 0)
+
+    def _advised(self, now_ns: int) -> str:
+        variant, _, until_ns = self._advice
+        if variant and now_ns > until_ns:
+            self._advice = ("", "", 0)  # who advised is gone
+            return ""
+        return "" if variant in self._refused else variant
 
     def given_up(self, *, tried: bool) -> str:
         """Return what the frame in work does without; empty: nothing.
@@ -183,13 +214,17 @@ class EncoderLoad:
         """Return who serves a frame instead of `current`, or that one."""
         if current is not self._for:
             self._for = current
+            self._refused.clear()
             self.control.use_all()
-        serves = self.stand_ins.model_for(self.control.step.variant, current)
+        wanted = self.control.step.variant or self._advised(now_ns)
+        serves = self.stand_ins.model_for(wanted, current)
         if serves is not self._serves:
             self._serves = serves
             self.control.restart()  # what was measured so far says nothing of who serves now
         failed = self.stand_ins.failure()
         if failed is not None:
+            if failed[0] == self._advice[0]:
+                self._refused[failed[0]] = failed[1]
             self._tell(self.control.leave_out(*failed, now_ns))
         return serves
 
@@ -245,7 +280,8 @@ class EncoderLoad:
     def took(self, seconds: float, now_ns: int) -> None:
         """Take what an inferred frame took, from arrival to feature; steady clock."""
         if not self.stand_ins.loading:
-            self._tell(self.control.took(seconds, now_ns))
+            heat = self._heat.reason if self._heat is not None else ""
+            self._tell(self.control.took(seconds, now_ns, heat))
 
     def _tell(self, event: LoadEvent | None) -> None:
         if event is not None:
@@ -254,7 +290,7 @@ class EncoderLoad:
     def finding(self) -> Health:
         """Return WARN while anything is given up, with the figures."""
         control = self.control
-        if control.options.budget_ms > 0.0 and len(control.steps) == 1:  # set while it runs
+        if control.options.on and len(control.steps) == 1:  # set while it runs
             level, text = Level.WARN, "load.budget_ms: there is nothing to give up for it"
         elif not control.number:
             level, text = Level.OK, ""
@@ -262,7 +298,16 @@ class EncoderLoad:
             level, text = Level.WARN, f"load control: {control.step}"
             if control.exhausted:
                 text += f", nothing is left to give up; {control.time_s() * 1e3:.1f} ms a frame"
+        if self._advice[0] in self._refused:
+            refused = f"variant {self._advice[0]} for {self._advice[1]} cannot serve"
+            text = "; ".join(filter(None, (text, f"{refused}: {self._refused[self._advice[0]]}")))
+            level = Level.WARN
         return Health(level=level, message=text, values=self.describe())
+
+    def _heat_text(self) -> str:
+        if self._heat is None:
+            return "not asked"
+        return "; ".join(filter(None, (self._heat.reason, self._heat.not_told))) or "none"
 
     def describe(self) -> Mapping[str, str]:
         """Return what diagnostics say."""
@@ -272,6 +317,8 @@ class EncoderLoad:
             "load_stands_in": self.stand_ins.name or "nobody",
             "load_time_ms_p80": f"{control.time_s() * 1e3:.2f}",
             "load_budget_ms": f"{control.options.budget_ms:g}",
+            "load_heat": self._heat_text(),
+            "load_condition": " in ".join(filter(None, self._advice[:2])) or "none",
             "load_changes": str(control.changes),
             "load_skipped": str(self.skipped),
             "load_reused": str(self._reuse.count if self._reuse is not None else 0),

@@ -28,7 +28,7 @@ _HALVES = 4.0  # waits in which what a step is believed to save halves: loads ch
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What a source may give up under load; off while the budget is 0."""
+    """What a source may give up under load; off while the budget is 0 and heat is not asked."""
 
     budget_ms: float = parameter(
         0.0,
@@ -68,6 +68,11 @@ class LoadOptions:
         "next steps: cheaper bundles of the same feature space and inputs, in this order; plan: "
         "those that measured cheaper for `device_plan`",
     )
+    condition_variants: bool = parameter(
+        False,
+        "a variant that fusion's policy names for the conditions serves while they hold, with or "
+        "without a budget; a step that has a variant of its own comes first",
+    )
     most_skipped: int = parameter(
         0, "last steps: so many frames skipped for one that is not, one more a step", low=0, high=9
     )
@@ -84,6 +89,16 @@ class LoadOptions:
     back_s: float = parameter(
         5.0, "head-room this long is a step back", unit="s", low=0.1, high=3600.0, dynamic=True
     )
+    hottest_c: float = parameter(
+        0.0,
+        "a sensor of the machine above this is overload too; 0: temperatures are not asked",
+        unit="°C",
+        low=0.0,
+        high=150.0,
+    )
+    throttling: bool = parameter(
+        False, "a machine that slows itself for heat or power is overload too"
+    )
     headroom: float = parameter(
         0.7,
         "share of the budget that frames must fit into after a step back",
@@ -99,6 +114,16 @@ class LoadOptions:
         low=16,
         high=2**20,
     )
+
+    @property
+    def on(self) -> bool:
+        """Whether there is load control."""
+        return self.budget_ms > 0.0 or self.asks_heat
+
+    @property
+    def asks_heat(self) -> bool:
+        """Whether the heat of the machine is an input."""
+        return self.hottest_c > 0.0 or self.throttling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +158,7 @@ def ladder(options: LoadOptions) -> tuple[LoadStep, ...]:
     """Return the steps from nothing given up to everything.
 
     Raises:
-        ConfigurationError: there is a budget, and nothing to give up for it.
+        ConfigurationError: there is load control, and nothing to give up for it.
     """
     steps = [LoadStep()]
     reuse = options.reuse_max_age_s > 0.0
@@ -145,9 +170,10 @@ def ladder(options: LoadOptions) -> tuple[LoadStep, ...]:
         LoadStep(reuse=reuse, variant=cheapest, skipped=number + 1)
         for number in range(options.most_skipped)
     ]
-    if options.budget_ms > 0.0 and len(steps) == 1:
+    if options.on and len(steps) == 1:
+        asked = "load.budget_ms" if options.budget_ms > 0.0 else "load.hottest_c, load.throttling"
         raise ConfigurationError(
-            "load.budget_ms: there is nothing to give up for it: set load.reuse_max_age_s, "
+            f"{asked}: there is nothing to give up for it: set load.reuse_max_age_s, "
             "load.variants or load.most_skipped"
         )
     return tuple(steps)
@@ -173,6 +199,7 @@ class LoadControl:
         self._told_ns: int | None = None  # of the newest frame
         self._before_s = 0.0  # of the frames that the last step down was taken for
         self._roomy_ns: int | None = None  # since when frames would fit one place higher
+        self._hot_ns: int | None = None  # since when the machine is too hot, or throttles
         self._back_ns: int | None = None  # the last step back; None: none, or it lasted
         self._doublings = 0
         self._quiet_ns = 0
@@ -187,7 +214,7 @@ class LoadControl:
     @property
     def step(self) -> LoadStep:
         """What is given up now."""
-        return self.steps[self._number] if self.options.budget_ms > 0.0 else LoadStep()
+        return self.steps[self._number] if self.options.on else LoadStep()
 
     @property
     def wait_s(self) -> float:
@@ -230,27 +257,47 @@ class LoadControl:
         number = self._higher() if lower is None else lower
         return self._go(number, now_ns, back=lower is None, reason=f"{variant}: {reason}")
 
-    def took(self, seconds: float, now_ns: int) -> LoadEvent | None:
+    def took(self, seconds: float, now_ns: int, heat: str = "") -> LoadEvent | None:
         """Take what an inferred frame took; return the step that follows from it.
 
         Args:
             seconds: from arrival to feature; frames that were skipped or reused are not told.
             now_ns: steady clock.
+            heat: why the machine is too hot; empty: it is not, or nobody asked.
         """
-        options = self.options
-        if options.budget_ms <= 0.0:
+        if not self.options.on:
             if self._number:
                 return self._go(0, now_ns, back=True, reason="load control was switched off")
             return None
         if self._since_ns is None:
             self._since_ns = now_ns
         self._frames.append((now_ns, seconds))
-        return self._down(now_ns) or self._up(now_ns)
+        return self._cool(heat, now_ns) or self._down(now_ns) or self._up(now_ns)
+
+    def _cool(self, heat: str, now_ns: int) -> LoadEvent | None:
+        """Step down while the machine is too hot; nothing is taken back meanwhile."""
+        if not heat:
+            self._hot_ns = None
+            return None
+        if self._hot_ns is None:
+            self._hot_ns = now_ns
+        self._roomy_ns, lower = None, self._lower()
+        wait_s = self.options.over_s * (1 + self.options.importance)
+        if lower is None or now_ns - max(self._hot_ns, self._stepped_ns) < wait_s * NS:
+            return None
+        self._note_relapse(now_ns)
+        return self._go(lower, now_ns, back=False, reason=f"{heat} for {wait_s:g} s")
+
+    def _note_relapse(self, now_ns: int) -> None:
+        """Double the time until the next step back where the last one did not last."""
+        if self._back_ns is not None and now_ns - self._back_ns < _LASTED * self.wait_s * NS:
+            self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
+        self._back_ns = None
 
     def _down(self, now_ns: int) -> LoadEvent | None:
         options, budget_s = self.options, self.options.budget_ms / 1e3
         seen_s = self._seen_s(options.over_s, now_ns)
-        if seen_s is None:
+        if seen_s is None or budget_s <= 0.0:
             return None
         self._learn(seen_s)
         passed_s = 0.0 if self._told_ns is None else (now_ns - self._told_ns) / NS
@@ -265,9 +312,7 @@ class LoadControl:
         if lower is None or self._over_s < options.importance * options.over_s:
             return None
         wait_s = options.over_s * (1 + options.importance)
-        if self._back_ns is not None and now_ns - self._back_ns < _LASTED * self.wait_s * NS:
-            self._doublings = min(self._doublings + 1, _MOST_DOUBLINGS)
-        self._back_ns = None
+        self._note_relapse(now_ns)
         self._before_s = seen_s
         reason = f"{seen_s * 1e3:.1f} ms > {options.budget_ms:g} ms for {wait_s:g} s"
         return self._go(lower, now_ns, back=False, reason=reason)
@@ -276,23 +321,25 @@ class LoadControl:
         wait_s, budget_s = self.wait_s, self.options.budget_ms / 1e3
         if now_ns - max(self._quiet_ns, self._stepped_ns) > _FORGET * wait_s * NS:
             self._doublings, self._quiet_ns = max(self._doublings - 1, 0), now_ns
-        if self._number == 0:
+        if self._number == 0 or self._hot_ns is not None:
             return None
         seen_s = self._seen_s(self.options.over_s, now_ns)
         if seen_s is None:
             return None
         saves = self._believed(now_ns)
-        if seen_s * saves > budget_s * self.options.headroom:
+        if budget_s > 0.0 and seen_s * saves > budget_s * self.options.headroom:
             self._roomy_ns = None
             return None
         if self._roomy_ns is None:
             self._roomy_ns = now_ns
         if now_ns - self._roomy_ns < wait_s * NS:
             return None
-        reason = (
-            f"{seen_s * 1e3:.1f} ms x {saves:.2f} < {self.options.headroom:g} of "
-            f"{self.options.budget_ms:g} ms for {wait_s:g} s"
-        )
+        reason = f"not too hot for {wait_s:g} s"
+        if budget_s > 0.0:
+            reason = (
+                f"{seen_s * 1e3:.1f} ms x {saves:.2f} < {self.options.headroom:g} of "
+                f"{self.options.budget_ms:g} ms for {wait_s:g} s"
+            )
         self._back_ns = now_ns
         return self._go(self._higher(), now_ns, back=True, reason=reason)
 

@@ -9,7 +9,11 @@ from edge_perception.core.conditions import NOT_KNOWN, Conditions
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.models.loading import DRIFT_REFERENCE, LoadedModel
-from edge_perception.monitoring.drift.detector import DRIFT_NOT_KNOWN, NO_REFERENCE
+from edge_perception.monitoring.drift.detector import (
+    DRIFT_NOT_KNOWN,
+    NO_REFERENCE,
+    QuantityFigure,
+)
 from edge_perception.monitoring.drift.reference import Reference, parse_reference, read_reference
 from edge_perception.monitoring.source import MonitorOptions, SourceMonitor
 
@@ -76,6 +80,10 @@ class Watch:
         if self._monitor is None:
             return {"conditions": NOT_KNOWN.text, "drift": f"{DRIFT_NOT_KNOWN}: no frame yet"}
         return self._monitor.describe()
+
+    def figures(self) -> tuple[QuantityFigure, ...]:
+        """Return what the reference and the window hold of each quantity; without frames none."""
+        return self._monitor.figures() if self._monitor is not None else ()
 
     def history(self) -> tuple[str, ...]:
         """Return the drift that was said of the serving model, over or not, a line each."""

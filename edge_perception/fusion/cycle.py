@@ -46,6 +46,8 @@ class Cycle:
     conditions: Conditions = NOT_KNOWN
     min_score: float = 0.0  # objects below are left out, by the policy for the conditions
     speed_advice_mps: float = UNKNOWN
+    # Bundle that should serve and the condition, by source: advice for the encoders.
+    variants: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     sound_events: tuple[SoundEvent, ...] = ()  # not told in an earlier cycle
     fresh: frozenset[str] = frozenset()  # reusable sources with something new
     models: tuple[FusionModel, ...] = field(default=())

@@ -224,6 +224,7 @@ class Fusion:
             conditions=conditions,
             min_score=judgement.min_score,
             speed_advice_mps=judgement.speed_advice_mps,
+            variants=judgement.variants,
             sound_events=tuple(self._intake.untold),
             fresh=frozenset(self._intake.fresh),
             models=self._successors if due else self._models,

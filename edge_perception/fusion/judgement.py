@@ -7,7 +7,7 @@ source is OK, hysteresis included, and those that set the pace meet in one view.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edge_perception.core.conditions import NOT_KNOWN, Conditions
 from edge_perception.core.rate import RateMeter, window_for
@@ -42,6 +42,8 @@ class Judgement:
     deadline_s: float = 0.0  # of the next cycle; 0: as configured
     min_score: float = 0.0  # objects below are left out
     speed_advice_mps: float = UNKNOWN  # at most, for the conditions; NaN: none
+    # Bundle that should serve and the condition, by source.
+    variants: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Judge:
@@ -101,6 +103,7 @@ class Judge:
             judgement,
             min_score=situation.reaction.min_score,
             speed_advice_mps=situation.reaction.speed_advice_mps,
+            variants=situation.reaction.variants,
         )
 
 

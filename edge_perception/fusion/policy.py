@@ -86,6 +86,14 @@ class DegradationPolicy:
     def check_sources(self, sources: tuple[SourceConfig, ...]) -> None:
         """Refuse names that are neither a source nor a modality, which would never be met."""
         known = {ALL, ANY, LOCATING, *(s.source for s in sources), *(s.modality for s in sources)}
+        served = {source.source for source in sources}
+        for entry in self.conditions:
+            for name, variant in entry.variants.items():
+                if name not in served or not variant:
+                    raise ConfigurationError(
+                        f"policy.conditions.{entry.condition}.variants: expected a bundle for one "
+                        f"of {', '.join(sorted(served))}, got '{name}': '{variant}'"
+                    )
         for item in self.modes:
             for name in (*item.all_of, *item.any_of):
                 if name not in known:

@@ -1,9 +1,9 @@
-"""What the policy does about conditions: a worse mode, less confidence, thresholds, slower."""
+"""What the policy does about conditions: a worse mode, thresholds, slower, another variant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from edge_perception.core.conditions import CONDITIONS, Conditions
 from edge_perception.core.parameter import parameter
@@ -21,17 +21,22 @@ class ConditionPolicy:
     confidence: float = parameter(1.0, low=0.0, high=1.0)  # of a view, at most
     min_score: float = parameter(0.0, low=0.0, high=1.0)  # objects below are left out
     max_speed_mps: float = parameter(0.0, unit="m/s", low=0.0, high=100.0)  # 0: no advice
+    variants: Mapping[str, str] = field(default_factory=dict)  # bundle that serves, by source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reaction:
-    """What all conditions that hold ask for together: the strictest of each."""
+    """What all conditions that hold ask for together: the strictest of each.
+
+    Variants have no strictest: of two for one source the one that the policy names first.
+    """
 
     at_best: Mode = Mode.FULL
     confidence: float = 1.0
     min_score: float = 0.0
     speed_advice_mps: float = UNKNOWN  # NaN: none
     reason: str = ""  # of `at_best`; empty: it costs no mode
+    variants: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # and why, by source
 
 
 NO_REACTION = Reaction()
@@ -65,6 +70,10 @@ class ReactionState:
 
 def _strictest(entries: Sequence[ConditionPolicy]) -> Reaction:
     at_best = min(entry.at_best for entry in entries)
+    variants: dict[str, tuple[str, str]] = {}
+    for entry in entries:  # of two that want one source, the policy's first
+        for source, variant in entry.variants.items():
+            variants.setdefault(source, (variant, entry.condition))
     blamed = [entry.condition for entry in entries if entry.at_best is at_best]
     speeds = [entry.max_speed_mps for entry in entries if entry.max_speed_mps > 0.0]
     return Reaction(
@@ -77,4 +86,5 @@ def _strictest(entries: Sequence[ConditionPolicy]) -> Reaction:
             if at_best is not Mode.FULL
             else ""
         ),
+        variants=variants,
     )

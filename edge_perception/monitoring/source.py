@@ -20,6 +20,7 @@ from edge_perception.monitoring.drift.detector import (
     DRIFT_NOT_KNOWN,
     NO_REFERENCE,
     DriftDetector,
+    QuantityFigure,
 )
 from edge_perception.monitoring.drift.reference import ALL, Reference, Section
 from edge_perception.monitoring.drift.statistics import floor_of
@@ -162,6 +163,11 @@ class SourceMonitor:
                 if math.isfinite(look.psi):
                     said[f"drift.{name}"] = f"psi {look.psi:.2f} ks {look.ks:.2f} z {look.z:.1f}"
             return said
+
+    def figures(self) -> tuple[QuantityFigure, ...]:
+        """Return what the reference and the window hold of each quantity."""
+        with self._lock:
+            return self._detector.figures
 
     def history(self) -> tuple[str, ...]:
         """Return the drift that was said since the start, over or not: the newest, a line each."""

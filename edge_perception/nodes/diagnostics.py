@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -16,6 +17,7 @@ from rclpy.node import Node
 
 from edge_perception.core.health import Debounce, Health, Level, Report
 from edge_perception.core.periodic import Periodic
+from edge_perception.monitoring.resources.processes import PROCESS, own_process
 from edge_perception.nodes import qos
 
 try:
@@ -40,6 +42,7 @@ class Diagnostics:
         # A little less than a second: the timer's own jitter must not cost a whole check.
         self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - self.CHECK_PERIOD_S / 2)
         self.hardware_id = socket.gethostname() or "unknown"  # a sensor has its own
+        self._process = own_process()
         self._publisher = _publisher(node, self.hardware_id)
         # A thread, not a timer: while /clock stands still or a callback keeps the executor busy,
         # health is still said, and the executor's wait set is not made anew ten times a second.
@@ -70,6 +73,8 @@ class Diagnostics:
             self._level = said.level
             self._log_transition(said)
         if saying:
+            if said is not None:
+                saying[self._name] = replace(said, values={**said.values, PROCESS: self._process})
             array = DiagnosticArray(status=[self._status(*item) for item in saying.items()])
             array.header.stamp = self._node.get_clock().now().to_msg()
             self._publisher.publish(array)

@@ -10,6 +10,7 @@ from rclpy.node import Node
 from edge_perception import msg
 from edge_perception.core.bounds import clipped
 from edge_perception.core.errors import ConfigurationError, ModelError
+from edge_perception.core.periodic import Periodic
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.load import EncoderLoad, StandIns
 from edge_perception.encoders.load_control import FROM_PLAN, LoadEvent, LoadOptions
@@ -18,11 +19,13 @@ from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.models.model_cache import ModelCache
+from edge_perception.monitoring.resources.heat import HeatWatch
 from edge_perception.nodes import qos
 from edge_perception.releases.loading import find_verified
 from edge_perception.releases.model_sizes import peak_memory_bytes
 
 _MB = 2**20
+_HEAT_S = 1.0  # between looks at sensors; heat is slow
 
 
 class LoadEvents:
@@ -55,6 +58,31 @@ class LoadEvents:
             self._node.get_logger().warning(text)
 
 
+class MachineHeat:
+    """Reads the heat of the machine once a second, for as long as a model is loaded."""
+
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        self._on_error = on_error
+        self._watch: HeatWatch | None = None
+        self._reading: Periodic | None = None
+
+    def watch(self, options: LoadOptions) -> HeatWatch | None:
+        """Return what is read; None: the options do not ask for it."""
+        if options.asks_heat and self._watch is None:
+            watch = HeatWatch(hottest_c=options.hottest_c, throttling=options.throttling)
+            watch.look()
+            reading = Periodic(_HEAT_S, watch.look, on_error=self._on_error, name="heat")
+            reading.start()
+            self._watch, self._reading = watch, reading
+        return self._watch
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._reading is not None:
+            self._reading.stop()
+        self._watch = self._reading = None
+
+
 def encoder_load(
     events: LoadEvents,
     options: LoadOptions,
@@ -64,6 +92,7 @@ def encoder_load(
     model: ModelOptions,
     load: Callable[[str], LoadedModel],
     beside: Callable[[], list[Bundle]],
+    heat: MachineHeat,
 ) -> EncoderLoad:
     """Return the load control of a source; nothing is loaded before it is needed.
 
@@ -75,6 +104,7 @@ def encoder_load(
         model: how models run.
         load: loads the bundle of a name beside what serves.
         beside: bundles that the node has loaded by itself.
+        heat: of the machine; is read from now on where the options ask for it.
 
     Raises:
         ConfigurationError: the options contradict each other, or ask for nothing.
@@ -106,7 +136,9 @@ def encoder_load(
     stand_ins = StandIns(spec, models)
     try:
         found = replace(options, variants=tuple(dict.fromkeys(names)))
-        return EncoderLoad(found, spec, stand_ins, events.tell, left_out=left_out)
+        return EncoderLoad(
+            found, spec, stand_ins, events.tell, left_out=left_out, heat=heat.watch(options)
+        )
     except ConfigurationError as error:
         raise ConfigurationError("; ".join(filter(None, (str(error), left_out)))) from error
 

@@ -22,7 +22,7 @@ from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.monitoring.source import MonitorOptions
-from edge_perception.nodes.encoder_load import LoadEvents, encoder_load
+from edge_perception.nodes.encoder_load import LoadEvents, MachineHeat, encoder_load
 from edge_perception.nodes.model_services import kept_infos, model_info
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.releases.candidate import MODES, CandidateTrial
@@ -62,6 +62,7 @@ class EncoderModels:
         self._source_options, self._options, self._content = source, options, content
         self._pose, self._load_options, self._monitor = pose, load, monitor
         self._load_events = LoadEvents(node, lambda: self._source)
+        self._heat = MachineHeat(lambda error: node.get_logger().error(f"heat: {error!r}"))
         self.pipeline: EncoderPipeline | None = None
         self.last_error = ""
         self._kept = KeptModel[ServedModel](
@@ -101,6 +102,7 @@ class EncoderModels:
 
     def close(self) -> None:
         """Release every model."""
+        self._heat.close()
         self._kept.drop()
         if self.pipeline is not None:
             if self.pipeline.load is not None:
@@ -134,6 +136,7 @@ class EncoderModels:
             model=self._options.config,
             load=lambda name: self._load(name=name, beside=True),
             beside=lambda: self._loaded_by(pipeline),
+            heat=self._heat,
         )
         return pipeline
 

@@ -43,6 +43,7 @@ from edge_perception.nodes.model_services import ModelServices
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.nodes.transforms import TransformListener
+from edge_perception.nodes.variant_advice import AdviceListener
 from edge_perception.running.node_options import EncoderNodeOptions
 
 
@@ -90,6 +91,8 @@ class EncoderNode(PerceptionNode):
             else None
         )
         load = self.declare_parameters_of(LoadOptions, prefix="load.", on_change=self._on_load)
+        self._load = load
+        self._advice: AdviceListener | None = None
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
         monitor = self.declare_parameters_of(MonitorOptions, prefix="monitor.")
         self._sink, self._beside = sink, beside
@@ -212,10 +215,16 @@ class EncoderNode(PerceptionNode):
         )
         self._receiver.start()
         self._hang_guard.start()
+        if self._load.config.condition_variants:
+            source = self._source.config.source
+            self._advice = AdviceListener(self, source, self._on_advice, self._on_note)
 
     def deactivate(self) -> None:
         """Unsubscribe, then stop the inference thread."""
         self._hang_guard.stop()
+        if self._advice is not None:
+            self._advice.close()
+            self._advice = None
         # Either may be missing after an activation that failed half-way.
         if self._receiver is not None:
             self._receiver.stop()
@@ -309,6 +318,10 @@ class EncoderNode(PerceptionNode):
     def _on_load(self, options: LoadOptions) -> None:
         if self._pipeline is not None and self._pipeline.load is not None:
             self._pipeline.load.control.options = options
+
+    def _on_advice(self, variant: str, condition: str) -> None:
+        if self._pipeline is not None and self._pipeline.load is not None:
+            self._pipeline.load.advise(variant, condition, self.clock.now().steady_ns)
 
     def _on_error(self, error: Exception) -> None:
         self._models.last_error = f"{type(error).__name__}: {error}"

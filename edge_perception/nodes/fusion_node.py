@@ -24,6 +24,7 @@ from edge_perception.fusion.config import (
     FusionConfig,
     SourceConfig,
 )
+from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.odometry import ODOMETRY_TYPE, pose_from_msg
@@ -51,6 +52,7 @@ from edge_perception.nodes.model_services import ModelServices, kept_infos, mode
 from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.spin import run
 from edge_perception.nodes.trial_fusion import TrialFusion
+from edge_perception.nodes.variant_advice import AdvicePublisher
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.loading import load_model
 from edge_perception.releases.slo import END_TO_END
@@ -125,6 +127,8 @@ class FusionNode(PerceptionNode):
         self._safe_stop = self.create_publisher(Bool, "perception/safe_stop", qos.LATCHED)
         self.rivals.watch("perception/fused")
         self._views = (MarkerPublisher(self), DetectionPublisher(self))
+        named = any(entry.variants for entry in self._policy.conditions)
+        self._advice = AdvicePublisher(self) if named else None
 
     def activate(self) -> None:
         """Start the cycles, then subscribe."""
@@ -136,14 +140,14 @@ class FusionNode(PerceptionNode):
         self._latency = FusionLatency()
         self._told: Mapping[str, LatencyStatistics] | None = None
         self._evidence = FusionHealth()
-        self._calibration = calibration = CalibrationCheck()
+        self._calibration = CalibrationCheck()
         self._missed = 0
         self._worker = FusionWorker(
             fusion=fusion,
             clock=self.clock,
             sink=self._on_view,
             on_error=self._on_error,
-            after=lambda cycle: calibration.add(cycle.features),
+            after=self._after_cycle,
         )
         self._worker.start()
         self._receiver = Receiver(self, on_error=self._on_error)
@@ -249,6 +253,12 @@ class FusionNode(PerceptionNode):
             publisher.publish(view)
         self._evidence.on_view(view, missed=sent.deadline_missed, now=now)
         self._models.on_view(view, now.node_ns, self._worker.change)
+
+    def _after_cycle(self, cycle: Cycle) -> None:
+        """Look at a cycle whose view is on its way; runs in the fusion thread."""
+        self._calibration.add(cycle.features)
+        if self._advice is not None:
+            self._advice.tell(cycle.variants, self.clock.now().steady_ns)
 
     def _latency_msgs(self, steady_ns: int) -> list[msg.LatencyStatistics]:
         """Return the statistics as messages, which are made anew only when they changed."""

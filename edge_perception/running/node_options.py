@@ -48,6 +48,16 @@ class EncoderNodeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResourcesNodeOptions:
+    """How the machine is read."""
+
+    period_s: float = parameter(2.0, "between samples", unit="s", low=0.2, high=60.0)
+    battery_topic: str = parameter(
+        "", "sensor_msgs/BatteryState of the vehicle; empty: batteries as the kernel tells them"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricsNodeOptions:
     """Where the metrics are served."""
 

@@ -25,12 +25,18 @@ from edge_perception.models.loading import ModelOptions
 from edge_perception.monitoring.source import MonitorOptions
 from edge_perception.releases.admission import AdmissionLimits
 from edge_perception.releases.options import ManagerOptions
-from edge_perception.running.node_options import EncoderNodeOptions, MetricsNodeOptions, NodeOptions
+from edge_perception.running.node_options import (
+    EncoderNodeOptions,
+    MetricsNodeOptions,
+    NodeOptions,
+    ResourcesNodeOptions,
+)
 from edge_perception.running.parameter_yaml import ParameterFiles
 from edge_perception.running.plugin_parameters import use_plugin_folders
 from edge_perception.running.ros_yaml import Section
 
-FUSION, MANAGER, ENCODER, METRICS = "fusion", "model_manager", "_encoder", "metrics"
+FUSION, MANAGER, ENCODER = "fusion", "model_manager", "_encoder"
+METRICS, RESOURCES = "metrics", "resources"
 # Of every ROS node; `diagnostic_updater` where it is installed.
 _OF_ROS = re.compile(
     r"use_sim_time|start_type_description_service|diagnostic_updater\.\w+"
@@ -103,6 +109,11 @@ def metrics_groups() -> list[Group]:
     return [Group(cls=NodeOptions), Group(cls=MetricsNodeOptions)]
 
 
+def resources_groups() -> list[Group]:
+    """Return the parameters of the resources node."""
+    return [Group(cls=NodeOptions), Group(cls=ResourcesNodeOptions)]
+
+
 def check_names(files: ParameterFiles) -> None:
     """Refuse names that nothing reads.
 
@@ -129,7 +140,7 @@ def known_names(sources: Iterable[str]) -> dict[str, set[str]]:
     sources = sorted(set(sources))
     groups = {f"{source}{ENCODER}": encoder_groups(source) for source in sources}
     groups |= {FUSION: fusion_groups(sources), MANAGER: manager_groups()}
-    groups[METRICS] = metrics_groups()
+    groups |= {METRICS: metrics_groups(), RESOURCES: resources_groups()}
     return {node: {name for g in found for name in g.names} for node, found in groups.items()}
 
 

@@ -11,6 +11,7 @@ from edge_perception.running.supervision import ProcessSpec
 
 _MODULE = "edge_perception.nodes.executables"
 _METRICS = "edge_perception.observe.metrics.executable"
+_RESOURCES = "edge_perception.observe.resources.executable"
 
 
 def node_processes(
@@ -19,6 +20,7 @@ def node_processes(
     *,
     logs: Path | None = None,
     metrics: bool = False,
+    resources: bool = False,
 ) -> list[ProcessSpec]:
     """Return an encoder for each source, fusion and the model manager.
 
@@ -27,6 +29,7 @@ def node_processes(
         arguments: ROS arguments of all nodes, without ``--ros-args``.
         logs: folder for a log file each; None: our own output.
         metrics: whether there is a metrics node too.
+        resources: whether there is a resources node too.
     """
     # All of them are told: they know then which names in a parameter file somebody reads.
     arguments = [*arguments, "-p", f"sources:=[{','.join(sources)}]"]
@@ -43,6 +46,8 @@ def node_processes(
     specs.append(_process("model_manager", ("model_manager",), arguments, logs))
     if metrics:
         specs.append(_process("metrics", (), arguments, logs, module=_METRICS))
+    if resources:
+        specs.append(_process("resources", (), arguments, logs, module=_RESOURCES))
     return specs
 
 

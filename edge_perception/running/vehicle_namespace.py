@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS
+from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS, RESOURCES
 from edge_perception.running.parameter_yaml import ParameterFiles, matches
 
 _ROOT = "/"
@@ -54,4 +54,5 @@ def choose_namespace(parameters: ParameterFiles) -> tuple[str, ...]:
 
 
 def _is_ours(node: str) -> bool:
-    return node in (FUSION, MANAGER, METRICS, "*", "**") or node.endswith(ENCODER)
+    ours = (FUSION, MANAGER, METRICS, RESOURCES, "*", "**")
+    return node in ours or node.endswith(ENCODER)

@@ -15,6 +15,7 @@ from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.fusion_node import FusionNode
 from edge_perception.nodes.model_manager_node import ModelManagerNode
 from edge_perception.observe.metrics.node import MetricsNode
+from edge_perception.observe.resources.node import ResourcesNode
 
 NODES = {
     "camera_encoder": (EncoderNode, ("camera",)),
@@ -23,6 +24,7 @@ NODES = {
     "fusion": (FusionNode, ()),
     "model_manager": (ModelManagerNode, ()),
     "metrics": (MetricsNode, ()),
+    "resources": (ResourcesNode, ()),
 }
 
 # Used where simulated time, or the package of a message type, is there.

@@ -64,6 +64,18 @@ class QuantityLook:
     page_hinkley: float = float("nan")  # share of its limit
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuantityFigure:
+    """One quantity to be drawn: the reference, what the window holds, what was made of it."""
+
+    name: str
+    edges: tuple[float, ...]  # inner edges of the bins; the outer bins are open
+    before: tuple[int, ...]  # counts of the reference
+    now: tuple[int, ...]  # counts of the window
+    look: QuantityLook | None  # the newest; None: no part of the window was full yet
+    judged: bool
+
+
 class _Followed:
     def __init__(self, name: str, reference: QuantityReference, parts: int) -> None:
         self.reference = reference
@@ -131,6 +143,21 @@ class DriftDetector:
         """Quantities of the reference that no alert could tell of yet, in their order."""
         followed = [*self._quantities, *([CLASSES] if self._classes is not None else [])]
         return tuple(sorted(name for name in followed if not self._is_judged(name)))
+
+    @property
+    def figures(self) -> tuple[QuantityFigure, ...]:
+        """Quantities of the reference with their histograms, by name."""
+        return tuple(
+            QuantityFigure(
+                name=name,
+                edges=followed.reference.edges,
+                before=followed.reference.counts,
+                now=tuple(map(int, followed.window.counts)),
+                look=self.looks.get(name),
+                judged=self._is_judged(name),
+            )
+            for name, followed in sorted(self._quantities.items())
+        )
 
     def _is_judged(self, name: str) -> bool:
         # An alert needs as many looks: with fewer, none says nothing.

@@ -36,6 +36,12 @@ _SOURCE = Label(name="source", most=16)
 _NODE = Label(name="node", most=24)
 _OBJECTIVE = Label(name="objective", most=32)
 _QUANTITY = Label(name="quantity", most=48)
+_GPU = Label(name="gpu", most=8)
+_BATTERY = Label(name="battery", most=4)
+# Labels with any values: what has too many of them is counted by their name.
+_OPEN = (
+    "source", "node", "objective", "role", "quantity", "sensor", "rail", "gpu", "battery", "model",
+)  # fmt: skip
 
 
 def _names(kind: type[Mode] | type[FusionLevel] | type[ClosedBy] | type[SourceState]) -> Label:
@@ -293,6 +299,179 @@ METRICS = (
         source="/diagnostics level",
         labels=(_NODE, Label(name="level", values=tuple(level.name for level in Level))),
     ),
+    # -- resources and load control --
+    Metric(
+        name="machine_cpu_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Busy share of all cores.",
+        source="/diagnostics resources: cpu_share",
+    ),
+    Metric(
+        name="machine_memory_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        text="Memory of the machine.",
+        source="/diagnostics resources: memory_bytes",
+    ),
+    Metric(
+        name="machine_memory_available_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        text="Memory that programs can still get.",
+        source="/diagnostics resources: memory_available_bytes",
+    ),
+    Metric(
+        name="machine_disk_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        text="Size of the root file system.",
+        source="/diagnostics resources: disk_bytes",
+    ),
+    Metric(
+        name="machine_disk_free_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        text="What is free of it.",
+        source="/diagnostics resources: disk_free_bytes",
+    ),
+    Metric(
+        name="machine_disk_traffic_bytes",
+        kind=Kind.COUNTER,
+        unit="bytes",
+        text="Bytes read from and written to disks since the machine started.",
+        source="/diagnostics resources: disk_traffic_bytes",
+        labels=(Label(name="direction", values=("read", "written")),),
+    ),
+    Metric(
+        name="machine_network_bytes",
+        kind=Kind.COUNTER,
+        unit="bytes",
+        text="Bytes over all interfaces but loopback since the machine started.",
+        source="/diagnostics resources: network_bytes",
+        labels=(Label(name="direction", values=("received", "sent")),),
+    ),
+    Metric(
+        name="machine_frequency_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Mean of the cores' frequencies to their highest.",
+        source="/diagnostics resources: frequency_share",
+    ),
+    Metric(
+        name="throttled",
+        kind=Kind.GAUGE,
+        text="Whether heat or a power limit holds the machine back; left out where it is not told.",
+        source="/diagnostics resources: throttling",
+    ),
+    Metric(
+        name="node_cpu_cores",
+        kind=Kind.GAUGE,
+        text="Cores that the process of a node keeps busy; nodes of one process say the same.",
+        source="/diagnostics resources: node_cpu_cores",
+        labels=(_NODE,),
+    ),
+    Metric(
+        name="node_memory_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        text="Proportional set size of the process of a node.",
+        source="/diagnostics resources: node_pss_bytes",
+        labels=(_NODE,),
+    ),
+    Metric(
+        name="temperature_celsius",
+        kind=Kind.GAUGE,
+        unit="celsius",
+        text="Temperatures that the machine tells.",
+        source="/diagnostics resources: temperature_c",
+        labels=(Label(name="sensor", most=24),),
+    ),
+    Metric(
+        name="power_watts",
+        kind=Kind.GAUGE,
+        unit="watts",
+        text="Power of each rail that the machine tells; rails may feed one another.",
+        source="/diagnostics resources: watts",
+        labels=(Label(name="rail", most=16),),
+    ),
+    Metric(
+        name="power_total_watts",
+        kind=Kind.GAUGE,
+        unit="watts",
+        text="Power of the rails that feed all others; left out where none is known to.",
+        source="/diagnostics resources: watts_total",
+    ),
+    Metric(
+        name="gpu_use_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Busy share of a GPU.",
+        source="/diagnostics resources: gpu_share",
+        labels=(_GPU,),
+    ),
+    Metric(
+        name="gpu_memory_used_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        text="Memory of a GPU in use.",
+        source="/diagnostics resources: gpu_memory_used_bytes",
+        labels=(_GPU,),
+    ),
+    Metric(
+        name="battery_charge_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Charge of a battery.",
+        source="/diagnostics resources: battery_charge_share",
+        labels=(_BATTERY,),
+    ),
+    Metric(
+        name="battery_left_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        text="How long a battery lasts at the present draw.",
+        source="/diagnostics resources: battery_left_s",
+        labels=(_BATTERY,),
+    ),
+    Metric(
+        name="battery_draw_watts",
+        kind=Kind.GAUGE,
+        unit="watts",
+        text="What is drawn from the vehicle's battery.",
+        source="/diagnostics resources: battery_watts",
+        labels=(_BATTERY,),
+    ),
+    Metric(
+        name="inference_energy_joules",
+        kind=Kind.GAUGE,
+        unit="joules",
+        text="Joules of the whole machine for one inference, shared out by processor time.",
+        source="/diagnostics resources: joules_per_inference",
+        labels=(Label(name="model", most=16),),
+    ),
+    Metric(
+        name="load_step",
+        kind=Kind.GAUGE,
+        text="Place in the ladder of load control; 0: nothing is given up.",
+        source="/diagnostics load_step",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="load_frames",
+        kind=Kind.COUNTER,
+        text="Frames that load control skipped, and those that an earlier output served for.",
+        source="/diagnostics load_skipped, load_reused",
+        labels=(_SOURCE, Label(name="way", values=("skipped", "reused"))),
+    ),
+    Metric(
+        name="model_cache_hit_ratio",
+        kind=Kind.GAUGE,
+        unit="ratio",
+        text="Share of requests for a stand-in that found its model loaded.",
+        source="/diagnostics model_cache_hit_rate",
+        labels=(_SOURCE,),
+    ),
     # -- of the metrics themselves --
     Metric(
         name="metrics_missed_views",
@@ -312,7 +491,7 @@ METRICS = (
         kind=Kind.COUNTER,
         text="Values that were left out because their label has too many different ones.",
         source="any",
-        labels=(Label(name="label", values=("source", "node", "objective", "role", "quantity")),),
+        labels=(Label(name="label", values=_OPEN),),
     ),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}

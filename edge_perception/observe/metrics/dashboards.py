@@ -16,6 +16,10 @@ _UNITS = {
     "hertz": "hertz",
     "ratio": "percentunit",
     "meters_per_second": "velocityms",
+    "bytes": "bytes",
+    "celsius": "celsius",
+    "watts": "watt",
+    "joules": "joule",
     "": "short",
 }
 _HERE = 'job="edge_perception",instance=~"$instance"'
@@ -34,6 +38,8 @@ def dashboards() -> dict[str, dict[str, Any]]:
         "model_change": _dashboard(
             "model-change", "Perception: models and their changes", _model_change()
         ),
+        "resources": _dashboard("resources", "Perception: resources and power", _resources()),
+        "fleet": _dashboard("fleet", "Perception: all vehicles", _fleet()),
     }
 
 
@@ -215,6 +221,119 @@ def _model_change() -> list[dict[str, Any]]:
     ]
 
 
+def _resources() -> list[dict[str, Any]]:
+    def gauge(name: str, legend: str) -> dict[str, Any]:
+        return _gauges(name, f"{series(name)}{{{_HERE}}}", legend)
+
+    def rates(name: str, title: str, legend: str) -> dict[str, Any]:
+        query = f"rate({series(name)}{{{_HERE}}}[1m])"
+        return _panel(BY_NAME[name], title, [(query, legend)], unit="Bps")
+
+    return [
+        gauge("machine_cpu_ratio", "{{instance}}"),
+        gauge("node_cpu_cores", "{{node}}"),
+        gauge("node_memory_bytes", "{{node}}"),
+        _panel(
+            BY_NAME["machine_memory_bytes"],
+            "Share of memory and disk that is left",
+            [
+                (
+                    f"{series(f'machine_{left}_bytes')}{{{_HERE}}} / "
+                    f"{series(f'machine_{whole}_bytes')}{{{_HERE}}}",
+                    whole,
+                )
+                for left, whole in (("memory_available", "memory"), ("disk_free", "disk"))
+            ],
+            unit="percentunit",
+        ),
+        gauge("temperature_celsius", "{{sensor}}"),
+        gauge("throttled", "{{instance}}"),
+        gauge("machine_frequency_ratio", "{{instance}}"),
+        _panel(
+            BY_NAME["power_watts"],
+            "Watts",
+            [
+                (f"{series('power_watts')}{{{_HERE}}}", "{{rail}}"),
+                (f"{series('power_total_watts')}{{{_HERE}}}", "total"),
+                (f"{series('battery_draw_watts')}{{{_HERE}}}", "battery {{battery}}"),
+            ],
+        ),
+        gauge("inference_energy_joules", "{{model}}"),
+        gauge("battery_charge_ratio", "{{battery}}"),
+        gauge("battery_left_seconds", "{{battery}}"),
+        gauge("gpu_use_ratio", "{{gpu}}"),
+        gauge("gpu_memory_used_bytes", "{{gpu}}"),
+        gauge("load_step", "{{source}}"),
+        _panel(
+            BY_NAME["load_frames"],
+            "Frames skipped or reused, a second",
+            [(f"rate({series('load_frames')}{{{_HERE}}}[1m])", "{{source}} {{way}}")],
+        ),
+        gauge("model_cache_hit_ratio", "{{source}}"),
+        rates("machine_disk_traffic_bytes", "Disk, bytes a second", "{{direction}}"),
+        rates("machine_network_bytes", "Network, bytes a second", "{{direction}}"),
+    ]
+
+
+def _fleet() -> list[dict[str, Any]]:
+    up = f"up{{{_HERE}}}"
+    lost = f'{series("source_state")}{{{_HERE},state=~"STALE|MISSING|INVALID"}} == 1'
+    return [
+        _panel(BY_NAME["fused_silence_seconds"], "Vehicles that answer", [(up, "{{instance}}")]),
+        _panel(
+            BY_NAME["mode"],
+            "Vehicles by mode",
+            [(f"sum by (mode) ({series('mode')}{{{_HERE}}})", "{{mode}}")],
+        ),
+        _panel(
+            BY_NAME["end_to_end_seconds"],
+            "End to end, p99",
+            [(_recorded("end_to_end_seconds", 99, _HERE), "{{instance}}")],
+        ),
+        _panel(
+            BY_NAME["slo_events"],
+            "Worst share of bad views over an hour",
+            [(f"max by (instance) ({bad_share('1h')}{{{_HERE}}})", "{{instance}}")],
+            unit="percentunit",
+        ),
+        _panel(
+            BY_NAME["source_state"],
+            "Sources lost",
+            [(f"count by (instance) ({lost})", "{{instance}}")],
+        ),
+        _panel(
+            BY_NAME["drifted_quantities"],
+            "Quantities that have drifted",
+            [
+                (
+                    f"sum by (instance) ({series('drifted_quantities')}{{{_HERE}}})",
+                    "{{instance}}",
+                )
+            ],
+        ),
+        _panel(
+            BY_NAME["model"],
+            "Vehicles by release",
+            [
+                (
+                    f"count by (role, model, version) ({series('model')}{{{_HERE}}})",
+                    "{{role}}: {{model}} {{version}}",
+                )
+            ],
+        ),
+        _panel(
+            BY_NAME["power_total_watts"],
+            "Watts",
+            [(f"{series('power_total_watts')}{{{_HERE}}}", "{{instance}}")],
+        ),
+        _panel(
+            BY_NAME["safe_stop"],
+            "Safe stops asked for",
+            [(f"{series('safe_stop')}{{{_HERE}}} == 1", "{{instance}}")],
+        ),
+    ]
+
+
 def _recorded(name: str, percent: int, chosen: str) -> str:
     assert name in BY_NAME
     return f"{JOB}:{name}:p{percent}_1m{{{chosen}}}"
@@ -228,8 +347,10 @@ def _gauges(name: str, query: str, legend: str) -> dict[str, Any]:
 def _panel(
     metric: Metric, title: str, queries: Sequence[Query], *, unit: str = ""
 ) -> dict[str, Any]:
+    # What is the case now is a lane each: as curves all of them would lie at 1.
+    lanes = all(query.endswith("== 1") for query, _ in queries)
     return {
-        "type": "timeseries",
+        "type": "state-timeline" if lanes else "timeseries",
         "title": title,
         "description": metric.text,
         "datasource": _DATA,

@@ -12,7 +12,9 @@ from enum import Enum
 from edge_perception.core.errors import ConfigurationError
 
 PREFIX = "edge_perception"
-UNITS = ("", "seconds", "hertz", "ratio", "meters_per_second")
+UNITS = (
+    "", "seconds", "hertz", "ratio", "meters_per_second", "bytes", "celsius", "watts", "joules",
+)  # fmt: skip
 
 
 class Kind(Enum):

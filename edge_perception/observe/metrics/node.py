@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -27,11 +27,11 @@ from edge_perception.observe.metrics.catalogue import STALE_S
 from edge_perception.observe.metrics.drift_values import drift_values
 from edge_perception.releases.slo_file import read_slo
 from edge_perception.running.node_options import MetricsNodeOptions
-from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS
+from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS, RESOURCES
 
 _TAKE_S = 0.25  # what came meanwhile is counted at once
 _AGAIN_S = 2.0  # until a port that is in use is tried again
-_OTHERS = (FUSION, MANAGER, METRICS, "event_recorder")
+_OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, "event_recorder")
 
 
 class MetricsNode(PerceptionNode):
@@ -166,10 +166,18 @@ class MetricsNode(PerceptionNode):
             space, _, name = f"/{status.name}".rpartition("/")
             if (space or "/") == self.get_namespace() and _is_ours(name):
                 self.pipeline.on_status(name, status.level[0], steady_ns)
-                if name.endswith(ENCODER):
-                    said = drift_values({item.key: item.value for item in status.values})
-                    if said is not None:
-                        self.pipeline.on_drift(name.removesuffix(ENCODER), said, steady_ns)
+                values = {item.key: item.value for item in status.values}
+                with self.pipeline.board.lock:
+                    self._on_values(name, values, steady_ns)
+
+    def _on_values(self, name: str, values: Mapping[str, str], steady_ns: int) -> None:
+        if name == RESOURCES:
+            self.pipeline.told.on_resources(values, steady_ns)
+        if name.endswith(ENCODER):
+            source = name.removesuffix(ENCODER)
+            self.pipeline.told.on_encoder(source, values, steady_ns)
+            if (said := drift_values(values)) is not None:
+                self.pipeline.on_drift(source, said, steady_ns)
 
     def _on_error(self, error: Exception) -> None:
         self.get_logger().error(f"{error}", throttle_duration_sec=10.0)

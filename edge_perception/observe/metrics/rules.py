@@ -198,6 +198,7 @@ def _now() -> Iterator[dict[str, Any]]:
         TICKET,
         "{{ $labels.source }} loses more than a fifth of its frames on {{ $labels.instance }}.",
     )
+    yield from _of_machine()
     yield _alert(
         "MetricsIncomplete",
         f"increase({series('metrics_missed_views')}[10m]) > 10 or "
@@ -205,6 +206,46 @@ def _now() -> Iterator[dict[str, Any]]:
         "0s",
         TICKET,
         "The metrics of {{ $labels.instance }} lack views or labels: see docs/observing.md.",
+    )
+
+
+def _of_machine() -> Iterator[dict[str, Any]]:
+    yield _alert(
+        "LoadShed",
+        f"{series('load_step')} > 0",
+        "1m",
+        TICKET,
+        "{{ $labels.source }} gives up work under load on {{ $labels.instance }}: step "
+        "{{ $value }} of load control.",
+    )
+    yield _alert(
+        "Throttled",
+        f"{series('throttled')} == 1",
+        "10s",
+        TICKET,
+        "Heat or a power limit holds {{ $labels.instance }} back.",
+    )
+    yield _alert(
+        "DiskNearlyFull",
+        f"{series('machine_disk_free_bytes')} / {series('machine_disk_bytes')} < 0.05",
+        "1m",
+        TICKET,
+        "Less than a twentieth of the disk is free on {{ $labels.instance }}.",
+    )
+    yield _alert(
+        "MemoryNearlyFull",
+        f"{series('machine_memory_available_bytes')} / {series('machine_memory_bytes')} < 0.05",
+        "1m",
+        PAGE,
+        "Less than a twentieth of the memory is left on {{ $labels.instance }}.",
+    )
+    yield _alert(
+        "BatteryNearlyEmpty",
+        f"{series('battery_left_seconds')} < 900",
+        "1m",
+        PAGE,
+        "Battery {{ $labels.battery }} of {{ $labels.instance }} lasts for "
+        "{{ $value | humanizeDuration }} at the present draw.",
     )
 
 

@@ -18,6 +18,7 @@ from edge_perception.observe.metrics.catalogue import (
     STALE_S,
 )
 from edge_perception.observe.metrics.drift_values import DriftValues
+from edge_perception.observe.metrics.told import Told
 from edge_perception.releases.past import ViewFacts, is_bad
 from edge_perception.releases.slo import EVENTS as EVENT_INDICATORS
 from edge_perception.releases.slo import Slo
@@ -73,6 +74,7 @@ class PipelineState:
         self._counted: dict[str, tuple[int, int]] = {}  # stamp of the newest feature, by source
         self._levels: dict[str, tuple[str, int]] = {}  # level and when it was said, by node
         self._drift: dict[str, tuple[DriftValues, int]] = {}  # and when it was said, by source
+        self.told = Told()
         for objective in self._objectives:
             for name in ("slo_events", "slo_good_events"):
                 self.board.add(name, objective.name, by=0.0)
@@ -194,6 +196,7 @@ class PipelineState:
             for source, (said, at_ns) in self._drift.items():
                 if (steady_ns - at_ns) / 1e9 <= NODE_STALE_S:
                     self._show_drift(source, said)
+            self.told.show(board, steady_ns)
 
     def _show_drift(self, source: str, said: DriftValues) -> None:
         board = self.board

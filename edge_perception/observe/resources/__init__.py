@@ -1,1 +1,1 @@
-"""What a machine tells of its heat and its power, from files of the kernel; never a guess."""
+"""The resources of the machine as a part of the running system."""

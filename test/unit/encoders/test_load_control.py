@@ -167,3 +167,51 @@ def test_a_budget_without_anything_to_give_up_is_refused():
     with pytest.raises(ConfigurationError, match=r"load\.most_skipped"):
         ladder(LoadOptions(budget_ms=50.0))
     assert len(ladder(LoadOptions())) == 1
+
+
+def hot_drive(control, hot, until_s):
+    """Return the steps of a source whose frames always fit, on a machine that is hot at times."""
+    events = []
+    for number in range(round(until_s / PERIOD_S)):
+        at_s = number * PERIOD_S
+        heat = "cpu 95 °C > 90 °C" if hot(at_s) else ""
+        event = control.took(0.01, round(at_s * NS), heat)
+        if event is not None:
+            events.append((at_s, event))
+    return events
+
+
+@pytest.mark.parametrize("budget_ms", [0.0, 50.0], ids=["heat alone", "with a budget"])
+def test_heat_is_overload_too_and_nothing_is_taken_back_before_it_is_cool(budget_ms):
+    control = LoadControl(options(budget_ms=budget_ms, hottest_c=90.0))
+    events = hot_drive(control, lambda at_s: 10 <= at_s < 40, 120)
+    down = [(at_s, event) for at_s, event in events if not event.back]
+    assert [str(event.step) for _, event in down] == ["variant small", "variant tiny"]
+    assert down[0][0] == pytest.approx(11.0, abs=0.2), "over_s, not at once"
+    assert "95 °C > 90 °C" in down[0][1].reason
+    back = [(at_s, event.number) for at_s, event in events if event.back]
+    assert [number for _, number in back] == [1, 0]
+    assert back[0][0] >= 45.0, "back_s after it is cool"
+
+
+def test_heat_that_comes_again_after_each_step_back_does_not_swing():
+    control = LoadControl(options(budget_ms=0.0, throttling=True, variants=("small",)))
+    # Throttles 2 s after it runs the whole model, and is cool 2 s after it does not.
+    state = {"since_s": 0.0, "number": 0}
+
+    def hot(at_s):
+        if control.number != state["number"]:
+            state.update(since_s=at_s, number=control.number)
+        return (control.number == 0) == (at_s - state["since_s"] >= 2.0)
+
+    events = hot_drive(control, hot, 600)
+    assert len(events) < 24, "each relapse doubles the wait"
+    assert len([event for at_s, event in events if at_s > 300]) < 8
+
+
+def test_load_control_is_off_unless_a_budget_or_heat_is_asked_for():
+    assert not LoadOptions(variants=("small",)).on
+    control = LoadControl(LoadOptions(variants=("small",)))
+    assert control.took(9.0, NS, "hot") is None
+    with pytest.raises(ConfigurationError, match="nothing to give up for it"):
+        ladder(LoadOptions(hottest_c=80.0))

@@ -82,3 +82,32 @@ def test_a_broken_entry_is_named(entry, told, tmp_path):
     with pytest.raises(ConfigurationError, match=r"conditions\[0\]") as caught:
         read_policy(path)
     assert told in str(caught.value)
+
+
+def test_a_variant_serves_while_its_condition_holds_and_the_policy_s_first_wins(tmp_path):
+    night = ConditionPolicy(condition="night", variants={"camera": "dark", "lidar": "thin"})
+    fog = ConditionPolicy(condition="fog", variants={"camera": "hazy"})
+    state = ReactionState((fog, night))
+    assert state.step(held(night=0.9), 0).variants == {
+        "camera": ("dark", "night"), "lidar": ("thin", "night")
+    }  # fmt: skip
+    both = state.step(held(night=0.9, fog=0.8), S)
+    assert both.variants == {"camera": ("hazy", "fog"), "lidar": ("thin", "night")}
+    flickering = [
+        state.step(held(fog=0.8 if n % 2 else 0.0), 2 * S + n * S // 2) for n in range(20)
+    ]
+    assert all(r.variants.get("camera") == ("hazy", "fog") for r in flickering), "no swinging"
+    assert state.step(NOT_KNOWN, 60 * S).variants == {}
+
+
+def test_a_variant_for_nobody_is_refused(tmp_path):
+    data = {
+        "schema_version": 1,
+        "modes": [{"mode": "none", "action": "invalid", "confidence": 0.0}],
+        "conditions": [{"condition": "night", "variants": {"camra": "dark"}}],
+    }
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump(data))
+    source = SourceConfig(source="camera", modality="camera", rate_hz=10.0)
+    with pytest.raises(ConfigurationError, match="expected a bundle for one of camera, got 'camra"):
+        read_policy(file).check_sources((source,))

@@ -82,7 +82,7 @@ class Rig:
         )
         stand_ins = StandIns(spec, self.cache)
         self.load = EncoderLoad(
-            LoadOptions(budget_ms=50.0, **options), spec, stand_ins, self.events.append
+            LoadOptions(**{"budget_ms": 50.0, **options}), spec, stand_ins, self.events.append
         )
         self.pipeline.load = self.load
         self.rng = np.random.default_rng(3)
@@ -190,6 +190,33 @@ def test_a_variant_without_room_is_left_out_and_said(rig):
     assert "needs 40 MB, the limit is 60 MB of which 30 MB serve" in reason
     assert lidar.load.control.step.skipped == 1
     assert lidar.frame(0.01) is None or lidar.frame(0.01) is None
+
+
+def test_a_variant_by_condition_serves_without_a_budget_and_leaves_when_nobody_asks(rig):
+    lidar = rig(budget_ms=0.0, condition_variants=True)
+    whole = lidar.frame(0.01).model
+    steady = lambda: lidar.clock.now().steady_ns  # noqa: E731
+    lidar.load.advise(SMALL, "rain", steady())
+    until(lidar, 0.01, lambda: lidar.frame(0.01).model != whole)
+    assert lidar.load.describe()["load_condition"] == f"{SMALL} in rain"
+    lidar.load.advise("", "", steady())
+    until(lidar, 0.01, lambda: lidar.frame(0.01).model == whole)
+    assert lidar.load.finding().level is Level.OK
+    # Who advised has died: what is not repeated for five seconds is over.
+    lidar.load.advise(SMALL, "rain", steady())
+    until(lidar, 0.01, lambda: lidar.frame(0.01).model != whole)
+    for _ in range(52):
+        lidar.frame(0.01)
+    until(lidar, 0.01, lambda: lidar.frame(0.01).model == whole)
+
+
+def test_a_variant_by_condition_that_cannot_serve_is_named_and_the_model_goes_on(rig):
+    lidar = rig(budget_ms=0.0, condition_variants=True, limit_mb=60)
+    whole = lidar.frame(0.01).model
+    lidar.load.advise(SMALL, "rain", lidar.clock.now().steady_ns)
+    until(lidar, 0.01, lambda: lidar.load.finding().level is Level.WARN)
+    assert f"variant {SMALL} for rain cannot serve: " in lidar.load.finding().message
+    assert lidar.frame(0.01).model == whole
 
 
 def until(lidar, seconds, condition):

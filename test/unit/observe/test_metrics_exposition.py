@@ -25,6 +25,7 @@ from edge_perception.observe.metrics.drift_values import DriftValues
 from edge_perception.observe.metrics.exposition import registry_of
 from edge_perception.observe.metrics.server import MetricsServer, PortError, is_loopback
 from edge_perception.observe.metrics.state import PipelineState
+from edge_perception.observe.metrics.told import RESOURCES
 from edge_perception.releases.slo import Slo
 
 ACCEPT_OPEN = "application/openmetrics-text; version=1.0.0"
@@ -38,6 +39,16 @@ def registry():
     state.on_drift("camera", DriftValues(known=True, drifted=("score",), psi={"score": 1.2}), S)
     state.on_event(event("rolled back", sec=3, error=True))
     state.on_status("fusion", 0, S)
+    names = {"temperature_c": "cpu", "watts": "VDD_IN", "disk_traffic_bytes": "read",
+             "network_bytes": "sent", "joules_per_inference": "bev"}  # fmt: skip
+    names |= dict.fromkeys(("node_cpu_cores", "node_pss_bytes"), "fusion")
+    names |= dict.fromkeys(("gpu_share", "gpu_memory_used_bytes"), "gpu0")
+    names |= dict.fromkeys(("battery_charge_share", "battery_left_s", "battery_watts"), "vehicle")
+    told = {f"{kind} {names.get(kind, '')}".strip(): "1" for kind in RESOURCES}
+    state.told.on_resources({**told, "throttling": "none"}, S)
+    load = {"load_step": "0 of 1: nothing given up", "load_skipped": "0", "load_reused": "0",
+            "model_cache_hit_rate": "0.50"}  # fmt: skip
+    state.told.on_encoder("camera", load, S)
     return registry_of(state, lambda: S)
 
 

@@ -175,6 +175,19 @@ WRONG = {
         f'edge_perception_source_drops_total{{{BASE},source="lidar",reason="late"}}': "0+9x20",
         f'edge_perception_source_features_total{{{BASE},source="lidar"}}': "0+30x20",
     },
+    "LoadShed": {f'edge_perception_load_step{{{BASE},source="camera"}}': "2x20"},
+    "Throttled": {f"edge_perception_throttled{{{BASE}}}": "1x20"},
+    "DiskNearlyFull": {
+        f"edge_perception_machine_disk_free_bytes{{{BASE}}}": "40x20",
+        f"edge_perception_machine_disk_bytes{{{BASE}}}": "1000x20",
+    },
+    "MemoryNearlyFull": {
+        f"edge_perception_machine_memory_available_bytes{{{BASE}}}": "40x20",
+        f"edge_perception_machine_memory_bytes{{{BASE}}}": "1000x20",
+    },
+    "BatteryNearlyEmpty": {
+        f'edge_perception_battery_left_seconds{{{BASE},battery="vehicle"}}': "600x20"
+    },
     "MetricsIncomplete": {f"edge_perception_metrics_missed_views_total{{{BASE}}}": "0+9x20"},
 }
 

@@ -12,6 +12,7 @@ from edge_perception.core.errors import EdgePerceptionError
 # What is beyond these is a broken sensor or a wrong scale, not a hot or hungry computer.
 COLDEST_C, HOTTEST_C = -60.0, 200.0
 MOST_WATTS = 2000.0
+NONSENSE = "it tells "  # how the reason of a value that cannot be true begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Reading:
     """One value.
 
     Args:
-        kind: `temperature_c`, `watts`, `frequency_share`, `throttled`.
+        kind: with its unit, for example `temperature_c`, `watts`, `cpu_share`, `disk_bytes`.
         name: of the place, as the machine calls it.
         value: in the unit of its kind.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_perception.observe.resources.reading import (
+from edge_perception.monitoring.resources.reading import (
     Missing,
     UnreadableError,
     folders,

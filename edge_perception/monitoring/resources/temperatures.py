@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_perception.observe.resources.reading import (
+from edge_perception.monitoring.resources.reading import (
     COLDEST_C,
     HOTTEST_C,
     Missing,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_perception.observe.resources.reading import (
+from edge_perception.monitoring.resources.reading import (
     MOST_WATTS,
     Missing,
     Reading,

@@ -1,0 +1,95 @@
+"""What nodes tell of resources and of load control on /diagnostics, as values of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edge_perception.monitoring.resources.watch import NOT_AVAILABLE, THROTTLING
+from edge_perception.observe.metrics.board import Board
+from edge_perception.observe.metrics.catalogue import NODE_STALE_S
+
+# Kinds of `monitoring.resources` and the metrics that they become; the name is the label.
+RESOURCES: Mapping[str, str] = {
+    "cpu_share": "machine_cpu_ratio",
+    "memory_bytes": "machine_memory_bytes",
+    "memory_available_bytes": "machine_memory_available_bytes",
+    "disk_bytes": "machine_disk_bytes",
+    "disk_free_bytes": "machine_disk_free_bytes",
+    "disk_traffic_bytes": "machine_disk_traffic_bytes",
+    "network_bytes": "machine_network_bytes",
+    "frequency_share": "machine_frequency_ratio",
+    "node_cpu_cores": "node_cpu_cores",
+    "node_pss_bytes": "node_memory_bytes",
+    "temperature_c": "temperature_celsius",
+    "watts": "power_watts",
+    "watts_total": "power_total_watts",
+    "gpu_share": "gpu_use_ratio",
+    "gpu_memory_used_bytes": "gpu_memory_used_bytes",
+    "battery_charge_share": "battery_charge_ratio",
+    "battery_left_s": "battery_left_seconds",
+    "battery_watts": "battery_draw_watts",
+    "joules_per_inference": "inference_energy_joules",
+}
+_THROTTLED = "throttled"
+_LOAD_STEP, _LOAD_FRAMES, _HITS = "load_step", "load_frames", "model_cache_hit_ratio"
+NAMES = (*RESOURCES.values(), _THROTTLED, _LOAD_STEP, _LOAD_FRAMES, _HITS)
+_GAUGES = tuple(
+    name
+    for name in NAMES
+    if name not in ("machine_disk_traffic_bytes", "machine_network_bytes", _LOAD_FRAMES)
+)
+_MOST_SOURCES = 64
+
+
+class Told:
+    """Keeps what was told last; under the lock of the board."""
+
+    def __init__(self) -> None:
+        self._resources: tuple[Mapping[str, str], int] | None = None
+        self._load: dict[str, tuple[Mapping[str, str], int]] = {}
+
+    def on_resources(self, values: Mapping[str, str], steady_ns: int) -> None:
+        """Take the values of the resources node."""
+        self._resources = (values, steady_ns)
+
+    def on_encoder(self, source: str, values: Mapping[str, str], steady_ns: int) -> None:
+        """Take the values of an encoder; one without load control tells none of it."""
+        if _LOAD_STEP in values:
+            self._load[source] = (values, steady_ns)
+            while len(self._load) > _MOST_SOURCES:
+                self._load.pop(next(iter(self._load)))
+
+    def show(self, board: Board, steady_ns: int) -> None:
+        """Put what is still so on the board.
+
+        Raises:
+            ValueError: a number is none.
+        """
+        board.forget(*_GAUGES)
+        if self._resources is not None and _is_of_now(self._resources[1], steady_ns):
+            _show_resources(board, self._resources[0])
+        for source, (values, at_ns) in self._load.items():
+            if _is_of_now(at_ns, steady_ns):
+                _show_load(board, source, values)
+
+
+def _is_of_now(at_ns: int, steady_ns: int) -> bool:
+    return (steady_ns - at_ns) / 1e9 <= NODE_STALE_S
+
+
+def _show_resources(board: Board, values: Mapping[str, str]) -> None:
+    for key, text in values.items():
+        if text.startswith(NOT_AVAILABLE):
+            continue
+        kind, _, name = key.partition(" ")
+        if kind == THROTTLING and not name:
+            board.put(_THROTTLED, value=text != "none")
+        elif kind in RESOURCES:
+            board.put(RESOURCES[kind], *([name] if name else []), value=float(text))
+
+
+def _show_load(board: Board, source: str, values: Mapping[str, str]) -> None:
+    board.put(_LOAD_STEP, source, value=float(values[_LOAD_STEP].partition(" ")[0]))
+    for way in ("skipped", "reused"):
+        board.put(_LOAD_FRAMES, source, way, value=float(values[f"load_{way}"]))
+    board.put(_HITS, source, value=float(values["model_cache_hit_rate"]))
