@@ -1,0 +1,1 @@
+"""A running system on a terminal, and as JSON."""
