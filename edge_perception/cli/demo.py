@@ -17,7 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--composed", action="store_true", help="all nodes in one process")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results")
     parser.add_argument(
-        "--duration", type=float, default=20.0, metavar="S", help="seconds; above 20 it loops"
+        "--duration",
+        type=float,
+        metavar="S",
+        help="seconds (20, with --observe 40); above that the recording loops",
+    )
+    parser.add_argument(
+        "--observe",
+        action="store_true",
+        help="metrics, dashboards, a fired and resolved alert and a page of drift as well; LiDAR "
+        "is pulled for longer",
     )
     parser.add_argument(
         "--models",
@@ -37,8 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 1 when the output was not what a demo must show."""
     from edge_perception.demo.report import write_report
-    from edge_perception.demo.session import DemoOptions, run_demo
+    from edge_perception.demo.session import RECORDING_S, DemoOptions, run_demo
 
+    observer = None
+    length_s, cuts = RECORDING_S, None
+    if args.observe:
+        from edge_perception.demo import observed
+
+        observer = observed.DemoObserver(args.out, _say)
+        length_s, cuts = observed.DURATION_S, observed.CUTS
     # SIGINT too: a shell starts background jobs with it ignored.
     previous = {n: signal.signal(n, _interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -47,14 +63,20 @@ def run(args: argparse.Namespace) -> int:
                 out=args.out,
                 composed=args.composed,
                 models=args.models,
-                duration_s=args.duration,
+                duration_s=length_s if args.duration is None else args.duration,
+                recording_s=length_s,
+                cuts=cuts,
+                beside=observer,
                 recording=args.recording,
                 domain_id=args.domain,
                 params_files=tuple(args.params_file),
             ),
-            say=lambda text: print(text, flush=True),
+            say=_say,
         )
         problems = write_report(outcome, args.out)
+        if observer is not None:
+            play = outcome.run.play
+            problems += observer.write(outcome.recording, outcome.params_files, play)
     except KeyboardInterrupt:
         print("demo: interrupted, nodes ended", file=sys.stderr)
         return 130
@@ -64,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
     for problem in problems:
         print(f"NOT AS EXPECTED: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _interrupt(*_: object) -> NoReturn:

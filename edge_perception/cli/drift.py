@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--reference", type=Path, action="append", default=[], metavar="FILE", help="repeatable"
     )
+    check.add_argument(
+        "--page", type=Path, metavar="FILE", help="write what was seen as a page of HTML"
+    )
     for step in (reference, check):
         step.add_argument(
             "--params-file", type=Path, action="append", default=[], help="repeatable"
@@ -65,10 +68,11 @@ def _attach(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from edge_perception.observe.drift.making import held_against
 
-    good = True
+    good, pages = True, []
     for path in args.bags:
         print(path)
         found = list(held_against(path, args.params_file, args.reference))
+        pages.append((str(path), found))
         for held in found:
             drift = held.said["drift"]
             print(
@@ -82,4 +86,9 @@ def _check(args: argparse.Namespace) -> int:
             print("  drift of no source is known")
             good = False
         good = good and all(held.good for held in found)
+    if args.page is not None:
+        from edge_perception.observe.drift.page import write_drift_page
+
+        write_drift_page(args.page, pages)
+        print(args.page)
     return int(not good)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
@@ -47,6 +49,19 @@ RESULTS = (
 Say = Callable[[str], None]
 
 
+class Beside(Protocol):
+    """Who looks at the nodes while the recording is played."""
+
+    @property
+    def executables(self) -> Mapping[str, Sequence[str]]:
+        """More nodes of the run, with their arguments."""
+        ...
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Look, from when the nodes are connected until playing has ended."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """What the demo is asked for."""
@@ -55,10 +70,12 @@ class DemoOptions:
     composed: bool = False
     models: str = "reference"
     duration_s: float = parameter(RECORDING_S, unit="s", low=5.0, high=36000.0)
+    recording_s: float = RECORDING_S  # of the recording that is made; it loops above that
     recording: Path | None = None  # None: demo_out/recording.mcap, made when missing
     domain_id: int | None = None  # None: one of its own
     cuts: tuple[Cut, ...] | None = None  # None: LiDAR for 3 s, then the camera for 3 s
     params_files: tuple[Path, ...] = ()  # more parameters for the nodes; the last one wins
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +85,7 @@ class Outcome:
     run: Run
     recording: Path
     fused: Path
+    params_files: tuple[Path, ...]  # of the nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +118,7 @@ def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
     for name in RESULTS:  # of an earlier run: a failed one must not look like it
         (options.out / name).unlink(missing_ok=True)
     data = data_folder()
-    length_s = min(options.duration_s, RECORDING_S)
+    length_s = min(options.duration_s, options.recording_s)
     path = options.recording or options.out / "recording.mcap"
     if options.recording is None:
         say(f"recording  {path}")
@@ -115,7 +133,8 @@ def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
     with reserved_domain(options.domain_id) as domain_id:
         observed = _observe(options, Recording(path), truth, files, domain_id, say)
     run = _run(options, choice, truth, observed)
-    return Outcome(run=run, recording=path, fused=options.out / FUSED_FILE)
+    fused = options.out / FUSED_FILE
+    return Outcome(run=run, recording=path, fused=fused, params_files=tuple(files))
 
 
 def _observe(
@@ -130,8 +149,9 @@ def _observe(
     os.environ.update(_environment(domain_id))  # our own publishers use the same transport
     cuts = default_cuts(recording.duration_s) if options.cuts is None else options.cuts
     plan = _plan(recording, options.duration_s, cuts)
+    more = options.beside.executables if options.beside is not None else {}
     nodes = NodeProcesses(
-        _commands(options.composed, parameter_files),
+        _commands(options.composed, parameter_files, more),
         environment=os.environ,
         log_folder=options.out / "logs",
     )
@@ -142,10 +162,11 @@ def _observe(
         observer.record(options.out / FUSED_FILE)
         observer.collect(_recorded_stamp(player.report), wanted)
         say(f"nodes      {', '.join(nodes.pids)} (ROS_DOMAIN_ID {domain_id})")
-        observer.wait_active(NODES, timeout_s=READY_S, check=nodes.check)
+        observer.wait_active((*NODES, *more), timeout_s=READY_S, check=nodes.check)
         _wait_connected(sink, observer)
         say(f"playing    {options.duration_s:g} s, " + ", ".join(map(_cut_text, plan.cuts)))
-        with MemorySampler(nodes.pids) as memory:
+        looking = options.beside.beside() if options.beside is not None else nullcontext()
+        with looking, MemorySampler(nodes.pids) as memory:
             started = time.monotonic()
             report = player.run()
             played_s, ended_ns = time.monotonic() - started, time.time_ns()
@@ -202,7 +223,9 @@ def _environment(domain_id: int) -> dict[str, str]:
     }
 
 
-def _commands(composed: bool, parameter_files: list[Path]) -> Mapping[str, list[str]]:
+def _commands(
+    composed: bool, parameter_files: list[Path], more: Mapping[str, Sequence[str]]
+) -> Mapping[str, list[str]]:
     """Return the command lines, as `ros2 run` would build them."""
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
@@ -217,7 +240,8 @@ def _commands(composed: bool, parameter_files: list[Path]) -> Mapping[str, list[
     for file in parameter_files:
         arguments += ["--params-file", str(file)]
     names = (COMPOSED,) if composed else NODES
-    return {name: [str(folder / name), *arguments] for name in names}
+    own = dict.fromkeys(names, ()) | dict(more)
+    return {name: [str(folder / name), *arguments, *extra] for name, extra in own.items()}
 
 
 def _wait_connected(sink: RosSink, observer: Observer) -> None:

@@ -13,7 +13,12 @@ from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.watch import Watch
 from edge_perception.models.loading import LoadedModel
 from edge_perception.monitoring.condition_state import ConditionState
-from edge_perception.monitoring.drift.detector import DRIFT_NONE, DRIFT_NOT_KNOWN, NO_REFERENCE
+from edge_perception.monitoring.drift.detector import (
+    DRIFT_NONE,
+    DRIFT_NOT_KNOWN,
+    NO_REFERENCE,
+    QuantityFigure,
+)
 from edge_perception.monitoring.drift.reference import (
     ALL,
     LEAST_FRAMES,
@@ -25,12 +30,14 @@ from edge_perception.monitoring.source import MonitorOptions, classes, is_due, q
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.own_parameters import with_own_parameters
 from edge_perception.recordings.reader import open_recording
+from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import bind
 from edge_perception.replay.lockstep import LockStep
 from edge_perception.replay.vehicle import Vehicle, build_vehicle
 from edge_perception.replay.virtual import LatencyModel, StageClock
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 
+Alter = Callable[[RecordedMessage], RecordedMessage]
 LATENCY = "latency"  # of the machine that made the reference: told only where that is the vehicle
 
 
@@ -77,6 +84,7 @@ def drive(
     params_files: Sequence[Path],
     overrides: Mapping[str, object],
     prepare: Callable[[Vehicle], None],
+    alter: Alter | None = None,
 ) -> VehiclePlan:
     """Let a recording pass the vehicle's encoders and fusion.
 
@@ -85,6 +93,7 @@ def drive(
         params_files: of the vehicle; one beside the recording goes before them.
         overrides: more parameters as `node.parameter`.
         prepare: is given the vehicle before the first message.
+        alter: returns what is replayed in place of a message.
 
     Raises:
         EdgePerceptionError: the recording, the parameters or a model cannot be used.
@@ -100,7 +109,8 @@ def drive(
     try:
         prepare(vehicle)
         replay = LockStep(vehicle, binding, decoder, latency=LatencyModel(), start_ns=bag.start_ns)
-        for _ in replay.run(replay.read(bag.messages(list(binding.topics)))):
+        messages = bag.messages(list(binding.topics))
+        for _ in replay.run(replay.read(map(alter, messages) if alter else messages)):
             pass
     finally:
         vehicle.close()
@@ -114,6 +124,7 @@ class Held:
     source: str
     said: Mapping[str, str]  # as diagnostics say it, at the end
     findings: tuple[str, ...]  # all drift of the recording, over at its end or not
+    figures: tuple[QuantityFigure, ...] = ()  # histograms of the last window
 
     @property
     def judged(self) -> bool:
@@ -131,7 +142,11 @@ class Held:
 
 
 def held_against(
-    path: Path, params_files: Sequence[Path], references: Sequence[Path]
+    path: Path,
+    params_files: Sequence[Path],
+    references: Sequence[Path],
+    *,
+    alter: Alter | None = None,
 ) -> Iterator[Held]:
     """Yield each source of a recording with what its watch says at the end, and all its drift.
 
@@ -139,6 +154,7 @@ def held_against(
         path: the recording.
         params_files: of the vehicle.
         references: files of references, one a source at most.
+        alter: returns what is replayed in place of a message: a planted shift.
 
     Raises:
         EdgePerceptionError: as `drive`; a reference is broken.
@@ -146,10 +162,15 @@ def held_against(
     files = {read_reference(item).source: str(item) for item in references}
     overrides = {f"{name}_encoder.monitor.drift_reference": item for name, item in files.items()}
     kept: list[Vehicle] = []
-    drive(path, params_files, overrides, kept.append)
+    drive(path, params_files, overrides, kept.append, alter)
     for name, pipeline in kept[0].pipelines.items():
         watch = pipeline.watch
-        yield Held(source=name, said=watch.describe(), findings=watch.history())
+        yield Held(
+            source=name,
+            said=watch.describe(),
+            findings=watch.history(),
+            figures=watch.figures(),
+        )
 
 
 def make_references(
