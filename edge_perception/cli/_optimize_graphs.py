@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from edge_perception.cli._optimize_told import repeated, tell
@@ -121,6 +123,24 @@ def parity(args: argparse.Namespace) -> int:
             wanted=_presets(args.preset), backend=args.backend, options=options,
         )  # fmt: skip
     return tell(outcome, args)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the page; 1 where a step did not pass."""
+    from edge_perception.optimize.findings import read_outcomes, write_text
+    from edge_perception.optimize.report import points, report_page
+
+    outcomes = read_outcomes(args.outcome or [args.work])
+    page = args.out or args.work / "index.html"
+    write_text(page, report_page(outcomes))
+    passed = all(outcome["passed"] for outcome in outcomes)
+    text = json.dumps(
+        {"passed": passed, "steps": outcomes, "candidates": points(outcomes)}, indent=2
+    )
+    if args.json and args.json != "-":
+        write_text(Path(args.json), text + "\n")
+    print(text if args.json == "-" else page)
+    return 0 if passed else 1
 
 
 @contextmanager

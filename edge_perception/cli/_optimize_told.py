@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_perception.optimize.findings import ERROR, Outcome, save_outcome, write_text
 
-_ROWS = 12
+_ROWS, _BEFORE = 12, 4
 
 
 def repeated() -> str:
@@ -40,7 +40,18 @@ def _print(outcome: Outcome) -> None:
         if finding.change:
             print(f"      change: {finding.change}")
     for title, rows in outcome.tables.items():
-        _table(title, rows)
+        if title == "layers" or title.startswith("layers of "):
+            _table(title, _telling(rows))
+        else:
+            _table(title, rows)
+
+
+def _telling(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the layers that say something: around the first that parts, or collapsed."""
+    first = next((i for i, row in enumerate(rows) if row.get("parts")), None)
+    if first is not None:
+        return rows[max(0, first - _BEFORE) : first + _BEFORE]
+    return [row for row in rows if row.get("collapsed")]
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> None:

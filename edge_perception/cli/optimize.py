@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from edge_perception.cli._numbers import number, whole
+from edge_perception.cli._optimize_smaller import METHOD_NAMES
 from edge_perception.core.errors import ConfigurationError, ModelError
 
 NAME = "optimize"
@@ -23,6 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_check(_step(steps, "check", "is a model fit for export, or a graph for its runtimes"))
     _add_export(_step(steps, "export", "PyTorch to ONNX, checked, compared and imported"))
     _add_parity(_step(steps, "parity", "compare a graph with its original, also layer by layer"))
+    _add_quantize(_step(steps, "quantize", "a smaller variant of a bundle, within a gate"))
+    report = steps.add_parser("report", help="one page of what the steps found")
+    report.add_argument(
+        "outcome", nargs="*", type=Path, help="JSON of steps, or folders of them (default: --work)"
+    )
+    report.add_argument(
+        "--work", type=Path, default=Path("optimize_out"), help="folder of the steps (%(default)s)"
+    )
+    report.add_argument("--out", type=Path, help="the page (default: index.html in --work)")
+    report.add_argument(
+        "--json", nargs="?", const="-", default="", metavar="FILE",
+        help="the same as JSON, without FILE to the standard output",
+    )  # fmt: skip
 
 
 def _step(steps: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
@@ -112,14 +126,79 @@ def _add_parity(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a bundle's folder or name")
+    parser.add_argument(
+        "--folder", type=Path, action="append", default=[], help="more folders of bundles"
+    )
+    parser.add_argument(
+        "--bag", type=Path, action="append", default=[], help="to calibrate with; repeatable"
+    )
+    parser.add_argument(
+        "--frames", type=whole(1, 100000), default=120,
+        help="to calibrate with, evenly from all recordings (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--method", action="append", default=[], choices=METHOD_NAMES,
+        help="to try; repeatable (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-mixed", action="store_true", help="leave out mixed precision by sensitivity"
+    )
+    _add_gate(parser)
+    _add_target(parser)
+
+
+def _add_gate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gate", type=number(0.0, 100.0), default=1.0, metavar="POINTS",
+        help="of mAP, or of decisions, that may be lost (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--judge-bag", type=Path, action="append", default=[],
+        help="recordings to judge on; else frames of --bag that were not calibrated with",
+    )  # fmt: skip
+    parser.add_argument(
+        "--judge-frames", type=whole(1, 100000), default=60, help="judged (%(default)s)"
+    )
+    parser.add_argument(
+        "--judge", choices=("auto", "labels", "agreement"), default="auto",
+        help="mAP where there are labels, else agreement of decisions (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--simulated", type=whole(0, 100000), default=0, metavar="N",
+        help="judge by mAP on N simulated frames instead, which nothing was trained on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cache", type=Path, default=Path("~/.cache/edge_perception/evaluation"),
+        help="folder for rendered frames (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--models", type=Path, default=Path("models/bev_lite"),
+        help="set that the model is judged in, for mAP (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--into", type=Path, default=Path("optimize_out/models"),
+        help="folder of the new bundle (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--name", default="", help="of the new bundle")
+    parser.add_argument("--replace", action="store_true", help="overwrite a bundle of that name")
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the step that was asked for."""
-    from edge_perception.cli import _optimize_graphs
+    from edge_perception.cli import _optimize_graphs, _optimize_smaller
 
     actions = {
         "check": _optimize_graphs.check,
         "export": _optimize_graphs.export_model,
         "parity": _optimize_graphs.parity,
+        "quantize": _optimize_smaller.quantize,
+        "report": _optimize_graphs.report,
     }
     try:
         return actions[args.action](args)

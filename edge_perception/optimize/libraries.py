@@ -32,6 +32,19 @@ def exporter() -> Any:
     return torch_library()
 
 
+def four_bit_quantizer() -> Any:
+    """Return ONNX Runtime's quantiser of weights in a few bits.
+
+    Raises:
+        MissingExtraError: what it needs is not installed.
+    """
+    with extra("optimize"):
+        import onnx_ir  # noqa: F401 - the quantiser needs it, and is part of every ONNX Runtime
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    return MatMulNBitsQuantizer
+
+
 def pruning_library() -> Any:
     """Return torch-pruning.
 

@@ -67,17 +67,24 @@ class Told:
 
 def run_commands(folder: Path, commands: Mapping[str, Sequence[str]]) -> dict[str, Told]:
     """Run commands one after the other from a folder; by name."""
+    given = json.dumps({name: [str(a) for a in args] for name, args in commands.items()})
+    said = run_python(folder, _RUN, given)
+    lines = [line for line in said.splitlines() if line.startswith("TOLD")]
+    told = json.loads(lines[-1].removeprefix("TOLD"))
+    return {name: Told(code=code, out=out, err=err) for name, (code, out, err) in told.items()}
+
+
+def run_python(folder: Path, code: str, given: str = "") -> str:
+    """Run Python where PyTorch is, from a folder; return what it prints."""
     python = PYTHON if PYTHON.exists() else Path(sys.executable)
     done = subprocess.run(
-        [str(python), "-c", _RUN],
+        [str(python), "-c", code],
         cwd=folder,
-        input=json.dumps({name: [str(a) for a in args] for name, args in commands.items()}),
+        input=given,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=280,
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("TOLD")]
-    assert lines, done.stderr[-3000:]
-    told = json.loads(lines[-1].removeprefix("TOLD"))
-    return {name: Told(code=code, out=out, err=err) for name, (code, out, err) in told.items()}
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout

@@ -1,0 +1,229 @@
+"""`edge-perception optimize quantize`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from edge_perception.cli._optimize_told import repeated, tell
+from edge_perception.cli._progress import Progress
+from edge_perception.core.errors import ConfigurationError
+
+METHOD_NAMES = (
+    "minmax", "percentile", "entropy", "symmetric", "per_tensor", "nncf", "dynamic", "fp16", "int4",
+)  # fmt: skip
+LABELLED_ROLES = ("camera", "lidar")
+
+
+def say(text: str) -> None:
+    """Tell what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def quantize(args: argparse.Namespace) -> int:
+    """Calibrate, try, choose, write."""
+    from edge_perception.optimize.bag_frames import FrameStore
+    from edge_perception.optimize.calibration import check_domain, check_frames
+    from edge_perception.optimize.candidates import Trials
+    from edge_perception.optimize.findings import Outcome
+    from edge_perception.optimize.methods import Quantiser, prepared
+    from edge_perception.optimize.quantizing import Quantizing, digest_of
+
+    bundle = whole_bundle(args.model, args.folder)
+    target = target_folder(args, f"{bundle.manifest.name}_int8")
+    if not args.bag:
+        raise ConfigurationError(
+            "--bag: expected recordings to calibrate with, got none; ranges of random data say "
+            "nothing of what the model will see"
+        )
+    outcome = Outcome(step="quantize", subject=bundle.manifest.name, command=repeated())
+    where = ", ".join(path.name for path in args.bag)
+    with ExitStack() as stack:
+        store = stack.enter_context(FrameStore())
+        calibrating, judged = split_frames(store, bundle, args)
+        check_frames(calibrating, outcome, where)
+        if not outcome.passed:
+            return tell(outcome, args) and 2
+        outcome.figures["calibration"] = {
+            "recordings": [path.name for path in args.bag], "frames": len(calibrating),
+            "slices": store.slices(), "sha256": digest_of(calibrating),
+        }  # fmt: skip
+        quantiser = Quantiser(prepared(read_model(bundle)), calibrating)
+        golden = golden_frames(bundle)
+        others = {"the golden inputs": golden} if golden else {}
+        if args.judge_bag:
+            others["the judged frames"] = [frame.inputs for frame in judged]
+        check_domain(quantiser, others, outcome, where)
+        if not outcome.passed:
+            return tell(outcome, args) and 2
+        judge = make_judge(args, bundle, store, judged, stack)
+        about = f"{outcome.figures['calibration']['sha256']} {_judged_by(args)}"
+        trials = stack.enter_context(Trials(bundle, judge, args.work, about))
+        outcome.figures["judge"] = {"measure": judge.what, "frames": judge.frames}
+        outcome.figures["gate_points"] = args.gate
+        run = Quantizing(quantiser, trials, allowed=args.gate, outcome=outcome, say=say)
+        best = run.run(
+            args.method or METHOD_NAMES, mixed=not args.no_mixed,
+            progress=Progress(len(quantiser.layers), "layers"),
+        )  # fmt: skip
+        outcome.figures["base"] = {
+            "p50_ms": trials.base_ms(), "bytes": len(read_model(bundle)),
+            "score_points": best.verdict.base if best else None,
+        }  # fmt: skip
+        if best is not None:
+            written = _write(args, bundle, target, best, outcome)
+            outcome.figures["bundle"] = written.manifest.name
+            say(f"{written.manifest.name} is in {written.path}")
+    return tell(outcome, args)
+
+
+def whole_bundle(text: str, folders: Sequence[Path]) -> Any:
+    """Return the bundle that is named.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    from edge_perception.optimize.sources import OnnxSource, open_source
+
+    source = open_source(text, folders=folders)
+    if not isinstance(source, OnnxSource) or source.bundle is None:
+        raise ConfigurationError(
+            f"{text}: expected a bundle, whose manifest says how frames are prepared; "
+            "`edge-perception models import` makes one of an ONNX file"
+        )
+    return source.bundle
+
+
+def read_model(bundle: Any) -> bytes:
+    """Return the graph of a bundle, with all of its weights."""
+    from edge_perception.models.loading import whole_model
+
+    return whole_model(bundle)
+
+
+def target_folder(args: argparse.Namespace, name: str) -> Path:
+    """Return where the new bundle goes; refused before the work where it may not."""
+    target: Path = args.into.expanduser() / (args.name or name)
+    if target.exists() and not args.replace:
+        raise ConfigurationError(f"{target}: exists already: --replace, --name or --into")
+    return target
+
+
+def split_frames(store: Any, bundle: Any, args: argparse.Namespace) -> tuple[list, list]:
+    """Return calibration inputs and judged frames: never the same ones."""
+    from edge_perception.encoders import encoders
+    from edge_perception.optimize.bag_frames import FrameStore, read_frames
+
+    say(f"frames of {', '.join(map(str, args.bag))}")
+    stateful = encoders()[bundle.manifest.role].stateful
+    most = args.frames if args.judge_bag else 2 * args.frames
+    read_frames(
+        store, bundle, args.bag, most=most, params_files=args.params_file,
+        progress=Progress(most, "frames"),
+    )  # fmt: skip
+    frames = list(store.frames)
+    if args.judge_bag:
+        before = len(frames)
+        read_frames(
+            store, bundle, args.judge_bag, most=args.judge_frames, params_files=args.params_file
+        )
+        return [f.inputs for f in frames], store.frames[before:]
+    assert isinstance(store, FrameStore)
+    if stateful:  # what is decided of a window depends on those before it
+        half = len(frames) // 2
+        return [f.inputs for f in frames[:half]], frames[half:]
+    return [f.inputs for f in frames[::2]], frames[1::2]
+
+
+def golden_frames(bundle: Any) -> list:
+    """Return the golden inputs of a bundle as frames; none where it has none."""
+    from edge_perception.models.golden import read_golden
+
+    return [read_golden(bundle)[0]] if bundle.manifest.golden is not None else []
+
+
+def make_judge(
+    args: argparse.Namespace, bundle: Any, store: Any, judged: Sequence[Any], stack: ExitStack
+) -> Any:
+    """Return what judges: mAP where there are labels, agreement where there are none."""
+    from edge_perception.evaluation.recorded import RecordedFrames
+    from edge_perception.evaluation.rig import load_set
+    from edge_perception.optimize.judging import AgreementJudge, LabelledJudge, with_role
+
+    role = bundle.manifest.role
+    recordings = args.judge_bag or args.bag
+    labelled, why = [], ""
+    if role in LABELLED_ROLES and args.judge != "agreement":
+        for path in recordings:
+            try:
+                labelled.append(RecordedFrames(path, None, args.params_file))
+            except ConfigurationError as error:
+                why = str(error)
+    wants_labels = args.judge == "labels" or args.simulated
+    if wants_labels and (role not in LABELLED_ROLES or not (labelled or args.simulated)):
+        raise ConfigurationError(
+            f"--judge labels: {why or f'a model of role {role} has none'}; --judge agreement "
+            "compares decisions"
+        )
+    if not labelled and not args.simulated:
+        say("no labels: judged by the agreement of decisions")
+        return AgreementJudge(bundle, judged[: args.judge_frames])
+    judge = LabelledJudge(with_role(load_set(args.models), bundle), role, store)
+    stack.callback(judge.close)
+    share = max(1, args.judge_frames // max(len(labelled), 1))
+    for recording in labelled if not args.simulated else []:
+        judge.add_recorded(recording, share)
+    if args.simulated:
+        judge.add_simulated(args.simulated, args.cache.expanduser())
+    if not judge.frames:
+        raise ConfigurationError("--judge labels: no labelled frame can be used")
+    return judge
+
+
+def _judged_by(args: argparse.Namespace) -> str:
+    bags = [str(path.resolve()) for path in (args.judge_bag or args.bag)]
+    return f"{bags} {args.judge_frames} {args.simulated} {args.judge} {args.models}"
+
+
+def _write(args: argparse.Namespace, bundle: Any, target: Path, best: Any, outcome: Any) -> Any:
+    from edge_perception.models.manifest import Bundle
+    from edge_perception.optimize.candidates import write_variant
+
+    calibration = outcome.figures["calibration"]
+    measured = best.row(args.gate)
+    metrics = dict(bundle.manifest.provenance.metrics)
+    metrics["optimize"] = {
+        "judge": outcome.figures["judge"], "gate_points": args.gate,
+        **{k: v for k, v in measured.items() if v == v},
+    }  # fmt: skip
+    provenance = {
+        "licence": bundle.manifest.provenance.licence,
+        "source": bundle.manifest.provenance.source,
+        "training_script": bundle.manifest.provenance.training_script,
+        "data": bundle.manifest.provenance.data,
+        "metrics": metrics,
+        "model_card": bundle.manifest.provenance.model_card,
+    }
+    changes: dict[str, Any] = {
+        "name": target.name,
+        "provenance": provenance,
+        "resources": {"peak_memory_bytes": round(1e6 * best.memory_mb)},
+    }
+    if best.precision == "int8" and best.name != "dynamic":
+        changes["calibration_set"] = {
+            "name": f"{bundle.manifest.role} frames", "sha256": calibration["sha256"],
+            "samples": calibration["frames"], "source": ", ".join(calibration["recordings"]),
+        }  # fmt: skip
+    before = bundle.manifest
+    note = (
+        f"\n## {best.precision.upper()}\n\nMade of {before.name} {before.version} by "
+        f"`edge-perception optimize quantize`: {best.name}"
+        f"{f' ({best.note})' if best.note else ''}; {outcome.figures['judge']['measure']} on "
+        f"{outcome.figures['judge']['frames']} frames: {best.verdict.loss:.2f} points lost.\n"
+    )
+    made: Bundle = write_variant(bundle, target, best, changes, note=note, replace_it=args.replace)
+    return made

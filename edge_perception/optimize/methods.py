@@ -1,0 +1,290 @@
+"""Ways to make a graph smaller: static and dynamic INT8, FP16, INT4 weights, NNCF."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.graph import graph_of
+from edge_perception.optimize.libraries import four_bit_quantizer, nncf_library
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+PRODUCTS = ("MatMul", "Gemm")
+_HISTOGRAM_CHUNK = 4  # frames whose tensors are held at a time
+_NNCF_FRAMES = 100
+Frames = Sequence[Mapping[str, NDArray]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way."""
+
+    name: str
+    kind: str  # static, dynamic, fp16, int4, nncf
+    ranges: str = ""  # of static: minmax, percentile or entropy
+    symmetric: bool = False  # activations; weights always are
+    per_channel: bool = True
+    text: str = ""
+
+    @property
+    def precision(self) -> str:
+        """As the manifest of a bundle says it."""
+        return {"fp16": "fp16"}.get(self.kind, "int8")
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(name="minmax", kind="static", ranges="minmax", text="mean of the frames' ranges"),
+        Method(name="percentile", kind="static", ranges="percentile", text="99.99 % of the values"),
+        Method(name="entropy", kind="static", ranges="entropy", text="least KL divergence"),
+        Method(
+            name="symmetric", kind="static", ranges="minmax", symmetric=True,
+            text="as minmax, activations around zero",
+        ),
+        Method(
+            name="per_tensor", kind="static", ranges="minmax", per_channel=False,
+            text="as minmax, one scale for all channels of a weight",
+        ),
+        Method(name="nncf", kind="nncf", text="NNCF with bias correction, for every runtime"),
+        Method(name="dynamic", kind="dynamic", text="ranges found in each run"),
+        Method(name="fp16", kind="fp16", text="half precision"),
+        Method(name="int4", kind="int4", text="weights of matrix products in 4 bits, blocks of 32"),
+    )
+}  # fmt: skip
+
+
+class UnsuitableError(ModelError):
+    """A method has nothing to do in this graph."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the libraries print about themselves off the terminal."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def prepared(data: bytes) -> bytes:
+    """Return a graph with its shapes inferred and its constants folded, as quantisers want it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        source, result = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
+        source.write_bytes(data)
+        quant_pre_process(source, result, skip_symbolic_shape=True)
+        return with_names(result.read_bytes())
+
+
+def with_names(data: bytes) -> bytes:
+    """Give every node a name of its own: layers are chosen and told by it."""
+    model = graph_of("model.onnx", data)
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        taken.add(node.name)
+    return bytes(model.SerializeToString())
+
+
+def in_order(model: Any) -> bytes:
+    """Return a graph whose nodes stand after those that they take from, as ONNX wants it."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    ordered = ONNXModel(model)
+    ordered.topological_sort()
+    return bytes(ordered.model.SerializeToString())
+
+
+def layers(data: bytes) -> list[str]:
+    """Return the nodes that static quantisation may take, in the graph's order."""
+    model = graph_of("model.onnx", data)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in (*CONVOLUTIONS, *PRODUCTS)
+        and len(node.input) > 1
+        and node.input[1] in weights
+    ]
+
+
+class _Reader:
+    """Frames one after the other, as ONNX Runtime's calibrators ask for them."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = iter(frames)
+
+    def get_next(self) -> dict[str, NDArray] | None:
+        frame = next(self._frames, None)
+        return None if frame is None else {name: np.asarray(a) for name, a in frame.items()}
+
+    def __iter__(self) -> Iterator[dict[str, NDArray]]:
+        while (frame := self.get_next()) is not None:
+            yield frame
+
+
+class Quantiser:
+    """Static quantisation of one graph; each kind of range is measured once."""
+
+    def __init__(self, data: bytes, frames: Frames) -> None:
+        """Prepare.
+
+        Args:
+            data: the graph, `prepared`.
+            frames: graph inputs to calibrate with.
+        """
+        self.data, self.frames = data, frames
+        self.layers = layers(data)
+        self._ranges: dict[tuple[str, bool], Any] = {}
+
+    def static(self, method: Method, *, exclude: Sequence[str] = ()) -> bytes:
+        """Return the graph with its convolutions and products in 8 bits.
+
+        Weights have seven bits: processors without VNNI add pairs of products in 16 bits.
+
+        Raises:
+            UnsuitableError: nothing is left to quantise.
+        """
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+        taken = [name for name in self.layers if name not in set(exclude)]
+        if not taken:
+            raise UnsuitableError(
+                "no convolution or matrix product with constant weights to quantise"
+            )
+        ranges = self.ranges(method)
+        with quiet():
+            quantizer = QDQQuantizer(
+                graph_of("model.onnx", self.data), method.per_channel, True, QuantType.QInt8,
+                QuantType.QInt8 if method.symmetric else QuantType.QUInt8, ranges, taken, [],
+                [*CONVOLUTIONS, *PRODUCTS],
+                {"ActivationSymmetric": method.symmetric, "WeightSymmetric": True},
+            )  # fmt: skip
+            quantizer.quantize_model()
+        return in_order(quantizer.model.model)
+
+    def ranges(self, method: Method) -> Any:
+        """Return the ranges of the tensors (`TensorsData`), measured where they are not yet."""
+        key = (method.ranges, method.symmetric)
+        if key not in self._ranges:
+            self._ranges[key] = measure_ranges(self.data, self.frames, method)
+        return self._ranges[key]
+
+
+def measure_ranges(data: bytes, frames: Frames, method: Method) -> Any:
+    """Return what values the tensors take on frames, as the method counts them."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    options: dict[str, Any] = {"symmetric": method.symmetric}
+    kinds = {
+        "minmax": CalibrationMethod.MinMax,
+        "percentile": CalibrationMethod.Percentile,
+        "entropy": CalibrationMethod.Entropy,
+    }
+    if method.ranges == "minmax":
+        # The mean of the frames' ranges: one frame with an outlier does not make all coarse.
+        options["moving_average"] = True
+    if method.ranges == "percentile":
+        options["percentile"] = 99.99
+    chunk = len(frames) if method.ranges == "minmax" else _HISTOGRAM_CHUNK
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(data)
+        calibrator = create_calibrator(
+            path, [*CONVOLUTIONS, *PRODUCTS],
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=kinds[method.ranges], extra_options=options,
+        )  # fmt: skip
+        for start in range(0, len(frames), chunk):
+            calibrator.collect_data(_Reader(frames[start : start + chunk]))
+        return calibrator.compute_data()
+
+
+def dynamic(data: bytes) -> bytes:
+    """Return the graph with weights in 8 bits and ranges found in each run."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    if not layers(data):
+        raise UnsuitableError("no convolution or matrix product with constant weights to quantise")
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        source, result = Path(folder) / "model.onnx", Path(folder) / "dynamic.onnx"
+        source.write_bytes(data)
+        quantize_dynamic(source, result, weight_type=QuantType.QUInt8)
+        return result.read_bytes()
+
+
+def half(data: bytes) -> bytes:
+    """Return the graph in half precision; inputs and outputs stay as they are."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quiet():
+        model = convert_float_to_float16(graph_of("model.onnx", data), keep_io_types=True)
+    return in_order(model)
+
+
+def four_bits(data: bytes) -> bytes:
+    """Return the graph with the weights of its matrix products in 4 bits.
+
+    Raises:
+        UnsuitableError: it has none that are large enough.
+    """
+    quantizer_type = four_bit_quantizer()
+    with quiet():
+        quantizer = quantizer_type(graph_of("model.onnx", data), block_size=32)
+        quantizer.process()
+    model = quantizer.model.model
+    if not any(node.op_type == "MatMulNBits" for node in model.graph.node):
+        raise UnsuitableError("no matrix product with constant weights: 4 bits are for those")
+    return bytes(model.SerializeToString())
+
+
+def with_nncf(data: bytes, frames: Frames) -> bytes:
+    """Return the graph as NNCF quantises it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    nncf = nncf_library()
+    some = [dict(frame) for frame in frames[:_NNCF_FRAMES]]
+    with quiet():
+        nncf.set_log_level(logging.ERROR)
+        model = nncf.quantize(
+            graph_of("model.onnx", data),
+            nncf.Dataset([{n: np.array(a) for n, a in frame.items()} for frame in some]),
+            subset_size=len(some),
+        )
+    return bytes(model.SerializeToString())
+
+
+def made(method: Method, quantiser: Quantiser) -> bytes:
+    """Return the graph as a method makes it.
+
+    Raises:
+        UnsuitableError: there is nothing for it to do.
+        MissingExtraError: its library is not installed.
+    """
+    if method.kind == "static":
+        return quantiser.static(method)
+    if method.kind == "nncf":
+        return with_nncf(quantiser.data, quantiser.frames)
+    makers = {"dynamic": dynamic, "fp16": half, "int4": four_bits}
+    return makers[method.kind](quantiser.data)

@@ -1,0 +1,208 @@
+"""Quantisation with a gate: methods tried, mixed precision by sensitivity, the best one kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.optimize.calibration import check_layers, sensitivity
+from edge_perception.optimize.candidates import Candidate, Trials
+from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
+from edge_perception.optimize.methods import (
+    METHODS,
+    Frames,
+    Method,
+    Quantiser,
+    UnsuitableError,
+    made,
+)
+
+MIXED = "mixed"
+_SENSITIVITY_FRAMES = 8
+_LAYER_FRAMES = 4
+
+
+class Quantizing:
+    """One run of quantisation.
+
+    Args:
+        quantiser: the graph and its calibration frames.
+        trials: judges and times candidates.
+        allowed: points that may be lost.
+        outcome: is added to.
+        say: is told what is tried.
+    """
+
+    def __init__(
+        self,
+        quantiser: Quantiser,
+        trials: Trials,
+        *,
+        allowed: float,
+        outcome: Outcome,
+        say: Callable[[str], None],
+    ) -> None:
+        self._quantiser, self._trials, self._allowed = quantiser, trials, allowed
+        self._outcome, self._say = outcome, say
+        self.tried: list[Candidate] = []
+
+    def run(
+        self, methods: Sequence[str], *, mixed: bool, progress: Callable[[int], None]
+    ) -> Candidate | None:
+        """Try the methods; return the quickest one that the gate lets pass, None where none is."""
+        for name in methods:
+            self._try(METHODS[name])
+        if mixed:
+            self._mixed(progress)
+        self._outcome.tables["candidates"] = [c.row(self._allowed) for c in self.tried]
+        good = [c for c in self.tried if c.verdict.within(self._allowed)]
+        if not good:
+            self._refuse()
+            return None
+        best = min(good, key=lambda c: (c.ratio if np.isfinite(c.ratio) else np.inf, len(c.data)))
+        self._outcome.figures["chosen"] = best.row(self._allowed)
+        self._outcome.tables["slices"] = [
+            {"slice": name, "loss_points": loss} for name, loss in best.verdict.slices.items()
+        ]
+        for name, loss in best.verdict.slices.items():
+            if loss > self._allowed:
+                self._outcome.add(
+                    WARNING, "slice", f"{best.name}: {name} loses {loss:.2f} points, more than "
+                    f"{self._allowed:g}; the gate looks at all frames and at light",
+                )  # fmt: skip
+        if best.ratio >= 1.0:
+            self._outcome.add(
+                WARNING, "slower", f"{best.name} takes {best.ratio:.2f} of the time here: it is "
+                "smaller, not faster",
+            )  # fmt: skip
+        return best
+
+    def _refuse(self) -> None:
+        nearest = min(self.tried, key=lambda c: c.verdict.loss, default=None)
+        text = "nothing could be tried"
+        if nearest is not None:
+            text = nearest.verdict.failure or (
+                f"the nearest, {nearest.name}, loses {nearest.verdict.loss:.2f} points"
+            )
+        self._outcome.add(
+            ERROR, "gate", f"no candidate is within {self._allowed:g} points: {text}",
+            "--gate, more and other --bag to calibrate with, or QAT",
+        )  # fmt: skip
+
+    def _try(self, method: Method) -> None:
+        self._say(f"{method.name}: {method.text}")
+        try:
+            data = made(method, self._quantiser)
+        except UnsuitableError as error:
+            self._outcome.add(NOTE, "unsuitable", f"{method.name}: {error}")
+            return
+        except EdgePerceptionError as error:  # a library that is not installed
+            self._outcome.add(NOTE, "unsuitable", f"{method.name} was not tried: {error}")
+            return
+        except Exception as error:  # of a library that rewrites graphs of any kind
+            head = str(error).strip().splitlines()
+            self._outcome.add(
+                WARNING, "method", f"{method.name} stopped: {type(error).__name__}: "
+                f"{head[0][:200] if head else ''}",
+            )  # fmt: skip
+            return
+        candidate = self._trials.candidate(method.name, data, method.precision)
+        self.tried.append(candidate)
+        self._tell(candidate)
+        if method.kind == "static":
+            frames = self._quantiser.frames[:_LAYER_FRAMES]
+            check_layers(self._quantiser, data, frames, self._outcome, method.name)
+
+    def _tell(self, candidate: Candidate) -> None:
+        verdict = candidate.verdict
+        told = verdict.failure or (
+            f"loses {verdict.loss:.2f} points, {candidate.ratio:.2f} of the time, "
+            f"{len(candidate.data) / 1e6:.2f} MB"
+        )
+        self._say(f"  {candidate.name}: {told}")
+
+    # -- mixed precision --
+
+    def _mixed(self, progress: Callable[[int], None]) -> None:
+        """Give layers back to float, the most sensitive first, until the gate holds."""
+        static = [
+            c
+            for c in self.tried
+            if c.name in METHODS and METHODS[c.name].kind == "static" and not c.verdict.failure
+        ]
+        if not static:
+            return
+        # Ranges that lose least with all layers in 8 bits.
+        method = METHODS[min(static, key=lambda c: c.verdict.loss).name]
+        rows = self._sensitivity(method, progress)
+        self._outcome.tables["sensitivity"] = rows
+        order = [row["layer"] for row in rows]
+        if min(static, key=lambda c: c.verdict.loss).verdict.within(self._allowed):
+            self._say(f"  {method.name} is within the gate with every layer in 8 bits")
+            return
+        count = self._least(lambda k: self._holds(method, order[:k]), len(order) - 1)
+        if count is None:
+            self._outcome.add(
+                NOTE, "mixed", f"{MIXED}: the gate does not hold with all but one layer in float"
+            )
+            return
+        back = order[:count]
+        data = self._quantiser.static(method, exclude=back)
+        candidate = self._trials.candidate(
+            MIXED, data, method.precision,
+            f"{method.name}, {len(back)} of {len(order)} layers in float",
+        )  # fmt: skip
+        self._outcome.figures["in_float"] = back
+        self.tried.append(candidate)
+        self._tell(candidate)
+
+    def _holds(self, method: Method, back: Sequence[str]) -> bool:
+        verdict = self._trials.verdict(self._quantiser.static(method, exclude=back))
+        self._say(f"  {MIXED}: {len(back)} layers in float lose {verdict.loss:.2f} points")
+        return verdict.within(self._allowed)
+
+    @staticmethod
+    def _least(holds: Callable[[int], bool], most: int) -> int | None:
+        """Return the least number that holds: doubled until one does, then halved in between."""
+        low, high = 0, 1
+        while high < most and not holds(high):
+            low, high = high, high * 2
+        high = min(high, most)
+        if high < 1 or (high == most and not holds(most)):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if holds(middle) else (middle, high)
+        return high
+
+    def _sensitivity(self, method: Method, progress: Callable[[int], None]) -> list[dict[str, Any]]:
+        self._say(f"sensitivity of {len(self._quantiser.layers)} layers with {method.name}")
+        frames = self._quantiser.frames[:: max(1, len(self._quantiser.frames) // 8)]
+        frames = frames[:_SENSITIVITY_FRAMES]
+        whole = self._quantiser.static(method)
+        key = f"sensitivity {hashlib.sha256(whole).hexdigest()}"
+        known = self._trials.remembered.get(key)
+        if known is None:
+            known = sensitivity(
+                self._quantiser,
+                lambda exclude: self._quantiser.static(method, exclude=exclude),
+                frames,
+                progress,
+            )
+            self._trials.remembered.put(key, known)
+        rows: list[dict[str, Any]] = known
+        return rows
+
+
+def digest_of(frames: Frames) -> str:
+    """Return what names calibration frames, in their order."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        for name, array in sorted(frame.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
