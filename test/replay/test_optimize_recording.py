@@ -19,9 +19,9 @@ def quantize(drive, folder, *more, remembered=None):
         (folder / "again").mkdir()
         shutil.copy(remembered, folder / "again")
     arguments = [
-        "optimize", "quantize", SET / "lidar", "--bag", drive, "--frames", "16",
-        "--judge-frames", "8", "--models", SET, "--work", folder / "work", "--into", folder / "models",
-        "--json", folder / "found.json", *more,
+        "optimize", "quantize", SET / "lidar", "--models", SET, "--bag", drive,
+        "--frames", "16", "--judge-frames", "8", "--work", folder / "work",
+        "--into", folder / "models", "--json", folder / "found.json", *more,
     ]  # fmt: skip
     code = main(list(map(str, arguments)))
     found = folder / "found.json"
