@@ -70,12 +70,14 @@ def length_reader(element: Array, order: Order) -> Callable[[memoryview, int], t
         return lambda _payload, at: (fixed, at)
     unpack = struct.Struct(f"{order}I").unpack_from
     smallest = max(element.element.smallest, 1)
+    most = 0xFFFFFFFF if element.bound is None else element.bound
 
     def read(payload: memoryview, at: int) -> tuple[int, int]:
         at = (at + 3) & ~3
-        (count,) = unpack(payload, at)
+        count: int = unpack(payload, at)[0]
         at += 4
-        check_length(count, (len(payload) - at) // smallest, element.bound, "sequence")
+        if count > most or count * smallest > len(payload) - at:
+            check_length(count, (len(payload) - at) // smallest, element.bound, "sequence")
         return count, at
 
     return read
@@ -112,7 +114,8 @@ def _numbers(formats: list[str]) -> Skip:
 
     def skip(payload: memoryview, at: int) -> int:
         at += sizes[at & 7]
-        _check_end(payload, at)
+        if at > len(payload):
+            _check_end(payload, at)
         return at
 
     return skip
@@ -120,13 +123,16 @@ def _numbers(formats: list[str]) -> Skip:
 
 def _string(element: String, order: Order) -> Skip:
     unpack = struct.Struct(f"{order}I").unpack_from
+    most = 0xFFFFFFFF if element.bound is None else element.bound + 1
 
     def skip(payload: memoryview, at: int) -> int:
         at = (at + 3) & ~3
-        (length,) = unpack(payload, at)
+        length: int = unpack(payload, at)[0]
         at += 4
-        check_length(length, len(payload) - at, element.bound, "string", extra=1)
-        return at + int(length)
+        # What fits is most there is; the call that names the fault costs as much as the rest.
+        if length > most or at + length > len(payload):
+            check_length(length, len(payload) - at, element.bound, "string", extra=1)
+        return at + length
 
     return skip
 

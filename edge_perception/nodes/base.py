@@ -32,6 +32,9 @@ class PerceptionNode(LifecycleNode):
     A subclass implements `configure`, `activate`, `deactivate`, `cleanup` and `health`.
     """
 
+    # Between questions for the health; nodes on which nothing waits may be asked less often.
+    HEALTH_PERIOD_S = Diagnostics.CHECK_PERIOD_S
+
     def __init__(self, name: str, **kwargs) -> None:
         self._parameter_sets: list[ParameterSet] = []
         self._requests = RequestNotes(self)
@@ -49,7 +52,7 @@ class PerceptionNode(LifecycleNode):
         add_plugin_folders(self._node_options.plugin_folders)
         self._bond = Bond(self, self._node_options.bond_period_s)
         self.rivals = Rivals(self)
-        self.diagnostics = Diagnostics(self, self._health)
+        self.diagnostics = Diagnostics(self, self._health, check_period_s=self.HEALTH_PERIOD_S)
 
     # -- for subclasses --
 

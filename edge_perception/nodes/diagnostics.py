@@ -33,21 +33,30 @@ class Diagnostics:
     PUBLISH_PERIOD_S = 1.0
     CLEAR_S = 0.3  # a level falls once the better one has lasted this long
 
-    def __init__(self, node: Node, task: Callable[[], Health]) -> None:
+    def __init__(
+        self, node: Node, task: Callable[[], Health], *, check_period_s: float = CHECK_PERIOD_S
+    ) -> None:
+        """Make the publisher; nothing is asked before `start`.
+
+        Args:
+            node: whose health it is.
+            task: says how it is.
+            check_period_s: between questions: how late a change of the level may be said.
+        """
         self._node, self._task = node, task
         self._name = node.get_fully_qualified_name().lstrip("/")
         self._level: Level | None = None
         self._failing = False
         self._debounce = Debounce(self.CLEAR_S)
         # A little less than a second: the timer's own jitter must not cost a whole check.
-        self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - self.CHECK_PERIOD_S / 2)
+        self._report = Report(repeat_s=self.PUBLISH_PERIOD_S - check_period_s / 2)
         self.hardware_id = socket.gethostname() or "unknown"  # a sensor has its own
         self._process = own_process()
         self._publisher = _publisher(node, self.hardware_id)
         # A thread, not a timer: while /clock stands still or a callback keeps the executor busy,
         # health is still said, and the executor's wait set is not made anew ten times a second.
         self._checks = Periodic(
-            self.CHECK_PERIOD_S,
+            check_period_s,
             self.check,
             on_error=self._on_error,
             name=f"{node.get_name()}_health",

@@ -37,6 +37,8 @@ _OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, "event_recorder")
 class MetricsNode(PerceptionNode):
     """Counts what comes and serves it; whatever goes wrong here, the pipeline goes on."""
 
+    HEALTH_PERIOD_S = 0.5  # asked ten times a second it would cost as much as its work
+
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
         super().__init__(METRICS, **kwargs)

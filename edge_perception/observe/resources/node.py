@@ -30,6 +30,8 @@ _BATTERY_STALE_S = 10.0
 class ResourcesNode(PerceptionNode):
     """Reads files of the kernel and who said what on /diagnostics; touches nothing."""
 
+    HEALTH_PERIOD_S = 0.5  # asked ten times a second it would cost as much as its work
+
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
         super().__init__(RESOURCES, **kwargs)
