@@ -76,7 +76,7 @@ def _scene(outcome: Outcome, out: Path) -> list[str]:
     import cv2
 
     from edge_perception.demo.pictures.birdseye import birdseye_picture
-    from edge_perception.demo.pictures.camera import camera_picture
+    from edge_perception.observe.overview.picture import camera_picture
 
     run, truth = outcome.run, outcome.run.truth
     region = Region.of(truth)

@@ -7,7 +7,7 @@ from made_up_run import OPTICAL, PLAY_NS, car, found
 
 from edge_perception.core.picture_style import EVIDENCE, bgr, evidence
 from edge_perception.demo.cuts import CutReport
-from edge_perception.demo.pictures.camera import box_corners, camera_picture
+from edge_perception.observe.overview.picture import box_corners, camera_picture
 from edge_perception.samples.matching import Region
 
 K = np.array([[1000.0, 0, 960], [0, 1000, 540], [0, 0, 1]])

@@ -30,8 +30,9 @@ def camera_picture(
     K: NDArray[np.float64],
     T_camera_base: NDArray[np.float64],
     title: str,
+    width_px: int = WIDTH_PX,
 ) -> NDArray[np.uint8]:
-    """Return the image, 1600 px wide, with boxes, names, distances and a legend.
+    """Return the image with boxes, names, distances and a legend.
 
     Args:
         image_bgr: (H, W, 3).
@@ -39,9 +40,10 @@ def camera_picture(
         K: (3, 3), px of the image given.
         T_camera_base: (4, 4).
         title: one line that says what is shown.
+        width_px: of the picture.
     """
-    scale = WIDTH_PX / image_bgr.shape[1]
-    size = (WIDTH_PX, round(image_bgr.shape[0] * scale))
+    scale = width_px / image_bgr.shape[1]
+    size = (width_px, round(image_bgr.shape[0] * scale))
     canvas = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
     K_scaled = np.diag([scale, scale, 1.0]) @ K
     shown: dict[str, int] = dict.fromkeys(EVIDENCE, 0)
@@ -57,7 +59,7 @@ def camera_picture(
         if item.center_m[0] <= _NAMED_M:
             labels.append((x, y, f"{spoken(item.class_name)} {item.center_m[0]:.0f} m", kind))
     _draw_labels(canvas, labels)
-    return np.vstack([_bar(title, shown), canvas])
+    return np.vstack([_bar(title, shown, width_px), canvas])
 
 
 def box_corners(item: DetectedObject) -> NDArray[np.float64]:
@@ -122,11 +124,11 @@ def _cover(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _bar(title: str, shown: dict[str, int]) -> NDArray[np.uint8]:
+def _bar(title: str, shown: dict[str, int], width_px: int) -> NDArray[np.uint8]:
     """Return a title bar with a legend of who saw what."""
-    bar = np.full((_BAR_PX, WIDTH_PX, 3), 255, np.uint8)
+    bar = np.full((_BAR_PX, width_px, 3), 255, np.uint8)
     cv2.putText(bar, title, (16, 41), _FONT, 0.8, (51, 41, 31), 2, cv2.LINE_AA)
-    x = WIDTH_PX - 16
+    x = width_px - 16
     for kind in reversed(EVIDENCE):
         if not shown[kind] and kind == "other":
             continue

@@ -1,0 +1,1 @@
+"""What a person looks at: the camera image with the fused objects in it."""
