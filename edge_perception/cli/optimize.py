@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_export(_step(steps, "export", "PyTorch to ONNX, checked, compared and imported"))
     _add_parity(_step(steps, "parity", "compare a graph with its original, also layer by layer"))
     _add_quantize(_step(steps, "quantize", "a smaller variant of a bundle, within a gate"))
+    _add_prune(_step(steps, "prune", "remove channels of a PyTorch model, and train the rest"))
+    _add_distill(_step(steps, "distill", "teach a small PyTorch model what a large one says"))
+    _add_qat(_step(steps, "qat", "train a PyTorch model with quantisation in the loop"))
     report = steps.add_parser("report", help="one page of what the steps found")
     report.add_argument(
         "outcome", nargs="*", type=Path, help="JSON of steps, or folders of them (default: --work)"
@@ -180,6 +183,73 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
 
 
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--share", type=number(0.01, 0.95), default=0.4, help="of the channels (%(default)s)"
+    )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="MODULE",
+        help="name of a module that is left as it is; repeatable",
+    )  # fmt: skip
+    _add_training(parser, steps=200)
+
+
+def _add_distill(parser: argparse.ArgumentParser) -> None:
+    _add_training(parser, steps=1000)
+
+
+def _add_qat(parser: argparse.ArgumentParser) -> None:
+    _add_training(parser, steps=100)
+
+
+def _add_training(parser: argparse.ArgumentParser, *, steps: int) -> None:
+    _add_model(parser)
+    parser.add_argument("--out", type=Path, required=True, help="the ONNX file")
+    parser.add_argument("--opset", type=whole(7, 99), default=_OPSET, help="(%(default)s)")
+    parser.add_argument(
+        "--output", action="append", default=[], metavar="NAME", help="of each output; repeatable"
+    )
+    parser.add_argument(
+        "--train", default="", metavar="MODULE:FUNCTION",
+        help="your own training: is given the module, trains it or returns another",
+    )  # fmt: skip
+    parser.add_argument(
+        "--teacher", default="",
+        help="ONNX file, bundle or MODULE:FACTORY (default: --bundle, or the model as it was)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", default="", metavar="MODULE:FUNCTION", help="yields graph inputs to train with"
+    )
+    parser.add_argument(
+        "--bag", type=Path, action="append", default=[],
+        help="recordings to train with, prepared as --bundle says; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frames", type=whole(1, 100000), default=200, help="to train with (%(default)s)"
+    )
+    parser.add_argument("--steps", type=whole(0, 10**7), default=steps, help="(%(default)s)")
+    parser.add_argument("--batch", type=whole(1, 1024), default=4, help="frames (%(default)s)")
+    parser.add_argument(
+        "--rate", type=number(1e-8, 1.0), default=1e-3, help="learning rate (%(default)s)"
+    )
+    parser.add_argument(
+        "--temperature", type=number(0.1, 100), default=2.0, help="of classes (%(default)s)"
+    )
+    parser.add_argument(
+        "--alpha", type=number(0.0, 1.0), default=1.0,
+        help="share of the teacher; the rest is --own-loss (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--own-loss", default="", metavar="MODULE:FUNCTION",
+        help="of module, inputs and outputs by name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bundle", default="", help="whose place it takes: judged against it, and its variant"
+    )
+    _add_gate(parser)
+    _add_target(parser)
+
+
 def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into", type=Path, default=Path("optimize_out/models"),
@@ -191,13 +261,16 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the step that was asked for."""
-    from edge_perception.cli import _optimize_graphs, _optimize_smaller
+    from edge_perception.cli import _optimize_graphs, _optimize_smaller, _optimize_trained
 
     actions = {
         "check": _optimize_graphs.check,
         "export": _optimize_graphs.export_model,
         "parity": _optimize_graphs.parity,
         "quantize": _optimize_smaller.quantize,
+        "prune": _optimize_trained.prune,
+        "distill": _optimize_trained.distill,
+        "qat": _optimize_trained.qat,
         "report": _optimize_graphs.report,
     }
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError, ModelError
@@ -21,6 +23,7 @@ def export(
     opset: int,
     outputs: Sequence[str] = (),
     dynamic: Sequence[str] = (),
+    traced: bool = False,
 ) -> bytes:
     """Return the graph of a module.
 
@@ -30,6 +33,8 @@ def export(
         outputs: names in the order of the module's outputs; empty: its own where it returns a
             dict, else output_0 and on.
         dynamic: `INPUT:AXIS=LOW..HIGH`, dimensions that stay free within bounds.
+        traced: by the TorchScript exporter: quantisers of PyTorch read their own state as they
+            run, which the current one takes for control flow that depends on data.
 
     Raises:
         ConfigurationError: names or bounds do not fit the module.
@@ -44,6 +49,8 @@ def export(
     shapes = _dynamic_shapes(torch, source, dynamic)
     try:
         with hushed():
+            if traced:
+                return _traced(torch, source, opset, [name for name, _ in own])
             program = torch.onnx.export(
                 source.module, source.tensors(), dynamo=True, opset_version=opset,
                 input_names=list(source.inputs), output_names=[name for name, _ in own],
@@ -62,6 +69,16 @@ def export(
             f"{opset_of(model)}: --opset {opset_of(model)}"
         )
     return bytes(model.SerializeToString())
+
+
+def _traced(torch: Any, source: TorchSource, opset: int, names: Sequence[str]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            source.module, source.tensors(), str(path), dynamo=False, opset_version=opset,
+            input_names=list(source.inputs), output_names=list(names),
+        )  # fmt: skip
+        return path.read_bytes()
 
 
 def _dynamic_shapes(torch: Any, source: TorchSource, texts: Sequence[str]) -> Any:

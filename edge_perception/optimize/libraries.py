@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from typing import Any
 
@@ -19,6 +21,17 @@ def torch_library() -> Any:
     with extra("optimize"):
         import torch
     return torch
+
+
+def operation_counter() -> Any:
+    """Return PyTorch's counter of operations; use it as a context.
+
+    Raises:
+        MissingExtraError: PyTorch is not installed.
+    """
+    with extra("optimize"):
+        from torch.utils.flop_counter import FlopCounterMode
+    return FlopCounterMode(display=False)
 
 
 def exporter() -> Any:
@@ -75,6 +88,7 @@ def nncf_library() -> Any:
     """
     # It would compile an extension at its first use, and wait for another process that does.
     os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")
-    with extra("optimize"):
+    with extra("optimize"), contextlib.redirect_stderr(io.StringIO()):
         import nncf
+        import torchao  # noqa: F401 - NNCF needs it where a trained module is stripped
     return nncf

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
-from edge_perception.optimize.libraries import torch_library
+from edge_perception.optimize.libraries import operation_counter, torch_library
 from edge_perception.optimize.sources import TorchSource
 
 _SEED = 0
@@ -223,7 +223,7 @@ def _cost(source: TorchSource, outcome: Outcome) -> None:
     outcome.figures["weight_bytes"] = int(weights)
     if source.is_script:
         return
-    counter = torch.utils.flop_counter.FlopCounterMode(display=False)
+    counter = operation_counter()
     held = 0
 
     def note(_module: Any, given: Any, made: Any) -> None:

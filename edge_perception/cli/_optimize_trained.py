@@ -1,0 +1,248 @@
+"""`edge-perception optimize prune | distill | qat`: steps that train."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_perception.cli._optimize_smaller import (
+    golden_frames,
+    make_judge,
+    read_model,
+    say,
+    split_frames,
+    target_folder,
+    whole_bundle,
+)
+from edge_perception.cli._optimize_told import repeated, tell
+from edge_perception.cli._progress import Progress
+from edge_perception.core.errors import ConfigurationError
+
+
+@dataclass(kw_only=True)
+class Work:
+    """What a step works with."""
+
+    source: Any  # TorchSource
+    names: list[str]  # of its outputs
+    outcome: Any
+    bundle: Any = None
+    target: Path | None = None
+    frames: Sequence[Any] = ()  # graph inputs to train or calibrate with
+    judge: Any = None
+
+
+def prune(args: argparse.Namespace) -> int:
+    """Remove channels, train what is left, export, judge."""
+    from edge_perception.optimize.shrinking import fine_tuned, pruned, size_of
+
+    with ExitStack() as stack:
+        work = _begin(args, "prune", stack)
+        before = size_of(work.source)
+        made = pruned(work.source, share=args.share, keep=args.keep)
+        after = size_of(made)
+        work.outcome.figures.update(share=args.share, before=before, after=after)
+        say(f"{before['operations']} operations become {after['operations']}")
+        if args.train:
+            made = fine_tuned(made, args.train)
+        elif args.steps:
+            _taught(args, work, made, _teacher_of(args, work, stack))
+        return _finish(args, work, made, "pruned", "fp32", stack)
+
+
+def distill(args: argparse.Namespace) -> int:
+    """Teach a small model what a large one says, export, judge."""
+    from edge_perception.optimize.shrinking import size_of
+
+    with ExitStack() as stack:
+        work = _begin(args, "distill", stack)
+        work.outcome.figures["after"] = size_of(work.source)
+        _taught(args, work, work.source, _teacher_of(args, work, stack))
+        return _finish(args, work, work.source, "distilled", "fp32", stack)
+
+
+def qat(args: argparse.Namespace) -> int:
+    """Train with quantisation in the loop, export the quantised graph, judge."""
+    from edge_perception.optimize.shrinking import fine_tuned, folded, stripped, with_quantisers
+
+    with ExitStack() as stack:
+        work = _begin(args, "qat", stack)
+        if not work.frames:
+            raise ConfigurationError(
+                "qat: expected frames to begin the ranges with: --bag of a --bundle, or --data"
+            )
+        teacher = _teacher_of(args, work, stack)
+        made = with_quantisers(folded(work.source), work.frames[:100])
+        if args.train:
+            made = fine_tuned(made, args.train)
+        elif args.steps:
+            _taught(args, work, made, teacher)
+        return _finish(args, work, stripped(made), "qat", "int8", stack)
+
+
+def _begin(args: argparse.Namespace, step: str, stack: ExitStack) -> Work:
+    """Open the model and the frames; all that can be refused is, before anything is trained."""
+    from edge_perception.optimize.bag_frames import FrameStore
+    from edge_perception.optimize.distilling import frames_of_function
+    from edge_perception.optimize.findings import Outcome
+    from edge_perception.optimize.sources import TorchSource, open_source
+    from edge_perception.optimize.torch_check import named_outputs, run_torch
+
+    if args.out.exists() and not args.replace:
+        raise ConfigurationError(f"{args.out}: exists already: --replace, or another --out")
+    source = open_source(
+        args.model, shapes=args.input, inputs_file=args.inputs, weights=args.weights
+    )
+    if not isinstance(source, TorchSource) or source.is_script:
+        raise ConfigurationError(
+            f"{args.model}: expected MODULE:FACTORY, a model that can be trained"
+        )
+    raw = run_torch(source)
+    names = [name for name, _ in named_outputs(raw, args.output)]
+    if args.output and len(args.output) != len(names):
+        raise ConfigurationError(f"--output: expected {len(names)} names, got {len(args.output)}")
+    outcome = Outcome(step=step, subject=source.name, command=repeated())
+    work = Work(source=source, names=names, outcome=outcome)
+    if args.bundle:
+        work.bundle = whole_bundle(args.bundle, args.folder)
+        work.target = target_folder(args, f"{work.bundle.manifest.name}_{step}")
+        _check_fits(work)
+    elif args.bag:
+        raise ConfigurationError("--bag: expected --bundle too, which says how frames are prepared")
+    judged: Sequence[Any] = ()
+    store = stack.enter_context(FrameStore())
+    if args.bag:
+        work.frames, judged = split_frames(store, work.bundle, args)
+    if args.data:
+        work.frames = frames_of_function(args.data, list(source.inputs), args.frames)
+    if work.bundle is not None and (judged or args.simulated):
+        work.judge = make_judge(args, work.bundle, store, judged, stack)
+        outcome.figures["judge"] = {"measure": work.judge.what, "frames": work.judge.frames}
+        outcome.figures["gate_points"] = args.gate
+    return work
+
+
+def _check_fits(work: Work) -> None:
+    """A model that takes the place of a bundle has its inputs and outputs."""
+    manifest = work.bundle.manifest
+    wanted = {spec.name: tuple(spec.shape) for spec in manifest.inputs}
+    given = {name: tuple(array.shape) for name, array in work.source.inputs.items()}
+    outputs = [spec.name for spec in manifest.outputs]
+    if wanted != given or sorted(outputs) != sorted(work.names):
+        raise ConfigurationError(
+            f"{work.source.name}: takes {given} and gives {', '.join(work.names)}; "
+            f"{manifest.name} takes {wanted} and gives {', '.join(outputs)}: --input, --output"
+        )
+
+
+def _teacher_of(args: argparse.Namespace, work: Work, stack: ExitStack) -> Any:
+    """Return what a frame is judged by: a graph or bundle, else the model as it was."""
+    import copy
+    from dataclasses import replace
+
+    from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, load_model_bytes
+    from edge_perception.optimize.sources import OnnxSource, open_source
+    from edge_perception.optimize.torch_check import named_outputs, run_torch
+
+    text = args.teacher or (args.bundle if args.action == "distill" else "")
+    if text:
+        source = open_source(text, folders=args.folder)
+        if isinstance(source, OnnxSource):
+            session = load_model_bytes(
+                backends()[DEFAULT_BACKEND], source.data, Path(source.name), BackendOptions()
+            )
+            stack.callback(session.close)
+            return lambda frame: {k: v.copy() for k, v in session.infer(frame).items()}
+    elif args.action == "distill":
+        raise ConfigurationError("distill: expected --teacher or --bundle, got neither")
+    else:
+        source = replace(work.source, module=copy.deepcopy(work.source.module).eval())
+    return lambda frame: {
+        name: value.numpy() for name, value in named_outputs(run_torch(source, frame), work.names)
+    }
+
+
+def _taught(args: argparse.Namespace, work: Work, student: Any, teacher: Any) -> None:
+    from edge_perception.optimize.distilling import Plan, teach
+
+    if not work.frames:
+        raise ConfigurationError(
+            f"{args.action}: expected frames to train with: --bag of a --bundle, --data, or your "
+            "own training: --train MODULE:FUNCTION"
+        )
+    plan = Plan(
+        steps=args.steps, batch=args.batch, learning_rate=args.rate, temperature=args.temperature,
+        alpha=args.alpha,
+    )  # fmt: skip
+    say(f"teaching on {len(work.frames)} frames")
+    losses = teach(
+        student, teacher, work.frames, plan, names=work.names, own_loss=args.own_loss,
+        checkpoint=args.work / f"{args.action}.checkpoint.pt",
+        progress=Progress(args.steps, "steps"),
+    )  # fmt: skip
+    tenth = max(1, len(losses) // 10)
+    work.outcome.figures["training"] = {
+        "steps": len(losses), "frames": len(work.frames),
+        "loss_first": sum(losses[:tenth]) / tenth, "loss_last": sum(losses[-tenth:]) / tenth,
+    }  # fmt: skip
+
+
+def _finish(
+    args: argparse.Namespace, work: Work, made: Any, name: str, precision: str, stack: ExitStack
+) -> int:
+    """Export, check, compare with the module as trained, judge; files are there when all passed."""
+    from edge_perception.optimize.candidates import Trials, write_variant
+    from edge_perception.optimize.exporting import export
+    from edge_perception.optimize.findings import ERROR, write_bytes
+    from edge_perception.optimize.graph_check import check_graph
+    from edge_perception.optimize.parity import ParityInput, compare_sources
+    from edge_perception.optimize.sources import OnnxSource
+
+    outcome = work.outcome
+    data = export(made, opset=args.opset, outputs=work.names, traced=precision == "int8")
+    graph = OnnxSource(name=args.out.name, data=data)
+    inputs = dict(made.inputs)
+    check_graph(graph.name, data, outcome, inputs, opset=args.opset)
+    # A value that lies between two steps may be rounded either way: not exact, but the same.
+    presets = {"": "exact"} if precision == "fp32" else {}
+    frames = [ParityInput(inputs=frame) for frame in work.frames[:4]] or [
+        ParityInput(inputs=inputs)
+    ]
+    compare_sources(graph, made, frames, outcome, wanted=presets)
+    best = None
+    if outcome.passed and work.judge is not None:
+        trials = stack.enter_context(Trials(work.bundle, work.judge, args.work, "trained"))
+        best = trials.candidate(name, data, precision)
+        outcome.tables["candidates"] = [best.row(args.gate)]
+        outcome.figures["base"] = {
+            "p50_ms": trials.base_ms(), "bytes": len(read_model(work.bundle)),
+            "score_points": best.verdict.base,
+        }  # fmt: skip
+        if not best.verdict.within(args.gate):
+            why = best.verdict.failure or f"loses {best.verdict.loss:.2f} points"
+            outcome.add(
+                ERROR, "gate", f"{name} {why}, allowed {args.gate:g}",
+                "--steps, more frames, a smaller --share, or --gate",
+            )  # fmt: skip
+    if outcome.passed:
+        write_bytes(args.out, data)
+        outcome.figures["file"] = args.out.name
+        if work.target is not None and golden_frames(work.bundle):
+            from edge_perception.optimize.candidates import Candidate
+            from edge_perception.optimize.judging import Verdict
+
+            unjudged = Candidate(
+                name=name, data=data, precision=precision,
+                verdict=Verdict(loss=float("nan"), base=float("nan"), score=float("nan")),
+            )  # fmt: skip
+            write_variant(
+                work.bundle, work.target, best or unjudged, {"name": work.target.name},
+                note=f"\n## {name}\n\nMade by `edge-perception optimize {args.action}`.\n",
+                replace_it=args.replace,
+            )  # fmt: skip
+            outcome.figures["bundle"] = work.target.name
+    return tell(outcome, args)

@@ -1,0 +1,122 @@
+"""`optimize prune`, `distill` and `qat` on a user's small model, a few steps each."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from optimize_commands import run_commands, why_not
+from optimize_user import NETS
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+TRAINING = """
+
+def frames():
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(24):
+        yield {"images": torch.rand(1, 3, 16, 16, generator=generator)}
+
+def wrong_frames():
+    yield {"pictures": torch.rand(1, 3, 16, 16)}
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = Block(3, 8, 2)
+        self.head = nn.Conv2d(8, 4, 1)
+        self.seen = nn.Conv2d(8, 8, 1)
+
+    def forward(self, images):
+        found = self.stem(images)
+        return self.head(found), self.seen(found).mean(dim=(2, 3))
+
+def small():
+    torch.manual_seed(3)
+    return Small(), example()
+
+def own_training(module):
+    for parameter in module.parameters():
+        parameter.data *= 0.5
+
+def own_loss(module, inputs, outputs):
+    return outputs["heat"].square().mean()
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "nets.py").write_text(NETS + TRAINING)
+    common = ["--output", "heat", "--output", "mean", "--work", "work", "--json"]
+    data = ["--data", "nets:frames", "--frames", "24"]
+
+    def command(step, model, out, *more):
+        return ["optimize", step, model, *common, "--out", f"{out}.onnx", *more]
+
+    commands = {
+        "prune": command(
+            "prune", "nets:made", "prune", *data, "--steps", "10", "--share", "0.5"
+        ),
+        "own training": command("prune", "nets:made", "own", "--train", "nets:own_training"),
+        "distill": command(
+            "distill", "nets:small", "distill", *data, "--teacher", "prune.onnx", "--steps", "60",
+            "--rate", "0.01", "--alpha", "0.9", "--own-loss", "nets:own_loss",
+        ),
+        "qat": command("qat", "nets:made", "qat", *data, "--steps", "5"),
+        "no frames": command("qat", "nets:made", "none"),
+        "wrong frames": command("qat", "nets:made", "none", "--data", "nets:wrong_frames"),
+        "no teacher": command("distill", "nets:small", "none", *data),
+        "unknown module": command("prune", "nets:made", "none", "--keep", "neck"),
+    }  # fmt: skip
+    return run_commands(folder, commands) | {"folder": folder}
+
+
+def convolutions(told, name):
+    model = onnx.load(told["folder"] / f"{name}.onnx")
+    weights = {t.name: list(t.dims) for t in model.graph.initializer}
+    found = [node.input[1] for node in model.graph.node if node.op_type == "Conv"]
+    return [weights[name] for name in found]
+
+
+def test_channels_are_really_removed_and_outputs_keep_their_shapes(told):
+    assert told["prune"].code == 0, told["prune"].err
+    figures = told["prune"].outcome["figures"]
+    assert figures["after"]["operations"] < 0.6 * figures["before"]["operations"]
+    shapes = convolutions(told, "prune")
+    assert shapes[0][0] == 4  # of 8
+    assert shapes[-1][:1] == [4]  # classes
+    kinds = {n.op_type for n in onnx.load(told["folder"] / "prune.onnx").graph.node}
+    assert "BatchNormalization" not in kinds
+    assert figures["training"]["steps"] == 10
+
+
+def test_own_training_is_given_the_pruned_module(told):
+    assert told["own training"].code == 0, told["own training"].err
+    assert (told["folder"] / "own.onnx").is_file()
+
+
+def test_a_student_comes_nearer_to_its_teacher(told):
+    assert told["distill"].code == 0, told["distill"].err
+    training = told["distill"].outcome["figures"]["training"]
+    assert training["loss_last"] < 0.7 * training["loss_first"]
+
+
+def test_the_graph_of_qat_runs_as_it_was_trained(told):
+    assert told["qat"].code == 0, told["qat"].err
+    model = onnx.load(told["folder"] / "qat.onnx")
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("QuantizeLinear") >= 6
+    assert "BatchNormalization" not in kinds
+    assert all(row["cosine"] > 0.999 for row in told["qat"].outcome["tables"]["outputs"])
+
+
+def test_what_lacks_is_named_before_anything_is_written(told):
+    for name, why in (
+        ("no frames", "expected frames to begin the ranges with"),
+        ("wrong frames", "expected images in every frame, got pictures"),
+        ("no teacher", "expected --teacher or --bundle"),
+        ("unknown module", "no module neck in nets:made"),
+    ):
+        assert told[name].code == 2, told[name]
+        assert why in told[name].err
+    assert not (told["folder"] / "none.onnx").exists()
