@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from edge_perception.cli._numbers import number
+from edge_perception.cli._numbers import number, whole
 
 NAME = "record"
 HELP = "record the seconds around events into files (ring buffer, quota)"
@@ -28,7 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=float, default=512.0, metavar="MB", help="of the ring")
     parser.add_argument("--quota", type=float, default=4096.0, metavar="MB", help="of the folder")
     parser.add_argument(
-        "--triggers", default="mode,uncertainty,disagreement,swap,load", help="comma-separated"
+        "--triggers",
+        default="mode,uncertainty,disagreement,swap,load",
+        help="comma-separated; more for labelling: entropy, margin, doubt, nearmiss, condition, "
+        "drift, trial; all: everything (%(default)s)",
+    )
+    parser.add_argument(
+        "--per-hour",
+        type=whole(0, 100_000),
+        default=0,
+        metavar="N",
+        help="events an hour, of which each kind that had none keeps one; 0: all",
+    )
+    parser.add_argument(
+        "--per-kind", type=whole(0, 100_000), default=0, metavar="N", help="events of one kind"
     )
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--namespace", default="", help="of the nodes")
@@ -44,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
+    from edge_perception.recordings.budget import BudgetOptions
 
     plan = RecordPlan.of(
         params_files=args.params_file, namespace=args.namespace, topics=tuple(args.topics)
@@ -57,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
     }
     node: Any = None
     try:
-        node = EventRecorderNode(plan, _ring(args), _triggers(args), args.out, context=context)
+        budget = BudgetOptions(per_hour=args.per_hour, per_kind=args.per_kind)
+        node = EventRecorderNode(
+            plan, _ring(args), _triggers(args), args.out, budget=budget, context=context
+        )
         print(f"recording events to {args.out}: {', '.join(plan.names)}", flush=True)
         node.spin(until=lambda: bool(stopped), duration_s=args.duration)
     finally:
@@ -84,6 +101,7 @@ def _ring(args: argparse.Namespace) -> Any:
 
 
 def _triggers(args: argparse.Namespace) -> Any:
-    from edge_perception.recordings.triggers import TriggerOptions
+    from edge_perception.recordings.triggers import KINDS, TriggerOptions
 
-    return TriggerOptions(kinds=tuple(filter(None, args.triggers.split(","))))
+    asked = tuple(filter(None, args.triggers.split(",")))
+    return TriggerOptions(kinds=KINDS if asked == ("all",) else asked)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -23,12 +24,15 @@ from edge_perception.encoders import locates
 from edge_perception.encoders.pose import pose_of
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.nodes.diagnostics import Diagnostics
+from edge_perception.nodes.feature_inlet import trial_topic
 from edge_perception.nodes.message_types import is_installed, message_type
 from edge_perception.nodes.qos import TF_STATIC
+from edge_perception.recordings.budget import Budget, BudgetOptions
 from edge_perception.recordings.qos import SENSOR_DATA, TopicQos
 from edge_perception.recordings.ring import EventRecorder, RingOptions
 from edge_perception.recordings.triggers import TriggerOptions, Triggers
 from edge_perception.recordings.writer import Topic
+from edge_perception.running.node_parameters import ENCODER
 from edge_perception.running.vehicle_plan import read_plan
 
 FUSED, LOAD_EVENTS = "/perception/fused", "/load_events"
@@ -37,6 +41,7 @@ _SILENT_S = 2.0  # without a fused view
 _TOLD_ONCE = TopicQos(durability="transient_local", depth=1)
 _MOST_STATIC = 1000  # messages of static transforms, each of which tells of other frames
 _MOST_STEPS = 64  # of load control, of all sources
+_MOST_TRIED = 32  # sources under trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,8 @@ class RecordPlan:
     fused: str
     # Topics that may be told once only, and how many of their messages hold.
     holding: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    prefix: str = ""  # namespace of the nodes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,7 +117,13 @@ class RecordPlan:
             if problem := topic_problem(name):
                 raise ConfigurationError(f"topics: {problem}")
             found[name] = Topic(name=name, type=kind)
-        return cls(topics=tuple(found.values()), fused=fused, holding=holding)
+        return cls(
+            topics=tuple(found.values()),
+            fused=fused,
+            holding=holding,
+            sources=tuple(source.name for source in plan.sources),
+            prefix=prefix,
+        )
 
 
 class EventRecorderNode:
@@ -123,12 +136,16 @@ class EventRecorderNode:
         triggers: TriggerOptions,
         folder: Path,
         *,
+        budget: BudgetOptions | None = None,
         context: Any,
     ) -> None:
         self._node = rclpy.create_node("event_recorder", context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._triggers = Triggers(triggers, locates=locates)
+        self._budget = Budget(budget or BudgetOptions(), triggers.kinds)
+        self._view: Any = None
+        self._tried: dict[str, Any] = {}  # newest feature of a model under trial, by source
         self._fused = plan.fused
         self.recorder = EventRecorder(
             folder,
@@ -145,6 +162,16 @@ class EventRecorderNode:
             self._subscribe(topic, QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT))
             if topic.name in plan.holding:  # what was published before, where that is offered
                 self._subscribe(topic, TF_STATIC)
+        if "drift" in triggers.kinds:
+            self._node.create_subscription(
+                DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=50)
+            )
+        if "trial" in triggers.kinds:  # published during trials only
+            for source in plan.sources:
+                topic_name = f"{plan.prefix}/{trial_topic(source)}"
+                self._node.create_subscription(
+                    msg.Feature, topic_name, self._on_trial, QoSProfile(depth=5)
+                )
 
     def _subscribe(self, topic: Topic, profile: QoSProfile) -> None:
         self._node.create_subscription(
@@ -174,6 +201,7 @@ class EventRecorderNode:
     def _health(self) -> Health:
         recorder = self.recorder
         values = {"files": str(len(recorder.files)), "forgotten": str(recorder.forgotten)}
+        values |= {f"beyond_budget {k}": str(n) for k, n in self._budget.swallowed.items()}
         if recorder.problem:
             return Health(level=Level.ERROR, message=recorder.problem, values=values)
         silence_s = time.monotonic() - self._fused_s
@@ -188,11 +216,39 @@ class EventRecorderNode:
             self.recorder.message(name, data, now_ns)
             if name == self._fused:
                 self._fused_s = time.monotonic()
-                message = deserialize_message(data, msg.FusedPerception)
-                for reason in self._triggers.look(message):
-                    self.recorder.event(reason, now_ns)
+                self._view = deserialize_message(data, msg.FusedPerception)
+                self._keep(self._triggers.look(self._view), now_ns)
+                self._compare(now_ns)
 
         return take
+
+    def _keep(self, found: Mapping[str, str], now_ns: int) -> None:
+        """Keep what happened, as far as the budget admits it; what is rare comes first."""
+        for kind, reason in found.items():
+            if self._budget.admits(kind, now_ns):
+                self.recorder.event(reason, now_ns)
+
+    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            name = status.name.rpartition("/")[2]
+            drift = next((item.value for item in status.values if item.key == "drift"), None)
+            if drift is not None and name.endswith(ENCODER):
+                found = self._triggers.look_at_drift(name.removesuffix(ENCODER), drift)
+                self._keep(found, self._now_ns())
+
+    def _on_trial(self, feature: Any) -> None:
+        if feature.valid and (feature.source in self._tried or len(self._tried) < _MOST_TRIED):
+            self._tried[feature.source] = feature
+            self._compare(self._now_ns())
+
+    def _compare(self, now_ns: int) -> None:
+        """Hold what models under trial saw against the view with the same frame, whichever came."""
+        for status in self._view.sources if self._view is not None and self._tried else ():
+            tried = self._tried.get(status.source)
+            if tried is not None and tried.header.stamp == status.stamp:
+                del self._tried[status.source]
+                found = self._triggers.look_at_trial(status.source, tried.objects, self._view)
+                self._keep(found, now_ns)
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)

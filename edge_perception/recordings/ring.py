@@ -19,6 +19,11 @@ from edge_perception.recordings.writer import RecordingWriter, Topic
 PREFIX = "event_"
 
 
+def kind_of(file: Path) -> str:
+    """Return the kind of event that a file was begun for: the first word of its reason."""
+    return file.stem.removeprefix(PREFIX).partition("_")[2].partition("_")[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RingOptions:
     """How much is kept, and for how long."""
@@ -40,7 +45,8 @@ class EventRecorder:
     """Writes what arrived before and after each event to a file of its own.
 
     A file has its name only when it is complete. An event during the seconds after another one
-    prolongs its file. When the folder is over its quota, the oldest files of this recorder go.
+    prolongs its file. When the folder is over its quota, files go: the oldest of the kind
+    that takes most.
     A disk that takes no more costs the present file only: the ring goes on, the next event tries
     again, and `problem` says so until a file is complete.
 
@@ -182,9 +188,15 @@ class EventRecorder:
 
     def _keep_quota(self) -> None:
         files = sorted(self._folder.glob(f"{PREFIX}*.mcap"), key=lambda f: f.stat().st_mtime_ns)
-        total = sum(file.stat().st_size for file in files)
-        while total > self._options.quota_mb * 1e6 and len(files) > 1:
-            oldest = files.pop(0)
-            total -= oldest.stat().st_size
+        sizes = {file: file.stat().st_size for file in files}
+        while sum(sizes.values()) > self._options.quota_mb * 1e6 and len(files) > 1:
+            # Of the kind that takes most: what happens often leaves room for what is rare.
+            by_kind: dict[str, int] = {}
+            for file, size in sizes.items():
+                by_kind[kind_of(file)] = by_kind.get(kind_of(file), 0) + size
+            older = files[:-1]
+            oldest = max(older, key=lambda f: (by_kind[kind_of(f)], -older.index(f)))
+            files.remove(oldest)
+            del sizes[oldest]
             oldest.unlink()
             self._say(f"{oldest.name}: removed, the folder is over its quota")

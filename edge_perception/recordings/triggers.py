@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_perception.core.errors import UnknownNameError
 from edge_perception.core.parameter import parameter
+from edge_perception.recordings.doubts import Disagreements, DoubtLimits, Doubts
 
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
-KINDS = ("mode", "uncertainty", "disagreement", "swap", "load")
+USUAL = ("mode", "uncertainty", "disagreement", "swap", "load")
+# Moments for people to label: more of them than anybody wants without a budget.
+DOUBTS = ("entropy", "margin", "doubt", "nearmiss", "condition", "drift", "trial")
+KINDS = (*USUAL, *DOUBTS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerOptions:
     """Which events, and their limits."""
 
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = USUAL
+    doubts: DoubtLimits = field(default_factory=DoubtLimits)
     low_score: float = parameter(0.3, low=0.0, high=1.0)
     high_score: float = parameter(0.5, low=0.0, high=1.0)
     uncertain_objects: int = parameter(8, low=1, high=10000)
@@ -48,18 +53,40 @@ class Triggers:
         self._given_up: dict[str, str] = {}
         self._uncertain = False
         self._alone = 0
+        self._doubts, self._trials = Doubts(options.doubts), Disagreements()
+        self._drifted: dict[str, str] = {}
 
-    def look(self, message: Any) -> list[str]:
-        """Return why this message is worth keeping; empty: it is not."""
+    def look(self, message: Any) -> dict[str, str]:
+        """Return why this message is worth keeping, by kind; empty: it is not."""
         load, loaded = self._load(message)
-        found = {
+        doubts = self._doubts.look(message) if set(self._options.kinds) & set(DOUBTS) else {}
+        found = doubts | {
             "mode": self._mode_change(message),
             "swap": self._swap(message, loaded),
             "load": load,
             "uncertainty": self._uncertainty(message),
             "disagreement": self._disagreement(message),
         }
-        return [text for kind in self._options.kinds if (text := found[kind])]
+        return self._wanted(found)
+
+    def look_at_drift(self, source: str, drift: str) -> dict[str, str]:
+        """Return why what an encoder says of drift is worth keeping what it sees.
+
+        Args:
+            source: of the encoder.
+            drift: value of its diagnostics.
+        """
+        before = self._drifted.get(source, "")
+        now = self._drifted[source] = "" if drift == "none" or drift.startswith("not ") else drift
+        new = [name for name in now.split(", ") if name and name not in before.split(", ")]
+        return self._wanted({"drift": f"drift: {source}: {', '.join(new)}" if new else ""})
+
+    def look_at_trial(self, source: str, tried: Sequence[Any], view: Any) -> dict[str, str]:
+        """Return why what the model of a trial sees is worth keeping; as `Disagreements.look`."""
+        return self._wanted({"trial": self._trials.look(source, tried, view)})
+
+    def _wanted(self, found: Mapping[str, str]) -> dict[str, str]:
+        return {kind: text for kind in self._options.kinds if (text := found.get(kind))}
 
     def _mode_change(self, message: Any) -> str:
         last, self._mode = self._mode, int(message.mode)
