@@ -85,7 +85,7 @@ def export_model(args: argparse.Namespace) -> int:
 
 
 def _imported(args: argparse.Namespace) -> str:
-    from edge_perception.cli.models import read_fields
+    from edge_perception.cli._model_import import read_fields
     from edge_perception.releases.importing import import_model, read_labels
 
     bundle = import_model(

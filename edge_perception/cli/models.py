@@ -15,14 +15,13 @@ from edge_perception.cli import (
     _model_compare,
     _model_diff,
     _model_export,
+    _model_import,
     _model_release,
     _model_room,
 )
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.models.adapters import adapters
 from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.folders import (
-    USER_FOLDER,
     find_bundle,
     installed_model_folders,
     stored_bundles,
@@ -30,7 +29,6 @@ from edge_perception.models.folders import (
 from edge_perception.models.golden import compare_golden
 from edge_perception.models.loading import whole_model
 from edge_perception.models.manifest import Bundle
-from edge_perception.releases.importing import import_model, read_labels
 from edge_perception.releases.roles import check_role
 from edge_perception.releases.verifying import check_release, trust_roots
 
@@ -44,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device-key", default="", help="key that opens sealed models: a file, or PROVIDER:WHAT"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add_import(actions.add_parser("import", help="make a bundle of an ONNX file"))
+    _model_import.add_import(actions.add_parser("import", help="make a bundle of an ONNX file"))
     listing = actions.add_parser("list", help="list the bundles that are found")
     inspect = actions.add_parser("inspect", help="show a bundle's manifest")
     verify = actions.add_parser("verify", help="check hashes, graph and golden outputs")
@@ -68,34 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="search this folder before the installed ones; repeatable",
         )
         action.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="the ONNX file")
-    parser.add_argument(
-        "--adapter", required=True, choices=sorted(adapters().specs), help="family of the model"
-    )
-    parser.add_argument("--name", default="", help="name of the bundle")
-    parser.add_argument("--version", default="", help="semantic version, for example 1.0.0")
-    parser.add_argument(
-        "--feature",
-        action="append",
-        default=[],
-        metavar="[NAME=]TENSOR",
-        help="tensor of the graph to publish as a feature, also an intermediate one; repeatable",
-    )
-    parser.add_argument(
-        "--manifest",
-        type=Path,
-        help="JSON with manifest fields that replace what the adapter says of the model",
-    )
-    parser.add_argument("--labels", type=Path, help="class names, one a line, or CSV")
-    parser.add_argument(
-        "--into", type=Path, default=USER_FOLDER, help="folder of bundles (%(default)s)"
-    )
-    parser.add_argument("--replace", action="store_true", help="overwrite a bundle of that name")
-    _add_backend(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_backend(parser: argparse.ArgumentParser) -> None:
@@ -143,26 +113,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    for path in (args.file, args.labels, args.manifest):
-        if path is not None and not path.is_file():
-            raise ConfigurationError(f"{path}: expected a file, got none")
-    bundle = import_model(
-        args.file,
-        adapter=args.adapter,
-        into=args.into.expanduser(),
-        name=args.name,
-        version=args.version,
-        features=_features(args.feature),
-        labels=read_labels(args.labels) if args.labels else (),
-        manifest=read_fields(args.manifest) if args.manifest else None,
-        replace=args.replace,
-        backend=args.backend,
-    )
+    bundle, report = _model_import.run_import(args)
     if args.json:
-        _print_json(_summary(bundle))
-    else:
-        print(f"{bundle.manifest.name} {bundle.manifest.version} is in {bundle.path}")
-        print(f"features: {_features_text(bundle)}; space {bundle.manifest.feature_space}")
+        _print_json({**_summary(bundle), **report})
+        return 0
+    if "drawing" in report:
+        counts = ", ".join(f"{count} {name}" for name, count in report["objects"].items())
+        print(f"found in {report['picture']}: {counts or 'nothing'}; look at {report['drawing']}")
+    print(f"{bundle.manifest.name} {bundle.manifest.version} is in {bundle.path}")
+    print(f"features: {_features_text(bundle)}; space {bundle.manifest.feature_space}")
     return 0
 
 
@@ -249,28 +208,6 @@ def _verify(args: argparse.Namespace) -> int:
         verdict = "passed" if deviation.passed else f"FAILED: {deviation.reason}"
         print(f"  {deviation.output}: largest difference {deviation.absolute:.2g}, {verdict}")
     return 0 if passed else 1
-
-
-def _features(texts: list[str]) -> dict[str, str] | None:
-    """`neck=1024` names the feature, `1024` alone takes the tensor's name."""
-    if not texts:
-        return None
-    pairs = [(text.partition("=")[0], text.partition("=")[2] or text) for text in texts]
-    for name, tensor in pairs:
-        if not name or not tensor:
-            raise ConfigurationError(f"--feature: expected [NAME=]TENSOR, got '{name}={tensor}'")
-    return dict(pairs)
-
-
-def read_fields(path: Path) -> dict[str, Any]:
-    """Read manifest fields from a JSON file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
 
 
 def _folders(args: argparse.Namespace) -> list[Path]:

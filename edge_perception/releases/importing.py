@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends
+from edge_perception.backends import (
+    DEFAULT_BACKEND,
+    Backend,
+    BackendOptions,
+    backends,
+    load_model_bytes,
+)
 from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.core.schema import decode
 from edge_perception.encoders import encoders
@@ -19,6 +25,7 @@ from edge_perception.models.golden import generated_inputs
 from edge_perception.models.graph import load_graph, opset_of, tensor_shapes, with_outputs
 from edge_perception.models.manifest import FUSION, SCHEMA_VERSION, Bundle, Manifest
 from edge_perception.models.writing import write_bundle
+from edge_perception.releases.recognising import Recognised
 from edge_perception.releases.roles import check_role
 
 _DTYPES = {  # onnx.TensorProto.DataType
@@ -45,6 +52,8 @@ def import_model(
     manifest: Mapping[str, Any] | None = None,
     replace: bool = False,
     backend: str = DEFAULT_BACKEND,
+    recognised: Recognised | None = None,
+    trial: Callable[[Manifest, Backend], None] | None = None,
 ) -> Bundle:
     """Make a bundle of an ONNX file.
 
@@ -61,6 +70,9 @@ def import_model(
             that cannot describe a file needs them all, but for `inputs` and `outputs`.
         replace: overwrite a bundle of that name.
         backend: runtime that tries the model and makes its golden outputs.
+        recognised: what the file was recognised as; None: the adapter describes it.
+        trial: is given the manifest and the running model before anything is written; what it
+            raises stops the import.
 
     Raises:
         ModelError: the adapter cannot import, the file is no model of its family, a tensor does
@@ -68,13 +80,17 @@ def import_model(
         UnknownNameError: there is no such adapter or runtime.
     """
     spec = adapters()[adapter]
-    described = _merge(_describe(spec, onnx_path, manifest), manifest or {})
+    if recognised is None:
+        base, graph = _describe(spec, onnx_path, manifest), load_graph(onnx_path)
+    else:
+        base, graph = recognised.manifest, recognised.model
+    described = _merge(base, manifest or {})
     described.update({k: v for k, v in (("name", name), ("version", version)) if v})
     if labels:
         described["labels"] = [spec.spelling(name) if spec.spelling else name for name in labels]
     if not described.get("labels"):
         raise ModelError(f"{onnx_path.name}: expected class names, got none: give its labels")
-    model = _declare_features(described, onnx_path, features)
+    model = _declare_features(described, graph, onnx_path.name, features)
     described.setdefault("feature_space", _feature_space(described, model))
     checked = decode(
         Manifest,
@@ -82,7 +98,7 @@ def import_model(
         "manifest",
         error=ManifestError,
     )
-    _check_use(checked, onnx_path, backend)
+    _check_use(checked, model, onnx_path, backend, trial)
     return write_bundle(
         into / described["name"],
         manifest=described,
@@ -93,7 +109,13 @@ def import_model(
     )
 
 
-def _check_use(manifest: Manifest, onnx_path: Path, backend: str) -> None:
+def _check_use(
+    manifest: Manifest,
+    model: bytes,
+    onnx_path: Path,
+    backend: str,
+    trial: Callable[[Manifest, Backend], None] | None,
+) -> None:
     """Make what a node would make of the model: all that can be refused is, before writing."""
     check_role(manifest)
     adapter = adapters()[manifest.adapter]
@@ -105,9 +127,11 @@ def _check_use(manifest: Manifest, onnx_path: Path, backend: str) -> None:
     adapter.make_decoder(manifest)
     if manifest.role == FUSION:
         return
-    session = backends()[backend].load(onnx_path, BackendOptions())
+    session = load_model_bytes(backends()[backend], model, onnx_path, BackendOptions())
     try:
         encoders()[manifest.role].make_encoder(manifest, session)
+        if trial is not None:
+            trial(manifest, session)
     finally:
         session.close()
 
@@ -179,16 +203,15 @@ def read_labels(path: Path) -> list[str]:
 
 
 def _declare_features(
-    described: dict[str, Any], onnx_path: Path, features: Mapping[str, str] | None
+    described: dict[str, Any], model: Any, where: str, features: Mapping[str, str] | None
 ) -> bytes:
     """Make the feature tensors graph outputs and declare them; returns the model's bytes."""
-    model = load_graph(onnx_path)
     original = [value.name for value in model.graph.output]
     if features is not None:
         described["features"] = dict(features)
     wanted = [*original, *described.get("features", {}).values()]
     extended = with_outputs(model, wanted)
-    described["outputs"] = _declared(extended, extended.graph.output, onnx_path.name)
+    described["outputs"] = _declared(extended, extended.graph.output, where)
     del extended.graph.value_info[:]
     return bytes(extended.SerializeToString())
 

@@ -5,7 +5,7 @@ A manifest names its adapter; its `postprocessing` holds the adapter's options.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.registry import Discovery, Registry
 from edge_perception.core.types import DetectedObject, ImageObject, SoundEvent
+from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.manifest import Manifest
 
 
@@ -48,6 +49,9 @@ class AdapterSpec:
     make_decoder: Callable[[Manifest], Decoder]
     # Describes a foreign ONNX file as a manifest (without `files`); None: cannot import.
     describe: Callable[[Path], dict[str, Any]] | None = None
+    # What a foreign ONNX file may be, with everything that is assumed of it; [] where it is of
+    # another family. None: only `describe` says, and only when the adapter is named.
+    recognise: Callable[[ForeignModel], Sequence[Reading]] | None = None
     # The usual spelling of a label that somebody gives with a file; None: as given.
     spelling: Callable[[str], str] | None = None
 

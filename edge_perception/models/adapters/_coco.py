@@ -47,3 +47,11 @@ def coco_spelling(label: str) -> str:
     """Return COCO's spelling of a label (motorbike, Traffic_Light); others as they are."""
     letters = "".join(c for c in label.lower() if c not in " _-")
     return _BY_LETTERS.get(letters, label)
+
+
+# Numbers of the 91 categories of COCO's paper, of which 80 have annotations; 0 is no category.
+_NOT_ANNOTATED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+_NAMES = iter(COCO_LABELS)
+COCO_PAPER_LABELS = tuple(
+    f"unused_{number}" if number in _NOT_ANNOTATED else next(_NAMES) for number in range(91)
+)

@@ -7,6 +7,8 @@ from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS, ROAD_USERS
+from edge_perception.models.adapters._picture import LABELS_OPTION
+from edge_perception.models.foreign import ForeignModel, Reading, precision_of
 from edge_perception.models.graph import (
     dominators,
     input_names,
@@ -30,7 +32,11 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the graph is no YOLOX with an input of fixed size.
     """
-    model = load_graph(path)
+    return describe_graph(path, load_graph(path))
+
+
+def describe_graph(path: Path, model: Any) -> dict[str, Any]:
+    """As `describe`, of a graph that was read."""
     shapes = tensor_shapes(model)
     inputs = input_names(model)
     outputs = [value.name for value in model.graph.output]
@@ -76,6 +82,46 @@ def describe(path: Path) -> dict[str, Any]:
             "data": "COCO 2017" if is_coco else "",
         },
     }
+
+
+def recognise(foreign: ForeignModel) -> list[Reading]:
+    """Recognise YOLOX by its head: a convolution of boxes beside sigmoids, level by level."""
+    try:
+        manifest = describe_graph(foreign.path, foreign.model)
+    except ModelError:
+        return []
+    shapes = foreign.shapes
+    output = manifest["postprocessing"]["output"]
+    strides = manifest["postprocessing"]["strides"]
+    assert foreign.size is not None
+    grid = (foreign.size[0] // strides[-1], foreign.size[1] // strides[-1])
+    levels = [
+        node
+        for node in foreign.model.graph.node
+        if node.op_type == "Concat"
+        and _is_head_level(shapes.get(node.output[0]), shapes, output, grid)
+    ]
+    if not levels or foreign.names():
+        return []
+    decoded = manifest["postprocessing"]["decoded"]
+    manifest["runtime"]["precision"] = precision_of(foreign.model)
+    return [
+        Reading(
+            family="YOLOX",
+            manifest=manifest,
+            reasons={
+                "color": "YOLOX 0.1.1 and later",
+                "scale": "YOLOX 0.1.1 and later: pixels as they are",
+                "pad": "YOLOX places the image at the top left",
+                "pad_value": "as YOLOX pads",
+                "decoded": "an Exp is in the graph" if decoded else "no Exp is in the graph",
+                "strides": "the number of cells fits",
+                "labels": "80 classes: COCO's" if manifest["labels"] else "not in the file",
+            },
+            undecided={} if manifest["labels"] else {"labels": LABELS_OPTION},
+            classes=foreign.shapes[output][2] - 5,
+        )
+    ]
 
 
 def neck_output(model: Any, shapes: dict, output: str, grid: tuple[int, int]) -> str:

@@ -19,7 +19,8 @@ from edge_perception.core.schema import decode
 from edge_perception.core.types import Geometry, ImageObject
 from edge_perception.encoders import encoders
 from edge_perception.encoders.camera.letterbox import fit
-from edge_perception.models.adapters.yolox import YoloxDecoder, suppress
+from edge_perception.models.adapters._boxes import suppress
+from edge_perception.models.adapters.yolox import YoloxDecoder
 from edge_perception.models.manifest import Manifest
 from edge_perception.releases.importing import import_model
 

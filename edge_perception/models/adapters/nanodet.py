@@ -1,0 +1,222 @@
+"""NanoDet and PicoDet: classes and distances to the four sides as distributions (GFL).
+
+Each side's distance is the mean of a softmax over `reg_max + 1` bins, in strides, from the cell's
+point. NanoDet gives one output (1, N, classes + 4 * (reg_max + 1)); PicoDet without
+postprocessing gives for each stride the classes (1, N, classes) and the distances
+(1, N, 4 * (reg_max + 1)).
+
+Sources: github.com/RangiLyu/nanodet (export and priors), github.com/PaddlePaddle/PaddleDetection
+(PicoDet); Li et al., Generalized Focal Loss, 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import ManifestError
+from edge_perception.core.parameter import parameter
+from edge_perception.core.schema import decode
+from edge_perception.models.adapters import AdapterSpec
+from edge_perception.models.adapters._boxes import (
+    BoxDecoder,
+    BoxOptions,
+    Candidates,
+    best_of,
+    cells_of,
+    declared,
+    grid_cells,
+    input_size,
+    output_of,
+    sigmoid,
+)
+from edge_perception.models.adapters._coco import coco_spelling
+from edge_perception.models.adapters._picture import IMAGENET, STRETCH, reading
+from edge_perception.models.foreign import ForeignModel, Reading
+from edge_perception.models.manifest import Manifest
+
+_STRIDES = ((8, 16, 32, 64), (8, 16, 32))
+_REG_MAX = 7
+# Caffe's pixel means and deviations, BGR, as nanodet/config says.
+_NANODET: dict[str, Any] = {
+    "color": "bgr",
+    "mean": [103.53, 116.28, 123.675],
+    "std": [57.375, 57.12, 58.395],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NanodetOptions(BoxOptions):
+    """`postprocessing` of a manifest with this adapter."""
+
+    outputs: tuple[str, ...]  # classes and distances in one, or the classes for each stride
+    distances: tuple[str, ...] = ()  # of the strides, where they are outputs of their own
+    strides: tuple[int, ...] = (8, 16, 32, 64)  # px
+    reg_max: int = parameter(_REG_MAX, low=1, high=64)
+    cell_offset: float = parameter(0.0, low=0.0, high=1.0)  # of a cell's point, cells
+    activation: str = parameter("none", choices=("none", "sigmoid"))
+
+
+class NanodetDecoder(BoxDecoder):
+    """Decodes one model's outputs."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        where = f"{manifest.name}: manifest.postprocessing"
+        options = decode(NanodetOptions, manifest.postprocessing, where, error=ManifestError)
+        super().__init__(manifest, options, self._cells_of, where)
+        self._gfl = options
+        self._classes = len(manifest.labels)
+        size = input_size(manifest, where)
+        cells, self._strides = grid_cells(size, options.strides)
+        self._points = (cells + options.cell_offset) * self._strides[:, None]
+        self._shapes = {
+            name: declared(manifest, name, where) for name in (*options.outputs, *options.distances)
+        }
+        sides = 4 * (options.reg_max + 1)
+        columns = [self._classes] * len(options.outputs) + [sides] * len(options.distances)
+        if not options.distances:
+            columns = [self._classes + sides]
+        if len(columns) != len(self._shapes):
+            raise ManifestError(f"{where}.outputs: expected one output, or distances for each")
+        rows = 0
+        for (name, shape), wanted in zip(self._shapes.items(), columns, strict=True):
+            if len(shape) != 3 or shape[2] != wanted:
+                raise ManifestError(
+                    f"{where}: output '{name}' expects (1, N, {wanted}), got {shape}"
+                )
+            rows += shape[1] if name in options.outputs else 0
+        if rows != len(cells):
+            raise ManifestError(
+                f"{where}.strides: {options.strides} have {len(cells)} cells, the outputs {rows}"
+            )
+
+    def _cells_of(self, outputs: Mapping[str, NDArray], least: float) -> Candidates:
+        options = self._gfl
+
+        def joined(names: tuple[str, ...]) -> NDArray:
+            parts = [output_of("nanodet", outputs, name, self._shapes[name])[0] for name in names]
+            return np.concatenate(parts)
+
+        classes = joined(options.outputs)
+        if options.distances:
+            distances = joined(options.distances)
+        else:
+            classes, distances = classes[:, : self._classes], classes[:, self._classes :]
+        if options.activation == "sigmoid":
+            classes = sigmoid(classes)
+        rows, scores, labels = best_of(classes, least)
+        bins = distances[rows].astype(np.float64).reshape(len(rows), 4, options.reg_max + 1)
+        weights = np.exp(bins - bins.max(axis=2, keepdims=True))
+        mean = (weights * np.arange(options.reg_max + 1)).sum(axis=2) / weights.sum(axis=2)
+        reach = mean * self._strides[rows, None]
+        points = self._points[rows]
+        boxes = np.concatenate([points - reach[:, :2], points + reach[:, 2:]], axis=1)
+        return Candidates(boxes=boxes, scores=scores, labels=labels)
+
+
+def recognise(foreign: ForeignModel) -> list[Reading]:
+    """Return what NanoDet or PicoDet the file may be."""
+    if foreign.size is None:
+        return []
+    shapes = foreign.output_shapes()
+    sides = 4 * (_REG_MAX + 1)
+    for strides in _STRIDES:
+        cells = cells_of(foreign.size, strides)
+        if len(shapes) == 1:
+            ((name, shape),) = shapes.items()
+            if len(shape) == 3 and shape[:2] == (1, cells) and shape[2] > sides:
+                return [_nanodet(foreign, name, strides, shape[2] - sides)]
+        counts = [cells_of(foreign.size, (stride,)) for stride in strides]
+        if len(shapes) == 2 * len(strides):
+            boxes = [n for n, s in shapes.items() if len(s) == 3 and s[2] == sides]
+            classes = [n for n in shapes if n not in boxes]
+            found = [shapes[n][1] for n in boxes if len(shapes[n]) == 3]
+            if found == counts and [shapes[n][1] for n in classes] == counts:
+                return [_picodet(foreign, classes, boxes, strides)]
+    return []
+
+
+def _nanodet(foreign: ForeignModel, name: str, strides: tuple[int, ...], classes: int) -> Reading:
+    # The number of cells of three strides is YOLOX's and YOLOv6's too: said by 32 columns more.
+    plus = len(strides) == 4
+    return reading(
+        foreign,
+        adapter="nanodet",
+        family="NanoDet-Plus" if plus else "NanoDet",
+        preprocessing={**_NANODET, **STRETCH},
+        postprocessing={
+            "outputs": [name],
+            "strides": list(strides),
+            "reg_max": _REG_MAX,
+            "cell_offset": 0.0 if plus else 0.5,
+            "activation": "none",
+        },
+        classes=classes,
+        reasons={
+            "color": "as nanodet/config",
+            "mean": "as nanodet/config",
+            "std": "as nanodet/config",
+            "resize": "keep_ratio is false in the published configurations",
+            "strides": "the number of cells fits",
+            "reg_max": "7 in the published configurations",
+            "cell_offset": "NanoDet-Plus measures from the corner" if plus else "from the centre",
+            "activation": "the exporter applies the sigmoid",
+        },
+    )
+
+
+def _picodet(
+    foreign: ForeignModel, classes: list[str], boxes: list[str], strides: tuple[int, ...]
+) -> Reading:
+    shapes = foreign.output_shapes()
+    inside = "Sigmoid" in _before(foreign, classes)
+    return reading(
+        foreign,
+        adapter="nanodet",
+        family="PicoDet",
+        preprocessing={**IMAGENET, **STRETCH},
+        postprocessing={
+            "outputs": classes,
+            "distances": boxes,
+            "strides": list(strides),
+            "reg_max": _REG_MAX,
+            "cell_offset": 0.5,
+            "activation": "none" if inside else "sigmoid",
+        },
+        classes=shapes[classes[0]][2],
+        reasons={
+            "color": "as picodet/_base_",
+            "mean": "ImageNet's, as picodet/_base_",
+            "std": "ImageNet's, as picodet/_base_",
+            "resize": "keep_ratio is false in the published configurations",
+            "strides": "the number of cells fits",
+            "reg_max": "7 in the published configurations",
+            "cell_offset": "PicoDet measures from the centre",
+            "activation": "a Sigmoid makes the classes" if inside else "no Sigmoid makes them",
+        },
+    )
+
+
+def _before(foreign: ForeignModel, names: list[str]) -> set[str]:
+    """Return the operators that make the classes, through changes of shape."""
+    made_by = {name: node for node in foreign.model.graph.node for name in node.output}
+    kinds = set()
+    for name in names:
+        node = made_by.get(name)
+        while node is not None and node.op_type in ("Reshape", "Transpose", "Cast", "Flatten"):
+            node = made_by.get(node.input[0])
+        kinds.add(node.op_type if node is not None else "")
+    return kinds
+
+
+SPEC = AdapterSpec(
+    name="nanodet",
+    roles=("camera",),
+    make_decoder=NanodetDecoder,
+    recognise=recognise,
+    spelling=coco_spelling,
+)
