@@ -41,6 +41,7 @@ class Candidate:
     p50_ms: float = float("nan")
     memory_mb: float = float("nan")
     note: str = ""
+    backend: str = DEFAULT_BACKEND  # the runtime that it was judged and timed on
 
     def row(self, allowed: float) -> dict[str, Any]:
         """Return plain data."""
@@ -49,6 +50,7 @@ class Candidate:
             "ratio_low": self.ratio_low, "ratio_high": self.ratio_high, "p50_ms": self.p50_ms,
             "memory_mb": self.memory_mb, "loss_points": self.verdict.loss,
             "score_points": self.verdict.score, "within_gate": self.verdict.within(allowed),
+            "backend": self.backend,
             "note": self.verdict.failure or self.note,
         }  # fmt: skip
 
@@ -91,15 +93,15 @@ class Trials:
         self._folder = tempfile.TemporaryDirectory(prefix="edge_perception_candidates_")
         self._base: Runner | None = None
 
-    def verdict(self, data: bytes) -> Verdict:
-        """Judge a graph."""
-        key = f"verdict {self._key(data)}"
+    def verdict(self, data: bytes, backend: str = DEFAULT_BACKEND) -> Verdict:
+        """Judge a graph on a runtime."""
+        key = f"verdict {backend} {self._key(data)}"
         known = self.remembered.get(key)
         if known is not None:
             return Verdict(**known)
         try:
             session = load_model_bytes(
-                backends()[DEFAULT_BACKEND], data, Path("candidate.onnx"), BackendOptions()
+                backends()[backend], data, Path("candidate.onnx"), BackendOptions()
             )
         except (EdgePerceptionError, RuntimeError) as error:
             return failed(error)
@@ -110,15 +112,27 @@ class Trials:
         self.remembered.put(key, asdict(found))
         return found
 
-    def candidate(self, name: str, data: bytes, precision: str, note: str = "") -> Candidate:
-        """Judge and time a graph."""
+    def candidate(
+        self,
+        name: str,
+        data: bytes,
+        precision: str,
+        note: str = "",
+        backend: str = DEFAULT_BACKEND,
+    ) -> Candidate:
+        """Judge and time a graph on a runtime; the model before runs on the default one."""
         made = Candidate(
-            name=name, data=data, precision=precision, verdict=self.verdict(data), note=note
+            name=name,
+            data=data,
+            precision=precision,
+            verdict=self.verdict(data, backend),
+            note=note,
+            backend=backend,
         )
         if made.verdict.failure:
             return made
         digest = hashlib.sha256(data).hexdigest()
-        key = f"times {self.bundle.sha256} {digest}"
+        key = f"times {backend} {self.bundle.sha256} {digest}"
         times = self.remembered.get(key)
         if times is None:
             try:
@@ -135,10 +149,10 @@ class Trials:
             self._base.run(3)
         target = Path(self._folder.name) / "candidate"
         try:
-            bundle = write_variant(self.bundle, target, made, {})
-            found = compare(
-                self._base, {role: Configuration(bundle=bundle)}, rounds=_ROUNDS, sets=_RUNS
+            way = Configuration(
+                bundle=write_variant(self.bundle, target, made, {}), backend=made.backend
             )
+            found = compare(self._base, {role: way}, rounds=_ROUNDS, sets=_RUNS)
         finally:
             shutil.rmtree(target, ignore_errors=True)
         return {
@@ -208,5 +222,5 @@ def write_variant(
     inputs, _ = read_golden(bundle)
     return write_bundle(
         folder, manifest=manifest, model=made.data, golden_inputs=inputs, files=files,
-        replace=replace_it,
+        replace=replace_it, backend=made.backend,
     )  # fmt: skip

@@ -245,6 +245,10 @@ class LabelledJudge:
         for name, value in alone["ap"].items():
             if alone["objects"][name] >= _LEAST_OBJECTS:
                 found[f"{name} {self._role}"] = value
+        for band in next(iter(alone["ap_by_distance"].values()), {}):
+            by_class = [table[band] for table in alone["ap_by_distance"].values()]
+            if not np.all(np.isnan(by_class)):
+                found[f"{band} {self._role}"] = float(np.nanmean(by_class))
         return {name: float(np.nan_to_num(POINTS * value)) for name, value in found.items()}
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_perception.backends import DEFAULT_BACKEND, backends
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.optimize.calibration import check_layers, sensitivity
 from edge_perception.optimize.candidates import Candidate, Trials
@@ -22,6 +23,7 @@ from edge_perception.optimize.methods import (
 )
 
 MIXED = "mixed"
+_ALSO = ("openvino",)  # NNCF's graphs are made for it: they are judged and timed there too
 _SENSITIVITY_FRAMES = 8
 _LAYER_FRAMES = 4
 
@@ -110,9 +112,14 @@ class Quantizing:
                 f"{head[0][:200] if head else ''}",
             )  # fmt: skip
             return
-        candidate = self._trials.candidate(method.name, data, method.precision)
-        self.tried.append(candidate)
-        self._tell(candidate)
+        for backend in (DEFAULT_BACKEND, *(_ALSO if method.kind == "nncf" else ())):
+            if backend not in backends().specs:
+                continue
+            name = method.name if backend == DEFAULT_BACKEND else f"{method.name} {backend}"
+            note = "" if backend == DEFAULT_BACKEND else f"of nodes with backend: {backend}"
+            candidate = self._trials.candidate(name, data, method.precision, note, backend)
+            self.tried.append(candidate)
+            self._tell(candidate)
         if method.kind == "static":
             frames = self._quantiser.frames[:_LAYER_FRAMES]
             check_layers(self._quantiser, data, frames, self._outcome, method.name)

@@ -221,7 +221,7 @@ class MadeUpTrials:
         self.judged.append(loss)
         return Verdict(loss=loss, base=60.0, score=60.0 - loss)
 
-    def candidate(self, name, data, precision, note=""):
+    def candidate(self, name, data, precision, note="", backend="onnxruntime"):
         ratio = {"mixed": 0.6, "fp16": 1.2}.get(name, 0.5)
         return Candidate(
             name=name, data=data, precision=precision, verdict=self.verdict(data), ratio=ratio,
