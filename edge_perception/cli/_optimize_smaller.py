@@ -27,7 +27,7 @@ def say(text: str) -> None:
 def quantize(args: argparse.Namespace) -> int:
     """Calibrate, try, choose, write."""
     from edge_perception.optimize.bag_frames import FrameStore
-    from edge_perception.optimize.calibration import check_domain, check_frames
+    from edge_perception.optimize.calibration import check_domain, check_frames, check_light
     from edge_perception.optimize.candidates import Trials
     from edge_perception.optimize.findings import Outcome
     from edge_perception.optimize.methods import Quantiser, prepared
@@ -44,7 +44,8 @@ def quantize(args: argparse.Namespace) -> int:
     where = ", ".join(path.name for path in args.bag)
     with ExitStack() as stack:
         store = stack.enter_context(FrameStore())
-        calibrating, judged = split_frames(store, bundle, args)
+        taken, judged = split_frames(store, bundle, args)
+        calibrating = [frame.inputs for frame in taken]
         check_frames(calibrating, outcome, where)
         if not outcome.passed:
             return tell(outcome, args) and 2
@@ -58,6 +59,7 @@ def quantize(args: argparse.Namespace) -> int:
         if args.judge_bag:
             others["the judged frames"] = [frame.inputs for frame in judged]
         check_domain(quantiser, others, outcome, where)
+        check_light([f.tags for f in taken], [f.tags for f in judged], outcome, where)
         if not outcome.passed:
             return tell(outcome, args) and 2
         judge = make_judge(args, bundle, store, judged, stack)
@@ -114,7 +116,7 @@ def target_folder(args: argparse.Namespace, name: str) -> Path:
 
 
 def split_frames(store: Any, bundle: Any, args: argparse.Namespace) -> tuple[list, list]:
-    """Return calibration inputs and judged frames: never the same ones."""
+    """Return frames to calibrate or train with, and others to judge on."""
     from edge_perception.encoders import encoders
     from edge_perception.optimize.bag_frames import FrameStore, read_frames
 
@@ -131,12 +133,12 @@ def split_frames(store: Any, bundle: Any, args: argparse.Namespace) -> tuple[lis
         read_frames(
             store, bundle, args.judge_bag, most=args.judge_frames, params_files=args.params_file
         )
-        return [f.inputs for f in frames], store.frames[before:]
+        return frames, store.frames[before:]
     assert isinstance(store, FrameStore)
     if stateful:  # what is decided of a window depends on those before it
         half = len(frames) // 2
-        return [f.inputs for f in frames[:half]], frames[half:]
-    return [f.inputs for f in frames[::2]], frames[1::2]
+        return frames[:half], frames[half:]
+    return frames[::2], frames[1::2]
 
 
 def golden_frames(bundle: Any) -> list:

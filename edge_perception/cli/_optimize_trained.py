@@ -116,7 +116,8 @@ def _begin(args: argparse.Namespace, step: str, stack: ExitStack) -> Work:
     judged: Sequence[Any] = ()
     store = stack.enter_context(FrameStore())
     if args.bag:
-        work.frames, judged = split_frames(store, work.bundle, args)
+        taken, judged = split_frames(store, work.bundle, args)
+        work.frames = [frame.inputs for frame in taken]
     if args.data:
         work.frames = frames_of_function(args.data, list(source.inputs), args.frames)
     if work.bundle is not None and (judged or args.simulated):

@@ -14,6 +14,7 @@ from edge_perception.optimize.calibration import (
     check_domain,
     check_frames,
     check_layers,
+    check_light,
     sensitivity,
 )
 from edge_perception.optimize.candidates import Candidate
@@ -179,6 +180,20 @@ def test_calibration_of_another_domain_is_named(quantiser):
     same = Outcome(step="quantize", subject="same")
     check_domain(quantiser, {"the judged frames": frames(4, seed=3)}, same, "day.mcap")
     assert same.passed
+
+
+def test_light_that_was_not_calibrated_with_is_named():
+    def found(own, theirs):
+        outcome = Outcome(step="quantize", subject="planted")
+        check_light([[tag] for tag in own], [[tag] for tag in theirs], outcome, "drive.mcap")
+        return [(f.level, f.text) for f in outcome.findings]
+
+    night, day = ["night"] * 20, ["day", "far"] * 10
+    text = "drive.mcap is of night only; the judged frames are of day"
+    assert found(night, day) == [("error", text)]
+    assert found(night, night + day)[0][0] == "warning"
+    assert not found(day, day)
+    assert not found(["far"] * 20, ["far"] * 20)  # a sensor that does not tell the light
 
 
 def test_frames_that_teach_nothing_are_refused():
