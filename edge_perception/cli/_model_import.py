@@ -16,7 +16,13 @@ from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.models.adapters import adapters
 from edge_perception.models.folders import USER_FOLDER
 from edge_perception.models.manifest import Bundle, Manifest
-from edge_perception.releases.first_look import FirstLook, look, read_picture, write_drawing
+from edge_perception.releases.first_look import (
+    FirstLook,
+    check_scores,
+    look,
+    read_picture,
+    write_drawing,
+)
 from edge_perception.releases.importing import import_model, read_labels
 from edge_perception.releases.recognising import (
     NAMED_LABELS,
@@ -155,6 +161,8 @@ class _Look:
 
     def __call__(self, manifest: Manifest, session: Backend) -> None:
         """Run it; raises ModelError where its boxes cannot be right."""
+        if manifest.role == "audio":
+            check_scores(manifest, session)
         if manifest.role != "camera":
             return
         args = self._args

@@ -12,14 +12,14 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.backends import BackendOptions, backends, load_model_bytes
+from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, load_model_bytes
 from edge_perception.core.errors import BackendError, ModelError
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
 from edge_perception.models.graph_wrapping import (
@@ -51,6 +51,7 @@ class ForeignModel:
     reasons: Mapping[str, str] = field(default_factory=dict)  # why the form is what it is
     was: Shapes = field(default_factory=dict)  # shapes of the outputs in the file
     config: Path | None = None  # the family's own configuration file
+    backend: str = DEFAULT_BACKEND  # runtime that tells shapes which the graph does not
     parts: tuple[Any, ...] = ()  # further graphs of the same network
 
     def output_shapes(self) -> Shapes:
@@ -147,11 +148,13 @@ def read_foreign(
             said=said,
             was=was,
             config=config,
+            backend=backend,
         )
     size = _size(path, shapes[image[0]], metadata, said, reasons)
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
     _fix_inputs(path, model, image[0], kinds[image[0]], size, said, reasons)
-    model = _with_fixed_outputs(path, model, image[0], size, backend, reasons)
+    picture = np.zeros((1, 3, size[1], size[0]), np.float32)
+    model = _with_fixed_outputs(path, model, {image[0]: picture}, backend, reasons)
     reasons["precision"] = precision_of(model)
     return ForeignModel(
         path=path,
@@ -165,7 +168,29 @@ def read_foreign(
         reasons=reasons,
         was=was,
         config=config,
+        backend=backend,
     )
+
+
+def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
+    """Return a file that is no picture's with fixed shapes: inputs as wanted, outputs as they get.
+
+    Raises:
+        ModelError: the graph does not run so.
+    """
+    model, reasons = foreign.model, dict(foreign.reasons)
+    kinds = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
+    feed = {}
+    for name, shape in wanted.items():
+        if kinds[name] != _FLOAT:
+            raise ModelError(f"{foreign.path.name}: input '{name}': expected float32")
+        if -1 in foreign.shapes[name]:
+            reasons["free_axes"] = f"pinned to {shape}"
+        pin_shape(model, name, shape)
+        feed[name] = np.zeros(shape, np.float32)
+    model = _with_fixed_outputs(foreign.path, model, feed, foreign.backend, reasons)
+    reasons["precision"] = precision_of(model)
+    return replace(foreign, model=model, shapes=tensor_shapes(model), reasons=reasons)
 
 
 def precision_of(model: Any) -> str:
@@ -315,8 +340,7 @@ def _constant(
 def _with_fixed_outputs(
     path: Path,
     model: Any,
-    image: str,
-    size: tuple[int, int],
+    feed: Mapping[str, NDArray],
     backend: str,
     reasons: dict[str, str],
 ) -> Any:
@@ -329,7 +353,7 @@ def _with_fixed_outputs(
             if not dim.HasField("dim_value") or dim.dim_value <= 0:
                 dim.Clear()
     names = [value.name for value in model.graph.output]
-    seen = _run(path, model, image, size, backend)
+    seen = _run(path, model, feed, backend)
     free = _data_dependent(model)
     for name in names:
         shape = seen[name].shape
@@ -365,20 +389,17 @@ def _free_axis(model: Any, name: str, shape: tuple[int, ...]) -> int | None:
     return open_axes[-1] if len(shape) > 2 and len(open_axes) > 1 else open_axes[0]
 
 
-def _run(
-    path: Path, model: Any, image: str, size: tuple[int, int], backend: str
-) -> dict[str, NDArray]:
+def _run(path: Path, model: Any, feed: Mapping[str, NDArray], backend: str) -> dict[str, NDArray]:
     options = BackendOptions()
     try:
         session = load_model_bytes(backends()[backend], model.SerializeToString(), path, options)
         try:
-            return session.infer({image: np.zeros((1, 3, size[1], size[0]), np.float32)})
+            return session.infer(feed)
         finally:
             session.close()
     except BackendError as error:
-        raise ModelError(
-            f"{path.name}: does not run with {size[0]}x{size[1]} px: {error}"
-        ) from error
+        shapes = {name: value.shape for name, value in feed.items()}
+        raise ModelError(f"{path.name}: does not run with inputs {shapes}: {error}") from error
 
 
 def _data_dependent(model: Any) -> set[str]:

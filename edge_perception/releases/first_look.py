@@ -16,6 +16,8 @@ from edge_perception.core.types import Geometry, ImageFrame, ImageObject
 from edge_perception.encoders import encoders
 from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters._boxes import BoxDecoder, Candidates
+from edge_perception.models.adapters.audio_tagger import SoundDecoder
+from edge_perception.models.golden import generated_inputs
 from edge_perception.models.manifest import Manifest
 
 _LOOKED_AT = 200  # strongest boxes
@@ -25,6 +27,7 @@ _FEW_PX, _SMALL = 2.0, 0.01  # half of the boxes are longer: px, share of the in
 _CORNER, _FEW = 0.03, 10  # share of the input; more boxes than that do not gather there by chance
 _MOST_BOXES = 0.25  # share of all boxes that may be above the threshold
 _MANY = 500
+_ALL_HEARD = 0.45
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,27 @@ def implausible(manifest: Manifest, found: Candidates) -> list[str]:
             "holds so much (activation, scale, mean)"
         )
     return faults
+
+
+def check_scores(manifest: Manifest, session: Backend) -> None:
+    """Run a tagger on noise: its scores are from 0 to 1, and not everything is heard.
+
+    Raises:
+        ModelError: they cannot be right.
+    """
+    decoder = adapters()[manifest.adapter].make_decoder(manifest)
+    if not isinstance(decoder, SoundDecoder):
+        return
+    scores = decoder.event_scores(session.infer(generated_inputs(manifest.inputs)))
+    low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
+    if not 0.0 <= low <= high <= 1.0 + 1e-3:
+        raise ModelError(
+            f"{manifest.name}: scores from {low:.3g} to {high:.3g} are not from 0 to 1 (activation)"
+        )
+    if len(scores) > 1 and low >= _ALL_HEARD:
+        raise ModelError(
+            f"{manifest.name}: noise is every sound at once, {low:.3g} and more (activation)"
+        )
 
 
 def draw(

@@ -183,6 +183,7 @@ def _assumed(
         manifest[part][name] = value
     rows = [Assumption(name="family", value=reading.family, why=_family_why(reading, told))]
     form = {n: v for n, v in foreign.reasons.items() if n != "size"}
+    form.setdefault("precision", str(manifest.get("runtime", {}).get("precision", "fp32")))
     rows += [Assumption(name=name, value=value, why="the file") for name, value in form.items()]
     shown = {
         **_camera_defaults(is_camera),

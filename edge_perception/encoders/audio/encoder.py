@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
@@ -18,18 +19,21 @@ from edge_perception.encoders.audio.levels import LevelMeter
 from edge_perception.encoders.audio.locator import SoundLocator
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
 from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler, StreamCounts
+from edge_perception.encoders.audio.waveform import WaveformConfig
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.models.adapters.audio_tagger import SoundContext
 from edge_perception.models.manifest import Manifest
 
 
-def log_mel_config(manifest: Manifest) -> LogMelConfig:
-    """Return a manifest's preprocessing.
+def audio_preprocessing(manifest: Manifest) -> LogMelConfig | WaveformConfig:
+    """Return a manifest's preprocessing: log-mel patches, or the samples themselves.
 
     Raises:
         ManifestError: a field is unknown, missing or out of range.
     """
     where = f"{manifest.name}: manifest.preprocessing"
+    if "waveform_s" in manifest.preprocessing:
+        return decode(WaveformConfig, manifest.preprocessing, where, error=ManifestError)
     return decode(LogMelConfig, manifest.preprocessing, where, error=ManifestError)
 
 
@@ -41,7 +45,7 @@ class AudioIntake:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        config = log_mel_config(manifest)
+        config = audio_preprocessing(manifest)
         self._converter = MessageConverter()
         self._meter = LevelMeter()
         self._stream = StreamAssembler(
@@ -96,13 +100,20 @@ class AudioIntake:
 
 
 class AudioEncoder(CheckedModel):
-    """A model on log-mel patches. Used by one inference thread."""
+    """A model on log-mel patches or on samples. Used by one inference thread."""
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         super().__init__(manifest, backend)
-        config = log_mel_config(manifest)
-        self._log_mel = LogMel(config)
-        self._input_name, self._input_shape = _patch_input(manifest, config)
+        config = audio_preprocessing(manifest)
+        self._log_mel: LogMel | None = None
+        self._turned = False
+        if isinstance(config, LogMelConfig):
+            self._log_mel = LogMel(config)
+            self._turned = config.layout == "mel_time"
+            patch = (config.patch_frames, config.mel_bins)
+            self._input = _input_of(manifest, patch[::-1] if self._turned else patch)
+        else:
+            self._input = _input_of(manifest, (config.patch_samples,))
         self._locator = SoundLocator()
 
     def preprocess(
@@ -110,8 +121,12 @@ class AudioEncoder(CheckedModel):
         frame: AudioWindow,
         geometry: Geometry,  # noqa: ARG002 (what is heard, not where)
     ) -> dict[str, NDArray]:
-        """Return the log-mel patch under the graph's input name."""
-        return {self._input_name: self._log_mel.patch(frame).reshape(self._input_shape)}
+        """Return the log-mel patch, or the samples, under the graph's input name."""
+        name, shape = self._input
+        if self._log_mel is None:
+            return {name: np.ascontiguousarray(frame.samples, np.float32).reshape(shape)}
+        patch = self._log_mel.patch(frame)
+        return {name: np.ascontiguousarray(patch.T if self._turned else patch).reshape(shape)}
 
     def postprocess(
         self, outputs: Mapping[str, NDArray], frame: AudioWindow, geometry: Geometry
@@ -131,17 +146,20 @@ class AudioEncoder(CheckedModel):
         )
 
 
-def _patch_input(manifest: Manifest, config: LogMelConfig) -> tuple[str, tuple[int, ...]]:
-    patch = (config.patch_frames, config.mel_bins)
+def _input_of(manifest: Manifest, trailing: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    count = len(trailing)
     fitting = [
         spec
         for spec in manifest.inputs
-        if spec.shape[-2:] == patch and set(spec.shape[:-2]) <= {1} and spec.dtype == "float32"
+        if spec.shape[-count:] == trailing
+        and set(spec.shape[:-count]) <= {1}
+        and spec.dtype == "float32"
     ]
     if len(manifest.inputs) != 1 or not fitting:
         got = ", ".join(f"'{spec.name}' {spec.shape} {spec.dtype}" for spec in manifest.inputs)
+        what = "patch_frames, mel_bins" if count == 2 else "samples"
         raise ManifestError(
-            f"{manifest.name}: inputs: expected one of shape (1, …, {patch[0]}, {patch[1]}) "
-            f"float32 (patch_frames, mel_bins), got {got}"
+            f"{manifest.name}: inputs: expected one of shape (1, …, "
+            f"{', '.join(map(str, trailing))}) float32 ({what}), got {got}"
         )
     return fitting[0].name, fitting[0].shape

@@ -32,7 +32,12 @@ class LogMelConfig:
     log_offset: float = parameter(low=1e-12, high=1.0)
     patch_frames: int = parameter(low=1, high=10_000)
     patch_hop_frames: int = parameter(low=1, high=10_000)  # a patch every so many
-    mel_scale: str = parameter("htk", choices=("htk",))
+    mel_scale: str = parameter("htk", choices=("htk", "slaney"))
+    power: int = parameter(1, low=1, high=2)  # of the magnitude, before the mel bins
+    log: str = parameter("ln", choices=("ln", "db"))  # ln(x + offset), or 10 log10(max(x, offset))
+    mean: float = parameter(0.0, low=-1e3, high=1e3)  # taken from the logarithm
+    std: float = parameter(1.0, low=1e-3, high=1e3)  # it is divided by
+    layout: str = parameter("time_mel", choices=("time_mel", "mel_time"))  # axes of the patch
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""
@@ -111,9 +116,19 @@ class LogMel:
         # SciPy's transform stays in single precision; NumPy's goes through double.
         magnitude = np.abs(scipy.fft.rfft(windowed, config.fft_size, axis=1))
         self.computed_frames += len(cut)
+        if config.power == 2:
+            magnitude *= magnitude
         mel = magnitude @ self._mel
-        mel += np.float32(config.log_offset)
-        return np.log(mel, out=mel)
+        if config.log == "db":
+            np.maximum(mel, np.float32(config.log_offset), out=mel)
+            mel = np.float32(10.0) * np.log10(mel, out=mel)
+        else:
+            mel += np.float32(config.log_offset)
+            np.log(mel, out=mel)
+        if (config.mean, config.std) != (0.0, 1.0):
+            mel -= np.float32(config.mean)
+            mel /= np.float32(config.std)
+        return mel
 
     def _shared_frames(self, window: AudioWindow) -> int:
         """Return how many leading frames of `window` are the last ones of the kept patch."""
@@ -130,6 +145,8 @@ def mel_matrix(config: LogMelConfig) -> NDArray[np.float32]:
     HTK mel (Young et al., The HTK Book): mel = 1127 ln(1 + f / 700). The triangles' edges are
     evenly spaced in mel and their slopes are linear in mel; the bin of 0 Hz counts nowhere.
     """
+    if config.mel_scale == "slaney":
+        return _slaney_matrix(config)
     bins_mel = _htk_mel(np.fft.rfftfreq(config.fft_size, 1.0 / config.sample_rate_hz))
     low, high = _htk_mel(np.array([config.mel_min_hz, config.mel_max_hz]))
     edges = np.linspace(low, high, config.mel_bins + 2)
@@ -138,6 +155,33 @@ def mel_matrix(config: LogMelConfig) -> NDArray[np.float32]:
     weights = np.maximum(0.0, np.minimum(rising, falling))
     weights[0] = 0.0
     return weights.astype(np.float32)
+
+
+def _slaney_matrix(config: LogMelConfig) -> NDArray[np.float32]:
+    """As librosa and torchlibrosa make it: slopes linear in Hz, triangles of equal area.
+
+    Slaney's mel (Auditory Toolbox, 1998): linear up to 1 kHz, logarithmic above.
+    """
+    bins_hz = np.fft.rfftfreq(config.fft_size, 1.0 / config.sample_rate_hz)
+    low, high = _slaney_mel(np.array([config.mel_min_hz, config.mel_max_hz]))
+    edges = _slaney_hz(np.linspace(low, high, config.mel_bins + 2))
+    rising = (bins_hz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins_hz[:, None]) / (edges[2:] - edges[1:-1])
+    weights = np.maximum(0.0, np.minimum(rising, falling)) * 2.0 / (edges[2:] - edges[:-2])
+    return weights.astype(np.float32)
+
+
+_KNEE_HZ, _HZ_A_MEL, _LOG_STEP = 1000.0, 200.0 / 3.0, np.log(6.4) / 27.0
+
+
+def _slaney_mel(frequency_hz: NDArray[np.floating]) -> NDArray[np.float64]:
+    above = _KNEE_HZ / _HZ_A_MEL + np.log(np.maximum(frequency_hz, 1.0) / _KNEE_HZ) / _LOG_STEP
+    return np.where(frequency_hz < _KNEE_HZ, frequency_hz / _HZ_A_MEL, above)
+
+
+def _slaney_hz(mel: NDArray[np.floating]) -> NDArray[np.float64]:
+    knee = _KNEE_HZ / _HZ_A_MEL
+    return np.where(mel < knee, mel * _HZ_A_MEL, _KNEE_HZ * np.exp((mel - knee) * _LOG_STEP))
 
 
 def _htk_mel(frequency_hz: NDArray[np.floating]) -> NDArray[np.float64]:

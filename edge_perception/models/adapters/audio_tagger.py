@@ -20,6 +20,7 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import SoundEvent
 from edge_perception.models.adapters import AdapterSpec, Decisions
+from edge_perception.models.adapters._tagger_graph import recognise
 from edge_perception.models.manifest import Manifest
 
 
@@ -149,4 +150,6 @@ def _columns(labels: tuple[str, ...], rule: EventRule, where: str) -> list[int]:
     return [labels.index(label) for label in rule.labels]
 
 
-SPEC = AdapterSpec(name="audio_tagger", roles=("audio",), make_decoder=SoundDecoder)
+SPEC = AdapterSpec(
+    name="audio_tagger", roles=("audio",), make_decoder=SoundDecoder, recognise=recognise
+)

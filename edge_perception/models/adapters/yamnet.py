@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters import AdapterSpec
+from edge_perception.models.adapters._audioset import EVENTS
 from edge_perception.models.adapters.audio_tagger import SoundDecoder
 from edge_perception.models.graph import (
     input_names,
@@ -38,47 +39,6 @@ PREPROCESSING = {
     "log_offset": 0.001,
     "patch_frames": PATCH[0],
     "patch_hop_frames": 10,  # YAMNet's own is 48; a vehicle wants a fresh answer every 0.1 s
-}
-
-# What a vehicle should hear: AudioSet labels, score to start, score to end. A horn heard over a
-# siren scores as "Car alarm", which in AudioSet is a horn sounding again and again.
-EVENTS: dict[str, tuple[tuple[str, ...], float, float]] = {
-    "siren": (
-        (
-            "Emergency vehicle",
-            "Police car (siren)",
-            "Ambulance (siren)",
-            "Fire engine, fire truck (siren)",
-            "Siren",
-        ),
-        0.5,
-        0.35,
-    ),
-    "car_horn": (
-        ("Vehicle horn, car horn, honking", "Air horn, truck horn", "Car alarm"),
-        0.5,
-        0.4,
-    ),
-    "train": (("Train", "Train whistle", "Train horn", "Railroad car, train wagon"), 0.8, 0.6),
-    "vehicle": (
-        ("Vehicle", "Motor vehicle (road)", "Car", "Car passing by", "Truck", "Bus", "Engine"),
-        0.6,
-        0.4,
-    ),
-    "motorcycle": (("Motorcycle",), 0.5, 0.35),
-    "bicycle_bell": (("Bicycle bell",), 0.5, 0.35),
-    "reversing": (("Reversing beeps",), 0.5, 0.35),
-    "skidding": (("Skidding", "Tire squeal"), 0.5, 0.35),
-    "crash": (("Smash, crash", "Glass"), 0.5, 0.35),
-    "speech": (("Speech", "Conversation"), 0.5, 0.35),
-    "children": (
-        ("Child speech, kid speaking", "Children shouting", "Children playing", "Child singing"),
-        0.5,
-        0.35,
-    ),
-    "shout": (("Shout", "Yell", "Screaming"), 0.5, 0.35),
-    "dog": (("Dog", "Bark"), 0.5, 0.35),
-    "rain": (("Rain", "Rain on surface"), 0.6, 0.4),
 }
 
 

@@ -1,180 +1,194 @@
-import wave
-from array import array
-from types import SimpleNamespace
+"""AudioSet taggers of others: samples or a spectrogram in, recognised, asked for, run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from audio_messages import audio_data_stamped, audio_info, audio_stamped, blocks, chunk, header
 
-from edge_perception.core.errors import InvalidFrameError
-from edge_perception.encoders.audio.foreign import STAMP_TOLERANCE_S, MessageConverter
+from edge_perception.backends import Backend, BackendOptions, backends
+from edge_perception.core.errors import ModelError
+from edge_perception.core.types import Geometry
+from edge_perception.encoders import encoders
+from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
+from edge_perception.encoders.audio.stream import AudioWindow
+from edge_perception.models.manifest import Bundle, Manifest
+from edge_perception.releases.first_look import check_scores
+from edge_perception.releases.importing import import_model
+from edge_perception.releases.recognising import recognise
 
-SECOND_NS = 1_000_000_000
+onnx = pytest.importorskip("onnx", reason="the Python package onnx is not installed")
 
-
-def test_chunks_and_blocks_are_taken_too():
-    converter = MessageConverter()
-    assert converter.convert(chunk(bytes(4), first_sample_index=7)).first_sample_index == 7
-    block = blocks(np.zeros(4))[0]
-    assert converter.convert(block) is block
-
-
-def test_audio_data_stamped_needs_its_info_first():
-    converter = MessageConverter()
-    message = audio_data_stamped(np.array([32767, -32767], "<i2").tobytes())
-    with pytest.raises(InvalidFrameError, match="AudioInfo message before it"):
-        converter.convert(message)
-    assert converter.convert(audio_info(channels=2, sample_rate=48_000)) is None
-    block = converter.convert(message)
-    np.testing.assert_allclose(block.samples, [[1.0, -1.0]])
-    assert (block.sample_rate_hz, block.frame_id) == (48_000, "microphone")
-
-
-@pytest.mark.parametrize(
-    ("sample_format", "data", "expected"),
-    [
-        ("S16LE", np.array([16384], "<i2"), 0.5),
-        ("S16BE", np.array([16384], ">i2"), 0.5),
-        ("S32LE", np.array([2**30], "<i4"), 0.5),
-        ("S32BE", np.array([-(2**30)], ">i4"), -0.5),
-        ("S24LE", np.array([0, 0, 0x40], "u1"), 0.5),
-        ("S24LE", np.array([0, 0, 0xC0], "u1"), -0.5),
-        ("S24BE", np.array([0x40, 0, 0], "u1"), 0.5),
-        ("S24_32LE", np.array([2**22], "<i4"), 0.5),
-        ("S24_32LE", np.array([0x00C00000], "<u4"), -0.5),  # the upper byte holds nothing
-        ("S24_32BE", np.array([-(2**22)], ">i4"), -0.5),
-        ("U16LE", np.array([49152], "<u2"), 0.5),
-        ("S8", np.array([127], "i1"), 1.0),
-        ("U8", np.array([128], "u1"), 0.0),
-        ("F32LE", np.array([0.25], "<f4"), 0.25),
-        ("F64LE", np.array([0.25], "<f8"), 0.25),
-        ("F32BE", np.array([0.25], ">f4"), 0.25),
-    ],
-)
-def test_gstreamer_formats(sample_format, data, expected):
-    converter = MessageConverter()
-    converter.convert(audio_info(sample_format=sample_format))
-    block = converter.convert(audio_data_stamped(data.tobytes()))
-    np.testing.assert_allclose(block.samples, [[expected]], atol=1e-4)
+SIREN, DOG = 390, 74  # columns of this map
+SPECTROGRAM = {
+    "sample_rate_hz": 32_000,
+    "window_s": 0.032,
+    "hop_s": 0.01,
+    "fft_size": 1024,
+    "mel_min_hz": 50.0,
+    "mel_max_hz": 14_000.0,
+    "log_offset": 1e-10,
+    "power": 2,
+    "log": "db",
+    "mel_scale": "slaney",
+}
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"coding_format": "mp3"}, "coding_format expects wave, got 'mp3'"),
-        ({"sample_format": "S20LE"}, "sample_format expects .*got 'S20LE'"),
-        ({"channels": 0}, "channels expects"),
-    ],
-)
-def test_info_that_cannot_be_used_is_refused(fields, words):
-    converter = MessageConverter()
-    converter.convert(audio_info(**fields))
-    with pytest.raises(InvalidFrameError, match=words):
-        converter.convert(audio_data_stamped(bytes(4)))
+def label_map(folder: Path) -> None:
+    """As AudioSet's class_labels_indices.csv."""
+    names = {SIREN: "Siren", DOG: "Dog"}
+    rows = [f'{k},/m/{k:04},"{names.get(k, f"Sound, {k}")}"' for k in range(527)]
+    text = "\n".join(["index,mid,display_name", *rows])
+    (folder / "class_labels_indices.csv").write_text(text)
 
 
-@pytest.mark.parametrize(
-    ("portaudio", "data", "expected"),
-    [
-        (0x01, {"float32_data": array("f", [0.5, -0.5])}, [[0.5, -0.5]]),
-        (0x02, {"int32_data": array("i", [2**30, 0])}, [[0.5, 0.0]]),
-        (0x08, {"int16_data": array("h", [32767, 0])}, [[1.0, 0.0]]),
-        (0x10, {"int8_data": array("b", [-127, 0])}, [[-1.0, 0.0]]),
-        (0x20, {"uint8_data": array("B", [255, 128])}, [[1.0, 0.0]]),
-    ],
-)
-def test_audio_stamped_takes_the_list_its_format_names(portaudio, data, expected):
-    block = MessageConverter().convert(audio_stamped(format=portaudio, channels=2, **data))
-    np.testing.assert_allclose(block.samples, expected, atol=1e-6)
-
-
-def test_audio_stamped_refuses_packed_24_bit_and_empty_data():
-    with pytest.raises(InvalidFrameError, match=r"PortAudio format .*got 4"):
-        MessageConverter().convert(audio_stamped(format=4, int16_data=array("h", [0])))
-    with pytest.raises(InvalidFrameError, match="multiple of 4"):
-        MessageConverter().convert(audio_stamped(format=1, int16_data=array("h", [0])))
-
-
-def test_an_unknown_message_is_refused_by_its_type():
-    with pytest.raises(InvalidFrameError, match="got SimpleNamespace"):
-        MessageConverter().convert(SimpleNamespace(header=header(), data=b""))
-
-
-def indices(stamps_s):
-    """Return the index given to blocks of 0.1 s with these stamps."""
-    converter = MessageConverter()
-    data = array("h", [0] * 1600)
-    return [
-        converter.convert(
-            audio_stamped(round(s * SECOND_NS), format=8, int16_data=data)
-        ).first_sample_index
-        for s in stamps_s
+def tagger(path: Path, shape: list[Any], *, sigmoid: bool = True) -> Path:
+    """The siren's score is 0.9 where the loudest value is above 0.5, and 0.1 where it is not."""
+    helper = onnx.helper
+    column = np.zeros((1, 527), np.float32)
+    column[0, SIREN] = 1.0
+    weights = {
+        "column": column,
+        "half": np.array(0.5, np.float32),
+        "step": np.array(4.394449, np.float32),  # logit of 0.9 less that of 0.1
+        "rest": np.full((1, 527), -2.1972246, np.float32),
+        "shape": np.array([1, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMax", ["input"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "half"], ["loud"]),
+        helper.make_node("Cast", ["loud"], ["one"], to=1),
+        helper.make_node("Mul", ["one", "step"], ["more"]),
+        helper.make_node("Mul", ["more", "column"], ["siren"]),
+        helper.make_node("Add", ["siren", "rest"], ["logits" if sigmoid else "clipwise_output"]),
     ]
+    if sigmoid:
+        nodes.append(helper.make_node("Sigmoid", ["logits"], ["clipwise_output"]))
+    graph = helper.make_graph(
+        nodes,
+        "tagger",
+        [helper.make_tensor_value_info("input", 1, shape)],
+        [helper.make_tensor_value_info("clipwise_output", 1, ["batch", 527])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), str(path))
+    return path
 
 
-def test_stamps_with_jitter_count_on():
-    assert indices([1.0, 1.13, 1.19, 1.31]) == [0, 1600, 3200, 4800]
+def bring(path: Path, said: dict[str, Any]) -> Bundle:
+    recognised = recognise(path, said=said)
+    return import_model(
+        path,
+        adapter=recognised.adapter.name,
+        into=path.parent / "models",
+        recognised=recognised,
+        trial=check_scores,
+    )
 
 
-def test_missing_time_moves_the_index_on():
-    assert indices([1.0, 1.1, 1.7]) == [0, 1600, 3200 + 8000]
-
-
-def test_time_going_back_is_a_restart():
-    assert indices([5.0, 5.1, 1.0, 1.1]) == [0, 1600, 0, 1600]
-
-
-def test_slow_drift_is_no_gap():
-    drift = [1.0 + 0.1 * k * 1.001 for k in range(2000)]
-    assert drift[-1] - (1.0 + 0.1 * 1999) > STAMP_TOLERANCE_S
-    assert indices(drift)[-1] == 1999 * 1600
-
-
-def test_an_intake_made_later_knows_the_format_that_was_told_once():
-    before = MessageConverter()
-    before.convert(audio_info(sample_rate=8_000))
-    before.convert(audio_data_stamped(bytes(1600)))
-    after = before.copy()
-    block = after.convert(audio_data_stamped(bytes(1600), stamp_ns=1_100_000_000))
-    assert block is not None
-    assert (block.sample_rate_hz, block.first_sample_index) == (8_000, 800)
-    # and goes on alone
-    block = before.convert(audio_data_stamped(bytes(1600), stamp_ns=1_100_000_000))
-    assert block is not None
-    assert block.first_sample_index == 800
-
-
-@pytest.mark.parametrize("clip", ["rain", "siren_horn_voice", "street", "car_horn"])
-@pytest.mark.parametrize("stored", ["<i2", ">i2"])
-def test_sound_in_the_other_order_of_bytes_is_found_by_ear(data_dir, clip, stored):
-    """Real sound: noisy, harmonic and with pauses, in blocks of 32 ms; the format says S16LE."""
-    with wave.open(str(data_dir / "audio" / f"{clip}.wav")) as file:
-        whole = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    converter = MessageConverter()
-    converter.convert(audio_info())
-    told = []
-    for index in range(len(whole) // 512):
-        of = whole[index * 512 : (index + 1) * 512]
-        block = converter.convert(
-            audio_data_stamped(
-                of.astype(stored).tobytes(), stamp_ns=SECOND_NS + index * SECOND_NS * 512 // 16_000
-            )
+def heard(manifest: Manifest, backend: Backend, samples: np.ndarray) -> list[tuple[str, float]]:
+    encoder = encoders()["audio"].make_encoder(manifest, backend)
+    found: tuple = ()
+    for turn in range(2):  # an event is confirmed by a second window
+        window = AudioWindow(
+            stamp_ns=0,
+            frame_id="mic",
+            window_start_ns=turn * 10**8,
+            window_end_ns=turn * 10**8 + 10**9,
+            samples=samples,
+            segment=0,
+            first_sample=turn * 3200,
         )
-        told.append(bool(block.notes))
-    right = stored == "<i2"
-    assert told[-1] is not right
-    assert told == sorted(told), "once it is known it stays"
-    np.testing.assert_allclose(block.samples[:, 0], of / 32767, atol=1e-4)
+        outputs = encoder.infer(encoder.preprocess(window, Geometry()))
+        found = encoder.postprocess(outputs, window, Geometry()).sound_events
+    return [(event.class_name, round(event.score, 3)) for event in found]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_noise_is_in_the_order_that_it_says(seed):
-    rng = np.random.default_rng(seed)
-    converter = MessageConverter()
-    converter.convert(audio_info())
-    for index in range(300):
-        loud = (1.0, 300.0, 8000.0)[seed]
-        noise = np.clip(rng.normal(0, loud, 160), -32767, 32767).astype("<i2")
-        stamp_ns = SECOND_NS + index * SECOND_NS // 100
-        block = converter.convert(audio_data_stamped(noise.tobytes(), stamp_ns=stamp_ns))
-        assert not block.notes
+def test_a_tagger_on_samples_hears_what_its_weights_say(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "cnn14.onnx", ["batch", "samples"])
+    bundle = bring(path, {"sample_rate_hz": 32_000, "waveform_s": 1.0})
+    manifest = bundle.manifest
+    assert manifest.inputs[0].shape == (1, 32_000)
+    assert manifest.postprocessing["activation"] == "none"  # a Sigmoid is in the graph
+    assert set(manifest.postprocessing["events"]) == {"siren", "dog"}
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    quiet = np.full(32_000, 0.1, np.float32)
+    assert heard(manifest, backend, quiet) == []
+    loud = quiet.copy()
+    loud[100] = 0.7
+    assert heard(manifest, backend, loud) == [("siren", 0.9)]
+
+
+def test_a_tagger_on_a_spectrogram(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "mel.onnx", [1, 1, 64, 100], sigmoid=False)
+    bundle = bring(path, SPECTROGRAM)
+    manifest = bundle.manifest
+    assert manifest.preprocessing["layout"] == "mel_time"
+    assert manifest.postprocessing["activation"] == "sigmoid"
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    samples = 100 * 320 - 320 + 1024
+    assert heard(manifest, backend, np.full(samples, 1e-7, np.float32)) == []
+    tone = np.sin(np.arange(samples) * 0.3).astype(np.float32)
+    assert heard(manifest, backend, tone) == [("siren", 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "texts"),
+    [
+        (["n", "t"], {}, ["sample_rate_hz=8000|16000", "waveform_s=SECONDS", "--labels FILE"]),
+        ([1, 1, 64, 100], {}, ["fft_size=", "mel_scale=", "power="]),
+        ([1, 1, 100, 64], {**SPECTROGRAM, "window_s": 0.0323}, ["--labels FILE"]),
+    ],
+)
+def test_what_the_file_does_not_tell_is_asked_for(
+    tmp_path: Path, shape: list[Any], said: dict[str, Any], texts: list[str]
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        bring(tagger(tmp_path / "x.onnx", shape), said)
+    for text in texts:
+        assert text in str(caught.value)
+
+
+def test_an_activation_too_many_is_noticed(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "cnn14.onnx", ["batch", 32_000])
+    with pytest.raises(ModelError, match="every sound at once"):
+        bring(path, {"sample_rate_hz": 32_000, "activation": "sigmoid"})
+
+
+def test_the_spectrogram_of_librosa_by_loops() -> None:
+    config = LogMelConfig(**SPECTROGRAM, mel_bins=64, patch_frames=2, patch_hop_frames=1)
+    rng = np.random.default_rng(0)
+    samples = rng.normal(0, 0.1, config.patch_samples).astype(np.float32)
+    got = LogMel(config).frames(samples)
+    for frame, band in ((0, 0), (0, 20), (1, 40), (1, 63)):
+        assert got[frame, band] == pytest.approx(_db(samples, frame, band, config), abs=0.02)
+
+
+def _db(samples: np.ndarray, frame: int, band: int, config: LogMelConfig) -> float:
+    """10 log10 of one mel band, from the definitions."""
+
+    def mel(hz: float) -> float:
+        return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
+
+    def hertz(value: float) -> float:
+        return value * 200 / 3 if value < 15 else 1000 * 6.4 ** ((value - 15) / 27)
+
+    size = config.fft_size
+    part = samples[frame * 320 : frame * 320 + size].astype(float)
+    part *= [0.5 - 0.5 * math.cos(2 * math.pi * k / size) for k in range(size)]
+    low, high = mel(config.mel_min_hz), mel(config.mel_max_hz)
+    edges = [hertz(low + (high - low) * (band + k) / 65) for k in range(3)]
+    total = 0.0
+    for k, value in enumerate(np.abs(np.fft.rfft(part)) ** 2):
+        hz = k * config.sample_rate_hz / size
+        up = (hz - edges[0]) / (edges[1] - edges[0])
+        down = (edges[2] - hz) / (edges[2] - edges[1])
+        total += value * max(0.0, min(up, down)) * 2 / (edges[2] - edges[0])
+    return 10 * math.log10(max(total, config.log_offset))

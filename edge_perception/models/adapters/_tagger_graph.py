@@ -1,0 +1,203 @@
+"""Recognises AudioSet taggers: samples or a spectrogram in, 521 or 527 scores out.
+
+PANNs (Kong et al., 2020; github.com/qiuqiangkong/audioset_tagging_cnn) take samples at 32 or
+16 kHz and give `clipwise_output` (1, 527) after a sigmoid, and `embedding`. Others of that family
+take a log-mel spectrogram, (1, 1, time, mel) or turned; which one is not in the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._audioset import EVENTS
+from edge_perception.models.foreign import ForeignModel, Reading, described, pin_inputs
+
+_CLASSES = (521, 527)  # of YAMNet; of AudioSet
+_LABEL_MAPS = ("class_labels_indices.csv", "labels.csv")  # beside the file
+_MEL_BINS = (40, 64, 80, 96, 128, 256)
+_YAMNET = (96, 64)
+_SHORTEST = 4000  # samples
+_RATES_HZ = (8000, 16_000, 22_050, 32_000, 44_100, 48_000)
+# What a spectrogram is made by, none of which is in the graph.
+_SPECTROGRAM = (
+    "sample_rate_hz", "window_s", "hop_s", "fft_size", "mel_min_hz", "mel_max_hz", "log_offset",
+    "power", "log", "mel_scale",
+)  # fmt: skip
+
+
+def recognise(foreign: ForeignModel) -> list[Reading]:
+    """Return what tagger the file may be."""
+    if foreign.size is not None or len(foreign.inputs) != 1:
+        return []
+    shape = foreign.shapes[foreign.inputs[0]]
+    scores = [n for n in foreign.outputs if foreign.shapes[n][-1:] and _is_scores(foreign, n)]
+    if len(scores) != 1 or len(shape) not in (2, 3, 4):
+        return []
+    if (
+        len(shape) <= 3
+        and (shape[-1] == -1 or shape[-1] >= _SHORTEST)
+        and set(shape[:-1]) <= {1, -1}
+    ):
+        return [_waveform(foreign, scores[0], shape)]
+    if shape[-2:] == _YAMNET and foreign.shapes[scores[0]][-1] == _CLASSES[0]:
+        return []  # its own adapter knows how its patches are made
+    if len(shape) >= 3 and set(shape[:-2]) <= {1, -1} and _mel_axis(shape) is not None:
+        return [_spectrogram(foreign, scores[0], shape)]
+    return []
+
+
+def _is_scores(foreign: ForeignModel, name: str) -> bool:
+    labels = foreign.said.get("labels", ())
+    count = foreign.shapes[name][-1]
+    return count in _CLASSES or (len(labels) > 0 and count == len(labels))
+
+
+def _mel_axis(shape: tuple[int, ...]) -> int | None:
+    """Return the axis of the mel bins; None: neither of the last two has a usual number."""
+    if shape[-1] in _MEL_BINS:
+        return -1
+    return -2 if shape[-2] in _MEL_BINS else None
+
+
+def _waveform(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Reading:
+    said = foreign.said
+    rate, length = said.get("sample_rate_hz"), said.get("waveform_s")
+    undecided = {}
+    if rate is None:
+        rates = "|".join(map(str, _RATES_HZ))
+        undecided["sample_rate_hz"] = f"--assume sample_rate_hz={rates}"
+    if shape[-1] == -1 and length is None:
+        undecided["waveform_s"] = "--assume waveform_s=SECONDS that it looks at"
+    why = {"waveform_s": "shape of the input", "sample_rate_hz": "said"}
+    preprocessing: dict[str, Any] = {"waveform_hop_s": 0.1}
+    if not undecided:
+        rate = _number(rate, "sample_rate_hz")
+        samples = shape[-1] if shape[-1] != -1 else round(_number(length, "waveform_s") * rate)
+        foreign = pin_inputs(foreign, {foreign.inputs[0]: (*(1,) * (len(shape) - 1), samples)})
+        preprocessing |= {"sample_rate_hz": int(rate), "waveform_s": samples / rate}
+    return _reading(
+        foreign, "audio tagger on samples (PANNs)", scores, preprocessing, why, undecided
+    )
+
+
+def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Reading:
+    said = foreign.said
+    undecided = {name: f"--assume {name}=…" for name in _SPECTROGRAM if name not in said}
+    axis = _mel_axis(shape)
+    assert axis is not None
+    frames = shape[-1 if axis == -2 else -2]
+    if frames == -1:
+        frames = int(_number(said.get("patch_frames", 0), "patch_frames"))
+        if not frames:
+            undecided["patch_frames"] = "--assume patch_frames=FRAMES"
+    preprocessing: dict[str, Any] = {
+        "mel_bins": shape[axis],
+        "patch_frames": frames,
+        "patch_hop_frames": 10,
+        "layout": "time_mel" if axis == -1 else "mel_time",
+        "mean": 0.0,
+        "std": 1.0,
+        **{name: said[name] for name in _SPECTROGRAM if name in said},
+    }
+    if not undecided:
+        last = (frames, shape[axis]) if axis == -1 else (shape[axis], frames)
+        foreign = pin_inputs(foreign, {foreign.inputs[0]: (*(1,) * (len(shape) - 2), *last)})
+    why = dict.fromkeys(("mel_bins", "patch_frames", "layout"), "shape of the input")
+    family = "audio tagger on a log-mel spectrogram"
+    return _reading(foreign, family, scores, preprocessing, why, undecided)
+
+
+def _reading(
+    foreign: ForeignModel,
+    family: str,
+    scores: str,
+    preprocessing: dict[str, Any],
+    why: dict[str, str],
+    undecided: dict[str, str],
+) -> Reading:
+    labels, source = _labels(foreign)
+    if not labels:
+        undecided = {**undecided, "labels": f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"}
+    made = _maker(foreign, scores)
+    manifest = {
+        **described(foreign, "audio_tagger", "audio"),
+        "preprocessing": preprocessing,
+        "postprocessing": {
+            "scores": scores,
+            "activation": "none" if made in ("Sigmoid", "Softmax") else "sigmoid",
+            "confirm_windows": 2,
+            "events": events_of(labels),
+        },
+        "labels": labels,
+        "features": {"embedding": "embedding"} if "embedding" in foreign.outputs else {},
+    }
+    if labels and not manifest["postprocessing"]["events"] and "events" not in foreign.said:
+        undecided = {
+            **undecided,
+            "events": "--manifest with postprocessing.events: no label is known",
+        }
+    return Reading(
+        family=family,
+        manifest=manifest,
+        reasons={
+            **why,
+            "activation": f"{made or 'nothing known'} makes the scores",
+            "labels": source,
+            "events": "labels of AudioSet that a vehicle should hear",
+        },
+        undecided=undecided,
+        classes=foreign.shapes[scores][-1],
+        model=foreign.model,
+    )
+
+
+def events_of(labels: list[str]) -> dict[str, Any]:
+    """Return the events of a vehicle whose AudioSet labels are among these."""
+    known = set(labels)
+    return {
+        name: {
+            "labels": [label for label in wanted if label in known],
+            "threshold": threshold,
+            "release": release,
+        }
+        for name, (wanted, threshold, release) in EVENTS.items()
+        if known & set(wanted)
+    }
+
+
+def _labels(foreign: ForeignModel) -> tuple[list[str], str]:
+    given = foreign.said.get("labels", ())
+    if given and not isinstance(given, str):
+        return list(given), "said"
+    for name in _LABEL_MAPS:
+        path = foreign.path.with_name(name)
+        if path.is_file():
+            return _read_map(path), f"'{name}' beside the file"
+    return [], "not in the file"
+
+
+def _read_map(path: Path) -> list[str]:
+    import csv
+
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row["display_name"] for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path.name}: expected a column display_name: {error!r}") from error
+
+
+def _maker(foreign: ForeignModel, name: str) -> str:
+    """Return the operator that makes an output, behind changes of shape; "": none does."""
+    made_by = {output: node for node in foreign.model.graph.node for output in node.output}
+    node = made_by.get(name)
+    while node is not None and node.op_type in ("Reshape", "Squeeze", "Clip", "Identity", "Cast"):
+        node = made_by.get(node.input[0])
+    return node.op_type if node is not None else ""
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ModelError(f"--assume {name}: expected a number, got {value!r}")
+    return float(value)
