@@ -86,7 +86,7 @@ class PlayPlan:
     rate: float = parameter(1.0, low=0.01, high=100.0)
     loops: int = parameter(1, low=0, high=1_000_000)  # 0: endless
     start_s: float = parameter(0.0, unit="s", low=0.0, high=1e9)
-    duration_s: float = parameter(1e10, unit="s", low=0.0, high=1e10)
+    duration_s: float = parameter(1e10, unit="s", low=1e-3, high=1e10)
     topics: tuple[str, ...] = ()  # empty: all
     cuts: tuple[Cut, ...] = ()
 

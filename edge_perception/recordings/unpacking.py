@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import zstandard
 
@@ -16,6 +17,7 @@ from edge_perception.core.errors import ConfigurationError
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZSTD_ENDS = (".zstd", ".zst")
+_PART_BYTES = 1 << 20
 
 
 @cache
@@ -45,11 +47,10 @@ def unpacked(path: Path, scratch: Path) -> tuple[Path, str]:
 
     def fill(target: Path) -> None:
         with path.open("rb") as packed, target.open("wb") as plain:
-            try:
-                zstandard.ZstdDecompressor().copy_stream(packed, plain)
-            except zstandard.ZstdError as error:
-                said = f"{path.name}: its compression is damaged ({error})"
-                target.with_name("damage.txt").write_text(said, encoding="utf-8")
+            wrong = _unpack(packed, plain)
+        if wrong:
+            said = f"{path.name}: its compression is damaged ({wrong})"
+            target.with_name("damage.txt").write_text(said, encoding="utf-8")
 
     name = path.name
     for end in ZSTD_ENDS:
@@ -57,6 +58,23 @@ def unpacked(path: Path, scratch: Path) -> tuple[Path, str]:
     folder = _once([path], scratch, lambda folder: fill(folder / name))
     said = folder / "damage.txt"
     return folder / name, said.read_text(encoding="utf-8") if said.is_file() else ""
+
+
+def _unpack(packed: BinaryIO, plain: BinaryIO) -> str:
+    """Write what frames of zstd hold; return what ended that before its time.
+
+    `copy_stream` takes a file that breaks off for one that ends.
+    """
+    frame, rest = zstandard.ZstdDecompressor().decompressobj(), b""
+    while data := rest or packed.read(_PART_BYTES):
+        if frame.eof:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            plain.write(frame.decompress(data))
+        except zstandard.ZstdError as error:
+            return str(error)
+        rest = frame.unused_data
+    return "" if frame.eof else "it breaks off"
 
 
 def copied(paths: Sequence[Path], scratch: Path) -> Path:

@@ -37,7 +37,16 @@ def unit_intensity(
         scratch: holds what is returned.
         notes: takes how it was read, where it is no reflectivity.
     """
-    present = [name for name in INTENSITY if name in (points.dtype.names or ())]
+    present = []
+    for name in INTENSITY:
+        if name not in (points.dtype.names or ()):
+            continue
+        if _is_negative(points[name]):
+            notes.append(
+                f"'{name}' is negative, as a level in dB is: it is no brightness, left out"
+            )
+        else:
+            present.append(name)
     for name in present:
         values, largest = _read(points[name], index, scratch)
         if _is_scaled(points[name].dtype, largest):
@@ -55,6 +64,14 @@ def unit_intensity(
     top = float(np.quantile(finite, _BRIGHTEST)) if len(finite) else 0.0
     _scale(values, 1.0 / max(top, EIGHT_BITS))
     return values
+
+
+def _is_negative(field: NDArray) -> bool:
+    """Whether most of what is not 0 lies below it; a little noise around 0 is no sign."""
+    if field.dtype.kind == "u":
+        return False
+    sample = field[:: max(1, len(field) // _SAMPLE)]
+    return bool(np.count_nonzero(sample < 0) > np.count_nonzero(sample > 0))
 
 
 def _is_scaled(dtype: np.dtype, largest: float) -> bool:

@@ -130,6 +130,16 @@ def test_intensity_becomes_0_to_1(
     assert cloud.intensity.dtype == np.float32
 
 
+def test_a_level_in_db_is_no_brightness():
+    values = {"intensity": np.linspace(-60, 1, 12)}
+    cloud = cloud_from_msg(cloud_msg({**xyz(), **values}, {"intensity": "f4"}))
+    assert cloud.intensity is None
+    assert any("'intensity' is negative" in note for note in cloud.notes)
+    values["reflectivity"] = np.arange(12) * 20
+    cloud = cloud_from_msg(cloud_msg({**xyz(), **values}, {"intensity": "f4"}))
+    np.testing.assert_allclose(cloud.intensity, np.arange(12) * 20 / 255, rtol=1e-6)
+
+
 SECONDS = [0.0, 0.03125, 0.0625]
 
 
