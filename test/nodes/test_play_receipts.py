@@ -42,11 +42,16 @@ def test_all_that_arrived_is_told_by_the_node_that_got_it(harness, tmp_path, cap
     path = written(tmp_path / "clouds.mcap")
     node = harness.add(EncoderNode, "lidar")
     harness.start()
+    before = 0
     for _ in range(2):  # the second time counts from there on
         assert main(["play", str(path), "--restamp"]) == 0
         out = capfd.readouterr().out
-        assert f"{POINTS}: 8 sent\n    lidar_encoder: 8 received\n" in out
-    assert node._receiver.arrivals()[POINTS].received == 16
+        got = node._receiver.arrivals()[POINTS].received - before
+        before += got
+        # Best effort: a busy machine may lose some, and says so.
+        assert f"{POINTS}: 8 sent\n    lidar_encoder: {got} received" in out
+        assert ("did not arrive" in out) == (got < 8)
+        assert got > 0
 
 
 def test_what_did_not_arrive_is_told_with_what_to_do(harness, tmp_path, capfd):

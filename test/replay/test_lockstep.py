@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from edge_perception.validation.accounts import peak_mb
 from edge_perception.validation.merging import read_lines
 from edge_perception.validation.pairing import pair
 
@@ -97,7 +98,7 @@ def test_what_replay_costs_is_told(plain):
     told = plain.to_json()
     assert 0.1 < told["throughput_ratio"] < 5
     assert 0.05 < told["throughput_ratio_inference_only"] < told["throughput_ratio"]
-    assert 50 < told["peak_mb"] < 2000
+    assert 50 < told["peak_mb"] <= peak_mb()  # of the whole process, which does more here
 
 
 def test_pairs_of_messages_follow_the_time_of_publication():
