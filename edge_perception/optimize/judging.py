@@ -30,7 +30,8 @@ from edge_perception.releases.behaviour import match, match_images
 POINTS = 100.0
 ALL = "all"
 LEAST_DECISIONS = 20  # fewer tell nothing
-_LEAST_OBJECTS = 30  # of a slice that the gate looks at
+_LEAST_OBJECTS = 30  # of a slice that is told
+_GATED_OBJECTS = 200  # of a light that the gate looks at: AP of fewer goes up and down by points
 FUSED = "fused"
 
 
@@ -164,6 +165,7 @@ class LabelledJudge:
         self._manifest = models.bundle(role).manifest
         self._frames: list[_Labelled] = []
         self._base: dict[str, float] | None = None
+        self._gated: set[str] = set()
         self._subsets = (role, "camera+lidar")
         self._base_model = models.bundle(role)
 
@@ -218,7 +220,7 @@ class LabelledJudge:
         except EdgePerceptionError as error:
             return failed(error)
         losses = {name: base[name] - scores[name] for name in base}
-        gated = [self._role, FUSED, *(name for name in losses if name.endswith(FUSED))]
+        gated = [self._role, FUSED, *(name for name in losses if name in self._gated)]
         worst = max(gated, key=lambda name: losses[name])
         return Verdict(loss=losses[worst], base=base[FUSED], score=scores[FUSED], slices=losses)
 
@@ -240,8 +242,11 @@ class LabelledJudge:
         found = {self._role: alone["map"], FUSED: fused["map"]}
         for tag in sorted({tag for tags, _ in both for tag in tags}):
             table = ap_table(Judged.joined([j for tags, j in both if tag in tags]))
-            if sum(table["objects"].values()) >= _LEAST_OBJECTS:
+            objects = sum(table["objects"].values())
+            if objects >= _LEAST_OBJECTS:
                 found[f"{tag} {FUSED}"] = table["map"]
+            if objects >= _GATED_OBJECTS:
+                self._gated.add(f"{tag} {FUSED}")
         for name, value in alone["ap"].items():
             if alone["objects"][name] >= _LEAST_OBJECTS:
                 found[f"{name} {self._role}"] = value

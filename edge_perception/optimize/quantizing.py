@@ -76,6 +76,11 @@ class Quantizing:
                     WARNING, "slice", f"{best.name}: {name} loses {loss:.2f} points, more than "
                     f"{self._allowed:g}; the gate looks at all frames and at light",
                 )  # fmt: skip
+        if best.backend != DEFAULT_BACKEND:
+            self._outcome.add(
+                NOTE, "backend", f"{best.name} is chosen as it runs on {best.backend}: set "
+                f"backend: {best.backend} where it is served",
+            )  # fmt: skip
         if best.ratio >= 1.0:
             self._outcome.add(
                 WARNING, "slower", f"{best.name} takes {best.ratio:.2f} of the time here: it is "
