@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,19 +18,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_perception.encoders.camera.lift import lift_grid
 from edge_perception.encoders.lidar.preprocess import rasterize
+from edge_perception.models.graph import graph_of
+from edge_perception.models.loading import whole_model
 from edge_perception.models.manifest import load_bundle
 from edge_perception.models.writing import write_bundle
+from edge_perception.optimize.methods import METHODS, Quantiser, prepared
 from training import camera, lidar
 from training.bundle import SET, plain
 from training.export import session
@@ -39,7 +33,6 @@ from training.pictures import cached_picture
 from training.simulated import cached_sweep
 
 ROLES = ("camera", "lidar")  # audio and fusion take 1 to 3 ms: nothing to win
-_CONVOLUTIONS = ["Conv"]
 _NOTE = """
 ## INT8
 
@@ -47,17 +40,6 @@ This is the INT8 variant of the model above: convolutions quantised statically w
 training frames, weights by channel with seven bits, activations by tensor. The metrics above are
 those of FP32; what INT8 changes is in docs/models.md.
 """
-
-
-class Frames(CalibrationDataReader):
-    """Graph inputs of a few training frames."""
-
-    def __init__(self, role: str, count: int) -> None:
-        self._frames = iter(_frames(role, count))
-
-    def get_next(self) -> dict[str, NDArray] | None:
-        """Return the next inputs, None at the end."""
-        return next(self._frames, None)
 
 
 def _frames(role: str, count: int) -> Iterator[dict[str, NDArray]]:
@@ -73,22 +55,9 @@ def _frames(role: str, count: int) -> Iterator[dict[str, NDArray]]:
 
 def quantized(role: str, count: int) -> bytes:
     """Return the INT8 model of a bundle: weights by channel, activations by tensor."""
-    bundle = load_bundle(SET / role)
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(bundle.model_path, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared, result, Frames(role, count), quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_CONVOLUTIONS, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            # The mean of the frames' ranges: one frame with an outlier does not make all coarse.
-            extra_options={"CalibMovingAverage": True},
-            nodes_to_exclude=first_and_last(onnx.load(prepared)),
-            # Seven bits of the weights: processors without VNNI add pairs of products in 16 bits.
-            reduce_range=True,
-        )  # fmt: skip
-        return result.read_bytes()
+    graph = prepared(whole_model(load_bundle(SET / role)))
+    quantiser = Quantiser(graph, list(_frames(role, count)))
+    return quantiser.static(METHODS["minmax"], exclude=first_and_last(graph_of(role, graph)))
 
 
 def first_and_last(model: onnx.ModelProto) -> list[str]:

@@ -21,7 +21,10 @@ for name, arguments in json.load(sys.stdin).items():
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = main(arguments)
+            if arguments[0] == "python":  # what is done to files between two commands
+                code = exec(arguments[1], {"argv": arguments[2:]})
+            else:
+                code = main(arguments)
         except SystemExit as ended:
             code = ended.code
         except BaseException:

@@ -33,27 +33,27 @@ def told(tmp_path_factory):
     first["export"] = [*export, "--out", "made.onnx"]
     first["export again"] = [*export, "--out", "made.onnx"]
     first["export of loop"] = ["optimize", "export", "nets:loop", *JSON, "--out", "loop.onnx"]
-    found = run_commands(folder, first)
-    plant(folder / "made.onnx", folder / "planted.onnx")
-    second = {
+    first["planted"] = ["python", PLANT, "made.onnx", "planted.onnx"]
+    first |= {
         f"{graph} {how}": ["optimize", "parity", f"{graph}.onnx", reference, "--layers", *JSON]
         for graph in ("made", "planted")
         for how, reference in (("torch", "nets:made"), ("onnx", "made.onnx"))
     }
-    return found | run_commands(folder, second) | {"folder": folder}
+    return run_commands(folder, first) | {"folder": folder}
 
 
-def plant(source, target):
-    """Change one convolution, and rename its tensors so that names do not help."""
-    model = onnx.load(source)
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    tensor = weights[convolutions[3].input[1]]
-    values = onnx.numpy_helper.to_array(tensor).copy()
-    values[0] *= 1.5
-    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    onnx.save(model, target)
-    return convolutions[3].output[0]
+# Changes one convolution.
+PLANT = """
+import onnx
+source, target = argv
+model = onnx.load(source)
+convolution = [node for node in model.graph.node if node.op_type == "Conv"][3]
+tensor = next(t for t in model.graph.initializer if t.name == convolution.input[1])
+values = onnx.numpy_helper.to_array(tensor).copy()
+values[0] *= 1.5
+tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+onnx.save(model, target)
+"""
 
 
 @needs_torch
