@@ -73,6 +73,12 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         help=f"class names, one a line, or CSV; or {' or '.join(NAMED_LABELS)}",
     )
     parser.add_argument(
+        "--module",
+        type=Path,
+        help="adapter in WebAssembly that goes into the bundle (--adapter wasm, and its options in "
+        "--manifest)",
+    )
+    parser.add_argument(
         "--picture", type=Path, help="photo that a camera model is tried on (a simulated street)"
     )
     parser.add_argument(
@@ -98,7 +104,7 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         ConfigurationError: an option does not fit.
         ModelError: it cannot be imported; the text says which options decide.
     """
-    for path in (args.file, args.manifest, args.picture):
+    for path in (args.file, args.manifest, args.picture, args.module):
         if path is not None and not path.is_file():
             raise ConfigurationError(f"{path}: expected a file, got none")
     labels = _labels(args.labels)
@@ -120,6 +126,7 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         backend=args.backend,
         recognised=recognised,
         trial=look_at,
+        files={args.module.name: args.module.read_bytes()} if args.module else None,
     )
     return bundle, look_at.report
 

@@ -23,6 +23,7 @@ from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.quiet import directly, quietly
 
 DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
+CODE = ".wasm"  # files of a bundle that are adapters, not weights
 SIGNED = ("auto", "true", "false")
 
 
@@ -145,7 +146,7 @@ def whole_model(bundle: Bundle) -> bytes:
     if manifest.golden is not None:
         known |= {manifest.golden.inputs, manifest.golden.outputs}
     data = bundle.read(manifest.model)
-    others = sorted(set(manifest.files) - known)
+    others = sorted(name for name in set(manifest.files) - known if not name.endswith(CODE))
     if not others or not manifest.model.endswith(".onnx"):
         return data
     from edge_perception.models.graph import with_weights  # needs onnx, which most bundles do not

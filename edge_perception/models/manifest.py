@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ _RESERVED = (MANIFEST_NAME, "signatures.json")
 # Fields of older manifests that nothing reads: what a bundle runs on is found by running it
 # (admission), and its layout is in the shapes. They may be there, as manifests are signed.
 _RETIRED = {"runtime": ("providers",), "resources": ("load_s",)}
+_READER = "_reader"  # attribute of a manifest whose bundle is known
 _RETIRED_OF_TENSORS = ("layout",)
 _DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64", "bool")
 
@@ -173,6 +174,22 @@ class Manifest:
     calibration_set: CalibrationSet | None = None  # of a quantised model
     provenance: Provenance
 
+    def read(self, name: str) -> bytes:
+        """Return a file of the bundle that this is the manifest of, verified.
+
+        Raises:
+            BundleError: it was read without its bundle, or as `Bundle.read`.
+        """
+        reader: Callable[[str], bytes] | None = self.__dict__.get(_READER)
+        if reader is None:
+            raise BundleError(f"{self.name}: '{name}': the manifest has no bundle to read from")
+        return reader(name)
+
+    def with_reader(self, reader: Callable[[str], bytes]) -> Manifest:
+        """Let it read files of its bundle; returns itself."""
+        object.__setattr__(self, _READER, reader)  # no field: it is not of the text
+        return self
+
     @property
     def newness(self) -> tuple[int, tuple[Any, ...], str]:
         """What to choose the newest by: release counter, then semantic version, then date."""
@@ -212,6 +229,10 @@ class Bundle:
     path: Path
     manifest: Manifest
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Let the manifest find the bundle's files: an adapter may be one of them."""
+        self.manifest.with_reader(self.read)
 
     @property
     def model_path(self) -> Path:

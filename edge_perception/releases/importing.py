@@ -53,6 +53,7 @@ def import_model(
     replace: bool = False,
     backend: str = DEFAULT_BACKEND,
     recognised: Recognised | None = None,
+    files: Mapping[str, bytes] | None = None,
     trial: Callable[[Manifest, Backend], None] | None = None,
 ) -> Bundle:
     """Make a bundle of an ONNX file.
@@ -71,6 +72,7 @@ def import_model(
         replace: overwrite a bundle of that name.
         backend: runtime that tries the model and makes its golden outputs.
         recognised: what the file was recognised as; None: the adapter describes it.
+        files: more files of the bundle by name, such as an adapter in WebAssembly.
         trial: is given the manifest and the running model before anything is written; what it
             raises stops the import.
 
@@ -98,15 +100,24 @@ def import_model(
         "manifest",
         error=ManifestError,
     )
+    more = dict(files or {})
+    checked.with_reader(lambda file: _file(more, file))
     _check_use(checked, model, onnx_path, backend, trial)
     return write_bundle(
         into / described["name"],
         manifest=described,
         model=model,
         golden_inputs=_golden_inputs(checked),
+        files=more,
         replace=replace,
         backend=backend,
     )
+
+
+def _file(files: Mapping[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise ModelError(f"the bundle needs the file '{name}': give it with --module")
+    return files[name]
 
 
 def _check_use(
