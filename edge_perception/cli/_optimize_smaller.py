@@ -63,7 +63,7 @@ def quantize(args: argparse.Namespace) -> int:
         if not outcome.passed:
             return tell(outcome, args) and 2
         judge = make_judge(args, bundle, store, judged, stack)
-        about = f"{outcome.figures['calibration']['sha256']} {_judged_by(args)}"
+        about = f"{outcome.figures['calibration']['sha256']} {judged_by(args)}"
         trials = stack.enter_context(Trials(bundle, judge, args.work, about))
         outcome.figures["judge"] = {"measure": judge.what, "frames": judge.frames}
         outcome.figures["gate_points"] = args.gate
@@ -186,7 +186,8 @@ def make_judge(
     return judge
 
 
-def _judged_by(args: argparse.Namespace) -> str:
+def judged_by(args: argparse.Namespace) -> str:
+    """Return what names the frames that candidates are judged on."""
     bags = [str(path.resolve()) for path in (args.judge_bag or args.bag)]
     return f"{bags} {args.judge_frames} {args.simulated} {args.judge} {args.models}"
 

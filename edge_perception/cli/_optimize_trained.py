@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_perception.cli._optimize_smaller import (
     golden_frames,
+    judged_by,
     make_judge,
     read_model,
     say,
@@ -216,7 +217,7 @@ def _finish(
     compare_sources(graph, made, frames, outcome, wanted=presets)
     best = None
     if outcome.passed and work.judge is not None:
-        trials = stack.enter_context(Trials(work.bundle, work.judge, args.work, "trained"))
+        trials = stack.enter_context(Trials(work.bundle, work.judge, args.work, judged_by(args)))
         best = trials.candidate(name, data, precision)
         outcome.tables["candidates"] = [best.row(args.gate)]
         outcome.figures["base"] = {

@@ -98,6 +98,11 @@ def read_outcomes(paths: Sequence[Path]) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: there is none, or a file is none.
     """
+    for path in paths:
+        if not path.exists():
+            raise ConfigurationError(
+                f"{path}: expected outcomes, got none; run a step with this folder as --work first"
+            )
     files = [
         file
         for path in paths

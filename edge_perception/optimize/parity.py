@@ -18,7 +18,7 @@ from edge_perception.models.layers import computed_tensors
 from edge_perception.optimize.differences import PRESETS, Difference, Differences, kind_of, preset
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
 from edge_perception.optimize.libraries import torch_library
-from edge_perception.optimize.sources import OnnxSource, Source, TorchSource
+from edge_perception.optimize.sources import OnnxSource, Source, TorchSource, input_specs
 from edge_perception.optimize.torch_check import named_outputs, run_torch
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -116,11 +116,13 @@ def _judged(
 def _check_inputs(candidate: OnnxSource, reference: Source, session: Any, first: Any) -> None:
     asked = {info.name: info.shape for info in session.describe().inputs}
     given = {name: array.shape for name, array in first.inputs.items()}
-    own = set(reference.inputs) if isinstance(reference, TorchSource) else None
-    if set(asked) - set(given) or (own is not None and own - set(given)):
+    if isinstance(reference, TorchSource):
+        own = {name: array.shape for name, array in reference.inputs.items()}
+    else:
+        own = {spec.name: spec.shape for spec in input_specs(reference.name, reference.data)}
+    if set(asked) != set(own) or set(asked) - set(given):
         raise ConfigurationError(
-            f"parity: {candidate.name} takes {asked}, {reference.name} takes "
-            f"{sorted(own) if own is not None else sorted(asked)}, the inputs are {given}"
+            f"parity: expected the inputs of {reference.name} {own}, {candidate.name} takes {asked}"
         )
 
 

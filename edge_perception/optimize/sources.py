@@ -284,10 +284,10 @@ def _named(module: Any, example: Any, text: str) -> dict[str, NDArray]:
 def _where(error: BaseException) -> str:
     """Say what was raised and the line of the user's own code it came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    own = [f for f in frames if "site-packages" not in f.filename and "importlib" not in f.filename]
-    last = own[-1] if own else last
-    at = f" at {last.filename}:{last.lineno}" if last is not None else ""
+    foreign = ("site-packages", "importlib", "<frozen")
+    own = [f for f in frames if not any(part in f.filename for part in foreign)]
+    own = [f for f in own if "edge_perception" not in f.filename]
+    at = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
     return f"{type(error).__name__}: {_first_line(error)}{at}"
 
 
