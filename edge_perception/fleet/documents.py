@@ -122,6 +122,7 @@ class Rollout:
     stage: int = 0
     state: str = parameter(RUNNING, choices=(RUNNING, PAUSED, STOPPED, DONE))
     reason: str = ""
+    begun_ns: int = 0
     since_ns: int = 0  # of this stage
     manifests: tuple[str, ...] = ()  # digests of its variants
     evidence: tuple[Evidence, ...] = ()

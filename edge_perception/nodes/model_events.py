@@ -25,6 +25,7 @@ class ModelEvents:
         self._node = node
         self._publisher = node.create_publisher(msg.ModelEvent, "model_events", qos.EVENTS)
         self._feed: EventFeed | None = None
+        self.told: Told | None = None  # takes every step too, at once
 
     def open(self, path: Path, files: FileSystem) -> None:
         """Write to the log at `path` from now on."""
@@ -88,6 +89,8 @@ class ModelEvents:
         )
         if self._feed is not None:
             self._feed.put(message, now.nanoseconds, told=told)
+        if self.told is not None:
+            self.told(message)
         names = " ".join(f"{m.role}={m.name}:{m.version}" for m in models)
         text = f"{event} {names} {reason}".strip()
         if error:  # rclpy refuses another severity from the same line

@@ -11,11 +11,13 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from edge_perception import msg
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.health import Health, Level
+from edge_perception.fleet.options import FleetOptions
 from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.loading import model_folders
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.commit_watch import CommitWatch
+from edge_perception.nodes.fleet_link import FleetLink
 from edge_perception.nodes.follow_up import FollowUp
 from edge_perception.nodes.fused_groups import FusedGroups
 from edge_perception.nodes.manager_parts import ManagerParts
@@ -49,6 +51,7 @@ class ModelManagerNode(PerceptionNode):
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
         self._limits = self.declare_parameters_of(AdmissionLimits, prefix="admission_")
+        self._fleet_options = self.declare_parameters_of(FleetOptions, prefix="fleet_")
         self._slo = Slo()
         # A service that waits for other nodes must not keep their answers from being taken.
         group = ReentrantCallbackGroup()
@@ -65,6 +68,7 @@ class ModelManagerNode(PerceptionNode):
         self.coordinator = SwapCoordinator(self.parts)
         self._follow_up = FollowUp(self.parts, self.coordinator, group)
         self._watch = CommitWatch(self.parts, self.coordinator, group)
+        self._fleet = FleetLink(self.parts, self.coordinator, group)
         ManagerServices(self.parts, self.coordinator, group)
         self._action = SwapAction(self.parts, self.coordinator, group)
 
@@ -93,6 +97,11 @@ class ModelManagerNode(PerceptionNode):
             parts.events.tell("recovered", reason=note)
         self._watch.resume()
         self._follow_up.start()
+        try:
+            self._fleet.start(self._fleet_options.config, options.trust_file)
+        except EdgePerceptionError as error:
+            self._fleet.problem = str(error)
+            self.get_logger().error(f"fleet: {error}")
 
     def activate(self) -> None:
         """Listen to the fused views, whose gaps tell when a change may take effect."""
@@ -107,6 +116,7 @@ class ModelManagerNode(PerceptionNode):
     def _on_view(self, data: bytes) -> None:
         self.parts.groups.on_view(data)
         self._watch.on_view(data)
+        self._fleet.on_view(data)
 
     def deactivate(self) -> None:
         """Stop listening."""
@@ -114,6 +124,7 @@ class ModelManagerNode(PerceptionNode):
 
     def cleanup(self) -> None:
         """Give the store back."""
+        self._fleet.stop()
         self._follow_up.stop()
         self._watch.stop()
         self.parts.events.close()
@@ -148,6 +159,9 @@ class ModelManagerNode(PerceptionNode):
             level, text = Level.WARN, f"the breaker is open: {opened}"
         elif self.parts.events.problem:
             level, text = Level.WARN, f"newest event {self.parts.events.problem}"
+        fleet_level, fleet_text = self._fleet.level()
+        if level == Level.OK and fleet_level != Level.OK:
+            level, text = fleet_level, fleet_text
         return Health(
             level=level,
             message=text,
@@ -158,6 +172,7 @@ class ModelManagerNode(PerceptionNode):
                 "waits_for": self.coordinator.waits_for or "nothing",
                 "watch": self._watch.text or "nothing",
                 "breaker": f"open: {opened}" if opened else "closed",
+                **self._fleet.values(),
             },
         )
 

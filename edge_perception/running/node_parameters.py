@@ -15,6 +15,7 @@ from edge_perception.encoders import encoders, modality_of, source_defaults
 from edge_perception.encoders.health import HealthLimits
 from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.watchdog import WatchdogLimits
+from edge_perception.fleet.options import FleetOptions
 from edge_perception.fusion.config import (
     CycleConfig,
     DecisionConfig,
@@ -101,6 +102,7 @@ def manager_groups() -> list[Group]:
         Group(cls=NodeOptions),
         Group(cls=ManagerOptions),
         Group(cls=AdmissionLimits, prefix="admission_"),
+        Group(cls=FleetOptions, prefix="fleet_"),
     ]
 
 

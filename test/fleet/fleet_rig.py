@@ -35,8 +35,8 @@ def weights(seed: int, size: int = 60_000) -> bytes:
 class Owner:
     """Who releases: a registry in a folder, keys, and a clock."""
 
-    def __init__(self, folder: Path, *, url: str = "", **registry) -> None:
-        self.folder, self.now = folder, START
+    def __init__(self, folder: Path, *, url: str = "", now=START, **registry) -> None:
+        self.folder, self.now = folder, now
         self.place = ObjectPlace(url or str(folder / "registry"))
         self.keys = KeyFolder(folder / "keys")
         self.root = make_registry(self.place, self.keys, self.now, **registry)

@@ -54,6 +54,11 @@ class Maker:
         sign_bundle(bundle, [self.key] if keys is None else keys)
         return pack(bundle, self.folder / f"{bundle.sha256[:12]}.bundle")
 
+    def signed_bundle(self, role: str = "lidar", **more) -> Bundle:
+        bundle = self.bundle(role, **more)
+        sign_bundle(bundle, [self.key])
+        return bundle
+
     def install(self, role: str = "lidar", **more) -> Release:
         archive = self.signed(self.bundle(role, **more))
         return self.store.install(archive, self.trust, now_ns=time.time_ns())

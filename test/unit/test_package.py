@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "google": "protobuf",
     "grpc": "grpcio",
+    "paho": "paho-mqtt",
     "prometheus_client": "prometheus-client",
     "torch_pruning": "torch-pruning",
     "yaml": "PyYAML",

@@ -1,0 +1,119 @@
+"""Telemetry through a real broker with certificates, into SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from servers import Mosquitto, Postgres
+
+from edge_perception.fleet.ingest import IngestService
+from edge_perception.fleet.readings import Reading, pack_batch
+from edge_perception.fleet.tables import Tables
+from edge_perception.fleet.telemetry import Telemetry
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    server = Mosquitto(tmp_path_factory.mktemp("broker") / "m")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres()
+    yield server
+    server.close()
+
+
+def wait_until(condition, what):
+    end_s = time.monotonic() + 60.0
+    while not condition():
+        if time.monotonic() > end_s:
+            pytest.fail(f"not within 60 s: {what}")
+        time.sleep(0.02)
+
+
+def told(robot, begin, count):
+    for n in range(begin, begin + count):
+        robot.tell(Reading(kind="event", stamp_ns=n, data={"n": n}))
+
+
+def exactly_once(tables, devices, count):
+    rows = tables.rows("SELECT device, body FROM readings")
+    assert len(rows) == len(set(rows)) == count * len(devices)
+    assert {device for device, _ in rows} == set(devices)
+
+
+def run(broker, tables, tmp_path):
+    robots = {
+        name: Telemetry(
+            name,
+            tmp_path / f"{name}.db",
+            broker.options(name),
+            quota_bytes=10**7,
+            steady_s=time.monotonic,
+        )
+        for name in ("r1", "r2")
+    }
+    services = []
+    try:
+        for robot in robots.values():
+            told(robot, 0, 200)  # before anybody listens
+        services.append(IngestService(broker.options("ingest"), tables, time.time_ns))
+        wait_until(lambda: services[0].ingest.readings >= 100, "first readings")
+        broker.kill()  # and all that it had not handed on
+        for robot in robots.values():
+            told(robot, 200, 200)
+        services[0].close()
+        broker.start()
+        for robot in robots.values():
+            told(robot, 400, 100)
+        services.append(IngestService(broker.options("ingest"), tables, time.time_ns))
+
+        def done():
+            return all(robot.values()["telemetry_waiting"] == 0 for robot in robots.values())
+
+        wait_until(done, "all answered")
+        exactly_once(tables, robots, 500)
+        assert all(robot.values()["broker"] == "connected" for robot in robots.values())
+    finally:
+        for thing in (*services[1:], *robots.values()):
+            thing.close()
+
+
+def test_a_killed_broker_loses_nothing(broker, tmp_path):
+    tables = Tables(str(tmp_path / "fleet.db"))
+    run(broker, tables, tmp_path)
+    tables.close()
+
+
+def test_the_same_into_postgresql(broker, postgres, tmp_path):
+    tables = Tables(postgres.url)
+    run(broker, tables, tmp_path)
+    tables.close()
+
+
+def test_a_robot_cannot_write_for_another(broker, tmp_path):
+    from edge_perception.fleet.mqtt import Broker, topic
+
+    got = []
+    service = IngestService(
+        broker.options("ingest"), Tables(str(tmp_path / "t.db")), lambda: 1, on_problem=got.append
+    )
+    body = [(1, b'{"kind":"event","stamp_ns":1,"data":{}}')]
+    thief = Broker(
+        broker.options("thief"), name="thief", subscribe="none", on_message=lambda *_: None
+    )
+    try:
+        wait_until(lambda: thief.connected and service.broker.connected, "connections")
+        thief.send(topic("r1", "telemetry"), pack_batch("r1", "s", body))  # no right to
+        thief.send(topic("thief", "telemetry"), pack_batch("r1", "s", body))  # says another name
+        wait_until(lambda: got, "the refusal")
+        assert "expected one of thief, got one of r1" in got[0]
+        assert service.ingest.readings == 0
+    finally:
+        thief.close()
+        service.close()

@@ -1,0 +1,193 @@
+"""Rollouts: who is in, what the gates say of what robots told, and the commands."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fleet_rig import TEAM, ns
+
+from edge_perception.cli.main import main
+from edge_perception.core.errors import FleetError
+from edge_perception.fleet.documents import PAUSED, RUNNING, STOPPED, Stage
+from edge_perception.fleet.ingest import Ingest
+from edge_perception.fleet.membership import Device, in_stage, may_take, position
+from edge_perception.fleet.readings import Reading, encode_reading, pack_batch
+from edge_perception.fleet.registry import utc_now
+from edge_perception.fleet.rollout import (
+    PASS,
+    STOP,
+    WAIT,
+    FleetGate,
+    Verdict,
+    change,
+    judge,
+    make_rollout,
+)
+from edge_perception.fleet.tables import Tables
+from edge_perception.releases.slo import Slo
+
+STAGES = (Stage(share=0.1, soak_s=3600), Stage(share=1.0, soak_s=3600))
+NAMES = [f"r{n:03}" for n in range(100)]
+GATE = FleetGate(silent_s=7200)
+
+
+class Fleet:
+    """A release in its first stage, and robots that tell what the test says."""
+
+    def __init__(self, owner, folder):
+        self.owner, self.url = owner, str(folder / "fleet.db")
+        self.tables = Tables(self.url)
+        self.ingest, self.number = Ingest(self.tables), 0
+        document = owner.add(owner.bundle(), "dev")
+        self.digest = document.manifest_sha256
+        for name in NAMES:
+            self.tell(name, "versions", models={})
+        with owner.change() as registry:
+            self.rollout = make_rollout(
+                registry,
+                TEAM,
+                "tagger",
+                "1.0.0",
+                channel="stable",
+                stages=STAGES,
+                known=NAMES,
+                now=owner.now,
+            )
+        self.first = [
+            n for n in NAMES if in_stage(Device(id=n), self.rollout.salt, self.rollout.stages, 0)
+        ]
+
+    def tell(self, device, kind, **data):
+        self.number += 1
+        reading = Reading(kind=kind, stamp_ns=ns(self.owner.now), data=data)
+        payload = pack_batch(device, "s", [(self.number, encode_reading(reading))])
+        self.ingest.take(device, payload, ns(self.owner.now))
+
+    def serve(self, device, *, bad=0, views=200):
+        models = {"audio": {"sha256": self.digest, "version": "tagger 1.0.0"}}
+        self.tell(device, "versions", models=models)
+        self.tell(device, "slo", models=models, views=views, bad={"availability": bad})
+
+    def judge(self):
+        return judge(self.rollout, self.tables, Slo(), GATE, ns(self.owner.now))
+
+
+@pytest.fixture
+def fleet(owner, tmp_path):
+    return Fleet(owner, tmp_path)
+
+
+def test_a_stage_is_its_share_and_stays_in_the_next(fleet):
+    assert 1 <= len(fleet.first) <= 10
+    salts = [sum(position(n, f"s{k}") < 0.3 for n in NAMES) for k in range(50)]
+    assert 25 < sum(salts) / 50 < 35
+    named = Device(id="x", groups=("lab",))
+    stages = (Stage(share=0.0, groups=("lab",)),)
+    assert in_stage(named, "s", stages, 0)
+    assert not in_stage(Device(id="x"), "s", stages, 0)
+
+
+def test_robots_decide_by_the_document(fleet, owner):
+    inside, outside = fleet.first[0], next(n for n in NAMES if n not in fleet.first)
+    robots = {n: owner.robot(n, device=Device(id=n)) for n in (inside, outside)}
+    assert robots[inside].update() == ["1.0.0"]
+    assert robots[outside].update() == []
+    assert "not in stage 1" in robots[outside].poll().waiting["tagger 1.0.0"]
+    with owner.change() as registry:
+        paused = change(
+            registry, TEAM, fleet.rollout, Verdict(verdict=PAUSED, text="lunch"), owner.now
+        )
+    assert "lunch" in may_take(paused, Device(id=inside))
+    assert robots[inside].poll().retreats == {}
+    with owner.change() as registry:
+        stop = Verdict(verdict=STOP, text="burns")
+        stopped = change(registry, TEAM, paused, stop, owner.now)
+    assert stopped.state == STOPPED
+    why = f"rollout {stopped.id} was stopped: burns"
+    assert robots[inside].poll().retreats == {fleet.digest: why}
+    assert robots[outside].update() == []
+    with pytest.raises(FleetError, match="is stopped"):
+        change(owner.registry(), TEAM, stopped, Verdict(verdict=PASS, text=""), owner.now)
+
+
+def test_a_stage_waits_soaks_and_passes(fleet, owner):
+    assert fleet.judge().verdict == WAIT
+    for name in fleet.first:
+        fleet.serve(name)
+    assert "soaked" in fleet.judge().text
+    owner.later(hours=1.5)
+    verdict = fleet.judge()
+    assert verdict.verdict == PASS, verdict.text
+    assert verdict.figures["serving"] == len(fleet.first)
+    with owner.change() as registry:
+        second = change(registry, TEAM, fleet.rollout, verdict, owner.now)
+    assert (second.stage, second.state) == (1, RUNNING)
+    assert second.evidence[0].figures["views"] == 200 * len(fleet.first)
+
+
+def test_views_that_are_bad_stop_it(fleet):
+    for name in fleet.first:
+        fleet.serve(name, bad=30)  # 15 %, 5 % are allowed
+    verdict = fleet.judge()
+    assert verdict.verdict == STOP
+    assert "availability: good in 85.0%" in verdict.text
+
+
+def test_robots_on_which_it_failed_stop_it(fleet):
+    fleet.tell(fleet.first[0], "event", event="rolled back", reason="tagger 1.0.0: NaN", error=True)
+    verdict = fleet.judge()
+    assert verdict.verdict == STOP
+    assert fleet.first[0] in verdict.text
+
+
+def test_failures_of_other_releases_do_not(fleet):
+    fleet.tell(fleet.first[0], "event", event="refused", reason="tagger 0.9.0: NaN", error=True)
+    assert fleet.judge().verdict == WAIT
+
+
+def test_silent_robots_count_against_it(fleet, owner):
+    fleet.serve(fleet.first[0])
+    owner.later(hours=3)
+    verdict = fleet.judge()
+    assert verdict.verdict == WAIT
+    assert "say nothing" in verdict.text
+
+
+def test_the_commands(owner, tmp_path, capsys):
+    owner.now = utc_now()
+    fleet = Fleet(owner, tmp_path)
+    place = str(owner.place.folder)
+    common = ["--database", fleet.url]
+    signed = [*common, "--keys", str(owner.keys.folder)]
+    rollout = ["fleet", "rollout"]
+    assert main([*rollout, "create", place, "tagger", "1.0.0", *signed]) == 1
+    assert "is running" in capsys.readouterr().err
+    ident = fleet.rollout.id
+    assert main([*rollout, "advance", place, ident, *signed]) == 0
+    assert "wait" in capsys.readouterr().out
+    assert main([*rollout, "pause", place, ident, *signed]) == 2  # no reason
+    assert main([*rollout, "pause", place, ident, "--reason", "lunch", *signed]) == 0
+    assert main([*rollout, "advance", place, ident, *signed]) == 2
+    force = ["--force", "--reason", "looked at it"]
+    assert main([*rollout, "advance", place, ident, *force, *signed]) == 0
+    for name in fleet.first:
+        fleet.serve(name, bad=100)
+    fleet.tell(fleet.first[0], "event", event="burnt", reason="<b>late</b>", error=True)
+    capsys.readouterr()
+    assert main([*rollout, "advance", place, ident, *signed]) == 1
+    assert "stopped" in capsys.readouterr().out
+    page = tmp_path / "fleet.html"
+    seen = ["fleet", "status", *common, "--registry", place, "--html", str(page), "--json"]
+    assert main(seen) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["robots"] == 100
+    assert found["versions"] == [
+        {"role": "audio", "version": "tagger 1.0.0", "robots": len(fleet.first)}
+    ]
+    assert found["rollouts"][0]["state"] == STOPPED
+    assert found["objectives"][0]["good"] == 0.5
+    assert "&lt;b&gt;late" in page.read_text()
+    assert main(["fleet", "status", *common]) == 0
+    assert main([*rollout, "status", place, *common]) == 0
+    assert main([*rollout, "stop", place, "other", "--reason", "x", *signed]) == 2

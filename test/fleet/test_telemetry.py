@@ -1,0 +1,217 @@
+"""Telemetry: nothing of importance is lost, nothing is there twice, whatever ends or breaks."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from edge_perception.core.errors import FleetError, LinkError
+from edge_perception.fleet.ingest import Ingest
+from edge_perception.fleet.outbox import Outbox
+from edge_perception.fleet.readings import Reading, pack_batch, unpack_batch
+from edge_perception.fleet.spool import Spool
+from edge_perception.fleet.tables import Tables, models_of
+
+HOUR_S = 3600
+
+
+def reading(kind, number, **data):
+    return Reading(kind=kind, stamp_ns=number * 10**9, data={"n": number, **data})
+
+
+class BadLink:
+    """Loses, repeats, damages and delays both ways, at random."""
+
+    def __init__(self, tables, seed=1, *, faults=0.3):
+        self.ingest, self.rng, self.faults = Ingest(tables), random.Random(seed), faults
+        self.up, self.outbox, self.late = True, None, []
+
+    def send(self, payload):
+        if not self.up:
+            raise LinkError("down")
+        kind = self.rng.random()
+        if kind < self.faults / 3:
+            return  # lost on its way
+        if kind < self.faults * 2 / 3:
+            damaged = bytearray(payload)
+            damaged[self.rng.randrange(len(damaged))] ^= 0xFF
+            try:
+                self.ingest.take("r1", bytes(damaged), 1)
+            except FleetError:
+                return
+        times = 2 if kind < self.faults else 1
+        for _ in range(times):
+            said = self.ingest.take("r1", payload, 1)
+        if self.rng.random() > self.faults / 3:  # else the answer is lost
+            self.late.append(said)
+
+    def deliver(self):
+        while self.late:
+            self.outbox.on_answer(self.late.pop(0))
+
+
+def drained(spool, link, now_s=0.0):
+    link.outbox = link.outbox or Outbox("r1", spool, link.send)
+    for _ in range(3000):
+        link.outbox.step(now_s)
+        link.deliver()
+        if not spool.counts() and not link.outbox.under_way:
+            return now_s
+        now_s += 20.0
+    pytest.fail(f"not sent: {spool.counts()}")
+
+
+def stored(tables, kind):
+    return [row[0] for row in tables.rows("SELECT body FROM readings WHERE kind = ?", (kind,))]
+
+
+def test_a_day_offline_at_full_telemetry(tmp_path):
+    """24 virtual hours: a metric a second, a state each 10 s, an event a minute."""
+    spool = Spool(tmp_path / "spool.db", 12 * 2**20)
+    tables = Tables(str(tmp_path / "fleet.db"))
+    events = states = metrics = 0
+    for at in range(0, 24 * HOUR_S, 600):
+        batch = [reading("metric", at + s, name="inference_ms", value=s / 7) for s in range(600)]
+        batch += [reading("slo", at + s, good=99, bad=1) for s in range(0, 600, 10)]
+        batch += [reading("event", at + s, event="watched") for s in range(0, 600, 60)]
+        metrics, states, events = metrics + 600, states + 60, events + 10
+        spool.add(batch)
+    assert spool.used_bytes <= 12 * 2**20
+    kept = spool.counts()
+    assert (kept[0], kept[1]) == (events, states)
+    assert set(spool.dropped()) <= {2}
+    link = BadLink(tables, faults=0.3)
+    drained(spool, link)
+    assert len(set(stored(tables, "event"))) == len(stored(tables, "event")) == events
+    assert len(stored(tables, "slo")) == states
+    told = len(stored(tables, "metric"))
+    assert told + spool.dropped().get(2, 0) + spool.thinned == metrics
+    assert tables.rows("SELECT dropped FROM spools") == [(sum(spool.dropped().values()),)]
+
+
+def test_the_oldest_of_the_least_important_goes_first(tmp_path):
+    spool = Spool(tmp_path / "s.db", 20_000)
+    spool.add([reading("event", n) for n in range(20)])
+    for start in range(0, 2000, 10):
+        spool.add([reading("metric", n) for n in range(start, start + 10)])
+    assert spool.used_bytes <= 20_000
+    assert spool.counts()[0] == 20
+    numbers = [n for n, _ in spool.waiting(10**6, most=5000)]
+    assert numbers[:20] == list(range(1, 21))  # the most important first
+    assert spool.dropped()[2] + spool.counts()[2] + spool.thinned == 2000
+    assert spool.thinning
+    spool.taken(numbers)
+    assert not spool.thinning
+    assert spool.used_bytes == 0
+    # Important ones alone have room only where they have: the oldest goes, and is counted.
+    spool.add([reading("event", n, text="x" * 500) for n in range(100)])
+    assert spool.counts()[0] + spool.dropped()[0] == 100
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from edge_perception.fleet.spool import Spool
+from edge_perception.fleet.readings import Reading
+import os, signal
+at, seen = int(sys.argv[2]), 0
+def point(name):
+    global seen
+    seen += 1
+    if seen == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+spool = Spool(Path(sys.argv[1]), 10**6, point=point)
+for n in range(3):
+    spool.add([Reading(kind="event", stamp_ns=n, data={"n": 10 * at + n}) for _ in range(5)])
+    print(f"added {10 * at + n}", flush=True)
+rows = spool.waiting(10**6, most=5)
+spool.taken([n for n, _ in rows])
+print("taken", *[n for n, _ in rows], flush=True)
+"""
+
+
+def test_kill_9_at_every_write_point(tmp_path):
+    """What was said to be kept is kept; what was taken is gone; numbers are never used twice."""
+    path = tmp_path / "spool.db"
+    kept, gone = 0, set()
+    for at in range(1, 14):
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, str(path), str(at)], capture_output=True, text=True
+        )
+        assert child.returncode in (0, -signal.SIGKILL), child.stderr
+        lines = child.stdout.split("\n")
+        kept += 5 * sum(line.startswith("added") for line in lines)
+        for line in lines:
+            if line.startswith("taken"):
+                gone |= set(map(int, line.split()[1:]))
+        spool = Spool(path, 10**6)
+        rows = {n for n, _ in spool.waiting(10**7, most=10_000)}
+        assert not rows & gone
+        # A kill after the commit and before the answer: kept, though nobody was told.
+        assert 0 <= len(rows) + len(gone) - kept <= 5 * at
+        total = spool._db.execute("SELECT SUM(bytes), COUNT(*) FROM readings").fetchone()
+        assert spool.used_bytes == (total[0] or 0)
+        spool.close()
+    assert at == 13
+    assert child.returncode == 0  # the last one was past every point
+
+
+def test_a_damaged_spool_is_set_aside_and_said(tmp_path):
+    path = tmp_path / "spool.db"
+    spool = Spool(path, 10**6)
+    first = spool.id
+    spool.add([reading("event", 1)])
+    spool.close()
+    data = bytearray(path.read_bytes())
+    data[:64] = os.urandom(64)
+    path.write_bytes(data)
+    again = Spool(path, 10**6)
+    assert again.damaged
+    assert again.id != first  # its numbers begin anew
+    assert (tmp_path / "damaged-spool.db").exists()
+    again.add([reading("event", 2)])
+
+
+def test_an_outbox_waits_for_who_is_slow(tmp_path):
+    spool = Spool(tmp_path / "s.db", 10**8)
+    spool.add([reading("event", n, text="x" * 1000) for n in range(500)])
+    sent = []
+    outbox = Outbox("r1", spool, sent.append)
+    outbox.step(0.0)
+    outbox.step(1.0)
+    assert len(sent) == outbox.under_way == 4
+    outbox.step(1000.0)  # no answer came: again, and less at once
+    assert len(sent) == 8
+    assert len(sent[-1]) <= len(sent[0])
+    assert outbox.repeated == 4
+
+
+def test_batches_of_others_and_bombs_are_refused(tmp_path):
+    import zstandard
+
+    ingest = Ingest(Tables(str(tmp_path / "t.db")))
+    payload = pack_batch("r2", "s", [(1, b'{"kind":"event","stamp_ns":1,"data":{}}')])
+    with pytest.raises(FleetError, match="expected one of r1"):
+        ingest.take("r1", payload, 0)
+    with pytest.raises(FleetError, match="at most"):
+        unpack_batch(zstandard.ZstdCompressor().compress(b" " * 2**26))
+    for bad in (b"", b"x", zstandard.ZstdCompressor().compress(b"[]")):
+        with pytest.raises(FleetError):
+            unpack_batch(bad)
+
+
+def test_the_newest_versions_of_a_robot(tmp_path):
+    tables = Tables(str(tmp_path / "t.db"))
+    for number, version in ((2, "2.0.0"), (1, "1.0.0")):  # the older one comes last
+        spool = Spool(tmp_path / f"{number}.db", 10**6)
+        models = {"audio": {"name": "tagger", "version": version}}
+        spool.add([reading("versions", number, models=models, device_class="orin", groups=["a"])])
+        drained(spool, BadLink(tables, faults=0.0))
+    ((models, device_class),) = tables.rows("SELECT models, device_class FROM devices")
+    assert models_of(models)["audio"]["version"] == "2.0.0"
+    assert device_class == "orin"
