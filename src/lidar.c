@@ -280,3 +280,55 @@ int64_t ep_sweep(const float *xyz, int64_t points, const float *T /* 3, 4 */,
   interpolate(raster, tables, to, to->raster + (raster->slices + 4) * cells);
   return fill(intensity, raster, tables, to);
 }
+
+/* Sorts points of the model's frame into pillars and fills their features; as encoders/lidar/pillars.py.
+ * `slot` (rows * columns) holds -1, and does again at the end. */
+struct ep_pillar_grid {
+  int64_t rows, columns, max_pillars, max_points, point_features, extra;
+  float x_min, y_min, z_min, x_max, y_max, z_max, x_size, y_size, z_size;
+};
+
+int64_t ep_pillars(const float *points /* N, point_features */, int64_t count,
+                   const struct ep_pillar_grid *grid, int32_t *slot,
+                   float *features /* max_pillars, max_points, point_features + extra; zeros */,
+                   int32_t *cells /* max_pillars */, int32_t *held /* max_pillars */) {
+  const int64_t width = grid->point_features, out = width + grid->extra;
+  int64_t pillars = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float *p = points + i * width;
+    if (!(p[0] >= grid->x_min && p[0] < grid->x_max && p[1] >= grid->y_min && p[1] < grid->y_max &&
+          p[2] >= grid->z_min && p[2] < grid->z_max))
+      continue;
+    const int64_t column = (int64_t)((p[0] - grid->x_min) / grid->x_size);
+    const int64_t row = (int64_t)((p[1] - grid->y_min) / grid->y_size);
+    if (column >= grid->columns || row >= grid->rows) continue;
+    const int64_t cell = row * grid->columns + column;
+    if (slot[cell] < 0) {
+      if (pillars == grid->max_pillars) continue;
+      cells[pillars] = (int32_t)cell, held[pillars] = 0, slot[cell] = (int32_t)pillars++;
+    }
+    const int32_t at = slot[cell];
+    if (held[at] == grid->max_points) continue;
+    memcpy(features + (at * grid->max_points + held[at]++) * out, p, width * sizeof(float));
+  }
+  for (int64_t at = 0; at < pillars; ++at) {
+    slot[cells[at]] = -1;
+    if (!grid->extra) continue;
+    float *rows = features + at * grid->max_points * out;
+    float sum[3] = {0.0f, 0.0f, 0.0f};
+    for (int32_t k = 0; k < held[at]; ++k)
+      for (int axis = 0; axis < 3; ++axis) sum[axis] += rows[k * out + axis];
+    const float centre[3] = {
+        (float)(cells[at] % grid->columns) * grid->x_size + (grid->x_size / 2 + grid->x_min),
+        (float)(cells[at] / grid->columns) * grid->y_size + (grid->y_size / 2 + grid->y_min),
+        grid->z_size / 2 + grid->z_min};
+    for (int32_t k = 0; k < held[at]; ++k) {
+      float *row = rows + k * out;
+      for (int axis = 0; axis < 3; ++axis)
+        row[width + axis] = row[axis] - sum[axis] / (float)held[at];
+      for (int axis = 0; axis < grid->extra - 3; ++axis)
+        row[width + 3 + axis] = row[axis] - centre[axis];
+    }
+  }
+  return pillars;
+}

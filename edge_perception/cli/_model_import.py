@@ -73,6 +73,18 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         help=f"class names, one a line, or CSV; or {' or '.join(NAMED_LABELS)}",
     )
     parser.add_argument(
+        "--part",
+        type=Path,
+        action="append",
+        default=[],
+        help="further ONNX file of the same network, such as the head of CenterPoint; repeatable",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="configuration file of the family: Autoware's or OpenPCDet's YAML",
+    )
+    parser.add_argument(
         "--module",
         type=Path,
         help="adapter in WebAssembly that goes into the bundle (--adapter wasm, and its options in "
@@ -104,7 +116,7 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         ConfigurationError: an option does not fit.
         ModelError: it cannot be imported; the text says which options decide.
     """
-    for path in (args.file, args.manifest, args.picture, args.module):
+    for path in (args.file, args.manifest, args.picture, args.module, args.config, *args.part):
         if path is not None and not path.is_file():
             raise ConfigurationError(f"{path}: expected a file, got none")
     labels = _labels(args.labels)
@@ -144,7 +156,13 @@ def _recognise(
                 )
             return None
     recognised = recognise(
-        args.file, adapter=args.adapter, said=said, labels=labels, backend=args.backend
+        args.file,
+        adapter=args.adapter,
+        said=said,
+        labels=labels,
+        backend=args.backend,
+        config=args.config,
+        parts=args.part,
     )
     if not args.json:
         print(f"{args.file.name}: {recognised.family}, read by adapter '{recognised.adapter.name}'")

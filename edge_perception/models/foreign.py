@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class ForeignModel:
     was: Shapes = field(default_factory=dict)  # shapes of the outputs in the file
     config: Path | None = None  # the family's own configuration file
     backend: str = DEFAULT_BACKEND  # runtime that tells shapes which the graph does not
-    parts: tuple[Any, ...] = ()  # further graphs of the same network
+    parts: tuple[tuple[Path, Any], ...] = ()  # further files of the network, with their graphs
 
     def output_shapes(self) -> Shapes:
         """Return the outputs with their shapes."""
@@ -116,7 +116,12 @@ def parsed(text: str, where: str) -> Any:
 
 
 def read_foreign(
-    path: Path, said: Mapping[str, Any], *, backend: str, config: Path | None = None
+    path: Path,
+    said: Mapping[str, Any],
+    *,
+    backend: str,
+    config: Path | None = None,
+    parts: Sequence[Path] = (),
 ) -> ForeignModel:
     """Read an ONNX file and bring it into the form that encoders run.
 
@@ -125,6 +130,7 @@ def read_foreign(
         said: what the user says; `size` and `input.NAME` are read here.
         backend: runtime that tells shapes which the graph does not.
         config: the family's own configuration file.
+        parts: further files of the same network.
 
     Raises:
         ModelError: it is no model, or what it does not say must be said.
@@ -149,7 +155,10 @@ def read_foreign(
             was=was,
             config=config,
             backend=backend,
+            parts=tuple((part, load_graph(part)) for part in parts),
         )
+    if parts:
+        raise ModelError(f"{path.name}: takes pictures, and such a model has one graph, not parts")
     size = _size(path, shapes[image[0]], metadata, said, reasons)
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
     _fix_inputs(path, model, image[0], kinds[image[0]], size, said, reasons)

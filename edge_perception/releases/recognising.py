@@ -50,6 +50,7 @@ def recognise(
     labels: Sequence[str] = (),
     backend: str = DEFAULT_BACKEND,
     config: Path | None = None,
+    parts: Sequence[Path] = (),
 ) -> Recognised:
     """Recognise a foreign file.
 
@@ -60,6 +61,7 @@ def recognise(
         labels: class names that the user gives.
         backend: runtime that tells shapes which the graph does not.
         config: the family's own configuration file.
+        parts: further files of the same network.
 
     Raises:
         ModelError: no family fits, several do, or what nobody may guess was not said; the text
@@ -68,7 +70,7 @@ def recognise(
         UnknownNameError: there is no such adapter.
     """
     told = {**({"labels": tuple(labels)} if labels else {}), **(said or {})}
-    foreign = read_foreign(path, told, backend=backend, config=config)
+    foreign = read_foreign(path, told, backend=backend, config=config, parts=parts)
     names = [adapter] if adapter else sorted(adapters().specs)
     found = [
         (adapters()[name], reading)

@@ -5,6 +5,7 @@ from edge_perception.encoders.lidar.alter import in_fog_with_noise
 from edge_perception.encoders.lidar.content import CONTENT
 from edge_perception.encoders.lidar.encoder import make_encoder, make_intake
 from edge_perception.encoders.lidar.likeness import LIKENESS
+from edge_perception.encoders.lidar.pillar_encoder import golden_inputs
 from edge_perception.encoders.lidar.statistics import SweepStatistics
 
 SPEC = EncoderSpec(
@@ -16,6 +17,7 @@ SPEC = EncoderSpec(
     content=CONTENT,
     likeness=LIKENESS,
     statistics=SweepStatistics,
+    golden_inputs=golden_inputs,
     alter=in_fog_with_noise,
     make_intake=make_intake,
     make_encoder=make_encoder,

@@ -18,6 +18,8 @@ from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.native import native
+from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base, to_base_matrix
+from edge_perception.encoders.lidar.pillar_encoder import PillarEncoder, takes_pillars
 from edge_perception.encoders.lidar.preprocess import (
     LidarPreprocessing,
     bin_points,
@@ -28,8 +30,6 @@ from edge_perception.encoders.lidar.preprocess import (
     thinned,
 )
 from edge_perception.models.manifest import Manifest
-
-OBSTACLE_POINTS = "obstacle_points"
 
 
 class LidarIntake:
@@ -86,7 +86,7 @@ class LidarEncoder(CheckedModel):
         else:
             raised = compiled.sweep(
                 np.ascontiguousarray(frame.xyz_m),
-                _to_base_matrix(geometry),
+                to_base_matrix(geometry),
                 None if frame.intensity is None else np.ascontiguousarray(frame.intensity),
                 self._plan,
                 self._raster[0],
@@ -119,17 +119,6 @@ class LidarEncoder(CheckedModel):
         return obstacle_points(to_base(frame.xyz_m, geometry), self._config)
 
 
-def to_base(xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Move points of the sensor frame to the base frame, (N, 3), m."""
-    T = _to_base_matrix(geometry)
-    x, y, z = (xyz_m[:, axis, None] for axis in range(3))
-    return np.asarray(x * T[:, 0] + y * T[:, 1] + z * T[:, 2] + T[:, 3])
-
-
-def _to_base_matrix(geometry: Geometry) -> NDArray[np.float32]:
-    return np.ascontiguousarray(geometry.T_base_sensor[:3], dtype=np.float32)
-
-
 def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:
     """Read and check `preprocessing` of a LiDAR manifest.
 
@@ -160,10 +149,12 @@ def in_raster(
     return np.asarray(inside[0] & inside[1] & inside[2])
 
 
-def make_encoder(manifest: Manifest, backend: Backend) -> LidarEncoder:
+def make_encoder(manifest: Manifest, backend: Backend) -> LidarEncoder | PillarEncoder:
     """Return the encoder of a manifest.
 
     Raises:
         ManifestError: preprocessing or postprocessing do not fit the model.
     """
+    if takes_pillars(manifest):
+        return PillarEncoder(manifest, backend)
     return LidarEncoder(manifest, backend)

@@ -48,6 +48,17 @@ class _Buffers(ctypes.Structure):
     ))  # fmt: skip
 
 
+class _PillarGrid(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in (
+            "rows", "columns", "max_pillars", "max_points", "point_features", "extra",
+        )),
+        *((name, ctypes.c_float) for name in (
+            "x_min", "y_min", "z_min", "x_max", "y_max", "z_max", "x_size", "y_size", "z_size",
+        )),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
     """What a raster is made by; the names are those of the C structures."""
@@ -71,7 +82,7 @@ class Native:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
-        for name in ("ep_gather_xyz", "ep_sweep"):
+        for name in ("ep_gather_xyz", "ep_sweep", "ep_pillars"):
             getattr(library, name).restype = ctypes.c_int64
         library.ep_intensity.restype = ctypes.c_float
 
@@ -172,6 +183,26 @@ class Native:
             ctypes.byref(_Buffers(**_addresses(buffers))),
         )
         return buffers["raised"][:found]
+
+    def pillars(
+        self,
+        points: NDArray[np.float32],
+        numbers: dict[str, float],
+        arrays: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]],
+    ) -> int:
+        """Sort points into pillars; returns how many.
+
+        Args:
+            points: (N, point features), contiguous.
+            numbers: of the grid, by the names of the structure.
+            arrays: slots of the cells (-1), features (0), cells and held points of the pillars.
+        """
+        points = np.ascontiguousarray(points)
+        grid = ctypes.byref(_PillarGrid(**numbers))
+        found = self._library.ep_pillars(
+            points.ctypes, _n(len(points)), grid, *(array.ctypes for array in arrays)
+        )
+        return int(found)
 
 
 @cache

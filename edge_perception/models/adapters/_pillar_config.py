@@ -1,0 +1,130 @@
+"""Reads the configuration files of pillar networks: Autoware's parameters, OpenPCDet's YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_perception.core.errors import ModelError
+
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class PillarConfig:
+    """What such a file says; None and empty: nothing."""
+
+    kind: str  # autoware or openpcdet
+    name: str  # of the file
+    labels: list[str] = field(default_factory=list)
+    range_m: list[float] | None = None
+    voxel_m: list[float] | None = None
+    max_pillars: int | None = None
+    max_points: int | None = None
+    point_features: list[str] | None = None
+    extra_features: int | None = None
+    downsample: int = 1
+    score_threshold: float | None = None
+    circle_m: float | None = None
+    yaw_norms: list[float] = field(default_factory=list)
+    head: Mapping[str, Any] = field(default_factory=dict)  # OpenPCDet's DENSE_HEAD
+
+
+def read_pillar_config(path: Path) -> PillarConfig:
+    """Read a configuration file.
+
+    Raises:
+        ModelError: it cannot be read, or is of no kind that is known.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"{path}: expected YAML: {' '.join(str(error).split())[:200]}") from error
+    try:
+        parameters = _parameters(data)
+        if parameters is not None:
+            return _autoware(path.name, parameters)
+        if isinstance(data, Mapping) and "MODEL" in data:
+            return _openpcdet(path.name, data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path.name}: not as Autoware or OpenPCDet write it: {error!r}"
+        ) from error
+    raise ModelError(
+        f"{path.name}: expected the parameters of Autoware's lidar_centerpoint or a configuration "
+        "of OpenPCDet"
+    )
+
+
+def _parameters(data: Any) -> Mapping[str, Any] | None:
+    """Return `ros__parameters` of the file's only section, with those of `model_params`."""
+    if not isinstance(data, Mapping) or len(data) != 1:
+        return None
+    (section,) = data.values()
+    if not isinstance(section, Mapping) or "ros__parameters" not in section:
+        return None
+    values = section["ros__parameters"]
+    merged = dict(values)
+    for inner in ("model_params", "post_process_params"):
+        merged |= dict(values.get(inner, {}))
+    return merged
+
+
+def _autoware(name: str, data: Mapping[str, Any]) -> PillarConfig:
+    width = int(data["point_feature_size"])
+    # lidar_centerpoint: x, y, z, time lag; with five the intensity comes before the time.
+    features = {4: ["x", "y", "z", "time"], 5: ["x", "y", "z", "intensity", "time"]}
+    if width not in features:
+        raise ModelError(f"{name}: point_feature_size: expected 4 or 5, got {width}")
+    return PillarConfig(
+        kind="autoware",
+        name=name,
+        labels=[str(label).lower() for label in data["class_names"]],
+        range_m=[float(v) for v in data["point_cloud_range"]],
+        voxel_m=[float(v) for v in data["voxel_size"]],
+        max_pillars=_largest(data["max_voxel_size"]),
+        point_features=features[width],
+        extra_features=int(data["encoder_in_feature_size"]) - width,
+        downsample=int(data.get("downsample_factor", 1)),
+        score_threshold=_optional(data.get("score_threshold")),
+        circle_m=_optional(data.get("circle_nms_dist_threshold")),
+        yaw_norms=[float(v) for v in data.get("yaw_norm_thresholds", [])],
+    )
+
+
+def _openpcdet(name: str, data: Mapping[str, Any]) -> PillarConfig:
+    sections = data.get("DATA_CONFIG", {})
+    steps = {step["NAME"]: step for step in sections.get("DATA_PROCESSOR", [])}
+    voxels = steps.get("transform_points_to_voxels", {})
+    used = sections.get("POINT_FEATURE_ENCODING", {}).get("used_feature_list")
+    names = {"timestamp": "time"}
+    limits = voxels.get("MAX_NUMBER_OF_VOXELS")
+    after = data["MODEL"].get("POST_PROCESSING", {})
+    bounds = sections.get("POINT_CLOUD_RANGE")
+    return PillarConfig(
+        kind="openpcdet",
+        name=name,
+        labels=[str(label).lower() for label in data["CLASS_NAMES"]],
+        range_m=[float(v) for v in bounds] if bounds else None,
+        voxel_m=[float(v) for v in voxels["VOXEL_SIZE"]] if voxels else None,
+        max_pillars=int(limits["test"]) if limits else None,
+        max_points=int(voxels["MAX_POINTS_PER_VOXEL"]) if voxels else None,
+        point_features=[names.get(n, n) for n in used] if used else None,
+        score_threshold=_optional(after.get("SCORE_THRESH")),
+        head=dict(data["MODEL"].get("DENSE_HEAD", {})),
+    )
+
+
+def _largest(value: Any) -> int:
+    """Autoware gives a number, or the least, usual and largest number."""
+    return int(max(value) if isinstance(value, (list, tuple)) else value)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)

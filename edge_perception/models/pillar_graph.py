@@ -1,0 +1,110 @@
+"""Joins the two graphs of a pillar network: voxel encoder, scatter, backbone with head.
+
+Autoware and mmdetection3d export them apart, as the scatter between them is code of theirs. Here it
+is a ScatterND in the graph, so that a bundle has one model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.graph import input_names, opset_of, tensor_shapes
+from edge_perception.models.graph_wrapping import pin_shape
+
+CELLS = "cells"  # graph input: where each pillar lies, flat
+
+
+def joined(encoder: Any, head: Any, *, grid: tuple[int, int], shape: tuple[int, int, int]) -> Any:
+    """Return one graph: pillars and their cells in, the outputs of the head out.
+
+    Args:
+        encoder: features (pillars, points, features) to (pillars, 1, channels).
+        head: takes (1, channels, rows, columns).
+        grid: rows and columns.
+        shape: of the encoder's input.
+
+    Raises:
+        ModelError: they do not fit each other.
+    """
+    import onnx
+
+    _check(encoder, head, grid, shape)
+    encoder = onnx.compose.add_prefix(encoder, "encoder_")
+    if opset_of(encoder) != opset_of(head):
+        target = max(opset_of(encoder), opset_of(head))
+        encoder, head = (_at(model, target) for model in (encoder, head))
+    (source,), (target_input,) = input_names(encoder), input_names(head)
+    features = encoder.graph.output[0].name
+    channels = tensor_shapes(head)[target_input][1]
+    cells, (pillars, *_) = grid[0] * grid[1], shape
+    pin_shape(encoder, source, shape)
+    node, constants = onnx.helper.make_node, {
+        "scatter_rows": [pillars, channels],
+        "scatter_size": [cells + 1, channels],
+        "scatter_from": [0],
+        "scatter_to": [cells],
+        "scatter_map": [1, channels, *grid],
+    }  # fmt: skip
+    between = [
+        node("Reshape", [features, "scatter_rows"], ["scatter_updates"]),
+        node("ConstantOfShape", ["scatter_size"], ["scatter_empty"]),
+        node("Cast", [CELLS], ["scatter_index"], to=onnx.TensorProto.INT64),
+        node("ScatterND", ["scatter_empty", "scatter_index", "scatter_updates"], ["scatter_all"]),
+        # The last row takes the pillars that are none.
+        node("Slice", ["scatter_all", "scatter_from", "scatter_to"], ["scatter_cells"]),
+        node("Transpose", ["scatter_cells"], ["scatter_turned"], perm=[1, 0]),
+        node("Reshape", ["scatter_turned", "scatter_map"], [target_input]),
+    ]
+    graph = onnx.helper.make_graph(
+        [*encoder.graph.node, *between, *head.graph.node],
+        "pillars",
+        [
+            onnx.helper.make_tensor_value_info(source, onnx.TensorProto.FLOAT, shape),
+            onnx.helper.make_tensor_value_info(CELLS, onnx.TensorProto.INT32, (pillars, 1)),
+        ],
+        list(head.graph.output),
+        [
+            *encoder.graph.initializer,
+            *head.graph.initializer,
+            *(onnx.numpy_helper.from_array(np.array(v, np.int64), n) for n, v in constants.items()),
+        ],
+    )
+    model = onnx.helper.make_model(
+        graph,
+        opset_imports=list(head.opset_import),
+        ir_version=max(encoder.ir_version, head.ir_version),
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def _check(encoder: Any, head: Any, grid: tuple[int, int], shape: tuple[int, int, int]) -> None:
+    if (
+        len(input_names(encoder)) != 1
+        or len(encoder.graph.output) != 1
+        or len(input_names(head)) != 1
+    ):
+        raise ModelError("expected a voxel encoder and a head with one input each")
+    has = tensor_shapes(encoder)[input_names(encoder)[0]]
+    if len(has) != 3 or any(h not in (-1, w) for h, w in zip(has, shape, strict=True)):
+        raise ModelError(f"the voxel encoder takes {has}, its configuration makes {shape}")
+    takes = tensor_shapes(head)[input_names(head)[0]]
+    if len(takes) != 4 or any(h not in (-1, w) for h, w in zip(takes[2:], grid, strict=True)):
+        raise ModelError(f"the head takes {takes}, the grid of the configuration is {grid}")
+    gives = tensor_shapes(encoder)[encoder.graph.output[0].name]
+    if gives[-1] not in (-1, takes[1]) or takes[1] < 1:
+        raise ModelError(f"the voxel encoder gives {gives}, the head takes {takes}")
+
+
+def _at(model: Any, opset: int) -> Any:
+    import onnx
+
+    if opset_of(model) == opset:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except Exception as error:  # onnx raises many types
+        raise ModelError(f"the graphs are of different operator sets: {error}") from error

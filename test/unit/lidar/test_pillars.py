@@ -1,0 +1,288 @@
+"""Pillars: compiled, with NumPy and by loops; CenterPoint of others in two graphs, end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_perception.backends import BackendOptions, backends
+from edge_perception.core.errors import ManifestError, ModelError
+from edge_perception.core.types import Geometry, PointCloud
+from edge_perception.encoders import encoders
+from edge_perception.encoders.lidar.native import native
+from edge_perception.encoders.lidar.pillars import Pillarizer, PillarPreprocessing
+from edge_perception.models.golden import compare_golden, read_golden
+from edge_perception.releases.importing import import_model
+from edge_perception.releases.recognising import recognise
+
+onnx = pytest.importorskip("onnx", reason="the Python package onnx is not installed")
+
+RANGE = (-8.0, -4.0, -3.0, 8.0, 4.0, 5.0)
+AUTOWARE = """
+/**:
+  ros__parameters:
+    model_params:
+      class_names: ["CAR", "PEDESTRIAN"]
+      point_feature_size: 4
+      max_voxel_size: 50
+      point_cloud_range: [-8.0, -4.0, -3.0, 8.0, 4.0, 5.0]
+      voxel_size: [0.5, 0.5, 8.0]
+      downsample_factor: 1
+      encoder_in_feature_size: 9
+    score_threshold: 0.4
+    circle_nms_dist_threshold: 0.5
+    yaw_norm_thresholds: [0.3, 0.0]
+"""
+HEADS = ("heatmap", "reg", "height", "dim", "rot", "vel")
+
+
+def config(**changes: Any) -> PillarPreprocessing:
+    return PillarPreprocessing(
+        **{
+            "range_m": RANGE,
+            "voxel_m": (0.5, 0.5, 8.0),
+            "max_pillars": 60,
+            "max_points": 5,
+            "extra_features": 6,
+            **changes,
+        }
+    )
+
+
+def cloud(seed: int, count: int = 900) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, (4.0, 2.0, 1.5, 0.3), (count, 4)).astype(np.float32)
+    points[:3, :2] = [[-8.0, -4.0], [8.0, 0.0], [0.0, 4.0]]  # on the edges
+    return points
+
+
+def by_loops(points: np.ndarray, wanted: PillarPreprocessing) -> dict[int, np.ndarray]:
+    """Flat cell to the features of its returns, pillar by pillar."""
+    found: dict[int, list] = {}
+    for point in points:
+        if not all(RANGE[k] <= point[k] < RANGE[k + 3] for k in range(3)):
+            continue
+        column, row = int((point[0] + 8) / 0.5), int((point[1] + 4) / 0.5)
+        cell = row * 32 + column
+        if cell not in found and len(found) == wanted.max_pillars:
+            continue
+        if len(found.setdefault(cell, [])) < wanted.max_points:
+            found[cell].append(point)
+    full = {}
+    for cell, kept in found.items():
+        rows = np.array(kept)
+        centre = [cell % 32 * 0.5 - 7.75, cell // 32 * 0.5 - 3.75, 1.0]
+        extra = [rows[:, :3] - rows[:, :3].mean(axis=0), (rows[:, :3] - centre)]
+        axes = wanted.extra_features - 3
+        decorated = [extra[0], extra[1][:, :axes]] if wanted.extra_features else []
+        full[cell] = np.concatenate([rows, *decorated], axis=1)
+    return full
+
+
+@pytest.mark.parametrize("extra", [0, 5, 6])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_pillars_are_those_of_plain_loops(extra: int, compiled: bool) -> None:
+    if compiled and native() is None:
+        pytest.skip("the package was not built with colcon")
+    wanted = config(extra_features=extra)
+    make = Pillarizer(wanted, compiled=compiled)
+    for seed in (1, 0):  # what the first sweep left is gone
+        points = cloud(seed, 900 - 600 * seed)
+        pillars = make(points)
+        expected = by_loops(points, wanted)
+        assert pillars.cells[: pillars.count].tolist() == list(expected)
+        assert set(pillars.cells[pillars.count :].tolist()) <= {16 * 32}
+        for at, rows in enumerate(expected.values()):
+            assert pillars.held[at] == len(rows)
+            np.testing.assert_allclose(pillars.features[at, : len(rows)], rows, atol=2e-6)
+            assert not pillars.features[at, len(rows) :].any()
+        assert not pillars.features[pillars.count :].any()
+
+
+@pytest.mark.skipif(native() is None, reason="the package was not built with colcon")
+@pytest.mark.parametrize("limit", [60, 1000])
+def test_compiled_and_numpy_give_the_same_bits(limit: int) -> None:
+    wanted = config(max_pillars=limit, voxel_m=(0.16, 0.2, 8.0))
+    for seed in range(3):
+        points = cloud(seed, 3000)
+        one, other = (Pillarizer(wanted, compiled=c)(points) for c in (True, False))
+        assert one.count == other.count
+        assert one.features.tobytes() == other.features.tobytes()
+        assert one.cells.tobytes() == other.cells.tobytes()
+        assert one.held.tobytes() == other.held.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"range_m": (0, 0, 0, 0, 1, 1)}, "min below max"),
+        ({"voxel_m": (0.0, 1, 1)}, "positive voxels"),
+        ({"point_features": ("x", "y", "z", "ring")}, "expected x, y, z"),
+    ],
+)
+def test_impossible_grids_are_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ManifestError, match=text):
+        config(**changes)
+
+
+def save(path: Path, nodes: list, inputs: dict, outputs: dict, weights: dict, opset: int) -> Path:
+    helper = onnx.helper
+    infos = [
+        [helper.make_tensor_value_info(name, 1, shape) for name, shape in of.items()]
+        for of in (inputs, outputs)
+    ]
+    constants = [onnx.numpy_helper.from_array(np.asarray(v), n) for n, v in weights.items()]
+    graph = helper.make_graph(nodes, path.stem, *infos, constants)
+    opsets = [helper.make_opsetid("", opset)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+    return path
+
+
+def centerpoint(folder: Path, *, channels: int = 4) -> tuple[Path, Path, Path]:
+    """As Autoware exports it: a car is where something stands higher than 1 m."""
+    node = onnx.helper.make_node
+    encoder = save(
+        folder / "pts_voxel_encoder_centerpoint.onnx",
+        [
+            node("ReduceMax", ["input_features"], ["most"], axes=[1], keepdims=1),
+            node("Slice", ["most", "from", "to", "axis"], ["pillar_features"]),
+        ],
+        {"input_features": ["num_voxels", 5, 9]},
+        {"pillar_features": ["num_voxels", 1, channels]},
+        {"from": np.array([0]), "to": np.array([channels]), "axis": np.array([2])},
+        13,
+    )
+    weights: dict[str, np.ndarray] = {}
+    sizes = {"heatmap": 2, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
+    bias = {
+        "heatmap": [-10.0, -30.0], "reg": [0.5, 0.5], "height": [0.8],
+        "dim": np.log([2.0, 4.0, 1.5]), "rot": [np.sin(-2.0), np.cos(-2.0)], "vel": [3.0, -1.0],
+    }  # fmt: skip
+    nodes = []
+    for name, count in sizes.items():
+        kernel = np.zeros((count, 4, 1, 1), np.float32)
+        if name == "heatmap":
+            kernel[0, 2] = 10.0
+        weights |= {f"{name}_w": kernel, f"{name}_b": np.asarray(bias[name], np.float32)}
+        nodes.append(node("Conv", ["spatial_features", f"{name}_w", f"{name}_b"], [name]))
+    head = save(
+        folder / "pts_backbone_neck_head_centerpoint.onnx",
+        nodes,
+        {"spatial_features": ["batch_size", 4, "H", "W"]},
+        {name: ["batch_size", count, "H", "W"] for name, count in sizes.items()},
+        weights,
+        14,
+    )
+    parameters = folder / "centerpoint_ml_package.param.yaml"
+    parameters.write_text(AUTOWARE)
+    return encoder, head, parameters
+
+
+def sweep() -> PointCloud:
+    """A road, and two things on it: at (3.1, -2.2) and (-5.4, 1.3)."""
+    rng = np.random.default_rng(3)
+    road = np.c_[rng.uniform(-8, 8, (20, 1)), rng.uniform(-4, 4, (20, 1)), np.zeros(20)]
+    things = [(3.1, -2.2, 1.4), (3.2, -2.1, 0.2), (-5.4, 1.3, 1.6), (30.0, 0.0, 2.0)]
+    points = np.concatenate([road, things]).astype(np.float32)
+    return PointCloud(stamp_ns=0, frame_id="lidar", xyz_m=points, intensity=None)
+
+
+@pytest.mark.parametrize("given", ["encoder", "head"])
+def test_centerpoint_of_two_graphs_finds_what_its_weights_say(tmp_path: Path, given: str) -> None:
+    encoder, head, parameters = centerpoint(tmp_path)
+    first, second = (encoder, head) if given == "encoder" else (head, encoder)
+    recognised = recognise(first, parts=[second], config=parameters)
+    whys = {row.name: (row.value, row.why) for row in recognised.assumptions}
+    assert whys["convention"][1] == "'centerpoint_ml_package.param.yaml' is autoware's"
+    bundle = import_model(
+        first, adapter="centerpoint", into=tmp_path / "models", recognised=recognised, name="cp"
+    )
+    assert bundle.manifest.labels == ("car", "pedestrian")
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    model = encoders()["lidar"].make_encoder(bundle.manifest, backend)
+    T = np.eye(4)
+    T[:3, 3] = [0.5, 0.0, 0.0]  # the sensor is half a metre ahead
+    geometry = Geometry(T_base_sensor=T)
+    outputs = model.infer(model.preprocess(sweep(), geometry))
+    result = model.postprocess(outputs, sweep(), geometry)
+    found = {tuple(np.round(o.center_m, 3).tolist()): o for o in result.objects}
+    assert set(found) == {(3.75, -2.25, 0.8), (-4.75, 1.25, 0.8)}  # middles of their cells
+    for item in found.values():
+        assert item.class_name == "car"
+        assert item.size_m == pytest.approx((4.0, 2.0, 1.5), rel=1e-5)
+        assert item.yaw_rad == pytest.approx(2.0 - np.pi / 2, abs=1e-5)
+        assert item.velocity_mps == pytest.approx((3.0, -1.0, 0.0))
+    assert result.tensors["obstacle_points"].shape[1] == 3
+    inside = model.in_range(np.array([[0, 0, 0], [7.6, 0, 0]], np.float32), geometry)
+    assert inside.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("convention", "size", "yaw"),
+    [
+        ("mmdet3d", (2.0, 4.0, 1.5), -2.0),
+        ("openpcdet", (2.0, 4.0, 1.5), np.arctan2(np.cos(-2.0), np.sin(-2.0))),
+    ],
+)
+def test_other_conventions(tmp_path: Path, convention: str, size: tuple, yaw: float) -> None:
+    encoder, head, parameters = centerpoint(tmp_path)
+    said = {"convention": convention, "origin_m": [0.0, 0.0, 1.8]}
+    recognised = recognise(encoder, parts=[head], config=parameters, said=said)
+    bundle = import_model(
+        encoder, adapter="centerpoint", into=tmp_path / "models", recognised=recognised
+    )
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    model = encoders()["lidar"].make_encoder(bundle.manifest, backend)
+    raised = PointCloud(
+        stamp_ns=0,
+        frame_id="lidar",
+        xyz_m=sweep().xyz_m + np.array([0, 0, 1.8], np.float32),
+    )
+    outputs = model.infer(model.preprocess(raised, Geometry()))
+    (item, *_) = model.postprocess(outputs, raised, Geometry()).objects
+    assert item.size_m == pytest.approx(size, rel=1e-5)
+    assert item.yaw_rad == pytest.approx(yaw, abs=1e-5)
+    assert item.center_m[2] == pytest.approx(0.8 + 1.8)  # back in the base frame
+
+
+def test_what_the_two_files_do_not_tell_is_asked_for(tmp_path: Path) -> None:
+    encoder, head, parameters = centerpoint(tmp_path)
+    for path, parts, used, text in (
+        (encoder, [], parameters, "--part FILE with the head"),
+        (head, [], parameters, "--part FILE with the voxel encoder"),
+        (head, [encoder], None, "convention=autoware|mmdet3d|openpcdet"),
+        (head, [encoder], encoder, "expected YAML"),
+    ):
+        with pytest.raises(ModelError) as caught:
+            recognise(path, parts=parts, config=used)
+        assert text in str(caught.value)
+    for before, after, text in (
+        ("encoder_in_feature_size: 9", "encoder_in_feature_size: 10", "its configuration makes"),
+        ("point_feature_size: 4", "point_feature_size: 7", "expected 4 or 5, got 7"),
+        ("class_names", "names", "not as Autoware or OpenPCDet write it"),
+    ):
+        parameters.write_text(AUTOWARE.replace(before, after))
+        with pytest.raises(ModelError) as caught:
+            recognise(head, parts=[encoder], config=parameters)
+        assert text in str(caught.value)
+    centerpoint(tmp_path, channels=3)
+    parameters.write_text(AUTOWARE)
+    with pytest.raises(ModelError, match="the head takes"):
+        recognise(head, parts=[encoder], config=parameters)
+
+
+def test_golden_pillars_lie_in_cells_of_their_own(tmp_path: Path) -> None:
+    encoder, head, parameters = centerpoint(tmp_path)
+    recognised = recognise(encoder, parts=[head], config=parameters)
+    bundle = import_model(
+        encoder, adapter="centerpoint", into=tmp_path / "models", recognised=recognised
+    )
+    inputs, _ = read_golden(bundle)
+    cells = inputs["cells"].ravel()
+    real = cells[cells < 32 * 16]
+    assert len(real) == len(set(real.tolist())) == 50
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    assert all(deviation.passed for deviation in compare_golden(bundle, backend))
