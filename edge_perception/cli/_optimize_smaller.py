@@ -62,7 +62,7 @@ def quantize(args: argparse.Namespace) -> int:
         check_light([f.tags for f in taken], [f.tags for f in judged], outcome, where)
         if not outcome.passed:
             return tell(outcome, args) and 2
-        judge = make_judge(args, bundle, store, judged, stack)
+        judge = make_judge(args, bundle, store, (taken, judged), stack)
         about = f"{outcome.figures['calibration']['sha256']} {judged_by(args)}"
         trials = stack.enter_context(Trials(bundle, judge, args.work, about))
         outcome.figures["judge"] = {"measure": judge.what, "frames": judge.frames}
@@ -149,14 +149,27 @@ def golden_frames(bundle: Any) -> list:
 
 
 def make_judge(
-    args: argparse.Namespace, bundle: Any, store: Any, judged: Sequence[Any], stack: ExitStack
+    args: argparse.Namespace,
+    bundle: Any,
+    store: Any,
+    frames: tuple[Sequence[Any], Sequence[Any]],
+    stack: ExitStack,
 ) -> Any:
-    """Return what judges: mAP where there are labels, agreement where there are none."""
+    """Return what judges: mAP where there are labels, agreement where there are none.
+
+    Args:
+        args: of the command.
+        bundle: the model before.
+        store: keeps graph inputs.
+        frames: those that are calibrated or trained with, and the others.
+        stack: closes what is opened.
+    """
     from edge_perception.evaluation.recorded import RecordedFrames
     from edge_perception.evaluation.rig import load_set
     from edge_perception.optimize.judging import AgreementJudge, LabelledJudge, with_role
 
     role = bundle.manifest.role
+    taken, judged = frames
     recordings = args.judge_bag or args.bag
     labelled, why = [], ""
     if role in LABELLED_ROLES and args.judge != "agreement":
@@ -177,8 +190,9 @@ def make_judge(
     judge = LabelledJudge(with_role(load_set(args.models), bundle), role, store)
     stack.callback(judge.close)
     share = max(1, args.judge_frames // max(len(labelled), 1))
+    used = {frame.frame.stamp_ns for frame in taken}
     for recording in labelled if not args.simulated else []:
-        judge.add_recorded(recording, share)
+        judge.add_recorded(recording, share, used)
     if args.simulated:
         judge.add_simulated(args.simulated, args.cache.expanduser())
     if not judge.frames:

@@ -114,6 +114,7 @@ def _begin(args: argparse.Namespace, step: str, stack: ExitStack) -> Work:
         _check_fits(work)
     elif args.bag:
         raise ConfigurationError("--bag: expected --bundle too, which says how frames are prepared")
+    taken: Sequence[Any] = ()
     judged: Sequence[Any] = ()
     store = stack.enter_context(FrameStore())
     if args.bag:
@@ -122,7 +123,7 @@ def _begin(args: argparse.Namespace, step: str, stack: ExitStack) -> Work:
     if args.data:
         work.frames = frames_of_function(args.data, list(source.inputs), args.frames)
     if work.bundle is not None and (judged or args.simulated):
-        work.judge = make_judge(args, work.bundle, store, judged, stack)
+        work.judge = make_judge(args, work.bundle, store, (taken, judged), stack)
         outcome.figures["judge"] = {"measure": work.judge.what, "frames": work.judge.frames}
         outcome.figures["gate_points"] = args.gate
     return work

@@ -83,15 +83,28 @@ class RecordedFrames:
 
     def __iter__(self) -> Iterator[RecordedFrame]:
         """Yield the frames in the order of the recording."""
+        return self.some(len(self))
+
+    def __len__(self) -> int:
+        """Return how many labelled moments there are, usable or not."""
+        return len(self._labels.truth.sweeps)
+
+    def some(self, most: int) -> Iterator[RecordedFrame]:
+        """Yield so many frames at most, evenly over the recording; the others are not decoded."""
+        every = max(1, -(-len(self) // max(most, 1)))
         sweeps = {shown.stamp_ns: shown.frame for shown in self._labels.truth.sweeps}
         stamps = np.array(sorted(sweeps), np.int64)
         images = self._stamps(self._camera)
         tolerance_ns = round(self._labels.stamp_tolerance_s * NS)
         calibrated = self._calibration()
+        turn = -1
         for message in self._bag.messages(self._topics(self._lidar)):
             stamp_ns = read_stamp_ns(message.data)
             nearest = int(stamps[np.abs(stamps - stamp_ns).argmin()]) if len(stamps) else 0
             if not nearest or abs(nearest - stamp_ns) > tolerance_ns:
+                continue
+            turn += 1
+            if turn % every != every // 2:
                 continue
             labelled = self._labels.truth.frames[sweeps[nearest]]
             try:

@@ -7,7 +7,7 @@ model that the candidate was made of, on the same frames.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -174,11 +174,23 @@ class LabelledJudge:
         """How many frames there are."""
         return len(self._frames)
 
-    def add_recorded(self, recording: RecordedFrames, most: int) -> None:
-        """Take labelled frames of a recording, evenly over it."""
-        frames = list(recording)
-        every = max(1, len(frames) // most)
-        for frame in frames[every // 2 :: every][:most]:
+    def add_recorded(
+        self, recording: RecordedFrames, most: int, used: Collection[int] = ()
+    ) -> None:
+        """Take labelled frames of a recording, evenly over it.
+
+        Args:
+            recording: with labels.
+            most: so many at most.
+            used: stamps of frames that were calibrated or trained with; they are left out.
+        """
+        before = len(self._frames)
+        for frame in recording.some(2 * most if used else most):
+            own = frame.image if self._role == "camera" else frame.cloud
+            if own.stamp_ns in used:
+                continue
+            if len(self._frames) - before == most:
+                break
             self._add(frame, (), frame.image, frame.cloud)
 
     def add_simulated(self, count: int, cache: Any) -> None:

@@ -48,7 +48,8 @@ def test_a_bundle_within_the_gate_is_a_variant_with_its_figures(made):
     assert chosen["candidate"] == found["figures"]["chosen"]["candidate"]
     assert chosen["ratio"] > 0
     assert chosen["memory_mb"] >= 0
-    assert found["figures"]["judge"] == {"measure": "mAP", "frames": 8}
+    assert found["figures"]["judge"]["measure"] == "mAP"
+    assert 4 <= found["figures"]["judge"]["frames"] <= 8  # none of those calibrated with
 
 
 def test_beyond_the_gate_there_is_no_bundle_and_known_times_stand(made, drive, monkeypatch):
