@@ -33,6 +33,7 @@ PADDED_ROWS = 300  # detections of a list whose length depends on the picture
 _LONGEST_METADATA = 1 << 20
 _NOT_FIXED = ("NonMaxSuppression", "NonZero", "Unique", "Loop")  # lengths follow the data
 _FLOAT, _UINT8, _FLOAT16 = 1, 2, 10  # onnx.TensorProto.DataType
+_PINNED = {_FLOAT: np.float32, 6: np.int32, 7: np.int64}
 _PRECISIONS = {"QuantizeLinear": "int8", "DequantizeLinear": "int8", "QLinearConv": "int8"}
 
 
@@ -191,12 +192,12 @@ def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
     kinds = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
     feed = {}
     for name, shape in wanted.items():
-        if kinds[name] != _FLOAT:
-            raise ModelError(f"{foreign.path.name}: input '{name}': expected float32")
+        if kinds[name] not in _PINNED:
+            raise ModelError(f"{foreign.path.name}: input '{name}': expected float32 or integers")
         if -1 in foreign.shapes[name]:
             reasons["free_axes"] = f"pinned to {shape}"
         pin_shape(model, name, shape)
-        feed[name] = np.zeros(shape, np.float32)
+        feed[name] = np.zeros(shape, _PINNED[kinds[name]])
     model = _with_fixed_outputs(foreign.path, model, feed, foreign.backend, reasons)
     reasons["precision"] = precision_of(model)
     return replace(foreign, model=model, shapes=tensor_shapes(model), reasons=reasons)

@@ -20,7 +20,7 @@ ROLES = {"camera", "lidar", "audio", "fusion"}
 def test_every_adapter_was_found() -> None:
     assert adapters().failures == {}
     assert set(ADAPTERS) >= {
-        *("yolox", "yolo", "nanodet", "detr", "detections", "wasm", "centerpoint"),
+        *("yolox", "yolo", "nanodet", "detr", "detections", "wasm", "centerpoint", "pointpillars"),
         *("bev_center", "audio_tagger", "yamnet"),
     }
 

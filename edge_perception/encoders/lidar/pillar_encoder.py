@@ -105,6 +105,8 @@ def pillar_inputs(
     make = pillarizer or Pillarizer(config)
     dtypes = {spec.name: np.dtype(spec.dtype) for spec in manifest.inputs}
     pillars = make(make.points(xyz_m, intensity))
+    if config.cells_as != "flat":
+        make.repeat_first()
     inputs = {
         config.voxels: pillars.features,
         config.cells: cells_input(config, pillars, dtypes[config.cells]),

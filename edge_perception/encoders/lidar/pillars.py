@@ -142,6 +142,19 @@ class Pillarizer:
             count=self._count, features=self._features, cells=self._cells, held=self._held
         )
 
+    def repeat_first(self) -> None:
+        """Make the pillars that are none copies of the first one.
+
+        A graph that scatters them by their place then writes the same once more, where zeros would
+        overwrite the cell of row 0 and column 0.
+        """
+        if not 0 < self._count < len(self._held):
+            return
+        self._features[self._count :] = self._features[0]
+        self._held[self._count :] = self._held[0]
+        self._cells[self._count :] = self._cells[0]
+        self._count = len(self._held)  # all of them are to be cleared
+
     def _fill(self, points: NDArray[np.float32]) -> int:
         """As `ep_pillars`, with NumPy."""
         config = self._config
@@ -202,9 +215,8 @@ def cells_input(config: PillarPreprocessing, pillars: Pillars, dtype: Any) -> ND
     """Return where the pillars lie, as the graph wants it."""
     if config.cells_as == "flat":
         return pillars.cells[:, None].astype(dtype)
-    _, columns = config.shape
+    rows, columns = config.shape
     places = np.zeros((config.max_pillars, 4), dtype)
-    there = pillars.cells[: pillars.count]
-    places[: pillars.count, 2] = there // columns
-    places[: pillars.count, 3] = there % columns
+    there = np.where(pillars.cells < rows * columns, pillars.cells, 0)
+    places[:, 2], places[:, 3] = there // columns, there % columns
     return places
