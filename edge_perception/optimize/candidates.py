@@ -49,6 +49,7 @@ class Candidate:
             "candidate": self.name, "bytes": len(self.data), "ratio": self.ratio,
             "ratio_low": self.ratio_low, "ratio_high": self.ratio_high, "p50_ms": self.p50_ms,
             "memory_mb": self.memory_mb, "loss_points": self.verdict.loss,
+            "loss_error": self.verdict.error,
             "score_points": self.verdict.score, "within_gate": self.verdict.within(allowed),
             "backend": self.backend,
             "note": self.verdict.failure or self.note,
@@ -88,6 +89,7 @@ class Trials:
             about: what else they depend on: which frames, which gate.
         """
         self.bundle, self._judge = bundle, judge
+        self.frames = judge.frames
         self._about = f"{bundle.sha256} {about} {judge.what} {judge.frames}"
         self.remembered = Remembered(work / "remembered.json")
         self._folder = tempfile.TemporaryDirectory(prefix="edge_perception_candidates_")

@@ -28,6 +28,7 @@ from edge_perception.optimize.bag_frames import BagFrame, FrameStore, light_copy
 from edge_perception.releases.behaviour import match, match_images
 
 POINTS = 100.0
+_DRAWS = 40
 ALL = "all"
 LEAST_DECISIONS = 20  # fewer tell nothing
 _LEAST_OBJECTS = 30  # of a slice that is told
@@ -43,6 +44,7 @@ class Verdict:
     base: float  # points of the model before: mAP fused, or 100 of agreement
     score: float  # the same of the candidate
     slices: Mapping[str, float] = field(default_factory=dict)  # loss by slice, points
+    error: float = 0.0  # standard error of the loss, points: what other frames would make of it
     failure: str = ""  # it does not run, or gives NaN
 
     def within(self, allowed: float) -> bool:
@@ -59,6 +61,19 @@ class Judge(Protocol):
     def judge(self, session: Backend) -> Verdict:
         """Run a candidate on all frames."""
         ...
+
+
+def paired_error(before: Sequence[Judged], after: Sequence[Judged]) -> float:
+    """Return the standard error of a loss of mAP, points: the same frames drawn again for both."""
+    rng = np.random.default_rng(0)
+    losses = []
+    for _ in range(_DRAWS):
+        drawn = rng.integers(len(before), size=len(before))
+        one, other = (
+            ap_table(Judged.joined([frames[i] for i in drawn]))["map"] for frames in (before, after)
+        )
+        losses.append(POINTS * (one - other))
+    return float(np.nan_to_num(np.nanstd(losses)))
 
 
 def failed(error: Exception) -> Verdict:
@@ -112,7 +127,11 @@ class AgreementJudge:
         }
         lights = [losses[tag] for tag in losses if tag in ("day", "dusk", "night")]
         whole = losses.get(ALL, POINTS)
-        return Verdict(loss=max([whole, *lights]), base=POINTS, score=POINTS - whole, slices=losses)
+        share, count = 1 - whole / POINTS, max(counts[ALL][1], 1.0)
+        return Verdict(
+            loss=max([whole, *lights]), base=POINTS, score=POINTS - whole, slices=losses,
+            error=float(POINTS * np.sqrt(share * (1 - share) / count)),
+        )  # fmt: skip
 
 
 def agreed(ours: Any, theirs: Any) -> Iterator[tuple[str, float, float]]:
@@ -165,6 +184,7 @@ class LabelledJudge:
         self._manifest = models.bundle(role).manifest
         self._frames: list[_Labelled] = []
         self._base: dict[str, float] | None = None
+        self._base_frames: dict[str, list[Judged]] = {}
         self._gated: set[str] = set()
         self._subsets = (role, "camera+lidar")
         self._base_model = models.bundle(role)
@@ -223,21 +243,24 @@ class LabelledJudge:
 
             loaded = open_bundle(self._base_model, ModelOptions(model=self._role))
             try:
-                self._base = self._scores(loaded.backend)
+                self._base, self._base_frames = self._scores(loaded.backend)
             finally:
                 loaded.backend.close()
         base = self._base
         try:
-            scores = self._scores(session)
+            scores, frames = self._scores(session)
         except EdgePerceptionError as error:
             return failed(error)
         losses = {name: base[name] - scores[name] for name in base}
         gated = [self._role, FUSED, *(name for name in losses if name in self._gated)]
         worst = max(gated, key=lambda name: losses[name])
-        return Verdict(loss=losses[worst], base=base[FUSED], score=scores[FUSED], slices=losses)
+        return Verdict(
+            loss=losses[worst], base=base[FUSED], score=scores[FUSED], slices=losses,
+            error=max(paired_error(self._base_frames[n], frames[n]) for n in frames),
+        )  # fmt: skip
 
-    def _scores(self, session: Backend) -> dict[str, float]:
-        """Return mAP in points: alone, fused, by light and fused, by class and fused."""
+    def _scores(self, session: Backend) -> tuple[dict[str, float], dict[str, list[Judged]]]:
+        """Return mAP in points (alone, fused, by light, class and distance), and by frame."""
         parts: dict[tuple[str, str], list[tuple[tuple[str, ...], Judged]]] = defaultdict(list)
         for frame in self._frames:
             outputs = session.infer(frame.inputs)
@@ -266,7 +289,12 @@ class LabelledJudge:
             by_class = [table[band] for table in alone["ap_by_distance"].values()]
             if not np.all(np.isnan(by_class)):
                 found[f"{band} {self._role}"] = float(np.nanmean(by_class))
-        return {name: float(np.nan_to_num(POINTS * value)) for name, value in found.items()}
+        scores = {name: float(np.nan_to_num(POINTS * value)) for name, value in found.items()}
+        by_frame = {
+            self._role: [j for _, j in parts["decision", self._role]],
+            FUSED: [j for _, j in both],
+        }
+        return scores, by_frame
 
     def close(self) -> None:
         """Give the sessions back."""

@@ -76,6 +76,12 @@ class Quantizing:
                     WARNING, "slice", f"{best.name}: {name} loses {loss:.2f} points, more than "
                     f"{self._allowed:g}; the gate looks at all frames and at light",
                 )  # fmt: skip
+        if best.verdict.error > self._allowed:
+            self._outcome.add(
+                WARNING, "frames", f"{self._trials.frames} frames tell the loss to "
+                f"{best.verdict.error:.2f} points (standard error), the gate is {self._allowed:g}: "
+                "other frames might say otherwise", "--judge-frames or --simulated, more of them",
+            )  # fmt: skip
         if best.backend != DEFAULT_BACKEND:
             self._outcome.add(
                 NOTE, "backend", f"{best.name} is chosen as it runs on {best.backend}: set "

@@ -20,7 +20,7 @@ from edge_perception.optimize.calibration import (
 from edge_perception.optimize.candidates import Candidate
 from edge_perception.optimize.findings import Outcome
 from edge_perception.optimize.graph_check import run_graph
-from edge_perception.optimize.judging import Verdict
+from edge_perception.optimize.judging import Verdict, paired_error
 from edge_perception.optimize.methods import (
     METHODS,
     Quantiser,
@@ -227,6 +227,7 @@ class MadeUpTrials:
         from edge_perception.optimize.candidates import Remembered
 
         self.remembered, self._loss = Remembered(tmp_path / "r.json"), loss
+        self.frames = 8
         self.judged = []
 
     def verdict(self, data):
@@ -234,7 +235,7 @@ class MadeUpTrials:
         weights = {n.input[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
         loss = self._loss if any(name.startswith("w1") for name in weights) else 0.2
         self.judged.append(loss)
-        return Verdict(loss=loss, base=60.0, score=60.0 - loss)
+        return Verdict(loss=loss, base=60.0, score=60.0 - loss, error=0.4)
 
     def candidate(self, name, data, precision, note="", backend="onnxruntime"):
         ratio = {"mixed": 0.6, "fp16": 1.2}.get(name, 0.5)
@@ -260,6 +261,33 @@ def test_sensitive_layers_go_back_to_float_until_the_gate_holds(quantiser, tmp_p
 def test_the_quickest_within_the_gate_is_chosen(quantiser, tmp_path):
     best, _ = run_of(quantiser, MadeUpTrials(tmp_path, loss=0.5), ["minmax", "fp16"])
     assert best.name == "minmax"
+
+
+def test_few_frames_for_a_narrow_gate_are_told(quantiser, tmp_path):
+    for allowed, told in ((1.0, 0), (0.3, 1)):
+        _, outcome = run_of(
+            quantiser, MadeUpTrials(tmp_path, loss=0.2), ["minmax"], allowed=allowed
+        )
+        found = [f.text for f in outcome.findings if f.code == "frames"]
+        assert len(found) == told
+    assert "8 frames tell the loss to 0.40 points" in found[0]
+
+
+def test_the_error_of_a_loss_grows_with_what_differs_from_frame_to_frame():
+    from edge_perception.evaluation.matching import Judged
+
+    def frame(hits):
+        n = len(hits)
+        hit = np.repeat(np.array(hits, bool)[:, None], 4, axis=1)
+        return Judged(
+            label=np.zeros(n, np.int8), score=np.linspace(0.9, 0.5, n).astype(np.float32), hit=hit,
+            counts=np.ones((n, 4), bool), range_m=np.full(n, 10.0, np.float32),
+            wanted_label=np.zeros(3, np.int8), wanted_range_m=np.full(3, 10.0, np.float32),
+        )  # fmt: skip
+
+    good, bad = frame([1, 1, 1]), frame([1, 0, 0])
+    assert paired_error([good] * 8, [good] * 8) == 0.0
+    assert paired_error([good] * 8, [bad, *[good] * 7]) > 1.0
 
 
 def test_beyond_the_gate_nothing_is_chosen_and_the_nearest_is_named(quantiser, tmp_path):
