@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 from servers import Mosquitto, Postgres
 
-from edge_perception.fleet.ingest import IngestService
-from edge_perception.fleet.readings import Reading, pack_batch
+from edge_perception.fleet.ingest import Ingest, IngestService
+from edge_perception.fleet.readings import Reading, encode_reading, pack_batch
 from edge_perception.fleet.tables import Tables
 from edge_perception.fleet.telemetry import Telemetry
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,25 @@ def test_a_killed_broker_loses_nothing(broker, tmp_path):
 def test_the_same_into_postgresql(broker, postgres, tmp_path):
     tables = Tables(postgres.url)
     run(broker, tables, tmp_path)
+    told = [
+        ("versions", {"models": {"audio": {"sha256": "a", "version": "tagger 1.0.0"}}}),
+        ("slo", {"views": 100, "bad": {"availability": 25}}),
+        ("event", {"event": "refused", "error": True, "reason": "NaN"}),
+    ]
+    bodies = [
+        (n, encode_reading(Reading(kind=kind, stamp_ns=n, data=data)))
+        for n, (kind, data) in enumerate(told, 1)
+    ]
+    Ingest(tables).take("r3", pack_batch("r3", "s", bodies), 1)
+    # The queries of the dashboard, on the tables that are.
+    board = json.loads((ROOT / "config" / "fleet" / "grafana.json").read_bytes())
+    found = {p["title"]: tables.rows(p["targets"][0]["rawSql"]) for p in board["panels"]}
+    assert found["Robots"] == [(3,)]
+    assert found["Silent for six hours"] == [(1,)]
+    assert found["Versions"] == [("audio", "tagger 1.0.0", 1)]
+    assert found["Share of good views by objective"][0][1:] == ("availability", 0.75)
+    assert found["Newest failures"][0][2:] == ("refused", "NaN")
+    assert all(found.values())
     tables.close()
 
 
