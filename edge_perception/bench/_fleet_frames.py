@@ -24,7 +24,10 @@ def moved_model(share: float, seed: int) -> bytes:
 
 
 def delta_shares() -> dict[str, float]:
-    """Return what deltas of the camera bundle are of its archive, by what moved."""
+    """Return what deltas of the camera model are of the whole, by what moved.
+
+    Those of the model file, and those of the archive: its golden outputs are new too.
+    """
     from edge_perception.core.share import share_file
     from edge_perception.fleet.delta import make_delta
     from edge_perception.models.manifest import load_bundle
@@ -42,9 +45,12 @@ def delta_shares() -> dict[str, float]:
                 changes={"version": "9.9.9", "release": 999},
                 edit=lambda model, share=share: _move(model, share),
             )
-            whole = pack(bundle, Path(folder) / f"{name}.bundle")
-            delta = make_delta(base, whole, Path(folder) / "patch")
-            found[name] = round(min(delta / whole.stat().st_size, 1.0), 4)
+            archive = pack(bundle, Path(folder) / f"{name}.bundle")
+            pairs = {name: (source.model_path, bundle.model_path)}
+            pairs[f"{name}, archive"] = (base, archive)
+            for what, (old, new) in pairs.items():
+                delta = make_delta(old, new, Path(folder) / "patch")
+                found[what] = round(min(delta / new.stat().st_size, 1.0), 4)
     return found
 
 

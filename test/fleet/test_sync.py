@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
+import subprocess
+import sys
 
 import pytest
 from failing_files import CountingFileSystem, Crash, crash_at
 from fleet_rig import Wire, ns, weights
 
 from edge_perception.core.errors import LinkError, RegistryError
+from edge_perception.fleet.delta import apply_delta, make_delta
 from edge_perception.fleet.schedule import PollSchedule, parse_quiet_hours
 
 HEAD = 20_000  # of 60,000 bytes: the last third
@@ -136,3 +140,46 @@ def test_quiet_hours_may_pass_midnight(owner):
     assert hours is not None
     held = [h for h in range(24) if hours.holds(ns(owner.now.replace(hour=h)))]
     assert held == [0, 1, 2, 3, 4, 5, 22, 23]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_003])
+def test_a_delta_of_any_length_gives_the_same_bytes(tmp_path, size):
+    base, new, patch, made = (tmp_path / name for name in ("base", "new", "patch", "made"))
+    base.write_bytes(weights(1, 70_001))
+    new.write_bytes((weights(1, 70_001) * 3)[:size])
+    make_delta(base, new, patch)
+    digests = {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in (("b", base), ("n", new))}
+    apply_delta(base, patch, made, base_sha256=digests["b"], sha256=digests["n"], size=size)
+    assert made.read_bytes() == new.read_bytes()
+    with pytest.raises(RegistryError, match="base"):
+        apply_delta(new, patch, made, base_sha256=digests["b"], sha256="", size=size)
+    damaged = bytearray(patch.read_bytes())
+    damaged[-5] ^= 1
+    patch.write_bytes(damaged)
+    with pytest.raises(RegistryError, match="delta"):
+        apply_delta(base, patch, made, base_sha256=digests["b"], sha256=digests["n"], size=size)
+
+
+PATCHING = """
+import hashlib, resource, sys
+from pathlib import Path
+from edge_perception.fleet.delta import apply_delta
+base, patch, made = (Path(sys.argv[1]) / name for name in ("base", "patch", "made"))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+apply_delta(base, patch, made, base_sha256=sys.argv[2], sha256=sys.argv[3], size=int(sys.argv[4]))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def test_patching_takes_three_times_the_file_at_most(tmp_path):
+    size = 4 * 2**20
+    data = weights(1, size)
+    (tmp_path / "base").write_bytes(data)
+    new = data[: size // 2] + weights(2, size // 8) + data[size // 2 + size // 8 :]
+    (tmp_path / "new").write_bytes(new)
+    make_delta(tmp_path / "base", tmp_path / "new", tmp_path / "patch")
+    digests = [hashlib.sha256(d).hexdigest() for d in (data, new)]
+    command = [sys.executable, "-c", PATCHING, str(tmp_path), *digests, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "made").read_bytes() == new
+    assert int(done.stdout) <= 3 * size
