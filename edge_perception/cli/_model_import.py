@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import DEFAULT_BACKEND, Backend, backends
 from edge_perception.core.errors import ConfigurationError, ModelError
+from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.models.adapters import adapters
 from edge_perception.models.folders import USER_FOLDER
 from edge_perception.models.manifest import Bundle, Manifest
@@ -23,6 +24,7 @@ from edge_perception.releases.first_look import (
     read_picture,
     write_drawing,
 )
+from edge_perception.releases.first_sweep import look_at_sweep
 from edge_perception.releases.importing import import_model, read_labels
 from edge_perception.releases.recognising import (
     NAMED_LABELS,
@@ -188,11 +190,14 @@ class _Look:
         """Run it; raises ModelError where its boxes cannot be right."""
         if manifest.role == "audio":
             check_scores(manifest, session)
-        if manifest.role != "camera":
+        if manifest.role not in ("camera", "lidar"):
             return
         args = self._args
-        bgr = read_picture(args.picture) if args.picture else simulated_picture()
-        seen = look(manifest, session, bgr)
+        if manifest.role == "lidar":
+            seen = look_at_sweep(manifest, session, *simulated_sweep())
+        else:
+            bgr = read_picture(args.picture) if args.picture else simulated_picture()
+            seen = look(manifest, session, bgr)
         path = args.drawing or args.into.expanduser() / f"{manifest.name}.import.png"
         write_drawing(path, seen.drawing)
         if seen.faults:
@@ -216,6 +221,17 @@ def simulated_picture() -> NDArray[np.uint8]:
     image = generate_frame(scenario, _SCENE_SEED, _SCENE_S).image
     assert image is not None
     return image.bgr
+
+
+def simulated_sweep() -> tuple[PointCloud, Geometry]:
+    """Return a sweep of the same street, and where its sensor sits."""
+    from edge_perception.simulation.generate import generate_frame, lidar_pose
+    from edge_perception.simulation.scenario_file import load_scenario
+
+    scenario = replace(load_scenario("straight_road"), sensors=("lidar",))
+    cloud = generate_frame(scenario, _SCENE_SEED, _SCENE_S).cloud
+    assert cloud is not None
+    return cloud, Geometry(T_base_sensor=lidar_pose(scenario))
 
 
 def _counts(seen: FirstLook) -> dict[str, int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
 from edge_perception.core.errors import ModelError
-from edge_perception.core.types import Geometry, ImageFrame, ImageObject
+from edge_perception.core.types import DetectedObject, Geometry, ImageFrame, ImageObject
 from edge_perception.encoders import encoders
 from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters._boxes import BoxDecoder, Candidates
@@ -34,7 +34,7 @@ _ALL_HEARD = 0.45
 class FirstLook:
     """What a model found in one picture."""
 
-    objects: tuple[ImageObject, ...]
+    objects: tuple[ImageObject, ...] | tuple[DetectedObject, ...]
     faults: tuple[str, ...]  # why the boxes cannot be right; empty: they may be
     drawing: NDArray[np.uint8]  # (H, W, 3), BGR
 

@@ -98,6 +98,8 @@ def _reading(
         manifest={**manifest, "labels": labels},
         reasons={
             **reasons,
+            **dict.fromkeys((*_HEADS, "vel", "voxels", "cells"), "names in the files"),
+            "intensity_scale": "0 to 255, as nuScenes'",
             "cell_m": f"{why} and the shape of the heads",
             "convention": "said" if "convention" in said else f"{why} is {kind}'s",
             "origin_m": "the model's frame is taken for the base frame",

@@ -97,6 +97,8 @@ def _reading(
         manifest={**manifest, "labels": labels},
         reasons={
             **dict.fromkeys((*values, "anchors", "score_threshold", "aligned"), why),
+            "intensity_scale": "0 to 1, as KITTI's",
+            "origin_m": "said",
             "layout": "names of the outputs",
             "direction_offset_rad": why,
             "labels": why,

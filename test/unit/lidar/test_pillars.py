@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from edge_perception.backends import BackendOptions, backends
+from edge_perception.cli.main import main
 from edge_perception.core.errors import ManifestError, ModelError
-from edge_perception.core.types import Geometry, PointCloud
+from edge_perception.core.types import DetectedObject, Geometry, PointCloud
 from edge_perception.encoders import encoders
 from edge_perception.encoders.lidar.native import native
 from edge_perception.encoders.lidar.pillars import Pillarizer, PillarPreprocessing, cells_input
 from edge_perception.models.golden import compare_golden, read_golden
+from edge_perception.releases.first_look import read_picture
+from edge_perception.releases.first_sweep import odd_boxes
 from edge_perception.releases.importing import import_model
 from edge_perception.releases.recognising import recognise
 
@@ -433,3 +436,24 @@ def test_what_pointpillars_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     broken.write_text(OPENPCDET.replace("anchor_sizes", "sizes"))
     with pytest.raises(ModelError, match="not as OpenPCDet writes it"):
         recognise(path, config=broken)
+
+
+def test_the_command_draws_a_sweep_and_stops_boxes_that_no_street_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder, head, parameters = centerpoint(tmp_path)
+    command = ["models", "import", str(encoder), "--part", str(head), "--config", str(parameters)]
+    command += ["--into", str(tmp_path / "models")]
+    assert main([*command, "--name", "cp"]) == 0
+    assert "found in a simulated street: " in capsys.readouterr().out
+    assert read_picture(tmp_path / "models" / "cp.import.png").shape == (960, 960, 3)
+    assert main([*command, "--name", "high", "--assume", "origin_m=[0,0,-12]"]) == 0  # sees nothing
+    box = DetectedObject(
+        class_name="car", score=0.9, center_m=(1, 2, 9.5), size_m=(50, 2, 1), yaw_rad=0.0
+    )
+    faults = odd_boxes((box,) * 120)
+    assert [fault.split(" of ")[0].split(" ")[0] for fault in faults] == ["120", "120", "120"]
+    assert "convention" in faults[0]
+    assert "origin_m" in faults[1]
+    assert "120 boxes in one street" in faults[2]
+    assert odd_boxes(()) == []
