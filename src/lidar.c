@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "wide.h"
+
 /* Copies three float32 fields of those little-endian points that can be returns of a LiDAR: finite,
  * not all zero, no coordinate beyond `farthest`. Notes which points they are, and how many are marked
  * in which way. */
@@ -91,7 +93,7 @@ struct ep_raster {
   int64_t rows, columns;               /* fine cells */
   int64_t side, rank;                  /* of coarse cells; rank < EP_MAX_RANK */
   int64_t coarse_rows, coarse_columns;
-  int64_t slices, lookup_length, density_length;
+  int64_t slices, lookup_length, density_length; /* slices <= 64 */
   float x_min, y_min, z_min, z_max, cells_per_m;
   float rise;                          /* m between neighbouring coarse cells */
   float first_edge, last_edge;         /* of the height slices */
@@ -99,7 +101,7 @@ struct ep_raster {
 };
 
 struct ep_tables {
-  const int64_t *slice_of;             /* lookup_length: slice of each centimetre */
+  const int32_t *slice_of;             /* lookup_length: slice of each centimetre */
   const float *density_of;             /* density_length */
   const int64_t *low_row;              /* rows: coarse row before the cell's centre */
   const float *near_row, *far_row;     /* rows: weights of that row and of the next */
@@ -107,78 +109,101 @@ struct ep_tables {
   const float *near_column, *far_column;
 };
 
+struct ep_cell {
+  float lowest;                        /* of its points; inf: none */
+  int32_t points;                      /* later: where they end among the sorted ones */
+};
+
+struct ep_point {
+  float z, intensity;
+  int32_t index;
+};
+
+/* Between sweeps `cells` are empty, `now` is 0, and `before` marks the cells of `raster` that may
+ * hold something else than 0, apart from the ground. One more cell takes what lies outside. */
 struct ep_buffers {
-  int32_t *index, *cell;               /* points: those inside, as they come */
+  int32_t *cell;                       /* points: of each */
   float *z;                            /* points */
-  int32_t *sorted_index;               /* points: the same by cell */
-  float *sorted_z;                     /* points */
-  int32_t *start;                      /* rows * columns + 1 */
-  float *lowest;                       /* rows * columns */
+  struct ep_point *sorted;             /* points: by cell, those outside last */
+  struct ep_cell *cells;               /* rows * columns + 1 */
+  uint64_t *now, *before;              /* a bit a cell, ceil((rows * columns + 1) / 64): with points */
+  float *ranks;                        /* coarse_rows * coarse_columns, rank + 1 */
   float *coarse, *around;              /* coarse_rows * coarse_columns */
   int32_t *raised;                     /* points */
   float *raster;                       /* slices + 5, rows * columns */
 };
 
-/* Moves points by T and notes the cells of those inside, how many a cell holds (in start[cell + 1])
- * and its lowest; returns how many lie inside. */
-static int64_t bin(const float *xyz, int64_t points, const float *T /* 3, 4 */,
-                   const struct ep_raster *raster, const struct ep_buffers *to) {
-  const int64_t cells = raster->rows * raster->columns;
+static int64_t words(const struct ep_raster *raster) {
+  return (raster->rows * raster->columns + 64) / 64;
+}
+
+/* Moves points by T; writes their heights and cells. */
+EP_WIDE static void move(const float *restrict xyz, int64_t points, const float *T /* 3, 4 */,
+                         const struct ep_raster *raster, float *restrict z_of,
+                         int32_t *restrict cell_of) {
   const float rows = (float)raster->rows, columns = (float)raster->columns;
-  int64_t inside = 0;
-  memset(to->start, 0, sizeof(int32_t) * (size_t)(cells + 1));
-  for (int64_t i = 0; i < cells; ++i) to->lowest[i] = INFINITY;
+  const int32_t width = (int32_t)raster->columns, outside = (int32_t)raster->rows * width;
+  const float x_min = raster->x_min, y_min = raster->y_min, cells_per_m = raster->cells_per_m;
+  const float z_min = raster->z_min, z_max = raster->z_max;
+  const float a = T[0], b = T[1], c = T[2], d = T[3], e = T[4], f = T[5], g = T[6], h = T[7];
+  const float p = T[8], q = T[9], r = T[10], s = T[11];
   for (int64_t i = 0; i < points; ++i) {
     const float px = xyz[3 * i], py = xyz[3 * i + 1], pz = xyz[3 * i + 2];
-    const float x = px * T[0] + py * T[1] + pz * T[2] + T[3];
-    const float y = px * T[4] + py * T[5] + pz * T[6] + T[7];
-    const float z = px * T[8] + py * T[9] + pz * T[10] + T[11];
-    const float row = (x - raster->x_min) * raster->cells_per_m;
-    const float column = (y - raster->y_min) * raster->cells_per_m;
-    if (!(row >= 0 && row < rows && column >= 0 && column < columns && z > raster->z_min &&
-          z < raster->z_max)) {
-      continue;
-    }
-    const int32_t cell = (int32_t)row * (int32_t)raster->columns + (int32_t)column;
-    to->index[inside] = (int32_t)i;
-    to->cell[inside] = cell;
-    to->z[inside++] = z;
-    ++to->start[cell + 1];
-    if (z < to->lowest[cell]) to->lowest[cell] = z;
-  }
-  return inside;
-}
-
-/* Brings the points of a cell together, in the order they came; afterwards start[cell] is where
- * they end. */
-static void sort_by_cell(int64_t inside, int64_t cells, const struct ep_buffers *to) {
-  for (int64_t i = 0; i < cells; ++i) to->start[i + 1] += to->start[i];
-  for (int64_t i = 0; i < inside; ++i) {
-    const int32_t at = to->start[to->cell[i]]++;
-    to->sorted_index[at] = to->index[i];
-    to->sorted_z[at] = to->z[i];
+    const float x = px * a + py * b + pz * c + d;
+    const float y = px * e + py * f + pz * g + h;
+    const float z = px * p + py * q + pz * r + s;
+    const float row = (x - x_min) * cells_per_m;
+    const float column = (y - y_min) * cells_per_m;
+    const int inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns) &
+                       (z > z_min) & (z < z_max);
+    const int32_t cell = (int32_t)(inside ? row : 0.0f) * width + (int32_t)(inside ? column : 0.0f);
+    z_of[i] = z;
+    cell_of[i] = inside ? cell : outside;
   }
 }
 
-/* The value of a rank (0: the lowest) among the fine cells of each coarse cell; inf: fewer. */
+/* Counts the points of each cell, and finds its lowest. Without branches that a point decides: what
+ * comes next to what in a sweep cannot be foreseen. */
+static void count(int64_t points, const struct ep_buffers *to) {
+  for (int64_t i = 0; i < points; ++i) {
+    const int32_t at = to->cell[i];
+    const float z = to->z[i];
+    struct ep_cell *cell = to->cells + at;
+    cell->lowest = z < cell->lowest ? z : cell->lowest;
+    if (cell->points++ == 0) to->now[at >> 6] |= (uint64_t)1 << (at & 63);
+  }
+}
+
+/* The value of a rank (0: the lowest) among the lowest points of the fine cells of each coarse cell,
+ * inf where there are fewer. Also where the points of each cell begin among the sorted ones. */
 static void rank_of_blocks(const struct ep_raster *raster, const struct ep_buffers *to) {
-  const int64_t side = raster->side, rank = raster->rank;
-  for (int64_t top = 0; top < raster->rows; top += side) {
-    for (int64_t left = 0; left < raster->columns; left += side) {
-      float lowest[EP_MAX_RANK];
-      for (int64_t k = 0; k <= rank; ++k) lowest[k] = INFINITY;
-      for (int64_t row = top; row < top + side && row < raster->rows; ++row) {
-        for (int64_t column = left; column < left + side && column < raster->columns; ++column) {
-          const float value = to->lowest[row * raster->columns + column];
-          if (!(value < lowest[rank])) continue;
-          int64_t k = rank;
-          for (; k > 0 && value < lowest[k - 1]; --k) lowest[k] = lowest[k - 1];
-          lowest[k] = value;
-        }
+  const int64_t cells = raster->rows * raster->columns, rank = raster->rank;
+  const int64_t blocks = raster->coarse_rows * raster->coarse_columns;
+  for (int64_t i = 0; i < blocks * (rank + 1); ++i) to->ranks[i] = INFINITY;
+  int32_t start = 0;
+  int64_t row = 0, row_end = raster->columns;
+  float *ranks = to->ranks; /* of the row's coarse cells */
+  for (int64_t word = 0; word < words(raster); ++word) {
+    for (uint64_t left = to->now[word]; left; left &= left - 1) {
+      const int64_t at = 64 * word + __builtin_ctzll(left);
+      struct ep_cell *cell = to->cells + at;
+      const int32_t points = cell->points;
+      cell->points = start;
+      start += points;
+      if (at == cells) break; /* outside */
+      while (at >= row_end) {
+        row_end += raster->columns;
+        ranks = to->ranks + ++row / raster->side * raster->coarse_columns * (rank + 1);
       }
-      to->coarse[top / side * raster->coarse_columns + left / side] = lowest[rank];
+      const uint32_t column = (uint32_t)(at - row_end + raster->columns);
+      float *lowest = ranks + column / (uint32_t)raster->side * (rank + 1);
+      if (!(cell->lowest < lowest[rank])) continue;
+      int64_t k = rank;
+      for (; k > 0 && cell->lowest < lowest[k - 1]; --k) lowest[k] = lowest[k - 1];
+      lowest[k] = cell->lowest;
     }
   }
+  for (int64_t i = 0; i < blocks; ++i) to->coarse[i] = to->ranks[i * (rank + 1) + rank];
 }
 
 /* Lowers cells that stand more than `rise` above a neighbour; fills cells without returns. */
@@ -208,9 +233,9 @@ static void limit_slope(const struct ep_raster *raster, const struct ep_buffers 
 }
 
 /* Heights of the ground between the centres of coarse cells. */
-static void interpolate(const struct ep_raster *raster, const struct ep_tables *tables,
-                        const struct ep_buffers *to, float *ground) {
-  const int64_t few = raster->coarse_columns;
+EP_WIDE static void interpolate(const struct ep_raster *raster, const struct ep_tables *tables,
+                                const struct ep_buffers *to, float *ground) {
+  const int64_t few = raster->coarse_columns, columns = raster->columns;
   float *line = to->around; /* one row of it is enough */
   for (int64_t row = 0; row < raster->rows; ++row) {
     const int64_t low = tables->low_row[row];
@@ -219,50 +244,93 @@ static void interpolate(const struct ep_raster *raster, const struct ep_tables *
       line[k] = to->coarse[low * few + k] * tables->near_row[row] +
                 to->coarse[high * few + k] * tables->far_row[row];
     }
-    for (int64_t column = 0; column < raster->columns; ++column) {
+    for (int64_t column = 0; column < columns;) { /* runs between the same two coarse cells */
       const int64_t left = tables->low_column[column];
-      const int64_t right = left + 1 < few ? left + 1 : left;
-      ground[row * raster->columns + column] =
-          line[left] * tables->near_column[column] + line[right] * tables->far_column[column];
+      const float near = line[left], far = line[left + 1 < few ? left + 1 : left];
+      int64_t end = column + 1;
+      while (end < columns && tables->low_column[end] == left) ++end;
+      for (; column < end; ++column) {
+        ground[row * columns + column] =
+            near * tables->near_column[column] + far * tables->far_column[column];
+      }
     }
   }
 }
 
-/* Fills the raster cell by cell, the ground is there already; returns the number of raised points. */
-static int64_t fill(const float *intensity, const struct ep_raster *raster,
-                    const struct ep_tables *tables, const struct ep_buffers *to) {
+/* Brings the points of a cell together, in the order they came. */
+static void sort_by_cell(int64_t points, const float *intensity, const struct ep_buffers *to) {
+  for (int64_t i = 0; i < points; ++i) {
+    struct ep_point *point = to->sorted + to->cells[to->cell[i]].points++;
+    point->z = to->z[i];
+    point->intensity = intensity ? intensity[i] : 0.0f;
+    point->index = (int32_t)i;
+  }
+}
+
+/* Writes the planes of one cell from its points, all but the ground; returns how many points are
+ * raised, and notes which. */
+static int64_t fill_cell(int64_t at, const struct ep_point *points, int64_t count,
+                         int with_intensity, const struct ep_raster *raster,
+                         const struct ep_tables *tables, float *planes, int32_t *raised) {
   const int64_t cells = raster->rows * raster->columns, slices = raster->slices;
-  float *highest = to->raster + slices * cells, *lowest = highest + cells;
-  float *density = lowest + cells, *brightness = density + cells, *ground = brightness + cells;
+  const int64_t most = raster->density_length - 1;
+  const float first_edge = raster->first_edge, last_edge = raster->last_edge;
+  const float length = (float)raster->lookup_length;
+  float *out = planes + at;
+  const float under = out[(slices + 4) * cells];
+  float top = 0.0f, bottom = last_edge; /* of points between the edges */
+  double total = 0.0;
+  uint64_t occupied = 0;
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i) { /* no branches, as above */
+    const float above = points[i].z - under, centimetres = (above - first_edge) * 100.0f;
+    total += (double)points[i].intensity;
+    const int known = (centimetres > -1.0f) & (centimetres < length);
+    const int64_t slice = tables->slice_of[(int32_t)(known ? centimetres : 0.0f)];
+    occupied |= (uint64_t)known << slice;
+    const int between = (above > first_edge) & (above < last_edge);
+    const float high = between ? above : 0.0f, low = between ? above : last_edge;
+    top = high > top ? high : top;
+    bottom = low < bottom ? low : bottom;
+    raised[found] = points[i].index;
+    found += (above > raster->raised_low) & (above < raster->raised_high);
+  }
+  for (int64_t slice = 0; slice < slices; ++slice, out += cells) {
+    *out = (float)(occupied >> slice & 1);
+  }
+  out[0] = top / last_edge;
+  out[cells] = top == 0.0f ? 0.0f : bottom / last_edge;
+  out[2 * cells] = tables->density_of[count < most ? count : most];
+  out[3 * cells] = with_intensity ? (float)(total / (double)count) : 0.0f;
+  return found;
+}
+
+/* Fills the raster, the ground is there already; returns the number of raised points. */
+static int64_t fill(int with_intensity, const struct ep_raster *raster,
+                    const struct ep_tables *tables, const struct ep_buffers *to) {
+  const int64_t cells = raster->rows * raster->columns;
   int64_t raised = 0;
   int32_t first = 0;
-  memset(to->raster, 0, sizeof(float) * (size_t)((slices + 4) * cells));
-  for (int64_t at = 0; at < cells; ++at) {
-    const int32_t end = to->start[at];
-    if (end == first) continue;
-    float top = 0.0f, bottom = raster->last_edge; /* of points between the edges */
-    double total = 0.0;
-    for (int32_t i = first; i < end; ++i) {
-      const float above = to->sorted_z[i] - ground[at];
-      if (intensity) total += (double)intensity[to->sorted_index[i]];
-      const int64_t step = (int64_t)((above - raster->first_edge) * 100.0f);
-      if (step >= 0 && step < raster->lookup_length) {
-        to->raster[tables->slice_of[step] * cells + at] = 1.0f;
-      }
-      if (above > raster->first_edge && above < raster->last_edge) {
-        if (above > top) top = above;
-        if (above < bottom) bottom = above;
-      }
-      if (above > raster->raised_low && above < raster->raised_high) {
-        to->raised[raised++] = to->sorted_index[i];
-      }
+  for (int64_t word = 0; word < words(raster); ++word) {
+    for (uint64_t left = to->before[word] & ~to->now[word]; left; left &= left - 1) {
+      float *out = to->raster + 64 * word + __builtin_ctzll(left);
+      for (int64_t plane = 0; plane < raster->slices + 4; ++plane) out[plane * cells] = 0.0f;
     }
-    const int64_t seen = end - first, most = raster->density_length - 1;
-    highest[at] = top / raster->last_edge;
-    lowest[at] = top == 0.0f ? 0.0f : bottom / raster->last_edge;
-    density[at] = tables->density_of[seen < most ? seen : most];
-    if (intensity) brightness[at] = (float)(total / (double)seen);
-    first = end;
+    for (uint64_t left = to->now[word]; left; left &= left - 1) {
+      const int64_t at = 64 * word + __builtin_ctzll(left);
+      const int32_t end = to->cells[at].points;
+      to->cells[at].points = 0;
+      to->cells[at].lowest = INFINITY;
+      if (at == cells) { /* outside */
+        to->now[word] &= ~((uint64_t)1 << (at & 63));
+        break;
+      }
+      raised += fill_cell(at, to->sorted + first, end - first, with_intensity, raster, tables,
+                          to->raster, to->raised + raised);
+      first = end;
+    }
+    to->before[word] = to->now[word];
+    to->now[word] = 0;
   }
   return raised;
 }
@@ -272,13 +340,14 @@ static int64_t fill(const float *intensity, const struct ep_raster *raster,
 int64_t ep_sweep(const float *xyz, int64_t points, const float *T /* 3, 4 */,
                  const float *intensity, const struct ep_raster *raster,
                  const struct ep_tables *tables, const struct ep_buffers *to) {
-  const int64_t cells = raster->rows * raster->columns;
-  const int64_t inside = bin(xyz, points, T, raster, to);
-  sort_by_cell(inside, cells, to);
+  move(xyz, points, T, raster, to->z, to->cell);
+  count(points, to);
   rank_of_blocks(raster, to);
   limit_slope(raster, to);
-  interpolate(raster, tables, to, to->raster + (raster->slices + 4) * cells);
-  return fill(intensity, raster, tables, to);
+  float *ground = to->raster + (raster->slices + 4) * raster->rows * raster->columns;
+  interpolate(raster, tables, to, ground);
+  sort_by_cell(points, intensity, to);
+  return fill(intensity != NULL, raster, tables, to);
 }
 
 /* Sorts points of the model's frame into pillars and fills their features; as encoders/lidar/pillars.py.

@@ -9,7 +9,11 @@ The bare models run twice: on ready inputs, which the ratios are about, and on t
 the pre- and postprocessing that any node needs: `..._with_processing` compares with those.
 
 Set-ups take turns: ours composed, ours in separate processes, the usual node with the defaults of
-ROS (reliable and best effort), the bare models. All have the same cores.
+ROS (reliable and best effort), the bare models. All have the same cores. With `--plan` the composed
+one runs once more by a device plan: `plan_gain` is its rate over that without.
+
+Overload is the same played faster, into the composed nodes without and with load control. What a
+node did not get to is overwritten, which is chance; what load control skips is planned, and said.
 """
 
 from __future__ import annotations
@@ -24,22 +28,36 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from edge_perception.bench._report import (
     add_arguments as add_common,
 )
 from edge_perception.bench._report import deliver, machine, median, plot_quantiles, quantiles, say
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench.transport import plain_environment
+from edge_perception.models.device_plan import read_device_plan
 from edge_perception.running.transport import transport_environment
 
 NAME = "pipeline"
 HELP = "ours, composed and separate, against the bare models and the usual node"
 
 COMPOSED, SEPARATE = "ours composed", "ours separate"
+PLANNED, CONTROLLED = "ours by the plan", "ours under load control"
 USUAL, USUAL_BEST_EFFORT = "usual reliable", "usual best effort"
 BARE = "bare models"  # `infer` on ready inputs
 BARE_PROCESSING = "bare models and processing"  # of the recording: pre- and postprocessing too
 OVERLOADS = (2.0, 5.0)
+SHEDDING_S = 6.0  # until load control has taken its steps
+# Of the composed set-up: what may be given up for a budget that two cores keep at the usual rate.
+LOAD: dict[str, object] = {
+    "load.budget_ms": 50.0,
+    "load.over_s": 0.4,
+    "load.back_s": 60.0,
+    "load.most_skipped": 9,
+}
+_SHEDDING = ("camera_encoder", "lidar_encoder")
+_PLANNED_NODES = ("camera_encoder", "lidar_encoder", "audio_encoder", "fusion")
 _FEED, _BARE = "edge_perception.bench._feed", "edge_perception.bench._bare_models"
 _NODES = {
     COMPOSED: ("composition:main",),
@@ -49,6 +67,8 @@ _NODES = {
         "encoder_node:audio",
         "fusion_node:main",
     ),
+    PLANNED: ("composition:main",),
+    CONTROLLED: ("composition:main",),
 }
 
 
@@ -56,17 +76,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_common(parser)
     parser.add_argument("--rounds", type=int, help="rounds of each set-up (5, quick: 2)")
+    parser.add_argument(
+        "--plan", type=Path, help="device plan of `edge-perception tune`: measured too"
+    )
+    parser.add_argument(
+        "--overload", action="store_true", help="also in a quick run: faster than real time"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and save."""
     seconds = 3.0 if args.quick else 8.0
     count = args.rounds or (2 if args.quick else 5)
-    setups = (COMPOSED, USUAL) if args.quick else (COMPOSED, SEPARATE, USUAL, USUAL_BEST_EFFORT)
+    setups = [COMPOSED, USUAL] if args.quick else [COMPOSED, SEPARATE, USUAL, USUAL_BEST_EFFORT]
+    if args.plan is not None:
+        read_device_plan(args.plan)  # refused before anything is measured
+        setups.insert(1, PLANNED)
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge_perception_")))
         render(folder)
+        write_parameters(folder, args.plan)
         bare = stack.enter_context(Role(_BARE, (str(folder),), _tuned(_environment())))
         feeds = {
             setup: start(setup, number, folder, stack)[0] for number, setup in enumerate(setups)
@@ -77,7 +107,15 @@ def run(args: argparse.Namespace) -> int:
                 raise RoleError(f"{setup}: no fused view of camera and LiDAR came")
         for number in range(count):
             _round(number, feeds, bare, seconds, rounds)
-        overload = [] if args.quick else _overload(feeds[COMPOSED], seconds)
+        overload: list[dict[str, Any]] = []
+        if args.overload or not args.quick:
+            controlled = start(CONTROLLED, len(setups), folder, stack)[0]
+            if not controlled.ask(60.0, do="ready", timeout_s=40.0):
+                raise RoleError(f"{CONTROLLED}: no fused view of camera and LiDAR came")
+            both = {COMPOSED: feeds[COMPOSED], CONTROLLED: controlled}
+            overload = [
+                found for name, feed in both.items() for found in _overload(name, feed, seconds)
+            ]
     result = {
         "benchmark": NAME,
         "machine": machine(),
@@ -119,27 +157,45 @@ def _round(
         )
 
 
-def _overload(feed: Role, seconds: float) -> list[dict[str, Any]]:
-    """Play faster than real time into the composed nodes."""
+def _overload(setup: str, feed: Role, seconds: float) -> list[dict[str, Any]]:
+    """Play faster than real time into composed nodes."""
     found = []
     for speed in OVERLOADS:
-        heard = feed.ask(60.0, do="paced", seconds=seconds, speed=speed)
-        found.append({"speed": speed, **heard})
-        ages = quantiles(heard["ages_ms"])
+        options = {"warm_up_s": SHEDDING_S} if setup == CONTROLLED else {}
+        heard = feed.ask(60.0, do="paced", seconds=seconds, speed=speed, **options)
+        found.append({"setup": setup, "speed": speed, **heard})
+        ages, shares = quantiles(heard["ages_ms"]), _shares(heard)
         say(
-            f"{speed} times the rate: {heard['views']} views, p50 {ages['p50']:.1f} ms, "
-            f"p99 {ages['p99']:.1f} ms, {heard['deadline_missed']} past the deadline"
+            f"{setup}, {speed:g} times the rate: {heard['views']} views, p50 {ages['p50']:.1f} ms, "
+            f"p99 {ages['p99']:.1f} ms; share past the deadline {shares['deadline_missed']:.3f}, "
+            f"of frames overwritten {shares['overwritten']:.2f}, skipped {shares['skipped']:.2f}"
         )
     return found
+
+
+def _shares(heard: dict[str, Any]) -> dict[str, float]:
+    """Return the share of views past the deadline, and of frames that were not looked at."""
+    counts = [heard["shed"].get(source, {}) for source in ("camera", "lidar")]
+    frames = 3 * heard["sent"]  # two images and a cloud each
+    views = max(1, heard["views"])
+    shares = {
+        name: round(sum(count.get(name, 0) for count in counts) / max(1, frames), 4)
+        for name in ("overwritten", "skipped")
+    }
+    return shares | {
+        "deadline_missed": round(heard["deadline_missed"] / views, 4),
+        "given_up_told": round(heard["given_up"] / views, 4),
+    }
 
 
 def _overload_summary(overload: list[dict[str, Any]]) -> dict[str, Any]:
     summary = {}
     for found in overload:
         name = f"overload_{found['speed']:g}"
+        if found["setup"] == CONTROLLED:
+            name += "_controlled"
         summary[f"{name}_p99_ms"] = quantiles(found["ages_ms"])["p99"]
-        missed = found["deadline_missed"] / max(1, found["views"])
-        summary[f"{name}_deadline_missed_share"] = round(missed, 4)
+        summary |= {f"{name}_{what}_share": value for what, value in _shares(found).items()}
     return summary
 
 
@@ -157,7 +213,10 @@ def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         return median(value(a) / value(b) for a, b in pairs)
 
     summary: dict[str, Any] = {}
-    for setup, prefix in ((COMPOSED, ""), (SEPARATE, "separate_")):
+    if PLANNED in of:
+        gain = ratio(PLANNED, COMPOSED, lambda found: found["rate_hz"])
+        summary["plan_gain"] = gain
+    for setup, prefix in ((COMPOSED, ""), (SEPARATE, "separate_"), (PLANNED, "planned_")):
         if setup not in of:
             continue
         fused = sum(found["fused"] for found in of[setup])
@@ -203,6 +262,20 @@ def render(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
+def write_parameters(folder: Path, plan: Path | None) -> None:
+    """Write what set-ups have beside the parameters of the clip."""
+    ways: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {CONTROLLED: (_SHEDDING, LOAD)}
+    if plan is not None:
+        ways[PLANNED] = (_PLANNED_NODES, {"device_plan": str(plan.resolve())})
+    for setup, (nodes, values) in ways.items():
+        entries = {f"/**/{node}": {"ros__parameters": values} for node in nodes}
+        (folder / _own_parameters(setup)).write_text(yaml.safe_dump(entries), encoding="utf-8")
+
+
+def _own_parameters(setup: str) -> str:
+    return f"{setup.replace(' ', '_')}.yaml"
+
+
 def start(
     setup: str, number: int, folder: Path, stack: ExitStack
 ) -> tuple[Role, list[subprocess.Popen[bytes]]]:
@@ -221,6 +294,9 @@ def start(
             code = f"import sys; from edge_perception.nodes.{module} import {function} as main; "
             code += "sys.exit(main())"
             parameters = ["--ros-args", "--params-file", str(folder / "parameters.yaml")]
+            own = folder / _own_parameters(setup)
+            if own.exists():
+                parameters += ["--params-file", str(own)]
             nodes += [_spawn(stack, ["-c", code, *parameters, "--log-level", "fatal"], environment)]
     return stack.enter_context(Role(_FEED, (str(folder), *options), environment)), nodes
 

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from edge_perception.core.types import DetectedObject, Feature
 from edge_perception.fusion.classes import COMMON_NAMES, group_of
@@ -31,7 +32,7 @@ class CalibrationCheck:
     def add(self, features: Mapping[str, Feature]) -> None:
         """Look at the features of one cycle; their own boxes, not the fused ones."""
         known = [
-            box
+            _seen(box)
             for feature in features.values()
             if feature.modality == REFERENCE
             for box in feature.objects
@@ -61,18 +62,37 @@ def _counts(box: DetectedObject) -> bool:
     return box.score >= MIN_SCORE and math.hypot(*box.center_m[:2]) >= MIN_RANGE_M
 
 
-def _beside(box: DetectedObject, known: list[DetectedObject]) -> float | None:
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """Where a box is, as pairs are judged by it."""
+
+    group: str
+    range_m: float
+    bearing_rad: float
+    center_m: tuple[float, ...]
+
+
+def _seen(box: DetectedObject) -> _Seen:
+    x, y = box.center_m[:2]
+    return _Seen(
+        group=group_of(COMMON_NAMES.get(box.class_name, box.class_name)),
+        range_m=math.hypot(x, y),
+        bearing_rad=math.atan2(y, x),
+        center_m=(x, y),
+    )
+
+
+def _beside(box: DetectedObject, known: list[_Seen]) -> float | None:
     """Return the angle from the nearest known object of the group that may be the same one."""
-    group = group_of(COMMON_NAMES.get(box.class_name, box.class_name))
-    range_m, bearing = math.hypot(*box.center_m[:2]), math.atan2(box.center_m[1], box.center_m[0])
+    own = _seen(box)
     best, best_m = None, math.inf
     for other in known:
-        if group_of(COMMON_NAMES.get(other.class_name, other.class_name)) != group:
+        if other.group != own.group:
             continue
-        share = range_m / math.hypot(*other.center_m[:2])
-        turned = bearing - math.atan2(other.center_m[1], other.center_m[0])
+        share = own.range_m / other.range_m
+        turned = own.bearing_rad - other.bearing_rad
         angle = math.atan2(math.sin(turned), math.cos(turned))
-        distance_m = math.dist(box.center_m[:2], other.center_m[:2])
+        distance_m = math.dist(own.center_m, other.center_m)
         near = 1.0 / RANGE_FACTOR < share < RANGE_FACTOR and abs(angle) < MAX_ANGLE_RAD
         if near and distance_m < best_m:
             best, best_m = angle, distance_m

@@ -60,7 +60,7 @@ def subscribe(
             event_callbacks=event_callbacks,
         )  # fmt: skip
 
-    def on_buffer(buffer: bytes) -> None:
+    def on_buffer(buffer: Any) -> None:
         try:
             message = read(type_name, buffer)
         except CdrError as error:
@@ -85,8 +85,12 @@ def reader(type_name: str) -> CdrReader:
     return CdrReader(type_name, message_type)
 
 
-def read(type_name: str, buffer: bytes) -> Any:
+def read(type_name: str, buffer: Any) -> Any:
     """Return a message, or a view of one, of serialised bytes.
+
+    Args:
+        type_name: of the message.
+        buffer: bytes, or any buffer of them that nobody changes.
 
     Raises:
         CdrError: it is no message of the type.
@@ -97,13 +101,13 @@ def read(type_name: str, buffer: bytes) -> Any:
         return typed(type_name, buffer)
 
 
-def typed(type_name: str, buffer: bytes) -> Any:
+def typed(type_name: str, buffer: Any) -> Any:
     """Return a message deserialised as rclpy does it.
 
     Raises:
         CdrError: it is no message of the type.
     """
     try:
-        return deserialize_message(buffer, message_type(type_name))
+        return deserialize_message(bytes(buffer), message_type(type_name))
     except Exception as error:  # the middleware raises bare exceptions of several types
         raise CdrError(f"{type_name}: cannot be deserialised: {error}") from error

@@ -9,6 +9,7 @@ service callback works.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,7 @@ class Receiver:
         self._lost: dict[str, int] = {}
         self._bounds: dict[Subscription, _Bound] = {}
         self._counted: set[Subscription] = set()
+        self._read_in_place: set[Subscription] = set()  # their callbacks take any buffer
         self._besides: list[_Beside] = []
         self._identified = False
         self._wake = node.create_guard_condition(lambda: None, callback_group=self._group)
@@ -133,6 +135,7 @@ class Receiver:
         )
         self._subscriptions.append(subscription)
         self._counted.add(subscription)
+        self._read_in_place.add(subscription)
         if beside is not None:
             profile = QoSProfile(depth=qos.depth, durability=beside)
             if beside == DurabilityPolicy.VOLATILE:  # hears everybody, kept or not
@@ -162,6 +165,7 @@ class Receiver:
                 # That others on the topic do not offer it is why this one is beside.
                 event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
+            self._read_in_place.add(subscription)
             self._subscriptions = [*self._subscriptions, subscription]
             self._wake.trigger()
 
@@ -246,6 +250,7 @@ class Receiver:
         self._subscriptions = []
         self._besides.clear()
         self._counted.clear()
+        self._read_in_place.clear()
         self._bounds.clear()
         self._node.destroy_guard_condition(self._wake)
 
@@ -312,10 +317,18 @@ class Receiver:
                         bound.large_s = time.monotonic()
                     subscription.callback(bounded)
                 return
-            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-            if taken is not None:  # another reader of the same data may have been faster
+            message = self._next(subscription)
+            if message is not None:  # another reader of the same data may have been faster
                 if subscription in self._counted:
                     self._received[subscription.topic_name] += 1
-                subscription.callback(taken[0])
+                subscription.callback(message)
         except Exception as error:
             self._on_error(error)
+
+    def _next(self, subscription: Subscription) -> Any:
+        """Return the next message, or its bytes; None: there is none."""
+        if subscription.raw and subscription in self._read_in_place:
+            taken = take(subscription, sys.maxsize, identified=self._identified)
+            return None if taken is None else taken.data
+        taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+        return None if taken is None else taken[0]

@@ -54,6 +54,7 @@ def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: E
         ending.on_wanted(executor.wake)
         _start(make_nodes, nodes, executor, ending)
         _spare_collections()
+        _share_cores()
         executor.spin_until(lambda: ending.wanted)
     except ExternalShutdownException:
         pass
@@ -130,3 +131,12 @@ def _spare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _share_cores() -> None:
+    """Keep OpenCV to the thread that calls it.
+
+    It would wake a thread on every core for a resize of a millisecond: the cores are for models.
+    """
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)

@@ -1,9 +1,10 @@
 """Takes serialised messages together with who published them, within a bound on their size.
 
 rclpy hands out a message's stamps but not the identity of its publisher, and makes a Python object
-of it whatever its size. The functions of rcl below it tell both first. They are called with the
-structures of Jazzy and later; where the graph's identities have another length, as in older
-releases, rclpy's own way is taken, and publishers are not told apart.
+of it whatever its size: it copies megabytes while no other thread can run. The functions of rcl
+below it tell size and publisher first, hold no lock of Python, and leave the bytes where they are.
+They are called with the structures of Jazzy and later; where the graph's identities have another
+length, as in older releases, rclpy's own way is taken, and publishers are not told apart.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 from rclpy.subscription import Subscription
 
 GID_BYTES = 16
@@ -48,7 +50,7 @@ class _Info(ctypes.Structure):
 class Taken:
     """One serialised message."""
 
-    data: bytes | None  # None: larger than allowed
+    data: Any  # buffer of bytes; None: larger than allowed
     size: int
     publisher: bytes  # identity of its publisher; empty: not known
 
@@ -61,11 +63,28 @@ class _Rcl:
         self.take = rcl.rcl_take_serialized_message
         self.take.argtypes = [ctypes.c_void_p] * 4
         self.reset_error = utils.rcutils_reset_error
-        self.fini = utils.rcutils_uint8_array_fini
+        # Held: freeing takes less than getting back to Python beside busy threads.
+        self.fini = ctypes.PyDLL("librcutils.so").rcutils_uint8_array_fini
         self.fini.argtypes = [ctypes.c_void_p]
         self.allocator = utils.rcutils_get_default_allocator
         self.allocator.restype = _Allocator
         self.libc = ctypes.CDLL(None)
+
+
+class _Owned:
+    """Bytes of a message where rcl put them, freed with the last array that shows them."""
+
+    def __init__(self, rcl: _Rcl, message: _Array) -> None:
+        self._free, self._message = rcl.fini, message
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": "|u1",
+            "shape": (int(message.length),),
+            "data": (message.buffer, True),  # read only
+        }
+
+    def __del__(self) -> None:
+        self._free(ctypes.byref(self._message))
 
 
 @cache
@@ -99,20 +118,21 @@ def take(subscription: Subscription, most_bytes: int, *, identified: bool) -> Ta
         return Taken(data=data, size=len(taken[0]), publisher=b"")
     message, info = _Array(allocator=rcl.allocator()), _Info()
     status = rcl.take(subscription.handle.pointer, ctypes.byref(message), ctypes.byref(info), None)
-    try:
-        if status != _OK:
-            rcl.reset_error()
-            if status == _NOTHING_TO_TAKE:
-                return None
-            raise RuntimeError(f"{subscription.topic}: rcl could not take a message ({status})")
-        fits = message.length <= most_bytes
-        data = ctypes.string_at(message.buffer, message.length) if fits else None
-        return Taken(data=data, size=message.length, publisher=bytes(info.publisher_gid))
-    finally:
+    size, data = int(message.length), None
+    if status == _OK and 0 < size <= most_bytes:
+        data = np.asarray(_Owned(rcl, message))
+    else:
         large = message.capacity > most_bytes
         rcl.fini(ctypes.byref(message))
         if large:
             give_back()
+    if status == _NOTHING_TO_TAKE:
+        rcl.reset_error()
+        return None
+    if status != _OK:
+        rcl.reset_error()
+        raise RuntimeError(f"{subscription.topic}: rcl could not take a message ({status})")
+    return Taken(data=data, size=size, publisher=bytes(info.publisher_gid))
 
 
 def give_back() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Changed content of these needs a build.
 BUILD_FILES = ("package.xml", "CMakeLists.txt", "setup.cfg")
-BUILD_FOLDERS = ("cmake", "msg", "srv")
+BUILD_FOLDERS = ("action", "cmake", "msg", "src", "srv")
 # A symlink install follows changed content of these; only a new or removed file needs a build.
 LINKED_FOLDERS = ("edge_perception", "launch", "config", "models", "resource")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.native import library
 from edge_perception.core.parameter import parameter
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders.content import (
@@ -108,7 +110,7 @@ class CloudContentCheck:
         if encoder is not None and geometry is not None:
             usable &= encoder.in_range(sample, geometry)
         # Points a sector, not shares: a lost sector must not make the others look fuller.
-        counts = _sectors(sample[usable, :2]) * float(step)
+        counts = sectors_of(sample, usable) * float(step)
         if counts.sum() < limits.min_points:
             return worthless(
                 f"{counts.sum():.0f} usable points of {points}, inside the model's range and "
@@ -161,9 +163,20 @@ class CloudContentCheck:
         self._usual += rate * (counts - self._usual)
 
 
-def _sectors(xy_m: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Count the points of each sector about the sensor, from -180 degrees on."""
-    azimuth = np.arctan2(xy_m[:, 1], xy_m[:, 0])
+def sectors_of(xyz_m: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Count the usable points, (N, 3), of each sector about the sensor, from -180 degrees on."""
+    compiled = library()
+    if compiled is None or not (xyz_m.flags.c_contiguous and usable.flags.c_contiguous):
+        return sectors_numpy(xyz_m, usable)
+    counts = np.empty(SECTORS, np.float64)
+    points, sectors = ctypes.c_int64(len(xyz_m)), ctypes.c_int64(SECTORS)
+    compiled.held.ep_sectors(xyz_m.ctypes, points, usable.ctypes, sectors, counts.ctypes)
+    return counts
+
+
+def sectors_numpy(xyz_m: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the same, by NumPy alone."""
+    azimuth = np.arctan2(xyz_m[usable, 1], xyz_m[usable, 0])
     index = ((azimuth + np.float32(np.pi)) * np.float32(SECTORS / (2 * np.pi))).astype(np.intp)
     return np.bincount(index % SECTORS, minlength=SECTORS).astype(np.float64)
 

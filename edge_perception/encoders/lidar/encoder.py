@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,14 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
 from edge_perception.core.errors import ManifestError
+from edge_perception.core.native import library
 from edge_perception.core.schema import decode
 from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
-from edge_perception.encoders.lidar.native import native
+from edge_perception.encoders.lidar.native import MAX_SLICES, native
 from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base, to_base_matrix
 from edge_perception.encoders.lidar.pillar_encoder import PillarEncoder, takes_pillars
 from edge_perception.encoders.lidar.preprocess import (
@@ -70,30 +73,27 @@ class LidarEncoder(CheckedModel):
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         super().__init__(manifest, backend)
         self._config = lidar_preprocessing(manifest)
-        self._plan = sweep_plan(self._config)
-        self._raster = np.zeros((1, len(self._config.channels), *self._config.shape), np.float32)
-        self._scratch = Scratch()
+        compiled = native()
+        self._sweeper = None if compiled is None else compiled.sweeper(sweep_plan(self._config))
         self._sweep: _Sweep | None = None
 
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them."""
-        compiled = native()
-        if compiled is None:
+        raised: NDArray[np.integer]
+        if self._sweeper is None:
             xyz_base = to_base(frame.xyz_m, geometry)
             binned = bin_points(xyz_base, self._config)
-            raised: NDArray[np.integer] = raised_points(binned, self._config)
-            rasterize(xyz_base, frame.intensity, self._config, self._raster[0], binned=binned)
+            raised = raised_points(binned, self._config)
+            raster = rasterize(xyz_base, frame.intensity, self._config, binned=binned)
         else:
-            raised = compiled.sweep(
+            raised = self._sweeper(
                 np.ascontiguousarray(frame.xyz_m),
                 to_base_matrix(geometry),
                 None if frame.intensity is None else np.ascontiguousarray(frame.intensity),
-                self._plan,
-                self._raster[0],
-                self._scratch,
             )
+            raster = self._sweeper.raster
         self._sweep = _Sweep(frame=frame, geometry=geometry, raised=raised)
-        return {self._config.input: self._raster}
+        return {self._config.input: raster[None]}
 
     def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
         """Return which points, (N, 3), sensor frame, the model can use: those in its raster."""
@@ -131,6 +131,11 @@ def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:
     declared = {spec.name: (spec.shape, spec.dtype) for spec in manifest.inputs}
     if declared != expected:
         raise ManifestError(f"{where}: expects inputs {expected}, manifest.inputs has {declared}")
+    if len(config.height_edges_m) > MAX_SLICES + 1:
+        raise ManifestError(
+            f"{where}.height_edges_m: expected at most {MAX_SLICES + 1}, "
+            f"got {len(config.height_edges_m)}"
+        )
     return config
 
 
@@ -143,10 +148,32 @@ def in_raster(
     xyz_m: NDArray[np.float32], geometry: Geometry, config: LidarPreprocessing
 ) -> NDArray[np.bool_]:
     """Return which points, (N, 3), sensor frame, lie inside a model's raster."""
+    compiled = library()
+    if compiled is None or xyz_m.dtype != np.float32:
+        return in_raster_numpy(xyz_m, geometry, config)
+    points = np.ascontiguousarray(xyz_m)
+    low, high = _limits(config.x_range_m, config.y_range_m, config.z_range_m)
+    inside = np.empty(len(points), np.bool_)
+    compiled.held.ep_in_box(
+        points.ctypes, ctypes.c_int64(len(points)), to_base_matrix(geometry).ctypes,
+        low.ctypes, high.ctypes, inside.ctypes,
+    )  # fmt: skip
+    return inside
+
+
+@lru_cache(maxsize=8)
+def _limits(*ranges_m: tuple[float, float]) -> NDArray[np.float32]:
+    """Return the lower ends of ranges, then the upper ones, contiguous."""
+    return np.ascontiguousarray(np.array(ranges_m, np.float32).T)
+
+
+def in_raster_numpy(
+    xyz_m: NDArray[np.float32], geometry: Geometry, config: LidarPreprocessing
+) -> NDArray[np.bool_]:
+    """Return the same, by NumPy alone."""
     base = to_base(xyz_m, geometry)
-    ranges = (config.x_range_m, config.y_range_m, config.z_range_m)
-    inside = [(base[:, k] > low) & (base[:, k] < high) for k, (low, high) in enumerate(ranges)]
-    return np.asarray(inside[0] & inside[1] & inside[2])
+    low, high = _limits(config.x_range_m, config.y_range_m, config.z_range_m)
+    return np.asarray(((base > low) & (base < high)).all(axis=1))
 
 
 def make_encoder(manifest: Manifest, backend: Backend) -> LidarEncoder | PillarEncoder:

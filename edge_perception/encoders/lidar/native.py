@@ -1,8 +1,7 @@
 """LiDAR preprocessing compiled (src/lidar.c), where the package was built with colcon.
 
-The calls hold no GIL, so the other sources' threads run meanwhile. Without them, as in a plain
-Python environment for training, NumPy does the same and gives the same bits (`preprocess.py`,
-`conversion.py`).
+The calls hold no GIL, so the other sources' threads run meanwhile. Without them NumPy does the same
+and gives the same bits (`preprocess.py`, `conversion.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +9,15 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.native import library
 from edge_perception.core.scratch import Scratch
 
-LIBRARY = "libedge_perception_native.so"
+MAX_SLICES = 64  # of a raster
 _FLOAT32 = np.dtype("<f4")
 _BRIGHTNESS = (np.dtype("u1"), np.dtype("<u2"), _FLOAT32)
 
@@ -43,7 +44,7 @@ class _Tables(ctypes.Structure):
 
 class _Buffers(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in (
-        "index", "cell", "z", "sorted_index", "sorted_z", "start", "lowest", "coarse", "around",
+        "cell", "z", "sorted", "cells", "now", "before", "ranks", "coarse", "around",
         "raised", "raster",
     ))  # fmt: skip
 
@@ -59,12 +60,16 @@ class _PillarGrid(ctypes.Structure):
     )  # fmt: skip
 
 
+_CELL = np.dtype([("lowest", "f4"), ("points", "i4")])
+_POINT = np.dtype([("z", "f4"), ("intensity", "f4"), ("index", "i4")])
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
     """What a raster is made by; the names are those of the C structures."""
 
     numbers: dict[str, float]
-    tables: dict[str, NDArray]  # contiguous, int64 or float32
+    tables: dict[str, NDArray]  # contiguous, int64 or float32, but int32 for `slice_of`
 
     @property
     def cells(self) -> int:
@@ -75,6 +80,13 @@ class SweepPlan:
     def coarse_cells(self) -> int:
         """Cells of the ground."""
         return int(self.numbers["coarse_rows"] * self.numbers["coarse_columns"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the raster."""
+        numbers = self.numbers
+        channels = int(numbers["slices"]) + 5
+        return channels, int(numbers["rows"]), int(numbers["columns"])
 
 
 class Native:
@@ -139,51 +151,6 @@ class Native:
         """Scale values in place and bring them to 0..1; NaN becomes 0."""
         self._library.ep_scale(values.ctypes, _n(len(values)), ctypes.c_float(scale))
 
-    def sweep(
-        self,
-        xyz: NDArray[np.float32],
-        T: NDArray[np.float32],
-        intensity: NDArray[np.float32] | None,
-        plan: SweepPlan,
-        out: NDArray[np.float32],
-        scratch: Scratch,
-    ) -> NDArray[np.int32]:
-        """Fill `out`, (C, H, W); return which points are raised, in the order of their cells.
-
-        Args:
-            xyz: (N, 3), m, sensor frame, contiguous.
-            T: (3, 4), sensor to base frame, contiguous.
-            intensity: (N,), contiguous.
-            plan: of the raster.
-            out: contiguous; all of it is overwritten.
-            scratch: holds what is returned.
-        """
-        points, cells, coarse = len(xyz), plan.cells, plan.coarse_cells
-        shapes: dict[str, tuple[int, type]] = {
-            "index": (points, np.int32),
-            "cell": (points, np.int32),
-            "z": (points, np.float32),
-            "sorted_index": (points, np.int32),
-            "sorted_z": (points, np.float32),
-            "start": (cells + 1, np.int32),
-            "lowest": (cells, np.float32),
-            "coarse": (coarse, np.float32),
-            "around": (coarse, np.float32),
-            "raised": (points, np.int32),
-        }
-        buffers = {n: scratch.empty(n, (size,), dtype) for n, (size, dtype) in shapes.items()}
-        buffers["raster"] = out
-        found = self._library.ep_sweep(
-            xyz.ctypes,
-            _n(points),
-            T.ctypes,
-            None if intensity is None else intensity.ctypes,
-            ctypes.byref(_Raster(**plan.numbers)),
-            ctypes.byref(_Tables(**_addresses(plan.tables))),
-            ctypes.byref(_Buffers(**_addresses(buffers))),
-        )
-        return buffers["raised"][:found]
-
     def pillars(
         self,
         points: NDArray[np.float32],
@@ -204,14 +171,75 @@ class Native:
         )
         return int(found)
 
+    def sweeper(self, plan: SweepPlan) -> Sweeper:
+        """Return what makes rasters by a plan."""
+        return Sweeper(self._library, plan)
+
+
+class Sweeper:
+    """Makes one raster after another in the same arrays. Not thread-safe.
+
+    Most cells of a sweep are empty, so only those that hold points, or did in the sweep before,
+    are written: nobody else may write into `raster`.
+    """
+
+    def __init__(self, library: ctypes.CDLL, plan: SweepPlan) -> None:
+        """Allocate what has the size of the raster."""
+        self._library, self._plan = library, plan
+        self.raster = np.zeros(plan.shape, np.float32)  # of the newest sweep
+        ranks = plan.coarse_cells * (int(plan.numbers["rank"]) + 1)
+        words = plan.cells // 64 + 1  # one cell more takes what lies outside
+        self._kept = {
+            "cells": np.array([(np.inf, 0)], _CELL).repeat(plan.cells + 1),
+            "now": np.zeros(words, np.uint64),
+            "before": np.zeros(words, np.uint64),
+            "ranks": np.empty(ranks, np.float32),
+            "coarse": np.empty(plan.coarse_cells, np.float32),
+            "around": np.empty(plan.coarse_cells, np.float32),
+            "raster": self.raster,
+        }
+        self._scratch = Scratch()
+        self._numbers = _Raster(**plan.numbers)
+        self._tables = _Tables(**_addresses(plan.tables))
+        self._buffers = _Buffers(**_addresses(self._kept))
+
+    def __call__(
+        self,
+        xyz: NDArray[np.float32],
+        T: NDArray[np.float32],
+        intensity: NDArray[np.float32] | None,
+    ) -> NDArray[np.int32]:
+        """Fill `raster`; return which points are raised, in the order of their cells.
+
+        Args:
+            xyz: (N, 3), m, sensor frame, contiguous.
+            T: (3, 4), sensor to base frame, contiguous.
+            intensity: (N,), contiguous.
+        """
+        points = len(xyz)
+        kinds: dict[str, Any] = {"cell": np.int32, "z": np.float32, "sorted": _POINT}
+        for name, dtype in kinds.items():
+            array = self._scratch.empty(name, (points,), dtype)
+            setattr(self._buffers, name, array.ctypes.data)
+        raised = self._scratch.empty("raised", (points,), np.int32)
+        self._buffers.raised = raised.ctypes.data
+        found = self._library.ep_sweep(
+            xyz.ctypes,
+            _n(points),
+            T.ctypes,
+            None if intensity is None else intensity.ctypes,
+            ctypes.byref(self._numbers),
+            ctypes.byref(self._tables),
+            ctypes.byref(self._buffers),
+        )
+        return raised[:found]
+
 
 @cache
 def native() -> Native | None:
     """Return the library; None where it was not built. On the library path after a build."""
-    try:
-        return Native(ctypes.CDLL(LIBRARY))
-    except OSError:
-        return None
+    found = library()
+    return None if found is None else Native(found.released)
 
 
 def _addresses(arrays: dict[str, NDArray]) -> dict[str, int]:

@@ -198,7 +198,7 @@ def sweep_plan(config: LidarPreprocessing) -> SweepPlan:
             "raised_high": config.obstacle_height_m[1],
         },
         tables={
-            "slice_of": config.slice_lookup,
+            "slice_of": config.slice_lookup.astype(np.int32),
             "density_of": density_of,
             "low_row": low_row,
             "near_row": near_row,

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_perception.core.types import AudioBlock, ImageFrame, PointCloud
+from edge_perception.core.types import AudioBlock, Geometry, ImageFrame, PointCloud
 from edge_perception.encoders.audio.content import AudioContentCheck, AudioContentLimits
 from edge_perception.encoders.audio.levels import LevelMeter
 from edge_perception.encoders.audio.stream import AudioWindow
+from edge_perception.encoders.camera import sample
 from edge_perception.encoders.camera.content import ImageContentCheck, ImageContentLimits
 from edge_perception.encoders.content import Verdict
-from edge_perception.encoders.lidar.content import CloudContentCheck, CloudContentLimits
+from edge_perception.encoders.lidar.content import (
+    CloudContentCheck,
+    CloudContentLimits,
+    sectors_numpy,
+    sectors_of,
+)
+from edge_perception.encoders.lidar.encoder import in_raster, in_raster_numpy
+from edge_perception.encoders.lidar.preprocess import LidarPreprocessing
 
 RNG = np.random.default_rng(3)
 
@@ -178,3 +187,40 @@ def test_silence_clipping_and_dead_channels():
     assert "0.20 s" in found[2].text
     assert "content.clipped_s" in found[53].text
     assert "channel 1 dead" in found[54].text
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (47, 63), (5, 9), (2, 2), (1, 1), (300, 1)])
+@pytest.mark.parametrize("kind", ["noise", "picture", "flat", "bright"])
+def test_the_compiled_sample_of_an_image_is_that_of_numpy(size, kind):
+    rng = np.random.default_rng(3)
+    bgr = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    if kind == "picture":
+        bgr = np.ascontiguousarray(np.sort(bgr, axis=1))
+    if kind in ("flat", "bright"):
+        bgr[...] = 77 if kind == "flat" else 255
+    got, wanted = sample.sample_of(bgr), sample.sample_numpy(bgr)
+    for field in dataclasses.fields(wanted):
+        mine, theirs = getattr(got, field.name), getattr(wanted, field.name)
+        np.testing.assert_allclose(mine, theirs, rtol=2e-3, atol=2e-3, err_msg=field.name)
+    np.testing.assert_array_equal(got.grey, wanted.grey)
+
+
+def test_an_image_of_turned_colours_is_sampled_too():
+    bgr = np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    got, wanted = sample.sample_of(bgr[..., ::-1]), sample.sample_of(bgr)
+    np.testing.assert_array_equal(got.grey, wanted.grey)
+
+
+def test_the_compiled_figures_of_a_sweep_are_those_of_numpy():
+    rng = np.random.default_rng(4)
+    xyz = rng.normal(0, 30, (2048, 3)).astype(np.float32)
+    geometry = Geometry(T_base_sensor=np.array(
+        [[0.8, -0.6, 0, 1.0], [0.6, 0.8, 0, 2.0], [0, 0, 1, 1.8], [0, 0, 0, 1]]
+    ))  # fmt: skip
+    config = LidarPreprocessing()
+    inside = in_raster(xyz, geometry, config)
+    np.testing.assert_array_equal(inside, in_raster_numpy(xyz, geometry, config))
+    assert 0 < inside.sum() < len(xyz)
+    counts = sectors_of(xyz, inside)
+    np.testing.assert_array_equal(counts, sectors_numpy(xyz, inside))
+    assert counts.sum() == inside.sum()
