@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "road.h"
 #include "wide.h"
 
 /* Copies three float32 fields of those little-endian points that can be returns of a LiDAR: finite,
@@ -162,14 +163,16 @@ EP_WIDE static void move(const float *restrict xyz, int64_t points, const float 
   }
 }
 
-/* Counts the points of each cell, and finds its lowest. Without branches that a point decides: what
- * comes next to what in a sweep cannot be foreseen. */
-static void count(int64_t points, const struct ep_buffers *to) {
+/* Counts the points of each cell, and finds its lowest that can be of the road. Without branches that a
+ * point decides: what comes next to what in a sweep cannot be foreseen. */
+static void count(int64_t points, const int32_t *coarse_of, const float *floor,
+                  const struct ep_buffers *to) {
   for (int64_t i = 0; i < points; ++i) {
     const int32_t at = to->cell[i];
     const float z = to->z[i];
     struct ep_cell *cell = to->cells + at;
-    cell->lowest = z < cell->lowest ? z : cell->lowest;
+    const float possible = z >= floor[coarse_of[at]] ? z : INFINITY;
+    cell->lowest = possible < cell->lowest ? possible : cell->lowest;
     if (cell->points++ == 0) to->now[at >> 6] |= (uint64_t)1 << (at & 63);
   }
 }
@@ -339,9 +342,12 @@ static int64_t fill(int with_intensity, const struct ep_raster *raster,
  * `intensity` may be NULL. Returns the number of `raised`, which are indices of points. */
 int64_t ep_sweep(const float *xyz, int64_t points, const float *T /* 3, 4 */,
                  const float *intensity, const struct ep_raster *raster,
-                 const struct ep_tables *tables, const struct ep_buffers *to) {
+                 const struct ep_tables *tables, const struct ep_buffers *to,
+                 const struct ep_road *road, const struct ep_road_tables *road_tables,
+                 const struct ep_road_buffers *road_to) {
   move(xyz, points, T, raster, to->z, to->cell);
-  count(points, to);
+  ep_road_floor(to->cell, to->z, points, road, road_tables, road_to);
+  count(points, road_tables->coarse_of, road_to->floor, to);
   rank_of_blocks(raster, to);
   limit_slope(raster, to);
   float *ground = to->raster + (raster->slices + 4) * raster->rows * raster->columns;

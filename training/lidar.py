@@ -27,7 +27,7 @@ from training.targets import count_points, detection_loss, make_targets
 
 LEAST_POINTS = 5
 OUT = Path("training_out")
-CONFIG = LidarPreprocessing()
+CONFIG = LidarPreprocessing(intensity_median=0.035)  # of PandaSet's and the simulator's sweeps
 
 
 def pandaset_folder() -> Path:

@@ -20,6 +20,7 @@ from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.lidar.intensity import comparable
 from edge_perception.encoders.lidar.native import MAX_SLICES, native
 from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base, to_base_matrix
 from edge_perception.encoders.lidar.pillar_encoder import PillarEncoder, takes_pillars
@@ -61,6 +62,7 @@ class _Sweep:
     frame: PointCloud
     geometry: Geometry
     raised: NDArray[np.integer]  # points above the ground, in the order of the raster's cells
+    notes: tuple[str, ...]
 
 
 class LidarEncoder(CheckedModel):
@@ -75,24 +77,30 @@ class LidarEncoder(CheckedModel):
         self._config = lidar_preprocessing(manifest)
         compiled = native()
         self._sweeper = None if compiled is None else compiled.sweeper(sweep_plan(self._config))
+        self._scratch = Scratch()
         self._sweep: _Sweep | None = None
 
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them."""
         raised: NDArray[np.integer]
+        intensity, note = frame.intensity, ""
+        if intensity is not None and self._config.intensity_median:
+            median = self._config.intensity_median
+            intensity, note = comparable(intensity, median, self._scratch)
         if self._sweeper is None:
             xyz_base = to_base(frame.xyz_m, geometry)
             binned = bin_points(xyz_base, self._config)
             raised = raised_points(binned, self._config)
-            raster = rasterize(xyz_base, frame.intensity, self._config, binned=binned)
+            raster = rasterize(xyz_base, intensity, self._config, binned=binned)
         else:
             raised = self._sweeper(
                 np.ascontiguousarray(frame.xyz_m),
                 to_base_matrix(geometry),
-                None if frame.intensity is None else np.ascontiguousarray(frame.intensity),
+                None if intensity is None else np.ascontiguousarray(intensity),
             )
             raster = self._sweeper.raster
-        self._sweep = _Sweep(frame=frame, geometry=geometry, raised=raised)
+        notes = (note,) if note else ()
+        self._sweep = _Sweep(frame=frame, geometry=geometry, raised=raised, notes=notes)
         return {self._config.input: raster[None]}
 
     def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
@@ -110,6 +118,7 @@ class LidarEncoder(CheckedModel):
                 OBSTACLE_POINTS: self._obstacles(frame, geometry),
             },
             objects=decisions.objects,
+            notes=self._sweep.notes if self._sweep is not None else (),
         )
 
     def _obstacles(self, frame: PointCloud, geometry: Geometry) -> NDArray[np.float32]:

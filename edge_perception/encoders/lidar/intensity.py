@@ -16,7 +16,8 @@ from edge_perception.encoders.lidar.native import native
 
 EIGHT_BITS = 256.0  # a value above it is of no scale of 8 bits
 _BRIGHTEST_OF_ONE = 4.0  # as in `ep_intensity`
-_SAMPLE = 4096  # counts that tell the brightest
+_SAMPLE = 4096  # values that tell the brightest, or the median
+_AS_TRAINED = 2.0  # a median so many times that of training, or a part of it, is as good
 _BRIGHTEST = 0.999  # quantile of them that becomes 1: a single reflector must not darken the rest
 
 
@@ -64,6 +65,36 @@ def unit_intensity(
     top = float(np.quantile(finite, _BRIGHTEST)) if len(finite) else 0.0
     _scale(values, 1.0 / max(top, EIGHT_BITS))
     return values
+
+
+def comparable(
+    intensity: NDArray[np.float32], median: float, scratch: Scratch
+) -> tuple[NDArray[np.float32] | None, str]:
+    """Return brightness as the sensors of training have it, and how it was brought there.
+
+    The same road has 0.03 of the full scale with one sensor and 0.3 with another. Where the median
+    of a sweep is far from that of training, the sweep is scaled to it.
+
+    Args:
+        intensity: (N,), 0 to 1.
+        median: of training, of what is above 0.
+        scratch: holds what is returned, where that is another array.
+
+    Returns:
+        The brightness, None where all returns have the same; and a note, empty where it stays.
+    """
+    sample = intensity[:: max(1, len(intensity) // _SAMPLE)]
+    if len(sample) and sample.min() == sample.max():
+        return None, f"intensity is {sample[0]:.3g} everywhere: it tells nothing, left out"
+    bright = sample[sample > 0]
+    own = float(np.median(bright)) if len(bright) else 0.0
+    if not own or 1 / _AS_TRAINED <= own / median <= _AS_TRAINED:
+        return intensity, ""
+    values = scratch.empty("comparable", intensity.shape, np.float32)
+    np.copyto(values, intensity)
+    _scale(values, median / own)
+    how = "darker" if own > median else "brighter"
+    return values, f"intensity made {how} to be as in training: it is of another scale"
 
 
 def _is_negative(field: NDArray) -> bool:

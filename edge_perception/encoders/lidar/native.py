@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.native import library
 from edge_perception.core.scratch import Scratch
+from edge_perception.encoders.lidar.road import RoadPlan
 
 MAX_SLICES = 64  # of a raster
 _FLOAT32 = np.dtype("<f4")
@@ -60,6 +61,25 @@ class _PillarGrid(ctypes.Structure):
     )  # fmt: skip
 
 
+class _Road(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "columns", "near", "steps", "rise")),
+        ("z_min", ctypes.c_float),
+    )
+
+
+class _RoadTables(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in (
+        "coarse_of", "nearest_first", "rank_of",
+    ))  # fmt: skip
+
+
+class _RoadBuffers(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in (
+        "heights", "sums", "votes", "level", "gap", "floor",
+    ))  # fmt: skip
+
+
 _CELL = np.dtype([("lowest", "f4"), ("points", "i4")])
 _POINT = np.dtype([("z", "f4"), ("intensity", "f4"), ("index", "i4")])
 
@@ -69,6 +89,7 @@ class SweepPlan:
     """What a raster is made by; the names are those of the C structures."""
 
     numbers: dict[str, float]
+    road: RoadPlan
     tables: dict[str, NDArray]  # contiguous, int64 or float32, but int32 for `slice_of`
 
     @property
@@ -202,6 +223,21 @@ class Sweeper:
         self._numbers = _Raster(**plan.numbers)
         self._tables = _Tables(**_addresses(plan.tables))
         self._buffers = _Buffers(**_addresses(self._kept))
+        road = plan.road
+        self._road_kept = {
+            "heights": np.empty((road.cells + 1) * road.steps, np.int32),
+            "sums": np.empty(road.steps + 4, np.int32),
+            "votes": np.empty(road.steps, np.int32),
+            "level": np.empty(road.cells, np.int32),
+            "gap": np.empty(road.cells, np.int32),
+            "floor": np.empty(road.cells + 1, np.float32),
+        }
+        rows, columns = road.shape
+        self._road = _Road(rows, columns, road.near, road.steps, road.rise, road.z_min_m)
+        self._road_tables = _RoadTables(
+            *(a.ctypes.data for a in (road.coarse_of, road.nearest_first, road.rank_of))
+        )
+        self._road_buffers = _RoadBuffers(**_addresses(self._road_kept))
 
     def __call__(
         self,
@@ -231,6 +267,9 @@ class Sweeper:
             ctypes.byref(self._numbers),
             ctypes.byref(self._tables),
             ctypes.byref(self._buffers),
+            ctypes.byref(self._road),
+            ctypes.byref(self._road_tables),
+            ctypes.byref(self._road_buffers),
         )
         return raised[:found]
 

@@ -2,8 +2,8 @@
 
 The raster's rows follow +x (row 0 at `x_range_m[0]`), its columns +y. Heights are measured above
 the local ground, so that slopes and mounting errors of a few centimetres do not matter. The
-ground is the lowest return of coarse cells, limited to a slope a road can have: a cell whose
-only returns lie on a car roof takes its height from its neighbours.
+ground is the lowest return of coarse cells that can be of a road (`road.py`), limited to a slope
+that one can have: a cell whose only returns lie on a car roof takes its height from its neighbours.
 
 These functions are the reference, and what runs without a build; `native.py` does the same in one
 call, which the encoder uses where it can.
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.parameter import parameter
 from edge_perception.encoders.lidar.native import SweepPlan
+from edge_perception.encoders.lidar.road import RoadPlan, road_floor, road_plan
 
 _COARSE = 16  # fine cells along a side of a ground cell
 _GROUND_RANK = 2  # that many fine cells may lie below the ground (multipath returns)
@@ -40,6 +41,8 @@ class LidarPreprocessing:
     height_edges_m: tuple[float, ...] = (0.25, 0.6, 1.0, 1.4, 1.8, 2.4, 3.6)  # above the ground
     max_slope: float = parameter(0.12, low=0.0, high=1.0)
     obstacle_height_m: tuple[float, float] = (0.3, 3.6)  # above the ground
+    # Of the sweeps of training, of returns above 0; 0: intensity is taken as it comes.
+    intensity_median: float = parameter(0.0, low=0.0, high=1.0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,6 +50,18 @@ class LidarPreprocessing:
         return (
             round((self.x_range_m[1] - self.x_range_m[0]) / self.cell_m),
             round((self.y_range_m[1] - self.y_range_m[0]) / self.cell_m),
+        )
+
+    @cached_property
+    def road(self) -> RoadPlan:
+        """Where the road is looked for."""
+        return road_plan(
+            self.shape,
+            _COARSE,
+            (self.x_range_m[0], self.y_range_m[0]),
+            self.cell_m,
+            self.z_range_m,
+            self.max_slope,
         )
 
     @property
@@ -90,8 +105,10 @@ def bin_points(xyz_base: NDArray[np.float32], config: LidarPreprocessing) -> Bin
     inside &= (z > config.z_range_m[0]) & (z < config.z_range_m[1])
     index = np.flatnonzero(inside)
     cell = row[index].astype(np.int64) * columns + column[index].astype(np.int64)
+    plan = config.road
+    possible = z[index] >= road_floor(cell, z[index], plan)[plan.coarse_of[cell]]
     lowest = np.full(rows * columns, np.inf, np.float32)
-    np.minimum.at(lowest, cell, z[index])
+    np.minimum.at(lowest, cell[possible], z[index[possible]])
     ground = _ground(lowest.reshape(config.shape), config).ravel()
     return BinnedPoints(index=index, cell=cell, height_m=z[index] - ground[cell], ground_m=ground)
 
@@ -176,6 +193,7 @@ def sweep_plan(config: LidarPreprocessing) -> SweepPlan:
     low_column, near_column, far_column = _interpolation(columns, coarse_columns)
     density_of = _density_lookup()
     return SweepPlan(
+        road=config.road,
         numbers={
             "rows": rows,
             "columns": columns,

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from lidar_messages import CODES, STAMP_NS, cloud_msg, xyz
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.scratch import Scratch
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.lidar.intensity import comparable
 
 
 def stacked(values: dict[str, np.ndarray]) -> np.ndarray:
@@ -138,6 +140,27 @@ def test_a_level_in_db_is_no_brightness():
     values["reflectivity"] = np.arange(12) * 20
     cloud = cloud_from_msg(cloud_msg({**xyz(), **values}, {"intensity": "f4"}))
     np.testing.assert_allclose(cloud.intensity, np.arange(12) * 20 / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.25, 0.7, 1.0, 1.6, 4.0, 9.0])
+def test_intensity_of_any_scale_is_made_comparable(gain: float) -> None:
+    rng = np.random.default_rng(1)
+    own = np.minimum(gain * rng.exponential(0.05, 20_000), 1.0).astype(np.float32)
+    own[::20] = 0.0  # no measurement
+    before = own.copy()
+    got, note = comparable(own, 0.035, Scratch())
+    assert 0.5 < float(np.median(got[got > 0])) / 0.035 < 2.0
+    assert bool(note) == (not 0.5 < gain < 2.0)
+    np.testing.assert_array_equal(own, before)
+    assert got.max() <= 1.0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_the_same_intensity_everywhere_is_none(value: float) -> None:
+    got, note = comparable(np.full(100, value, np.float32), 0.035, Scratch())
+    assert got is None
+    assert f"{value:.3g} everywhere" in note
+    assert comparable(np.zeros(0, np.float32), 0.035, Scratch())[0] is not None
 
 
 SECONDS = [0.0, 0.03125, 0.0625]
