@@ -69,6 +69,7 @@ def _add_rollout(steps: Any) -> None:
     for step in (status, advance):
         step.add_argument("--slo", default="", help="the operator's file (config/slo.yaml)")
         step.add_argument("--least-robots", type=int, default=1, help="that serve it, to advance")
+        step.add_argument("--least-views", type=int, default=100, help="on it, to advance")
         step.add_argument("--silent-h", type=float, default=6.0, help="hours without a word")
 
 
@@ -162,7 +163,11 @@ def _judged(args: argparse.Namespace, rollout: Any) -> Any:
     from edge_perception.fleet.tables import Tables
     from edge_perception.releases.slo_file import read_slo
 
-    gate = FleetGate(least_robots=args.least_robots, silent_s=args.silent_h * 3600.0)
+    gate = FleetGate(
+        least_robots=args.least_robots,
+        least_views=args.least_views,
+        silent_s=args.silent_h * 3600.0,
+    )
     return judge(rollout, Tables(args.database), read_slo(args.slo), gate, time.time_ns())
 
 

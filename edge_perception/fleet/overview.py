@@ -80,7 +80,8 @@ def _objectives(tables: Tables, now_ns: int) -> list[dict[str, Any]]:
     for (body,) in rows:
         data = json.loads(body)
         models = data.get("models", {})
-        version = ", ".join(sorted({str(m.get("version", "")) for m in models.values()}))
+        names = sorted({str(m.get("version", "")) for m in models.values()})
+        version = ", ".join(names) or "as delivered"
         views[version] += int(data.get("views", 0))
         for name, count in data.get("bad", {}).items():
             bad[version, name] += int(count)

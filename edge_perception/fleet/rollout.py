@@ -34,7 +34,8 @@ from edge_perception.releases.slo import ROLL_BACK, Slo
 WAIT, PASS, STOP = "wait", "pass", "stop"
 _SALTS = 1000
 # Events of a robot that end a release there.
-_FAILED = ("rolled back", "refused", "aborted", "quarantined")
+_FAILED = ("rolled back", "refused", "aborted", "burnt")
+_BEFORE_NS = 86_400 * 10**9  # a rollout, that is compared with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +169,9 @@ def judge(rollout: Rollout, tables: Tables, slo: Slo, gate: FleetGate, now_ns: i
     if len(on_it) < gate.least_robots:
         text = f"{len(on_it)} robots serve it, {gate.least_robots} wanted"
         return Verdict(verdict=WAIT, text=text, figures=figures)
+    if views < gate.least_views:
+        text = f"{views} views on it, {gate.least_views} wanted"
+        return Verdict(verdict=WAIT, text=text, figures=figures)
     soaked_s = (now_ns - rollout.since_ns) / 1e9
     if soaked_s < stage.soak_s:
         text = f"soaked {soaked_s:.0f} of {stage.soak_s:.0f} s"
@@ -201,40 +205,52 @@ def _failed(rollout: Rollout, tables: Tables) -> set[str]:
         "SELECT device, body FROM readings WHERE kind = 'event' AND received_ns >= ?",
         (rollout.begun_ns,),
     )
+    told = [(device, json.loads(body)) for device, body in rows]
+    # What follows a change tells its transaction only; its steps before told the models.
+    ours = {
+        (device, data["transaction"])
+        for device, data in told
+        if data.get("transaction") and set(data.get("models", {}).values()) & set(rollout.manifests)
+    }
     failed = set()
-    for device, body in rows:
-        data = json.loads(body)
+    for device, data in told:
         if data.get("event") not in _FAILED:
             continue
         named = f"{rollout.name} {rollout.version}" in str(data.get("reason", ""))
-        if named or set(data.get("models", {}).values()) & set(rollout.manifests):
+        models = set(data.get("models", {}).values()) & set(rollout.manifests)
+        if named or models or (device, data.get("transaction")) in ours:
             failed.add(device)
     return failed
 
 
 def _burns(rollout: Rollout, tables: Tables, slo: Slo, gate: FleetGate) -> tuple[list[str], int]:
     """Return the objectives that do not hold on this release, and how many views were looked at."""
-    bad: Counter[str] = Counter()
-    views = 0
+    bad, before = Counter[str](), Counter[str]()
     rows = tables.rows(
-        "SELECT body FROM readings WHERE kind = 'slo' AND received_ns >= ?", (rollout.begun_ns,)
+        "SELECT body FROM readings WHERE kind = 'slo' AND received_ns >= ?",
+        (rollout.begun_ns - _BEFORE_NS,),
     )
     for (body,) in rows:
         data = json.loads(body)
         models = data.get("models", {}).values()
-        if any(item.get("sha256") in rollout.manifests for item in models):
-            views += int(data.get("views", 0))
-            bad.update({name: int(count) for name, count in data.get("bad", {}).items()})
+        on_it = any(item.get("sha256") in rollout.manifests for item in models)
+        counts = bad if on_it else before
+        counts["views"] += int(data.get("views", 0))
+        counts.update({name: int(count) for name, count in data.get("bad", {}).items()})
+    views = bad.pop("views", 0)
+    views_before = before.pop("views", 0)
     burns = []
     for objective in slo.objectives:
         if objective.on_burn != ROLL_BACK or views < gate.least_views:
             continue
         share = bad[objective.name] / views
+        # What burned without the release too, going back would not end.
+        others = before[objective.name] / views_before if views_before else 0.0
+        allowed = max(1.0 - objective.target, others)
         # Beyond what chance does: three standard deviations of what is allowed.
-        allowed = 1.0 - objective.target
         if share > allowed + 3.0 * math.sqrt(max(allowed * (1 - allowed), 1e-9) / views):
             text = f"{objective.name}: good in {1 - share:.1%} of {views} views"
-            burns.append(f"{text} < {objective.target:.1%}")
+            burns.append(f"{text} < {objective.target:.1%}, {1 - others:.1%} without it")
     return burns, views
 
 

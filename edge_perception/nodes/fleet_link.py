@@ -201,6 +201,11 @@ class FleetLink:
             if sha256 in serving:
                 await self._retreat(why)
                 return
+        try:
+            # What came with the software serves, and is in no slot before the first change.
+            serving |= set((await self._coordinator.serving.look()).models.values())
+        except EdgePerceptionError:
+            return  # a node is silent: the next poll looks again
         for document in plan.offers:
             sha256 = document.manifest_sha256
             if self._is_refused(sha256) or sha256 in serving or not store.shelf.has(sha256):

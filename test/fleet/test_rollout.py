@@ -141,6 +141,34 @@ def test_robots_on_which_it_failed_stop_it(fleet):
     assert fleet.first[0] in verdict.text
 
 
+def test_a_rollback_after_the_change_is_known_by_its_transaction(fleet):
+    first = fleet.first[0]
+    fleet.tell(first, "event", event="commit", transaction="t1", models={"audio": fleet.digest})
+    assert fleet.judge().verdict == WAIT
+    fleet.tell(first, "event", event="rolled back", transaction="t1", reason="late", error=True)
+    assert fleet.judge().verdict == STOP
+
+
+def test_few_views_are_no_evidence(fleet, owner):
+    for name in fleet.first:
+        fleet.serve(name, views=1)
+    owner.later(hours=1.5)
+    assert fleet.judge().verdict == WAIT
+    assert "views on it" in fleet.judge().text
+
+
+def test_what_burns_without_the_release_too_does_not_stop_it(fleet, owner):
+    for name in NAMES:
+        fleet.tell(name, "slo", models={}, views=200, bad={"availability": 60})
+    for name in fleet.first:
+        fleet.serve(name, bad=60)
+    owner.later(hours=1.5)
+    assert fleet.judge().verdict == PASS
+    for name in fleet.first:
+        fleet.serve(name, bad=120)
+    assert fleet.judge().verdict == STOP
+
+
 def test_failures_of_other_releases_do_not(fleet):
     fleet.tell(fleet.first[0], "event", event="refused", reason="tagger 0.9.0: NaN", error=True)
     assert fleet.judge().verdict == WAIT
