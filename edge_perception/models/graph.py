@@ -29,7 +29,7 @@ def load_graph(path: Path) -> Any:
             f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
         ) from error
     try:
-        return _inferred(onnx.load(str(path)))
+        return _inferred(_sorted(onnx.load(str(path))))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # protobuf and onnx raise many types on a damaged file
@@ -48,6 +48,46 @@ def read_graph(bundle: Bundle) -> Any:
         return _inferred(model)
     except Exception as error:  # protobuf and onnx raise many types on a damaged file
         raise ModelError(f"{name}: expected an ONNX model: {error}") from error
+
+
+def _sorted(model: Any) -> Any:
+    """Bring nodes into the order of computation, which converters to half precision break.
+
+    The standard asks for that order, runtimes do not mind. What cannot be sorted stays as it is.
+    """
+    graph = model.graph
+    known = {"", *(v.name for v in graph.input), *(t.name for t in graph.initializer)}
+    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    made = {name for node in graph.node for name in node.output}
+    waiting, ordered = list(graph.node), []
+    in_order = True
+    while waiting:
+        ready, rest = [], []
+        for node in waiting:
+            if all(name in known or name not in made for name in _read_by(node)):
+                known.update(node.output)
+                ready.append(node)
+            else:
+                rest.append(node)
+        if not ready:
+            return model  # a circle: the check that follows says so
+        in_order = in_order and not rest
+        ordered += ready
+        waiting = rest
+    if not in_order:
+        copies = [type(node).FromString(node.SerializeToString()) for node in ordered]
+        del graph.node[:]
+        graph.node.extend(copies)
+    return model
+
+
+def _read_by(node: Any) -> Iterator[str]:
+    """Yield the tensors that a node reads, also those that its inner graphs take from outside."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            for step in inner.node:
+                yield from _read_by(step)
 
 
 def _inferred(model: Any) -> Any:

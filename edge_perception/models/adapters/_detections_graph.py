@@ -44,6 +44,8 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
     if len(names) == 2:
         return []  # 4 + 2 classes of RT-DETR: rows of six are not told apart
     check_task(foreign)
+    if "rtdetr" in foreign.metadata.get("description", "").lower().replace("-", ""):
+        return [_rt_detr(foreign, name)]
     return [_yolo(foreign, name, "YOLOv10, or YOLO with nms=True", box=0, score=4, label=5)]
 
 
@@ -75,6 +77,29 @@ def _yolo(
             "box_unit": "px of the input",
             "first_class": "YOLO counts classes from 0",
         },
+    )
+
+
+def _rt_detr(foreign: ForeignModel, name: str) -> Reading:
+    """As Ultralytics exports RT-DETR since 8.4: the queries are chosen in the graph."""
+    why = "'description' of the metadata: RT-DETR of Ultralytics"
+    return reading(
+        foreign,
+        adapter="detections",
+        family="RT-DETR of Ultralytics, queries chosen inside",
+        preprocessing={**UNIT, **STRETCH},
+        postprocessing={
+            "rows": name,
+            "box_column": 0,
+            "score_column": 4,
+            "class_column": 5,
+            "box": "cxcywh",
+            "box_unit": "share",
+            "first_class": 0,
+            **_SUPPRESSED,
+        },
+        classes=None,
+        reasons=dict.fromkeys(("scale", "resize", "rows", "box", "box_unit", "first_class"), why),
     )
 
 

@@ -43,6 +43,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     """Return what YOLO without suppression the file may be."""
     if foreign.size is None:
         return []
+    if foreign.metadata.get("author") == "Ultralytics":
+        check_task(foreign)  # before its shapes are read as those of a detector
     shapes = foreign.output_shapes()
     found = []
     for name, shape in shapes.items():

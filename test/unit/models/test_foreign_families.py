@@ -56,6 +56,13 @@ def rt_detr_ultralytics() -> np.ndarray:
     return np.concatenate([boxes, 1 / (1 + np.exp(-logits))], axis=2).astype(np.float32)
 
 
+def rt_detr_chosen() -> np.ndarray:
+    head = np.zeros((1, 300, 6), np.float32)
+    for row, (label, score, _) in enumerate(TRUTH):
+        head[0, row] = (*share(row), score, label)
+    return head
+
+
 def two(names: tuple[str, str], columns: int) -> dict[str, np.ndarray]:
     return dict(zip(names, graphs.queries(columns), strict=True))
 
@@ -165,6 +172,16 @@ FAMILIES: dict[str, tuple[Signature, dict[str, Any], str, str, str]] = {
         {},
         "RT-DETR of Ultralytics",
         "detr",
+        "stretch",
+    ),
+    "rt-detr ultralytics 8.4": (
+        Signature(
+            {"output0": rt_detr_chosen()},
+            metadata={**ULTRALYTICS, "description": "Ultralytics rtdetr-l model"},
+        ),
+        {},
+        "queries chosen inside",
+        "detections",
         "stretch",
     ),
     "detr": (
@@ -291,6 +308,21 @@ def test_half_precision(tmp_path: Path, name: str) -> None:
     check(seen, resize, within=0.3)
 
 
+def test_nodes_in_the_wrong_order_are_sorted(tmp_path: Path) -> None:
+    """As converters to half precision leave them; runtimes do not mind, the checker does."""
+    path = graphs.write(tmp_path / "half.onnx", FAMILIES["v8"][0], half=True)
+    model = onnx.load(str(path))
+    backwards = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(backwards)
+    onnx.save(model, str(path))
+    check(bring(path, {})[1], "center", within=0.3)
+    model.graph.node[0].input[0] = model.graph.node[0].output[0]  # a circle
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"half\.onnx: expected an ONNX model"):
+        recognise(path)
+
+
 @pytest.mark.parametrize("name", ["v8", "detr"])
 def test_quantised(tmp_path: Path, name: str) -> None:
     signature, said, _, _, resize = FAMILIES[name]
@@ -337,7 +369,7 @@ REFUSED: dict[str, tuple[Signature, dict[str, Any], str]] = {
         "--assume input.mystery=",
     ),
     "another task": (
-        Signature({"output0": graphs.v8(4)}, metadata={**ULTRALYTICS, "task": "segment"}),
+        Signature({"output0": graphs.v8(36)}, metadata={**ULTRALYTICS, "task": "segment"}),
         {},
         "expected detect, got 'segment'",
     ),
