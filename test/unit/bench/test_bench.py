@@ -78,8 +78,11 @@ def test_the_pipeline_figures_compare_with_the_bare_models_and_the_usual_node():
         found(pipeline.BARE_PROCESSING, [12.0] * 4, 60.0),
         found(pipeline.COMPOSED, [12.5] * 4, 48.0),
         found(pipeline.USUAL, [50.0] * 3, 20.0),
+        found(pipeline.PLANNED, [8.0] * 4, 72.0),
     ]
     summary = pipeline.summarise(rounds)
+    assert summary["plan_gain"] == 1.5
+    assert summary["planned_overhead_p50_ms"] == -2.0
     assert summary["throughput_ratio"] == 0.96
     assert summary["throughput_ratio_with_processing"] == 0.8
     assert summary["overhead_p50_ms"] == 2.5
@@ -88,6 +91,21 @@ def test_the_pipeline_figures_compare_with_the_bare_models_and_the_usual_node():
     assert summary["usual_p50_ratio"] == 0.25
     assert summary["fused_share"] == 1.0
     assert summary["usual_reliable_fused_share"] == 0.75
+
+
+def test_overload_tells_what_was_planned_from_chance():
+    shed = {
+        "camera": {"overwritten": 3, "skipped": 120},
+        "lidar": {"overwritten": 0, "skipped": 30},
+    }
+    heard = {"sent": 100, "views": 40, "deadline_missed": 2, "given_up": 40, "shed": shed}
+    heard |= {"speed": 5.0, "setup": pipeline.CONTROLLED, "ages_ms": [30.0]}
+    summary = pipeline._overload_summary([heard, {**heard, "setup": pipeline.COMPOSED, "shed": {}}])
+    assert summary["overload_5_controlled_overwritten_share"] == 0.01
+    assert summary["overload_5_controlled_skipped_share"] == 0.5
+    assert summary["overload_5_controlled_deadline_missed_share"] == 0.05
+    assert summary["overload_5_controlled_given_up_told_share"] == 1.0
+    assert summary["overload_5_skipped_share"] == 0.0
 
 
 def test_the_result_is_json_on_the_standard_output(capsys):
