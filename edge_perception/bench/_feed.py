@@ -159,8 +159,11 @@ class Feed:
             "deadline_missed": self._missed,
             "given_up": self._given_up,
             "shed": {
-                source: {"overwritten": last[0] - first[0], "skipped": last[1] - first[1]}
-                for source, (first, *_, last) in self._counts.items()
+                source: {
+                    "overwritten": counts[-1][0] - counts[0][0],
+                    "skipped": counts[-1][1] - counts[0][1],
+                }
+                for source, counts in self._counts.items()
             },
         }
 
