@@ -58,6 +58,7 @@ class Feed:
         self._views: list[tuple[int, int]] = []  # stamp, arrival, ns
         self._counts: dict[str, list[tuple[int, int]]] = {}  # overwritten, skipped; by source
         self._given_up = 0  # views in which a source says so
+        self._heard = 0  # views, also those of one sensor
         self._receiver = Receiver(node, on_error=print)
         self._receiver.subscribe(
             "edge_perception/msg/FusedPerception",
@@ -103,7 +104,7 @@ class Feed:
         with self._lock:
             self._views.clear()
             self._counts.clear()
-            self._missed = self._given_up = 0
+            self._missed = self._given_up = self._heard = 0
 
     def _play(self, seconds: float, speed: float) -> list[int]:
         sent: list[int] = []
@@ -156,6 +157,7 @@ class Feed:
             "fused": len(ages),
             "ages_ms": [round(age, 3) for age in ages],
             "views": len(self._views),
+            "heard": self._heard,
             "deadline_missed": self._missed,
             "given_up": self._given_up,
             "shed": {
@@ -195,14 +197,15 @@ class Feed:
             for status in view.sources
             if status.contributed
         }
-        if "camera" in stamps and "lidar" in stamps:
-            with self._lock:
-                for status in view.sources:
-                    counts = self._counts.setdefault(status.source, [])
-                    del counts[1:-1]
-                    counts.append((status.dropped, status.skipped))
-                self._given_up += any(status.given_up for status in view.sources)
-                self._missed += view.deadline_missed
+        with self._lock:
+            self._heard += 1
+            for status in view.sources:
+                counts = self._counts.setdefault(status.source, [])
+                del counts[1:-1]
+                counts.append((status.dropped, status.skipped))
+            self._given_up += any(status.given_up for status in view.sources)
+            self._missed += view.deadline_missed
+            if "camera" in stamps and "lidar" in stamps:
                 self._views.append((stamps["lidar"], arrival_ns))
                 self._lock.notify()
 

@@ -166,7 +166,7 @@ def _overload(setup: str, feed: Role, seconds: float) -> list[dict[str, Any]]:
         found.append({"setup": setup, "speed": speed, **heard})
         ages, shares = quantiles(heard["ages_ms"]), _shares(heard)
         say(
-            f"{setup}, {speed:g} times the rate: {heard['views']} views, p50 {ages['p50']:.1f} ms, "
+            f"{setup}, {speed:g} times the rate: {heard['heard']} views, p50 {ages['p50']:.1f} ms, "
             f"p99 {ages['p99']:.1f} ms; share past the deadline {shares['deadline_missed']:.3f}, "
             f"of frames overwritten {shares['overwritten']:.2f}, skipped {shares['skipped']:.2f}"
         )
@@ -177,7 +177,7 @@ def _shares(heard: dict[str, Any]) -> dict[str, float]:
     """Return the share of views past the deadline, and of frames that were not looked at."""
     counts = [heard["shed"].get(source, {}) for source in ("camera", "lidar")]
     frames = 3 * heard["sent"]  # two images and a cloud each
-    views = max(1, heard["views"])
+    views = max(1, heard["heard"])  # load control skips: not each has both sensors
     shares = {
         name: round(sum(count.get(name, 0) for count in counts) / max(1, frames), 4)
         for name in ("overwritten", "skipped")

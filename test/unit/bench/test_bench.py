@@ -98,7 +98,7 @@ def test_overload_tells_what_was_planned_from_chance():
         "camera": {"overwritten": 3, "skipped": 120},
         "lidar": {"overwritten": 0, "skipped": 30},
     }
-    heard = {"sent": 100, "views": 40, "deadline_missed": 2, "given_up": 40, "shed": shed}
+    heard = {"sent": 100, "heard": 40, "deadline_missed": 2, "given_up": 40, "shed": shed}
     heard |= {"speed": 5.0, "setup": pipeline.CONTROLLED, "ages_ms": [30.0]}
     summary = pipeline._overload_summary([heard, {**heard, "setup": pipeline.COMPOSED, "shed": {}}])
     assert summary["overload_5_controlled_overwritten_share"] == 0.01
