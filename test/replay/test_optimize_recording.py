@@ -11,6 +11,7 @@ import pytest
 from edge_perception.cli.main import main
 from edge_perception.models.manifest import load_bundle
 
+pytestmark = pytest.mark.timeout(300)  # a drive, its labels and two helpers, also on a busy machine
 SET = Path(__file__).parents[2] / "models" / "bev_lite"
 
 

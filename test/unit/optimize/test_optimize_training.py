@@ -7,7 +7,10 @@ import pytest
 from optimize_commands import run_commands, why_not
 from optimize_user import NETS
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+    pytest.mark.timeout(300),  # one process runs all commands, also on a busy machine
+]
 
 TRAINING = """
 
