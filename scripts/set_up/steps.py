@@ -60,8 +60,9 @@ def main(arguments: list[str]) -> int:
             what = set_up(force_build=options.build)
             if options.backends:
                 add_to_venv("backends", "OpenVINO and gRPC")
+                add_to_venv("wasm", "the sandbox of adapters in WebAssembly")
                 add_bindings()
-                what += ", with OpenVINO and gRPC; bindings of TensorRT in .venv-tensorrt"
+                what += ", with OpenVINO, gRPC and wasmtime; bindings of TensorRT in .venv-tensorrt"
             if options.fleet:
                 add_to_venv("fleet", "TUF, object stores and MQTT")
                 what += ", with TUF, object stores and MQTT"
