@@ -1,7 +1,7 @@
 """Real sweeps, altered as other sensors and roads have them: the same cars are found.
 
-The frames are PandaSet's, of which the model has learnt: what is held here is what an alteration
-costs, not how well the model does on streets that it has not seen.
+Four of the eight frames were in training: what is held here is what an alteration costs, not how
+well the model does on streets that it has not seen.
 """
 
 from __future__ import annotations
