@@ -258,4 +258,4 @@ def _recorded_stamp(report: PlayReport) -> Callable[[int], int | None]:
 
 
 def _cut_text(cut: Cut) -> str:
-    return f"{cut.name} cut from {cut.start_s:g} to {cut.end_s:g} s"
+    return f"{cut.name} cut from {round(cut.start_s, 2):g} to {round(cut.end_s, 2):g} s"

@@ -25,7 +25,7 @@ from edge_perception.encoders.load import EncoderLoad
 from edge_perception.encoders.place import SensorPlace
 from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
-from edge_perception.encoders.watch import Watch
+from edge_perception.encoders.watch import SourceWatch
 from edge_perception.monitoring.source import MonitorOptions
 
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
@@ -72,7 +72,7 @@ class EncoderPipeline:
         self._refused = 0
         self.place = SensorPlace(spec, geometry, pose)
         self.frames = FrameRunner(source, spec, self.place, clock, content_limits)
-        self.watch = Watch(source, spec, monitor)
+        self.watch = SourceWatch(source, spec, monitor)
         self.watch_s = LatencyWindow()  # what watching a frame takes, s
         self._told: Feature | None = None  # of the frame in work; inference thread only
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue

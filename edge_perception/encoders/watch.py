@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_perception.encoders import EncoderSpec
 
 
-class Watch:
+class SourceWatch:
     """Watches the frames of one source; `see` is called by its inference thread."""
 
     def __init__(self, source: str, spec: EncoderSpec, options: MonitorOptions | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders.pipeline import EncoderPipeline
-from edge_perception.encoders.watch import Watch
+from edge_perception.encoders.watch import SourceWatch
 from edge_perception.models.loading import LoadedModel
 from edge_perception.monitoring.condition_state import ConditionState
 from edge_perception.monitoring.drift.detector import (
@@ -41,7 +41,7 @@ Alter = Callable[[RecordedMessage], RecordedMessage]
 LATENCY = "latency"  # of the machine that made the reference: told only where that is the vehicle
 
 
-class Collector(Watch):
+class Collector(SourceWatch):
     """Takes the place of a watch and keeps what it would have looked at."""
 
     def __init__(
