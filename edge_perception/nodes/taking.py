@@ -122,6 +122,8 @@ def take(subscription: Subscription, most_bytes: int, *, identified: bool) -> Ta
     if status == _OK and 0 < size <= most_bytes:
         data = np.asarray(_Owned(rcl, message))
     else:
+        if status == _OK and not size:
+            data = np.empty(0, np.uint8)  # a message, though nobody can read it
         large = message.capacity > most_bytes
         rcl.fini(ctypes.byref(message))
         if large:

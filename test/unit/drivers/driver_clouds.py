@@ -296,7 +296,10 @@ CASES = (
     ),
     _case("Nebula (Autoware)", _nebula, decoded=is_the_sweep()),
     _case("Livox, PointCloud2", _livox, decoded=is_the_sweep(), notes=(ZEROS,)),
-    _case("Gazebo LiDAR", _gazebo, decoded=is_the_sweep(bright=False), notes=(NAN,)),
+    _case(
+        "Gazebo LiDAR", _gazebo, decoded=is_the_sweep(bright=False),
+        notes=(NAN, "intensity is 0 everywhere"),
+    ),
     _case("Isaac Sim LiDAR", _isaac, decoded=is_the_sweep(bright=False)),
     _case("CARLA LiDAR", _carla, decoded=is_the_sweep()),
     _case("KITTI by kitti2bag, LiDAR", _kitti2bag, decoded=is_the_sweep()),
