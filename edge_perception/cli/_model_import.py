@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import DEFAULT_BACKEND, Backend, backends
 from edge_perception.core.errors import ConfigurationError, ModelError
+from edge_perception.core.json_file import read_json_object
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.models.adapters import adapters
 from edge_perception.models.folders import USER_FOLDER
@@ -135,7 +135,7 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         version=args.version,
         features=_features(args.feature),
         labels=labels,
-        manifest=read_fields(args.manifest) if args.manifest else None,
+        manifest=read_json_object(args.manifest) if args.manifest else None,
         replace=args.replace,
         backend=args.backend,
         recognised=recognised,
@@ -261,14 +261,3 @@ def _features(texts: list[str]) -> dict[str, str] | None:
         if not name or not tensor:
             raise ConfigurationError(f"--feature: expected [NAME=]TENSOR, got '{name}={tensor}'")
     return dict(pairs)
-
-
-def read_fields(path: Path) -> dict[str, Any]:
-    """Read manifest fields from a JSON file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data

@@ -85,7 +85,7 @@ def export_model(args: argparse.Namespace) -> int:
 
 
 def _imported(args: argparse.Namespace) -> str:
-    from edge_perception.cli._model_import import read_fields
+    from edge_perception.core.json_file import read_json_object
     from edge_perception.releases.importing import import_model, read_labels
 
     bundle = import_model(
@@ -94,7 +94,7 @@ def _imported(args: argparse.Namespace) -> str:
         into=args.into.expanduser(),
         name=args.name,
         labels=read_labels(args.labels) if args.labels else (),
-        manifest=read_fields(args.manifest) if args.manifest else None,
+        manifest=read_json_object(args.manifest) if args.manifest else None,
         replace=args.replace,
     )
     return f"{bundle.manifest.name} {bundle.manifest.version} in {bundle.path}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.json_file import read_json_object
 
 NAME = "registry"
 HELP = "releases for a fleet: init, add, promote, retire, keys, refresh, status"
@@ -127,14 +128,7 @@ def _add(args: argparse.Namespace, place: Any) -> dict[str, Any]:
     bundle = load_bundle(args.bundle)
     if not (bundle.path / SIGNATURES_NAME).is_file():
         raise ConfigurationError(f"{args.bundle}: not signed; `models sign` does it")
-    measured = {}
-    if args.measured:
-        try:
-            measured = json.loads(args.measured.read_bytes())
-        except ValueError as error:
-            raise ConfigurationError(f"{args.measured}: expected JSON: {error}") from error
-        if not isinstance(measured, dict):
-            raise ConfigurationError(f"{args.measured}: expected an object by device")
+    measured = read_json_object(args.measured) if args.measured else {}
     document = publish_release(
         bundle,
         place,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.json_file import read_json_object
 from edge_perception.evaluation.mining import COCO, PRELABELS, labels_path
 from edge_perception.samples.labels_file import SCHEMA, read_labels_file
 
@@ -38,7 +39,7 @@ def take_back(labels: Path, folder: Path) -> Iterator[tuple[Path, int, list[str]
     Raises:
         ConfigurationError: it is neither, or of another export.
     """
-    data = _load(labels)
+    data = read_json_object(labels)
     if "sample_annotation" in data:
         found = _from_space(data, labels)
     elif "annotations" in data and "images" in data:
@@ -100,7 +101,7 @@ def _from_images(data: Mapping[str, Any], labels: Path, folder: Path) -> dict[st
     images = {item["id"]: item for item in _rows(data, "images", labels)}
     exported = {
         (item["image_id"], item["attributes"]["box"]): item
-        for item in _rows(_load(folder / COCO), "annotations", folder / COCO)
+        for item in _rows(read_json_object(folder / COCO), "annotations", folder / COCO)
     }
     found: dict[str, Returned] = {}
     boxes: dict[str, dict[int, list[dict[str, Any]]]] = {}
@@ -136,7 +137,7 @@ def _from_images(data: Mapping[str, Any], labels: Path, folder: Path) -> dict[st
 
 
 def _prelabels(folder: Path, recording: str) -> dict[int, list[dict[str, Any]]]:
-    data = _load(folder / PRELABELS / f"{Path(recording).stem}.json")
+    data = read_json_object(folder / PRELABELS / f"{Path(recording).stem}.json")
     return {int(frame["stamp_ns"]): frame["boxes"] for frame in data["frames"]}
 
 
@@ -167,13 +168,3 @@ def _numbers(item: Mapping[str, Any], name: str, count: int, where: str) -> list
     if not good or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
         raise ConfigurationError(f"{where}: {name}: expected {count} numbers, got {values!r}")
     return [float(value) for value in values]
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected labels as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{path}: expected an object of tables")
-    return data

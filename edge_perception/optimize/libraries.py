@@ -9,8 +9,6 @@ from typing import Any
 
 from edge_perception.core.extras import extra
 
-EXTRA = "optimize"
-
 
 def torch_library() -> Any:
     """Return PyTorch.

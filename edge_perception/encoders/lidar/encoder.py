@@ -112,20 +112,18 @@ class LidarEncoder(CheckedModel):
     ) -> EncoderOutput:
         """Return feature tensors with the obstacle points, and objects in the base frame."""
         decisions = self.decide(outputs)
-        return EncoderOutput(
-            tensors={
-                **self.features(outputs),
-                OBSTACLE_POINTS: self._obstacles(frame, geometry),
-            },
-            objects=decisions.objects,
-            notes=self._sweep.notes if self._sweep is not None else (),
-        )
-
-    def _obstacles(self, frame: PointCloud, geometry: Geometry) -> NDArray[np.float32]:
         last = self._sweep
+        notes: tuple[str, ...] = ()
         if last is not None and last.frame is frame and last.geometry is geometry:
-            return to_base(frame.xyz_m[thinned(last.raised)], geometry)
-        return obstacle_points(to_base(frame.xyz_m, geometry), self._config)
+            obstacles = to_base(frame.xyz_m[thinned(last.raised)], geometry)
+            notes = last.notes
+        else:
+            obstacles = obstacle_points(to_base(frame.xyz_m, geometry), self._config)
+        return EncoderOutput(
+            tensors={**self.features(outputs), OBSTACLE_POINTS: obstacles},
+            objects=decisions.objects,
+            notes=notes,
+        )
 
 
 def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:

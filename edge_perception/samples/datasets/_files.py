@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +19,6 @@ from edge_perception.samples.truth import LabelledBox, points_in_box, pose_of
 
 NS = 1_000_000_000
 _AHEAD_RAD = 0.1
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected JSON: {error}") from error
 
 
 def read_text(path: Path) -> str:

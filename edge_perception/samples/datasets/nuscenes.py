@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.json_file import read_json
 from edge_perception.samples.datasets import (
     CameraStream,
     DatasetSpec,
@@ -31,7 +32,6 @@ from edge_perception.samples.datasets._files import (
     odometry,
     part,
     read_floats,
-    read_json,
 )
 from edge_perception.samples.datasets._files import transform as transform_of
 from edge_perception.samples.truth import LabelledBox

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.json_file import read_json
 from edge_perception.samples.datasets import (
     CameraStream,
     DatasetSpec,
@@ -35,7 +36,6 @@ from edge_perception.samples.datasets._files import (
     folder,
     odometry,
     part,
-    read_json,
     size_of,
     transform,
 )
