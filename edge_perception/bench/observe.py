@@ -24,6 +24,7 @@ import psutil
 from edge_perception.bench._report import add_arguments as add_common
 from edge_perception.bench._report import deliver, machine, median, say
 from edge_perception.bench._role import Role, RoleError
+from edge_perception.running.ending import lifeline
 
 NAME = "observe"
 HELP = "CPU of the metrics node, false alarms of drift in 10 h, frames until shifts are found"
@@ -70,7 +71,13 @@ def measure_cost(rounds: int, seconds: float) -> list[dict[str, float]]:
     command = [sys.executable, "-m", _METRICS, "--ros-args", "-p", f"port:={port}"]
     found = []
     with ExitStack() as stack:
-        node = subprocess.Popen([*command, "--log-level", "warn"], env=environment, stdout=2)
+        bound, descriptors = lifeline()
+        node = subprocess.Popen(
+            [*command, "--log-level", "warn"],
+            env=environment | bound,
+            pass_fds=descriptors,
+            stdout=2,
+        )
         stack.callback(_end, node)
         feed = stack.enter_context(Role(_FEED, (), environment))
         if not feed.ask(60.0, do="heard", timeout_s=40.0):

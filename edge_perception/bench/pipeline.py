@@ -37,6 +37,7 @@ from edge_perception.bench._report import deliver, machine, median, plot_quantil
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench.transport import plain_environment
 from edge_perception.models.device_plan import read_device_plan
+from edge_perception.running.ending import lifeline
 from edge_perception.running.transport import transport_environment
 
 NAME = "pipeline"
@@ -313,7 +314,13 @@ def _tuned(environment: dict[str, str]) -> dict[str, str]:
 def _spawn(
     stack: ExitStack, arguments: list[str], environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=sys.stderr)
+    bound, descriptors = lifeline()
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment | bound,
+        pass_fds=descriptors,
+        stdout=sys.stderr,
+    )
     stack.callback(_end, process)
     return process
 

@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import faulthandler
 import os
+import select
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from enum import IntEnum
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LIFELINE = "EDGE_PERCEPTION_LIFELINE"  # in the environment: see `lifeline`
 START_S = 0.7  # for a step that cannot be interrupted, such as the loading of a model
 CLOSE_S = 1.5  # until what is durable is written
 END_S = 1.6  # until the process has left; all from the signal on
@@ -74,7 +76,13 @@ class Ending:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _nothing)
-        threading.Thread(target=self._watch, args=(reading,), name="ending", daemon=True).start()
+        parent = os.environ.pop(LIFELINE, None)  # ours: what we start has a lifeline of its own
+        threading.Thread(
+            target=self._watch,
+            args=(reading, None if parent is None else int(parent)),
+            name="ending",
+            daemon=True,
+        ).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def leave(self, code: int) -> NoReturn:
@@ -87,9 +95,8 @@ class Ending:
             atexit._run_exitfuncs()
         _exit(code)
 
-    def _watch(self, reading: int) -> None:
-        while not set(SIGNALS) & set(os.read(reading, 64)):
-            pass  # the byte of another signal
+    def _watch(self, reading: int, parent: int | None) -> None:
+        _wait_for_the_end(reading, parent)
         began_s = time.monotonic()
         if self.stage is Stage.IMPORTING:
             _exit(0)
@@ -117,6 +124,18 @@ class Ending:
         _exit(0, last=lambda: os.write(2, text.encode()))
 
 
+def _wait_for_the_end(reading: int, parent: int | None) -> None:
+    """Return when a signal came, or when the process at the other end of `parent` has ended."""
+    watched = [reading] if parent is None else [reading, parent]
+    while True:
+        ready, _, _ = select.select(watched, [], [])
+        if reading in ready and set(SIGNALS) & set(os.read(reading, 64)):
+            return  # other bytes are those of other signals
+        if parent in ready:  # nobody writes into it: this is its end
+            os.write(2, b"edge_perception: the process that started this one is gone\n")
+            return
+
+
 def _end_in_close() -> NoReturn:
     _exit(1, last=faulthandler.dump_traceback)
 
@@ -139,6 +158,7 @@ def _exit(code: int, last: Callable[[], object] = lambda: None) -> NoReturn:
 
 
 _of_process: Ending | None = None
+_lifeline: tuple[int, int] | None = None  # reading end, and the writing end that nobody else has
 
 
 def watch_signals() -> Ending:
@@ -161,3 +181,16 @@ def signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def lifeline() -> tuple[dict[str, str], tuple[int, ...]]:
+    """Return the environment and the file descriptors that bind a new process to this one.
+
+    A process that is started with both (`env`, `pass_fds`) and calls `watch_signals` ends as if by
+    SIGTERM when this one is gone, however it went: SIGKILL leaves nobody to end its processes.
+    """
+    global _lifeline
+    if _lifeline is None:
+        _lifeline = os.pipe()
+    reading = _lifeline[0]
+    return {LIFELINE: str(reading)}, (reading,)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.running.ending import lifeline
 
 # How long a process group gets to end after each signal, s.
 PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
@@ -83,12 +84,14 @@ class NodeProcesses:
 
     def _start(self) -> None:
         self._log_folder.mkdir(parents=True, exist_ok=True)
+        bound, descriptors = lifeline()
         for name, command in self._commands.items():
             log = self._log_path(name).open("wb")
             self._logs.append(log)
             self._processes[name] = subprocess.Popen(
                 list(command),
-                env=self._environment,
+                env=self._environment | bound,
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -20,7 +20,7 @@ from threading import Event
 
 from edge_perception.core.clock import Clock, SystemClock
 from edge_perception.core.parameter import parameter
-from edge_perception.running.ending import signals_held
+from edge_perception.running.ending import lifeline, signals_held
 
 NS = 1_000_000_000
 TERM_PATIENCE_S = 2.0  # from SIGTERM to SIGKILL
@@ -147,11 +147,13 @@ class Supervisor:
     def _launch(self, child: _Child) -> None:
         spec = child.spec
         log = None if spec.log is None else spec.log.open("ab")
+        bound, descriptors = lifeline()
         try:
             with signals_held() if spec.takes_signals else contextlib.nullcontext():
                 child.process = subprocess.Popen(
                     list(spec.command),
-                    env=self._environment,
+                    env=self._environment | bound,
+                    pass_fds=descriptors,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT if log else None,

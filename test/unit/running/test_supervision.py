@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from edge_perception.core.clock import FakeClock
@@ -116,3 +118,32 @@ def test_what_ignores_sigterm_is_killed_in_time(make, tmp_path):
     supervisor.stop(0.3)
     assert time.monotonic() - began < 2.0
     assert not supervisor.pids
+
+
+PARENT = """
+import os, pathlib, sys, time
+from edge_perception.running.supervision import ProcessSpec, Supervisor
+child = (
+    "from edge_perception.running.ending import watch_signals; import time; "
+    "watch_signals(); print('ready', flush=True); time.sleep(60)"
+)
+log = pathlib.Path(sys.argv[1])
+node = ProcessSpec(name="node", command=(sys.executable, "-c", child), log=log)
+supervisor = Supervisor([node], environment=os.environ)
+supervisor.start()
+print(supervisor.pids["node"], flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_has_started_ends_too(tmp_path):
+    log = tmp_path / "node.log"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(log)], stdout=subprocess.PIPE, text=True
+    )
+    child = int(parent.stdout.readline())
+    until(lambda: log.exists() and "ready" in log.read_text())
+    parent.kill()
+    parent.communicate()
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
+    assert "the process that started this one is gone" in log.read_text()
