@@ -14,7 +14,8 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from edge_perception.core.share import share_file
-from edge_perception.running.node_parameters import METRICS, RESOURCES
+from edge_perception.running.log_format import FORMATS, TEXT, log_environment
+from edge_perception.running.node_parameters import METRICS, RESOURCES, TRACES
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import (
     DEFAULT_PARAMETERS,
@@ -58,6 +59,12 @@ def generate_launch_description():
                 default_value="info",
                 choices=["debug", "info", "warn", "error", "fatal"],
                 description="log level of the nodes",
+            ),
+            DeclareLaunchArgument(
+                "log_format",
+                default_value=TEXT,
+                choices=list(FORMATS),
+                description="of the console: as ROS has it, or an object of JSON a line",
             ),
             DeclareLaunchArgument(
                 "sources",
@@ -127,6 +134,12 @@ def generate_launch_description():
                 choices=BOOLEAN,
                 description="tell processor, memory, heat and watts of this machine in diagnostics",
             ),
+            DeclareLaunchArgument(
+                "traces",
+                default_value="false",
+                choices=BOOLEAN,
+                description="slow fused views to a collector of OpenTelemetry (docs/observing.md)",
+            ),
             OpaqueFunction(function=start_nodes),
         ]
     )
@@ -140,6 +153,7 @@ def start_nodes(context):
             "params_file",
             "composed",
             "log_level",
+            "log_format",
             "sources",
             "model_store",
             "trust_file",
@@ -148,6 +162,7 @@ def start_nodes(context):
             "diagnostic_aggregator",
             "metrics",
             "resources",
+            "traces",
         )
     }
     plugins = plugin_parameters(filter(None, values["plugin_folders"].split(",")))
@@ -164,7 +179,10 @@ def start_nodes(context):
         "respawn_max_retries": number(context, "respawn_limit", int),
         "remappings": topic_remaps(values["topics"], sources),
         # Only for these processes: what else the robot starts keeps its own environment.
-        "additional_env": transport_environment(context.environment),
+        "additional_env": {
+            **transport_environment(context.environment),
+            **log_environment(values["log_format"]),
+        },
     }
     parameters = [
         values["params_file"],
@@ -192,7 +210,9 @@ def start_nodes(context):
         )
 
     # Of its own also where the others are one process: a scrape must not hold their interpreter.
-    observing = [node(name, name) for name in (METRICS, RESOURCES) if values[name] == "true"]
+    observing = [
+        node(name, name) for name in (METRICS, RESOURCES, TRACES) if values[name] == "true"
+    ]
     if values["composed"] == "true":
         # Fusion's `sources` tell the other nodes of the process which encoders to be.
         return [

@@ -42,6 +42,7 @@ ARGUMENTS = {
     "params_file": ("", "ROS parameter file; empty: BAG.params.yaml where it is, else defaults"),
     "composed": ("false", "as in perception.launch.py"),
     "log_level": ("info", "as in perception.launch.py"),
+    "log_format": ("text", "as in perception.launch.py"),
     "sources": ("", "as in perception.launch.py"),
     "plugin_folders": ("", "as in perception.launch.py"),
 }

@@ -17,12 +17,15 @@ from edge_perception.cli._numbers import number, whole
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.ros_names import namespace_prefix
 from edge_perception.running.ending import SIGNALS, Stage, watch_signals
+from edge_perception.running.log_format import FORMATS, TEXT, log_environment
+from edge_perception.running.node_parameters import METRICS, RESOURCES, TRACES
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import choose_sources, store_parameters, topic_remaps
 from edge_perception.running.transport import choose_transport, transport_environment
 
 NAME = "run"
 HELP = "run all nodes in one process"
+OBSERVERS = (METRICS, RESOURCES, TRACES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument("--use-sim-time", action="store_true", help="follow /clock")
     parser.add_argument("--log-level", default="info", help="debug, info, warn, error or fatal")
+    parser.add_argument(
+        "--log-format", choices=FORMATS, default=TEXT, help="of the console: as ROS has it, or JSON"
+    )
     parser.add_argument(
         "--sources", default="", help="names, comma-separated; default: of the parameter file"
     )
@@ -68,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="tell processor, memory, heat and watts of this machine (with --supervise)",
     )
+    parser.add_argument(
+        "--traces",
+        action="store_true",
+        help="slow fused views to a collector of OpenTelemetry (with --supervise)",
+    )
     parser.add_argument("--log-folder", type=Path, help="a log file a node (with --supervise)")
 
 
@@ -75,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     """Replace this process by the composed nodes; the allocator's settings need a fresh one."""
     if args.supervise:
         return _supervise(args)
-    for name in ("metrics", "resources"):
+    for name in OBSERVERS:
         if getattr(args, name):
             raise ConfigurationError(
                 f"--{name}: expected with --supervise, as it is a process of its own"
@@ -89,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         arguments += ["-p", f"sources:=[{args.sources}]"]
     command = [sys.executable, "-m", "edge_perception.nodes.executables", "perception", *arguments]
     print(f"transport: {choose_transport(os.environ).reason}", file=sys.stderr, flush=True)
-    environment = {**os.environ, **transport_environment(dict(os.environ))}
+    environment = _environment(args)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the nodes take them
     os.execve(sys.executable, command, environment)
     raise AssertionError("execve returned")
@@ -108,10 +119,9 @@ def _supervise(args: argparse.Namespace) -> int:
             sources,
             _arguments(args, sources),
             logs=args.log_folder,
-            metrics=args.metrics,
-            resources=args.resources,
+            observers=[name for name in OBSERVERS if getattr(args, name)],
         ),
-        environment={**os.environ, **transport_environment(dict(os.environ))},
+        environment=_environment(args),
         limits=RespawnLimits(delay_s=args.respawn_delay, most=args.respawn_limit),
         say=lambda text: print(f"supervisor: {text}", file=sys.stderr, flush=True),
     )
@@ -124,6 +134,11 @@ def _supervise(args: argparse.Namespace) -> int:
     code = supervisor.run()
     ending.stage = Stage.CLOSED
     return code
+
+
+def _environment(args: argparse.Namespace) -> dict[str, str]:
+    of_nodes = {**transport_environment(dict(os.environ)), **log_environment(args.log_format)}
+    return {**os.environ, **of_nodes}
 
 
 def _arguments(args: argparse.Namespace, sources: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.nodes.bond import Bond
 from edge_perception.nodes.diagnostics import Diagnostics
 from edge_perception.nodes.endpoints import Rivals
+from edge_perception.nodes.node_log import NodeLog
 from edge_perception.nodes.node_time import NodeTime
 from edge_perception.nodes.parameters import ParameterSet
 from edge_perception.nodes.services import Callback, RequestNotes, answering
@@ -37,6 +38,7 @@ class PerceptionNode(LifecycleNode):
 
     def __init__(self, name: str, **kwargs) -> None:
         self._parameter_sets: list[ParameterSet] = []
+        self._log: NodeLog | None = None
         self._requests = RequestNotes(self)
         super().__init__(name, **kwargs)
         for service in self.services:
@@ -48,11 +50,24 @@ class PerceptionNode(LifecycleNode):
         self.is_active = False
         self._started = False  # `activate` was called, and `deactivate` not since
         self._failure = ""
-        self._node_options = self.declare_parameters_of(NodeOptions).config
+        self._node_options = self.declare_parameters_of(
+            NodeOptions, on_change=lambda options: self.get_logger().configure(options)
+        ).config
+        self._log = NodeLog(super().get_logger(), self._node_options)
         add_plugin_folders(self._node_options.plugin_folders)
         self._bond = Bond(self, self._node_options.bond_period_s)
         self.rivals = Rivals(self)
-        self.diagnostics = Diagnostics(self, self._health, check_period_s=self.HEALTH_PERIOD_S)
+        self.diagnostics = Diagnostics(
+            self,
+            self._health,
+            check_period_s=self.HEALTH_PERIOD_S,
+            on_check=self._log.tick,
+            on_worse=self._log.anomaly,
+        )
+
+    def get_logger(self) -> Any:
+        """Return the logger: a `NodeLog`, and rclpy's own while the node is made."""
+        return self._log or super().get_logger()
 
     # -- for subclasses --
 
@@ -143,6 +158,7 @@ class PerceptionNode(LifecycleNode):
         """Stop and release; safe in every state and more than once."""
         self.diagnostics.stop()
         self._release()
+        self._log.close()
 
     def destroy_node(self) -> None:
         """Destroy the node, and with the last one of its context the participant.

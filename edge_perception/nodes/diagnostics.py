@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,13 @@ class Diagnostics:
     CLEAR_S = 0.3  # a level falls once the better one has lasted this long
 
     def __init__(
-        self, node: Node, task: Callable[[], Health], *, check_period_s: float = CHECK_PERIOD_S
+        self,
+        node: Node,
+        task: Callable[[], Health],
+        *,
+        check_period_s: float = CHECK_PERIOD_S,
+        on_check: Callable[[], None] = lambda: None,
+        on_worse: Callable[[str], None] = lambda _why: None,
     ) -> None:
         """Make the publisher; nothing is asked before `start`.
 
@@ -42,10 +48,14 @@ class Diagnostics:
             node: whose health it is.
             task: says how it is.
             check_period_s: between questions: how late a change of the level may be said.
+            on_check: called with every question.
+            on_worse: is told of the node, and of a part of it, whose level gets worse.
         """
         self._node, self._task = node, task
         self._name = node.get_fully_qualified_name().lstrip("/")
         self._level: Level | None = None
+        self._levels: dict[str, Level] = {}
+        self._on_check, self._on_worse = on_check, on_worse
         self._failing = False
         self._debounce = Debounce(self.CLEAR_S)
         # A little less than a second: the timer's own jitter must not cost a whole check.
@@ -77,16 +87,25 @@ class Diagnostics:
         statuses = {self._name: health}
         statuses |= {f"{self._name}: {key}": part for key, part in health.parts.items()}
         saying = self._report.step(statuses, steady_ns)
+        self._on_check()
         said = saying.get(self._name)
         if said is not None and said.level is not self._level:
             self._level = said.level
             self._log_transition(said)
+        self._tell_worse(saying)
         if saying:
             if said is not None:
                 saying[self._name] = replace(said, values={**said.values, PROCESS: self._process})
             array = DiagnosticArray(status=[self._status(*item) for item in saying.items()])
             array.header.stamp = self._node.get_clock().now().to_msg()
             self._publisher.publish(array)
+
+    def _tell_worse(self, saying: Mapping[str, Health]) -> None:
+        for name, health in saying.items():
+            # What is not OK from the start has not become worse.
+            if health.level > self._levels.get(name, health.level):
+                self._on_worse(f"{name}: {health.level.name}: {health.message}")
+            self._levels[name] = health.level
 
     def _status(self, name: str, health: Health) -> DiagnosticStatus:
         return DiagnosticStatus(

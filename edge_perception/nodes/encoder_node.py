@@ -17,6 +17,7 @@ from edge_perception import msg
 from edge_perception.cdr import CdrError
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.health import Health, worst
+from edge_perception.core.log_control import Burst
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import GENERIC, EncoderSpec, TopicSpec, encoders, modality_of
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
@@ -45,6 +46,12 @@ from edge_perception.nodes.spin import run
 from edge_perception.nodes.transforms import TransformListener
 from edge_perception.nodes.variant_advice import AdviceListener
 from edge_perception.running.node_options import EncoderNodeOptions
+
+_REFUSALS, _REFUSED_S = 5, 5.0  # so many refused frames in that time are an anomaly
+_FRAME = (
+    "frame {}: receive {:.2f}, queue {:.2f}, preprocess {:.2f}, inference {:.2f}, "
+    "postprocess {:.2f} ms; dropped {}"
+)
 
 
 class EncoderNode(PerceptionNode):
@@ -104,6 +111,7 @@ class EncoderNode(PerceptionNode):
         self._taking = threading.Lock()
         self._shared = SharedInputs(self)
         self._calibration_fault = ""  # said already
+        self._refusals = Burst(count=_REFUSALS, within_s=_REFUSED_S)
         self._models = EncoderModels(
             self,
             spec=self._spec,
@@ -290,10 +298,33 @@ class EncoderNode(PerceptionNode):
     def _on_feature(self, feature: Feature) -> None:
         """Hand a feature on; runs in the inference thread."""
         self._health_evidence.on_feature(feature, self.clock.now())
+        self._tell(feature)
         if self._sink is not None:
             self._sink(feature)
         if self._sink is None or self._publisher.get_subscription_count():
             self._publisher.publish(feature_bytes(feature))
+
+    def _tell(self, feature: Feature) -> None:
+        """Tell of a frame for who looks at an anomaly."""
+        log, spent = self.get_logger(), feature.latency
+        if feature.valid:
+            log.detail(
+                _FRAME,
+                feature.stamp_ns,
+                1e3 * spent.receive_s,
+                1e3 * spent.queue_s,
+                1e3 * spent.preprocess_s,
+                1e3 * spent.inference_s,
+                1e3 * spent.postprocess_s,
+                feature.dropped,
+            )
+            return
+        log.detail("frame {}: refused: {}", feature.stamp_ns, feature.invalid_reason)
+        if not feature.passing and self._refusals.add(self.clock.now().steady_ns):
+            log.anomaly(
+                f"{_REFUSALS} frames refused within {_REFUSED_S:g} s, the last: "
+                f"{feature.invalid_reason}"
+            )
 
     def _on_beside(self, feature: Feature) -> None:
         self._trial_publisher.publish(feature_bytes(feature))

@@ -15,7 +15,7 @@ from edge_perception import msg
 from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.histogram import LatencyStatistics
-from edge_perception.core.types import Feature, FusedView, ModelVersion
+from edge_perception.core.types import Feature, FusedView, ModelVersion, PublishedView
 from edge_perception.encoders import modality_of, source_defaults
 from edge_perception.fusion.calibration_check import CalibrationCheck
 from edge_perception.fusion.config import (
@@ -252,7 +252,25 @@ class FusionNode(PerceptionNode):
         for publisher in self._views:
             publisher.publish(view)
         self._evidence.on_view(view, missed=sent.deadline_missed, now=now)
+        self._tell(sent)
         self._models.on_view(view, now.node_ns, self._worker.change)
+
+    def _tell(self, sent: PublishedView) -> None:
+        """Tell of a view for who looks at an anomaly."""
+        log, view = self.get_logger(), sent.view
+        log.detail(
+            "view {} {}: wait {:.2f}, fusion {:.2f}, end to end {:.2f} ms",
+            view.stamp_ns,
+            view.mode.name,
+            1e3 * view.wait_s,
+            1e3 * view.fusion_s,
+            1e3 * sent.end_to_end_s,
+        )
+        if sent.deadline_missed:
+            log.anomaly(
+                f"deadline missed: wait {1e3 * view.wait_s:.1f} and fusion "
+                f"{1e3 * view.fusion_s:.1f} ms > {1e3 * view.deadline_s:.1f} ms"
+            )
 
     def _after_cycle(self, cycle: Cycle) -> None:
         """Look at a cycle whose view is on its way; runs in the fusion thread."""

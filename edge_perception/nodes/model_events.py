@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rclpy.node import Node
-
 from edge_perception import msg
 from edge_perception.nodes import qos
+from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.event_feed import EventFeed
 from edge_perception.nodes.model_services import in_thread
 from edge_perception.releases.event_log import EventLog
@@ -21,7 +20,7 @@ Told = Callable[[msg.ModelEvent], None]
 class ModelEvents:
     """The publisher of `model_events`, and the durable log while a store is open."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: PerceptionNode) -> None:
         self._node = node
         self._publisher = node.create_publisher(msg.ModelEvent, "model_events", qos.EVENTS)
         self._feed: EventFeed | None = None
@@ -93,7 +92,8 @@ class ModelEvents:
             self.told(message)
         names = " ".join(f"{m.role}={m.name}:{m.version}" for m in models)
         text = f"{event} {names} {reason}".strip()
-        if error:  # rclpy refuses another severity from the same line
+        if error:
+            self._node.get_logger().anomaly(f"model change: {text}")
             self._node.get_logger().warning(text)
         else:
             self._node.get_logger().info(text)

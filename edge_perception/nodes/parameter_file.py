@@ -16,12 +16,14 @@ from edge_perception.running.node_parameters import (
     MANAGER,
     METRICS,
     RESOURCES,
+    TRACES,
     Group,
     encoder_groups,
     fusion_groups,
     manager_groups,
     metrics_groups,
     resources_groups,
+    traces_groups,
 )
 
 _HEAD = """\
@@ -43,7 +45,7 @@ def parameter_file() -> str:
     modalities = sorted(registry.specs)
     nodes = {f"{name}{ENCODER}": encoder_groups(name) for name in modalities}
     nodes |= {FUSION: fusion_groups(modalities), MANAGER: manager_groups()}
-    nodes |= {METRICS: metrics_groups(), RESOURCES: resources_groups()}
+    nodes |= {METRICS: metrics_groups(), RESOURCES: resources_groups(), TRACES: traces_groups()}
     for node, groups in nodes.items():
         sections.append(f"\n/**/{node}:\n  ros__parameters:\n")
         sections.extend(_parameters(group) for group in groups)

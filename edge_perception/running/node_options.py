@@ -23,6 +23,26 @@ class NodeOptions:
         high=10.0,
         read_only=True,
     )
+    log_burst: int = parameter(
+        5,
+        "lines of the log that differ only in numbers and are written in a window; those beyond "
+        "are counted, and the count is written when it ends; 0: no limit",
+        low=0,
+        high=1000,
+        dynamic=True,
+    )
+    log_window_s: float = parameter(
+        10.0, "length of that window", unit="s", low=0.1, high=3600.0, dynamic=True
+    )
+    log_details_s: float = parameter(
+        10.0,
+        "how long the level is DEBUG after an anomaly (a source or a node that leaves OK, a missed "
+        "deadline, many refused frames, a model change that failed); 0: never",
+        unit="s",
+        low=0.0,
+        high=600.0,
+        dynamic=True,
+    )
     other_nodes: tuple[str, ...] = parameter(
         (),
         "nodes of other packages, such as velodyne or nav2_*, that have sections in the same "
@@ -55,6 +75,28 @@ class ResourcesNodeOptions:
     battery_topic: str = parameter(
         "", "sensor_msgs/BatteryState of the vehicle; empty: batteries as the kernel tells them"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracesNodeOptions:
+    """Which fused views go to a collector of OpenTelemetry."""
+
+    endpoint: str = parameter(
+        "http://127.0.0.1:4318/v1/traces", "URL of the collector's traces, OTLP over HTTP"
+    )
+    slow_ms: float = parameter(
+        0.0,
+        "views are sent whose end-to-end latency is above this; 0: none for this reason. Those "
+        "that missed their deadline or are not valid always are",
+        unit="ms",
+        low=0.0,
+        high=60000.0,
+        dynamic=True,
+    )
+    share: float = parameter(
+        0.02, "share of all other views that are sent", low=0.0, high=1.0, dynamic=True
+    )
+    vehicle: str = parameter("", "name of the vehicle in traces; empty: its host name")
 
 
 @dataclass(frozen=True, kw_only=True)

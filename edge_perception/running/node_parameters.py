@@ -31,13 +31,14 @@ from edge_perception.running.node_options import (
     MetricsNodeOptions,
     NodeOptions,
     ResourcesNodeOptions,
+    TracesNodeOptions,
 )
 from edge_perception.running.parameter_yaml import ParameterFiles
 from edge_perception.running.plugin_parameters import use_plugin_folders
 from edge_perception.running.ros_yaml import Section
 
 FUSION, MANAGER, ENCODER = "fusion", "model_manager", "_encoder"
-METRICS, RESOURCES = "metrics", "resources"
+METRICS, RESOURCES, TRACES = "metrics", "resources", "traces"
 # Of every ROS node; `diagnostic_updater` where it is installed.
 _OF_ROS = re.compile(
     r"use_sim_time|start_type_description_service|diagnostic_updater\.\w+"
@@ -116,6 +117,11 @@ def resources_groups() -> list[Group]:
     return [Group(cls=NodeOptions), Group(cls=ResourcesNodeOptions)]
 
 
+def traces_groups() -> list[Group]:
+    """Return the parameters of the traces node."""
+    return [Group(cls=NodeOptions), Group(cls=TracesNodeOptions)]
+
+
 def check_names(files: ParameterFiles) -> None:
     """Refuse names that nothing reads.
 
@@ -142,7 +148,7 @@ def known_names(sources: Iterable[str]) -> dict[str, set[str]]:
     sources = sorted(set(sources))
     groups = {f"{source}{ENCODER}": encoder_groups(source) for source in sources}
     groups |= {FUSION: fusion_groups(sources), MANAGER: manager_groups()}
-    groups |= {METRICS: metrics_groups(), RESOURCES: resources_groups()}
+    groups |= {METRICS: metrics_groups(), RESOURCES: resources_groups(), TRACES: traces_groups()}
     return {node: {name for g in found for name in g.names} for node, found in groups.items()}
 
 

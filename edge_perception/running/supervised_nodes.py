@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_perception.running.node_parameters import METRICS, RESOURCES, TRACES
 from edge_perception.running.process_plan import encoder_processes
 from edge_perception.running.supervision import ProcessSpec
 
 _MODULE = "edge_perception.nodes.executables"
-_METRICS = "edge_perception.observe.metrics.executable"
-_RESOURCES = "edge_perception.observe.resources.executable"
+_OBSERVERS = {
+    name: f"edge_perception.observe.{name}.executable" for name in (METRICS, RESOURCES, TRACES)
+}
 
 
 def node_processes(
@@ -19,8 +21,7 @@ def node_processes(
     arguments: Sequence[str],
     *,
     logs: Path | None = None,
-    metrics: bool = False,
-    resources: bool = False,
+    observers: Sequence[str] = (),
 ) -> list[ProcessSpec]:
     """Return an encoder for each source, fusion and the model manager.
 
@@ -28,8 +29,7 @@ def node_processes(
         sources: names of the sources; each begins with its modality.
         arguments: ROS arguments of all nodes, without ``--ros-args``.
         logs: folder for a log file each; None: our own output.
-        metrics: whether there is a metrics node too.
-        resources: whether there is a resources node too.
+        observers: nodes beside them: metrics, resources, traces.
     """
     # All of them are told: they know then which names in a parameter file somebody reads.
     arguments = [*arguments, "-p", f"sources:=[{','.join(sources)}]"]
@@ -44,11 +44,10 @@ def node_processes(
     ]
     specs.append(_process("fusion", ("fusion",), arguments, logs))
     specs.append(_process("model_manager", ("model_manager",), arguments, logs))
-    if metrics:
-        specs.append(_process("metrics", (), arguments, logs, module=_METRICS))
-    if resources:
-        specs.append(_process("resources", (), arguments, logs, module=_RESOURCES))
-    return specs
+    return [
+        *specs,
+        *(_process(name, (), arguments, logs, module=_OBSERVERS[name]) for name in observers),
+    ]
 
 
 def _process(

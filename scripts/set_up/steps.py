@@ -61,8 +61,10 @@ def main(arguments: list[str]) -> int:
             if options.backends:
                 add_to_venv("backends", "OpenVINO and gRPC")
                 add_to_venv("wasm", "the sandbox of adapters in WebAssembly")
+                add_to_venv("traces", "OpenTelemetry")
                 add_bindings()
-                what += ", with OpenVINO, gRPC and wasmtime; bindings of TensorRT in .venv-tensorrt"
+                what += ", with OpenVINO, gRPC, wasmtime and OpenTelemetry"
+                what += "; bindings of TensorRT in .venv-tensorrt"
             if options.fleet:
                 add_to_venv("fleet", "TUF, object stores and MQTT")
                 what += ", with TUF, object stores and MQTT"

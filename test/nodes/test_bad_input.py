@@ -9,6 +9,7 @@ import pytest
 import sensors
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import wait_until
+from rcl_interfaces.msg import Log
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -181,6 +182,17 @@ def test_an_interrupted_stream_says_so_and_recovers(audio, case, text):
     since = len(audio.features.messages)
     play(audio, index + 100 * sensors.CHUNK, chunks=24)
     assert audio.features.wait(lambda feature: feature.valid, since=since).valid
+
+
+def test_around_refused_frames_the_log_tells_of_every_frame(camera):
+    told = camera.harness.subscribe(Log, "/rosout", 100)
+    assert camera.send(sensors.image(time.time_ns())).valid
+    for _ in range(3):
+        camera.send(broken(sensors.image(time.time_ns()), step=1), lambda f: not f.valid)
+    first = told.wait(lambda line: "details for 10 s" in line.msg)
+    assert first.name == "camera_encoder"
+    assert told.wait(lambda line: "refused: " in line.msg and line.level == Log.DEBUG)
+    assert told.wait(lambda line: "before: frame " in line.msg and "inference" in line.msg)
 
 
 HOSTILE = {

@@ -16,6 +16,7 @@ from edge_perception.nodes.fusion_node import FusionNode
 from edge_perception.nodes.model_manager_node import ModelManagerNode
 from edge_perception.observe.metrics.node import MetricsNode
 from edge_perception.observe.resources.node import ResourcesNode
+from edge_perception.observe.traces.node import TracesNode
 
 NODES = {
     "camera_encoder": (EncoderNode, ("camera",)),
@@ -25,6 +26,7 @@ NODES = {
     "model_manager": (ModelManagerNode, ()),
     "metrics": (MetricsNode, ()),
     "resources": (ResourcesNode, ()),
+    "traces": (TracesNode, ()),
 }
 
 # Used where simulated time, or the package of a message type, is there.
@@ -50,6 +52,9 @@ def test_a_node_has_the_rights_it_uses(harness, name):
     if make is MetricsNode:
         pytest.importorskip("prometheus_client", reason="extra 'observe' is not installed")
         harness.add(make, *args, parameters={"port": 0})
+    elif make is TracesNode:
+        pytest.importorskip("opentelemetry", reason="extra 'traces' is not installed")
+        harness.add(make, *args)
     else:
         harness.add(make, *args)
     harness.start()

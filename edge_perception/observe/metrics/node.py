@@ -12,7 +12,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
-from edge_perception.cdr import CdrReader, UnsupportedCdrError
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.health import Health, Level
 from edge_perception.core.periodic import Periodic
@@ -20,18 +19,25 @@ from edge_perception.encoders import modality_of
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
 from edge_perception.nodes.commit_watch import facts_of
-from edge_perception.nodes.message_types import message_type
 from edge_perception.nodes.polled import PolledTopics
 from edge_perception.nodes.spin import run
+from edge_perception.observe.fused_reading import read_view
 from edge_perception.observe.metrics.catalogue import STALE_S
 from edge_perception.observe.metrics.drift_values import drift_values
 from edge_perception.releases.slo_file import read_slo
 from edge_perception.running.node_options import MetricsNodeOptions
-from edge_perception.running.node_parameters import ENCODER, FUSION, MANAGER, METRICS, RESOURCES
+from edge_perception.running.node_parameters import (
+    ENCODER,
+    FUSION,
+    MANAGER,
+    METRICS,
+    RESOURCES,
+    TRACES,
+)
 
 _TAKE_S = 0.25  # what came meanwhile is counted at once
 _AGAIN_S = 2.0  # until a port that is in use is tried again
-_OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, "event_recorder")
+_OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, TRACES, "event_recorder")
 
 
 class MetricsNode(PerceptionNode):
@@ -74,7 +80,7 @@ class MetricsNode(PerceptionNode):
         """Listen, to the pipeline and for Prometheus."""
         topics = self._topics = PolledTopics(self)
         for type_, topic, name, read, take, depth in (
-            (msg.FusedPerception, "perception/fused", "fused", _view, self._on_view, 64),
+            (msg.FusedPerception, "perception/fused", "fused", read_view, self._on_view, 64),
             (DiagnosticArray, "/diagnostics", "diagnostics", None, self._on_diagnostics, 128),
         ):
             read = read or functools.partial(_typed, type_)
@@ -182,7 +188,7 @@ class MetricsNode(PerceptionNode):
                 self.pipeline.on_drift(source, said, steady_ns)
 
     def _on_error(self, error: Exception) -> None:
-        self.get_logger().error(f"{error}", throttle_duration_sec=10.0)
+        self.get_logger().error(f"{error}")
 
 
 def run_node(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -196,20 +202,6 @@ def run_node(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _typed(type_: Any, data: bytes) -> Any:
     return deserialize_message(data, type_)
-
-
-def _view(data: bytes) -> Any:
-    """Return a fused view; its objects are only counted: to read them costs most."""
-    try:
-        return _view_reader()(data)
-    except UnsupportedCdrError:  # an encapsulation of another middleware
-        return _typed(msg.FusedPerception, data)
-
-
-@functools.cache
-def _view_reader() -> CdrReader:
-    counted = ("objects", "sound_events", "latency")
-    return CdrReader("edge_perception/msg/FusedPerception", message_type, counted=counted)
 
 
 def _is_ours(name: str) -> bool:

@@ -125,7 +125,7 @@ class ResourcesNode(PerceptionNode):
             self._seen.take(status.name, values, steady_ns)
 
     def _on_error(self, error: Exception) -> None:
-        self.get_logger().error(f"{error!r}", throttle_duration_sec=10.0)
+        self.get_logger().error(f"{error!r}")
 
 
 def run_node(arguments: Sequence[str] | None = None) -> NoReturn:

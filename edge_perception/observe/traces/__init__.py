@@ -1,0 +1,1 @@
+"""Fused views as traces of OpenTelemetry: where the time of one message went, node by node."""
