@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from edge_perception.cli._progress import Progress
 from edge_perception.core.errors import ConfigurationError
@@ -48,6 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extra",
         type=int,
         help="of them with late images, wrong calibrations and INT8 (default: a fifth)",
+    )
+    parser.add_argument(
+        "--real",
+        type=int,
+        default=8,
+        metavar="SWEEPS",
+        help="labelled real sweeps, where there are any, whose altered copies are tried too; "
+        "0: none (%(default)s)",
     )
     parser.add_argument(
         "--processes", type=int, choices=(1, 2, 3, 4), default=2, help="at once (%(default)s)"
@@ -107,6 +116,24 @@ def _references(args: argparse.Namespace) -> int:
     return write_references(made, args.drift_reference)
 
 
+def _real(models: Any, most: int) -> dict[str, Any]:
+    """Return the robustness tables of real sweeps, or why there is none."""
+    from edge_perception.evaluation.rig import Rig
+    from edge_perception.evaluation.robustness import real_sweeps, real_tables
+    from edge_perception.samples.data import VARIABLE, data_folder
+
+    if most < 1:
+        return {"real": {"frames": 0, "why_not": "not asked for (--real 0)"}}
+    sweeps = real_sweeps(data_folder())[-most:]  # the last ones are those that no model has seen
+    if not sweeps:
+        return {"real": {"frames": 0, "why_not": f"no labelled real sweeps ({VARIABLE})"}}
+    rig = Rig(models)
+    try:
+        return real_tables(rig, sweeps)
+    finally:
+        rig.close()
+
+
 def _simulated(args: argparse.Namespace) -> int:
     from edge_perception.evaluation.frames import FIRST_SEED
     from edge_perception.evaluation.report import build_report, without_nan
@@ -138,6 +165,7 @@ def _simulated(args: argparse.Namespace) -> int:
         "first_seed": FIRST_SEED,
         **build_report(results, models),
     }
+    report["robustness"] |= _real(models, args.real)
     for line in lines(report):
         print(line)
     if args.plots:

@@ -80,6 +80,8 @@ class Geometry:
     distortion_model: str = ""  # plumb_bob, rational_polynomial or equidistant
     distortion: NDArray[np.float64] | None = None
     microphones_m: NDArray[np.float64] | None = None  # (C, 3), sensor frame, one a channel
+    # LiDARs: factor on the intensity as it is read; 0: the model gets none; None: as it asks for.
+    intensity_factor: float | None = None
     notes: tuple[str, ...] = ()  # where a calibration was read otherwise than it says
 
     @property

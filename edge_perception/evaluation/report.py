@@ -12,6 +12,7 @@ from edge_perception.core.types import UNKNOWN
 from edge_perception.evaluation.confidence import confidence_table
 from edge_perception.evaluation.matching import Judged, ap_table
 from edge_perception.evaluation.rig import SUBSETS, ModelSet, shipped_thresholds
+from edge_perception.evaluation.robustness import robustness_table
 from edge_perception.evaluation.trials import EVERYTHING, VIEW, Heard, Result
 
 _FULL = SUBSETS[0]
@@ -26,6 +27,7 @@ def build_report(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
     report["stamp_offset_ms"] = _series(results, "delay_ms")
     report["calibration_error_deg"] = _series(results, "calibration_deg")
     report["int8_delta"] = _int8(results)
+    report["robustness"] = {"simulated": _robustness(results)}
     report["targets"] = targets(report)
     return report
 
@@ -160,6 +162,13 @@ def _int8(results: Sequence[Result]) -> dict[str, Any] | None:
         for name in ("fp32", "int8")
     }
     return {**maps, "map_delta": maps["int8"] - maps["fp32"]}
+
+
+def _robustness(results: Sequence[Result]) -> dict[str, Any]:
+    rows = [item.altered for item in results if item.altered]
+    if not rows:
+        return {"frames": 0, "why_not": "no frame with disturbances (--extra)"}
+    return robustness_table(rows)
 
 
 def targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

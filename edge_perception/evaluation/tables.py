@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from edge_perception.evaluation import robustness
 from edge_perception.evaluation.matching import CLASSES
 
 
@@ -28,6 +29,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"{title}: mAP, in view of the camera"
             for name, entry in report[key].items():
                 yield f"{name:>8}  {_number(entry['map'])}  {_number(entry['map_camera_view'])}"
+    yield from robustness.lines(report["robustness"])
     yield ""
     int8 = report["int8_delta"]
     if int8 is None:

@@ -23,6 +23,7 @@ from edge_perception.evaluation.rig import (
     miscalibrated,
     subset_of,
 )
+from edge_perception.evaluation.robustness import Row, altered_frame
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 
 DELAYS_MS = (0, 50, 100, 150, 200)
@@ -60,6 +61,9 @@ class Result:
     light: str
     judged: Mapping[tuple[str, str, str], Judged]  # what, which, where objects count
     heard: Mapping[str, tuple[Heard, ...]] = field(default_factory=dict)  # by subset
+    altered: Row = field(
+        default_factory=dict
+    )  # its sweep as other sensors have it; empty: not tried
 
 
 class Trials:
@@ -89,8 +93,16 @@ class Trials:
         if extra:
             self._disturb(judged, frame, features)
         return Result(
-            seed=seed, weather=frame.weather, light=frame.light, judged=judged, heard=heard
+            seed=seed,
+            weather=frame.weather,
+            light=frame.light,
+            judged=judged,
+            heard=heard,
+            altered=self._altered(frame) if extra else {},
         )
+
+    def _altered(self, frame: SampleFrame) -> Row:
+        return altered_frame(self._rig, frame.cloud, frame.lidar, frame.truth, frame.seed)
 
     def _disturb(self, judged: dict, frame: SampleFrame, features: Mapping[str, Feature]) -> None:
         both = subset_of(features, "camera+lidar")

@@ -20,7 +20,7 @@ from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
-from edge_perception.encoders.lidar.intensity import comparable
+from edge_perception.encoders.lidar.intensity import model_intensity
 from edge_perception.encoders.lidar.native import MAX_SLICES, native
 from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base, to_base_matrix
 from edge_perception.encoders.lidar.pillar_encoder import PillarEncoder, takes_pillars
@@ -83,10 +83,12 @@ class LidarEncoder(CheckedModel):
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them."""
         raised: NDArray[np.integer]
-        intensity, note = frame.intensity, ""
-        if intensity is not None and self._config.intensity_median:
-            median = self._config.intensity_median
-            intensity, note = comparable(intensity, median, self._scratch)
+        intensity, note = model_intensity(
+            frame.intensity,
+            geometry.intensity_factor,
+            self._config.intensity_median,
+            self._scratch,
+        )
         if self._sweeper is None:
             xyz_base = to_base(frame.xyz_m, geometry)
             binned = bin_points(xyz_base, self._config)

@@ -97,6 +97,47 @@ def comparable(
     return values, f"intensity made {how} to be as in training: it is of another scale"
 
 
+def as_told(
+    intensity: NDArray[np.float32] | None, factor: float, scratch: Scratch
+) -> tuple[NDArray[np.float32] | None, str]:
+    """Return brightness as a parameter wants it, and what that did; always said.
+
+    Args:
+        intensity: (N,), 0 to 1; None: the sweep has none.
+        factor: on it; 0: left out.
+        scratch: holds what is returned.
+    """
+    if not factor:
+        return None, "intensity left out, as the parameter intensity says"
+    if intensity is None:
+        return None, "the sweep has no intensity, which the parameter intensity would scale"
+    values = scratch.empty("comparable", intensity.shape, np.float32)
+    np.copyto(values, intensity)
+    _scale(values, factor)
+    sample = values[:: max(1, len(values) // _SAMPLE)]
+    full = float((sample >= 1.0).mean()) if len(sample) else 0.0
+    note = f"intensity times {factor:g}, as the parameter intensity_scale says"
+    return values, note + ("; most of it is now as bright as can be" if full > 0.5 else "")
+
+
+def model_intensity(
+    intensity: NDArray[np.float32] | None, factor: float | None, median: float, scratch: Scratch
+) -> tuple[NDArray[np.float32] | None, str]:
+    """Return what a model is given of the brightness, and a note, empty where it stays as read.
+
+    Args:
+        intensity: (N,), 0 to 1; None: the sweep has none.
+        factor: that parameters give; None: none do, and each sweep is made comparable.
+        median: of training; 0: the model asks for nothing.
+        scratch: holds what is returned, where that is another array.
+    """
+    if factor is not None:
+        return as_told(intensity, factor, scratch)
+    if intensity is None or not median:
+        return intensity, ""
+    return comparable(intensity, median, scratch)
+
+
 def _is_negative(field: NDArray) -> bool:
     """Whether most of what is not 0 lies below it; a little noise around 0 is no sign."""
     if field.dtype.kind == "u":

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from edge_perception.backends import Backend
 from edge_perception.core.errors import ManifestError
 from edge_perception.core.schema import decode
+from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
+from edge_perception.encoders.lidar.intensity import model_intensity
 from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base
 from edge_perception.encoders.lidar.pillars import Pillarizer, PillarPreprocessing, cells_input
 from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, obstacle_points
@@ -56,11 +58,16 @@ class PillarEncoder(CheckedModel):
         super().__init__(manifest, backend)
         self._config = pillar_preprocessing(manifest)
         self._pillarizer = Pillarizer(self._config)
+        self._scratch = Scratch()
+        self._note = ""
 
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them."""
         xyz_m = to_base(frame.xyz_m, geometry)
-        return pillar_inputs(xyz_m, frame.intensity, self._config, self._manifest, self._pillarizer)
+        intensity, self._note = model_intensity(
+            frame.intensity, geometry.intensity_factor, 0.0, self._scratch
+        )
+        return pillar_inputs(xyz_m, intensity, self._config, self._manifest, self._pillarizer)
 
     def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
         """Return which points, (N, 3), sensor frame, the model can use."""
@@ -77,6 +84,7 @@ class PillarEncoder(CheckedModel):
         return EncoderOutput(
             tensors={**self.features(outputs), OBSTACLE_POINTS: obstacles},
             objects=decisions.objects,
+            notes=(self._note,) if self._note else (),
         )
 
 

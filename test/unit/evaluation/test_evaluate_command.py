@@ -27,7 +27,9 @@ def evaluate(folder, name, *more):
 @pytest.fixture(scope="module")
 def report(folder):
     plots = folder / "plots"
-    return evaluate(folder, "first", "--frames", "2", "--extra", "1", "--plots", str(plots))
+    return evaluate(
+        folder, "first", "--frames", "2", "--extra", "1", "--real", "1", "--plots", str(plots)
+    )
 
 
 def test_every_table_is_there(report):
@@ -48,6 +50,23 @@ def test_every_table_is_there(report):
     assert report["int8_delta"] is None
 
 
+def test_what_other_sensors_cost_is_told_by_kind(report):
+    table = report["robustness"]["simulated"]
+    assert set(table["kinds"]) == {
+        "intensity", "returns below the road", "mounting", "beams", "view", "noise"
+    }  # fmt: skip
+    for kind, bound in (("intensity", 3), ("returns below the road", 2), ("mounting", 5)):
+        for entry in table["kinds"][kind].values():
+            assert entry["bound"] == bound
+            assert entry["reached"] is (entry["points"] >= -bound)
+    quarter = table["kinds"]["beams"]["a quarter (16)"]
+    assert quarter["points"] < 0  # of one frame, with a quarter of its returns
+    assert quarter["reached"] is None
+    if (real := report["robustness"]["real"])["frames"]:
+        assert real["car_ap"] > 0.5
+        assert real["kinds"]["intensity"]["absent"]["interval"] is None  # of one frame
+
+
 def test_hearing_alone_finds_no_object_and_changes_none(report):
     maps = {name: entry["map"] for name, entry in report["subsets"].items()}
     assert maps["audio"] == 0.0
@@ -64,8 +83,9 @@ def test_pictures_are_drawn(report, folder):
 def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
     frames = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("*.npz")}
     assert len(frames) == 2
-    again = evaluate(folder, "second", "--frames", "2", "--extra", "1")
-    assert again == report
+    again = evaluate(folder, "second", "--frames", "2", "--extra", "1", "--real", "0")
+    assert again["robustness"].pop("real")["why_not"] == "not asked for (--real 0)"
+    assert again == {**report, "robustness": {"simulated": report["robustness"]["simulated"]}}
     assert {path: path.stat().st_mtime_ns for path in frames} == frames
 
 

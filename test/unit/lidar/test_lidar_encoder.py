@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from lidar_messages import cloud_msg, xyz
 from onnx_models import bundle_of, manifest_of
 
 from edge_perception.backends import BackendOptions, backends
-from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.errors import ConfigurationError, InvalidOutputError, ManifestError
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import encoders
 from edge_perception.encoders.lidar.encoder import lidar_preprocessing, to_base
+from edge_perception.encoders.lidar.options import LidarSourceOptions
 from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, obstacle_points, rasterize
+from edge_perception.encoders.pose import located, pose_of
+from edge_perception.running.parameter_yaml import decode_parameters
 
 RASTER = {"x_range_m": [0.0, 16.0], "y_range_m": [-8.0, 8.0], "cell_m": 0.5}
 CONFIG = LidarPreprocessing(x_range_m=(0.0, 16.0), y_range_m=(-8.0, 8.0), cell_m=0.5)
@@ -67,6 +71,60 @@ def mounted(yaw: float = 0.0) -> Geometry:
     T[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     T[2, 3] = 1.8
     return Geometry(T_base_sensor=T)
+
+
+INTENSITY = CONFIG.channels.index("intensity")
+
+
+def seen_and_said(encoder: Any, frame: PointCloud, **parameters: Any) -> tuple[np.ndarray, str]:
+    """The intensity that the model gets of a frame, and the notes."""
+    given = {"source": "lidar", "T_base_sensor": [0.0, 0.0, 1.8, 0.0, 0.0, 0.0, 1.0]}
+    options = decode_parameters(LidarSourceOptions, {**given, **parameters}, "lidar_encoder")
+    # As nodes and replay do it: the pose is found for each frame.
+    placed = pose_of(encoders()["lidar"], options).at("lidar", 1)
+    geometry = located(options.geometry(), placed)
+    inputs = encoder.preprocess(frame, geometry)
+    seen = inputs["raster"][0, INTENSITY].copy()
+    result = encoder.postprocess(encoder.infer(inputs), frame, geometry)
+    return seen, "; ".join(result.notes)
+
+
+def test_intensity_as_the_parameter_says(encoder: Any) -> None:
+    assert encoders()["lidar"].options is LidarSourceOptions
+    frame = sweep()
+    before = frame.intensity.copy()
+    plain, said = seen_and_said(encoder, frame)
+    assert (plain.max() > 0, said) == (True, "")
+    half, said = seen_and_said(encoder, frame, intensity="scale", intensity_scale=0.5)
+    np.testing.assert_allclose(half, 0.5 * plain, atol=1e-6)
+    assert "intensity times 0.5" in said
+    bright, said = seen_and_said(encoder, frame, intensity="scale", intensity_scale=100.0)
+    assert bright.max() == 1.0
+    assert "as bright as can be" in said
+    none, said = seen_and_said(encoder, frame, intensity="ignore")
+    assert not none.any()
+    assert "left out" in said
+    np.testing.assert_array_equal(frame.intensity, before)
+    dark = replace(frame, intensity=None)
+    assert "no intensity" in seen_and_said(encoder, dark, intensity="scale")[1]
+
+
+def test_told_intensity_comes_before_that_of_training(bundle: Any) -> None:
+    asked = {**bundle.manifest.preprocessing, "intensity_median": 0.02}
+    manifest = replace(bundle.manifest, preprocessing=asked)
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    encoder = encoders()["lidar"].make_encoder(manifest, backend)
+    comparable, said = seen_and_said(encoder, sweep())
+    assert "darker" in said
+    told, said = seen_and_said(encoder, sweep(), intensity="scale", intensity_scale=1.0)
+    assert "times 1" in said
+    assert told.max() > 5 * comparable.max()
+
+
+@pytest.mark.parametrize("given", [{"intensity_scale": 2.0}, {"intensity": "rank"}])
+def test_a_scale_that_nothing_uses_is_refused(encoder: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="intensity"):
+        seen_and_said(encoder, sweep(), **given)
 
 
 def test_objects_features_and_obstacles(encoder: Any) -> None:
