@@ -65,8 +65,13 @@ def camera_frames() -> Iterator[dict[str, NDArray]]:
 
 
 def _bundled(role: str, net: nn.Module) -> Made:
-    bundle = load_bundle(SET / role)
+    return bundled(load_bundle(SET / role), net)
+
+
+def bundled(bundle: Bundle, net: nn.Module) -> Made:
+    """Return a network with the convolutions of a bundle, and the golden inputs."""
     inputs = read_golden(bundle)[0]
+    role = bundle.manifest.role
     module = folded(TorchSource(name=role, module=net.eval(), inputs=inputs)).module
     _load(module, bundle, inputs)
     return module, inputs

@@ -33,6 +33,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ground-truth", type=Path, metavar="FILE", help="labels of the one recording"
     )
+    parser.add_argument(
+        "--candidate",
+        type=Path,
+        metavar="FOLDER",
+        help="bundle, or folder of bundles by role: is it better than --models? 1 where it is not",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.0,
+        metavar="POINTS",
+        help="of mAP that it must be better by (%(default)s)",
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="of that difference (%(default)s)"
+    )
+    parser.add_argument(
+        "--training-set",
+        type=Path,
+        metavar="FILE",
+        help="of `mine gather`: the candidate is judged on what it holds out",
+    )
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--int8", type=Path, help="the same set quantised, to be compared")
     parser.add_argument("--json", type=Path, help="file for all figures")
@@ -71,6 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the frames, print the tables, write JSON and pictures."""
+    if args.candidate:
+        return _candidate(args)
+    if args.training_set:
+        raise ConfigurationError("--training-set: is of --candidate only")
     if args.recording:
         return _recorded(args)
     for name, given in (
@@ -101,6 +127,57 @@ def _recorded(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")
         print(args.json)
     return _references(args) if args.drift_reference else 0
+
+
+def _candidate(args: argparse.Namespace) -> int:
+    """Say whether a candidate is better by the margin; 1: it is not, or that is not shown."""
+    from edge_perception.core.schema import decode
+    from edge_perception.evaluation.better import Margin
+    from edge_perception.evaluation.candidate import candidate_set, evidence, read_current
+
+    given = {"map_points": args.margin, "confidence": args.confidence}
+    margin = decode(Margin, given, "margin")
+    if args.training_set and args.recording:
+        raise ConfigurationError("--training-set, --recording: expected one of them, got both")
+    current = read_current(args.models)
+    candidate = candidate_set(current, args.candidate)
+    found, data = _compared(args, current, candidate, margin)
+    told = evidence(found, current, candidate, data)
+    for name, (before, after) in found.classes.items():
+        print(f"{name:12} {before:5.1f}  {after:5.1f}  {after - before:+5.1f}")
+    print(found.reason)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        print(args.json)
+    return 0 if found.better else 1
+
+
+def _compared(args: argparse.Namespace, current: Any, candidate: Any, margin: Any) -> Any:
+    """Return the comparison, and on what it was made."""
+    from edge_perception.evaluation.candidate import compare_on_recordings, compare_on_simulation
+    from edge_perception.evaluation.frames import FIRST_SEED
+    from edge_perception.evaluation.recorded import RecordedFrames
+    from edge_perception.evaluation.training_set import HELD_OUT, file_sha256, frames_of, read_set
+
+    if args.training_set:
+        made = read_set(args.training_set)
+        frames = list(frames_of(args.training_set, made, HELD_OUT))
+        data = {"training_set": made.digest, "part": HELD_OUT}
+        return compare_on_recordings(current, candidate, frames, margin), data
+    if args.recording:
+        named = [
+            (str(path), RecordedFrames(path, args.ground_truth, args.params_file))
+            for path in args.recording
+        ]
+        rows = {path.name: file_sha256(path) for path in args.recording}
+        return compare_on_recordings(current, candidate, named, margin), {"recordings": rows}
+    count = _QUICK if args.quick else args.frames
+    seeds = range(FIRST_SEED, FIRST_SEED + count)
+    progress = Progress(count, "frames")
+    cache = args.cache.expanduser()
+    found = compare_on_simulation(current, candidate, seeds, cache, margin, progress)
+    return found, {"simulated": count, "first_seed": FIRST_SEED}
 
 
 def _references(args: argparse.Namespace) -> int:

@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge_perception.cli import _fleet_loop
 from edge_perception.core.errors import ConfigurationError
 
 NAME = "fleet"
-HELP = "many robots: ingest, rollout, status"
+HELP = "many robots: ingest, rollout, status, collect, loop"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="print JSON")
     for action in (ingest, status):
         _add_database(action)
+    collect = actions.add_parser("collect", help="mined samples from their storage to a folder")
+    collect.add_argument("storage", help="folder or URL, as fleet_samples_to of the robots")
+    collect.add_argument("--out", type=Path, default=Path("samples"), help="folder (%(default)s)")
+    collect.add_argument(
+        "--remove", action="store_true", help="from the storage what is safely in the folder"
+    )
+
+    _fleet_loop.add_arguments(
+        actions.add_parser("loop", help="simulated drives to a proposed release, in one go")
+    )
 
 
 def _add_rollout(steps: Any) -> None:
@@ -85,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
         return _ingest(args)
     if args.action == "status":
         return _status(args)
+    if args.action == "collect":
+        return _collect(args)
+    if args.action == "loop":
+        return _fleet_loop.run(args)
     steps = {"create": _create, "status": _rollouts, "advance": _advance}
     return steps.get(args.step, _end)(args)
 
@@ -113,6 +128,22 @@ def _ingest(args: argparse.Namespace) -> int:
         service.close()
         taken = service.ingest
         print(f"{taken.readings} readings in {taken.batches} batches, {taken.refused} refused")
+
+
+def _collect(args: argparse.Namespace) -> int:
+    """Fetch what is new; 1: something was refused."""
+    from edge_perception.fleet.collecting import Collector
+    from edge_perception.fleet.places import ObjectPlace
+
+    place = ObjectPlace(args.storage)
+    found = Collector(place, args.out, url=place.url, remove=args.remove).collect()
+    for path in found.new:
+        print(path)
+    for text in found.refused:
+        print(f"refused: {text}")
+    elsewhere = f", {found.elsewhere} collected elsewhere" if found.elsewhere else ""
+    print(f"{args.out}: {len(found.new)} new, {found.known} known{elsewhere}")
+    return 1 if found.refused else 0
 
 
 def _registry(args: argparse.Namespace) -> Any:
@@ -267,6 +298,8 @@ def _status(args: argparse.Namespace) -> int:
         print(
             f"{row['id']:32} {row['state']} stage {row['stage']} of {row['stages']} {row['reason']}"
         )
+    for row in found["samples"]:
+        print(f"{row['robot']:32} {row['samples']} samples, {row['bytes']} bytes")
     for row in found["failures"][:20]:
         print(f"{row['device']:16} {row['at']}  {row['event']}: {row['reason']}")
     return 0

@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--measured", type=Path, help="JSON: what was measured, by device (latency_ms, watts, …)"
     )
+    add.add_argument(
+        "--evidence", type=Path, help="JSON of `evaluate --candidate`: that it is better"
+    )
     promote = _action(actions, "promote", "let a channel offer a release")
     promote.add_argument("--to", dest="channel", required=True, choices=_CHANNELS)
     retire = _action(actions, "retire", "offer a release no more")
@@ -135,6 +138,7 @@ def _add(args: argparse.Namespace, place: Any) -> dict[str, Any]:
         bases=[load_bundle(path) for path in args.delta_from],
         device_class=args.device_class,
         measured=measured,
+        evidence=read_json_object(args.evidence) if args.evidence else None,
     )
     registry.add(args.team, document, args.channel)
     registry.publish()
@@ -211,6 +215,7 @@ def _status(args: argparse.Namespace, place: Any) -> dict[str, Any]:
                 "bytes": document.archive.size,
                 "deltas": len(document.deltas),
                 "manifest": document.manifest_sha256[:12],
+                "evidence": str(document.evidence.get("reason", "")),
                 "changelog": document.changelog,
             }
         )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
+from edge_perception.core.json_file import read_json_object
 from edge_perception.evaluation.recorded import RecordedFrame, RecordedFrames
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.recordings.decoding import MessageDecoder
@@ -26,6 +27,8 @@ from edge_perception.samples.truth import LabelledBox
 FUSED = "edge_perception/msg/FusedPerception"
 PRELABELS, COCO, NUSCENES = "prelabels", "coco.json", "nuscenes.json"
 CATEGORIES = ("car", "truck", "bus", "pedestrian", "cyclist", "other")
+ROBOT = ".sample.json"  # beside a recording that was collected from a fleet: where it is from
+_MODEL = ("role", "name", "version", "sha256")
 _LEAST_SHARE = 0.1  # of a box in the image, to be drawn there
 
 
@@ -37,6 +40,7 @@ class Moment:
     reasons: tuple[str, ...]
     boxes: tuple[LabelledBox, ...]  # as fusion saw them, base frame
     scores: tuple[float, ...]
+    models: tuple[dict[str, str], ...] = ()  # that saw so: role, name, version, sha256
 
 
 def moments_of(recording: Recording, lidar: str = "lidar") -> list[Moment]:
@@ -75,6 +79,7 @@ def moments_of(recording: Recording, lidar: str = "lidar") -> list[Moment]:
             reasons=tuple(reasons),
             boxes=tuple(map(_box, view.objects)),
             scores=tuple(float(item.score) for item in view.objects),
+            models=tuple({name: str(getattr(m, name)) for name in _MODEL} for m in view.models),
         )
         for stamp_ns, (reasons, view) in sorted(chosen.items())
     ]
@@ -109,6 +114,7 @@ class MinedSet:
         for name in ("images", "sweeps", PRELABELS):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._keys: set[str] = set()
         self._images: list[dict[str, Any]] = []
         self._flat: list[dict[str, Any]] = []  # annotations of images
         self._samples: list[dict[str, Any]] = []
@@ -121,24 +127,34 @@ class MinedSet:
         Raises:
             EdgePerceptionError: it cannot be read, or has no moments.
         """
+        key = self._key(path)
         recording = open_recording(path)
         moments = {moment.stamp_ns: moment for moment in moments_of(recording)}
-        prelabels = self._folder / PRELABELS / f"{path.stem}.json"
+        prelabels = prelabels_path(self._folder, key)
         prelabels.write_text(json.dumps(_labels(path, moments), indent=1), encoding="utf-8")
         frames = RecordedFrames(path, prelabels, params_files)
         count = 0
         for frame in frames:
             moment = moments.get(int(frame.name))
             if moment is not None:
-                self._add(path, frame, moment)
+                self._add(path, key, frame, moment)
                 count += 1
         self.left_out += [f"{path.name}: {text}" for text in frames.left_out]
         return count
 
-    def _add(self, path: Path, frame: RecordedFrame, moment: Moment) -> None:
+    def _key(self, path: Path) -> str:
+        """Return what a recording is called in this set: files of two robots may share a name."""
+        robot = origin_of(path).get("robot", "")
+        key = f"{robot}_{path.stem}" if robot else path.stem
+        if key in self._keys:
+            raise ConfigurationError(f"{path}: another recording is called {key} already")
+        self._keys.add(key)
+        return key
+
+    def _add(self, path: Path, key: str, frame: RecordedFrame, moment: Moment) -> None:
         import cv2
 
-        name = f"{path.stem}_{moment.stamp_ns}"
+        name = f"{key}_{moment.stamp_ns}"
         image, sweep = f"images/{name}.png", f"sweeps/{name}.bin"
         cv2.imwrite(str(self._folder / image), frame.image.bgr)
         _write_sweep(self._folder / sweep, frame)
@@ -146,8 +162,11 @@ class MinedSet:
         number = len(self._images) + 1
         about = {
             "recording": str(path.resolve()),
+            "key": key,
+            "robot": origin_of(path).get("robot", ""),
             "stamp_ns": moment.stamp_ns,
             "reasons": list(moment.reasons),
+            "models": list(moment.models),
         }
         self._images.append(
             {"id": number, "file_name": image, "width": width, "height": height, **about}
@@ -248,12 +267,27 @@ def _write_sweep(path: Path, frame: RecordedFrame) -> None:
 
 
 def recordings_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield recordings: files, and those in folders of the recorder."""
+    """Yield recordings: files, and those in folders of the recorder or of `fleet collect`."""
     for path in paths:
-        found = sorted(path.glob("event_*.mcap")) if path.is_dir() else [path]
+        found = sorted(path.rglob("event_*.mcap")) if path.is_dir() else [path]
         if not found:
             raise ConfigurationError(f"{path}: expected event_*.mcap of `record`, found none")
         yield from found
+
+
+def origin_of(recording: Path) -> dict[str, Any]:
+    """Return where a recording is from; empty: it was not collected from a fleet.
+
+    Raises:
+        ConfigurationError: what is beside it cannot be read.
+    """
+    path = recording.with_name(recording.name.removesuffix(".mcap") + ROBOT)
+    return read_json_object(path) if path.is_file() else {}
+
+
+def prelabels_path(folder: Path, key: str) -> Path:
+    """Return where the pre-labels of a recording are in a set."""
+    return folder / PRELABELS / f"{key}.json"
 
 
 def labels_path(recording: Path) -> Path:

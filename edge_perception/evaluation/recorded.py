@@ -47,6 +47,7 @@ class RecordedFrame:
     lidar: Geometry
     camera: Geometry
     truth: Truth
+    boxes: tuple[LabelledBox, ...] = ()  # that the truth is of
 
 
 class RecordedFrames:
@@ -138,6 +139,7 @@ class RecordedFrames:
             lidar=lidar,
             camera=camera,
             truth=_truth(boxes, camera),
+            boxes=tuple(boxes),
         )
 
     def _image(self, stamp_ns: int, log_time_ns: int) -> ImageFrame:

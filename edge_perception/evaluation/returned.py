@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.json_file import read_json_object
-from edge_perception.evaluation.mining import COCO, PRELABELS, labels_path
+from edge_perception.evaluation.mining import COCO, labels_path, prelabels_path
 from edge_perception.samples.labels_file import SCHEMA, read_labels_file
 
 _SAME = 0.8  # overlap of a rectangle with the exported one: it was not moved
@@ -29,12 +29,15 @@ class Returned:
     left_out: list[str] = field(default_factory=list)
 
 
-def take_back(labels: Path, folder: Path) -> Iterator[tuple[Path, int, list[str]]]:
+def take_back(
+    labels: Path, folder: Path, *, labelled_by: str = ""
+) -> Iterator[tuple[Path, int, list[str]]]:
     """Write a file of labels beside each recording; yield it, its boxes and what was left out.
 
     Args:
         labels: COCO or nuScenes-like, as it was exported and then edited.
         folder: of the export.
+        labelled_by: who looked at them, for the training set; empty: not said.
 
     Raises:
         ConfigurationError: it is neither, or of another export.
@@ -55,6 +58,7 @@ def take_back(labels: Path, folder: Path) -> Iterator[tuple[Path, int, list[str]
             {
                 "schema": SCHEMA,
                 "origin": f"taken back from {labels.name}",
+                "labelled_by": labelled_by,
                 "frames": [
                     {"stamp_ns": stamp_ns, "boxes": boxes}
                     for stamp_ns, boxes in sorted(returned.frames.items())
@@ -85,8 +89,14 @@ def _from_space(data: Mapping[str, Any], labels: Path) -> dict[str, Returned]:
             raise ConfigurationError(f"{where}: no sample has the token {item['sample_token']}")
         width, length, height = _numbers(item, "size", 3, where)
         w, x, y, z = _numbers(item, "rotation", 4, where)
+        points = item.get("num_lidar_pts", -1)  # as nuScenes has it; -1: nobody counted
+        if type(points) is not int or points < -1:
+            raise ConfigurationError(
+                f"{where}: num_lidar_pts: expected a whole number, got {points!r}"
+            )
         found[sample["recording"]].frames[int(sample["stamp_ns"])].append(
             {
+                "points": points,
                 "label": str(_field(item, "category_name", where)),
                 "center_m": _numbers(item, "translation", 3, where),
                 "size_m": [length, width, height],
@@ -108,7 +118,7 @@ def _from_images(data: Mapping[str, Any], labels: Path, folder: Path) -> dict[st
     for image in images.values():
         recording, stamp_ns = image["recording"], int(image["stamp_ns"])
         if recording not in boxes:
-            boxes[recording] = _prelabels(folder, recording)
+            boxes[recording] = _prelabels(folder, image)
         returned = found.setdefault(recording, Returned())
         # What the image cannot show stays as it was seen: nobody could say otherwise.
         shown = {box for image_id, box in exported if image_id == image["id"]}
@@ -136,8 +146,9 @@ def _from_images(data: Mapping[str, Any], labels: Path, folder: Path) -> dict[st
     return found
 
 
-def _prelabels(folder: Path, recording: str) -> dict[int, list[dict[str, Any]]]:
-    data = read_json_object(folder / PRELABELS / f"{Path(recording).stem}.json")
+def _prelabels(folder: Path, image: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    key = str(image.get("key") or Path(image["recording"]).stem)
+    data = read_json_object(prelabels_path(folder, Path(key).name))
     return {int(frame["stamp_ns"]): frame["boxes"] for frame in data["frames"]}
 
 

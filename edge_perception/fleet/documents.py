@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ ANY_DEVICE = "any"
 MOST_DOCUMENT_BYTES = 4 * 2**20
 MOST_ARCHIVE_BYTES = 8 * 2**30
 RUNNING, PAUSED, STOPPED, DONE = "running", "paused", "stopped", "done"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 T = TypeVar("T")
 
 
@@ -36,6 +38,9 @@ class Pieces:
         expected = -(-self.size // self.piece_bytes)
         if len(self.pieces) != expected:
             raise RegistryError(f"pieces: expected {expected}, got {len(self.pieces)}")
+        for sha256 in (self.sha256, *self.pieces):  # they become names of files
+            if not _SHA256.fullmatch(sha256):
+                raise RegistryError(f"pieces: expected sha256 in hexadecimal, got '{sha256[:80]}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,7 @@ class ReleaseDocument:
     deltas: tuple[Delta, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)  # by device: latency_ms, watts, …
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # why it is better, of `evaluate`
     calibration_set: str = ""
     changelog: str = ""
     licence: str = ""

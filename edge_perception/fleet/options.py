@@ -50,6 +50,16 @@ class FleetOptions:
     spool_mb: int = parameter(
         64, "telemetry kept on disk while it cannot be sent", unit="MB", low=1, high=10**5
     )
+    samples_from: str = parameter(
+        "", "folder of `edge-perception record` whose files are uploaded; empty: none are"
+    )
+    samples_to: str = parameter(
+        "",
+        "storage for them: a folder or URL (file, s3, gs, az), its credentials in the environment",
+    )
+    samples_mb_day: int = parameter(
+        500, "uploaded in a day (UTC) at most; 0: all there is", unit="MB", low=0, high=10**6
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -57,4 +67,9 @@ class FleetOptions:
         if self.registry and not self.root_file:
             raise ConfigurationError(
                 "fleet_root_file: expected the first root of the registry, got nothing"
+            )
+        if bool(self.samples_from) != bool(self.samples_to):
+            missing = "samples_to" if self.samples_from else "samples_from"
+            raise ConfigurationError(
+                f"fleet_{missing}: expected a folder or storage beside the other, got nothing"
             )

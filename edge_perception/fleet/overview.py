@@ -54,6 +54,7 @@ def overview(
             for (role, version), count in sorted(versions.items())
         ],
         "objectives": _objectives(tables, now_ns),
+        "samples": _samples(tables),
         "rollouts": [
             {
                 "id": r.id,
@@ -94,6 +95,18 @@ def _objectives(tables: Tables, now_ns: int) -> list[dict[str, Any]]:
         }
         for (version, name), count in sorted(bad.items())
         if views[version]
+    ]
+
+
+def _samples(tables: Tables) -> list[dict[str, Any]]:
+    """Return what robots uploaded of doubtful moments, by robot."""
+    rows = tables.rows(
+        "SELECT device, COUNT(*), SUM(bytes), MAX(stamp_ns) FROM samples GROUP BY device "
+        "ORDER BY device"
+    )
+    return [
+        {"robot": device, "samples": int(count), "bytes": int(size), "newest": _iso(stamp_ns)}
+        for device, count, size, stamp_ns in rows
     ]
 
 
@@ -138,6 +151,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "<h2>Versions</h2>" + _table(found["versions"]),
         "<h2>Objectives, last day</h2>" + _table(objectives),
         "<h2>Rollouts</h2>" + _table(rollouts),
+        "<h2>Samples for labelling</h2>" + _table(found["samples"]),
         "<h2>Silent</h2>" + _table([{"robot": name} for name in sorted(silent)]),
         "<h2>Failures, the newest first</h2>" + _table(found["failures"]),
     ]

@@ -25,6 +25,22 @@ class Place(Protocol):
         """Return a file and its ETag; None: it still has the ETag given."""
 
 
+class StoredPlace(Place, Protocol):
+    """A place that can be written, too."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file, or over an old one."""
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error."""
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the paths of all files below a prefix."""
+
+
 def read(place: Place, path: str, most_bytes: int) -> bytes:
     """Return a file that must not be longer than so many bytes.
 
@@ -122,6 +138,15 @@ class ObjectPlace:
             raise self._broken(path, error) from None
         return True
 
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        try:
+            self._obstore.delete(self._store, path)
+        except FileNotFoundError:
+            return
+        except self._error as error:
+            raise self._broken(path, error) from None
+
     def names(self, prefix: str) -> list[str]:
         """Return the paths of all files below a prefix."""
         try:
@@ -168,6 +193,36 @@ class ObjectPlace:
 
     def _broken(self, path: str, error: Exception) -> LinkError:
         return LinkError(f"{self.url}: {path}: {_short(error)}")
+
+
+class Below:
+    """A folder of a place."""
+
+    def __init__(self, place: StoredPlace, folder: str) -> None:
+        self._place, self._folder = place, folder.strip("/")
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Yield a file in parts."""
+        return self._place.stream(self._at(path))
+
+    def read_if_changed(self, path: str, etag: str, most_bytes: int) -> tuple[bytes, str] | None:
+        """Return a file and its ETag; None: it still has the ETag given."""
+        return self._place.read_if_changed(self._at(path), etag, most_bytes)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file, or over an old one."""
+        self._place.write(self._at(path), data)
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+        return self._place.has(self._at(path))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        self._place.remove(self._at(path))
+
+    def _at(self, path: str) -> str:
+        return f"{self._folder}/{path}"
 
 
 def _short(error: Exception) -> str:

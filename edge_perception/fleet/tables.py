@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_perception.core.errors import FleetError
 from edge_perception.core.extras import extra
-from edge_perception.fleet.readings import Batch
+from edge_perception.fleet.readings import Batch, Reading
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS readings (
@@ -25,6 +25,10 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS spools (
       device TEXT NOT NULL, spool TEXT NOT NULL, dropped BIGINT NOT NULL,
       PRIMARY KEY (device, spool))""",
+    """CREATE TABLE IF NOT EXISTS samples (
+      device TEXT NOT NULL, sha256 TEXT NOT NULL, name TEXT NOT NULL, bytes BIGINT NOT NULL,
+      storage TEXT NOT NULL, stamp_ns BIGINT NOT NULL, received_ns BIGINT NOT NULL,
+      PRIMARY KEY (device, sha256))""",
 )
 
 
@@ -94,6 +98,16 @@ class Tables:
                 [(batch.device, now_ns)],
             ),
         ]
+        work.append(
+            (
+                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [
+                    (batch.device, *_sample(i.reading), now_ns)
+                    for i in batch.readings
+                    if i.reading.kind == "sample"
+                ],
+            )
+        )
         told = [i.reading for i in batch.readings if i.reading.kind == "versions"]
         if told:
             newest = max(told, key=lambda reading: reading.stamp_ns)
@@ -150,6 +164,20 @@ class Tables:
 
     def _said(self, statement: str) -> str:
         return statement.replace("?", "%s") if self._postgres else statement
+
+
+def _sample(reading: Reading) -> tuple[str, str, int, str, int]:
+    data = reading.data
+    try:
+        return (
+            str(data["sha256"]),
+            str(data["name"]),
+            int(data["bytes"]),
+            str(data["storage"]),
+            reading.stamp_ns,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FleetError(f"sample: expected sha256, name, bytes and storage: {error}") from error
 
 
 def models_of(text: str) -> Mapping[str, Mapping[str, Any]]:

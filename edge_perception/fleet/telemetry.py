@@ -47,7 +47,7 @@ class Telemetry:
             FleetError: the spool cannot be written.
         """
         self._steady_s = steady_s
-        self._aside: deque[Reading] = deque()
+        self._aside: deque[tuple[Reading, Callable[[], None] | None]] = deque()
         self._answers: deque[bytes] = deque(maxlen=1000)
         self._broke = False
         self._wake, self._ended = threading.Event(), False
@@ -66,12 +66,17 @@ class Telemetry:
         self._thread = threading.Thread(target=self._work, name="telemetry", daemon=True)
         self._thread.start()
 
-    def tell(self, reading: Reading) -> None:
-        """Put a reading aside; any thread, never waits."""
+    def tell(self, reading: Reading, kept: Callable[[], None] | None = None) -> None:
+        """Put a reading aside; any thread, never waits.
+
+        Args:
+            reading: what is told.
+            kept: called once it is on the disk, in the thread of the spool.
+        """
         if len(self._aside) >= _MOST_ASIDE:
             self.lost += 1
             return
-        self._aside.append(reading)
+        self._aside.append((reading, kept))
 
     def values(self) -> dict[str, Any]:
         """Return how it stands, for diagnostics."""
@@ -124,7 +129,9 @@ class Telemetry:
             self._outbox.step(self._steady_s())
 
     def _keep(self) -> None:
-        readings = [self._aside[number] for number in range(len(self._aside))]
-        self.spool.add(readings)
-        for _ in readings:
+        aside = [self._aside[number] for number in range(len(self._aside))]
+        self.spool.add(reading for reading, _ in aside)
+        for _, kept in aside:
             self._aside.popleft()
+            if kept is not None:
+                kept()

@@ -33,6 +33,8 @@ from edge_perception.recordings.ring import EventRecorder, RingOptions
 from edge_perception.recordings.triggers import TriggerOptions, Triggers
 from edge_perception.recordings.writer import Topic
 from edge_perception.running.node_parameters import ENCODER
+from edge_perception.running.parameter_yaml import ParameterFiles
+from edge_perception.running.ros_yaml import dump
 from edge_perception.running.vehicle_plan import read_plan
 
 FUSED, LOAD_EVENTS = "/perception/fused", "/load_events"
@@ -54,6 +56,7 @@ class RecordPlan:
     holding: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     prefix: str = ""  # namespace of the nodes
+    parameters: str = ""  # of the nodes, to lie beside each file: where its sensors are
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,6 +126,7 @@ class RecordPlan:
             holding=holding,
             sources=tuple(source.name for source in plan.sources),
             prefix=prefix,
+            parameters=dump(ParameterFiles(params_files).sections) if params_files else "",
         )
 
 
@@ -152,6 +156,7 @@ class EventRecorderNode:
             plan.topics,
             ring,
             holding=plan.holding,
+            parameters=plan.parameters,
             say=lambda text: self._node.get_logger().info(text),
         )
         self._fused_s = float("-inf")  # steady clock, of the newest fused view

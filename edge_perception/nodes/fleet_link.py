@@ -29,6 +29,7 @@ from edge_perception.fleet.mqtt import BrokerOptions
 from edge_perception.fleet.options import FleetOptions
 from edge_perception.fleet.places import ObjectPlace
 from edge_perception.fleet.readings import Reading
+from edge_perception.fleet.sample_link import SampleLink
 from edge_perception.fleet.schedule import PollSchedule, parse_quiet_hours
 from edge_perception.fleet.sync import FOLDER, Plan, Sync
 from edge_perception.fleet.telemetry import Telemetry
@@ -56,6 +57,7 @@ class FleetLink:
         self._options = FleetOptions()
         self._sync: Sync | None = None
         self._telemetry: Telemetry | None = None
+        self._samples: SampleLink | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._plan = Plan()
@@ -85,6 +87,8 @@ class FleetLink:
         )
         if options.broker:
             self._start_telemetry(options)
+        if options.samples_to:
+            self._start_samples(options)
         if options.registry:
             self._start_sync(options, trust_file)
 
@@ -95,9 +99,13 @@ class FleetLink:
         self._parts.events.told = None
         if self._thread is not None:
             self._thread.join(timeout=5.0)
+        if self._samples is not None:
+            self._samples.stop()
         if self._telemetry is not None:
             self._telemetry.close()
-        self._thread = self._telemetry = self._sync = None
+        if self._samples is not None:
+            self._samples.close()
+        self._thread = self._telemetry = self._sync = self._samples = None
 
     def _start_telemetry(self, options: FleetOptions) -> None:
         store = self._parts.managed.readable
@@ -118,6 +126,23 @@ class FleetLink:
         self._parts.events.told = self._on_event
         self._teller.timer_period_ns = round(options.telemetry_period_s * 1e9)
         self._teller.reset()
+
+    def _start_samples(self, options: FleetOptions) -> None:
+        store = self._parts.managed.readable
+        if store is None:
+            raise ConfigurationError(
+                "fleet_samples_to: expected a model_store, which holds what was uploaded"
+            )
+        self._samples = SampleLink(
+            self._device.id,
+            Path(options.samples_from).expanduser(),
+            options.samples_to,
+            store.root / FOLDER / "samples.db",
+            most_day_bytes=options.samples_mb_day * 10**6,
+            most_kb_s=options.most_kb_s,
+            quiet=parse_quiet_hours(options.quiet_hours),
+            tell=self._telemetry.tell if self._telemetry is not None else None,
+        )
 
     def _start_sync(self, options: FleetOptions, trust_file: str) -> None:
         try:
@@ -313,13 +338,16 @@ class FleetLink:
             return Level.WARN, f"fleet: {self.problem}"
         if self._telemetry is not None and self._telemetry.problem:
             return Level.WARN, f"telemetry: {self._telemetry.problem}"
+        if self._samples is not None and self._samples.problem:
+            return Level.WARN, f"samples: {self._samples.problem}"
         return Level.OK, ""
 
     def values(self) -> dict[str, str]:
         """Return how it stands; empty: this robot is in no fleet."""
-        if self._sync is None and self._telemetry is None:
+        parts = [part for part in (self._telemetry, self._samples) if part is not None]
+        if self._sync is None and not parts:
             return {}
-        told = self._telemetry.values() if self._telemetry is not None else {}
+        told = {name: value for part in parts for name, value in part.values().items()}
         waiting = "; ".join(f"{name}: {why}" for name, why in self._plan.waiting.items())
         refused = "; ".join(why for why, _ in self._refused.values())
         return {

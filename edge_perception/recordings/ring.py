@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.stamps import NS
 from edge_perception.recordings.writer import RecordingWriter, Topic
 
@@ -61,6 +62,7 @@ class EventRecorder:
         options: RingOptions,
         *,
         holding: Mapping[str, int] | None = None,
+        parameters: str = "",
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start with an empty ring.
@@ -71,12 +73,14 @@ class EventRecorder:
             options: how much of them.
             holding: by topic, how many of its newest different messages hold until they are
                 replaced.
+            parameters: of the vehicle's nodes, to lie beside each file; empty: none.
             say: takes lines for people.
 
         Raises:
             ConfigurationError: there is no topic.
         """
         self._folder, self._options, self._say = folder, options, say
+        self._parameters = parameters
         self._holding = dict(holding or {})
         self._held: dict[str, dict[bytes, None]] = {name: {} for name in self._holding}
         self._topics = {topic.name: topic for topic in topics}
@@ -156,6 +160,8 @@ class EventRecorder:
         writer = self._writer
         try:
             writer.add_metadata("events", {str(i): text for i, text in enumerate(self._reasons)})
+            if self._parameters:  # before the recording: what has its name is complete
+                parameters_path(self._path).write_text(self._parameters, encoding="utf-8")
             writer.close()
         except OSError as error:
             self._give_up(error)
@@ -169,6 +175,7 @@ class EventRecorder:
         writer, self._writer, self._reasons = self._writer, None, []
         if writer is not None:
             with contextlib.suppress(OSError):
+                parameters_path(self._path).unlink(missing_ok=True)
                 writer.discard()
         self.problem = f"{self._path.name}: not written: {error.strerror or error}"
         self._say(self.problem)
@@ -199,4 +206,5 @@ class EventRecorder:
             files.remove(oldest)
             del sizes[oldest]
             oldest.unlink()
+            parameters_path(oldest).unlink(missing_ok=True)
             self._say(f"{oldest.name}: removed, the folder is over its quota")

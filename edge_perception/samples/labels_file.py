@@ -73,6 +73,7 @@ class LabelsFile:
     schema: str = parameter(choices=(SCHEMA,))
     frames: tuple[FileFrame, ...]
     origin: str = ""
+    labelled_by: str = ""  # who looked at them
     base_frame: str = ""  # that the boxes are in; empty: that of the fused view
     # Stamps of labels may differ that much from those of messages.
     stamp_tolerance_s: float = parameter(0.001, unit="s", low=0.0, high=0.5)

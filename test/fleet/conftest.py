@@ -1,6 +1,13 @@
 """Skips that name the extra, and an owner with a registry."""
 
 import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
 
 import pytest
 
@@ -23,3 +30,46 @@ def owner(tmp_path):
     from fleet_rig import Owner
 
     return Owner(tmp_path)
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """A bucket on an S3 server of PyPI (moto)."""
+    server = shutil.which("moto_server")
+    if server is None or subprocess.run([server, "--help"], capture_output=True).returncode != 0:
+        pytest.skip("no S3 server: moto[server] from PyPI, in an environment of its own")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    process = subprocess.Popen(
+        [server, "-H", "127.0.0.1", "-p", str(port)],
+        env=clean,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        endpoint = f"http://127.0.0.1:{port}"
+        for name, value in {
+            "AWS_ENDPOINT": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "k",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        end_s = time.monotonic() + 30
+        while True:
+            try:
+                request = urllib.request.Request(f"{endpoint}/fleet", method="PUT")
+                urllib.request.urlopen(request, timeout=2).close()
+                break
+            except OSError:
+                if time.monotonic() > end_s or process.poll() is not None:
+                    pytest.skip("moto_server does not start here")
+                time.sleep(0.1)
+        yield "s3://fleet/registry"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

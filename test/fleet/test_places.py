@@ -5,14 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import threading
-import time
-import urllib.request
 
 import pytest
 from fleet_rig import TEAM, Owner
@@ -52,48 +45,6 @@ def test_robots_take_from_a_plain_http_server(owner, served):
 def test_a_server_that_is_gone_is_a_link():
     with pytest.raises(LinkError, match="timestamp"):
         ObjectPlace("http://127.0.0.1:9").read_if_changed("metadata/timestamp.json", "", 100)
-
-
-@pytest.fixture
-def s3(tmp_path, monkeypatch):
-    server = shutil.which("moto_server")
-    if server is None or subprocess.run([server, "--help"], capture_output=True).returncode != 0:
-        pytest.skip("no S3 server: moto[server] from PyPI, in an environment of its own")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    process = subprocess.Popen(
-        [server, "-H", "127.0.0.1", "-p", str(port)],
-        env=clean,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        endpoint = f"http://127.0.0.1:{port}"
-        for name, value in {
-            "AWS_ENDPOINT": endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "k",
-            "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        end_s = time.monotonic() + 30
-        while True:
-            try:
-                request = urllib.request.Request(f"{endpoint}/fleet", method="PUT")
-                urllib.request.urlopen(request, timeout=2).close()
-                break
-            except OSError:
-                if time.monotonic() > end_s or process.poll() is not None:
-                    pytest.skip("moto_server does not start here")
-                time.sleep(0.1)
-        yield "s3://fleet/registry"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_a_registry_on_s3(tmp_path, s3):

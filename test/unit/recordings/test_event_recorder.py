@@ -207,3 +207,18 @@ def test_unknown_triggers_are_refused():
         UnknownNameError, match=r"known: condition, disagreement, doubt, drift, .* uncertainty"
     ):
         TriggerOptions(kinds=("mood",))
+
+
+def test_parameters_lie_beside_each_file_and_go_with_it(tmp_path):
+    kept = EventRecorder(
+        tmp_path, [TOPIC], RingOptions(before_s=0.0, after_s=0.0, quota_mb=1.0), parameters="a: 1\n"
+    )
+    for number in range(1, 4):
+        kept.event(f"mode {number}", number * NS)
+        kept.message(TOPIC.name, random.Random(number).randbytes(700_000), number * NS)
+        kept.finish()
+    (left,) = tmp_path.glob("*.mcap")
+    assert [p.name for p in tmp_path.glob("*.params.yaml")] == [
+        left.name.replace(".mcap", ".params.yaml")
+    ]
+    assert left.with_name(left.name.replace(".mcap", ".params.yaml")).read_text() == "a: 1\n"
