@@ -1,18 +1,14 @@
-"""What telemetry costs frames, and what a delta of real models is of the whole."""
+"""What a delta of real models is of the whole, and the small models of virtual robots."""
 
 from __future__ import annotations
 
 import random
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_BLOCK_S = 0.5  # with and without, in turns
-_READINGS_HZ = 200.0  # ten times what a robot tells
 _SMALL = 60_000  # bytes of a virtual robot's model
 
 
@@ -71,59 +67,3 @@ def _move(model: Any, share: float) -> None:
         left -= count
         if left <= 0:
             return
-
-
-def frame_p99_ratio(seconds: float) -> float:
-    """Return p99 of frames with telemetry over that without; in turns, in one process."""
-    from edge_perception.backends import BackendOptions, backends, load_model_bytes
-    from edge_perception.core.share import share_file
-    from edge_perception.fleet.mqtt import BrokerOptions
-    from edge_perception.fleet.readings import Reading
-    from edge_perception.fleet.telemetry import Telemetry
-    from edge_perception.models.manifest import load_bundle
-
-    bundle = load_bundle(share_file("models/bev_lite/camera"))
-    path = bundle.model_path
-    runtime = backends()["onnxruntime"]
-    model = load_model_bytes(runtime, path.read_bytes(), path, BackendOptions())
-    inputs = {
-        spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in bundle.manifest.inputs
-    }
-    with tempfile.TemporaryDirectory(prefix="bench_spool_") as folder:
-        telemetry = Telemetry(
-            "bench",
-            Path(folder) / "spool.db",
-            BrokerOptions(url="mqtt://127.0.0.1:9"),  # nobody listens: all goes to the disk
-            quota_bytes=2**24,
-            steady_s=time.monotonic,
-        )
-        on, ended = threading.Event(), threading.Event()
-
-        def tell() -> None:
-            number = 0
-            while not ended.wait(1.0 / _READINGS_HZ):
-                if on.is_set():
-                    number += 1
-                    telemetry.tell(Reading(kind="metric", stamp_ns=number, data={"value": number}))
-
-        teller = threading.Thread(target=tell, daemon=True)
-        teller.start()
-        times: dict[bool, list[float]] = {True: [], False: []}
-        end_s = time.monotonic() + seconds
-        turn = 0
-        try:
-            while time.monotonic() < end_s:
-                with_it = bool(turn % 2)
-                turn += 1
-                (on.set if with_it else on.clear)()
-                until_s = time.monotonic() + _BLOCK_S
-                while (begin_s := time.perf_counter()) and time.monotonic() < until_s:
-                    model.infer(inputs)
-                    times[with_it].append(time.perf_counter() - begin_s)
-        finally:
-            ended.set()
-            teller.join()
-            telemetry.close()
-            model.close()
-    p99 = {key: float(np.percentile(values, 99)) for key, values in times.items()}
-    return p99[True] / p99[False]

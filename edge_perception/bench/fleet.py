@@ -28,7 +28,8 @@ _ROUND_S = 3600
 _MOST_ROUNDS, _SOAK_S = 200, 3600.0
 _START = datetime(2026, 6, 1, tzinfo=timezone.utc)
 _TEAM, _BASE, _BAD, _GOOD = "perception", "1.0.0", "1.1.0", "1.2.0"
-MOST_TOUCHED = 0.015
+MOST_TOUCHED, MOST_DELTA, MOST_COST = 0.015, 0.25, 1.02
+_QUICK_S, _FULL_S = 20.0, 90.0  # of frames
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,35 +40,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate, measure, print and save; 1 where a promise is not kept."""
-    from edge_perception.bench._fleet_frames import delta_shares, frame_p99_ratio
+    from edge_perception.bench._fleet_cost import frame_cost
+    from edge_perception.bench._fleet_frames import delta_shares
 
     shares = delta_shares()
     say(f"deltas of the camera model and its bundle, share of the whole: {shares}")
-    ratio = frame_p99_ratio(seconds=8.0 if args.quick else 60.0)
-    say(f"frames with telemetry: p99 x {ratio:.3f}")
+    cost = frame_cost(seconds=_QUICK_S if args.quick else _FULL_S)
+    raw = cost.pop("raw")
+    low, high = cost["p99_ratio_interval"]
+    say(f"frames with telemetry: p99 x {cost['p99_ratio']:.3f}, 95 % {low:.3f} to {high:.3f}")
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="bench_fleet_", dir=shared) as folder:
         summary = Simulation(Path(folder), args.robots).run()
     summary |= {
         "delta_share": shares["last_third"],
         "delta_shares": shares,
-        "frame_p99_ratio": round(ratio, 4),
+        "frame_p99_ratio": cost["p99_ratio"],
+        "frame_cost": cost,
     }
-    deliver({"benchmark": NAME, "machine": machine(), "summary": summary}, args)
+    deliver({"benchmark": NAME, "machine": machine(), "summary": summary, "raw": raw}, args)
     return 0 if met(summary) else 1
 
 
 def met(summary: dict[str, Any]) -> bool:
     """Whether the promises are kept.
 
-    What deltas are of the whole depends on how far weights moved, and the ratio of frames needs a
-    quiet machine: both are told.
+    Of frames: that telemetry is shown to cost more than it may. A busy machine makes the interval
+    wide, and says so.
     """
     return bool(
         summary["converged"] == summary["robots"]
         and summary["touched_by_bad_share"] <= MOST_TOUCHED
         and summary["lost"] == summary["doubled"] == 0
-        and summary["delta_share"] <= 1.0
+        and summary["delta_share"] <= MOST_DELTA
+        and summary["frame_cost"]["p99_ratio_interval"][0] <= MOST_COST
         and summary["bad_state"] == "stopped"
     )
 

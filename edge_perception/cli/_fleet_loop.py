@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -126,11 +127,14 @@ def _drive(args: argparse.Namespace) -> dict[str, Path]:
 
 def _mine(args: argparse.Namespace, drives: dict[str, Path]) -> None:
     from edge_perception.evaluation.moments import find_moments
+    from edge_perception.recordings.doubts import DoubtLimits
     from edge_perception.recordings.ring import RingOptions
     from edge_perception.recordings.triggers import TriggerOptions
 
     count = 0
     models = args.models.resolve()
+    # Drives are short here, so that more is worth a look than on the road.
+    limits = DoubtLimits(entropy_bits=0.6, margin=0.15, doubt_score=0.8, lasting=2)
     overrides: dict[str, object] = {"fusion.model": f"{models.name}/fusion"}
     overrides["fusion.model_folders"] = [str(models.parent)]
     for role in ("camera", "lidar", "audio"):
@@ -139,13 +143,16 @@ def _mine(args: argparse.Namespace, drives: dict[str, Path]) -> None:
     for robot, path in drives.items():
         folder = _events(args, robot)
         if not folder.is_dir():
+            half = folder.with_name("events.partial")
+            shutil.rmtree(half, ignore_errors=True)
             find_moments(
                 path,
-                folder,
+                half,
                 ring=RingOptions(before_s=0.6, after_s=0.6),
-                triggers=TriggerOptions(kinds=_KINDS, uncertain_objects=3),
+                triggers=TriggerOptions(kinds=_KINDS, uncertain_objects=3, doubts=limits),
                 overrides=overrides,
             )
+            half.rename(folder)
         count += len(list(folder.glob("*.mcap")))
     say("mined", f"{count} files of doubtful moments")
     if not count:
@@ -286,7 +293,11 @@ def _judge(args: argparse.Namespace, made: Path, candidate: Path) -> tuple[dict[
     found = read_set(made)
     frames = list(frames_of(made, found, HELD_OUT))
     compared = compare_on_recordings(current, proposed, frames, margin)
-    told = evidence(compared, current, proposed, {"training_set": found.digest, "part": HELD_OUT})
+    left_out = [text for _, recording in frames for text in recording.left_out]
+    for text in left_out:
+        say("left out", text)
+    data = {"training_set": found.digest, "part": HELD_OUT}
+    told = evidence(compared, current, proposed, data, left_out)
     (args.out / "evidence.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     say("judged", compared.reason)
     return told, compared.better

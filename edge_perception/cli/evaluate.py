@@ -141,8 +141,10 @@ def _candidate(args: argparse.Namespace) -> int:
         raise ConfigurationError("--training-set, --recording: expected one of them, got both")
     current = read_current(args.models)
     candidate = candidate_set(current, args.candidate)
-    found, data = _compared(args, current, candidate, margin)
-    told = evidence(found, current, candidate, data)
+    found, data, left_out = _compared(args, current, candidate, margin)
+    told = evidence(found, current, candidate, data, left_out)
+    for text in left_out:
+        print(f"left out: {text}")
     for name, (before, after) in found.classes.items():
         print(f"{name:12} {before:5.1f}  {after:5.1f}  {after - before:+5.1f}")
     print(found.reason)
@@ -164,20 +166,26 @@ def _compared(args: argparse.Namespace, current: Any, candidate: Any, margin: An
         made = read_set(args.training_set)
         frames = list(frames_of(args.training_set, made, HELD_OUT))
         data = {"training_set": made.digest, "part": HELD_OUT}
-        return compare_on_recordings(current, candidate, frames, margin), data
+        found = compare_on_recordings(current, candidate, frames, margin)
+        return found, data, _left_out(frames)
     if args.recording:
         named = [
             (str(path), RecordedFrames(path, args.ground_truth, args.params_file))
             for path in args.recording
         ]
         rows = {path.name: file_sha256(path) for path in args.recording}
-        return compare_on_recordings(current, candidate, named, margin), {"recordings": rows}
+        found = compare_on_recordings(current, candidate, named, margin)
+        return found, {"recordings": rows}, _left_out(named)
     count = _QUICK if args.quick else args.frames
     seeds = range(FIRST_SEED, FIRST_SEED + count)
     progress = Progress(count, "frames")
     cache = args.cache.expanduser()
     found = compare_on_simulation(current, candidate, seeds, cache, margin, progress)
-    return found, {"simulated": count, "first_seed": FIRST_SEED}
+    return found, {"simulated": count, "first_seed": FIRST_SEED}, []
+
+
+def _left_out(recordings: Any) -> list[str]:
+    return [text for _, frames in recordings for text in frames.left_out]
 
 
 def _references(args: argparse.Namespace) -> int:

@@ -298,6 +298,8 @@ def _status(args: argparse.Namespace) -> int:
         print(
             f"{row['id']:32} {row['state']} stage {row['stage']} of {row['stages']} {row['reason']}"
         )
+    for row in found["drift"]:
+        print(f"{row['robot']:32} {row['source']} drifts: {row['drift']}")
     for row in found["samples"]:
         print(f"{row['robot']:32} {row['samples']} samples, {row['bytes']} bytes")
     for row in found["failures"][:20]:

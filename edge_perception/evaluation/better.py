@@ -100,8 +100,8 @@ def compare(
             f"compare: expected at least {LEAST_GROUPS} recordings or scenes, got {groups}: their "
             "number tells how sure a difference is"
         )
-    both = [_Sorted(current), _Sorted(candidate)]
-    if not both[0].labels:
+    both = [_Sorted(current), _Sorted(candidate)] if any(current) else []
+    if not both or not both[0].labels:
         raise ConfigurationError("compare: expected objects to be found, the labels have none")
     whole = np.ones(groups)
     now, then = (item.ap(whole) for item in both)

@@ -132,7 +132,11 @@ def compare_on_simulation(
 
 
 def evidence(
-    found: Comparison, current: ModelSet, candidate: ModelSet, data: Mapping[str, Any]
+    found: Comparison,
+    current: ModelSet,
+    candidate: ModelSet,
+    data: Mapping[str, Any],
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what a registry keeps of a comparison.
 
@@ -141,6 +145,7 @@ def evidence(
         current: what served.
         candidate: what is proposed.
         data: on which frames, so that it can be done again.
+        left_out: labelled frames that could not be used, and why.
     """
     return {
         "schema": EVIDENCE,
@@ -157,6 +162,7 @@ def evidence(
         "margin": asdict(found.margin),
         "frames": found.frames,
         "groups": found.groups,
+        "left_out": list(left_out),
         "ap_points": {
             name: {"current": round(a, 2), "candidate": round(b, 2)}
             for name, (a, b) in found.classes.items()

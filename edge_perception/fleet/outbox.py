@@ -17,6 +17,7 @@ from edge_perception.fleet.spool import Spool
 _MOST_UNDER_WAY = 4
 _LEAST_BYTES, _MOST_BYTES = 4096, 256 * 1024
 _PATIENCE_S = (10.0, 300.0)
+_SLOW_S = 30.0  # the third answer in a row that did not come
 
 
 class Outbox:
@@ -40,6 +41,11 @@ class Outbox:
     def under_way(self) -> int:
         """Batches without an answer."""
         return len(self._under_way)
+
+    @property
+    def slow(self) -> bool:
+        """Whether answers have come late, and not in time since as often."""
+        return self._patience_s > _SLOW_S
 
     def step(self, now_s: float) -> bool:
         """Send what may be sent now; steady clock. Return whether anything was.

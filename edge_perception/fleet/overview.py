@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.fleet.documents import Rollout
+from edge_perception.fleet.figures import is_drift
 from edge_perception.fleet.tables import Tables, models_of
 
 _MOST_FAILURES = 500
@@ -54,6 +55,7 @@ def overview(
             for (role, version), count in sorted(versions.items())
         ],
         "objectives": _objectives(tables, now_ns),
+        "drift": _drift(tables),
         "samples": _samples(tables),
         "rollouts": [
             {
@@ -95,6 +97,22 @@ def _objectives(tables: Tables, now_ns: int) -> list[dict[str, Any]]:
         }
         for (version, name), count in sorted(bad.items())
         if views[version]
+    ]
+
+
+def _drift(tables: Tables) -> list[dict[str, Any]]:
+    """Return what drifts now, by robot and source: the newest that each told of it."""
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    rows = tables.rows("SELECT device, stamp_ns, body FROM readings WHERE kind = 'drift'")
+    for device, stamp_ns, body in rows:
+        data = json.loads(body)
+        key = (device, str(data.get("source", "")))
+        if key not in newest or stamp_ns > newest[key][0]:
+            newest[key] = (stamp_ns, str(data.get("drift", "")))
+    return [
+        {"robot": device, "source": source, "drift": said, "since": _iso(stamp_ns)}
+        for (device, source), (stamp_ns, said) in sorted(newest.items())
+        if is_drift(said)
     ]
 
 
@@ -151,6 +169,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "<h2>Versions</h2>" + _table(found["versions"]),
         "<h2>Objectives, last day</h2>" + _table(objectives),
         "<h2>Rollouts</h2>" + _table(rollouts),
+        "<h2>Drift</h2>" + _table(found["drift"]),
         "<h2>Samples for labelling</h2>" + _table(found["samples"]),
         "<h2>Silent</h2>" + _table([{"robot": name} for name in sorted(silent)]),
         "<h2>Failures, the newest first</h2>" + _table(found["failures"]),

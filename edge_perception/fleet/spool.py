@@ -49,6 +49,7 @@ class Spool:
         self.damaged = ""  # why an old one was set aside
         self.thinned = 0  # readings that were not taken, as the link is too slow
         self._thinning = False
+        self.link_slow = False  # thins too, before the disk fills
         self._seen = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ class Spool:
         """
         rows = []
         for reading in readings:
-            if self._thinning and reading.priority == LEAST:
+            if self.thinning and reading.priority == LEAST:
                 self._seen += 1
                 if self._seen % _ONE_OF:
                     self.thinned += 1
@@ -182,7 +183,7 @@ class Spool:
     @property
     def thinning(self) -> bool:
         """Whether of the least important only one in ten is kept."""
-        return self._thinning
+        return self._thinning or self.link_slow
 
     @property
     def used_bytes(self) -> int:

@@ -85,7 +85,13 @@ class Telemetry:
             "telemetry_waiting": sum(self.spool.counts().values()) + len(self._aside),
             "telemetry_dropped": sum(self.spool.dropped().values()) + self.lost,
             "telemetry_thinned": self.spool.thinned,
+            "telemetry_level": self._level(),
         }
+
+    def _level(self) -> str:
+        if self.spool.link_slow:
+            return "one metric in ten: the link is slow"
+        return "one metric in ten: the disk fills" if self.spool.thinning else "all"
 
     def close(self) -> None:
         """Bring what is aside to disk, and end."""
@@ -127,6 +133,7 @@ class Telemetry:
             self._outbox.on_answer(self._answers.popleft())
         if self._broker.connected:
             self._outbox.step(self._steady_s())
+        self.spool.link_slow = self._outbox.slow
 
     def _keep(self) -> None:
         aside = [self._aside[number] for number in range(len(self._aside))]

@@ -13,7 +13,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
@@ -24,6 +26,8 @@ from edge_perception.core.errors import (
     LinkError,
 )
 from edge_perception.core.health import Level
+from edge_perception.core.types import Mode, SourceState
+from edge_perception.fleet.figures import DriftSeen, Figures
 from edge_perception.fleet.membership import Device
 from edge_perception.fleet.mqtt import BrokerOptions
 from edge_perception.fleet.options import FleetOptions
@@ -40,6 +44,8 @@ from edge_perception.nodes.node_time import STEADY
 from edge_perception.nodes.swap_coordinator import SwapCoordinator
 from edge_perception.releases.past import is_bad
 from edge_perception.releases.signing import read_trust
+from edge_perception.releases.slo import DRIFT, MEMORY
+from edge_perception.running.node_parameters import ENCODER
 
 _MACHINE_ID = Path("/etc/machine-id")
 _VIEW_PERIOD_S = 0.2  # views are sampled: what a fleet judges are shares
@@ -54,7 +60,7 @@ class FleetLink:
         self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
     ) -> None:
         self._parts, self._coordinator = parts, coordinator
-        self._options = FleetOptions()
+        self._options, self._group = FleetOptions(), group
         self._sync: Sync | None = None
         self._telemetry: Telemetry | None = None
         self._samples: SampleLink | None = None
@@ -63,6 +69,8 @@ class FleetLink:
         self._plan = Plan()
         self._refused: dict[str, tuple[str, float]] = {}  # why and until when, by digest
         self._counts: Counter[str] = Counter()
+        self._figures, self._drift = Figures(), DriftSeen()
+        self._diagnostics: Any = None  # subscription, while somebody is told
         self._sampled_s = self._told_s = 0.0
         self._acting = False
         self.problem = ""  # why nothing new comes; empty: it does, or none is wanted
@@ -99,6 +107,9 @@ class FleetLink:
         self._parts.events.told = None
         if self._thread is not None:
             self._thread.join(timeout=5.0)
+        if self._diagnostics is not None:
+            self._parts.node.destroy_subscription(self._diagnostics)
+            self._diagnostics = None
         if self._samples is not None:
             self._samples.stop()
         if self._telemetry is not None:
@@ -124,6 +135,13 @@ class FleetLink:
             steady_s=time.monotonic,
         )
         self._parts.events.told = self._on_event
+        self._diagnostics = self._parts.node.create_subscription(
+            DiagnosticArray,
+            "/diagnostics",
+            self._on_diagnostics,
+            QoSProfile(depth=50),
+            callback_group=self._group,
+        )
         self._teller.timer_period_ns = round(options.telemetry_period_s * 1e9)
         self._teller.reset()
 
@@ -275,17 +293,39 @@ class FleetLink:
         if self._telemetry is None or now_s < self._sampled_s + _VIEW_PERIOD_S:
             return
         self._sampled_s = now_s
-        facts = facts_of(deserialize_message(data, msg.FusedPerception), decisions=False)
+        view = deserialize_message(data, msg.FusedPerception)
+        facts = facts_of(view, decisions=False)
         self._counts["views"] += 1
         for objective in self._parts.slo().objectives:
-            if objective.indicator not in ("drift", "memory"):
+            if objective.indicator == DRIFT:
+                self._counts[objective.name] += self._drift.any
+            elif objective.indicator != MEMORY:
                 self._counts[objective.name] += is_bad(objective, facts)
+        self._figures.view(
+            end_to_end_ms=facts.end_to_end_ms,
+            mode=Mode(view.mode).name,
+            valid=facts.valid,
+            missed=facts.deadline_missed,
+            not_ok=[s.source for s in view.sources if s.state != SourceState.OK],
+        )
+
+    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            name = status.name.rpartition("/")[2]
+            said = next((item.value for item in status.values if item.key == "drift"), None)
+            if said is None or not name.endswith(ENCODER):
+                continue
+            change = self._drift.look(name.removesuffix(ENCODER), said)
+            if change is not None:
+                self._tell("drift", {**change, "models": self._models()})
 
     def _on_tell(self) -> None:
         counts, self._counts = self._counts, Counter()
         if counts["views"]:
             views = counts.pop("views")
             self._tell("slo", {"views": views, "bad": dict(counts), "models": self._models()})
+        if (figures := self._figures.take()) is not None:
+            self._tell("metric", figures)
         now_s = time.monotonic()
         if now_s > self._told_s + 60.0:
             self._told_s = now_s

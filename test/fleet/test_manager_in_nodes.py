@@ -78,7 +78,7 @@ def test_a_robot_takes_a_release_and_gives_it_back(harness, fleet, tmp_path):
         stopped = replace(rollout, state=STOPPED, reason="burns elsewhere")
         registry.put_rollouts(TEAM, RolloutsDocument(rollouts=(stopped,)))
     wait_until(lambda: model() == first, "the first release serves again")
-    assert "burns elsewhere" in maker.store.notes.quarantined(digest)
+    wait_until(lambda: "burns elsewhere" in maker.store.notes.quarantined(digest), "the quarantine")
     log = maker.root / "events.jsonl"
     wait_until(lambda: "burns elsewhere" in log.read_text(), "the event")
     assert robot.manager.health().values["device"] == "robot-1"

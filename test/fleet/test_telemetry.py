@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import sys
 import pytest
 
 from edge_perception.core.errors import FleetError, LinkError
+from edge_perception.fleet.figures import DriftSeen, Figures
 from edge_perception.fleet.ingest import Ingest
 from edge_perception.fleet.outbox import Outbox
 from edge_perception.fleet.readings import Reading, pack_batch, unpack_batch
@@ -189,6 +191,65 @@ def test_an_outbox_waits_for_who_is_slow(tmp_path):
     assert len(sent) == 8
     assert len(sent[-1]) <= len(sent[0])
     assert outbox.repeated == 4
+
+
+def test_a_slow_link_gets_fewer_metrics_and_all_that_matters(tmp_path):
+    """Long before the disk fills; once answers come in time again, all is told again."""
+    spool = Spool(tmp_path / "s.db", 10**8)
+    sent = []
+    outbox = Outbox("r1", spool, sent.append)
+    spool.add([reading("event", n) for n in range(3)])
+    at_s = 0.0
+    for _ in range(4):
+        outbox.step(at_s)
+        at_s += 400.0
+    assert outbox.slow
+    spool.link_slow = outbox.slow
+    spool.add([reading(kind, n) for n in range(100) for kind in ("metric", "slo", "event")])
+    assert spool.counts() == {0: 103, 1: 100, 2: 10}
+    assert spool.thinned == 90
+    tables = Tables(str(tmp_path / "t.db"))
+    link = BadLink(tables, faults=0.0)
+    outbox._send, link.outbox = link.send, outbox
+    drained(spool, link, at_s)
+    assert not outbox.slow
+
+
+def test_figures_of_views_and_what_drifts():
+    figures = Figures()
+    assert figures.take() is None
+    for n in range(100):
+        figures.view(
+            end_to_end_ms=float(n),
+            mode="FULL" if n else "NONE",
+            valid=n > 1,
+            missed=n == 5,
+            not_ok=["lidar"] if n < 3 else [],
+        )
+    figures.view(end_to_end_ms=math.nan, mode="NONE", valid=False, missed=False, not_ok=[])
+    assert figures.take() == {
+        "views": 101,
+        "invalid": 3,
+        "deadline_missed": 1,
+        "modes": {"FULL": 99, "NONE": 2},
+        "not_ok": {"lidar": 3},
+        "end_to_end_ms": {"p50": 50.0, "p99": 99.0, "max": 99.0},
+    }
+    assert figures.take() is None
+    seen = DriftSeen()
+    assert seen.look("camera", "not known: no reference") is None
+    assert seen.look("lidar", "none") is None
+    assert not seen.any
+    assert seen.look("camera", "score PSI 0.4") == {
+        "source": "camera",
+        "drift": "score PSI 0.4",
+        "before": "not known: no reference",
+    }
+    assert seen.any
+    assert seen.look("camera", "score PSI 0.4") is None
+    assert seen.look("camera", "none")["before"] == "score PSI 0.4"
+    assert not seen.any
+    assert seen.look("audio", "classes PSI 0.9")["before"] == "none"
 
 
 def test_batches_of_others_and_bombs_are_refused(tmp_path):

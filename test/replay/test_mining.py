@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from edge_perception.cli.main import main
+from edge_perception.core.errors import ConfigurationError
 from edge_perception.evaluation.recorded import RecordedFrames
+from edge_perception.evaluation.training_set import (
+    TRAIN,
+    SetFrame,
+    SetRecording,
+    _grouped,
+    _parted,
+    file_sha256,
+    frames_of,
+    read_set,
+)
 from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.writer import RecordingWriter, Topic
@@ -27,6 +39,7 @@ def fused(stamp_ns, boxes):
     status = msg.SourceStatus(source="lidar", modality="lidar", contributed=True)
     status.stamp = header.stamp
     view = msg.FusedPerception(header=header, sources=[status])
+    view.models = [msg.ModelVersion(role="fusion", name="bev_lite_fusion", version="0.5.0")]
     for box in boxes:
         item = msg.DetectedObject(class_name=box.class_name, score=0.6, yaw=box.yaw_rad)
         item.center.x, item.center.y, item.center.z = map(float, box.center_m)
@@ -174,3 +187,87 @@ def test_broken_labels_are_refused_by_name(kept, exported, edit, said, capsys):
 def test_a_recording_that_is_none_of_the_recorder_is_left_out_and_said(drive, tmp_path, capsys):
     assert main(["mine", "export", str(drive), "--out", str(tmp_path / "set")]) == 1
     assert "expected a file of `record`, with its events" in capsys.readouterr().out
+
+
+def collected(kept, folder, robot, number):
+    """The recording as `fleet collect` brings it, of a robot of its own."""
+    path = folder / robot / kept[0].name
+    path.parent.mkdir(parents=True)
+    shutil.copy(kept[0], path)
+    shutil.copy(parameters_path(kept[0]), parameters_path(path))
+    origin = {
+        "robot": robot,
+        "sha256": file_sha256(path),
+        "storage": "s3://x",
+        "uploaded_ns": number,
+    }
+    path.with_name(path.name.replace(".mcap", ".sample.json")).write_text(json.dumps(origin))
+    return path
+
+
+def test_a_training_set_says_of_each_frame_where_it_is_from(kept, tmp_path, capsys):
+    path = collected(kept, tmp_path / "collected", "robot-7", 1)
+    out, made = tmp_path / "set", tmp_path / "made.json"
+    assert main(["mine", "export", str(tmp_path / "collected"), "--out", str(out)]) == 0
+    coco, nuscenes = tables(out)
+    assert {image["robot"] for image in coco["images"]} == {"robot-7"}
+    assert nuscenes["sample"][0]["token"].startswith("robot-7_event_1_margin_")
+    # Labels without a name of who looked are nobody's.
+    assert main(["mine", "gather", str(tmp_path / "collected"), "--out", str(made)]) == 2
+    assert "expected labelled recordings" in capsys.readouterr().err
+    nuscenes["sample_annotation"][0]["num_lidar_pts"] = 0  # nobody can see it
+    (out / "nuscenes.json").write_text(json.dumps(nuscenes))
+    assert main(["mine", "take", str(out / "nuscenes.json")]) == 0
+    assert main(["mine", "gather", str(tmp_path / "collected"), "--out", str(made)]) == 2
+    assert "who looked at these labels" in capsys.readouterr().err
+    assert main(["mine", "take", str(out / "nuscenes.json"), "--by", "ann"]) == 0
+    assert main(["mine", "gather", str(tmp_path / "collected"), "--out", str(made)]) == 0
+    found = read_set(made)
+    (row,) = found.recordings
+    assert (row.robot, row.labelled_by, row.sha256) == ("robot-7", "ann", file_sha256(path))
+    assert [frame.reasons for frame in row.frames] == [
+        ("margin: car scores 0.51", "condition: fog came"),
+        ("doubt: car alone",),
+    ]
+    assert row.frames[0].decided_by[0].name == "bev_lite_fusion"
+    ((group, frames),) = frames_of(made, found, TRAIN)
+    assert group == row.group
+    first = next(iter(frames))
+    assert first.boxes[0].points == 0
+    assert not first.truth.in_lidar[0]
+    assert len(first.boxes) == row.frames[0].boxes
+    # What changed since is no longer what the set says.
+    labels = path.with_suffix(".ground_truth.json")
+    labels.write_text(labels.read_text().replace("ann", "bob"))
+    with pytest.raises(ConfigurationError, match="changed since the set was made"):
+        read_set(made)
+    with path.open("ab") as file:
+        file.write(b"x")
+    assert main(["mine", "gather", str(tmp_path / "collected"), "--out", str(made)]) == 2
+    assert "changed since it was collected" in capsys.readouterr().err
+
+
+def test_recordings_of_one_drive_stay_together():
+    def row(robot, number, at_s):
+        return SetRecording(
+            path=f"{robot}{number}",
+            robot=robot,
+            sha256=f"{robot}{number}",
+            labels="",
+            labels_sha256="",
+            labelled_by="ann",
+            frames=(SetFrame(stamp_ns=at_s * 10**9, boxes=1),),
+        )
+
+    rows = [row(f"r{n}", k, 1000 * n + 60 * k) for n in range(8) for k in range(3)]
+    rows.append(row("r0", 9, 50_000))  # another day of this robot
+    parted = list(_parted(_grouped(rows), 0.25))
+    groups = {r.group: {x.part for x in parted if x.group == r.group} for r in parted}
+    assert len(groups) == 9
+    assert all(len(parts) == 1 for parts in groups.values())
+    held = [g for g, parts in groups.items() if parts == {"held_out"}]
+    assert len(held) == 3  # a quarter, rounded up
+    again = list(_parted(_grouped(list(reversed(rows))), 0.25))
+    assert {r.path: r.part for r in again} == {r.path: r.part for r in parted}
+    alone = list(_parted(_grouped([row("r1", 1, 1)]), 0.5))
+    assert [r.part for r in alone] == ["train"]

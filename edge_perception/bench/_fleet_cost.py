@@ -1,0 +1,170 @@
+"""What telemetry costs frames: with and without it, in turns, in one process.
+
+A frame is timed on the wall, less the time that its thread waited for a core (schedstat of Linux):
+that is the machine's other work and says nothing of telemetry. What other threads of this process
+ran meanwhile is not taken off, as they may be what it waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_READINGS_HZ = 200.0  # ten times what a robot tells
+_ROUND = 4  # turns: without, with, with, without; what drifts is in both
+_SETTLE_S = 0.55  # what was told in the turn before reaches the disk
+_TURN_S, _TURN_FRAMES = 0.55, 40  # at least; the disk is written twice a second
+_DRAWS = 2000
+_P99 = 99.0
+
+
+@dataclass(kw_only=True)
+class Turn:
+    """Frames of one turn."""
+
+    told: bool
+    own_s: list[float] = field(default_factory=list)
+    wall_s: list[float] = field(default_factory=list)
+
+
+def frame_cost(seconds: float) -> dict[str, Any]:
+    """Return what telemetry does to p99 of frames, with an interval, and the raw times.
+
+    Args:
+        seconds: of frames, at least; on a busy machine it takes longer.
+    """
+    turns = list(_turns(seconds))
+    rounds = [turns[n : n + _ROUND] for n in range(0, len(turns), _ROUND)]
+    ratios = np.array([_ratio(round_, "own_s", _P99) for round_ in rounds])
+    rng = np.random.default_rng(0)
+    drawn = np.median(rng.choice(ratios, (_DRAWS, len(ratios))), axis=1)
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return {
+        "p99_ratio": round(float(np.median(ratios)), 4),
+        "p99_ratio_interval": [round(float(low), 4), round(float(high), 4)],
+        "p50_ratio": round(float(np.median([_ratio(r, "own_s", 50.0) for r in rounds])), 4),
+        "wall_p99_ratio": round(float(np.median([_ratio(r, "wall_s", _P99) for r in rounds])), 4),
+        "rounds": len(rounds),
+        "frames": sum(len(turn.own_s) for turn in turns),
+        "raw": [
+            {
+                "telemetry": turn.told,
+                "own_ms": [round(1e3 * v, 4) for v in turn.own_s],
+                "wall_ms": [round(1e3 * v, 4) for v in turn.wall_s],
+            }
+            for turn in turns
+        ],
+    }
+
+
+def _ratio(turns: list[Turn], what: str, at: float) -> float:
+    """Return a percentile with telemetry over that without, of a round."""
+    logs = {True: 0.0, False: 0.0}
+    for turn in turns:
+        logs[turn.told] += float(np.log(np.percentile(getattr(turn, what), at)))
+    return float(np.exp((logs[True] - logs[False]) / (_ROUND / 2)))
+
+
+def _turns(seconds: float) -> Iterator[Turn]:
+    """Yield whole rounds of turns."""
+    infer, close = _model()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench_spool_") as folder, _telling(folder) as on:
+            spent_s, number = 0.0, 0
+            while spent_s < seconds or number % _ROUND:
+                turn = Turn(told=number % _ROUND in (1, 2))
+                (on.set if turn.told else on.clear)()
+                _run(infer, Turn(told=turn.told), _SETTLE_S, 1)
+                spent_s += _run(infer, turn, _TURN_S, _TURN_FRAMES)
+                number += 1
+                yield turn
+    finally:
+        close()
+
+
+def _run(infer: Callable[[], Any], turn: Turn, least_s: float, least_frames: int) -> float:
+    """Run frames; return how long they took."""
+    path = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+    file = os.open(path, os.O_RDONLY) if path.exists() else None
+    begun_s = time.perf_counter()
+    try:
+        while time.perf_counter() < begun_s + least_s or len(turn.own_s) < least_frames:
+            waited_s, others_s = _waited_s(file), _others_s()
+            at_s = time.perf_counter()
+            infer()
+            wall_s = time.perf_counter() - at_s
+            waited_s, others_s = _waited_s(file) - waited_s, _others_s() - others_s
+            turn.wall_s.append(wall_s)
+            turn.own_s.append(wall_s - max(waited_s - max(others_s, 0.0), 0.0))
+    finally:
+        if file is not None:
+            os.close(file)
+    return time.perf_counter() - begun_s
+
+
+def _waited_s(file: int | None) -> float:
+    """Return how long this thread waited for a core so far; 0 where nobody counts."""
+    return int(os.pread(file, 100, 0).split()[1]) * 1e-9 if file is not None else 0.0
+
+
+def _others_s() -> float:
+    """Return what the other threads of this process ran so far."""
+    return time.process_time() - time.thread_time()
+
+
+def _model() -> tuple[Callable[[], Any], Callable[[], None]]:
+    """Return frames of the camera model, on this thread."""
+    from edge_perception.backends import BackendOptions, backends, load_model_bytes
+    from edge_perception.core.share import share_file
+    from edge_perception.models.manifest import load_bundle
+
+    bundle = load_bundle(share_file("models/bev_lite/camera"))
+    path = bundle.model_path
+    options = BackendOptions(threads=1)
+    model = load_model_bytes(backends()["onnxruntime"], path.read_bytes(), path, options)
+    inputs = {
+        spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in bundle.manifest.inputs
+    }
+    return lambda: model.infer(inputs), model.close
+
+
+@contextmanager
+def _telling(folder: str) -> Iterator[threading.Event]:
+    """Run the telemetry of a robot; it tells while the event is set."""
+    from edge_perception.fleet.mqtt import BrokerOptions
+    from edge_perception.fleet.readings import Reading
+    from edge_perception.fleet.telemetry import Telemetry
+
+    telemetry = Telemetry(
+        "bench",
+        Path(folder) / "spool.db",
+        BrokerOptions(url="mqtt://127.0.0.1:9"),  # nobody listens: all goes to the disk
+        quota_bytes=2**24,
+        steady_s=time.monotonic,
+    )
+    on, ended = threading.Event(), threading.Event()
+
+    def tell() -> None:
+        number = 0
+        while not ended.wait(1.0 / _READINGS_HZ):
+            if on.is_set():
+                number += 1
+                telemetry.tell(Reading(kind="metric", stamp_ns=number, data={"value": number}))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield on
+    finally:
+        ended.set()
+        teller.join()
+        telemetry.close()
