@@ -271,3 +271,53 @@ def test_recordings_of_one_drive_stay_together():
     assert {r.path: r.part for r in again} == {r.path: r.part for r in parted}
     alone = list(_parted(_grouped([row("r1", 1, 1)]), 0.5))
     assert [r.part for r in alone] == ["train"]
+
+
+def test_a_candidate_is_better_by_the_margin_or_the_reason_is_said(
+    kept, exported, tmp_path, capsys
+):
+    """The bundled fusion against one whose weights are spoilt, and the other way round."""
+    from edge_perception.core.errors import RegistryError
+    from edge_perception.core.share import share_file
+    from edge_perception.evaluation.candidate import EVIDENCE
+    from edge_perception.models.manifest import load_bundle
+    from edge_perception.releases.repacking import repack
+
+    pytest.importorskip("tuf", reason="tuf is not installed: `make setup-fleet` (extra `fleet`)")
+    from edge_perception.fleet import publishing
+
+    assert publishing.EVIDENCE == EVIDENCE
+    assert main(["mine", "take", str(exported / "nuscenes.json"), "--by", "ann"]) == 0
+    good = share_file("models/bev_lite")
+    bad = tmp_path / "bad"
+    for role in ("camera", "lidar", "audio"):
+        (bad / role).parent.mkdir(exist_ok=True)
+        (bad / role).symlink_to(good / role)
+    spoilt = repack(
+        load_bundle(good / "fusion"), bad / "fusion", changes={"version": "9.9.9"}, scale=0.3
+    )
+    files = []
+    for number in range(5):
+        path = tmp_path / f"drive_{number}.mcap"
+        path.symlink_to(kept[0])
+        for name in (parameters_path, lambda p: p.with_suffix(".ground_truth.json")):
+            name(path).symlink_to(name(kept[0]))
+        files += ["--recording", str(path)]
+    told = tmp_path / "evidence.json"
+    asked = ["evaluate", *files, "--json", str(told), "--margin", "2"]
+    assert main([*asked, "--models", str(bad), "--candidate", str(good / "fusion")]) == 0
+    assert "\nbetter: mAP" in capsys.readouterr().out
+    found = json.loads(told.read_text())
+    assert found["better"]
+    assert (found["frames"], found["groups"]) == (10, 5)
+    publishing.check_evidence(found, load_bundle(good / "fusion"))
+    with pytest.raises(RegistryError, match="of another fusion"):
+        publishing.check_evidence(found, spoilt)
+    assert main([*asked, "--models", str(good), "--candidate", str(spoilt.path)]) == 1
+    assert "\nnot better: mAP" in capsys.readouterr().out
+    with pytest.raises(RegistryError, match="not better"):
+        publishing.check_evidence(json.loads(told.read_text()), spoilt)
+    assert main([*asked, "--models", str(good), "--candidate", str(good / "fusion")]) == 2
+    assert "is what serves already" in capsys.readouterr().err
+    assert main([*asked[:5], "--models", str(bad), "--candidate", str(good / "fusion")]) == 2
+    assert "at least 5 recordings" in capsys.readouterr().err
