@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edge_perception.cli import _registry_run
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.json_file import read_json_object
 
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     init.add_argument("--root-keys", type=int, default=1, help="keys of root")
     init.add_argument("--threshold", type=int, default=1, help="of them needed")
     add = _action(actions, "add", "add a signed bundle, to a channel")
-    add.add_argument("bundle", type=Path, help="its folder")
+    add.add_argument("bundle", type=Path, nargs="?", help="its folder; or --mlflow")
+    _registry_run.add_arguments(add)
     add.add_argument(
         "--delta-from",
         type=Path,
@@ -125,12 +127,20 @@ def _init(args: argparse.Namespace, place: Any) -> dict[str, Any]:
 def _add(args: argparse.Namespace, place: Any) -> dict[str, Any]:
     from edge_perception.fleet.publishing import publish_release
     from edge_perception.models.manifest import load_bundle
-    from edge_perception.releases.signing import SIGNATURES_NAME
+    from edge_perception.releases.signing import SIGNATURES_NAME, read_key, sign_bundle
 
     registry = _open(args, place)
-    bundle = load_bundle(args.bundle)
+    more: dict[str, Any] = {}
+    if args.mlflow:
+        bundle, more = _registry_run.bundle_of_run(args)
+    elif args.bundle is None:
+        raise ConfigurationError("add: expected a BUNDLE, or --mlflow RUN")
+    else:
+        bundle = load_bundle(args.bundle)
+    if args.sign:
+        sign_bundle(bundle, [read_key(args.sign)])
     if not (bundle.path / SIGNATURES_NAME).is_file():
-        raise ConfigurationError(f"{args.bundle}: not signed; `models sign` does it")
+        raise ConfigurationError(f"{bundle.path}: not signed; `models sign` does it")
     measured = read_json_object(args.measured) if args.measured else {}
     document = publish_release(
         bundle,
@@ -139,6 +149,7 @@ def _add(args: argparse.Namespace, place: Any) -> dict[str, Any]:
         device_class=args.device_class,
         measured=measured,
         evidence=read_json_object(args.evidence) if args.evidence else None,
+        metrics=more,
     )
     registry.add(args.team, document, args.channel)
     registry.publish()

@@ -28,6 +28,7 @@ def publish_release(
     device_class: str = ANY_DEVICE,
     measured: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
     piece_bytes: int = PIECE_BYTES,
 ) -> ReleaseDocument:
     """Write a signed bundle in pieces; return its document, which makes nothing public yet.
@@ -39,6 +40,7 @@ def publish_release(
         device_class: the hardware that this variant is for.
         measured: what was measured on which device, such as latency_ms and watts.
         evidence: of `evaluate --candidate --json`, that it is better than what serves.
+        metrics: beside those of its manifest, such as those of the run that made it.
         piece_bytes: how much a break of the link costs.
 
     Raises:
@@ -76,7 +78,7 @@ def publish_release(
         manifest_sha256=bundle.sha256,
         archive=pieces,
         deltas=tuple(deltas),
-        metrics=dict(manifest.provenance.metrics),
+        metrics={**manifest.provenance.metrics, **(metrics or {})},
         measured=dict(measured or {}),
         evidence=dict(evidence or {}),
         calibration_set=f"{calibration.name} {calibration.sha256}" if calibration else "",
