@@ -51,6 +51,8 @@ def bundle_of_run(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 def _in_place_of(like: Any, run: Any, args: argparse.Namespace) -> Any:
     """Write a bundle like another one with the run's graph, and golden outputs of its own."""
+    import onnx
+
     from edge_perception.models.golden import read_golden
     from edge_perception.models.manifest import MANIFEST_NAME
     from edge_perception.models.writing import write_bundle
@@ -74,7 +76,8 @@ def _in_place_of(like: Any, run: Any, args: argparse.Namespace) -> Any:
     return write_bundle(
         args.out,
         manifest=manifest,
-        model=run.model,
+        # MLflow puts weights into a file beside the graph; a bundle has one file.
+        model=onnx.load(str(run.model)).SerializeToString(),
         golden_inputs=read_golden(like)[0],
         files=kept,
     )

@@ -55,6 +55,7 @@ def mlflow_run(run_id: str, uri: str = "") -> Iterator[MlflowRun]:
         FleetError: the store cannot be reached.
     """
     with extra("mlflow"):
+        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     with tempfile.TemporaryDirectory(prefix="mlflow_") as folder:
@@ -62,7 +63,7 @@ def mlflow_run(run_id: str, uri: str = "") -> Iterator[MlflowRun]:
             client = MlflowClient(tracking_uri=uri or None)
             run = client.get_run(run_id)
             experiment = client.get_experiment(run.info.experiment_id).name
-            files = _files(client, run, Path(folder))
+            files = _files(client, run, Path(folder), download_artifacts)
         except MlflowException as error:
             raise ConfigurationError(f"mlflow: run {run_id}: {_short(error)}") from error
         except OSError as error:
@@ -93,15 +94,14 @@ def mlflow_run(run_id: str, uri: str = "") -> Iterator[MlflowRun]:
         )
 
 
-def _files(client: Any, run: Any, folder: Path) -> list[Path]:
+def _files(client: Any, run: Any, folder: Path, download: Any) -> list[Path]:
     """Fetch the artifacts of a run, and the models that it logged (since MLflow 3 beside them)."""
-    client.download_artifacts(run.info.run_id, "", str(_made(folder / "run")))
+    if client.list_artifacts(run.info.run_id):
+        client.download_artifacts(run.info.run_id, "", str(_made(folder / "run")))
     outputs = getattr(run, "outputs", None)
     for output in getattr(outputs, "model_outputs", None) or ():
-        from mlflow.artifacts import download_artifacts
-
         location = client.get_logged_model(output.model_id).artifact_location
-        download_artifacts(artifact_uri=location, dst_path=str(_made(folder / output.model_id)))
+        download(artifact_uri=location, dst_path=str(_made(folder / output.model_id)))
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     if len(found) > _MOST_FILES:
         raise ConfigurationError(

@@ -24,6 +24,8 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "google": "protobuf",
     "grpc": "grpcio",
+    "opentelemetry": "opentelemetry-sdk",  # one module of several distributions
+    "opentelemetry.exporter": "opentelemetry-exporter-otlp-proto-http",
     "paho": "paho-mqtt",
     "prometheus_client": "prometheus-client",
     "torch_pruning": "torch-pruning",
@@ -111,7 +113,8 @@ def imports_in(tree: ast.AST, extra: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.Import):
             yield from ((alias.name.split(".")[0], extra) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.split(".")[0], extra
+            first = ".".join(node.module.split(".")[:2])
+            yield (first if first in DISTRIBUTIONS else node.module.split(".")[0]), extra
         else:
             yield from imports_in(node, extra_of(node) or extra)
 
