@@ -81,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "0: none (%(default)s)",
     )
     parser.add_argument(
+        "--rigs",
+        type=int,
+        help="of them seen by rigs of up to six cameras and two LiDARs (default: a fifth)",
+    )
+    parser.add_argument(
         "--processes", type=int, choices=(1, 2, 3, 4), default=2, help="at once (%(default)s)"
     )
     parser.add_argument(
@@ -228,9 +233,11 @@ def _simulated(args: argparse.Namespace) -> int:
 
     frames = _QUICK if args.quick else args.frames
     extra = round(frames * _EXTRA_SHARE) if args.extra is None else args.extra
-    if frames < 1 or not 0 <= extra <= frames:
+    rigs = round(frames * _EXTRA_SHARE) if args.rigs is None else args.rigs
+    if frames < 1 or not 0 <= extra <= frames or not 0 <= rigs <= frames:
         raise ConfigurationError(
-            f"--frames, --extra: expected at least 1 and 0 to {frames}, got {frames} and {extra}"
+            f"--frames, --extra, --rigs: expected at least 1 and 0 to {frames}, got {frames}, "
+            f"{extra} and {rigs}"
         )
     models = load_set(args.models)
     seeds = range(FIRST_SEED, FIRST_SEED + frames)
@@ -239,6 +246,7 @@ def _simulated(args: argparse.Namespace) -> int:
         cache=args.cache.expanduser(),
         int8=args.int8,
         extra=frozenset(seeds[:extra]),
+        rigs=frozenset(seeds[:rigs]),
     )
     results = run_trials(plan, seeds, processes=args.processes, progress=Progress(frames, "frames"))
     versions = {role: models.bundle(role).manifest.version for role in vars(models)}

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 import edge_perception.simulation
 from edge_perception.core.types import AudioBlock, Geometry, ImageFrame, PointCloud
 from edge_perception.simulation.audio import generate_audio
-from edge_perception.simulation.camera import pinhole_of
-from edge_perception.simulation.generate import LabelledObject, generate_frame, lidar_pose
+from edge_perception.simulation.camera import Visibility, pinhole_of
+from edge_perception.simulation.generate import generate_frame, lidar_pose
 from edge_perception.simulation.scenario import random_scenario
 from edge_perception.simulation.seeding import stream
 from edge_perception.simulation.world import World
@@ -73,18 +73,19 @@ def load_frame(seed: int, folder: Path, *, delays_ms: tuple[int, ...] = ()) -> S
     stored = _read(path, wanted) if path.exists() else None
     if stored is None:
         stored = _render(seed, wanted)
-        _write(path, stored)
+        write_stored(path, stored)
     return _frame(seed, stored)
 
 
 @cache
-def simulator_digest() -> str:
-    """Return what names the simulator's code, so that no frame of an older one is used."""
+def simulator_digest(renderer: Path = Path(__file__)) -> str:
+    """Return what names the simulator's code, so that no frame of an older one is used.
+
+    Args:
+        renderer: the file that says what is kept of a frame.
+    """
     digest = hashlib.sha256()
-    for path in [
-        *sorted(Path(edge_perception.simulation.__path__[0]).glob("*.py")),
-        Path(__file__),
-    ]:
+    for path in [*sorted(Path(edge_perception.simulation.__path__[0]).glob("*.py")), renderer]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -101,13 +102,13 @@ def _render(seed: int, delays_ms: tuple[int, ...]) -> dict[str, NDArray]:
     frame = generate_frame(both, seed, t_s, start_ns=_START_NS, world=world)
     assert frame.cloud is not None
     assert frame.image is not None
-    jpegs = {"jpeg_0": _jpeg(frame.image.bgr)}
+    jpegs = {"jpeg_0": jpeg_of(frame.image.bgr)}
     only = replace(scenario, sensors=("camera",))
     for delay in delays_ms:
         if delay:
             image = generate_frame(only, seed, t_s - delay / 1e3, world=world).image
             assert image is not None
-            jpegs[f"jpeg_{delay}"] = _jpeg(image.bgr)
+            jpegs[f"jpeg_{delay}"] = jpeg_of(image.bgr)
     sound = generate_audio(
         scenario, seed, LISTEN_S, start_s=t_s - LISTEN_S, snr_db=SIREN_SNR_DB, world=world,
         start_ns=_START_NS,
@@ -126,12 +127,12 @@ def _render(seed: int, delays_ms: tuple[int, ...]) -> dict[str, NDArray]:
         "class_name": np.array([o.box.class_name for o in objects], dtype="U16"),
         "center_m": np.array([o.box.center_m for o in objects], np.float32).reshape(-1, 3),
         "in_lidar": np.array([o.lidar_hits >= LEAST_HITS for o in objects], bool),
-        "in_camera": np.array([_is_shown(o) for o in objects], bool),
+        "in_camera": np.array([is_shown(o.visibility) for o in objects], bool),
     }
 
 
-def _is_shown(item: LabelledObject) -> bool:
-    seen = item.visibility
+def is_shown(seen: Visibility | None) -> bool:
+    """Return whether an image shows enough of an object for it to be asked for."""
     return (
         seen is not None
         and seen.pixels >= _LEAST_PIXELS
@@ -194,7 +195,8 @@ def _blocks(samples: NDArray[np.int16], rate_hz: int, end_ns: int) -> tuple[Audi
     )
 
 
-def _jpeg(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def jpeg_of(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image as it is kept."""
     encoded: NDArray[np.uint8] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     return encoded
 
@@ -203,7 +205,8 @@ def _or_zeros(values: NDArray | None, count: int) -> NDArray:
     return np.zeros(count, np.float32) if values is None else values
 
 
-def _write(path: Path, stored: dict[str, NDArray]) -> None:
+def write_stored(path: Path, stored: dict[str, NDArray]) -> None:
+    """Keep what was rendered of a frame, by rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial.npz")
     np.savez(partial, **stored)  # type: ignore[arg-type]

@@ -13,6 +13,15 @@ from edge_perception.evaluation.confidence import confidence_table
 from edge_perception.evaluation.matching import Judged, ap_table
 from edge_perception.evaluation.rig import SUBSETS, ModelSet, shipped_thresholds
 from edge_perception.evaluation.robustness import robustness_table
+from edge_perception.evaluation.surround import (
+    ALL,
+    CAMERA_LOST,
+    DECISION,
+    LIDAR_LOST,
+    SURROUND,
+    TRIALS,
+    sources_of,
+)
 from edge_perception.evaluation.trials import EVERYTHING, VIEW, Heard, Result
 
 _FULL = SUBSETS[0]
@@ -28,6 +37,7 @@ def build_report(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
     report["calibration_error_deg"] = _series(results, "calibration_deg")
     report["int8_delta"] = _int8(results)
     report["robustness"] = {"simulated": _robustness(results)}
+    report["rigs"] = _rigs(results)
     report["targets"] = targets(report)
     return report
 
@@ -171,6 +181,27 @@ def _robustness(results: Sequence[Result]) -> dict[str, Any]:
     return robustness_table(rows)
 
 
+def _rigs(results: Sequence[Result]) -> dict[str, Any]:
+    """Return by rig the mAP with everything and with sensors lost, and what share of it is left."""
+    tried = [item.rigs for item in results if item.rigs]
+    table: dict[str, Any] = {}
+    for rig in dict.fromkeys(rig for trials in tried for rig, _ in trials):
+        maps = {}
+        for trial in TRIALS:
+            judged = Judged.joined([trials[rig, trial].judged for trials in tried])
+            maps[trial] = ap_table(judged)["map"]
+        fused = [t for trials in tried for (r, name), t in trials.items()
+                 if r == rig and name != DECISION]  # fmt: skip
+        table[rig] = {
+            "frames": len(tried),
+            "sources": list(sources_of(rig)),
+            "map": maps,
+            "share": {trial: maps[trial] / max(maps[ALL], 1e-9) for trial in TRIALS[1:]},
+            "at_feature_level": sum(t.at_feature_level for t in fused) / len(fused),
+        }
+    return table
+
+
 def targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what the set is meant to reach, what it reaches, and whether that is enough."""
     maps = {name: entry["map"] for name, entry in report["subsets"].items()}
@@ -184,6 +215,11 @@ def targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "audio lost, change in points": (100 * abs(full - maps["camera+lidar"]), "<=", 1.0),
         "siren F1 at 0 dB": (report["subsets"][_FULL]["siren_f1"], ">=", 0.9),
     }
+    surround = report["rigs"].get(SURROUND)
+    if surround:
+        left = surround["share"]
+        rows[f"{SURROUND}, LiDAR lost, share of the mAP"] = (left[LIDAR_LOST], ">=", 0.5)
+        rows[f"{SURROUND}, one lost, share of the mAP"] = (left[CAMERA_LOST], ">=", 0.8)
     for name in ("night", "fog"):
         if name in conditions:
             drop = 100 * (day - conditions[name][_FULL])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +102,6 @@ class Rig:
             for role in ("camera", "lidar")
         }
         self._fusion = BundleFusionModel(self._loaded["fusion"])
-        sources = tuple(SourceConfig(**source_defaults(name)) for name in MODALITIES)
-        self._config = FusionConfig(sources=sources, decision=DecisionConfig(min_score=FLOOR))
 
     def features(
         self, frame: SampleFrame, *, image_delay_ms: int = 0, camera: Geometry | None = None
@@ -134,7 +133,7 @@ class Rig:
         newest = max(feature.stamp_ns for feature in features.values())
         cycle = Cycle(
             sequence=0,
-            config=self._config,
+            config=_config_of(tuple(features)),
             opened_steady_ns=0,
             closed_steady_ns=0,
             closed_by=ClosedBy.COMPLETE,
@@ -143,7 +142,7 @@ class Rig:
             stamp_ns=newest,
             oldest_stamp_ns=min(feature.stamp_ns for feature in features.values()),
             sources=(),
-            mode=Mode.FULL if len(features) == len(MODALITIES) else Mode.DEGRADED,
+            mode=Mode.FULL if len(features) >= len(MODALITIES) else Mode.DEGRADED,
             valid=True,
             reason="",
             sound_events=tuple(e for f in features.values() for e in f.sound_events),
@@ -159,11 +158,11 @@ class Rig:
     def _manifest(self, role: str):
         return self._loaded[role].bundle.manifest
 
-    def feature(self, role: str, data: object, geometry: Geometry) -> Feature:
-        """Return what the encoder of a role makes of a frame."""
+    def feature(self, role: str, data: object, geometry: Geometry, source: str = "") -> Feature:
+        """Return what the encoder of a role makes of a frame of a source, by default the role's."""
         encoder = self._encoders[role]
         outputs = encoder.infer(encoder.preprocess(data, geometry))
-        return self.feature_of(role, outputs, data, geometry)
+        return replace(self.feature_of(role, outputs, data, geometry), source=source or role)
 
     def prepared(self, role: str, data: object, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs of the encoder of a role, copies."""
@@ -209,6 +208,12 @@ class Rig:
             image_objects=output.image_objects,
             sound_events=output.sound_events,
         )
+
+
+@cache
+def _config_of(sources: tuple[str, ...]) -> FusionConfig:
+    configs = tuple(SourceConfig(**source_defaults(name)) for name in sources)
+    return FusionConfig(sources=configs, decision=DecisionConfig(min_score=FLOOR))
 
 
 def subset_of(features: Mapping[str, Feature], subset: str) -> dict[str, Feature]:

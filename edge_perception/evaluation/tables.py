@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_perception.evaluation import robustness
 from edge_perception.evaluation.matching import CLASSES
+from edge_perception.evaluation.surround import TRIALS
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
@@ -30,6 +31,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             for name, entry in report[key].items():
                 yield f"{name:>8}  {_number(entry['map'])}  {_number(entry['map_camera_view'])}"
     yield from robustness.lines(report["robustness"])
+    yield from _rigs(report)
     yield ""
     int8 = report["int8_delta"]
     if int8 is None:
@@ -69,6 +71,22 @@ def _conditions(report: dict[str, Any]) -> Iterator[str]:
             f"{name:10} {entry['frames']:7}   {_number(entry['camera+lidar+audio'])}        "
             f"{_number(entry['lidar'])}         {_number(entry['camera'])}"
         )
+
+
+def _rigs(report: dict[str, Any]) -> Iterator[str]:
+    if not report["rigs"]:
+        return
+    frames = next(iter(report["rigs"].values()))["frames"]
+    yield ""
+    names = "  ".join(f"{trial:>22}" for trial in TRIALS)
+    yield f"{f'rig, {frames} frames':20} {names}  at feature level"
+    for rig, entry in report["rigs"].items():
+        cells = []
+        for trial in TRIALS:
+            share = entry["share"].get(trial)
+            left = "" if share is None else f" ({share:.0%})"
+            cells.append(f"{_number(entry['map'][trial]).strip() + left:>22}")
+        yield f"{rig:20} {'  '.join(cells)}  {entry['at_feature_level']:.0%}"
 
 
 def _number(value: float | None, width: int = 5) -> str:

@@ -24,6 +24,7 @@ from edge_perception.evaluation.rig import (
     subset_of,
 )
 from edge_perception.evaluation.robustness import Row, altered_frame
+from edge_perception.evaluation.surround import RigTrial, load_rig_frame, try_rigs
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 
 DELAYS_MS = (0, 50, 100, 150, 200)
@@ -40,6 +41,7 @@ class Plan:
     cache: Path
     int8: Path | None = None
     extra: frozenset[int] = frozenset()  # seeds that also get delays, turns and INT8
+    rigs: frozenset[int] = frozenset()  # seeds that are also seen by rigs of several cameras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class Result:
     altered: Row = field(
         default_factory=dict
     )  # its sweep as other sensors have it; empty: not tried
+    rigs: Mapping[tuple[str, str], RigTrial] = field(default_factory=dict)  # rig, what is lost
 
 
 class Trials:
@@ -92,6 +95,9 @@ class Trials:
             _judge(judged, "decision", subset, view.objects, frame)
         if extra:
             self._disturb(judged, frame, features)
+        rigs = {}
+        if seed in self._plan.rigs:
+            rigs = try_rigs(self._rig, load_rig_frame(seed, self._plan.cache))
         return Result(
             seed=seed,
             weather=frame.weather,
@@ -99,6 +105,7 @@ class Trials:
             judged=judged,
             heard=heard,
             altered=self._altered(frame) if extra else {},
+            rigs=rigs,
         )
 
     def _altered(self, frame: SampleFrame) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters.bev_center import PresentModalities
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Manifest, TensorSpec
+from edge_perception.models.merging import merged
 
 PRESENCE = "presence"
 
@@ -26,7 +27,8 @@ class BundleFusionModel:
 
     The manifest's inputs name the modality and the feature tensor each takes; the input of
     modality `presence`, (1, M), says which of the others are there, in their order. What is
-    absent is fed as zeros and marked so in the mask: the model was trained with that.
+    absent is fed as zeros and marked so in the mask: the model was trained with that. An input
+    that declares `merge` takes any number of sources of its modality.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -58,8 +60,8 @@ class BundleFusionModel:
         Sound events stay those of the encoders, which follow a sound from window to window.
 
         Raises:
-            ModelError: two sources of one modality, a feature without its tensor or of another
-                shape, or an output with NaN or Inf.
+            ModelError: several sources of a modality whose input takes one, a feature without its
+                tensor or of another shape, or an output with NaN or Inf.
         """
         outputs = self._backend.infer(self.inputs(features))
         for spec in self._outputs:
@@ -80,27 +82,31 @@ class BundleFusionModel:
         """Return the graph inputs for features by source.
 
         Raises:
-            ModelError: two sources of one modality, or a feature that does not fit.
+            ModelError: several sources of a modality whose input takes one, or a feature that does
+                not fit.
         """
-        by_modality: dict[str, Feature] = {}
+        by_modality: dict[str, list[Feature]] = {}
         for source in sorted(features):
-            feature = features[source]
-            if feature.modality in by_modality:
-                raise ModelError(
-                    f"{self._name}: expected one source of modality {feature.modality}, "
-                    f"got '{by_modality[feature.modality].source}' and '{source}'"
-                )
-            by_modality[feature.modality] = feature
+            by_modality.setdefault(features[source].modality, []).append(features[source])
         arrays: dict[str, NDArray] = {}
         presence = np.zeros(self._presence.shape, self._presence.dtype)
         for column, spec in enumerate(self._inputs):
-            present = by_modality.get(spec.modality)
-            arrays[spec.name] = (
-                self._zeros[spec.name] if present is None else self._tensor(spec, present)
-            )
-            presence[0, column] = present is not None
+            given = by_modality.get(spec.modality, [])
+            if len(given) > 1 and not spec.merge:
+                raise ModelError(
+                    f"{self._name}: input '{spec.name}' expected one source of modality "
+                    f"{spec.modality}, got '{given[0].source}' and '{given[1].source}'"
+                )
+            arrays[spec.name] = self._merged(spec, given) if given else self._zeros[spec.name]
+            presence[0, column] = bool(given)
         arrays[self._presence.name] = presence
         return arrays
+
+    def _merged(self, spec: TensorSpec, features: Sequence[Feature]) -> NDArray:
+        tensors = [self._tensor(spec, feature) for feature in features]
+        if len(tensors) == 1:
+            return tensors[0]
+        return merged(tensors, [self._weight(spec, item) for item in features], spec.merge)
 
     def _tensor(self, spec: TensorSpec, feature: Feature) -> NDArray:
         tensor = feature.tensors.get(spec.tensor)
@@ -110,6 +116,23 @@ class BundleFusionModel:
                 f"{self._name}: input '{spec.name}' expects tensor '{spec.tensor}' "
                 f"{spec.shape} {spec.dtype} of '{feature.source}', got {got}"
             )
+        return self._at_the_cycle(tensor, feature)
+
+    def _weight(self, spec: TensorSpec, feature: Feature) -> NDArray:
+        """Return how much each cell of a feature counts; 1 where its encoder does not say."""
+        weight = feature.tensors.get(spec.weight) if spec.weight else None
+        if weight is None:
+            return np.ones((1,) * len(spec.shape), np.float32)
+        expected = (1, 1, *spec.shape[2:])
+        if weight.shape != expected:
+            raise ModelError(
+                f"{self._name}: input '{spec.name}' expects tensor '{spec.weight}' {expected} "
+                f"of '{feature.source}', got {weight.shape}"
+            )
+        return self._at_the_cycle(weight.astype(np.float32), feature)
+
+    def _at_the_cycle(self, tensor: NDArray, feature: Feature) -> NDArray:
+        """Move a grid along with the vehicle to the stamp of the cycle."""
         if feature.displacement is None or self._grid is None or tensor.ndim < 4:
             return tensor
         return self._grid.moved(tensor, feature.displacement)
@@ -124,6 +147,12 @@ def _split_inputs(manifest: Manifest) -> tuple[tuple[TensorSpec, ...], TensorSpe
             f"{manifest.name}: manifest.inputs: expected one of modality '{PRESENCE}' and shape "
             f"(1, {len(features)}), got {[(spec.name, spec.shape) for spec in masks]}"
         )
+    for spec in manifest.inputs:
+        if spec.weight and (not spec.merge or len(spec.shape) != 4):
+            raise ManifestError(
+                f"{manifest.name}: manifest.inputs: '{spec.name}' has a weight: expected merge and "
+                f"shape (1, C, H, W), got '{spec.merge}' and {spec.shape}"
+            )
     for spec in features:
         if not spec.modality or not spec.tensor:
             raise ManifestError(

@@ -20,6 +20,7 @@ from edge_perception.core.schema import decode
 from edge_perception.core.types import ModelVersion
 from edge_perception.core.version import version_key
 from edge_perception.models.device_keys import device_key
+from edge_perception.models.merging import MERGES
 from edge_perception.models.sealed import is_sealed, sealed_size, unseal
 
 SCHEMA_VERSION = 1
@@ -52,6 +53,9 @@ class TensorSpec:
     shape: tuple[int, ...]
     modality: str = ""  # fusion inputs: which modality's feature feeds it; "presence" for the mask
     tensor: str = ""  # fusion inputs: name of that feature's tensor
+    # Fusion inputs: how features of several sources become one; empty: one source only.
+    merge: str = parameter("", choices=("", *MERGES))
+    weight: str = ""  # with merge: the tensor of a feature that says how much each cell counts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,10 +45,10 @@ class Picture:
 
 
 def pinhole_of(camera: Camera) -> Pinhole:
-    """Return the ideal camera of a configured one: looks along +x, principal point central."""
+    """Return the ideal camera of a configured one: level, principal point central."""
     focal = 0.5 * camera.width / np.tan(0.5 * np.radians(camera.horizontal_fov_deg))
     T_base_camera = np.eye(4)
-    T_base_camera[:3, :3] = _OPTICAL
+    T_base_camera[:3, :3] = _turned(np.radians(camera.yaw_deg)) @ _OPTICAL
     T_base_camera[:3, 3] = camera.position_m
     return Pinhole(
         width=camera.width,
@@ -58,6 +58,11 @@ def pinhole_of(camera: Camera) -> Pinhole:
         ),
         T_base_camera=T_base_camera,
     )
+
+
+def _turned(yaw_rad: float) -> NDArray[np.float64]:
+    c, s = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def render(

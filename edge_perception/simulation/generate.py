@@ -12,7 +12,7 @@ from edge_perception.core.types import AudioBlock, DetectedObject, Geometry, Ima
 from edge_perception.simulation import lidar
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.camera import Visibility, pinhole_of, render
-from edge_perception.simulation.scenario import Scenario
+from edge_perception.simulation.scenario import Camera, Lidar, Scenario
 from edge_perception.simulation.seeding import stream
 from edge_perception.simulation.world import World
 
@@ -74,8 +74,13 @@ TRUTH_RANGE_M = 80.0
 
 def lidar_pose(scenario: Scenario) -> NDArray[np.float64]:
     """Return T_base_lidar of a scenario, (4, 4)."""
+    return lidar_pose_of(scenario.lidar)
+
+
+def lidar_pose_of(lidar: Lidar) -> NDArray[np.float64]:
+    """Return T_base_lidar of a configured LiDAR, (4, 4)."""
     T = np.eye(4)
-    T[:3, 3] = scenario.lidar.position_m
+    T[:3, 3] = lidar.position_m
     return T
 
 
@@ -106,13 +111,14 @@ def generate_frame(
         sweep = lidar.sweep(
             scene, model=scenario.lidar.model, T_base_lidar=T_base_lidar,
             weather=scenario.weather, dropout=scenario.lidar.dropout,
-            rng=stream(seed, "lidar", tick), stamp_ns=stamp_ns,
+            rng=stream(seed, scenario.lidar.name, tick), stamp_ns=stamp_ns,
+            frame_id=scenario.lidar.name,
         )  # fmt: skip
     if "camera" in scenario.sensors:
         picture = render(
             scene, pinhole, weather=scenario.weather, light=scenario.light, look_seed=seed,
-            rng=stream(seed, "camera", tick), stamp_ns=stamp_ns,
-            dirty_lens=scenario.camera.dirty_lens,
+            rng=stream(seed, scenario.camera.name, tick), stamp_ns=stamp_ns,
+            dirty_lens=scenario.camera.dirty_lens, frame_id=f"{scenario.camera.name}_optical",
         )  # fmt: skip
     hits = np.zeros(len(scene.actors), int)
     if sweep is not None:
@@ -139,11 +145,43 @@ def generate_frame(
     )
 
 
+def with_one_sensor(scenario: Scenario, source: str) -> Scenario:
+    """Return a scenario whose only sensor is one camera or LiDAR of its rig.
+
+    Args:
+        scenario: with its rig.
+        source: name of the camera or the LiDAR.
+    """
+    alone = replace(
+        scenario, camera=Camera(), lidar=Lidar(), more_cameras=(), more_lidars=(), outages=()
+    )
+    for camera in (scenario.camera, *scenario.more_cameras):
+        if camera.name == source:
+            return replace(alone, camera=camera, sensors=("camera",))
+    lidar = next(i for i in (scenario.lidar, *scenario.more_lidars) if i.name == source)
+    return replace(alone, lidar=lidar, sensors=("lidar",))
+
+
+def generate_rig(
+    scenario: Scenario, seed: int, t_s: float, *, world: World, start_ns: int = 1_000_000_000_000
+) -> dict[str, SimulatedFrame]:
+    """Return what each camera and LiDAR of a scenario's rig delivers at one moment, by its name.
+
+    The frames have the same objects in the same order; arguments are those of `generate_frame`.
+    """
+    return {
+        name: generate_frame(
+            with_one_sensor(scenario, name), seed, t_s, start_ns=start_ns, world=world
+        )
+        for name in scenario.sources
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class SensorSample:
     """One delivery of one sensor in a sequence, in the order of acquisition."""
 
-    sensor: str  # camera, lidar or audio
+    sensor: str  # name of a camera or LiDAR of the rig, or audio
     stamp_ns: int
     t_s: float  # since the start of the drive
     data: ImageFrame | PointCloud | AudioBlock
@@ -160,7 +198,7 @@ def simulate_sequence(
 ) -> Iterator[SensorSample]:
     """Yield what the sensors deliver, ordered by stamp.
 
-    Camera and LiDAR deliver at `rate_hz`, the camera half a LiDAR period after it; audio comes
+    Cameras and LiDARs deliver at `rate_hz`, cameras half a LiDAR period after them; audio comes
     in blocks of 100 ms stamped with their first sample. Outages of the scenario are left out.
 
     Args:
@@ -168,17 +206,17 @@ def simulate_sequence(
         seed: Fixes every number together with the scenario.
         duration_s: Length of the drive.
         start_ns: Stamp of its start.
-        rate_hz: Rate of camera and LiDAR.
+        rate_hz: Rate of cameras and LiDARs.
     """
     world = World(scenario, seed)
     blocks = []
     if "audio" in scenario.sensors:
         sound = generate_audio(scenario, seed, duration_s, start_ns=start_ns, world=world)
         blocks = sound.blocks()
+    lidars = {item.name for item in (scenario.lidar, *scenario.more_lidars)}
     times = [
-        (index / rate_hz + (0.5 / rate_hz if sensor == "camera" else 0.0), sensor)
-        for sensor in ("lidar", "camera")
-        if sensor in scenario.sensors
+        (index / rate_hz + (0.0 if sensor in lidars else 0.5 / rate_hz), sensor)
+        for sensor in scenario.sources
         for index in range(int(duration_s * rate_hz + 1e-9))
     ]
     plan = [(start_ns + round(t * 1e9), sensor, t, None) for t, sensor in times]
@@ -189,8 +227,8 @@ def simulate_sequence(
         if block is not None:
             yield SensorSample(sensor=sensor, stamp_ns=stamp_ns, t_s=t_s, data=block, frame=None)
             continue
-        only = replace(scenario, sensors=(sensor,), outages=())
+        only = with_one_sensor(scenario, sensor)
         frame = generate_frame(only, seed, t_s, start_ns=start_ns, world=world)
-        data = frame.image if sensor == "camera" else frame.cloud
+        data = frame.cloud if sensor in lidars else frame.image
         if data is not None:
             yield SensorSample(sensor=sensor, stamp_ns=stamp_ns, t_s=t_s, data=data, frame=frame)

@@ -41,19 +41,22 @@ class Emergency:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """The front camera; optical axis along +x of the base frame."""
+    """A camera; its optical axis is level and, by default, along +x of the base frame."""
 
+    name: str = "camera"  # of its source
     width: int = 960
     height: int = 540
     horizontal_fov_deg: float = 52.0
     position_m: tuple[float, float, float] = (0.6, 0.0, 1.8)
+    yaw_deg: float = 0.0  # of the optical axis about +z, to the left
     dirty_lens: float = 0.0  # share of the lens covered, 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lidar:
-    """The roof LiDAR; level, x forward."""
+    """A LiDAR, by default the one on the roof; level, x forward."""
 
+    name: str = "lidar"  # of its source
     model: str = "pandar64"  # one of LIDARS
     position_m: tuple[float, float, float] = (0.66, 0.0, 1.86)
     dropout: float = 0.0  # extra share of returns lost, 0 to 1
@@ -94,15 +97,25 @@ class Scenario:
     sensors: tuple[str, ...] = SENSORS
     camera: Camera = field(default_factory=Camera)
     lidar: Lidar = field(default_factory=Lidar)
+    more_cameras: tuple[Camera, ...] = ()  # beside `camera`, each with a name of its own
+    more_lidars: tuple[Lidar, ...] = ()  # beside `lidar`
     microphones: Microphones = field(default_factory=Microphones)
     outages: tuple[Outage, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values outside their set and combinations that contradict each other."""
         _check_values(self)
+        _check_rig(self)
         _check_actors(self.actors)
         _check_emergency(self.emergency)
         _check_contradictions(self)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of its LiDARs and cameras."""
+        lidars = (self.lidar, *self.more_lidars) if "lidar" in self.sensors else ()
+        cameras = (self.camera, *self.more_cameras) if "camera" in self.sensors else ()
+        return (*(item.name for item in lidars), *(item.name for item in cameras))
 
 
 class ScenarioError(ConfigurationError):
@@ -128,7 +141,6 @@ def _check_values(scenario: Scenario) -> None:
     _choice(scenario.weather, WEATHERS, "weather")
     _choice(scenario.light, LIGHTS, "light")
     _choice(scenario.layout, LAYOUTS, "layout")
-    _choice(scenario.lidar.model, LIDARS, "lidar.model")
     for index, sound in enumerate(scenario.sounds):
         _choice(sound, SOUNDS, f"sounds[{index}]")
     for index, sensor in enumerate(scenario.sensors):
@@ -136,21 +148,57 @@ def _check_values(scenario: Scenario) -> None:
     if not scenario.sensors:
         raise ScenarioError("sensors", f"expects at least one of {', '.join(SENSORS)}, got none")
     _limits(scenario.ego_speed_mps, 0.0, 20.0, "ego_speed_mps")
-    _limits(scenario.lidar.dropout, 0.0, 1.0, "lidar.dropout")
-    _limits(scenario.camera.dirty_lens, 0.0, 1.0, "camera.dirty_lens")
-    _limits(scenario.camera.width, 64, 4096, "camera.width")
-    _limits(scenario.camera.height, 48, 4096, "camera.height")
-    _limits(scenario.camera.horizontal_fov_deg, 10.0, 150.0, "camera.horizontal_fov_deg")
     positions = scenario.microphones.positions_m
     if not positions:
         raise ScenarioError("microphones.positions_m", "expects at least one position, got none")
-    mounts = [("camera.position_m", scenario.camera.position_m)]
-    mounts.append(("lidar.position_m", scenario.lidar.position_m))
-    mounts += [(f"microphones.positions_m[{i}]", p) for i, p in enumerate(positions)]
-    for where, (x, y, z) in mounts:
-        _limits(x, -10.0, 10.0, f"{where}[0]")
-        _limits(y, -3.0, 3.0, f"{where}[1]")
-        _limits(z, 0.2, 5.0, f"{where}[2]")
+    for i, position in enumerate(positions):
+        _check_mount(position, f"microphones.positions_m[{i}]")
+
+
+def _check_rig(scenario: Scenario) -> None:
+    _check_camera(scenario.camera, "camera")
+    _check_lidar(scenario.lidar, "lidar")
+    for i, camera in enumerate(scenario.more_cameras):
+        _check_camera(camera, f"more_cameras[{i}]")
+    for i, lidar in enumerate(scenario.more_lidars):
+        _check_lidar(lidar, f"more_lidars[{i}]")
+    taken = set(SENSORS)
+    cameras, lidars = scenario.more_cameras, scenario.more_lidars
+    named: list[tuple[str, str, str]] = [
+        ("camera", "camera.name", scenario.camera.name),
+        ("lidar", "lidar.name", scenario.lidar.name),
+        *(("camera", f"more_cameras[{i}].name", c.name) for i, c in enumerate(cameras)),
+        *(("lidar", f"more_lidars[{i}].name", item.name) for i, item in enumerate(lidars)),
+    ]
+    for kind, where, name in named:
+        # The prefix is what tells an encoder its modality.
+        if name != kind and not name.startswith(f"{kind}_"):
+            raise ScenarioError(where, f"expects {kind} or {kind}_…, got '{name}'")
+        if name in taken and where != f"{kind}.name":
+            raise ScenarioError(where, f"'{name}' is the name of another sensor")
+        taken.add(name)
+
+
+def _check_camera(camera: Camera, where: str) -> None:
+    _limits(camera.dirty_lens, 0.0, 1.0, f"{where}.dirty_lens")
+    _limits(camera.width, 64, 4096, f"{where}.width")
+    _limits(camera.height, 48, 4096, f"{where}.height")
+    _limits(camera.horizontal_fov_deg, 10.0, 150.0, f"{where}.horizontal_fov_deg")
+    _limits(camera.yaw_deg, -180.0, 180.0, f"{where}.yaw_deg")
+    _check_mount(camera.position_m, f"{where}.position_m")
+
+
+def _check_lidar(lidar: Lidar, where: str) -> None:
+    _choice(lidar.model, LIDARS, f"{where}.model")
+    _limits(lidar.dropout, 0.0, 1.0, f"{where}.dropout")
+    _check_mount(lidar.position_m, f"{where}.position_m")
+
+
+def _check_mount(position_m: tuple[float, float, float], where: str) -> None:
+    x, y, z = position_m
+    _limits(x, -10.0, 10.0, f"{where}[0]")
+    _limits(y, -3.0, 3.0, f"{where}[1]")
+    _limits(z, 0.2, 5.0, f"{where}[2]")
 
 
 def _check_actors(actors: Actors) -> None:
@@ -182,9 +230,10 @@ def _check_contradictions(scenario: Scenario) -> None:
         raise ScenarioError("lidar.dropout", "is set, but sensors has no lidar")
     for index, outage in enumerate(scenario.outages):
         name = f"outages[{index}]"
-        _choice(outage.sensor, SENSORS, f"{name}.sensor")
-        if outage.sensor not in scenario.sensors:
-            have = ", ".join(scenario.sensors)
+        more = (s.name for s in (*scenario.more_cameras, *scenario.more_lidars))
+        _choice(outage.sensor, (*SENSORS, *more), f"{name}.sensor")
+        if outage.sensor not in (*scenario.sensors, *scenario.sources):
+            have = ", ".join(dict.fromkeys((*scenario.sensors, *scenario.sources)))
             raise ScenarioError(f"{name}.sensor", f"'{outage.sensor}' is not in sensors ({have})")
         if not 0.0 <= outage.start_s < outage.end_s:
             span = f"{outage.start_s} and {outage.end_s}"

@@ -15,7 +15,7 @@ from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.camera.calibration import geometry_of_image, undistort_boxes
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.camera.letterbox import Letterbox
-from edge_perception.encoders.camera.lift import LiftConfig, lift_grid
+from edge_perception.encoders.camera.lift import SEEN, LiftConfig, lift_grid, seen_cells
 from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
 from edge_perception.encoders.camera.sixteen_bits import SignificantBits
 from edge_perception.encoders.checked_model import CheckedModel
@@ -51,6 +51,9 @@ class CameraEncoder(CheckedModel):
     `image_objects` are in pixels of `geometry.image_size` (of the image itself where that is not
     known), in the pinhole image of the intrinsics: of a lens with distortion the box corners are
     undistorted, and a box that lies wholly beyond 80 degrees off the axis is left out.
+
+    Beside the features of the manifest a lifting model gives `seen`, uint8 (1, 1, H, W): the cells
+    of the bird's-eye grid that the image shows. What several cameras see is merged by it.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
@@ -59,6 +62,7 @@ class CameraEncoder(CheckedModel):
         self._preprocessor = ImagePreprocessor(self._config)
         self._lift_key: tuple = ()
         self._lift = np.empty(0, np.float32)
+        self._seen: dict[str, NDArray] = {}
 
     def preprocess(self, frame: ImageFrame, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them.
@@ -86,11 +90,17 @@ class CameraEncoder(CheckedModel):
         known = _geometry(frame, geometry)
         fitted = geometry_of_image(known, size)
         return EncoderOutput(
-            tensors=self.features(outputs),
+            tensors={**self.features(outputs), **self._seen_of(known, size)},
             objects=decisions.objects,
             image_objects=pinhole_objects(decisions.image_objects, size, known),
             notes=() if fitted is known else fitted.notes,
         )
+
+    def _seen_of(self, geometry: Geometry, size: tuple[int, int]) -> dict[str, NDArray]:
+        """Return the cells that an image of this geometry shows, by the name of the tensor."""
+        if self._config.lift is not None:
+            self._grid(self._config.lift, geometry_of_image(geometry, size), size)
+        return self._seen
 
     def _grid(
         self, config: LiftConfig, geometry: Geometry, size: tuple[int, int]
@@ -104,6 +114,7 @@ class CameraEncoder(CheckedModel):
         )
         if key != self._lift_key:
             self._lift = lift_grid(geometry, config, self._preprocessor.letterbox(size))
+            self._seen = {SEEN: seen_cells(self._lift, config)}
             self._lift_key = key
         return self._lift
 

@@ -17,6 +17,7 @@ from edge_perception.core.types import Geometry
 from edge_perception.encoders.camera.calibration import project
 
 OUTSIDE = -2.0  # a normalised coordinate that GridSample answers with zeros
+SEEN = "seen"  # tensor of a feature: the cells that its image shows
 _MIN_DEPTH_M = 0.1
 
 
@@ -92,3 +93,15 @@ def lift_grid(
     y = (v * placement.scale[1] + placement.offset[1]) * 2 / placement.size[1] - 1
     grid = np.where(seen[..., None], np.stack([x, y], axis=-1), OUTSIDE)
     return np.ascontiguousarray(grid.reshape(1, -1, config.shape[1], 2), dtype=np.float32)
+
+
+def seen_cells(grid: NDArray[np.float32], config: LiftConfig) -> NDArray[np.uint8]:
+    """Return which cells a camera sees at any height, (1, 1, rows, columns), 0 or 1.
+
+    Args:
+        grid: of `lift_grid`.
+        config: the bird's-eye grid.
+    """
+    inside = grid[0, :, :, 0] != OUTSIDE
+    layers = inside.reshape(len(config.heights_m), *config.shape)
+    return np.ascontiguousarray(layers.any(axis=0)[None, None], np.uint8)

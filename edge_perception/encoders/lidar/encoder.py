@@ -22,6 +22,7 @@ from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.intensity import model_intensity
 from edge_perception.encoders.lidar.native import MAX_SLICES, native
+from edge_perception.encoders.lidar.coverage import SEEN, seen_cells
 from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base, to_base_matrix
 from edge_perception.encoders.lidar.pillar_encoder import PillarEncoder, takes_pillars
 from edge_perception.encoders.lidar.preprocess import (
@@ -62,6 +63,7 @@ class _Sweep:
     frame: PointCloud
     geometry: Geometry
     raised: NDArray[np.integer]  # points above the ground, in the order of the raster's cells
+    density: NDArray[np.float32]  # channel of the raster, until the next sweep
     notes: tuple[str, ...]
 
 
@@ -69,7 +71,8 @@ class LidarEncoder(CheckedModel):
     """One LiDAR model. Not thread-safe.
 
     Beside the features of the manifest it gives `obstacle_points`, float32 (K, 3), m, base frame:
-    a thinned set of returns above the ground, which places camera boxes in space.
+    a thinned set of returns above the ground, which places camera boxes in space. A model with
+    features on a grid also gives `seen`, float16 (1, 1, H, W): how densely each place was measured.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
@@ -102,7 +105,10 @@ class LidarEncoder(CheckedModel):
             )
             raster = self._sweeper.raster
         notes = (note,) if note else ()
-        self._sweep = _Sweep(frame=frame, geometry=geometry, raised=raised, notes=notes)
+        density = raster[self._config.channels.index("density")]
+        self._sweep = _Sweep(
+            frame=frame, geometry=geometry, raised=raised, density=density, notes=notes
+        )
         return {self._config.input: raster[None]}
 
     def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
@@ -116,16 +122,26 @@ class LidarEncoder(CheckedModel):
         decisions = self.decide(outputs)
         last = self._sweep
         notes: tuple[str, ...] = ()
+        tensors = self.features(outputs)
         if last is not None and last.frame is frame and last.geometry is geometry:
             obstacles = to_base(frame.xyz_m[thinned(last.raised)], geometry)
             notes = last.notes
+            tensors |= _seen(last.density, tensors)
         else:
             obstacles = obstacle_points(to_base(frame.xyz_m, geometry), self._config)
         return EncoderOutput(
-            tensors={**self.features(outputs), OBSTACLE_POINTS: obstacles},
+            tensors={**tensors, OBSTACLE_POINTS: obstacles},
             objects=decisions.objects,
             notes=notes,
         )
+
+
+def _seen(
+    density: NDArray[np.float32], tensors: Mapping[str, NDArray]
+) -> dict[str, NDArray]:
+    grids = (seen_cells(density, tensor.shape) for tensor in tensors.values())
+    found = next((grid for grid in grids if grid is not None), None)
+    return {} if found is None else {SEEN: found}
 
 
 def lidar_preprocessing(manifest: Manifest) -> LidarPreprocessing:
