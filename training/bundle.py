@@ -36,6 +36,7 @@ EVENTS = {
     "speech": {"labels": ["speech"], "threshold": 0.6, "release": 0.4},
 }
 EGO = {"ego_radius_m": 1.5}
+MERGED = {"merge": "mean", "weight": "seen"}  # several cameras, several LiDARs
 DATA = {
     "lidar": "simulated sweeps and PandaSet sequence 001 (4 frames, CC BY 4.0), augmented",
     "camera": "simulated images and PandaSet sequence 001 (4 frames, CC BY 4.0), augmented",
@@ -154,9 +155,9 @@ def fusion_part(report: dict, parts: dict[str, Part]) -> Part:
             },
         },
         input_fields={
-            "camera_bev": {"modality": "camera", "tensor": "bev"},
-            "lidar_bev": {"modality": "lidar", "tensor": "bev"},
-            "audio_embedding": {"modality": "audio", "tensor": "embedding"},
+            "camera_bev": {"modality": "camera", "tensor": "bev", **MERGED},
+            "lidar_bev": {"modality": "lidar", "tensor": "bev", **MERGED},
+            "audio_embedding": {"modality": "audio", "tensor": "embedding", "merge": "mean"},
             "presence": {"modality": "presence"},
         },
     )

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from edge_perception.core.errors import ConfigurationError
+
 NAME = "demo"
 HELP = "play a recording into the real nodes, pull sensors, and report in pictures and figures"
 
@@ -27,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="metrics, dashboards, a fired and resolved alert and a page of drift as well; LiDAR "
         "is pulled for longer",
+    )
+    parser.add_argument(
+        "--cameras",
+        type=int,
+        choices=(1, 3),
+        default=1,
+        help="3: simulated scenes with a camera ahead and one to each side; that to the left is "
+        "pulled, then the LiDAR",
     )
     parser.add_argument(
         "--models",
@@ -50,6 +60,11 @@ def run(args: argparse.Namespace) -> int:
 
     observer = None
     length_s, cuts = RECORDING_S, None
+    if args.cameras > 1 and (args.observe or args.recording or args.models != "reference"):
+        raise ConfigurationError(
+            "--cameras: has a recording, cuts and models of its own; expected it without "
+            "--recording, --observe and --models"
+        )
     if args.observe:
         from edge_perception.demo import observed
 
@@ -68,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 cuts=cuts,
                 beside=observer,
                 recording=args.recording,
+                rig="" if args.cameras == 1 else f"{args.cameras} cameras",
                 domain_id=args.domain,
                 params_files=tuple(args.params_file),
             ),

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="fixes every number (%(default)s)")
     parser.add_argument("--duration", type=float, default=10.0, metavar="S", help="length in s")
+    parser.add_argument(
+        "--rig", default="", help="sensors in place of the scenario's, such as '6 cameras'"
+    )
     parser.add_argument("--preview", type=Path, help="picture (default: beside the recording)")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
 
@@ -42,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise ConfigurationError(f"--seed: expected 0 or more, got {args.seed}")
     scenario = load_scenario(args.scenario)
+    if args.rig:
+        from edge_perception.simulation.rigs import with_rig
+
+        scenario = with_rig(scenario, args.rig)
     return _write(args, scenario)
 
 
@@ -51,7 +58,7 @@ def _write(args: argparse.Namespace, scenario) -> int:  # type: ignore[no-untype
     from edge_perception.samples.drive import simulate_drive, steps_of, write_drive
     from edge_perception.samples.preview import preview
 
-    progress = Progress(steps_of(args.duration), "samples")
+    progress = Progress(steps_of(args.duration, scenario), "samples")
     drive = simulate_drive(scenario, args.seed, args.duration, progress=progress)
     truth = write_drive(drive, args.recording)
     picture = args.preview or args.recording.with_suffix(".png")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.types import Mode
 from edge_perception.demo.alone import FrameView, frame_views
+from edge_perception.demo.rig import draw_rig, message_at, sweep_points
 from edge_perception.demo.session import (
     BIRDSEYE_PICTURE,
     CAMERA_PICTURE,
@@ -22,8 +23,7 @@ from edge_perception.demo.session import (
 from edge_perception.demo.summary import Run, cut_reports, summarise
 from edge_perception.demo.table import table
 from edge_perception.recordings.reader import Recording
-from edge_perception.recordings.stamps import read_stamp_ns
-from edge_perception.samples.build import IMAGE, POINTS
+from edge_perception.samples.build import IMAGE
 from edge_perception.samples.matching import Region, compare
 from edge_perception.samples.truth import matrix_of
 
@@ -36,6 +36,7 @@ def write_report(outcome: Outcome, out: Path) -> list[str]:
     if outcome.run.entries:
         written += _timeline(outcome.run, out)
         written += _scene(outcome, out)
+        written += draw_rig(outcome, out) if outcome.run.truth.more_cameras else []
     print(table(summary))
     print(f"written to {out}/: {', '.join(written)}")
     return problems(summary)
@@ -96,7 +97,7 @@ def _scene(outcome: Outcome, out: Path) -> list[str]:
     T = matrix_of(truth.T_base_lidar)
     birdseye_picture(
         out / BIRDSEYE_PICTURE,
-        points_m=_points(recording, view.lidar_stamp_ns) @ T[:3, :3].T + T[:3, 3],
+        points_m=sweep_points(recording, view.lidar_stamp_ns) @ T[:3, :3].T + T[:3, 3],
         objects=view.entry.view.objects,
         boxes=truth.frames[view.frame].boxes,
         region=region,
@@ -116,26 +117,11 @@ def _richest(
     )
 
 
-def _message(recording: Recording, topic: str, stamp_ns: int) -> bytes:
-    return next(m.data for m in recording.messages([topic]) if read_stamp_ns(m.data) == stamp_ns)
-
-
 def _image(recording: Recording, stamp_ns: int) -> NDArray[np.uint8]:
     import cv2
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import CompressedImage
 
-    message = deserialize_message(_message(recording, IMAGE, stamp_ns), CompressedImage)
+    message = deserialize_message(message_at(recording, IMAGE, stamp_ns), CompressedImage)
     image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(image, np.uint8)
-
-
-def _points(recording: Recording, stamp_ns: int) -> NDArray[np.float32]:
-    from rclpy.serialization import deserialize_message
-    from sensor_msgs.msg import PointCloud2
-
-    from edge_perception.samples.messages import CLOUD_DTYPE
-
-    message = deserialize_message(_message(recording, POINTS, stamp_ns), PointCloud2)
-    cloud = np.frombuffer(message.data, CLOUD_DTYPE)
-    return np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1)

@@ -38,6 +38,7 @@ COMPOSED = "perception"
 FUSED_FILE, FEATURES_FILE = "fused.mcap", "features.mcap"
 SUMMARY_FILE = "summary.json"
 CAMERA_PICTURE, BIRDSEYE_PICTURE, TIMELINE_PICTURE = "camera.jpg", "birdseye.png", "timeline.png"
+RIG_PICTURE = "rig.png"
 RESULTS = (
     FUSED_FILE,
     FEATURES_FILE,
@@ -45,7 +46,9 @@ RESULTS = (
     CAMERA_PICTURE,
     BIRDSEYE_PICTURE,
     TIMELINE_PICTURE,
+    RIG_PICTURE,
 )
+PULLED, PULLED_OF_RIG = ("lidar", "camera"), ("camera_left", "lidar")
 Say = Callable[[str], None]
 
 
@@ -76,6 +79,7 @@ class DemoOptions:
     cuts: tuple[Cut, ...] | None = None  # None: LiDAR for 3 s, then the camera for 3 s
     params_files: tuple[Path, ...] = ()  # more parameters for the nodes; the last one wins
     beside: Beside | None = None
+    rig: str = ""  # of `simulation.rigs`: simulated scenes with these sensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +103,12 @@ class _Observed:
     collected: Mapping[tuple[str, int], bytes]  # features by source and recorded stamp
 
 
-def default_cuts(duration_s: float) -> tuple[Cut, ...]:
-    """Return a cut of the LiDAR and one of the camera, 3 s each where the time allows."""
+def default_cuts(duration_s: float, pulled: Sequence[str] = PULLED) -> tuple[Cut, ...]:
+    """Return a cut of one sensor and then of another, 3 s each where the time allows."""
     length_s = min(3.0, 0.15 * duration_s)
     return tuple(
         Cut(name=name, start_s=share * duration_s, end_s=share * duration_s + length_s)
-        for name, share in (("lidar", 0.3), ("camera", 0.6))
+        for name, share in zip(pulled, (0.3, 0.6), strict=True)
     )
 
 
@@ -122,7 +126,7 @@ def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
     path = options.recording or options.out / "recording.mcap"
     if options.recording is None:
         say(f"recording  {path}")
-        truth = ensure_recording(path, data=data, duration_s=length_s)
+        truth = ensure_recording(path, data=data, duration_s=length_s, rig=options.rig)
     else:
         truth = read_ground_truth(Recording(path))
     choice = choose_models(options.models, data=data, folder=options.out / "models")
@@ -147,11 +151,13 @@ def _observe(
 ) -> _Observed:
     """Start the nodes, play, record, and end the nodes."""
     os.environ.update(_environment(domain_id))  # our own publishers use the same transport
-    cuts = default_cuts(recording.duration_s) if options.cuts is None else options.cuts
+    pulled = PULLED_OF_RIG if truth.more_cameras else PULLED
+    cuts = default_cuts(recording.duration_s, pulled) if options.cuts is None else options.cuts
     plan = _plan(recording, options.duration_s, cuts)
     more = options.beside.executables if options.beside is not None else {}
+    cameras = [camera.source for camera in truth.more_cameras]
     nodes = NodeProcesses(
-        _commands(options.composed, parameter_files, more),
+        _commands(options.composed, parameter_files, more, cameras),
         environment=os.environ,
         log_folder=options.out / "logs",
     )
@@ -162,7 +168,8 @@ def _observe(
         observer.record(options.out / FUSED_FILE)
         observer.collect(_recorded_stamp(player.report), wanted)
         say(f"nodes      {', '.join(nodes.pids)} (ROS_DOMAIN_ID {domain_id})")
-        observer.wait_active((*NODES, *more), timeout_s=READY_S, check=nodes.check)
+        wanted_nodes = (*NODES, *(f"{name}_encoder" for name in cameras), *more)
+        observer.wait_active(wanted_nodes, timeout_s=READY_S, check=nodes.check)
         _wait_connected(sink, observer)
         say(f"playing    {options.duration_s:g} s, " + ", ".join(map(_cut_text, plan.cuts)))
         looking = options.beside.beside() if options.beside is not None else nullcontext()
@@ -224,9 +231,12 @@ def _environment(domain_id: int) -> dict[str, str]:
 
 
 def _commands(
-    composed: bool, parameter_files: list[Path], more: Mapping[str, Sequence[str]]
+    composed: bool,
+    parameter_files: list[Path],
+    more: Mapping[str, Sequence[str]],
+    cameras: Sequence[str],
 ) -> Mapping[str, list[str]]:
-    """Return the command lines, as `ros2 run` would build them."""
+    """Return the command lines, as `ros2 run` would build them; `cameras` beside the first."""
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
     try:
@@ -241,7 +251,11 @@ def _commands(
         arguments += ["--params-file", str(file)]
     names = (COMPOSED,) if composed else NODES
     own = dict.fromkeys(names, ()) | dict(more)
-    return {name: [str(folder / name), *arguments, *extra] for name, extra in own.items()}
+    commands = {name: [str(folder / name), *arguments, *extra] for name, extra in own.items()}
+    for source in () if composed else cameras:  # the composed process makes them itself
+        named = ["-r", f"__node:={source}_encoder", "-p", f"source:={source}"]
+        commands[f"{source}_encoder"] = [str(folder / "camera_encoder"), *arguments, *named]
+    return commands
 
 
 def _wait_connected(sink: RosSink, observer: Observer) -> None:

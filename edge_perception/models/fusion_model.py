@@ -129,7 +129,8 @@ class BundleFusionModel:
                 f"{self._name}: input '{spec.name}' expects tensor '{spec.weight}' {expected} "
                 f"of '{feature.source}', got {weight.shape}"
             )
-        return self._at_the_cycle(weight.astype(np.float32), feature)
+        counts = np.clip(weight.astype(np.float32), 0.0, 1.0)  # it comes from the network
+        return self._at_the_cycle(counts, feature)
 
     def _at_the_cycle(self, tensor: NDArray, feature: Feature) -> NDArray:
         """Move a grid along with the vehicle to the stamp of the cycle."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from edge_perception.samples.messages import (
     image_bytes,
     odometry_bytes,
 )
-from edge_perception.samples.scene import Scene, ahead_offset_s, shown_frames
+from edge_perception.samples.scene import Scene, SceneSweep, ahead_offset_s, shown_frames
 from edge_perception.samples.truth import (
     ATTACHMENT,
     GroundTruth,
@@ -88,7 +88,7 @@ def build_recording(
     truth = ground_truth(scene, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with RecordingWriter(path) as writer:
-        for topic in (*TOPICS, ODOMETRY) if scene.poses else TOPICS:
+        for topic in _topics(scene):
             writer.add_topic(topic)
         streams = (_images(scene, truth, options), _sweeps(scene, truth, options),
                    _chunks(scene, truth, options), _odometry(scene, options))  # fmt: skip
@@ -108,6 +108,23 @@ def build_recording(
     return truth
 
 
+def _topics(scene: Scene) -> Iterator[Topic]:
+    yield from TOPICS
+    if scene.poses:
+        yield ODOMETRY
+    for camera in scene.more_cameras:
+        yield from (
+            replace(topic, name=topic_of(topic.name, camera.source)) for topic in TOPICS[:2]
+        )
+    for lidar in scene.more_lidars:
+        yield replace(TOPICS[2], name=topic_of(POINTS, lidar.source))
+
+
+def topic_of(name: str, source: str) -> str:
+    """Return the topic of another sensor: /camera/camera_info of camera_left."""
+    return f"/{source}/{name.split('/', 2)[2]}"
+
+
 def _in_gap(topic: str, at_s: float, gaps: Iterable[Gap]) -> bool:
     return any(topic in gap.topics and gap.start_s <= at_s < gap.end_s for gap in gaps)
 
@@ -118,6 +135,8 @@ def calibration_parameters(truth: GroundTruth, *, odometry: bool = False) -> str
         "camera": truth.T_base_camera,
         "lidar": truth.T_base_lidar,
         "audio": truth.T_base_audio,
+        **{camera.source: camera.T_base_camera for camera in truth.more_cameras},
+        **{lidar.source: lidar.T_base_lidar for lidar in truth.more_lidars},
     }
     document: dict[str, Any] = {
         f"/**/{source}_encoder": {"ros__parameters": {"T_base_sensor": list(pose)}}
@@ -126,7 +145,12 @@ def calibration_parameters(truth: GroundTruth, *, odometry: bool = False) -> str
     if truth.microphones_m:
         positions = [value for position in truth.microphones_m for value in position]
         document["/**/audio_encoder"]["ros__parameters"]["microphone_positions"] = positions
-    fusion: dict[str, Any] = {"lidar.time_offset_s": truth.lidar_ahead_s}
+    fusion: dict[str, Any] = {
+        f"{lidar}.time_offset_s": truth.lidar_ahead_s
+        for lidar in ("lidar", *(item.source for item in truth.more_lidars))
+    }
+    if truth.more_cameras or truth.more_lidars:
+        fusion["sources"] = [*poses]
     if odometry:
         fusion["odometry_topic"] = ODOMETRY.name.lstrip("/")
     document["/**/fusion"] = {"ros__parameters": fusion}
@@ -170,26 +194,50 @@ def ground_truth(scene: Scene, options: BuildOptions) -> GroundTruth:
             sounds=scene.sounds,
         ),
         microphones_m=scene.microphones_m,
+        more_cameras=scene.more_cameras,
+        more_lidars=scene.more_lidars,
     )
 
 
 def _images(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator[_Message]:
     frames = [frame for sequence in scene.sequences for frame in sequence]
-    images = [image_bytes(frame) for frame in frames]
-    info = camera_info_bytes(scene)
+    cameras = {
+        "camera": (
+            camera_info_bytes(scene.intrinsics, scene.image_size),
+            [image_bytes(frame.jpeg) for frame in frames],
+        )
+    }
+    for camera in scene.more_cameras:
+        name = camera.source
+        cameras[name] = (
+            camera_info_bytes(np.array(camera.intrinsics), camera.image_size, name),
+            [image_bytes(frame.more_jpegs[name], name) for frame in frames],
+        )
     for shown in truth.images:
         arrival_ns = shown.stamp_ns + round(options.delay_s * _NS)
-        yield arrival_ns, 0, INFO, with_stamp_ns(info, shown.stamp_ns)
-        yield arrival_ns, 1, IMAGE, with_stamp_ns(images[shown.frame], shown.stamp_ns)
+        for name, (info, _) in cameras.items():
+            yield arrival_ns, 0, topic_of(INFO, name), with_stamp_ns(info, shown.stamp_ns)
+        for name, (_, images) in cameras.items():
+            image = with_stamp_ns(images[shown.frame], shown.stamp_ns)
+            yield arrival_ns, 1, topic_of(IMAGE, name), image
 
 
 def _sweeps(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator[_Message]:
     frames = [frame for sequence in scene.sequences for frame in sequence]
-    clouds = [cloud_bytes(frame) for frame in frames]
+    sweeps: dict[str, list[SceneSweep]] = {"lidar": [*frames]}
+    for lidar in scene.more_lidars:
+        sweeps[lidar.source] = [frame.more_sweeps[lidar.source] for frame in frames]
+    clouds = {
+        source: [cloud_bytes(item, source) for item in items] for source, items in sweeps.items()
+    }
     for shown in truth.sweeps:
-        last_point_s = max(0.0, float(frames[shown.frame].time_offset_s.max(initial=0.0)))
+        # All spin together: the last one's last point, so that arrivals stay in order.
+        ends_s = (items[shown.frame].time_offset_s.max(initial=0.0) for items in sweeps.values())
+        last_point_s = max(0.0, *map(float, ends_s))
         arrival_ns = shown.stamp_ns + round((last_point_s + options.delay_s) * _NS)
-        yield arrival_ns, 2, POINTS, with_stamp_ns(clouds[shown.frame], shown.stamp_ns)
+        for source, found in clouds.items():
+            topic = topic_of(POINTS, source)
+            yield arrival_ns, 2, topic, with_stamp_ns(found[shown.frame], shown.stamp_ns)
 
 
 def _odometry(scene: Scene, options: BuildOptions) -> Iterator[_Message]:

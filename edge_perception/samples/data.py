@@ -37,21 +37,30 @@ def data_folder() -> Path | None:
     return None
 
 
-def load_scene(data: Path | None) -> Scene:
-    """Return the recorded scene of a data folder, a simulated one where it has none."""
+def load_scene(data: Path | None, *, rig: str = "") -> Scene:
+    """Return the recorded scene of a data folder, a simulated one where it has none.
+
+    Args:
+        data: the folder.
+        rig: of simulated cameras; then the scene is a simulated one.
+    """
+    if rig:
+        return simulated.simulated_scene(rig)
     if data is not None and pandaset.has_pandaset(data):
         return pandaset.load_pandaset(data)
     return simulated.simulated_scene()
 
 
-def ensure_recording(path: Path, *, data: Path | None, duration_s: float) -> GroundTruth:
+def ensure_recording(
+    path: Path, *, data: Path | None, duration_s: float, rig: str = ""
+) -> GroundTruth:
     """Make the demo's recording unless it is there, whole, as long and of the same data.
 
     Returns:
         What the recording carries about itself.
     """
-    recorded = data is not None and pandaset.has_pandaset(data)
-    origin = pandaset.ORIGIN if recorded else simulated.ORIGIN
+    recorded = not rig and data is not None and pandaset.has_pandaset(data)
+    origin = pandaset.ORIGIN if recorded else simulated.origin_of(rig)
     if path.is_file():
         try:
             recording = Recording(path)
@@ -60,4 +69,4 @@ def ensure_recording(path: Path, *, data: Path | None, duration_s: float) -> Gro
                 return truth
         except ConfigurationError:
             pass  # damaged or of an older version: made again below
-    return build_recording(load_scene(data), path, BuildOptions(duration_s=duration_s))
+    return build_recording(load_scene(data, rig=rig), path, BuildOptions(duration_s=duration_s))

@@ -19,6 +19,7 @@ from edge_perception.samples.build import (
     BuildOptions,
     Gap,
     build_recording,
+    topic_of,
 )
 from edge_perception.samples.scene import Scene
 from edge_perception.samples.simulated import paired_frames, scene_of
@@ -30,7 +31,6 @@ from edge_perception.simulation.world import World
 
 TRUTH = "simulation.json"  # attachment with everything the simulator knows
 RATE_HZ, ODOMETRY_HZ = 10.0, 50.0
-_TOPICS = {"camera": (IMAGE, INFO), "lidar": (POINTS,), "audio": (AUDIO,)}
 _BEARING_STEP = 5  # one bearing of a sound in 0.1 s
 
 
@@ -47,9 +47,10 @@ class Drive:
     sound: SimulatedAudio
 
 
-def steps_of(duration_s: float) -> int:
+def steps_of(duration_s: float, scenario: Scenario) -> int:
     """Return how many samples `simulate_drive` makes for a duration."""
-    return 2 * (round(duration_s * RATE_HZ) + 1)
+    rig = replace(scenario, sensors=SENSORS, outages=()).sources
+    return len(rig) * (round(duration_s * RATE_HZ) + 1)
 
 
 def simulate_drive(
@@ -112,12 +113,21 @@ def gaps(drive: Drive) -> tuple[Gap, ...]:
     """Return when sensors deliver nothing: outages, and sensors the scenario does not have."""
     scenario = drive.scenario
     found = [
-        Gap(topics=_TOPICS[outage.sensor], start_s=outage.start_s, end_s=outage.end_s)
+        Gap(topics=_topics(outage.sensor), start_s=outage.start_s, end_s=outage.end_s)
         for outage in scenario.outages
     ]
-    absent = [name for name in SENSORS if name not in scenario.sensors]
-    found += [Gap(topics=_TOPICS[name], start_s=-1.0, end_s=float("inf")) for name in absent]
+    there = {*scenario.sources, *scenario.sensors}
+    rig = replace(scenario, sensors=SENSORS, outages=()).sources
+    absent = [name for name in (*rig, "audio") if name not in there]
+    found += [Gap(topics=_topics(name), start_s=-1.0, end_s=float("inf")) for name in absent]
     return tuple(found)
+
+
+def _topics(source: str) -> tuple[str, ...]:
+    if source == "audio":
+        return (AUDIO,)
+    names = (IMAGE, INFO) if source.startswith("camera") else (POINTS,)
+    return tuple(topic_of(name, source) for name in names)
 
 
 def simulation_truth(drive: Drive) -> dict[str, Any]:

@@ -15,27 +15,30 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from edge_perception.fusion.motion import Pose
 from edge_perception.msg import AudioChunk
 from edge_perception.recordings.decoding import MessageDecoder
-from edge_perception.samples.scene import Scene, SceneFrame
+from edge_perception.samples.scene import SceneSweep
 
 CLOUD_DTYPE = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("time", "<f4")]
 )
 
 
-def image_bytes(frame: SceneFrame) -> bytes:
-    """Return the camera image as a CompressedImage; the JPEG is kept as it is."""
-    message = CompressedImage(format="jpeg", data=byte_array(frame.jpeg))
-    message.header.frame_id = "camera"
+def image_bytes(jpeg: bytes, source: str = "camera") -> bytes:
+    """Return a camera image as a CompressedImage; the JPEG is kept as it is."""
+    message = CompressedImage(format="jpeg", data=byte_array(jpeg))
+    message.header.frame_id = source
     return _serialised(message, "sensor_msgs/msg/CompressedImage")
 
 
-def camera_info_bytes(scene: Scene) -> bytes:
-    """Return the calibration of an image without distortion."""
-    K = scene.intrinsics
-    message = CameraInfo(
-        width=scene.image_size[0], height=scene.image_size[1], distortion_model="plumb_bob"
-    )
-    message.header.frame_id = "camera"
+def camera_info_bytes(K: NDArray, image_size: tuple[int, int], source: str = "camera") -> bytes:
+    """Return the calibration of an image without distortion.
+
+    Args:
+        K: intrinsics, (3, 3), px.
+        image_size: width, height.
+        source: its frame has that name.
+    """
+    message = CameraInfo(width=image_size[0], height=image_size[1], distortion_model="plumb_bob")
+    message.header.frame_id = source
     message.d = [0.0] * 5
     message.k = K.reshape(-1).tolist()
     message.r = np.eye(3).reshape(-1).tolist()
@@ -43,7 +46,7 @@ def camera_info_bytes(scene: Scene) -> bytes:
     return _serialised(message, "sensor_msgs/msg/CameraInfo")
 
 
-def cloud_bytes(frame: SceneFrame) -> bytes:
+def cloud_bytes(frame: SceneSweep, source: str = "lidar") -> bytes:
     """Return the sweep as a PointCloud2.
 
     Fields: x, y, z (m), intensity (0 to 255), time (s, against the stamp), all float32.
@@ -59,7 +62,7 @@ def cloud_bytes(frame: SceneFrame) -> bytes:
         is_dense=True,
         data=byte_array(points.tobytes()),
     )
-    message.header.frame_id = "lidar"
+    message.header.frame_id = source
     message.fields = [
         PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
         for index, name in enumerate(CLOUD_DTYPE.names or ())

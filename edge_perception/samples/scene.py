@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.fusion.motion import Pose
-from edge_perception.samples.truth import LabelledBox, LabelledSound
+from edge_perception.samples.truth import LabelledBox, LabelledSound, MountedCamera, MountedLidar
 
 _AHEAD_RAD = 0.1
 
@@ -22,16 +22,24 @@ def roof() -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneFrame:
+class SceneSweep:
+    """One sweep of one LiDAR."""
+
+    xyz_m: NDArray[np.float32]  # (N, 3), LiDAR frame
+    intensity: NDArray[np.uint8]  # (N,)
+    time_offset_s: NDArray[np.float32]  # (N,), against the LiDAR stamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneFrame(SceneSweep):
     """One image and one sweep of the same moment."""
 
     name: str
     jpeg: bytes
     camera_offset_s: float  # exposure minus LiDAR stamp
-    xyz_m: NDArray[np.float32]  # (N, 3), LiDAR frame
-    intensity: NDArray[np.uint8]  # (N,)
-    time_offset_s: NDArray[np.float32]  # (N,), against the LiDAR stamp
     boxes: tuple[LabelledBox, ...]  # base frame
+    more_jpegs: Mapping[str, bytes] = field(default_factory=dict)  # of the further cameras
+    more_sweeps: Mapping[str, SceneSweep] = field(default_factory=dict)  # of the further LiDARs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,8 @@ class Scene:
     T_base_audio: NDArray[np.float64] = field(default_factory=roof)  # (4, 4)
     microphones_m: tuple[tuple[float, float, float], ...] = ()  # sensor frame; empty: not known
     poses: tuple[Pose, ...] = ()  # of the base, where odometry is known
+    more_cameras: tuple[MountedCamera, ...] = ()
+    more_lidars: tuple[MountedLidar, ...] = ()
 
 
 def ahead_offset_s(frames: Iterable[SceneFrame]) -> float:

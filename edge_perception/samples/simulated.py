@@ -10,10 +10,17 @@ import cv2
 import numpy as np
 
 from edge_perception.core.types import ImageFrame, PointCloud
-from edge_perception.samples.scene import Scene, SceneFrame
-from edge_perception.samples.truth import LabelledBox, LabelledSound
+from edge_perception.samples.scene import Scene, SceneFrame, SceneSweep
+from edge_perception.samples.truth import (
+    LabelledBox,
+    LabelledSound,
+    MountedCamera,
+    MountedLidar,
+    pose_of,
+)
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
+from edge_perception.simulation.rigs import with_rig
 from edge_perception.simulation.scenario import Emergency, Scenario
 
 ORIGIN = "simulated street scenes of this package"
@@ -26,9 +33,13 @@ _SIREN = Scenario(
 )
 
 
-def simulated_scene() -> Scene:
-    """Render two short drives and ten seconds of a siren and a horn."""
-    samples = [_samples(layout, seed) for layout, seed in _DRIVES]
+def simulated_scene(rig: str = "") -> Scene:
+    """Render two short drives and ten seconds of a siren and a horn.
+
+    Args:
+        rig: one of `simulation.rigs`; empty: the one camera of a scenario.
+    """
+    samples = [_samples(layout, seed, rig) for layout, seed in _DRIVES]
     sequences = tuple(
         tuple(paired_frames(by_sensor, f"{layout}_{seed}"))
         for by_sensor, (layout, seed) in zip(samples, _DRIVES, strict=True)
@@ -36,12 +47,17 @@ def simulated_scene() -> Scene:
     return scene_of(
         samples[0],
         simulated_sound(),
-        origin=ORIGIN,
+        origin=origin_of(rig),
         sequences=sequences,
         start_ns=samples[0]["lidar"][0].stamp_ns,
         clip_name="simulated siren and horn",
         microphones_m=_SIREN.microphones.positions_m,
     )
+
+
+def origin_of(rig: str) -> str:
+    """Return what a recording of the scene says of where it comes from."""
+    return f"{ORIGIN}, {rig}" if rig else ORIGIN
 
 
 def simulated_sound() -> SimulatedAudio:
@@ -78,12 +94,36 @@ def scene_of(
             for start_s, end_s in track.spans_s
         ),
         T_base_audio=np.eye(4),
+        more_cameras=tuple(
+            _mounted(name, found[0])
+            for name, found in samples.items()
+            if name.startswith("camera_")
+        ),
+        more_lidars=tuple(
+            MountedLidar(source=name, T_base_lidar=pose_of(found[0].frame.T_base_lidar))
+            for name, found in samples.items()
+            if name.startswith("lidar_") and found[0].frame is not None
+        ),
         **known,
     )
 
 
-def _samples(layout: str, seed: int) -> dict[str, list[SensorSample]]:
+def _mounted(source: str, sample: SensorSample) -> MountedCamera:
+    assert sample.frame is not None
+    geometry = sample.frame.camera_geometry
+    assert geometry.intrinsics is not None
+    assert geometry.image_size is not None
+    return MountedCamera(
+        source=source,
+        T_base_camera=pose_of(geometry.T_base_sensor),
+        intrinsics=tuple(tuple(row) for row in geometry.intrinsics.tolist()),
+        image_size=geometry.image_size,
+    )
+
+
+def _samples(layout: str, seed: int, rig: str) -> dict[str, list[SensorSample]]:
     scenario = Scenario(name=layout, layout=layout, sensors=("camera", "lidar"))
+    scenario = with_rig(scenario, rig) if rig else scenario
     by_sensor: dict[str, list[SensorSample]] = defaultdict(list)
     for sample in simulate_sequence(scenario, seed, (FRAMES + 1) / _RATE_HZ):
         by_sensor[sample.sensor].append(sample)
@@ -96,26 +136,44 @@ def paired_frames(samples: dict[str, list[SensorSample]], name: str) -> list[Sce
     for index, (image, sweep) in enumerate(
         zip(samples["camera"][:-1], samples["lidar"][1:], strict=True)
     ):
-        picture, cloud = image.data, sweep.data
-        assert isinstance(picture, ImageFrame)
-        assert isinstance(cloud, PointCloud)
         assert sweep.frame is not None
-        count = len(cloud.xyz_m)
         frames.append(
             SceneFrame(
+                **_sweep(sweep),
                 name=f"{name}/{index:02d}",
-                jpeg=_jpeg(picture),
+                jpeg=_jpeg(image),
                 camera_offset_s=image.t_s - sweep.t_s,
-                xyz_m=cloud.xyz_m,
-                intensity=_or_zeros(cloud.intensity, count, 255.0).astype(np.uint8),
-                time_offset_s=_or_zeros(cloud.time_offset_s, count, 1.0),
                 boxes=_boxes(sweep.frame),
+                more_jpegs={
+                    source: _jpeg(found[index])
+                    for source, found in samples.items()
+                    if source.startswith("camera_")
+                },
+                more_sweeps={
+                    source: SceneSweep(**_sweep(found[index + 1]))
+                    for source, found in samples.items()
+                    if source.startswith("lidar_")
+                },
             )
         )
     return frames
 
 
-def _jpeg(image: ImageFrame) -> bytes:
+def _sweep(sample: SensorSample) -> dict[str, Any]:
+    """Return the fields of a `SceneSweep`."""
+    cloud = sample.data
+    assert isinstance(cloud, PointCloud)
+    count = len(cloud.xyz_m)
+    return {
+        "xyz_m": cloud.xyz_m,
+        "intensity": _or_zeros(cloud.intensity, count, 255.0).astype(np.uint8),
+        "time_offset_s": _or_zeros(cloud.time_offset_s, count, 1.0),
+    }
+
+
+def _jpeg(sample: SensorSample) -> bytes:
+    image = sample.data
+    assert isinstance(image, ImageFrame)
     _, encoded = cv2.imencode(".jpg", image.bgr, (cv2.IMWRITE_JPEG_QUALITY, 92))
     return encoded.tobytes()
 

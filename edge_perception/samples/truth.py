@@ -72,6 +72,24 @@ class SoundClip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MountedCamera:
+    """Where a further camera of a rig sits, and how it projects."""
+
+    source: str  # its topics begin with it
+    T_base_camera: Pose
+    intrinsics: tuple[tuple[float, float, float], ...]  # (3, 3), px
+    image_size: tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True, kw_only=True)
+class MountedLidar:
+    """Where a further LiDAR of a rig sits."""
+
+    source: str  # its topic begins with it
+    T_base_lidar: Pose
+
+
+@dataclass(frozen=True, kw_only=True)
 class GroundTruth:
     """Everything about a recording that its topics do not say."""
 
@@ -88,6 +106,8 @@ class GroundTruth:
     images: tuple[Shown, ...]
     clip: SoundClip = field(default_factory=lambda: SoundClip(name="", start_ns=0, length_s=1.0))
     microphones_m: tuple[tuple[float, float, float], ...] = ()  # of each channel, sensor frame
+    more_cameras: tuple[MountedCamera, ...] = ()  # their images have the stamps of `images`
+    more_lidars: tuple[MountedLidar, ...] = ()  # their sweeps have the stamps of `sweeps`
 
     def to_json(self) -> bytes:
         """Return the text of the attachment."""

@@ -43,23 +43,23 @@ class Emergency:
 class Camera:
     """A camera; its optical axis is level and, by default, along +x of the base frame."""
 
-    name: str = "camera"  # of its source
     width: int = 960
     height: int = 540
     horizontal_fov_deg: float = 52.0
     position_m: tuple[float, float, float] = (0.6, 0.0, 1.8)
     yaw_deg: float = 0.0  # of the optical axis about +z, to the left
     dirty_lens: float = 0.0  # share of the lens covered, 0 to 1
+    name: str = "camera"  # of its source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lidar:
     """A LiDAR, by default the one on the roof; level, x forward."""
 
-    name: str = "lidar"  # of its source
     model: str = "pandar64"  # one of LIDARS
     position_m: tuple[float, float, float] = (0.66, 0.0, 1.86)
     dropout: float = 0.0  # extra share of returns lost, 0 to 1
+    name: str = "lidar"  # of its source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,7 @@ SEEN = "seen"  # tensor of a feature
 _AROUND = 5  # cells along the side of the square whose returns count for the cell in its middle
 
 
-def seen_cells(
-    density: NDArray[np.float32], shape: tuple[int, ...]
-) -> NDArray[np.float16] | None:
+def seen_cells(density: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float16] | None:
     """Return how much a sweep knows of each cell, (1, 1, H, W): the mean density around, squared.
 
     Of two LiDARs the one that measured a place more densely then decides there. Squared, because
@@ -25,7 +23,9 @@ def seen_cells(
     Returns:
         None: the feature is no grid whose cells are made of whole cells of the raster.
     """
-    if len(shape) != 4 or any(fine % max(n, 1) for fine, n in zip(density.shape, shape[2:], strict=True)):
+    if len(shape) != 4 or any(
+        fine % max(n, 1) for fine, n in zip(density.shape, shape[2:], strict=True)
+    ):
         return None
     rows, columns = shape[2:]
     cells = density.reshape(rows, density.shape[0] // rows, columns, -1).mean(axis=(1, 3))

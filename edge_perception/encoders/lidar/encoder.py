@@ -136,9 +136,7 @@ class LidarEncoder(CheckedModel):
         )
 
 
-def _seen(
-    density: NDArray[np.float32], tensors: Mapping[str, NDArray]
-) -> dict[str, NDArray]:
+def _seen(density: NDArray[np.float32], tensors: Mapping[str, NDArray]) -> dict[str, NDArray]:
     grids = (seen_cells(density, tensor.shape) for tensor in tensors.values())
     found = next((grid for grid in grids if grid is not None), None)
     return {} if found is None else {SEEN: found}

@@ -94,10 +94,102 @@ def test_graph_ignores_what_an_absent_input_holds(loaded, golden):
         np.testing.assert_allclose(second[name], values, atol=1e-5)
 
 
-def test_two_sources_of_a_modality_are_refused(model, features, golden):
+@pytest.fixture(scope="module")
+def of_one_camera(loaded):
+    """The same model, as somebody else's would be: no input says how sources are merged."""
+    manifest = loaded.bundle.manifest
+    inputs = tuple(dataclasses.replace(spec, merge="", weight="") for spec in manifest.inputs)
+    plain = dataclasses.replace(manifest, inputs=inputs)
+    bundle = dataclasses.replace(loaded.bundle, manifest=plain)
+    return BundleFusionModel(dataclasses.replace(loaded, bundle=bundle))
+
+
+def test_two_sources_of_an_input_that_takes_one_are_refused(of_one_camera, features, golden):
     rear = feature("camera_rear", {"bev": golden["camera_bev"]}, "camera")
     with pytest.raises(ModelError, match=r"one source of modality camera.*'camera_rear'"):
-        model.run({**features, "camera_rear": rear})
+        of_one_camera.run({**features, "camera_rear": rear})
+
+
+def camera_of(name: str, value: float, columns: slice, golden) -> Feature:
+    seen = np.zeros((1, 1, *golden["camera_bev"].shape[2:]), np.uint8)
+    seen[..., columns] = 1
+    bev = np.full_like(golden["camera_bev"], value)
+    return feature(name, {"bev": bev, "seen": seen}, "camera")
+
+
+def test_each_cell_is_what_the_cameras_that_see_it_say(model, golden):
+    left, right = slice(32, None), slice(0, 40)
+    cameras = [camera_of("camera_left", 1.0, left, golden),
+               camera_of("camera_right", 3.0, right, golden)]  # fmt: skip
+    bev = model.inputs({item.source: item for item in cameras})["camera_bev"]
+    assert bev.dtype == np.float32
+    np.testing.assert_allclose(bev[..., :32], 3.0, rtol=1e-4)
+    np.testing.assert_allclose(bev[..., 32:40], 2.0, rtol=1e-4)
+    np.testing.assert_allclose(bev[..., 40:], 1.0, rtol=1e-4)
+
+
+def test_a_camera_alone_is_given_as_it_is(model, features, golden):
+    bev = model.inputs({"camera_left": camera_of("camera_left", 7.0, slice(0, 1), golden)})
+    assert (bev["camera_bev"] == 7.0).all(), "what nobody sees is the network's answer to nothing"
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_copies_of_one_source_say_what_it_says_alone(model, features, count):
+    """Also without a tensor that says what is seen: then each counts everywhere."""
+    copies = {
+        f"{name}_{index}": dataclasses.replace(item, source=f"{name}_{index}")
+        for name, item in features.items()
+        for index in range(count)
+    }
+    many, one = model.inputs(copies), model.inputs(features)
+    for name, array in one.items():
+        np.testing.assert_allclose(many[name], array, atol=1e-5)
+
+
+def test_what_is_seen_moves_along_with_the_vehicle(model, golden):
+    T = np.eye(4)
+    T[0, 3] = -8.0  # ten cells ahead since the image
+    wall = camera_of("camera_left", 1.0, slice(None), golden)
+    wall.tensors["seen"][0, 0, :50] = 0
+    moved = dataclasses.replace(wall, displacement=T)
+    other = camera_of("camera_right", 5.0, slice(None), golden)
+    bev = model.inputs({"camera_left": moved, "camera_right": other})["camera_bev"][0, 0]
+    np.testing.assert_allclose(bev[:40], 5.0, rtol=1e-4)
+    np.testing.assert_allclose(bev[41:85], 3.0, rtol=1e-4)
+    np.testing.assert_allclose(bev[87:], 5.0, rtol=1e-4)  # left the grid
+
+
+@pytest.mark.parametrize(
+    ("seen", "got"),
+    [(np.ones((1, 1, 3, 3), np.uint8), r"\(1, 1, 3, 3\)"),
+     (np.ones((96, 64), np.float32), r"\(96, 64\)")],
+)  # fmt: skip
+def test_a_weight_of_another_shape_is_refused(model, features, golden, seen, got):
+    odd = feature("camera_rear", {"bev": golden["camera_bev"], "seen": seen}, "camera")
+    with pytest.raises(ModelError, match=f"'seen'.*'camera_rear', got {got}"):
+        model.run({**features, "camera_rear": odd})
+
+
+def test_a_weight_from_outside_counts_at_most_once(model, golden):
+    loud = camera_of("camera_a", 1.0, slice(None), golden)
+    loud.tensors["seen"][:] = 255
+    quiet = camera_of("camera_b", 3.0, slice(None), golden)
+    bev = model.inputs({"camera_a": loud, "camera_b": quiet})["camera_bev"]
+    np.testing.assert_allclose(bev, 2.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"merge": "", "weight": "seen"}, "has a weight: expected merge"),
+     ({"merge": "mean", "weight": "seen", "shape": (1, 32)}, r"shape \(1, C, H, W\)")],
+)  # fmt: skip
+def test_a_weight_that_nothing_would_read_is_refused(loaded, change, words):
+    manifest = loaded.bundle.manifest
+    inputs = (dataclasses.replace(manifest.inputs[0], **change), *manifest.inputs[1:])
+    plain = dataclasses.replace(manifest, inputs=inputs)
+    broken = dataclasses.replace(loaded, bundle=dataclasses.replace(loaded.bundle, manifest=plain))
+    with pytest.raises(ManifestError, match=words):
+        BundleFusionModel(broken)
 
 
 @pytest.mark.parametrize(

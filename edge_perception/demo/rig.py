@@ -1,0 +1,120 @@
+"""Moments of a run with several cameras, for the picture that shows what is still covered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.types import FusionLevel, PublishedView, SourceState
+from edge_perception.demo.alone import SETTLE_S
+from edge_perception.demo.session import RIG_PICTURE, Outcome
+from edge_perception.demo.summary import Run, cut_reports
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.samples.build import POINTS
+from edge_perception.samples.truth import GroundTruth, MountedCamera, matrix_of
+
+
+def draw_rig(outcome: Outcome, out: Path) -> list[str]:
+    """Draw the run before the first cut and in the middle of each; return the file written."""
+    from edge_perception.demo.pictures.rig import Panel, rig_picture
+
+    run, recording = outcome.run, Recording(outcome.recording)
+    panels = []
+    for title, entry in _moments(run):
+        frame = _frame_of(run, entry)
+        if frame is None:
+            continue
+        there = {
+            s.source for s in entry.view.sources if s.contributed and s.state == SourceState.OK
+        }
+        panels.append(
+            Panel(
+                title=title,
+                points_m=_points(run, recording, entry, there),
+                objects=entry.view.objects,
+                boxes=run.truth.frames[frame].boxes,
+                cameras=[(camera, camera.source in there) for camera in cameras_of(run.truth)],
+                level=_level(entry),
+            )
+        )
+    if not panels:
+        return []
+    rig_picture(
+        out / RIG_PICTURE,
+        panels=panels,
+        title="What a camera saw the others and the LiDAR still cover",
+    )
+    return [RIG_PICTURE]
+
+
+def cameras_of(truth: GroundTruth) -> tuple[MountedCamera, ...]:
+    """Return all cameras of a recording, the first one too."""
+    first = MountedCamera(
+        source="camera", T_base_camera=truth.T_base_camera, intrinsics=truth.intrinsics,
+        image_size=truth.image_size,
+    )  # fmt: skip
+    return (first, *truth.more_cameras)
+
+
+def _moments(run: Run) -> Iterator[tuple[str, PublishedView]]:
+    """Yield what is shown, and the message of that moment."""
+    cuts = cut_reports(run)
+    if cuts:
+        yield "all sensors", _nearest(run, max(cuts[0].from_s - 0.5, SETTLE_S))
+    for cut in cuts:
+        name = cut.source.replace("_", " ")
+        yield f"{name} pulled", _nearest(run, 0.5 * (cut.from_s + cut.to_s))
+
+
+def _nearest(run: Run, at_s: float) -> PublishedView:
+    at_ns = run.stamps.play_start_ns + round(at_s * 1e9)
+    return min(run.entries, key=lambda entry: abs(entry.at_ns - at_ns))
+
+
+def _frame_of(run: Run, entry: PublishedView) -> int | None:
+    """Return the labelled frame that the newest data of a message shows."""
+    shown: Mapping[int, int] = {
+        item.stamp_ns: item.frame for item in (*run.truth.sweeps, *run.truth.images)
+    }
+    stamps = sorted((s.stamp_ns for s in entry.view.sources if s.contributed), reverse=True)
+    frames = (shown.get(run.stamps.to_recorded(stamp)) for stamp in stamps)
+    return next((frame for frame in frames if frame is not None), None)
+
+
+def _level(entry: PublishedView) -> str:
+    view = entry.view
+    told = f"{view.mode.name}, {view.level.name.lower()} level"
+    reason = f": {view.level_reason}" if view.level_reason else ""
+    return told + (reason if view.level is FusionLevel.DECISION else "")
+
+
+def _points(
+    run: Run, recording: Recording, entry: PublishedView, there: set[str]
+) -> NDArray[np.float32]:
+    """Return the sweep of a message in the base frame, nothing where it has none."""
+    lidar = entry.view.source("lidar")
+    if lidar is None or "lidar" not in there:
+        return np.zeros((0, 3), np.float32)
+    T = matrix_of(run.truth.T_base_lidar).astype(np.float32)
+    return sweep_points(recording, run.stamps.to_recorded(lidar.stamp_ns)) @ T[:3, :3].T + T[:3, 3]
+
+
+def message_at(recording: Recording, topic: str, stamp_ns: int) -> bytes:
+    """Return the message of a topic with a stamp."""
+    return next(m.data for m in recording.messages([topic]) if read_stamp_ns(m.data) == stamp_ns)
+
+
+def sweep_points(recording: Recording, stamp_ns: int) -> NDArray[np.float32]:
+    """Return the sweep of a stamp, (N, 3), LiDAR frame."""
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import PointCloud2
+
+    from edge_perception.samples.messages import CLOUD_DTYPE
+
+    message = deserialize_message(message_at(recording, POINTS, stamp_ns), PointCloud2)
+    cloud = np.frombuffer(message.data, CLOUD_DTYPE)
+    return np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1)
