@@ -223,11 +223,8 @@ def evaluate(
     report: dict = {}
     if thresholds is None:
         thresholds, report["subsets"] = {}, {}
-    by_eyes: dict = {}  # what is heard changes no box
     for name, (mask, _) in SUBSETS.items():
-        if mask[:2] not in by_eyes:
-            by_eyes[mask[:2]] = detect(net, scenes, embeddings, mask)
-        frames = by_eyes[mask[:2]]
+        frames = detect(net, scenes, embeddings, mask)
         if "subsets" in report:
             thresholds[name] = {
                 c: best_threshold(k, frames, region=region) for k, c in enumerate(CLASSES)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.types import Feature, FusionLevel, Geometry, ImageFrame, PointCloud
+from edge_perception.core.types import FusionLevel, Geometry, ImageFrame, PointCloud
 from edge_perception.encoders import modality_of
 from edge_perception.evaluation.frames import (
     LEAST_HITS,

@@ -221,7 +221,9 @@ class GroundGrid:
                 r = np.clip(r0 + down, -1, rows) + 1
                 c = np.clip(c0 + right, -1, columns) + 1
                 index = (r * (columns + 2) + c).ravel()
-                result += flat[..., index] * weight.ravel().astype(tensor.dtype)
+                part = np.take(flat, index, axis=-1)
+                part *= weight.ravel().astype(tensor.dtype)
+                result += part
         return result.reshape(tensor.shape)
 
 

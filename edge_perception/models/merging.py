@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 MERGES = ("mean", "max")
 # Of a cell that a source says nothing of. What no source sees becomes the mean of all, which is
 # what one source alone gives there: the network's answer to nothing.
-_LEAST_WEIGHT = 1e-6
+_LEAST_WEIGHT = 1e-9
 
 
 def merged(tensors: Sequence[NDArray], weights: Sequence[NDArray], how: str) -> NDArray:

@@ -1,4 +1,4 @@
-"""A rig from above before a sensor is pulled, and while each is: what is still covered, and by whom."""
+"""A rig from above before a sensor is pulled and while each is: what is covered, and by whom."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.scatter(-near[:, 1], near[:, 0], s=0.6, c=_POINT, linewidths=0, zorder=1)
     axes.add_patch(Polygon([(0, 2.4), (0.95, -2.0), (-0.95, -2.0)], color=INK, zorder=5))
     found = found_of(panel)
+    count = f"{len(found.found)} of {len(found.labelled)} road users found"
     for index in found.labelled:
         missed = index not in found.found
         axes.add_patch(
@@ -129,10 +130,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.add_patch(Polygon(_outline(item), facecolor=color, alpha=0.75, lw=0, zorder=3))
     axes.set(xlim=(-_Y_M[1], -_Y_M[0]), ylim=_X_M, aspect="equal")
     axes.set_xlabel("left and right, m", fontsize=12, color=INK)
-    axes.set_title(
-        f"{panel.title}\n{len(found.found)} of {len(found.labelled)} road users found\n{panel.level}",
-        loc="left", fontsize=12, color=INK,
-    )  # fmt: skip
+    title = f"{panel.title}\n{count}\n{panel.level}"
+    axes.set_title(title, loc="left", fontsize=12, color=INK)
     axes.tick_params(labelsize=11, colors=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -8,26 +8,27 @@ from numpy.typing import NDArray
 
 SEEN = "seen"  # tensor of a feature
 _AROUND = 5  # cells along the side of the square whose returns count for the cell in its middle
+_MOST = 64.0  # returns in a cell of the raster; more are not counted
 
 
-def seen_cells(density: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float16] | None:
-    """Return how much a sweep knows of each cell, (1, 1, H, W): the mean density around, squared.
+def seen_cells(returns: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Return how much a sweep knows of each cell, (1, 1, H, W): returns around, squared, 0 to 1.
 
     Of two LiDARs the one that measured a place more densely then decides there. Squared, because
     the other one's returns are few and its network guesses: measured with two simulated LiDARs.
 
     Args:
-        density: channel of the raster, (rows, columns), 0 to about 1.
+        returns: in each cell of the raster, (rows, columns).
         shape: of the feature that it is to weigh, (1, C, H, W), on the same ground as the raster.
 
     Returns:
         None: the feature is no grid whose cells are made of whole cells of the raster.
     """
     if len(shape) != 4 or any(
-        fine % max(n, 1) for fine, n in zip(density.shape, shape[2:], strict=True)
+        n == 0 or fine % n for fine, n in zip(returns.shape, shape[2:], strict=True)
     ):
         return None
     rows, columns = shape[2:]
-    cells = density.reshape(rows, density.shape[0] // rows, columns, -1).mean(axis=(1, 3))
+    cells = returns.reshape(rows, returns.shape[0] // rows, columns, -1).mean(axis=(1, 3))
     around = cv2.blur(cells, (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE)
-    return np.square(around).astype(np.float16)[None, None]
+    return np.square(around / np.float32(_MOST))[None, None]

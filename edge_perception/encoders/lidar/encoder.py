@@ -20,9 +20,9 @@ from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.encoders.lidar.coverage import SEEN, seen_cells
 from edge_perception.encoders.lidar.intensity import model_intensity
 from edge_perception.encoders.lidar.native import MAX_SLICES, native
-from edge_perception.encoders.lidar.coverage import SEEN, seen_cells
 from edge_perception.encoders.lidar.obstacles import OBSTACLE_POINTS, to_base, to_base_matrix
 from edge_perception.encoders.lidar.pillar_encoder import PillarEncoder, takes_pillars
 from edge_perception.encoders.lidar.preprocess import (
@@ -30,6 +30,7 @@ from edge_perception.encoders.lidar.preprocess import (
     bin_points,
     obstacle_points,
     raised_points,
+    returns_of,
     rasterize,
     sweep_plan,
     thinned,
@@ -72,7 +73,7 @@ class LidarEncoder(CheckedModel):
 
     Beside the features of the manifest it gives `obstacle_points`, float32 (K, 3), m, base frame:
     a thinned set of returns above the ground, which places camera boxes in space. A model with
-    features on a grid also gives `seen`, float16 (1, 1, H, W): how densely each place was measured.
+    features on a grid also gives `seen`, float32 (1, 1, H, W): how densely each place was measured.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
@@ -137,7 +138,8 @@ class LidarEncoder(CheckedModel):
 
 
 def _seen(density: NDArray[np.float32], tensors: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    grids = (seen_cells(density, tensor.shape) for tensor in tensors.values())
+    returns = returns_of(density)
+    grids = (seen_cells(returns, tensor.shape) for tensor in tensors.values())
     found = next((grid for grid in grids if grid is not None), None)
     return {} if found is None else {SEEN: found}
 

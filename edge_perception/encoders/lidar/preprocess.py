@@ -154,6 +154,12 @@ def rasterize(
     return raster
 
 
+def returns_of(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how many returns the cells of the density channel stand for, 63 at most told apart."""
+    counts: NDArray[np.float32] = np.expm1(density * np.float32(np.log1p(_DENSITY_FULL)))
+    return counts
+
+
 def raised_points(binned: BinnedPoints, config: LidarPreprocessing) -> NDArray[np.int64]:
     """Return the points of a sweep at obstacles' heights, in the order of their cells."""
     low, high = config.obstacle_height_m

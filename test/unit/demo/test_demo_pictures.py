@@ -9,6 +9,7 @@ from edge_perception.core.picture_style import EVIDENCE, bgr, evidence
 from edge_perception.demo.cuts import CutReport
 from edge_perception.observe.overview.picture import box_corners, camera_picture
 from edge_perception.samples.matching import Region
+from edge_perception.samples.truth import MountedCamera, pose_of
 
 K = np.array([[1000.0, 0, 960], [0, 1000, 540], [0, 0, 1]])
 CUT = CutReport(
@@ -85,3 +86,32 @@ def test_the_timeline(tmp_path, entries, pyplot):
     timeline_picture(path, entries=entries, cuts=[CUT], start_ns=PLAY_NS, title="test")
     assert cv2.imread(str(path)).shape[1] == 1600
     assert not pyplot.get_fignums()
+
+
+def test_the_rig_picture_names_who_sees_and_what_is_missed(pyplot, tmp_path):
+    from edge_perception.demo.pictures.rig import Panel, found_of, rig_picture
+
+    left = MountedCamera(
+        source="camera_left", T_base_camera=pose_of(turned_left()),
+        intrinsics=tuple(map(tuple, K.tolist())), image_size=(1920, 1080),
+    )  # fmt: skip
+    panel = Panel(
+        title="camera left pulled",
+        points_m=np.zeros((0, 3), np.float32),
+        objects=[found(0, 10, sources=("lidar",)), found(12, 0)],
+        boxes=[car(0.0, 10.0), car(12.0, 0.0), car(-8.0, 0.0)],
+        cameras=[(left, False)],
+        level="DEGRADED, feature level",
+    )
+    assert found_of(panel).labelled == (0, 1, 2)
+    assert found_of(panel).found == (0, 1)
+    assert found_of(panel, left).labelled == (0,)
+    rig_picture(tmp_path / "rig.png", panels=[panel, panel, panel], title="test")
+    drawn = cv2.imread(str(tmp_path / "rig.png"))
+    assert drawn.shape[1] == 1600
+
+
+def turned_left():
+    T = OPTICAL.copy()
+    T[:3, :3] = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ OPTICAL[:3, :3]
+    return T

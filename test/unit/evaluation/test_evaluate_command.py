@@ -8,6 +8,8 @@ import pytest
 from edge_perception.cli.main import main
 from edge_perception.core.types import Geometry
 from edge_perception.evaluation.rig import SUBSETS, load_set, miscalibrated, shipped_thresholds
+from edge_perception.evaluation.surround import TRIALS
+from edge_perception.simulation.rigs import RIGS
 
 SET = Path(__file__).parents[3] / "models" / "bev_lite"
 
@@ -28,7 +30,7 @@ def evaluate(folder, name, *more):
 def report(folder):
     plots = folder / "plots"
     return evaluate(
-        folder, "first", "--frames", "2", "--extra", "1", "--real", "1", "--plots", str(plots)
+        folder, "first", "--frames", "2", "--extra", "1", "--rigs", "1", "--real", "1", "--plots", str(plots)
     )
 
 
@@ -48,6 +50,19 @@ def test_every_table_is_there(report):
     assert sum(report["conditions"][k]["frames"] for k in ("clear", "rain", "fog")
                if k in report["conditions"]) == 2  # fmt: skip
     assert report["int8_delta"] is None
+
+
+def test_rigs_of_cameras_are_all_fused_at_the_feature_level(report):
+    assert list(report["rigs"]) == list(RIGS)
+    for entry in report["rigs"].values():
+        assert entry["frames"] == 1
+        assert entry["at_feature_level"] == 1.0
+        assert set(entry["map"]) == set(TRIALS)
+        assert all(0.0 <= value <= 1.0 for value in entry["map"].values())
+    six, two_lidars = report["rigs"]["6 cameras"], report["rigs"]["6 cameras, 2 LiDARs"]
+    assert len(six["sources"]) == 7
+    assert {"lidar", "lidar_rear"} < set(two_lidars["sources"])
+    assert six["map"]["all"] > 0.3
 
 
 def test_what_other_sensors_cost_is_told_by_kind(report):
@@ -82,8 +97,8 @@ def test_pictures_are_drawn(report, folder):
 
 def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
     frames = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("*.npz")}
-    assert len(frames) == 2
-    again = evaluate(folder, "second", "--frames", "2", "--extra", "1", "--real", "0")
+    assert len(frames) == 3
+    again = evaluate(folder, "second", "--frames", "2", "--extra", "1", "--rigs", "1", "--real", "0")
     assert again["robustness"].pop("real")["why_not"] == "not asked for (--real 0)"
     assert again == {**report, "robustness": {"simulated": report["robustness"]["simulated"]}}
     assert {path: path.stat().st_mtime_ns for path in frames} == frames

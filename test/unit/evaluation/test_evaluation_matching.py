@@ -154,6 +154,7 @@ def test_targets_say_what_is_not_reached():
     report = {
         "subsets": {name: {"map": value, "siren_f1": 0.95} for name, value in maps.items()},
         "conditions": {"day": {"camera+lidar+audio": 0.72}, "fog": {"camera+lidar+audio": 0.5}},
+        "rigs": {"6 cameras": {"share": {"LiDAR lost": 0.37, "one camera lost": 0.96}}},
     }
     verdicts = {name: entry["reached"] for name, entry in targets(report).items()}
     assert verdicts == {
@@ -162,6 +163,8 @@ def test_targets_say_what_is_not_reached():
         "camera lost, share of the full mAP": True,
         "audio lost, change in points": True,
         "siren F1 at 0 dB": True,
+        "6 cameras, LiDAR lost, share of the mAP": False,
+        "6 cameras, one lost, share of the mAP": True,
         "fog: fused below day, points": False,
     }
 

@@ -1,14 +1,19 @@
 """Sources and processes of a launch."""
 
 import pytest
+import yaml
 
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
+from edge_perception.core.share import share_file
 from edge_perception.running.process_plan import (
     choose_sources,
     encoder_processes,
     sources_of_files,
     topic_remaps,
 )
+from edge_perception.samples.truth import pose_of
+from edge_perception.simulation.camera import pinhole_of
+from edge_perception.simulation.rigs import RIGS
 
 
 @pytest.fixture
@@ -107,6 +112,18 @@ def test_sources_that_are_asked_for_are_known(write):
     assert choose_sources("camera_rear", [path], namespace="") == ("camera_rear",)
     with pytest.raises(ConfigurationError, match="no node reads"):
         choose_sources("lidar", [path], namespace="")
+
+
+def test_the_example_of_a_surround_rig_is_the_simulated_one():
+    path = share_file("config/surround.yaml")
+    sources = choose_sources("", [path], namespace="")
+    cameras, _ = RIGS["6 cameras"]
+    assert {*sources} == {"camera", *(camera.name for camera in cameras), "lidar", "audio"}
+    known = yaml.safe_load(path.read_text())
+    for camera in cameras:
+        section = known[f"/**/{camera.name}_encoder"]["ros__parameters"]
+        pose = pose_of(pinhole_of(camera).T_base_camera)
+        assert section["T_base_sensor"] == pytest.approx(pose, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,27 @@
 import json
 
 import pytest
+import yaml
 
 from edge_perception.cli.main import main
+from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
-from edge_perception.samples.truth import read_ground_truth
+from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.samples.truth import matrix_of, read_ground_truth
 
 SCENARIO = """\
 weather: clear
 sensors: [camera, lidar]
 camera: {width: 160, height: 90}
 lidar: {model: spinning32}
+more_cameras:
+- {name: camera_left, width: 160, height: 90, yaw_deg: 90.0}
+more_lidars:
+- {name: lidar_rear, model: spinning32, position_m: [-1.0, 0.0, 1.8]}
 actors: {car: 6, truck: 0, bus: 0, pedestrian: 2, cyclist: 0}
 outages:
 - {sensor: camera, start_s: 0.45, end_s: 0.85}
+- {sensor: lidar_rear, start_s: 0.45, end_s: 0.85}
 """
 
 
@@ -28,6 +36,8 @@ def folder(tmp_path_factory):
 
 IMAGE, INFO = "/camera/image_raw/compressed", "/camera/camera_info"
 POINTS, AUDIO, ODOMETRY = "/lidar/points", "/audio", "/odometry"
+LEFT_IMAGE, LEFT_INFO = "/camera_left/image_raw/compressed", "/camera_left/camera_info"
+REAR_POINTS = "/lidar_rear/points"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,25 @@ def recording(folder):
 
 def test_absent_sensor_and_outage_leave_their_messages_out(recording):
     counts = {name: recording.count(name) for name in recording.topics}
-    assert counts == {IMAGE: 6, INFO: 6, POINTS: 10, AUDIO: 0, ODOMETRY: 56}
+    assert counts == {
+        IMAGE: 6, INFO: 6, LEFT_IMAGE: 10, LEFT_INFO: 10, POINTS: 10, REAR_POINTS: 6, AUDIO: 0,
+        ODOMETRY: 56,
+    }  # fmt: skip
+
+
+def test_sensors_of_a_rig_have_poses_and_are_sources_of_fusion(recording):
+    known = yaml.safe_load(parameters_path(recording.path).read_text())
+    sources = known["/**/fusion"]["ros__parameters"]["sources"]
+    assert sources == ["camera", "lidar", "audio", "camera_left", "lidar_rear"]
+    pose = known["/**/camera_left_encoder"]["ros__parameters"]["T_base_sensor"]
+    assert matrix_of(tuple(pose))[:3, 2] == pytest.approx([0.0, 1.0, 0.0], abs=1e-9)
+    assert known["/**/lidar_rear_encoder"]["ros__parameters"]["T_base_sensor"][0] == -1.0
+    truth = read_ground_truth(recording)
+    assert [camera.source for camera in truth.more_cameras] == ["camera_left"]
+    left = next(recording.messages([LEFT_IMAGE]))
+    ahead = next(recording.messages([IMAGE]))
+    assert read_stamp_ns(left.data) == read_stamp_ns(ahead.data)
+    assert left.data != ahead.data
 
 
 def test_truth_of_every_sweep_is_inside(recording):
