@@ -11,7 +11,7 @@ from edge_perception.running.process_plan import (
     sources_of_files,
     topic_remaps,
 )
-from edge_perception.samples.truth import pose_of
+from edge_perception.samples.truth import matrix_of
 from edge_perception.simulation.camera import pinhole_of
 from edge_perception.simulation.rigs import RIGS
 
@@ -122,8 +122,8 @@ def test_the_example_of_a_surround_rig_is_the_simulated_one():
     known = yaml.safe_load(path.read_text())
     for camera in cameras:
         section = known[f"/**/{camera.name}_encoder"]["ros__parameters"]
-        pose = pose_of(pinhole_of(camera).T_base_camera)
-        assert section["T_base_sensor"] == pytest.approx(pose, abs=1e-6)
+        pose = matrix_of(tuple(section["T_base_sensor"]))
+        assert pose == pytest.approx(pinhole_of(camera).T_base_camera, abs=1e-6)
 
 
 @pytest.mark.parametrize(
