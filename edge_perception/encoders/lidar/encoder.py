@@ -30,8 +30,8 @@ from edge_perception.encoders.lidar.preprocess import (
     bin_points,
     obstacle_points,
     raised_points,
-    returns_of,
     rasterize,
+    returns_of,
     sweep_plan,
     thinned,
 )

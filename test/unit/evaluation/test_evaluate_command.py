@@ -30,7 +30,18 @@ def evaluate(folder, name, *more):
 def report(folder):
     plots = folder / "plots"
     return evaluate(
-        folder, "first", "--frames", "2", "--extra", "1", "--rigs", "1", "--real", "1", "--plots", str(plots)
+        folder,
+        "first",
+        "--frames",
+        "2",
+        "--extra",
+        "1",
+        "--rigs",
+        "1",
+        "--real",
+        "1",
+        "--plots",
+        str(plots),
     )
 
 
@@ -98,7 +109,9 @@ def test_pictures_are_drawn(report, folder):
 def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
     frames = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("*.npz")}
     assert len(frames) == 3
-    again = evaluate(folder, "second", "--frames", "2", "--extra", "1", "--rigs", "1", "--real", "0")
+    again = evaluate(
+        folder, "second", "--frames", "2", "--extra", "1", "--rigs", "1", "--real", "0"
+    )
     assert again["robustness"].pop("real")["why_not"] == "not asked for (--real 0)"
     assert again == {**report, "robustness": {"simulated": report["robustness"]["simulated"]}}
     assert {path: path.stat().st_mtime_ns for path in frames} == frames

@@ -26,7 +26,7 @@ def test_returns_are_those_of_the_sweep():
 def test_where_more_was_measured_more_is_known_and_nothing_where_nothing_was():
     seen = seen_cells(returns_of(density(points(10.1, 0.1, 20))), SHAPE)
     assert seen.shape == (1, 1, 96, 64)
-    assert 0.0 <= seen.min()
+    assert seen.min() >= 0.0
     assert seen.max() <= 1.0
     row, column = int((10.1 + 25.6) / 0.8), int((0.1 + 25.6) / 0.8)
     assert seen[0, 0, row, column] > 0.0
