@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.types import FusionLevel, PublishedView, SourceState
+from edge_perception.core.picture_style import spoken
+from edge_perception.core.types import FusionLevel, Mode, PublishedView
 from edge_perception.demo.alone import SETTLE_S
 from edge_perception.demo.session import RIG_PICTURE, Outcome
 from edge_perception.demo.summary import Run, cut_reports
@@ -28,9 +29,7 @@ def draw_rig(outcome: Outcome, out: Path) -> list[str]:
         frame = _frame_of(run, entry)
         if frame is None:
             continue
-        there = {
-            s.source for s in entry.view.sources if s.contributed and s.state == SourceState.OK
-        }
+        there = {s.source for s in entry.view.sources if s.contributed}
         panels.append(
             Panel(
                 title=title,
@@ -61,18 +60,23 @@ def cameras_of(truth: GroundTruth) -> tuple[MountedCamera, ...]:
 
 
 def _moments(run: Run) -> Iterator[tuple[str, PublishedView]]:
-    """Yield what is shown, and the message of that moment."""
+    """Yield what is shown, and a message of that time: of many the one made of most sources."""
     cuts = cut_reports(run)
-    if cuts:
-        yield "all sensors", _nearest(run, max(cuts[0].from_s - 0.5, SETTLE_S))
+    before = _fullest(run, SETTLE_S, cuts[0].from_s) if cuts else None
+    if before is not None:
+        whole = before.view.mode is Mode.FULL
+        yield "all sensors" if whole else "before a sensor is pulled", before
     for cut in cuts:
-        name = cut.source.replace("_", " ")
-        yield f"{name} pulled", _nearest(run, 0.5 * (cut.from_s + cut.to_s))
+        settled_s = 0.5 * (cut.from_s + cut.to_s)
+        during = _fullest(run, settled_s, cut.to_s)
+        if during is not None:
+            yield f"{spoken(cut.source)} pulled", during
 
 
-def _nearest(run: Run, at_s: float) -> PublishedView:
-    at_ns = run.stamps.play_start_ns + round(at_s * 1e9)
-    return min(run.entries, key=lambda entry: abs(entry.at_ns - at_ns))
+def _fullest(run: Run, from_s: float, to_s: float) -> PublishedView | None:
+    start_ns = run.stamps.play_start_ns
+    between = [e for e in run.entries if from_s <= (e.at_ns - start_ns) * 1e-9 < to_s]
+    return max(between, key=lambda e: sum(s.contributed for s in e.view.sources), default=None)
 
 
 def _frame_of(run: Run, entry: PublishedView) -> int | None:

@@ -151,8 +151,8 @@ def _legend(figure: pyplot.Figure) -> None:
     handles += [
         Patch(facecolor="none", edgecolor=INK, label="labelled, found"),
         Patch(facecolor="none", edgecolor=CUT, lw=2, label="labelled, not found"),
-        Patch(color=_LIT, label="camera that sees"),
-        Patch(color=_DARK, label="camera that is pulled"),
+        Patch(color=_LIT, label="view of a camera"),
+        Patch(color=_DARK, label="camera without an image"),
     ]
     legend = figure.legend(handles=handles, loc="lower center", ncol=7, fontsize=11, frameon=False)
     for text in legend.get_texts():

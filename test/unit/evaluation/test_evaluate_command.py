@@ -12,6 +12,7 @@ from edge_perception.evaluation.surround import TRIALS
 from edge_perception.simulation.rigs import RIGS
 
 SET = Path(__file__).parents[3] / "models" / "bev_lite"
+FRAMES = ("--frames", "2", "--extra", "1", "--rigs", "1")
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +30,7 @@ def evaluate(folder, name, *more):
 @pytest.fixture(scope="module")
 def report(folder):
     plots = folder / "plots"
-    return evaluate(
-        folder,
-        "first",
-        "--frames",
-        "2",
-        "--extra",
-        "1",
-        "--rigs",
-        "1",
-        "--real",
-        "1",
-        "--plots",
-        str(plots),
-    )
+    return evaluate(folder, "first", *FRAMES, "--real", "1", "--plots", str(plots))
 
 
 def test_every_table_is_there(report):
@@ -109,9 +97,7 @@ def test_pictures_are_drawn(report, folder):
 def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
     frames = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("*.npz")}
     assert len(frames) == 3
-    again = evaluate(
-        folder, "second", "--frames", "2", "--extra", "1", "--rigs", "1", "--real", "0"
-    )
+    again = evaluate(folder, "second", *FRAMES, "--real", "0")
     assert again["robustness"].pop("real")["why_not"] == "not asked for (--real 0)"
     assert again == {**report, "robustness": {"simulated": report["robustness"]["simulated"]}}
     assert {path: path.stat().st_mtime_ns for path in frames} == frames
