@@ -13,6 +13,8 @@ from edge_perception.backends.contract import (
     BackendInfo,
     BackendOptions,
     BackendSpec,
+    OperatorTime,
+    Profiled,
     TensorInfo,
 )
 from edge_perception.core.errors import EdgePerceptionError
@@ -25,6 +27,8 @@ __all__ = [
     "BackendInfo",
     "BackendOptions",
     "BackendSpec",
+    "OperatorTime",
+    "Profiled",
     "TensorInfo",
     "backends",
     "load_model_bytes",

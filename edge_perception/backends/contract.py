@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ class BackendOptions:
     # Of the arithmetic, where the runtime may choose it; a quantised graph stays what it is.
     precision: str = parameter("fp32", choices=PRECISIONS)
     cache: Path | None = None  # folder for what the runtime compiles; None: nothing is kept
+    profiling: bool = False  # note the time of every operator, where the runtime can: `Profiled`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,25 @@ class BackendInfo:
             return self.provider
         parts = sorted(self.assignment.items(), key=lambda item: -item[1])
         return ", ".join(f"{name} {count} of {total} nodes" for name, count in parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorTime:
+    """The nodes of one kind in a graph as it runs."""
+
+    kind: str  # as the runtime calls it, after its own optimisation
+    count: float  # nodes a run
+    seconds: float  # a run, all of them together
+    where: str  # provider or device
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A backend that was created with `profiling` and tells where the time of a run goes."""
+
+    def operator_times(self, runs: int) -> tuple[OperatorTime, ...]:
+        """Return the operators of the last `runs` runs; afterwards only `close` may be called."""
+        ...
 
 
 class Backend(Protocol):

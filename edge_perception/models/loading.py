@@ -154,7 +154,9 @@ def whole_model(bundle: Bundle) -> bytes:
     return with_weights(manifest.name, data, bundle.read)
 
 
-def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) -> LoadedModel:
+def open_bundle(
+    bundle: Bundle, options: ModelOptions, *, beside: bool = False, profiling: bool = False
+) -> LoadedModel:
     """Create a session of a bundle and compare it with the manifest; nothing runs yet.
 
     Raises:
@@ -163,7 +165,7 @@ def open_bundle(bundle: Bundle, options: ModelOptions, *, beside: bool = False) 
     """
     manifest = bundle.manifest
     runtime = backends()[options.backend]
-    settings = backend_options(options)
+    settings = replace(backend_options(options), profiling=profiling)
     notes = []
     if settings.cache is not None and bundle.sealed:
         settings = replace(settings, cache=None)  # what is compiled holds the weights

@@ -102,10 +102,12 @@ class Diagnostics:
 
     def _tell_worse(self, saying: Mapping[str, Health]) -> None:
         for name, health in saying.items():
-            # What is not OK from the start has not become worse.
-            if health.level > self._levels.get(name, health.level):
+            before = self._levels.get(name)
+            # What was never OK, as all while they start, has not become worse.
+            if before is not None and health.level > before:
                 self._on_worse(f"{name}: {health.level.name}: {health.message}")
-            self._levels[name] = health.level
+            if before is not None or health.level is Level.OK:
+                self._levels[name] = health.level
 
     def _status(self, name: str, health: Health) -> DiagnosticStatus:
         return DiagnosticStatus(

@@ -35,6 +35,7 @@ def load_model(
     version: str = "",
     sha256: str = "",
     beside: bool = False,
+    profiling: bool = False,
 ) -> LoadedModel:
     """Find, verify, load and warm a model.
 
@@ -46,6 +47,7 @@ def load_model(
         version: the version it must have; empty: any.
         sha256: the digest it must have; empty: any.
         beside: another model serves meanwhile, which must not wait for this one.
+        profiling: the session notes the time of every operator, where its runtime can.
 
     Raises:
         ModelError: no such bundle, or it is damaged, of another role, or does not run here.
@@ -53,13 +55,19 @@ def load_model(
     """
     use_device_key(options.device_key)
     planned = planned_options(options, role)
+
+    def load(chosen: ModelOptions) -> LoadedModel:
+        return _load(
+            chosen, role, modality, name, version, sha256, beside=beside, profiling=profiling
+        )
+
     try:
-        loaded = _load(planned.options, role, modality, name, version, sha256, beside=beside)
+        loaded = load(planned.options)
     except EdgePerceptionError as error:
         if planned.options == options:
             raise
         note = f"device plan not followed: {error}"
-        loaded = _load(options, role, modality, name, version, sha256, beside=beside)
+        loaded = load(options)
         return replace(loaded, notes=(note, *loaded.notes))
     notes = (planned.note,) if planned.note else ()
     if planned.sha256 not in ("", loaded.bundle.sha256):
@@ -94,6 +102,7 @@ def _load(
     sha256: str,
     *,
     beside: bool,
+    profiling: bool,
 ) -> LoadedModel:
     store = open_store(options)
     found = _find(options, store, role=role, name=name, sha256=sha256)
@@ -108,7 +117,7 @@ def _load(
         raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
-    loaded = open_bundle(bundle, options, beside=beside)
+    loaded = open_bundle(bundle, options, beside=beside, profiling=profiling)
     run = quietly if beside else directly
     run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
     if store is not None and not (name or sha256):

@@ -187,7 +187,7 @@ def test_an_interrupted_stream_says_so_and_recovers(audio, case, text):
 def test_around_refused_frames_the_log_tells_of_every_frame(camera):
     told = camera.harness.subscribe(Log, "/rosout", 100)
     assert camera.send(sensors.image(time.time_ns())).valid
-    for _ in range(3):
+    for _ in range(5):
         camera.send(broken(sensors.image(time.time_ns()), step=1), lambda f: not f.valid)
     first = told.wait(lambda line: "details for 10 s" in line.msg)
     assert first.name == "camera_encoder"

@@ -8,7 +8,13 @@ from pathlib import Path
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edge_perception.backends.contract import BackendInfo, BackendOptions, TensorInfo
+from edge_perception.backends.contract import (
+    BackendInfo,
+    BackendOptions,
+    OperatorTime,
+    TensorInfo,
+)
+from edge_perception.backends.onnxruntime.profile import Profile
 from edge_perception.backends.onnxruntime.providers import (
     CPU,
     NEVER_AUTOMATIC,
@@ -63,6 +69,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, path: Path, options: BackendOptions, data: bytes | None = None) -> None:
         self._path = path
+        self._profile = Profile() if options.profiling else None
         try:
             wanted = chain(
                 options.provider,
@@ -76,7 +83,7 @@ class OnnxRuntimeBackend:
         try:
             self._session = ort.InferenceSession(
                 str(path) if data is None else data,
-                sess_options=_session_options(options.threads),
+                sess_options=_session_options(options.threads, self._profile),
                 providers=[(name, dict(values)) for name, values in wanted.providers],
             )
         except Exception as error:  # ONNX Runtime raises bare exceptions of many types
@@ -121,9 +128,17 @@ class OnnxRuntimeBackend:
             raise BackendError(f"{self._path.name}: inference failed: {error}") from error
         return dict(zip(self._output_names, outputs, strict=True))
 
+    def operator_times(self, runs: int) -> tuple[OperatorTime, ...]:
+        """Return the operators of the last runs, where the session was created with `profiling`."""
+        if self._profile is None:
+            raise BackendError(f"{self._path.name}: was not loaded for profiling")
+        return self._profile.read(self._session.end_profiling(), runs)
+
     def close(self) -> None:
         """Release the session."""
         del self._session
+        if self._profile is not None:
+            self._profile.close()
 
 
 def _refuse(path: Path, notes: tuple[str, ...], *, strict: bool) -> None:
@@ -131,8 +146,11 @@ def _refuse(path: Path, notes: tuple[str, ...], *, strict: bool) -> None:
         raise BackendError(f"{path.name}: strict_provider: {'; '.join(notes)}")
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+def _session_options(threads: int, profile: Profile | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile.prefix
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads would take the core that the next node needs.

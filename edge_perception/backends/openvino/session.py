@@ -6,14 +6,19 @@ by its own choice where the processor can; here it does so only when asked.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_perception.backends.contract import BackendInfo, BackendOptions, TensorInfo
+from edge_perception.backends.contract import (
+    BackendInfo,
+    BackendOptions,
+    OperatorTime,
+    TensorInfo,
+)
 from edge_perception.backends.tensors import check_inputs, warm_up
 from edge_perception.core.errors import BackendError
 from edge_perception.core.extras import extra
@@ -64,6 +69,7 @@ class OpenVinoBackend:
 
     def __init__(self, path: Path, options: BackendOptions, data: bytes | None = None) -> None:
         self._path = path
+        self._profile: list[Any] | None = [] if options.profiling else None  # an item a run
         core = ov.Core()
         device = _device(path, options, core.available_devices)
         try:
@@ -97,9 +103,33 @@ class OpenVinoBackend:
         try:
             # Inputs are read where they lie; outputs are the request's, and are copied out of it.
             results = self._request.infer(given, share_inputs=True, share_outputs=True)
+            if self._profile is not None:
+                self._profile.append(self._request.get_profiling_info())
             return {name: results[i].copy() for i, name in enumerate(self._names)}
         except Exception as error:
             raise BackendError(f"{self._path.name}: inference failed: {_short(error)}") from error
+
+    def operator_times(self, runs: int) -> tuple[OperatorTime, ...]:
+        """Return the operators of the last runs, where the model was compiled with `profiling`."""
+        if self._profile is None:
+            raise BackendError(f"{self._path.name}: was not loaded for profiling")
+        last = self._profile[-runs:] if runs > 0 else []
+        spent_s: dict[str, float] = defaultdict(float)
+        counts: Counter[str] = Counter()
+        for node in (node for run in last for node in run):
+            spent = node.real_time.total_seconds()
+            if spent > 0.0:  # others were taken out of the graph, or folded into a neighbour
+                spent_s[node.node_type] += spent
+                counts[node.node_type] += 1
+        return tuple(
+            OperatorTime(
+                kind=kind,
+                count=counts[kind] / len(last),
+                seconds=spent_s[kind] / len(last),
+                where=self._info.provider,
+            )
+            for kind in spent_s
+        )
 
     def close(self) -> None:
         """Release the session."""
@@ -126,6 +156,8 @@ def _properties(options: BackendOptions, device: str) -> dict[str, Any]:
         properties |= {"INFERENCE_NUM_THREADS": options.threads, "NUM_STREAMS": 1}
     if options.precision != "auto":
         properties[_HINT] = _PRECISIONS[options.precision]
+    if options.profiling:
+        properties["PERF_COUNT"] = True
     if options.cache is not None:
         options.cache.mkdir(parents=True, exist_ok=True)
         properties["CACHE_DIR"] = str(options.cache)

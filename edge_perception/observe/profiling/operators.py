@@ -1,73 +1,188 @@
-"""ONNX Runtime's operator profile of a bundle as a table."""
+"""The operators of the models in use, as the nodes run them and on what the nodes get."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections import defaultdict
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+from numpy.typing import NDArray
 
-from edge_perception.models.folders import find_bundle
-from edge_perception.models.loading import model_folders, whole_model
+from edge_perception.backends import Backend, BackendInfo, Profiled
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.models.device_plan import planned_options
+from edge_perception.models.loading import LoadedModel, ModelOptions
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.own_parameters import with_own_parameters
+from edge_perception.recordings.reader import open_recording
+from edge_perception.releases.loading import load_model
+from edge_perception.replay.binding import bind
+from edge_perception.replay.lockstep import LockStep
+from edge_perception.replay.metering import metered
+from edge_perception.replay.vehicle import build_vehicle
+from edge_perception.replay.virtual import LatencyModel, StageClock
+from edge_perception.running.vehicle_plan import FUSION, VehiclePlan, read_plan
 
 
-def operator_table(name: str, folders: Sequence[str], *, runs: int) -> str:
-    """Return operators by the time they take a run, most first.
+def operator_tables(
+    *,
+    recording: Path | None,
+    params_files: Sequence[Path],
+    asked: Mapping[str, object],
+    namespace: str = "",
+    runs: int,
+) -> Iterator[str]:
+    """Yield a table for each model of a vehicle: its operators by the time they take a run.
+
+    Each model is loaded as its node loads it: bundle or current release, device plan, backend,
+    provider, precision, threads. It runs on what a recording gives its node, or on zeros.
 
     Args:
-        name: name of the model.
-        folders: where to look before the installed models.
-        runs: how often it runs, on zeros; the first run does not count.
+        recording: that the vehicle gets; None: zeros.
+        params_files: of the vehicle.
+        asked: parameters that running nodes have, as `node.parameter`.
+        namespace: of the nodes; empty: the one that the files speak of.
+        runs: of each model.
 
     Raises:
-        UnknownNameError: no such model.
+        EdgePerceptionError: a parameter, the recording or a model cannot be used.
     """
-    bundle = find_bundle(name, model_folders(folders))
-    times_us: dict[str, float] = defaultdict(float)
-    counts: dict[str, int] = defaultdict(int)
-    for event in _events(whole_model(bundle), runs):
-        operator = event["args"]["op_name"]
-        times_us[operator] += event["dur"] / runs
-        counts[operator] += 1
-    total_us = sum(times_us.values()) or 1.0
-    lines = [f"{name}: {total_us / 1e3:.2f} ms a run, one thread"]
-    for operator in sorted(times_us, key=lambda found: -times_us[found]):
-        took_us = times_us[operator]
-        lines.append(
-            f"  {operator:24} {counts[operator] / runs:5.0f} x {took_us / 1e3:9.3f} ms "
-            f"{took_us / total_us:6.1%}"
-        )
+    files = with_own_parameters(recording, params_files) if recording else tuple(params_files)
+    plan = read_plan(files, overrides=asked, namespace=namespace or None)
+    models = _Models(plan)
+    if recording is not None:
+        _drive(plan, recording, models, runs)
+    else:
+        for name in models.names:
+            models.load(name)
+    try:
+        for name in models.names:
+            yield _table(name, models, recording, runs)
+    finally:
+        models.close()
+
+
+class _Models:
+    """Loads the models of a vehicle for profiling; they outlive the vehicle that drives them."""
+
+    def __init__(self, plan: VehiclePlan) -> None:
+        self._wanted = {
+            source.name: (source.model, source.spec.modality) for source in plan.sources
+        }
+        if plan.fusion_model.model:
+            self._wanted[FUSION] = (plan.fusion_model, FUSION)
+        self.names = list(self._wanted)
+        self._unloaded = list(self.names)
+        self.counted: dict[str, _Counted] = {}
+        self.loaded: dict[str, LoadedModel] = {}
+
+    def options(self, name: str) -> ModelOptions:
+        """Return how a model runs, the device plan followed."""
+        return planned_options(self._wanted[name][0], name).options
+
+    def of(self, _options: ModelOptions, _role: str) -> LoadedModel:
+        """Return the next model of the vehicle, which asks in the order of its sources."""
+        return metered(self.load(self._unloaded[0]), is_shared=True)
+
+    def load(self, name: str) -> LoadedModel:
+        """Load a model as its node does."""
+        self._unloaded.remove(name)
+        options, modality = self._wanted[name]
+        loaded = load_model(options, role=name, modality=modality, profiling=True)
+        self.loaded[name] = loaded
+        self.counted[name] = _Counted(loaded.backend)
+        return replace(loaded, backend=self.counted[name])
+
+    def close(self) -> None:
+        """Release them."""
+        for loaded in self.loaded.values():
+            loaded.backend.close()
+
+
+class _Counted:
+    """Passes everything on to a backend, and counts and times its runs."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.seconds: list[float] = []
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        started = time.perf_counter()
+        outputs = self._backend.infer(inputs)
+        self.seconds.append(time.perf_counter() - started)
+        return outputs
+
+    def warm_up(self, runs: int) -> None:
+        self._backend.warm_up(runs)
+
+    def describe(self) -> BackendInfo:
+        return self._backend.describe()
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def _drive(plan: VehiclePlan, recording: Path, models: _Models, runs: int) -> None:
+    """Let a recording pass the vehicle until each model that gets something has run so often."""
+    bag = open_recording(recording)
+    decoder = MessageDecoder(bag.definitions())
+    binding = bind(bag, plan, decoder, {})
+    present = {source.name for source in plan.sources} & set(binding.inputs.values())
+    if not present:
+        raise ConfigurationError(f"{recording}: expected a topic of one of the sources, got none")
+    vehicle = build_vehicle(plan, StageClock(), models)
+    try:
+        replay = LockStep(vehicle, binding, decoder, latency=LatencyModel(), start_ns=bag.start_ns)
+        waited = [name for name in models.names if name in present or name == FUSION]
+        for _ in replay.run(replay.read(bag.messages(list(binding.topics)))):
+            if all(len(models.counted[name].seconds) >= runs for name in waited):
+                break
+    finally:
+        vehicle.close()
+
+
+def _on_zeros(backend: Backend, runs: int) -> None:
+    inputs = {
+        info.name: np.zeros([max(size, 1) for size in info.shape], info.dtype)
+        for info in backend.describe().inputs
+    }
+    for _ in range(runs):
+        backend.infer(inputs)
+
+
+def _table(name: str, models: _Models, recording: Path | None, runs: int) -> str:
+    counted, loaded = models.counted[name], models.loaded[name]
+    frames, inputs = len(counted.seconds), f"frames of {recording.name}" if recording else ""
+    if not frames:
+        _on_zeros(counted, runs)
+        frames = runs
+        why = f"{recording.name} has none for it" if recording else "no --recording"
+        inputs = f"runs on zeros: {why}"
+    lines = [*_head(name, loaded, models.options(name)), f"  inputs: {frames} {inputs}"]
+    p50_s, most_s = np.percentile(counted.seconds, [50, 100])
+    lines.append(f"  a run: p50 {p50_s * 1e3:.2f}, most {most_s * 1e3:.2f} ms")
+    if not isinstance(loaded.backend, Profiled):
+        runtime = loaded.backend.describe().runtime
+        return "\n".join([*lines, f"  {runtime} does not tell the times of operators", ""])
+    times = sorted(loaded.backend.operator_times(frames), key=lambda item: -item.seconds)
+    total_s = sum(item.seconds for item in times) or 1.0
+    lines.append(f"  operators: {total_s * 1e3:.2f} ms a run")
+    lines += [
+        f"  {item.kind:24} {item.count:5.0f} x {item.seconds * 1e3:9.3f} ms "
+        f"{item.seconds / total_s:6.1%}  {item.where}"
+        for item in times
+    ]
     return "\n".join([*lines, ""])
 
 
-def _events(model: bytes, runs: int) -> list[dict]:
-    """Return the events of nodes after the first run."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "ort")
-        options.log_severity_level = 3
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        dtypes = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-        inputs = {
-            node.name: np.zeros(
-                [size if isinstance(size, int) else 1 for size in node.shape],
-                dtypes.get(node.type, np.float32),
-            )
-            for node in session.get_inputs()
-        }
-        for _ in range(runs + 1):
-            session.run(None, inputs)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    kernels = [
-        event
-        for event in events
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+def _head(name: str, loaded: LoadedModel, options: ModelOptions) -> list[str]:
+    manifest, info = loaded.bundle.manifest, loaded.backend.describe()
+    threads = f"{options.threads} thread" + ("s" if options.threads > 1 else "")
+    precision = f", {info.precision}" if info.precision else ""
+    lines = [
+        f"{name}: {manifest.name} {manifest.version}",
+        f"  {info.runtime} {info.runtime_version}, {info.where}{precision}, {threads}",
     ]
-    per_run = len(kernels) // (runs + 1)
-    return kernels[per_run:]
+    return [*lines, *(f"  note: {note}" for note in (*loaded.notes, *info.notes))]

@@ -10,18 +10,22 @@ from rclpy.executors import SingleThreadedExecutor
 
 from edge_perception.nodes import qos, raw
 from edge_perception.nodes.conversion import FEATURE_TYPE, latency_from_msg, stamp_ns
+from edge_perception.observe.profiling.asking import asked_parameters
 from edge_perception.observe.profiling.trace import STAGES, FeatureTiming, Recording, ViewTiming
 
 FUSED_TYPE = "edge_perception/msg/FusedPerception"
 _LOOK_S = 0.5  # how often to look for new topics
 
 
-def record(*, duration_s: float, namespace: str = "") -> Recording:
+def record(*, duration_s: float, namespace: str = "") -> tuple[Recording, dict[str, object]]:
     """Listen for a while to everything that publishes features or fused views.
 
     Args:
         duration_s: how long.
         namespace: of the nodes; topics of other ones are left out.
+
+    Returns:
+        What was heard, and how the models of the nodes run, as `node.parameter`.
     """
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -37,11 +41,12 @@ def record(*, duration_s: float, namespace: str = "") -> Recording:
                 recorder.subscribe_to_new()
                 look_at = time.monotonic() + _LOOK_S
             executor.spin_once(timeout_sec=0.1)
+        asked = asked_parameters(node, executor, namespace)
     finally:
         executor.shutdown()
         node.destroy_node()
         context.shutdown()
-    return Recording(features=tuple(recorder.features), views=tuple(recorder.views))
+    return Recording(features=tuple(recorder.features), views=tuple(recorder.views)), asked
 
 
 class _Recorder:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from edge_perception.core.errors import UnknownNameError
-from edge_perception.observe.profiling.operators import operator_table
+from edge_perception.observe.profiling.operators import operator_tables
 from edge_perception.observe.profiling.trace import (
     FeatureTiming,
     Recording,
@@ -78,15 +78,41 @@ def test_models_of_features_and_views_are_profiled():
     assert RECORDING.model_names() == ["bev_lite_camera", "bev_lite_fusion"]
 
 
-def test_the_operator_table_adds_up():
-    lines = operator_table("bev_lite_audio", (), runs=2).strip().splitlines()
-    shares = [float(line.rsplit(None, 1)[1].rstrip("%")) for line in lines[1:]]
-    assert lines[0].startswith("bev_lite_audio: ")
+def tables_of(asked, recording=None, runs=2):
+    tables = operator_tables(recording=recording, params_files=(), asked=asked, runs=runs)
+    return {table.split(":")[0]: table.splitlines() for table in tables}
+
+
+def shares(lines):
+    rows = [line.split() for line in lines if " x " in line]
+    return [float(next(word for word in row if word.endswith("%"))[:-1]) for row in rows]
+
+
+ALONE = {"fusion.model": ""}
+
+
+def test_a_model_is_profiled_as_its_node_runs_it_and_the_table_adds_up():
+    asked = {**ALONE, "fusion.sources": ["audio"], "audio_encoder.threads": 2}
+    (lines,) = tables_of(asked).values()
+    assert lines[0].startswith("audio: bev_lite_audio ")
+    assert lines[1].startswith("  onnxruntime ")
+    assert lines[1].endswith("CPUExecutionProvider, 2 threads")
+    assert lines[2] == "  inputs: 2 runs on zeros: no --recording"
+    found = shares(lines)
     assert any("Conv" in line for line in lines)
-    assert shares == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(100, abs=1.5)
+    assert found == sorted(found, reverse=True)
+    assert sum(found) == pytest.approx(100, abs=1.5)
+
+
+def test_another_backend_is_taken_where_the_node_has_it():
+    pytest.importorskip("openvino", reason="extra 'openvino' is not installed")
+    asked = {**ALONE, "fusion.sources": ["audio"], "audio_encoder.backend": "openvino"}
+    (lines,) = tables_of(asked).values()
+    assert lines[1].startswith("  openvino ")
+    assert "f32, 1 thread" in lines[1]
+    assert sum(shares(lines)) == pytest.approx(100, abs=1.5)
 
 
 def test_an_unknown_model_is_said():
     with pytest.raises(UnknownNameError, match="no_such_model"):
-        operator_table("no_such_model", (), runs=1)
+        tables_of({**ALONE, "fusion.sources": ["audio"], "audio_encoder.model": "no_such_model"})
