@@ -265,6 +265,13 @@ METRICS = (
         source="config/slo.yaml, FusedPerception",
         labels=(_OBJECTIVE,),
     ),
+    Metric(
+        name="slo_burns",
+        kind=Kind.COUNTER,
+        text="Objectives that the model manager found not to hold after a change.",
+        source="ModelEvent burns, burnt",
+        labels=(_OBJECTIVE,),
+    ),
     # -- models --
     Metric(
         name="model",

@@ -15,7 +15,7 @@ import yaml
 
 from edge_perception.observe.metrics.catalogue import BY_NAME, STALE_S
 from edge_perception.releases.slo import EVENTS as EVENT_INDICATORS
-from edge_perception.releases.slo import Objective, Slo
+from edge_perception.releases.slo import MEMORY, ROLL_BACK, STATES, Objective, Slo
 
 JOB = "edge_perception"
 PAGE, TICKET = "page", "ticket"
@@ -87,9 +87,14 @@ def alert_rules(slo: Slo) -> dict[str, Any]:
     """Return the alerts: what is wrong now, and the objectives that burn."""
     objectives = [item for item in slo.objectives if item.indicator in EVENT_INDICATORS]
     groups = [{"name": f"{JOB}_now", "rules": list(_now())}]
-    if objectives:
-        burns = [_burn(objective, burn) for objective in objectives for burn in BURNS]
-        groups.append({"name": f"{JOB}_objectives", "rules": burns})
+    rules = [_burn(objective, burn) for objective in objectives for burn in BURNS]
+    for objective in slo.objectives:
+        if objective.indicator in STATES:
+            rules.append(_broken(objective))
+        if objective.indicator == MEMORY:
+            rules.append(_grown(objective))
+    if rules:
+        groups.append({"name": f"{JOB}_objectives", "rules": rules})
     return {"groups": groups}
 
 
@@ -117,6 +122,47 @@ def _burn(objective: Objective, burn: Burn) -> dict[str, Any]:
             "summary": f"Objective {_plain(objective.name)} burns on {{{{ $labels.instance }}}}",
             "description": f"{{{{ $value | humanizePercentage }}}} of the fused views are bad over "
             f"{burn.long} and over {burn.short}, allowed are {allowed}; alert above {at_most:g}.",
+        },
+    }
+
+
+def _broken(objective: Objective) -> dict[str, Any]:
+    """Alert of what the manager found after a change: it alone knows the time before it."""
+    chosen = f'{{objective="{_quoted(objective.name)}"}}'
+    rolls_back = objective.on_burn == ROLL_BACK
+    return {
+        "alert": "EdgePerceptionObjectiveBroken",
+        "expr": f"increase({series('slo_burns')}{chosen}[10m]) > 0",
+        "labels": {
+            "severity": PAGE if rolls_back else TICKET,
+            "objective": _plain(objective.name),
+            "on_burn": objective.on_burn,
+        },
+        "annotations": {
+            "summary": f"Objective {_plain(objective.name)} does not hold after a change on "
+            "{{ $labels.instance }}",
+            "description": f"{objective.indicator} beyond {objective.at_most:g} against the time "
+            "before the change; model_events of the vehicle say the value.",
+        },
+    }
+
+
+def _grown(objective: Objective) -> dict[str, Any]:
+    """Alert of memory that grows without a change: the same ratio, against an hour ago."""
+    memory = series("node_memory_bytes")
+    before = f"quantile_over_time(0.5, {memory}[1h] offset 1h)"
+    return {
+        "alert": "EdgePerceptionMemoryGrows",
+        "expr": f"min_over_time({memory}[10m]) > {objective.at_most:g} * {before}",
+        "labels": {
+            "severity": TICKET,
+            "objective": _plain(objective.name),
+            "on_burn": objective.on_burn,
+        },
+        "annotations": {
+            "summary": "{{ $labels.node }} takes more memory on {{ $labels.instance }}",
+            "description": "{{ $value | humanize1024 }}B for ten minutes, more than "
+            f"{objective.at_most:g} times the median of an hour, an hour ago.",
         },
     }
 

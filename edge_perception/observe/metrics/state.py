@@ -36,6 +36,7 @@ _OF_VIEW = (
     "condition_confidence_ratio",
     "speed_advice_meters_per_second",
 )
+_BURNS = ("burns", "burnt")  # events: warned of, and rolled back for
 _OF_DRIFT = ("drift_known", "drifted_quantities", "drift_psi")
 _OF_SOURCES = (
     "source_state",
@@ -66,6 +67,7 @@ class PipelineState:
         started_stamp_ns: int,
     ) -> None:
         self.board = Board(METRICS)
+        self._named = [o.name for o in slo.objectives]
         self._objectives = [o for o in slo.objectives if o.indicator in EVENT_INDICATORS]
         self._facts = facts
         self._view: Any = None
@@ -75,6 +77,8 @@ class PipelineState:
         self._levels: dict[str, tuple[str, int]] = {}  # level and when it was said, by node
         self._drift: dict[str, tuple[DriftValues, int]] = {}  # and when it was said, by source
         self.told = Told()
+        for name in self._named:
+            self.board.add("slo_burns", name, by=0.0)
         for objective in self._objectives:
             for name in ("slo_events", "slo_good_events"):
                 self.board.add(name, objective.name, by=0.0)
@@ -140,6 +144,14 @@ class PipelineState:
             self.board.put("model_event_timestamp_seconds", kind, value=stamp_ns / 1e9)
             if stamp_ns >= self._started_stamp_ns:
                 self.board.add("model_events", kind, str(event.error).lower())
+                if kind in _BURNS:
+                    self._count_burn(event.reason)
+
+    def _count_burn(self, reason: str) -> None:
+        """Count a burn for the objective that `releases/watch.py` begins its reason with."""
+        for name in self._named:
+            if reason.startswith(f"{name}: "):
+                self.board.add("slo_burns", name)
 
     def on_status(self, node: str, level: int, steady_ns: int) -> None:
         """Take what a node says of itself.

@@ -61,8 +61,9 @@ def view(sequence: int = 1, **changed: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**values, **changed})
 
 
-def event(name: str, *, sec: int, error: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(event=name, error=error, stamp=SimpleNamespace(sec=sec, nanosec=0))
+def event(name: str, *, sec: int, error: bool = False, reason: str = "") -> SimpleNamespace:
+    stamp = SimpleNamespace(sec=sec, nanosec=0)
+    return SimpleNamespace(event=name, error=error, stamp=stamp, reason=reason)
 
 
 def facts(message: Any) -> ViewFacts:

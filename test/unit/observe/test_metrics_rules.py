@@ -200,7 +200,32 @@ def test_what_is_wrong_fires_alone(tmp_path):
     named = {
         rule["alert"].removeprefix("EdgePerception") for rule in all_rules(Slo()) if "alert" in rule
     }
-    assert {name for name in named if "BudgetBurns" not in name} == tried
+    of_objectives = {"ObjectiveBroken", "MemoryGrows"}
+    assert {name for name in named if "BudgetBurns" not in name} == tried | of_objectives
+
+
+def test_an_objective_against_the_time_before_a_change_fires_when_the_manager_says_so(tmp_path):
+    burns = f'edge_perception_slo_burns_total{{{BASE},objective="%s"}}'
+    series = {burns % "drift": "0x10 1x60", burns % "memory": "0x70", burns % "errors": "0x10 1x60"}
+    at = {"2m": [], "4m": ["EdgePerceptionObjectiveBroken"], "16m": []}
+    case = names_case(series, "15s", at)
+    firing = 'ALERTS{alertstate="firing",objective="drift",severity="page",on_burn="roll_back"}'
+    case["promql_expr_test"].append(
+        {"eval_time": "4m", "expr": f"count({firing})",
+         "exp_samples": [{"labels": "{}", "value": 1}]}
+    )  # fmt: skip
+    alert_cases(tmp_path, Slo(), [case])
+
+
+def test_memory_that_grows_fires_against_an_hour_ago_and_a_young_node_does_not(tmp_path):
+    memory = f'edge_perception_node_memory_bytes{{{BASE},node="%s"}}'
+    series = {
+        memory % "camera_encoder": "200x130 310x40",  # MB, a minute each
+        memory % "lidar_encoder": "200x130 290x40",
+        memory % "fusion": "_x140 900x30",
+    }
+    at = {"2h5m": [], "2h30m": ["EdgePerceptionMemoryGrows"]}
+    alert_cases(tmp_path, Slo(), [names_case(series, "1m", at)])
 
 
 def test_nothing_fires_where_nothing_is_wrong(tmp_path):

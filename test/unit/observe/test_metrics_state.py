@@ -135,6 +135,19 @@ def test_old_events_are_not_counted_anew(state):
     assert numbers(state, "model_event_timestamp_seconds")[("rolled_back",)] == 101
 
 
+def test_a_burn_after_a_change_counts_for_the_objective_that_the_manager_names(state):
+    def told(kind, reason):
+        state.on_event(event(kind, sec=101, error=True, reason=reason))
+
+    told("burnt", "drift: 0.71 > 0.6: objects a view 8.0 -> 1.0")
+    told("burns", "memory: 900 MB > 1.5 x 500 MB before the change")
+    told("burns", "an objective of another file: 3")
+    told("rolled back", "drift: not an event that is a burn")
+    assert {key: n for key, n in numbers(state, "slo_burns").items() if n} == {
+        ("drift",): 1, ("memory",): 1
+    }  # fmt: skip
+
+
 def test_a_counter_that_is_known_begins_at_zero(state):
     events = next(s for s in state.board.series if s.metric.name == "model_events")
     assert events.numbers[("rolled_back", "true")] == 0.0, "else the first one is no increase"
