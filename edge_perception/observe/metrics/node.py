@@ -35,7 +35,7 @@ from edge_perception.running.node_parameters import (
     TRACES,
 )
 
-_TAKE_S = 0.25  # what came meanwhile is counted at once
+_TAKE_S = 0.5  # what came meanwhile is counted at once: most of the cost is to wake up
 _AGAIN_S = 2.0  # until a port that is in use is tried again
 _OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, TRACES, "event_recorder")
 
@@ -43,7 +43,7 @@ _OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, TRACES, "event_recorder")
 class MetricsNode(PerceptionNode):
     """Counts what comes and serves it; whatever goes wrong here, the pipeline goes on."""
 
-    HEALTH_PERIOD_S = 0.5  # asked ten times a second it would cost as much as its work
+    HEALTH_PERIOD_S = 1.0  # asked ten times a second it would cost as much as its work
 
     def __init__(self, **kwargs: Any) -> None:
         """Declare the parameters."""
