@@ -1,13 +1,25 @@
-"""Steps over what a reader does not need, with the same checks of every length."""
+"""Steps over what a reader does not need, with the same checks of every length.
+
+Elements of arrays are stepped over by compiled code (src/skipping.c) where it was built. What it
+does not get over, the code here goes over again, and names the fault.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import struct
+import sys
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from edge_perception.cdr.errors import CdrError
 from edge_perception.cdr.layout import SIZES, Array, Element, Primitive, String, Structure
+from edge_perception.core.native import library
+
+_NUMBERS, _STRING, _NUMBER_ARRAY, _ARRAY = range(4)  # words of programs, as in src/skipping.c
+_ANY = -1  # length of a sequence
 
 Order = Literal["<", ">"]
 # (payload, offset) -> offset behind it
@@ -17,6 +29,7 @@ Skip = Callable[[memoryview, int], int]
 def counting(element: Array, order: Order) -> Callable[[memoryview, int], tuple[range, int]]:
     """Return what reads an array as a `range` of its length: how many there are, and no more."""
     count_of, skip_one = length_reader(element, order), skipper(element.element, order)
+    skip_all = _compiled(element.element, order)
     numbers = isinstance(element.element, Primitive)
 
     def read(payload: memoryview, at: int) -> tuple[range, int]:
@@ -25,12 +38,66 @@ def counting(element: Array, order: Order) -> Callable[[memoryview, int], tuple[
             size = SIZES[element.element.format]  # type: ignore[union-attr]
             at = ((at + size - 1) & -size) + count * size
             _check_end(payload, at)
-        else:
-            for _ in range(count):
-                at = skip_one(payload, at)
+        elif count:
+            end = skip_all(payload, at, count) if skip_all is not None else -1
+            if end < 0:
+                end = at
+                for _ in range(count):
+                    end = skip_one(payload, end)
+            at = end
         return range(count), at
 
     return read
+
+
+def _compiled(element: Element, order: Order) -> Callable[[memoryview, int, int], int] | None:
+    """Return what steps over many elements, -1 where they do not fit; None: it was not built."""
+    found = library()
+    if found is None:
+        return None
+    call = found.held.ep_skip
+    call.restype = ctypes.c_int64
+    call.argtypes = (
+        ctypes.c_void_p, *(3 * [ctypes.c_int64]), ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    )  # fmt: skip
+    program = np.array(_program(element), np.int64)
+    words, swapped = program.size, (order == "<") != (sys.byteorder == "little")
+    address = program.ctypes.data
+
+    def skip(payload: memoryview, at: int, count: int, _kept: object = program) -> int:
+        data = np.frombuffer(payload, np.uint8)
+        return int(call(data.ctypes.data, data.size, at, count, address, words, swapped))
+
+    return skip
+
+
+def _program(element: Element) -> list[int]:
+    """Return what an element is made of, as words for the compiled code."""
+    if isinstance(element, String):
+        return [_STRING, 0xFFFFFFFF if element.bound is None else element.bound + 1]
+    if isinstance(element, Array):
+        fixed = _ANY if element.length is None else element.length
+        most = 0xFFFFFFFF if element.bound is None else element.bound
+        if isinstance(element.element, Primitive):
+            return [_NUMBER_ARRAY, fixed, most, SIZES[element.element.format]]
+        body = _program(element.element)
+        return [_ARRAY, fixed, most, max(element.element.smallest, 1), len(body), *body]
+    if isinstance(element, Primitive):
+        return [_NUMBERS, *_sizes([element.format])]
+    words: list[int] = []
+    run: list[str] = []
+    for _, part in (*element.fields, ("", None)):
+        if part is not None and (
+            isinstance(part, Primitive) or (isinstance(part, Structure) and part.is_fixed)
+        ):
+            run += leaves(part)
+            continue
+        if run:
+            words += [_NUMBERS, *_sizes(run)]
+            run = []
+        if part is not None:
+            words += _program(part)
+    return words
 
 
 def skipper(element: Element, order: Order) -> Skip:
@@ -109,8 +176,13 @@ def padded(formats: list[str], start: int, order: str) -> str:
     return text
 
 
+def _sizes(formats: list[str]) -> list[int]:
+    """Return the bytes of numbers with their padding, by what is left of the offset modulo 8."""
+    return [struct.calcsize(padded(formats, start, "<")) for start in range(8)]
+
+
 def _numbers(formats: list[str]) -> Skip:
-    sizes = [struct.calcsize(padded(formats, start, "<")) for start in range(8)]
+    sizes = _sizes(formats)
 
     def skip(payload: memoryview, at: int) -> int:
         at += sizes[at & 7]
