@@ -36,13 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_common(parser)
     parser.add_argument("--robots", type=int, default=1000)
+    parser.add_argument(
+        "--cloud", action="store_true", help="only what doubtful frames to a server cost frames"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Simulate, measure, print and save; 1 where a promise is not kept."""
+    from edge_perception.bench._fleet_cloud import cloud_cost
     from edge_perception.bench._fleet_cost import frame_cost
     from edge_perception.bench._fleet_frames import delta_shares
 
+    cloud = cloud_cost(seconds=12.0 if args.quick else 90.0)
+    for name, value in cloud.items():
+        say(f"{name}: {value}")
+    if args.cloud:
+        deliver({"benchmark": NAME, "machine": machine(), "summary": cloud}, args)
+        return 0
     shares = delta_shares()
     say(f"deltas of the camera model and its bundle, share of the whole: {shares}")
     cost = frame_cost(seconds=_QUICK_S if args.quick else _FULL_S)
@@ -52,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="bench_fleet_", dir=shared) as folder:
         summary = Simulation(Path(folder), args.robots).run()
-    summary |= {
+    summary |= cloud | {
         "delta_share": shares["last_third"],
         "delta_shares": shares,
         "frame_p99_ratio": cost["p99_ratio"],

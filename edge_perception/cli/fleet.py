@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_perception.cli import _fleet_loop
+from edge_perception.cli import _fleet_loop, _fleet_threshold
 from edge_perception.core.errors import ConfigurationError
 
 NAME = "fleet"
-HELP = "many robots: ingest, rollout, status, collect, loop"
+HELP = "many robots: ingest, rollout, status, collect, loop, and when a server is asked"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--silent-h", type=float, default=6.0, help="hours without a word")
     status.add_argument("--html", type=Path, help="write a page too")
     status.add_argument("--json", action="store_true", help="print JSON")
+    _fleet_threshold.add_threshold_action(actions)
     for action in (ingest, status):
         _add_database(action)
     collect = actions.add_parser("collect", help="mined samples from their storage to a folder")
@@ -92,6 +93,8 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do one action."""
+    if args.action == "threshold":
+        return _fleet_threshold.threshold(args)
     if args.action == "ingest":
         return _ingest(args)
     if args.action == "status":

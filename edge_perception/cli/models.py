@@ -18,6 +18,7 @@ from edge_perception.cli import (
     _model_import,
     _model_release,
     _model_room,
+    _model_serve,
 )
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.device_keys import use_device_key
@@ -52,11 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare = _model_compare.add_compare_action(actions)
     diff = _model_diff.add_diff_action(actions)
     export = _model_export.add_export_action(actions)
+    serve = _model_serve.add_serve_action(actions)
     listing.add_argument("--store", type=Path, help="list the releases of this store instead")
     _add_backend(verify)
+    _add_backend(serve)
     verify.add_argument("--trust", type=Path, help="also check the signatures, by this trust file")
     for action in (inspect, verify):
         action.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
+    serve.add_argument(
+        "--folder", type=Path, action="append", default=[], help="of bundles; repeatable"
+    )
     for action in (listing, inspect, verify, compare, diff, export):
         action.add_argument(
             "--folder",
@@ -105,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
         return _model_compare.compare(args, _folders(args))
     if args.action == "diff":
         return _model_diff.diff(args, _folders(args))
+    if args.action == "serve":
+        return _model_serve.serve(args, _folders(args))
     if args.action == "export-triton":
         return _model_export.export(args, _folders(args))
     actions = {"import": _import, "list": _list, "inspect": _inspect, "verify": _verify}

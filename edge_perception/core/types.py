@@ -156,6 +156,28 @@ class SoundEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LateEvidence:
+    """What a server said of a frame that this robot was not sure of, after the frame was fused.
+
+    No live sensor. The boxes are where things were at `stamp_ns`.
+    """
+
+    source: str  # whose frame
+    modality: str
+    tier: str  # which server, as configured
+    stamp_ns: int  # acquisition stamp of the frame that the server saw
+    asked_stamp_ns: int  # of the doubtful frame: a later one, where an earlier answer serves again
+    round_trip_s: float  # of the question; UNKNOWN: an earlier answer
+    doubt_bits: float  # of the robot's own decisions
+    answer_doubt_bits: float  # of the server's
+    model: ModelVersion
+    hidden: int = 0  # regions of the image that the server did not see
+    objects: tuple[DetectedObject, ...] = ()  # base frame of the moment of `stamp_ns`
+    image_objects: tuple[ImageObject, ...] = ()
+    sound_events: tuple[SoundEvent, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrameLatency:
     """Where the time of one frame went, seconds. NaN: not measured."""
 
@@ -294,6 +316,7 @@ class FusedView:
     safe_stop_reason: str = ""  # why the policy asks for a safe stop; empty: it does not
     conditions: Conditions = NOT_KNOWN  # as all sources together see them
     speed_advice_mps: float = UNKNOWN  # at most, by the policy for the conditions; NaN: none
+    late_evidence: tuple[LateEvidence, ...] = ()  # of servers; nothing else here rests on it
 
     def source(self, name: str) -> SourceStatus | None:
         """Return the status of a source; None: it is not one of this view's."""

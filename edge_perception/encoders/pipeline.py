@@ -26,6 +26,7 @@ from edge_perception.encoders.place import SensorPlace
 from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
 from edge_perception.encoders.watch import SourceWatch
+from edge_perception.models.manifest import Bundle
 from edge_perception.monitoring.source import MonitorOptions
 
 FRAME_ERRORS = (InvalidFrameError, InvalidOutputError, BackendError, ConfigurationError)
@@ -76,6 +77,9 @@ class EncoderPipeline:
         self.watch_s = LatencyWindow()  # what watching a frame takes, s
         self._told: Feature | None = None  # of the frame in work; inference thread only
         self.dropped: Callable[[], int] = lambda: 0  # set by whoever owns the queue
+        # Takes each frame whose feature has left, with the bundle that serves, in the inference
+        # thread; the next frame overwrites it. Set by whoever asks others about frames.
+        self.seen: Callable[[Any, Feature, Geometry, Bundle], None] | None = None
         self.load: EncoderLoad | None = None  # load control; None: there is none
 
     @property
@@ -217,8 +221,11 @@ class EncoderPipeline:
         self.frames.frame = self._told = None
         if frame is not None and feature is not None:
             began = self._clock.now()
-            if self.watch.see(frame, self.place.located, feature, self.serving.current.loaded):
+            loaded = self.serving.current.loaded
+            if self.watch.see(frame, self.place.located, feature, loaded):
                 self.watch_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
+            if self.seen is not None:
+                self.seen(frame, feature, self.place.located, loaded.bundle)
 
     def _serve_candidate(
         self,

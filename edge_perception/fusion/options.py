@@ -45,3 +45,11 @@ class FusionNodeOptions:
     degradation_policy: str = parameter(
         "", "degradation policy, a YAML file; empty: as config/degradation.yaml"
     )
+    late_hold_s: float = parameter(
+        0.0,
+        "what a server says of a doubtful frame is in the fused messages for so long after that "
+        "frame; 0: none is taken",
+        unit="s",
+        low=0.0,
+        high=60.0,
+    )

@@ -102,6 +102,17 @@ def export_triton(
     return folder
 
 
+def stated_by(bundle: Bundle) -> dict[str, str]:
+    """Return what a server of this bundle states of its model, by name."""
+    manifest = bundle.manifest
+    return {
+        "bundle": manifest.name,
+        "release": manifest.version,
+        "feature_space": manifest.feature_space,
+        "sha256": bundle.sha256,
+    }
+
+
 def _config(bundle: Bundle, name: str, backend: str, max_batch: int, queue_delay_us: int) -> str:
     manifest = bundle.manifest
     lines = [
@@ -113,7 +124,7 @@ def _config(bundle: Bundle, name: str, backend: str, max_batch: int, queue_delay
     ]
     if max_batch:
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {queue_delay_us} }}")
-    for key, value in (("release", manifest.version), ("sha256", bundle.sha256)):
+    for key, value in stated_by(bundle).items():
         text = json.dumps(value)
         lines.append(f"parameters {{ key: {json.dumps(key)} value {{ string_value: {text} }} }}")
     return "\n".join(lines) + "\n"

@@ -28,10 +28,12 @@ from edge_perception.encoders.pose import SensorPose, pose_of
 from edge_perception.encoders.watchdog import WatchdogLimits
 from edge_perception.encoders.ways import WayChoice
 from edge_perception.encoders.worker import EncoderWorker
+from edge_perception.fleet.cloud.options import CloudOptions
 from edge_perception.models.loading import ModelOptions
 from edge_perception.monitoring.source import MonitorOptions
 from edge_perception.nodes import qos
 from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.cloud_link import CloudLink
 from edge_perception.nodes.conversion import feature_bytes, stamp_ns
 from edge_perception.nodes.encoder_models import EncoderModels
 from edge_perception.nodes.endpoints import SharedInputs
@@ -102,6 +104,10 @@ class EncoderNode(PerceptionNode):
         self._advice: AdviceListener | None = None
         self._watchdog = self.declare_parameters_of(WatchdogLimits, prefix="watchdog.")
         monitor = self.declare_parameters_of(MonitorOptions, prefix="monitor.")
+        cloud = self.declare_parameters_of(
+            CloudOptions, prefix="cloud.", on_change=lambda options: self._cloud.change(options)
+        )
+        self._cloud = CloudLink(self, self._spec, cloud, model, self._on_error)
         self._sink, self._beside = sink, beside
         self._trial_publisher: Any = None
         self._publisher: Any = None
@@ -194,6 +200,7 @@ class EncoderNode(PerceptionNode):
     def _started_worker(self) -> EncoderWorker:
         self._pipeline.frames.on_note = self._on_note
         self._pipeline.beside = self._beside or self._on_beside
+        self._pipeline.seen = self._cloud.seen
         worker = EncoderWorker(
             pipeline=self._pipeline,
             sink=self._on_feature,
@@ -206,6 +213,7 @@ class EncoderNode(PerceptionNode):
     def activate(self) -> None:
         """Start the inference thread, then subscribe."""
         self._health_evidence = EncoderHealth(started=self.clock.now())
+        self._cloud.start(self._source.config.source, self._pipeline.model.loaded.bundle)
         self._worker = self._started_worker()
         calibration = [self._spec.calibration] if self._spec.calibration is not None else []
         self._choice = WayChoice(
@@ -238,6 +246,7 @@ class EncoderNode(PerceptionNode):
             self._receiver.stop()
         if self._worker is not None:
             self._worker.stop()
+        self._cloud.stop()
 
     def cleanup(self) -> None:
         """Release the model."""
@@ -262,8 +271,9 @@ class EncoderNode(PerceptionNode):
         )
         frames = [self._topic(topic) for topic in listened if not topic.latched]
         load = self._pipeline.load.finding()
-        said = worst(health, load, *self._shared.findings(frames))
-        values = {**health.values, **load.values, **self._receiver.describe()}
+        cloud = self._cloud.finding()
+        said = worst(health, load, cloud, *self._shared.findings(frames))
+        values = {**health.values, **load.values, **cloud.values, **self._receiver.describe()}
         return replace(health, level=said.level, message=said.message, values=values)
 
     # -- the path of a frame --

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edge_perception.fusion.config import (
 )
 from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.late import LateBoard
 from edge_perception.fusion.latency import FusionLatency
 from edge_perception.fusion.odometry import ODOMETRY_TYPE, pose_from_msg
 from edge_perception.fusion.options import DEFAULT_FUSION_MODEL, FusionNodeOptions
@@ -47,6 +49,7 @@ from edge_perception.nodes.fusion_health import (
 )
 from edge_perception.nodes.fusion_models import FusionModels
 from edge_perception.nodes.fusion_worker import FusionWorker
+from edge_perception.nodes.late_evidence import LateInlet
 from edge_perception.nodes.markers import MarkerPublisher
 from edge_perception.nodes.model_services import ModelServices, kept_infos, model_info
 from edge_perception.nodes.receiver import Receiver
@@ -84,6 +87,8 @@ class FusionNode(PerceptionNode):
         )
         self._sources = [self._declare_source(name) for name in self.sources]
         self._models = self._models_of(None)
+        self._board: LateBoard | None = None
+        self._late: LateInlet | None = None
         self._worker: FusionWorker | None = None
         self._receiver: Receiver | None = None
         self._model_services = ModelServices(self, self, lambda: self._model.config)
@@ -142,6 +147,7 @@ class FusionNode(PerceptionNode):
         self._evidence = FusionHealth()
         self._calibration = CalibrationCheck()
         self._missed = 0
+        self._start_late_evidence(self._options.config.late_hold_s)
         self._worker = FusionWorker(
             fusion=fusion,
             clock=self.clock,
@@ -167,6 +173,8 @@ class FusionNode(PerceptionNode):
                 offer=lambda feature, _route: self.accept_beside(feature),
                 refuse=lambda _source, reason: self._on_error(ModelError(reason)),
             ).subscribe(self._receiver)
+        if self._late is not None:
+            self._late.subscribe(self._receiver)
         if self._options.config.odometry_topic:
             self._receiver.subscribe(
                 ODOMETRY_TYPE,
@@ -176,6 +184,12 @@ class FusionNode(PerceptionNode):
                 on_refused=self._on_error,
             )
         self._receiver.start()
+
+    def _start_late_evidence(self, hold_s: float) -> None:
+        self._board = LateBoard(self.sources, hold_s) if hold_s else None
+        self._late = (
+            LateInlet(self, self._board, self.sources, self._on_error) if self._board else None
+        )
 
     def deactivate(self) -> None:
         """Unsubscribe, then stop the cycles."""
@@ -199,6 +213,8 @@ class FusionNode(PerceptionNode):
         health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
         if self._models.loaded is not None:
             health = with_runtime(health, self._models.loaded)
+        if self._late is not None:
+            health = replace(health, values={**health.values, **self._late.values()})
         health = with_objectives(health, self._slo.of(END_TO_END), self._told or {})
         topic = self._options.config.odometry_topic
         return with_odometry(health, topic, self.odometry_age_s()) if topic else health
@@ -236,6 +252,8 @@ class FusionNode(PerceptionNode):
     def _on_view(self, view: FusedView) -> None:
         """Publish a view; runs in the fusion thread."""
         now = self.clock.now()
+        if self._board is not None:
+            view = replace(view, late_evidence=self._board.held(now.node_ns))
         sent = published(view, now)
         self._missed += sent.deadline_missed
         message = fused_msg(sent)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_perception.core.doubt import mean_entropy_bits
 from edge_perception.core.parameter import parameter
 
 _CORRIDOR_M = 1.5  # half the width of the way ahead
@@ -65,12 +66,11 @@ class Doubts:
 
     def _entropy(self, objects: Sequence[Any]) -> str:
         limits = self._limits
-        bits = [entropy_bits(item.score) for item in objects]
-        mean = sum(bits) / len(bits) if len(bits) >= limits.entropy_objects else 0.0
+        mean = mean_entropy_bits(objects) if len(objects) >= limits.entropy_objects else 0.0
         before, self._entropic = self._entropic, mean >= limits.entropy_bits
         if before or not self._entropic:
             return ""
-        return f"entropy: {mean:.2f} bit over {len(bits)} objects >= {limits.entropy_bits:g}"
+        return f"entropy: {mean:.2f} bit over {len(objects)} objects >= {limits.entropy_bits:g}"
 
     def _margin(self, near: Sequence[Any]) -> str:
         limits = self._limits
@@ -180,12 +180,6 @@ class Disagreements:
             <= self._apart_m
             for other in others
         )
-
-
-def entropy_bits(score: float) -> float:
-    """Return the entropy of yes and no with such a score."""
-    p = min(max(score, 1e-9), 1.0 - 1e-9)
-    return -(p * math.log2(p) + (1.0 - p) * math.log2(1.0 - p))
 
 
 def _names(items: Sequence[Any]) -> str:

@@ -15,6 +15,7 @@ from edge_perception.encoders import encoders, modality_of, source_defaults
 from edge_perception.encoders.health import HealthLimits
 from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.watchdog import WatchdogLimits
+from edge_perception.fleet.cloud.options import CloudOptions
 from edge_perception.fleet.options import FleetOptions
 from edge_perception.fusion.config import (
     CycleConfig,
@@ -76,6 +77,7 @@ def encoder_groups(source: str) -> list[Group]:
         Group(cls=LoadOptions, prefix="load."),
         Group(cls=WatchdogLimits, prefix="watchdog."),
         Group(cls=MonitorOptions, prefix="monitor."),
+        Group(cls=CloudOptions, prefix="cloud."),
     ]
     if spec.content is not None:
         groups.append(Group(cls=spec.content.limits, prefix="content."))

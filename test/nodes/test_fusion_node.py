@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 
+import cloud_rig
 import numpy as np
 import pytest
 import sensors
@@ -229,14 +231,18 @@ def test_markers_show_the_objects(fusion):
 class Pipeline:
     """Camera and LiDAR encoders with fusion, as separate nodes or composed by reference."""
 
-    def __init__(self, harness, *, composed):
+    def __init__(self, harness, *, composed, camera_parameters=None, fusion_parameters=None):
         fusion = harness.add(
-            FusionNode, parameters={"sources": ["camera", "lidar"]}, subscribe=not composed
+            FusionNode,
+            parameters={"sources": ["camera", "lidar"], **(fusion_parameters or {})},
+            subscribe=not composed,
         )
         sink = fusion.accept if composed else None
         camera, lidar = (
-            harness.add(EncoderNode, modality, sink=sink) for modality in ("camera", "lidar")
+            harness.add(EncoderNode, modality, sink=sink, parameters=parameters)
+            for modality, parameters in (("camera", camera_parameters), ("lidar", None))
         )
+        self.camera, self.fusion = camera, fusion
         assert camera.is_active
         assert lidar.is_active
         assert fusion.is_active
@@ -293,3 +299,51 @@ def test_sensors_come_and_go_and_the_output_says_so(harness, composed):
     pipeline.send_until(
         lambda m: m.mode == mode.MODE_DEGRADED and "camera" in m.reason, camera=False
     )
+
+
+@pytest.fixture
+def server():
+    made = cloud_rig.server()
+    yield made
+    made.close()
+
+
+def test_what_a_server_says_late_stands_beside_the_view_and_is_no_sensor(harness, server):
+    cloud = {
+        "cloud.tiers": [f"site {server.url} deadline_ms=20000"],
+        "cloud.privacy_regions": [0.0, 0.5, 1.0, 1.0],
+        "cloud.doubt_bits": 0.0,  # every frame
+        "cloud.most_age_s": 30.0,
+        "cloud.cache_s": 0.0,
+    }
+    held = {"late_hold_s": 20.0}
+    pipeline = Pipeline(harness, composed=True, camera_parameters=cloud, fusion_parameters=held)
+    view = pipeline.send_until(
+        lambda m: m.late_evidence and m.mode == msg.FusedPerception.MODE_FULL
+    )
+    (late,) = view.late_evidence
+    assert (late.source, late.modality, late.tier) == ("camera", "camera", "site")
+    assert late.stamp == late.asked_stamp
+    assert 0.0 < late.round_trip_s < late.age_s < 20.0
+    assert late.hidden == 1
+    served = next(model for model in view.models if model.role == "camera")
+    assert late.model == served
+    assert "serves" in pipeline.camera.health().values["cloud_site"]
+    assert "0 taken" not in pipeline.fusion.health().values["late_evidence"]
+    # The camera falls silent. What a server said of its last frame holds, and makes no sensor of it.
+    blind = pipeline.send_until(
+        lambda m: m.mode == msg.FusedPerception.MODE_DEGRADED and "camera" in m.reason,
+        camera=False,
+    )
+    assert blind.late_evidence
+    status = next(status for status in blind.sources if status.source == "camera")
+    assert not status.contributed
+    assert not any("camera" in name for item in blind.objects for name in item.sources)
+    assert {model.role for model in blind.models} == {"lidar", "fusion"}
+    # A server that dies, and one of another release: said, and the output goes on.
+    server.metadata = cloud_rig.metadata(cloud_rig.bundle(), release="0.1.0")
+    server.answer = lambda handler, _: handler.connection.shutdown(socket.SHUT_RDWR)
+    pipeline.send_until(
+        lambda _: "states bev_lite_camera 0.1.0" in pipeline.camera.health().message
+    )
+    pipeline.send_until(lambda m: m.mode == msg.FusedPerception.MODE_FULL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +18,10 @@ from edge_perception.core.extras import extra
 
 _SERVICE = "/inference.GRPCInferenceService"
 _MOST_BYTES = 1 << 30
+
+
+class UnsupportedCallError(BackendError):
+    """The server has no such call."""
 
 
 class GrpcRemote:
@@ -37,6 +43,7 @@ class GrpcRemote:
             raise BackendError(f"kserve: expected grpc://host:port, got {url}")
         self._grpc, self._message = grpc, messages.message_class
         self._model, self._version = model, version
+        self.answered = ""
         options = [
             ("grpc.max_receive_message_length", _MOST_BYTES),
             ("grpc.max_send_message_length", _MOST_BYTES),
@@ -61,6 +68,18 @@ class GrpcRemote:
             outputs=tuple(_info(tensor) for tensor in model.outputs),
         )
 
+    def stated(self, timeout_s: float) -> dict[str, str]:
+        """Ask what the server states of the model, by name."""
+        which = {"name": self._model, "version": self._version}
+        end_s = time.monotonic() + timeout_s
+        found = _texts(self._call("ModelMetadata", which, timeout_s).properties)
+        if not found:
+            left_s = max(end_s - time.monotonic(), 0.001)
+            with contextlib.suppress(UnsupportedCallError):  # Triton's extension
+                config = self._call("ModelConfig", which, left_s).config
+                found = {entry.key: entry.value.string_value for entry in config.parameters}
+        return found
+
     def infer(
         self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
     ) -> dict[str, NDArray]:
@@ -76,6 +95,7 @@ class GrpcRemote:
             "raw_input_contents": [raw(array) for array in inputs.values()],
         }
         answer = self._call("ModelInfer", request, timeout_s)
+        self.answered = answer.model_version
         if len(answer.raw_output_contents) != len(answer.outputs):
             raise BackendError(
                 f"kserve: expected raw contents of {len(answer.outputs)} outputs, "
@@ -105,9 +125,15 @@ class GrpcRemote:
         except self._grpc.RpcError as error:
             code = error.code()
             text = f"kserve: {name}: {code.name}: {error.details()}"
+            if code == self._grpc.StatusCode.UNIMPLEMENTED:
+                raise UnsupportedCallError(text) from error
             busy = self._grpc.StatusCode
             again = (busy.UNAVAILABLE, busy.DEADLINE_EXCEEDED, busy.RESOURCE_EXHAUSTED)
             raise (RemoteError if code in again else BackendError)(text) from error
+
+
+def _texts(entries: Any) -> dict[str, str]:
+    return {entry.key: entry.value.decode("utf-8", "replace") for entry in entries}
 
 
 def _info(tensor: Any) -> TensorInfo:

@@ -48,6 +48,7 @@ class HttpRemote:
         self._root = parts.path.rstrip("/") + "/v2"
         self._connection: http.client.HTTPConnection | None = None
         self._binary = True
+        self.answered = ""
 
     def metadata(self, timeout_s: float) -> ModelMetadata:
         """Ask for the server's name and the model's signature."""
@@ -65,6 +66,16 @@ class HttpRemote:
         except (KeyError, TypeError, ValueError) as error:
             raise BackendError(f"kserve: metadata without {error}: {model}") from error
 
+    def stated(self, timeout_s: float) -> dict[str, str]:
+        """Ask what the server states of the model, by name."""
+        end_s = time.monotonic() + timeout_s
+        server = self._json("GET", self._root, end_s)
+        model = self._json("GET", self._base, end_s)
+        found = _texts(model.get("parameters")) or _texts(model.get("properties"))
+        if not found and "model_configuration" in _listed(server.get("extensions")):
+            found = _texts(self._json("GET", f"{self._base}/config", end_s).get("parameters"))
+        return found
+
     def infer(
         self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
     ) -> dict[str, NDArray]:
@@ -72,7 +83,8 @@ class HttpRemote:
         end_s = time.monotonic() + timeout_s
         body, headers = self._request(inputs, outputs)
         data, told = self._exchange("POST", f"{self._base}/infer", end_s, body, headers)
-        return _outputs(data, told.get(_HEADER))
+        found, self.answered = _outputs(data, told.get(_HEADER))
+        return found
 
     def close(self) -> None:
         """Close the connection."""
@@ -179,7 +191,8 @@ def _body(
     return b"".join(pieces)
 
 
-def _outputs(data: memoryview, header_length: str | None) -> dict[str, NDArray]:
+def _outputs(data: memoryview, header_length: str | None) -> tuple[dict[str, NDArray], str]:
+    """Return the tensors of an answer, and the version that it says it is of."""
     try:
         split = int(header_length) if header_length else len(data)
     except ValueError as error:
@@ -204,7 +217,22 @@ def _outputs(data: memoryview, header_length: str | None) -> dict[str, NDArray]:
             at = end
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BackendError(f"kserve: answer cannot be read: {error!r}") from error
-    return found
+    return found, str(header.get("model_version") or "")
+
+
+def _texts(parameters: Any) -> dict[str, str]:
+    """Return parameters that are texts; Triton wraps each as `{"string_value": …}`."""
+    if not isinstance(parameters, dict):
+        return {}
+    found = {
+        str(name): value.get("string_value") if isinstance(value, dict) else value
+        for name, value in parameters.items()
+    }
+    return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def _listed(names: Any) -> list[str]:
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _from_numbers(name: str, datatype: str, shape: list[int], numbers: Any) -> NDArray:

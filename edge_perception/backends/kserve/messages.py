@@ -36,7 +36,16 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "platform": (3, "string"),
         "inputs": (4, "TensorMetadata*"),
         "outputs": (5, "TensorMetadata*"),
+        "properties": (6, "Property*"),
     },
+    # A map is a list of entries on the wire.
+    "Property": {"key": (1, "string"), "value": (2, "bytes")},
+    # Triton's extension "model configuration", model_config.proto
+    "ModelConfigRequest": {"name": (1, "string"), "version": (2, "string")},
+    "ModelConfigResponse": {"config": (1, "ModelConfig")},
+    "ModelConfig": {"parameters": (14, "Parameter*")},
+    "Parameter": {"key": (1, "string"), "value": (2, "ParameterValue")},
+    "ParameterValue": {"string_value": (1, "string")},
     "Tensor": {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "int64*")},
     "RequestedOutput": {"name": (1, "string")},
     "ModelInferRequest": {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from edge_perception.backends.contract import DEFAULT_BACKEND
 from edge_perception.core.errors import BackendError
 from edge_perception.core.parameter import parameter
-from edge_perception.core.schema import check_limits
+from edge_perception.core.text_options import options_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +36,4 @@ def kserve_options(values: Mapping[str, str]) -> KserveOptions:
     Raises:
         BackendError: a name is not known, or a value does not fit.
     """
-    known: dict[str, Any] = {item.name: item for item in fields(KserveOptions)}
-    found: dict[str, object] = {}
-    for name, text in values.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise BackendError(f"kserve.{name}: expected one of {', '.join(known)}{hint}")
-        kind = type(known[name].default)
-        try:
-            found[name] = value = kind(text)
-        except ValueError as error:
-            raise BackendError(f"kserve.{name}: expected {kind.__name__}, got '{text}'") from error
-        check_limits(value, known[name].metadata, f"kserve.{name}")
-    return KserveOptions(**found)  # type: ignore[arg-type]
+    return options_of(KserveOptions, values, "kserve", error=BackendError)

@@ -29,8 +29,24 @@ class ModelMetadata:
 class Remote(Protocol):
     """One model on one server. Not thread-safe: one inference thread uses it."""
 
+    @property
+    def answered(self) -> str:
+        """Version that the last answer of `infer` says it is of; empty: it does not say."""
+        ...
+
     def metadata(self, timeout_s: float) -> ModelMetadata:
         """Ask for the signature.
+
+        Raises:
+            RemoteError: no answer in time, or the model is not ready.
+            BackendError: the server does not have the model, or answers nonsense.
+        """
+        ...
+
+    def stated(self, timeout_s: float) -> dict[str, str]:
+        """Ask what the server states of the model by name: release, feature space and the like.
+
+        From the model's metadata, else from its configuration where the server tells it.
 
         Raises:
             RemoteError: no answer in time, or the model is not ready.

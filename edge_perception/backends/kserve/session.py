@@ -7,7 +7,7 @@ local model, or an error.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +66,8 @@ class KserveBackend:
         self._breaker = Breaker(
             BreakerLimits(failures=self._options.failures, open_s=self._options.open_s)
         )
-        self._remote = _remote(self._url, self._options, path)
+        model = self._options.model or path.parent.name
+        self._remote = open_remote(self._url, model, self._options.version)
         self._local = _local(path, data, options, self._options)
         self._last_error = ""
         self._metadata: ModelMetadata | None = None
@@ -166,8 +167,8 @@ class KserveBackend:
         metadata = self._metadata
         local = self._local.describe() if self._local is not None else None
         if metadata is not None and local is not None:
-            _same(self._path, "input", local.inputs, metadata.inputs)
-            _same(self._path, "output", local.outputs, metadata.outputs)
+            check_signature(self._path.name, "input", local.inputs, metadata.inputs)
+            check_signature(self._path.name, "output", local.outputs, metadata.outputs)
         signature = local or metadata
         assert signature is not None
         return BackendInfo(
@@ -179,13 +180,18 @@ class KserveBackend:
         )
 
 
-def _remote(url: str, options: KserveOptions, path: Path) -> Remote:
-    name = options.model or path.parent.name
+def open_remote(url: str, model: str, version: str = "") -> Remote:
+    """Return a client of a model; nothing is sent yet.
+
+    Raises:
+        BackendError: the address is none.
+        MissingExtraError: gRPC is asked for, and not installed.
+    """
     if url.startswith("grpc://"):
         from edge_perception.backends.kserve.grpc import GrpcRemote
 
-        return GrpcRemote(url, name, options.version)
-    return HttpRemote(url, name, options.version)
+        return GrpcRemote(url, model, version)
+    return HttpRemote(url, model, version)
 
 
 def _local(
@@ -200,10 +206,14 @@ def _local(
     return spec.load(path, own) if data is None else load_model_bytes(spec, data, path, own)
 
 
-def _same(
-    path: Path, kind: str, ours: tuple[TensorInfo, ...], theirs: tuple[TensorInfo, ...]
+def check_signature(
+    name: str, kind: str, ours: Sequence[TensorInfo], theirs: Sequence[TensorInfo]
 ) -> None:
-    """Refuse a server whose model of that name has another signature."""
+    """Refuse a server whose model of that name has another signature.
+
+    Raises:
+        BackendError: a tensor of ours is missing there, or is another one.
+    """
     found = {info.name: info for info in theirs}
     for info in ours:
         other = found.get(info.name)
@@ -215,6 +225,6 @@ def _same(
         if not fits:
             got = f"{other.shape} {other.dtype}" if other else f"none of {sorted(found)}"
             raise BackendError(
-                f"{path.name}: {kind} '{info.name}' expects {info.shape} {info.dtype}, "
+                f"{name}: {kind} '{info.name}' expects {info.shape} {info.dtype}, "
                 f"the server has {got}"
             )

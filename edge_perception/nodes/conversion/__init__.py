@@ -18,6 +18,7 @@ from edge_perception.nodes.conversion.fused import (
     source_status_msg,
     view_from_msg,
 )
+from edge_perception.nodes.conversion.late import late_evidence_from_msg, late_evidence_msg
 from edge_perception.nodes.conversion.parts import (
     header_msg,
     latency_from_msg,
@@ -38,6 +39,8 @@ __all__ = [
     "feature_msg",
     "fused_msg",
     "header_msg",
+    "late_evidence_from_msg",
+    "late_evidence_msg",
     "latency_from_msg",
     "latency_statistics_msgs",
     "model_from_msg",

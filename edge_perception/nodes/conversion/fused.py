@@ -17,6 +17,7 @@ from edge_perception.core.types import (
     SourceState,
     SourceStatus,
 )
+from edge_perception.nodes.conversion.late import late_evidence_from_msg, late_evidence_msg
 from edge_perception.nodes.conversion.parts import (
     header_msg,
     latency_from_msg,
@@ -120,6 +121,7 @@ def fused_msg(sent: PublishedView) -> msg.FusedPerception:
             msg.Condition(name=name, confidence=sure) for name, sure in view.conditions.told
         ],
         speed_advice_mps=view.speed_advice_mps,
+        late_evidence=[late_evidence_msg(late, sent.at_ns) for late in view.late_evidence],
     )
 
 
@@ -151,6 +153,7 @@ def view_from_msg(message: msg.FusedPerception) -> FusedView:
         safe_stop_reason=message.safe_stop_reason,
         conditions=of_told((item.name, item.confidence) for item in message.conditions),
         speed_advice_mps=message.speed_advice_mps,
+        late_evidence=tuple(late_evidence_from_msg(late) for late in message.late_evidence),
     )
 
 
