@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 
 from edge_perception.core.types import LateEvidence
+from edge_perception.fusion.plausible import implausible_evidence
 
 _NS = 1_000_000_000
 MOST_ITEMS = 500  # boxes and events of one source: what is held is sent with every view
@@ -57,6 +58,8 @@ class LateBoard:
             return "too late"
         if items > MOST_ITEMS:
             return "too much"
+        if implausible_evidence(evidence):
+            return "cannot be true"
         # A backward jump of the clock began a new time: what is held is of another one.
         if held is not None and evidence.asked_stamp_ns < held.asked_stamp_ns <= now_ns:
             return "older than what is held"

@@ -7,13 +7,20 @@ cycle, and none that cannot be true may become an object.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from edge_perception.core.bounds import MOST_NAME, clipped
 from edge_perception.core.finite import all_finite
-from edge_perception.core.types import DetectedObject, Feature, Geometry, ImageObject, SoundEvent
+from edge_perception.core.types import (
+    DetectedObject,
+    Feature,
+    Geometry,
+    ImageObject,
+    LateEvidence,
+    SoundEvent,
+)
 from edge_perception.fusion.decision import OBSTACLE_POINTS
 
 MOST_REACH_M = 1e5  # from the base to an object, a point or a sensor
@@ -32,6 +39,21 @@ def implausible(feature: Feature) -> str:
     return next(_findings(feature), "")
 
 
+def implausible_evidence(late: LateEvidence) -> str:
+    """Name the first part of late evidence that cannot be true; empty: none."""
+    return next(_findings_of_evidence(late), "")
+
+
+def _findings_of_evidence(late: LateEvidence) -> Iterator[str]:
+    named = {"tier": (late.tier,), "modality": (late.modality,), **_decision_names(late)}
+    yield from _too_long(named)
+    yield from _decisions(late)
+    if not all(0.0 <= bits <= 1.0 for bits in (late.doubt_bits, late.answer_doubt_bits)):
+        yield f"doubts of {late.doubt_bits:g} and {late.answer_doubt_bits:g} bit, expected 0 to 1"
+    if late.round_trip_s < 0.0 or math.isinf(late.round_trip_s):  # NaN: not known
+        yield f"a round trip of {late.round_trip_s:g} s"
+
+
 def _findings(feature: Feature) -> Iterator[str]:
     yield from _names(feature)
     for name, tensor in feature.tensors.items():
@@ -41,36 +63,50 @@ def _findings(feature: Feature) -> Iterator[str]:
     if points is not None:
         yield from _points(points)
     yield from _geometry(feature.geometry)
-    for box in feature.objects:
+    yield from _decisions(feature)
+
+
+def _decisions(decided: Feature | LateEvidence) -> Iterator[str]:
+    sources = max((len(box.sources) for box in decided.objects), default=0)
+    if sources > MOST_NAME:
+        yield f"objects: expected at most {MOST_NAME} sources each, got {sources}"
+    for box in decided.objects:
         yield from _box(box)
-    for item in feature.image_objects:
+    for item in decided.image_objects:
         yield from _image_box(item)
-    for event in feature.sound_events:
+    for event in decided.sound_events:
         yield from _sound(event)
 
 
 def _names(feature: Feature) -> Iterator[str]:
-    model = feature.model
     named = {
         "frame_id": (feature.frame_id,),
-        "model": (model.role, model.name, model.version, model.sha256, model.feature_space),
         "pose_source": (feature.geometry.pose_source,),
         "tensors": feature.tensors,
+        **_decision_names(feature),
+    }
+    yield from _too_long(named)
+
+
+def _decision_names(decided: Feature | LateEvidence) -> dict[str, Iterable[str]]:
+    model = decided.model
+    return {
+        "model": (model.role, model.name, model.version, model.sha256, model.feature_space),
         "class_name": (
             item.class_name
-            for items in (feature.objects, feature.image_objects, feature.sound_events)
+            for items in (decided.objects, decided.image_objects, decided.sound_events)
             for item in items
         ),
-        "sources": (name for box in feature.objects for name in box.sources),
-        "sound source": (event.source for event in feature.sound_events),
+        "sources": (name for box in decided.objects for name in box.sources),
+        "sound source": (event.source for event in decided.sound_events),
     }
+
+
+def _too_long(named: Mapping[str, Iterable[str]]) -> Iterator[str]:
     for what, names in named.items():
         most = max(map(len, names), default=0)
         if most > MOST_NAME:
             yield f"{what}: expected at most {MOST_NAME} characters, got {most}"
-    sources = max((len(box.sources) for box in feature.objects), default=0)
-    if sources > MOST_NAME:
-        yield f"objects: expected at most {MOST_NAME} sources each, got {sources}"
 
 
 def _points(points: np.ndarray) -> Iterator[str]:

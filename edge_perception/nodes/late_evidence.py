@@ -18,7 +18,7 @@ from edge_perception.nodes.receiver import Receiver
 from edge_perception.nodes.taking import Taken
 
 _TYPE = "edge_perception/msg/LateEvidence"
-_MOST_BYTES = 1_000_000
+_MOST_BYTES = 250_000
 
 
 def late_topic(source: str) -> str:

@@ -29,10 +29,16 @@ from edge_perception.core.types import (
     DetectedObject,
     Feature,
     ImageObject,
+    LateEvidence,
     ModelVersion,
     SoundEvent,
 )
-from edge_perception.nodes.conversion import feature_msg, stamp_ns, time_msg
+from edge_perception.nodes.conversion import (
+    feature_msg,
+    late_evidence_msg,
+    stamp_ns,
+    time_msg,
+)
 from edge_perception.nodes.encoder_node import EncoderNode
 from edge_perception.nodes.fusion_node import FusionNode
 
@@ -81,6 +87,7 @@ class Robot:
     def __init__(self, harness):
         self.harness, self.rng = harness, random.Random(SEED)
         parameters = {"sources": list(SOURCES), "odometry_topic": "odometry"}
+        parameters |= {"late_hold_s": 60.0}
         parameters |= {"deadline_s": 0.015, "deadline_margin_s": 0.005}  # a view soon after each
         for source in SOURCES:
             parameters |= {f"{source}.{name}": value for name, value in PATIENT.items()}
@@ -98,7 +105,7 @@ class Robot:
         self._publishers = {}
         self._samples, self._numbers = itertools.count(0, sensors.CHUNK), itertools.count()
         harness.start()
-        wait_until(lambda: len(self.subscribed()) >= 11, "discovery")
+        wait_until(lambda: len(self.subscribed()) >= 15, "discovery")
         self.good()
 
     def subscribed(self):
@@ -216,6 +223,12 @@ def check(view):
         assert all(map(math.isfinite, (item.score, item.yaw, *numbers)))
         assert 0.0 <= item.score <= 1.01
         assert len(item.class_name) <= 256
+    for late in view.late_evidence:
+        assert late.source in SOURCES
+        assert 0.0 <= late.age_s < 3600.0
+        assert len(late.tier) <= 2100
+        for item in (*late.objects, *late.image_objects, *late.sound_events):
+            assert 0.0 <= item.score <= 1.01
     assert len(serialize_message(view)) < 4_000_000
 
 
@@ -229,6 +242,25 @@ def hand_made(now, **more):
             model=VERSION,
             sequence=0,
             **more,
+        )
+    )
+
+
+def late_evidence(now):
+    return late_evidence_msg(
+        LateEvidence(
+            source="camera",
+            modality="camera",
+            tier="site",
+            stamp_ns=now,
+            asked_stamp_ns=now,
+            round_trip_s=0.1,
+            doubt_bits=0.9,
+            answer_doubt_bits=0.1,
+            model=VERSION,
+            objects=(CAR,),
+            image_objects=(PERSON,),
+            sound_events=(SIREN,),
         )
     )
 
@@ -294,7 +326,8 @@ def test_of_any_feature_and_odometry(robot):
         assert encoder.trigger_cleanup()
     topics = {topic for topic, (node, _) in robot.subscribed().items() if node is robot.fusion}
     trials = {f"/trial/features/{name}" for name in SOURCES}  # of a set in the shadow
-    assert topics == {"/odometry", *(f"/features/{name}" for name in SOURCES), *trials}
+    late = {f"/late_evidence/{name}" for name in SOURCES}
+    assert topics == {"/odometry", *(f"/features/{name}" for name in SOURCES), *trials, *late}
     worker = robot.fusion._worker
     whole = hand_made(1, objects=(CAR,), image_objects=(PERSON,), sound_events=(SIREN,))
     for name in FUSED:
@@ -312,6 +345,14 @@ def test_of_any_feature_and_odometry(robot):
         robot.spoil(f"/features/{name}", make, arrived, every=1 if name == "lidar" else 10)
         # Nothing is tried now: what comes there is looked at by nobody, and must not matter.
         robot.spoil(f"/trial/features/{name}", make, itertools.count().__next__, every=20)
+    board = robot.fusion._board
+    robot.spoil(
+        "/late_evidence/camera",
+        late_evidence,
+        lambda: board.taken + sum(board.refused.values()),
+        every=20,
+    )
+    assert board.taken
     receiver = robot.fusion._receiver
     robot.spoil("/odometry", odometry, lambda: receiver.arrivals()["/odometry"].received, every=1)
     robot.assert_fine()

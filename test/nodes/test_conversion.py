@@ -1,6 +1,7 @@
 """Dataclass to message and back, through real serialisation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edge_perception.core.types import (
     FrameLatency,
     Geometry,
     ImageObject,
+    LateEvidence,
     ModelVersion,
     SoundEvent,
     SourceState,
@@ -24,6 +26,8 @@ from edge_perception.nodes.conversion import (
     feature_bytes,
     feature_from_msg,
     feature_msg,
+    late_evidence_from_msg,
+    late_evidence_msg,
     source_status_from_msg,
     source_status_msg,
     stamp_ns,
@@ -152,6 +156,29 @@ def test_a_feature_that_reuses_no_earlier_frame_is_refused(ahead_ns):
         feature_from_msg(message)
     message.inferred_stamp = time_msg(0)
     assert feature_from_msg(message).evidence_ns == FEATURE.stamp_ns
+
+
+def test_late_evidence_survives_the_wire_and_is_as_old_as_the_frame_that_was_seen():
+    late = LateEvidence(
+        source="camera_rear",
+        modality="camera",
+        tier="site",
+        stamp_ns=FEATURE.stamp_ns,
+        asked_stamp_ns=FEATURE.stamp_ns + 2_000_000_000,
+        round_trip_s=0.25,
+        doubt_bits=0.75,
+        answer_doubt_bits=0.5,
+        model=FEATURE.model,
+        hidden=3,
+        objects=(replace(FEATURE.objects[0], velocity_mps=(0.0, 0.0, 0.0)),),
+        image_objects=FEATURE.image_objects,
+        sound_events=(replace(FEATURE.sound_events[0], bearing_rad=0.5),),
+    )
+    message = late_evidence_msg(late, FEATURE.stamp_ns + 3_000_000_000)
+    back = deserialize_message(serialize_message(message), msg.LateEvidence)
+    assert back.age_s == 3.0
+    assert late_evidence_from_msg(back) == late
+    assert math.isnan(late_evidence_msg(late).age_s)
 
 
 def test_what_load_control_does_survives_in_the_fused_message():

@@ -330,7 +330,7 @@ def test_what_a_server_says_late_stands_beside_the_view_and_is_no_sensor(harness
     assert late.model == served
     assert "serves" in pipeline.camera.health().values["cloud_site"]
     assert "0 taken" not in pipeline.fusion.health().values["late_evidence"]
-    # The camera falls silent. What a server said of its last frame holds, and makes no sensor of it.
+    # The camera falls silent: what a server said of its last frame makes no sensor of it.
     blind = pipeline.send_until(
         lambda m: m.mode == msg.FusedPerception.MODE_DEGRADED and "camera" in m.reason,
         camera=False,

@@ -10,7 +10,7 @@ import pytest
 
 from edge_perception.core.doubt import doubt_bits
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.types import ImageFrame, LateEvidence, ModelVersion
+from edge_perception.core.types import DetectedObject, ImageFrame, LateEvidence, ModelVersion
 from edge_perception.encoders.camera.likeness import LIKENESS
 from edge_perception.fleet.cloud.budget import HourBudget
 from edge_perception.fleet.cloud.cache import AnswerCache, difference_hash, distance_bits
@@ -143,6 +143,9 @@ def test_the_answer_not_used_for_longest_leaves():
     assert [answers.find("v", sketch, 3.0) for sketch in sketches] == ["A", None, "C"]
 
 
+CAR = DetectedObject(
+    class_name="car", score=0.5, center_m=(9.0, 0.0, 0.0), size_m=(4.0, 2.0, 1.5), yaw_rad=0.0
+)
 MODEL = ModelVersion(role="camera", name="m", version="1", sha256="0")
 
 
@@ -180,7 +183,10 @@ def test_evidence_is_held_for_its_time_and_no_longer():
         (late(9.0, asked_stamp_ns=8 * NS), "stamps out of order"),
         (late(7.9), "too late"),
         (late(9.0), "older than what is held"),
-        (late(9.8, objects=(None,) * (MOST_ITEMS + 1)), "too much"),
+        (late(9.8, objects=(CAR,) * (MOST_ITEMS + 1)), "too much"),
+        (late(9.8, objects=(replace(CAR, score=float("nan")),)), "cannot be true"),
+        (late(9.8, objects=(replace(CAR, center_m=(1e9, 0.0, 0.0)),)), "cannot be true"),
+        (replace(late(9.8), doubt_bits=7.0), "cannot be true"),
     ],
 )
 def test_evidence_that_is_none_is_refused_and_counted(evidence, reason):
