@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cloud_rig
 import numpy as np
 import pytest
 from triton_server import Triton, why_not
 
 from edge_perception.backends import BackendOptions, backends
+from edge_perception.backends.kserve.session import open_remote
 from edge_perception.core.errors import BackendError
 from edge_perception.models.golden import compare_golden
 from edge_perception.models.manifest import Bundle, load_bundle
-from edge_perception.models.triton_repository import export_triton
+from edge_perception.models.triton_repository import export_triton, stated_by
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
@@ -78,6 +80,26 @@ def test_the_bundled_models_agree_with_their_golden_outputs(url: str, role: str)
     assert all(deviation.passed for deviation in deviations), deviations
     assert info.runtime_version.startswith("triton 2.")
     assert not info.notes
+
+
+def test_the_server_states_what_was_exported(url: str) -> None:
+    for role in ROLES:
+        remote = open_remote(url, f"bev_lite_{role}")
+        stated = remote.stated(float(PATIENCE_MS) / 1e3)
+        remote.close()
+        assert stated.items() >= stated_by(bundle(role)).items()
+
+
+def test_a_doubtful_frame_is_asked_about_and_a_server_of_another_release_is_refused(
+    url: str,
+) -> None:
+    route = cloud_rig.Route(f"site {url} deadline_ms={PATIENCE_MS}")
+    assert [route.handle(), route.handle()] == ["answered"] * 2
+    assert route.late[-1].objects
+    newer = cloud_rig.other_release(cloud_rig.bundle(), version="9.0.0")
+    assert route.handle(serving=newer) == "dropped, refused"
+    assert "expected bev_lite_camera 9.0.0" in route.tiers[0].problem
+    route.close()
 
 
 def test_a_model_of_another_signature_is_refused(url: str) -> None:
