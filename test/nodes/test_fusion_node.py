@@ -316,34 +316,35 @@ def test_what_a_server_says_late_stands_beside_the_view_and_is_no_sensor(harness
         "cloud.most_age_s": 30.0,
         "cloud.cache_s": 0.0,
     }
-    held = {"late_hold_s": 20.0}
+    held = {"late_hold_s": 30.0}
     pipeline = Pipeline(harness, composed=True, camera_parameters=cloud, fusion_parameters=held)
-    view = pipeline.send_until(
-        lambda m: m.late_evidence and m.mode == msg.FusedPerception.MODE_FULL
-    )
+    # Of a busy machine every view may be without a sensor: nothing here asks for a mode.
+    view = pipeline.send_until(lambda m: m.late_evidence, seconds=60.0)
     (late,) = view.late_evidence
     assert (late.source, late.modality, late.tier) == ("camera", "camera", "site")
     assert late.stamp == late.asked_stamp
-    assert 0.0 < late.round_trip_s < late.age_s < 20.0
+    assert 0.0 < late.round_trip_s < late.age_s < 30.0
     assert late.hidden == 1
-    served = next(model for model in view.models if model.role == "camera")
-    assert late.model == served
-    assert "serves" in pipeline.camera.health().values["cloud_site"]
+    assert (late.model.name, late.model.sha256) == ("bev_lite_camera", cloud_rig.bundle().sha256)
+    assert "answers" in pipeline.camera.health().values["cloud_site"]
     assert "0 taken" not in pipeline.fusion.health().values["late_evidence"]
     # The camera falls silent: what a server said of its last frame makes no sensor of it.
     blind = pipeline.send_until(
-        lambda m: m.mode == msg.FusedPerception.MODE_DEGRADED and "camera" in m.reason,
-        camera=False,
+        lambda m: m.late_evidence and not camera_in(m), camera=False, seconds=60.0
     )
-    assert blind.late_evidence
-    status = next(status for status in blind.sources if status.source == "camera")
-    assert not status.contributed
+    assert blind.mode != msg.FusedPerception.MODE_FULL
     assert not any("camera" in name for item in blind.objects for name in item.sources)
-    assert {model.role for model in blind.models} == {"lidar", "fusion"}
-    # A server that dies, and one of another release: said, and the output goes on.
+    assert "camera" not in {model.role for model in blind.models}
+    # A server that dies, and comes back with another release: said, and the output goes on.
     server.metadata = cloud_rig.metadata(cloud_rig.bundle(), release="0.1.0")
     server.answer = lambda handler, _: handler.connection.shutdown(socket.SHUT_RDWR)
+    said = pipeline.camera.health
     pipeline.send_until(
-        lambda _: "states bev_lite_camera 0.1.0" in pipeline.camera.health().message
+        lambda _: "states bev_lite_camera 0.1.0" in said().values["cloud_site"], seconds=60.0
     )
-    pipeline.send_until(lambda m: m.mode == msg.FusedPerception.MODE_FULL)
+    pipeline.send_until(camera_in, seconds=60.0)
+
+
+def camera_in(message):
+    """Whether the camera contributes to a view."""
+    return any(status.contributed for status in message.sources if status.source == "camera")

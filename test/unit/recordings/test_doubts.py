@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edge_perception.core.doubt import entropy_bits
 from edge_perception.encoders import locates
 from edge_perception.recordings.budget import Budget, BudgetOptions
 from edge_perception.recordings.doubts import (
     Disagreements,
     DoubtLimits,
     Doubts,
-    entropy_bits,
 )
 from edge_perception.recordings.ring import EventRecorder, RingOptions, kind_of
 from edge_perception.recordings.triggers import DOUBTS, TriggerOptions, Triggers
