@@ -21,7 +21,8 @@ _OF_LOAD = ("inferred_stamp_ns", "skipped", "given_up")  # fields of a source's 
 def record_of(output: PublishedView) -> dict[str, Any]:
     """Return what one published message says, as plain data; NaN and Inf become null.
 
-    Of load control nothing is said while nothing is given up, as always in lock step.
+    Of load control nothing is said while nothing is given up, and of servers nothing while they say
+    nothing, as always in lock step.
     """
     plain = _plain(output.view)
     assert isinstance(plain, dict)
@@ -29,6 +30,8 @@ def record_of(output: PublishedView) -> dict[str, Any]:
         for name in _OF_LOAD:
             if not status[name]:
                 del status[name]
+    if not plain["late_evidence"]:  # of servers, which lock step has none of
+        del plain["late_evidence"]
     del plain["opened_steady_ns"]  # a clock that starts with the replay
     plain["conditions"] = [
         {"name": name, "confidence": _plain(sure)} for name, sure in output.view.conditions.told
