@@ -17,6 +17,9 @@ def add_serve_action(actions: Any) -> argparse.ArgumentParser:
         "serve", help="serve a bundle to robots by the Open Inference Protocol, until interrupted"
     )
     parser.add_argument("name", help="bundle: bev_lite/lidar, or the name in its manifest")
+    parser.add_argument(
+        "--as", dest="served_as", default="", help="its name there; default: as in its manifest"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=whole(0, 65535), default=8000, help="(%(default)s)")
     parser.add_argument("--threads", type=whole(1, 64), default=1, help="(%(default)s)")
@@ -40,10 +43,9 @@ def serve(args: argparse.Namespace, folders: list[Path]) -> int:
     ended = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: ended.set())
+    name = args.served_as or manifest.name
     try:
-        server = ModelServer(
-            manifest.name, backend, stated_by(bundle), host=args.host, port=args.port
-        )
+        server = ModelServer(name, backend, stated_by(bundle), host=args.host, port=args.port)
         print(f"{manifest.name} {manifest.version} at {server.url}", flush=True)
         ended.wait()
         server.close()
