@@ -20,6 +20,7 @@ _BLOCK_S = 0.5
 _EVERY = {"never": 0, "some": 20, "always": 1}  # which frame is doubtful
 _WIDTH, _HEIGHT = 1280, 720
 _FOREVER_MB = 1e6
+_LEAST_ABOVE = 5  # frames above a percentile, for it to be one
 
 
 class _Canned:
@@ -86,17 +87,31 @@ def cloud_cost(seconds: float) -> dict[str, Any]:
         ours.send(None)
         server.join(10.0)
         loaded.backend.close()
-    p99 = {name: float(np.percentile(values, 99)) for name, values in times.items()}
     counts = route.counts()
     return {
-        "cloud_frame_p99_ratio": round(p99["some"] / p99["never"], 4),
-        "cloud_frame_p99_ratio_all_doubtful": round(p99["always"] / p99["never"], 4),
-        "cloud_frame_p99_ms": {name: round(value * 1e3, 2) for name, value in p99.items()},
+        "cloud_frame_p99_ratio": _ratio(times["some"], times["never"], 99),
+        "cloud_frame_p99_ratio_all_doubtful": _ratio(times["always"], times["never"], 99),
+        "cloud_frame_p50_ratio": _ratio(times["some"], times["never"], 50),
+        "cloud_frame_p50_ratio_all_doubtful": _ratio(times["always"], times["never"], 50),
+        **{
+            f"cloud_frame_p{percent}_ms": {
+                name: round(float(np.percentile(values, percent)) * 1e3, 2)
+                for name, values in times.items()
+            }
+            for percent in (50, 99)
+        },
         "cloud_frames": {name: len(values) for name, values in times.items()},
         "cloud_offer_p99_ms": round(float(np.percentile(offers, 99)) * 1e3, 3),
         "cloud_answers": len(sent),
         "cloud_counts": dict(sorted(counts.items())),
     }
+
+
+def _ratio(some: list[float], none: list[float], percent: int) -> float | None:
+    """Return the ratio of a percentile; None: too few frames to know it, the machine is busy."""
+    if min(len(some), len(none)) * (100 - percent) < _LEAST_ABOVE * 100:
+        return None
+    return round(float(np.percentile(some, percent) / np.percentile(none, percent)), 4)
 
 
 def _route(spec: Any, url: str, clock: Any) -> tuple[Any, list[Any]]:
