@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import wave
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
 from training.lidar import OUT, pandaset_folder
 from training.loop import Plan, train
 from training.nets import AudioNet
-from training.sounds import CLASSES, RATE_HZ, mixture
+from training.patches import Pool, made_patch
+from training.sounds import CLASSES, RATE_HZ
+from training.variants import audio_net, fusion_sound_head
 
 PREPROCESSING = {
     "sample_rate_hz": RATE_HZ, "window_s": 0.025, "hop_s": 0.010, "fft_size": 512,
@@ -31,30 +34,40 @@ HELD_OUT = 1 << 29  # samples from here on are never trained on
 
 
 class AudioSamples(Dataset):
-    """Synthetic windows; sample i depends on i alone."""
+    """Synthetic windows; sample i depends on i and the size of the pool alone."""
 
-    def __init__(self) -> None:
-        self._log_mel = LogMel(CONFIG)
+    def __init__(self, pool: int = 0) -> None:
+        """Fill the pool; without one every window is made for its one use."""
+        self._pool = Pool(CONFIG, pool) if pool else None
 
     def __len__(self) -> int:
         return 1 << 30
 
     def __getitem__(self, index: int) -> dict[str, NDArray]:
-        rng = np.random.default_rng([3, index])
-        samples, labels, certain = mixture(rng, CONFIG.patch_samples)
-        patch = self._log_mel.frames(samples.astype(np.float32))
-        return {
-            "patch": patch[None],
-            "labels": labels.astype(np.float32),
-            "certain": certain.astype(np.float32),
-        }
+        if self._pool is not None:
+            return self._pool.drawn(np.random.default_rng([5, index]))
+        sample = made_patch(CONFIG, index)
+        return {**sample, "patch": sample["patch"][None]}
 
 
-def audio_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the binary cross-entropy over the labels that are certain."""
-    logits, _ = net(batch["patch"])
+def audio_loss(
+    net: nn.Module, batch: dict[str, Tensor], *, other: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """Return the binary cross-entropy over the labels that are certain.
+
+    `other` is a second head on the embedding, that of a fusion model which is there already: with
+    it the embedding goes on meaning to that model what it meant.
+    """
+    logits, embedding = net(batch["patch"])
+    parts = {"labels": _cross_entropy(logits, batch)}
+    if other is not None:
+        parts["fusion"] = 0.3 * _cross_entropy(other(embedding), batch)
+    return parts
+
+
+def _cross_entropy(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
     loss = functional.binary_cross_entropy_with_logits(logits, batch["labels"], reduction="none")
-    return {"labels": (loss * batch["certain"]).sum() / batch["certain"].sum()}
+    return (loss * batch["certain"]).sum() / batch["certain"].sum()
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
@@ -106,15 +119,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--name", default="audio")
+    parser.add_argument("--pool", type=int, default=0, help="windows made once and used again")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make sounds")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument(
+        "--from-bundle",
+        action="store_true",
+        help="begin with the bundled weights, and keep the embedding fit for the bundled fusion",
+    )
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     plan = Plan(
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
-        learning_rate=2e-3, folder=OUT,
+        learning_rate=arguments.learning_rate, folder=OUT, workers=arguments.workers,
     )  # fmt: skip
-    average = train(plan, AudioNet(len(CLASSES)), AudioSamples(), audio_loss)
-    report = evaluate(average)
+    net: nn.Module = AudioNet(len(CLASSES))
+    loss = audio_loss
+    if arguments.from_bundle:
+        net = audio_net()[0]
+        loss = partial(audio_loss, other=fusion_sound_head().requires_grad_(requires_grad=False))
+    average = train(plan, net, AudioSamples(arguments.pool), loss)
+    report = {**evaluate(average), "from_bundle": arguments.from_bundle}
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
     print(json.dumps(report, indent=1).replace("\n    ", " "))

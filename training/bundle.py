@@ -26,6 +26,7 @@ from training.nets import AudioNet, CameraNet, FusionNet, LidarNet
 from training.pictures import cached_picture
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED, cached_sweep
+from training.variants import audio_net
 
 SET = Path("models/bev_lite")
 GOLDEN_SEED = HELD_OUT_SEED + 203
@@ -106,11 +107,12 @@ def camera_part(report: dict) -> Part:
     )
 
 
-def audio_part(report: dict) -> Part:  # noqa: ARG001
+def audio_part(report: dict) -> Part:
     """Describe the audio encoder."""
     patch = audio.AudioSamples()[audio.HELD_OUT]["patch"]
+    net = audio_net()[0] if report.get("from_bundle") else AudioNet(len(sounds.CLASSES))
     return Part(
-        net=AudioNet(len(sounds.CLASSES)),
+        net=net,
         inputs={"log_mel": np.ascontiguousarray(patch[None])},
         outputs=("logits", "embedding"),
         manifest={
@@ -195,7 +197,9 @@ def peak_memory_bytes(model: bytes, inputs: dict[str, NDArray]) -> int:
     return int(done.stdout)
 
 
-def write(role: str, part: Part, into: Path, *, version: str, release: int, report: dict) -> None:
+def write(
+    role: str, part: Part, into: Path, *, version: str, release: int, space: str, report: dict
+) -> None:
     """Export, check and write one bundle."""
     model = to_onnx(part.net, part.inputs, part.outputs)
     difference = differences(part.net, model, part.inputs, part.outputs)
@@ -203,7 +207,6 @@ def write(role: str, part: Part, into: Path, *, version: str, release: int, repo
         results = part.net(*(torch.from_numpy(a) for a in part.inputs.values()))
     cost_ms = median_ms(model, part.inputs)
     metrics = {"evaluation": report, "onnx_against_pytorch": difference, "cpu_1_thread_ms": cost_ms}
-    space = f"bev_lite-{version}"
     manifest = {
         "name": f"bev_lite_{role}",
         "role": role,
@@ -252,19 +255,33 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--release", type=int, default=1)
     parser.add_argument("--into", type=Path, default=SET)
+    parser.add_argument("--only", choices=("camera", "lidar", "audio"), help="write one encoder")
+    parser.add_argument(
+        "--feature-space", help="of an encoder whose features an older fusion model understands"
+    )
+    parser.add_argument(
+        "--hearing", type=Path, help="what training.hearing wrote of the audio model"
+    )
     for role in BUDGET_MS:
         parser.add_argument(f"--{role}", default=role, help="name of the weights")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    space = arguments.feature_space or f"bev_lite-{arguments.version}"
+    makers = {"camera": camera_part, "lidar": lidar_part, "audio": audio_part}
+    if arguments.only:
+        makers = {arguments.only: makers[arguments.only]}
     parts: dict[str, Part] = {}
-    for role, make in (("camera", camera_part), ("lidar", lidar_part), ("audio", audio_part)):
+    for role, make in makers.items():
         parts[role] = load(role, make, getattr(arguments, role))
-    parts["fusion"] = load("fusion", lambda report: fusion_part(report, parts), arguments.fusion)
+    if not arguments.only:
+        parts["fusion"] = load("fusion", lambda rep: fusion_part(rep, parts), arguments.fusion)
     for role, part in parts.items():
         report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())
+        if role == "audio" and arguments.hearing:
+            report["hearing"] = json.loads(arguments.hearing.read_text())["tables"]
         write(
             role, part, arguments.into, version=arguments.version, release=arguments.release,
-            report=report,
+            space=space, report=report,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Synthetic street sounds at random, with what they contain. 16 kHz mono, full scale 1."""
+"""Synthetic street sounds at random. 16 kHz mono, full scale 1."""
 
 from __future__ import annotations
 
@@ -6,53 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
-from edge_perception.simulation import sounds as simulated
+from edge_perception.simulation import sounds as simulator
 
 RATE_HZ = 16_000
 CLASSES = ("siren", "car_horn", "vehicle", "speech", "rain")
 Wave = NDArray[np.float64]
 
 
-def mixture(rng: np.random.Generator, samples: int) -> tuple[Wave, NDArray, NDArray]:
-    """Return a window, its labels (K,) in 0 to 1 and which of them are certain (K,)."""
-    labels = np.zeros(len(CLASSES))
-    certain = np.ones(len(CLASSES))
-    wave = _background(rng, samples)
-    shares = (0.4, 0.35, 0.3, 0.4, 0.15)
-    if rng.random() < 0.1:
-        shares = (0.0,) * len(CLASSES)
-    makers = (_siren, _horn, _engine, _speech, _rain)
-    for k, (share, make) in enumerate(zip(shares, makers, strict=True)):
-        if rng.random() >= share:
-            continue
-        level_db = rng.uniform(-6, 24) if k in (0, 1, 3) else rng.uniform(0, 20)
-        sound = _simulated(k, rng, samples) if rng.random() < 0.3 else make(rng, samples)
-        sound = sound * _presence(rng, samples, brief=k in (1, 3))
-        active_s = _active_s(sound)
-        wave = wave + _normalised(sound) * 10 ** (level_db / 20)
-        labels[k] = float(active_s >= 0.3)
-        certain[k] = float(active_s >= 0.3 or active_s < 0.1)
-        if k in (0, 1, 3) and level_db < -3:
-            certain[k] = 0.0
-    for distract in (_chord, _chirps, _beeps, _knocks, _squeal):
-        if rng.random() < 0.12:
-            wave = wave + _normalised(distract(rng, samples)) * 10 ** (rng.uniform(-6, 15) / 20)
-    if rng.random() < 0.6:
-        wave = _reverberate(rng, wave)
-    wave = _coloured(rng, wave)
-    wave = wave / (np.abs(wave).max() + 1e-9) * 10 ** (rng.uniform(-32, 2) / 20)
-    return np.clip(wave, -1, 1), labels, certain
-
-
 def _time(samples: int) -> Wave:
     return np.arange(samples) / RATE_HZ
 
 
-def _normalised(wave: Wave) -> Wave:
+def normalised(wave: Wave) -> Wave:
+    """Return the same with RMS 1."""
     return wave / (np.sqrt(np.mean(wave**2)) + 1e-9)
 
 
-def _presence(rng: np.random.Generator, samples: int, *, brief: bool) -> Wave:
+def presence(rng: np.random.Generator, samples: int, *, brief: bool) -> Wave:
     """Return an envelope that is on all the time or for a part."""
     envelope = np.ones(samples)
     if rng.random() < (0.6 if brief else 0.2):
@@ -65,45 +35,47 @@ def _presence(rng: np.random.Generator, samples: int, *, brief: bool) -> Wave:
     return envelope
 
 
-def _active_s(wave: Wave) -> float:
+def active_s(wave: Wave) -> float:
     """Return for how long a sound is within 20 dB of its loudest 20 ms."""
     frames = wave[: len(wave) // 320 * 320].reshape(-1, 320)
     level = np.sqrt((frames**2).mean(axis=1))
     return float((level > 0.1 * level.max()).sum() * 0.02) if level.max() > 1e-4 else 0.0
 
 
-def _simulated(kind: int, rng: np.random.Generator, samples: int) -> Wave:
+def simulated(kind: int, rng: np.random.Generator, samples: int) -> Wave:
     """Return a cut of a sound of the simulator."""
     count = 3 * samples
     if kind == 0:
-        wave = simulated.siren(str(rng.choice(["wail", "yelp", "hi_lo"])), count, rng)
+        wave = simulator.siren(str(rng.choice(["wail", "yelp", "hi_lo"])), count, rng)
     elif kind == 1:
-        wave = simulated.horn(count, rng)[0]
+        wave = simulator.horn(count, rng)[0]
     elif kind == 2:
-        wave = simulated.engine(count, rng, speed_mps=float(rng.uniform(0, 20)))
+        wave = simulator.engine(count, rng, speed_mps=float(rng.uniform(0, 20)))
     elif kind == 3:
-        wave = simulated.speech(count, rng)
+        wave = simulator.speech(count, rng)
     else:
-        wave = simulated.rain(count, rng)
+        wave = simulator.rain(count, rng)
     start = int(rng.integers(0, count - samples))
     return wave[start : start + samples].astype(np.float64)
 
 
-def _noise(rng: np.random.Generator, samples: int, slope: float) -> Wave:
+def noise(rng: np.random.Generator, samples: int, slope: float) -> Wave:
     """Noise with a spectrum falling as f^-slope (power)."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.maximum(np.fft.rfftfreq(samples, 1 / RATE_HZ), 20.0)
-    return _normalised(np.fft.irfft(spectrum * frequency ** (-slope / 2), samples))
+    return normalised(np.fft.irfft(spectrum * frequency ** (-slope / 2), samples))
 
 
-def _harmonics(rng: np.random.Generator, phase: Wave, count: int, fall: float) -> Wave:
+def harmonics(rng: np.random.Generator, phase: Wave, count: int, fall: float) -> Wave:
+    """Return a tone of a phase: partials of random strength that fall as k^-fall."""
     wave = np.zeros_like(phase)
     for k in range(1, count + 1):
         wave += k**-fall * rng.uniform(0.4, 1.3) * np.sin(k * phase + rng.uniform(0, 6.28))
     return wave
 
 
-def _siren(rng: np.random.Generator, samples: int) -> Wave:
+def siren(rng: np.random.Generator, samples: int) -> Wave:
+    """Wail, yelp, hi-lo, phaser and rise."""
     t = _time(samples) + rng.uniform(0, 20)
     low, high = rng.uniform(400, 800), rng.uniform(1000, 1800)
     kind = rng.choice(["wail", "yelp", "hi_lo", "phaser", "rise"], p=(0.35, 0.25, 0.25, 0.1, 0.05))
@@ -124,11 +96,12 @@ def _siren(rng: np.random.Generator, samples: int) -> Wave:
     if rng.random() < 0.5:
         wave = np.tanh(rng.uniform(0.5, 4) * np.sin(phase))
     else:
-        wave = _harmonics(rng, phase, int(rng.integers(1, 7)), rng.uniform(0.8, 2.5))
+        wave = harmonics(rng, phase, int(rng.integers(1, 7)), rng.uniform(0.8, 2.5))
     return wave
 
 
-def _horn(rng: np.random.Generator, samples: int) -> Wave:
+def horn(rng: np.random.Generator, samples: int) -> Wave:
+    """One or two tones of many partials, held."""
     t = _time(samples)
     base = rng.uniform(300, 520) if rng.random() < 0.8 else rng.uniform(130, 300)
     ratios = [1.0] if rng.random() < 0.08 else [1.0, rng.uniform(1.12, 1.35)]
@@ -136,13 +109,13 @@ def _horn(rng: np.random.Generator, samples: int) -> Wave:
     for ratio in ratios:
         bend = 1 + rng.normal(0, 0.002) * t
         phase = 2 * np.pi * np.cumsum(base * ratio * bend) / RATE_HZ
-        wave += rng.uniform(0.5, 1) * _harmonics(
+        wave += rng.uniform(0.5, 1) * harmonics(
             rng, phase, int(rng.integers(8, 18)), rng.uniform(0.1, 1.0)
         )
     if rng.random() < 0.7:
         centre = rng.uniform(900, 2800)
         sos = butter(1, [centre * 0.5, min(centre * 1.8, 7500)], "band", fs=RATE_HZ, output="sos")
-        wave = _normalised(wave) * 0.4 + _normalised(sosfilt(sos, wave))
+        wave = normalised(wave) * 0.4 + normalised(sosfilt(sos, wave))
     if rng.random() < 0.25:  # several short honks
         wave *= np.sin(2 * np.pi * rng.uniform(1.5, 4) * t + rng.uniform(0, 6)) > -0.4
     return wave
@@ -170,18 +143,19 @@ def _call(rng: np.random.Generator, samples: int) -> Wave:
         vowel *= np.minimum(1, np.minimum(u / rise, (1 - u) / fall))
         end = min(at + length, samples)
         if end > at:
-            wave[at:end] += _normalised(vowel)[: end - at] * rng.uniform(0.5, 1)
+            wave[at:end] += normalised(vowel)[: end - at] * rng.uniform(0.5, 1)
         at += int(length * rng.uniform(0.9, 1.5))
         base *= rng.uniform(0.8, 1.25)
     return wave
 
 
-def _speech(rng: np.random.Generator, samples: int) -> Wave:
+def speech(rng: np.random.Generator, samples: int) -> Wave:
+    """Shouts, or syllables of moving formants."""
     if rng.random() < 0.55:
         return _call(rng, samples)
     t = _time(samples)
     f0 = rng.uniform(85, 280)
-    wander = np.cumsum(_noise(rng, samples, 2)) / RATE_HZ
+    wander = np.cumsum(noise(rng, samples, 2)) / RATE_HZ
     pitch = f0 * (
         1 + 0.25 * np.sin(2 * np.pi * rng.uniform(0.5, 3) * t + rng.uniform(0, 6)) + wander
     )
@@ -200,7 +174,7 @@ def _speech(rng: np.random.Generator, samples: int) -> Wave:
         else:
             piece = np.zeros(part.stop - part.start)
         window = np.hanning(len(piece) + 2)[1:-1] ** 0.4
-        pieces[part] = _normalised(piece) * window * rng.uniform(0.3, 1) if piece.any() else 0
+        pieces[part] = normalised(piece) * window * rng.uniform(0.3, 1) if piece.any() else 0
         start += length
     return pieces
 
@@ -211,36 +185,39 @@ def _resonate(wave: Wave, frequency: float, width: float) -> Wave:
     return lfilter([1 - r], a, wave) + 0.2 * wave
 
 
-def _engine(rng: np.random.Generator, samples: int) -> Wave:
+def engine(rng: np.random.Generator, samples: int) -> Wave:
+    """Firing, rumble and tyres."""
     t = _time(samples)
     f0 = rng.uniform(18, 90) * (1 + rng.uniform(-0.3, 0.3) * t)
     phase = 2 * np.pi * np.cumsum(f0) / RATE_HZ
-    wave = _normalised(_harmonics(rng, phase, 24, rng.uniform(0.2, 1.0)))
-    rumble = _noise(rng, samples, rng.uniform(1, 2)) * (1 + 0.7 * np.sin(phase))
-    tyres = _noise(rng, samples, rng.uniform(0.3, 1.2))
+    wave = normalised(harmonics(rng, phase, 24, rng.uniform(0.2, 1.0)))
+    rumble = noise(rng, samples, rng.uniform(1, 2)) * (1 + 0.7 * np.sin(phase))
+    tyres = noise(rng, samples, rng.uniform(0.3, 1.2))
     return wave * rng.uniform(0.3, 1) + rumble * rng.uniform(0.3, 1) + tyres * rng.uniform(0, 0.5)
 
 
-def _rain(rng: np.random.Generator, samples: int) -> Wave:
-    wave = _noise(rng, samples, rng.uniform(-0.4, 0.5))
+def rain(rng: np.random.Generator, samples: int) -> Wave:
+    """Hiss and drops."""
+    wave = noise(rng, samples, rng.uniform(-0.4, 0.5))
     drops = np.zeros(samples)
     count = int(rng.uniform(20, 600))
     drops[rng.integers(0, samples, count)] = rng.exponential(1.0, count)
     decay = np.exp(-np.arange(200) / rng.uniform(5, 60)) * rng.standard_normal(200)
-    return wave * rng.uniform(0.3, 1) + _normalised(fftconvolve(drops, decay)[:samples])
+    return wave * rng.uniform(0.3, 1) + normalised(fftconvolve(drops, decay)[:samples])
 
 
-def _background(rng: np.random.Generator, samples: int) -> Wave:
-    wave = _noise(rng, samples, rng.uniform(0.3, 2.2))
+def background(rng: np.random.Generator, samples: int) -> Wave:
+    """Noise of a street."""
+    wave = noise(rng, samples, rng.uniform(0.3, 2.2))
     if rng.random() < 0.5:
         swell = 1 + 0.8 * np.sin(
             2 * np.pi * rng.uniform(0.2, 3) * _time(samples) + rng.uniform(0, 6)
         )
-        wave = wave * swell + 0.5 * _noise(rng, samples, rng.uniform(0, 2))
+        wave = wave * swell + 0.5 * noise(rng, samples, rng.uniform(0, 2))
     return wave
 
 
-def _chord(rng: np.random.Generator, samples: int) -> Wave:
+def chord(rng: np.random.Generator, samples: int) -> Wave:
     """Notes as of music: pitched and steady, but struck and dying away."""
     t = _time(samples)
     wave = np.zeros(samples)
@@ -248,11 +225,11 @@ def _chord(rng: np.random.Generator, samples: int) -> Wave:
         start = rng.uniform(-0.3, 0.9)
         phase = 2 * np.pi * 55 * 2 ** (rng.integers(0, 52) / 12) * t
         fade = np.where(t > start, np.exp(-(t - start) * rng.uniform(1.5, 8)), 0)
-        wave += fade * _harmonics(rng, phase, 5, 1.5)
+        wave += fade * harmonics(rng, phase, 5, 1.5)
     return wave
 
 
-def _chirps(rng: np.random.Generator, samples: int) -> Wave:
+def chirps(rng: np.random.Generator, samples: int) -> Wave:
     """Birds and brakes: short sweeps above 2 kHz."""
     t = _time(samples)
     wave = np.zeros(samples)
@@ -264,13 +241,14 @@ def _chirps(rng: np.random.Generator, samples: int) -> Wave:
     return wave
 
 
-def _beeps(rng: np.random.Generator, samples: int) -> Wave:
+def beeps(rng: np.random.Generator, samples: int) -> Wave:
+    """One tone, on and off."""
     t = _time(samples) + rng.uniform(0, 1)
     on = np.mod(t * rng.uniform(0.8, 4), 1) < 0.5
     return on * np.sin(2 * np.pi * rng.uniform(900, 3200) * t)
 
 
-def _knocks(rng: np.random.Generator, samples: int) -> Wave:
+def knocks(rng: np.random.Generator, samples: int) -> Wave:
     """Steps, doors, rails: rhythmic short bursts."""
     hits = np.zeros(samples)
     period = int(rng.uniform(0.05, 0.5) * RATE_HZ)
@@ -280,20 +258,28 @@ def _knocks(rng: np.random.Generator, samples: int) -> Wave:
     return fftconvolve(hits, lfilter([1], [1, -rng.uniform(0, 0.95)], burst))[:samples]
 
 
-def _squeal(rng: np.random.Generator, samples: int) -> Wave:
+def squeal(rng: np.random.Generator, samples: int) -> Wave:
+    """A high tone that trembles."""
     t = _time(samples)
-    f = rng.uniform(1800, 5000) * (1 + 0.02 * np.cumsum(_noise(rng, samples, 2)) / 1000)
+    f = rng.uniform(1800, 5000) * (1 + 0.02 * np.cumsum(noise(rng, samples, 2)) / 1000)
     return np.sin(2 * np.pi * np.cumsum(f) / RATE_HZ) * (1 + 0.5 * np.sin(40 * t))
 
 
-def _reverberate(rng: np.random.Generator, wave: Wave) -> Wave:
+def reverberate(rng: np.random.Generator, wave: Wave) -> Wave:
+    """Return the same in some room."""
     length = int(rng.uniform(0.05, 0.5) * RATE_HZ)
     tail = rng.standard_normal(length) * np.exp(-5 * np.arange(length) / length)
     tail[0] = rng.uniform(3, 20)
     return fftconvolve(wave, tail)[: len(wave)] / np.sqrt((tail**2).sum())
 
 
-def _coloured(rng: np.random.Generator, wave: Wave) -> Wave:
+def several_microphones(rng: np.random.Generator, wave: Wave) -> Wave:
+    """Return the mean of microphones up to 20 cm apart, as the runtime listens to an array."""
+    delays = rng.integers(0, 10, int(rng.integers(2, 5)))
+    return np.mean([np.roll(wave, int(delay)) for delay in delays], axis=0)
+
+
+def coloured(rng: np.random.Generator, wave: Wave) -> Wave:
     """The response of some microphone and of the way there."""
     spectrum = np.fft.rfft(wave)
     knots = np.cumsum(rng.normal(0, 2.5, 8))

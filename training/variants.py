@@ -26,10 +26,11 @@ from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.optimize.shrinking import folded
 from edge_perception.optimize.sources import TorchSource
 from training import camera, lidar
-from training.nets import BEV_CHANNELS, CameraNet, ConvBlock, Heads, LidarNet, Residual
+from training.nets import BEV_CHANNELS, AudioNet, CameraNet, ConvBlock, Heads, LidarNet, Residual
 from training.pictures import cached_picture
 from training.samples import CLASSES
 from training.simulated import cached_sweep
+from training.sounds import CLASSES as SOUNDS
 
 SET = Path("models/bev_lite")
 Made = tuple[nn.Module, dict[str, NDArray]]
@@ -43,6 +44,22 @@ def lidar_net() -> Made:
 def camera_net() -> Made:
     """Return the camera encoder as it is bundled, with its golden inputs."""
     return _bundled("camera", CameraNet(len(CLASSES), len(camera.LIFT.heights_m)))
+
+
+def audio_net() -> Made:
+    """Return the audio encoder as it is bundled, with its golden inputs."""
+    return _bundled("audio", AudioNet(len(SOUNDS)))
+
+
+def fusion_sound_head() -> nn.Linear:
+    """Return what the bundled fusion model makes sound scores of an embedding with."""
+    bundle = load_bundle(SET / "fusion")
+    graph = graph_of(bundle.manifest.model, whole_model(bundle)).graph
+    given = {t.name: np.array(onnx.numpy_helper.to_array(t)) for t in graph.initializer}
+    head = nn.Linear(*given["audio.weight"].shape[::-1])
+    names = ("weight", "bias")
+    head.load_state_dict({name: torch.from_numpy(given[f"audio.{name}"]) for name in names})
+    return head
 
 
 def lidar_frames() -> Iterator[dict[str, NDArray]]:
@@ -78,15 +95,15 @@ def bundled(bundle: Bundle, net: nn.Module) -> Made:
 
 
 def _load(module: nn.Module, bundle: Bundle, inputs: dict[str, NDArray]) -> None:
-    """Copy the weights of the graph's convolutions, which stand in the order of running."""
+    """Copy the weights of the graph's layers, which stand in the order of running."""
     graph = graph_of(bundle.manifest.model, whole_model(bundle)).graph
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    given = [node for node in graph.node if node.op_type == "Conv"]
+    given = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
     layers: list[Any] = []
     hooks = [
         part.register_forward_hook(lambda part, _given, _made: layers.append(part))
         for part in module.modules()
-        if isinstance(part, nn.Conv2d)
+        if isinstance(part, (nn.Conv2d, nn.Linear))
     ]
     with torch.no_grad():
         module(*(torch.from_numpy(array) for array in inputs.values()))

@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recording",
+        "--recordings",
+        dest="recording",
         type=Path,
         action="append",
         default=[],
@@ -54,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="of `mine gather`: the candidate is judged on what it holds out",
+    )
+    parser.add_argument(
+        "--labelled",
+        choices=("auto", "around", "view"),
+        default="auto",
+        help="where the objects of --recording are labelled: all around, or only what the camera "
+        "shows; auto: the second where no label lies outside of the images",
     )
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--int8", type=Path, help="the same set quantised, to be compared")
@@ -99,6 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the frames, print the tables, write JSON and pictures."""
     if args.candidate:
+        if args.labelled != "auto":
+            raise ConfigurationError("--labelled: with --candidate nothing reads it")
         return _candidate(args)
     if args.training_set:
         raise ConfigurationError("--training-set: is of --candidate only")
@@ -107,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
     for name, given in (
         ("--ground-truth", args.ground_truth),
         ("--params-file", args.params_file),
+        ("--labelled", args.labelled != "auto"),
         # Drift is told from frames that follow one another, and simulated ones do not.
         ("--drift-reference", args.drift_reference),
     ):
@@ -116,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recorded(args: argparse.Namespace) -> int:
-    from edge_perception.evaluation.recorded import RecordedFrames, evaluate_recordings, lines
+    from edge_perception.evaluation.recorded import RecordedFrames, evaluate_recordings
+    from edge_perception.evaluation.recorded_tables import lines
     from edge_perception.evaluation.report import without_nan
 
     if args.ground_truth and len(args.recording) > 1:
@@ -124,7 +137,7 @@ def _recorded(args: argparse.Namespace) -> int:
     recordings = [
         RecordedFrames(path, args.ground_truth, args.params_file) for path in args.recording
     ]
-    report = evaluate_recordings(args.models, recordings)
+    report = evaluate_recordings(args.models, recordings, labelled=args.labelled)
     for line in lines(report):
         print(line)
     if args.json:

@@ -14,11 +14,19 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
-from edge_perception.core.types import Feature, Geometry, ImageFrame, PointCloud
+from edge_perception.core.types import (
+    DetectedObject,
+    Feature,
+    Geometry,
+    ImageFrame,
+    PointCloud,
+)
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
+from edge_perception.evaluation.boxes import BoxTruth, JudgedFrame, judge_boxes
 from edge_perception.evaluation.frames import LEAST_HITS, Truth
-from edge_perception.evaluation.matching import Judged, ap_table, judge_frame
+from edge_perception.evaluation.matching import Judged, judge_frame
+from edge_perception.evaluation.recorded_tables import subset_table
 from edge_perception.evaluation.rig import Rig, load_set, subset_of
 from edge_perception.evaluation.trials import in_view
 from edge_perception.fusion.geometry import box_corners, image_rectangles
@@ -32,8 +40,12 @@ from edge_perception.running.vehicle_plan import SourcePlan, VehiclePlan, read_p
 from edge_perception.samples.labels_file import OwnLabels, labels_of
 from edge_perception.samples.truth import LabelledBox
 
+AUTOMATIC, AROUND, VIEW = "auto", "around", "view"  # where objects are labelled
+LEVELS = ("feature", "decision")
 SUBSETS = ("camera+lidar", "lidar", "camera")
 APART_NS = NS // 10  # an image further from the sweep is none of its
+_LABELS_THAT_TELL = 10  # all of so many in the images: who labels around has others
+_FRAMED = 0.5  # share of a detection in the image from which it may be false
 _TELLING = 0.25  # share of a box in the image from which the camera is asked for it
 
 
@@ -46,7 +58,7 @@ class RecordedFrame:
     image: ImageFrame
     lidar: Geometry
     camera: Geometry
-    truth: Truth
+    truth: BoxTruth
     boxes: tuple[LabelledBox, ...] = ()  # that the truth is of
 
 
@@ -166,34 +178,65 @@ class RecordedFrames:
         return self._camera.spec.calibration_of(info, self._topics(self._camera))
 
 
-def _truth(boxes: Sequence[LabelledBox], camera: Geometry) -> Truth:
+def _truth(boxes: Sequence[LabelledBox], camera: Geometry) -> BoxTruth:
     """Say who could know of each object: the LiDAR with enough points on it, the camera in view."""
     shares = np.zeros(0)
     if boxes:
         shares = image_rectangles(box_corners(list(boxes)), camera)[1]  # type: ignore[arg-type]
-    return Truth(
+    return BoxTruth(
+        boxes=tuple(
+            DetectedObject(
+                class_name=box.class_name,
+                score=1.0,
+                center_m=box.center_m,
+                size_m=box.size_m,
+                yaw_rad=box.yaw_rad,
+            )
+            for box in boxes
+        ),
         class_name=np.array([box.class_name for box in boxes], dtype="U16"),
         center_m=np.array([box.center_m for box in boxes], np.float32).reshape(-1, 3),
         in_lidar=np.array([box.points < 0 or box.points >= LEAST_HITS for box in boxes], bool),
         in_camera=np.asarray(shares > _TELLING, bool),
+        in_image=np.asarray(shares > 0.0, bool),
     )
 
 
-def evaluate_recordings(models: Path, recordings: Sequence[RecordedFrames]) -> dict[str, Any]:
-    """Return AP of a model set for every subset of camera and LiDAR.
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What fusion made of one frame, by level and subset."""
+
+    truth: BoxTruth
+    camera: Geometry
+    objects: Mapping[tuple[str, str], Sequence[DetectedObject]]
+
+
+def evaluate_recordings(
+    models: Path, recordings: Sequence[RecordedFrames], *, labelled: str = AUTOMATIC
+) -> dict[str, Any]:
+    """Return the figures of KITTI and nuScenes for every subset of camera and LiDAR.
+
+    Args:
+        models: folder of the set.
+        recordings: with labels.
+        labelled: `around`, or `view`: only what the camera shows, as KITTI; elsewhere nothing is
+            asked for, and no detection is false. `auto`: `view` where no label of a recording lies
+            outside of its images.
 
     Raises:
         ModelError: a bundle of the set cannot be used.
         ConfigurationError: no labelled frame can.
     """
     rig = Rig(load_set(models))
-    found: dict[tuple[str, str], list[Judged]] = {}
-    frames = 0
+    found: dict[tuple[str, str], list[JudgedFrame]] = {}
+    frames, where = 0, []
     try:
         for recording in recordings:
-            for frame in recording:
-                frames += 1
-                _judge(rig, frame, found)
+            seen = [_see(rig, frame) for frame in recording]
+            frames += len(seen)
+            where.append(_coverage(seen) if labelled == AUTOMATIC else labelled)
+            for item in seen:
+                _judge(item, found, in_view_only=where[-1] == VIEW)
     finally:
         rig.close()
     left_out = [text for recording in recordings for text in recording.left_out]
@@ -203,19 +246,63 @@ def evaluate_recordings(models: Path, recordings: Sequence[RecordedFrames]) -> d
             + (left_out[0] if left_out else "no sweep has the stamp of a label")
         )
     tables = {
-        level: {s: ap_table(Judged.joined(found[level, s])) for s in SUBSETS}
-        for level in ("feature", "decision")
+        level: {subset: subset_table(found[level, subset]) for subset in SUBSETS}
+        for level in LEVELS
     }
-    return {"models": str(models), "frames": frames, "left_out": left_out, **tables}
+    return {
+        "models": str(models),
+        "frames": frames,
+        "left_out": left_out,
+        "labelled": where,
+        **tables,
+    }
 
 
-def _judge(rig: Rig, frame: RecordedFrame, found: dict[tuple[str, str], list[Judged]]) -> None:
+def _see(rig: Rig, frame: RecordedFrame) -> _Seen:
     features = {
         "camera": rig.feature("camera", frame.image, frame.camera),
         "lidar": rig.feature("lidar", frame.cloud, frame.lidar),
     }
-    for key, judged in judge_features(rig, features, frame.truth, frame.camera):
-        found.setdefault(key, []).append(judged)
+    return _Seen(
+        truth=frame.truth,
+        camera=frame.camera,
+        objects={
+            (level, subset): rig.fuse(
+                subset_of(features, subset), with_model=level == "feature"
+            ).objects
+            for level in LEVELS
+            for subset in SUBSETS
+        },
+    )
+
+
+def _coverage(seen: Sequence[_Seen]) -> str:
+    """Return what labels say themselves of where they are: all in the images, or around."""
+    shown = np.concatenate([item.truth.in_image for item in seen]) if seen else np.zeros(0, bool)
+    return VIEW if len(shown) >= _LABELS_THAT_TELL and shown.all() else AROUND
+
+
+def _judge(
+    seen: _Seen, found: dict[tuple[str, str], list[JudgedFrame]], *, in_view_only: bool
+) -> None:
+    for (level, subset), objects in seen.objects.items():
+        asked = _asked_for(subset, objects, seen.truth, seen.camera)
+        if in_view_only and asked["detected_in"] is None:
+            shares = image_rectangles(box_corners(list(objects)), seen.camera)[1]
+            asked = {
+                "wanted": asked["wanted"] & seen.truth.in_image,
+                "detected_in": shares > _FRAMED,
+            }
+        found.setdefault((level, subset), []).append(judge_boxes(objects, seen.truth, **asked))
+
+
+def _asked_for(
+    subset: str, objects: Sequence[DetectedObject], truth: Truth, camera: Geometry
+) -> dict[str, Any]:
+    """Return what a subset is asked for: the camera alone what it can see, and no more."""
+    if subset == "camera":
+        return {"wanted": truth.in_camera, "detected_in": in_view(objects, camera)}
+    return {"wanted": truth.in_camera | truth.in_lidar, "detected_in": None}
 
 
 def judge_features(
@@ -227,35 +314,9 @@ def judge_features(
     subsets: Sequence[str] = SUBSETS,
 ) -> Iterator[tuple[tuple[str, str], Judged]]:
     """Yield what fusion makes of a frame's features, judged, by level and subset."""
-    for level in ("feature", "decision"):
+    for level in LEVELS:
         for subset in subsets:
             view = rig.fuse(subset_of(features, subset), with_model=level == "feature")
-            camera_alone = subset == "camera"  # is asked for what it can see, and no more
-            judged = judge_frame(
-                view.objects,
-                truth,
-                wanted=truth.in_camera if camera_alone else truth.in_camera | truth.in_lidar,
-                detected_in=in_view(view.objects, camera) if camera_alone else None,
-            )
+            asked = _asked_for(subset, view.objects, truth, camera)
+            judged = judge_frame(view.objects, truth, **asked)
             yield (level, subset), judged
-
-
-def lines(report: dict[str, Any]) -> Iterator[str]:
-    """Yield the printed report."""
-    yield f"{report['frames']} labelled frames, {len(report['left_out'])} left out"
-    for text in report["left_out"][:5]:
-        yield f"  {text}"
-    names = list(report["feature"][SUBSETS[0]]["objects"])
-    yield f"{'':9}{'subset':14} {'mAP':>6} {'2 m':>6}  " + "  ".join(f"{n[:10]:>10}" for n in names)
-    for level in ("feature", "decision"):
-        for subset in SUBSETS:
-            entry = report[level][subset]
-            cells = "  ".join(_cell(entry["ap"].get(name), 10) for name in names)
-            means = f"{_cell(entry['map'], 6)} {_cell(entry['map_2m'], 6)}"
-            yield f"{level:9}{subset:14} {means}  {cells}"
-    counts = report["feature"][SUBSETS[0]]["objects"]
-    yield "objects: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-
-
-def _cell(value: float | None, width: int) -> str:
-    return f"{'-' if value is None or np.isnan(value) else f'{value:.3f}':>{width}}"

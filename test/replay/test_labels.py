@@ -94,7 +94,7 @@ def test_evaluate_gives_the_figures_of_a_labelled_recording(bare, tmp_path, caps
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps(document(truth)))
     report = tmp_path / "report.json"
-    arguments = ["evaluate", "--recording", str(path), "--json", str(report)]
+    arguments = ["evaluate", "--recordings", str(path), "--json", str(report)]
     assert main([*arguments, "--ground-truth", str(labels)]) == 0
     told = json.loads(report.read_text())
     assert told["frames"] == len(truth.sweeps)
@@ -102,7 +102,11 @@ def test_evaluate_gives_the_figures_of_a_labelled_recording(bare, tmp_path, caps
     for level in ("feature", "decision"):
         for subset in ("camera+lidar", "lidar", "camera"):
             assert 0.0 <= told[level][subset]["map"] <= 1.0
-    assert told["feature"]["camera+lidar"]["ap_2m"]["car"] > 0.5
+    seen = told["feature"]["camera+lidar"]
+    assert seen["ap_2m"]["car"] > 0.5
+    assert seen["kitti"]["car"]["bev_loose"]["all"] > 0.3
+    assert 0.0 < seen["errors"]["car"]["all"]["translation_m"] < 1.0
+    assert "kitti.car.3d" in seen["intervals"]
     assert "objects: " in capsys.readouterr().out
 
     assert main(arguments) == 2
