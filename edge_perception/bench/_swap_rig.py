@@ -109,7 +109,7 @@ class SwapRig:
         end_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > end_s:
-                raise RigError(f"bench swap: expected within {timeout_s:g} s: {what}")
+                raise RigError(f"bench: expected within {timeout_s:g} s: {what}")
             time.sleep(0.02)
 
     def connected(self) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 
 from edge_perception.bench._report import add_arguments as add_common
 from edge_perception.bench._report import deliver, machine, say
+from edge_perception.core.errors import EdgePerceptionError
 
 NAME = "gates"
 HELP = "good and bad model sets against the gates: passed, stopped, in how many frames"
@@ -58,7 +59,12 @@ def run(args: argparse.Namespace) -> int:
         for kind in kinds():
             found[kind] = [_trial(streams, slo, kind, seed) for seed in range(trials)]
             say(f"{kind}: {trials - _passed(found[kind])} of {trials} stopped")
-        back = measure(Path(folder), rollbacks) if rollbacks else []
+        back, unmeasured = [], ""
+        try:  # in running nodes: what was found before it must not be lost with it
+            back = measure(Path(folder), rollbacks) if rollbacks else []
+        except EdgePerceptionError as error:
+            unmeasured = str(error)
+            say(f"rollbacks were not measured: {unmeasured}")
     result = {
         "benchmark": NAME,
         "machine": machine(),
@@ -66,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
         "real": {name: vars(item) for name, item in real.items()},
         "trials": {name: [vars(item) for item in items] for name, items in found.items()},
         "rollbacks": back,
+        "rollbacks_unmeasured": unmeasured,
     }
     deliver(result, args)
-    return 0 if met(result["summary"]) else 1
+    return 0 if met(result["summary"]) and not unmeasured else 1
 
 
 def summarise(
