@@ -16,6 +16,11 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LAYERS_WITH_ROS = ("nodes", "launch", "faults")
+DOMAIN_FIXTURES = {"ros_domain", "shared_domain"}
+# Of `--dist loadgroup`: tests with real nodes run one after another in one worker, as their times
+# are those of sensors. The others fill the rest of the machine, and give way to them.
+NODES_GROUP = "nodes"
+NICE_BESIDE_NODES = 10
 # Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
 DOMAIN_PORT_BASE = 32768
 DOMAINS = range(1, 101)
@@ -48,13 +53,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # the plug-in reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+        items.sort(key=lambda item: _group(item) != NODES_GROUP)  # the longest group begins
     if config.getoption("--whole-matrix"):
         return
     skip = pytest.mark.skip(reason="another cell of its matrix stands for it: `make matrix`")
     for item in items:
         if item.get_closest_marker("matrix"):
             item.add_marker(skip)
+
+
+def _group(item: pytest.Item) -> str:
+    """Return which tests run one after another in one process with this one."""
+    path = item.path.relative_to(TESTS)
+    if _needs_ros(path) or DOMAIN_FIXTURES & set(getattr(item, "fixturenames", ())):
+        return NODES_GROUP
+    return str(path)  # whose fixtures are made once
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    beside_nodes = getattr(item.config.option, "loadgroup", False) and _group(item) != NODES_GROUP
+    if beside_nodes and os.nice(0) < NICE_BESIDE_NODES:
+        os.nice(NICE_BESIDE_NODES - os.nice(0))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,11 +105,13 @@ class _SkippedModule(pytest.Module):
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
-    layer = module_path.resolve().relative_to(TESTS).parts[0]
-    needs_ros = layer in LAYERS_WITH_ROS or module_path.stem.endswith("_in_nodes")
-    if needs_ros and why_no_ros():
+    if _needs_ros(module_path.resolve().relative_to(TESTS)) and why_no_ros():
         return _SkippedModule.from_parent(parent, path=module_path)
     return None
+
+
+def _needs_ros(path: Path) -> bool:
+    return path.parts[0] in LAYERS_WITH_ROS or path.stem.endswith("_in_nodes")
 
 
 @pytest.fixture(scope="session")
