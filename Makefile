@@ -9,7 +9,7 @@ FAULTS_ARGS ?=
 STARTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
-PYTEST := pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := pytest -n $(TEST_WORKERS) --no-loadscope-reorder
 
 .PHONY: help setup setup-training setup-backends setup-servers setup-fleet setup-optimize build demo test check bench faults starts matrix baseline clean
 

@@ -16,10 +16,9 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LAYERS_WITH_ROS = ("nodes", "launch", "faults")
-DOMAIN_FIXTURES = {"ros_domain", "shared_domain"}
-# Of `--dist loadgroup`: tests with real nodes run one after another in one worker, as their times
-# are those of sensors. The others fill the rest of the machine, and give way to them.
-NODES_GROUP = "nodes"
+# With `-n 2` tests with real nodes run one by one in one process, as their times are those of
+# sensors. The others run file by file beside them, and give way.
+NODES = "nodes"
 NICE_BESIDE_NODES = 10
 # Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
 DOMAIN_PORT_BASE = 32768
@@ -53,12 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # the plug-in reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if getattr(config.option, "loadgroup", False):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-        items.sort(key=lambda item: _group(item) != NODES_GROUP)  # the longest group begins
+    if _in_worker(config):
+        items.sort(key=lambda item: _scope(item.nodeid) != NODES)  # what takes longest begins
     if config.getoption("--whole-matrix"):
         return
     skip = pytest.mark.skip(reason="another cell of its matrix stands for it: `make matrix`")
@@ -67,16 +63,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
-def _group(item: pytest.Item) -> str:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class NodesApart(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    return NodesApart(config, log)
+
+
+def _scope(nodeid: str) -> str:
     """Return which tests run one after another in one process with this one."""
-    path = item.path.relative_to(TESTS)
-    if _needs_ros(path) or DOMAIN_FIXTURES & set(getattr(item, "fixturenames", ())):
-        return NODES_GROUP
-    return str(path)  # whose fixtures are made once
+    path = ROOT / nodeid.partition("::")[0]
+    return NODES if _needs_ros(path.relative_to(TESTS)) else str(path)
+
+
+def _in_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    beside_nodes = getattr(item.config.option, "loadgroup", False) and _group(item) != NODES_GROUP
+    beside_nodes = _in_worker(item.config) and _scope(item.nodeid) != NODES
     if beside_nodes and os.nice(0) < NICE_BESIDE_NODES:
         os.nice(NICE_BESIDE_NODES - os.nice(0))
 
