@@ -15,6 +15,8 @@ from rclpy.parameter import Parameter
 
 from edge_perception.nodes.executor import EnduringExecutor
 
+_SHOWN = 2000  # characters of a message: tensors are long
+
 
 class Received:
     """Messages of one topic, to be waited for."""
@@ -43,9 +45,10 @@ class Received:
         with self._condition:
             if self._condition.wait_for(lambda: first() is not None, timeout_s):
                 return first()
+            last = str(self.messages[-1]) if self.messages else "none"
             raise AssertionError(
                 f"no such message within {timeout_s} s; got {len(self.messages[since:])}, "
-                f"last: {self.messages[-1] if self.messages else None}"
+                f"last: {last[:_SHOWN]}"
             )
 
 
