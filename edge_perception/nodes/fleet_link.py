@@ -67,6 +67,7 @@ class FleetLink:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._plan = Plan()
+        self._absent: dict[str, str] = {}  # offers that no node here could serve, and why
         self._refused: dict[str, tuple[str, float]] = {}  # why and until when, by digest
         self._counts: Counter[str] = Counter()
         self._figures, self._drift = Figures(), DriftSeen()
@@ -246,11 +247,19 @@ class FleetLink:
                 return
         try:
             # What came with the software serves, and is in no slot before the first change.
-            serving |= set((await self._coordinator.serving.look()).models.values())
+            models = (await self._coordinator.serving.look()).models
+            serving |= set(models.values())
         except EdgePerceptionError:
             return  # a node is silent: the next poll looks again
+        self._absent = {
+            f"{document.name} {document.version}": f"no node serves the role {document.role}"
+            for document in plan.offers
+            if document.role not in models
+        }
         for document in plan.offers:
             sha256 = document.manifest_sha256
+            if document.role not in models:
+                continue  # its node may start yet: it is looked for at the next poll
             if self._is_refused(sha256) or sha256 in serving or not store.shelf.has(sha256):
                 continue
             try:
@@ -338,7 +347,7 @@ class FleetLink:
                 "device_class": self._device.device_class,
                 "groups": list(self._device.groups),
                 "models": self._models(),
-                "waiting": dict(self._plan.waiting),
+                "waiting": {**self._plan.waiting, **self._absent},
                 "problem": self.problem,
             },
         )
@@ -388,7 +397,8 @@ class FleetLink:
         if self._sync is None and not parts:
             return {}
         told = {name: value for part in parts for name, value in part.values().items()}
-        waiting = "; ".join(f"{name}: {why}" for name, why in self._plan.waiting.items())
+        waits = {**self._plan.waiting, **self._absent}
+        waiting = "; ".join(f"{name}: {why}" for name, why in waits.items())
         refused = "; ".join(why for why, _ in self._refused.values())
         return {
             "device": self._device.id,
