@@ -141,6 +141,12 @@ class DetectedObject:
     yaw_rad: float
     velocity_mps: tuple[float, float, float] = (UNKNOWN, UNKNOWN, UNKNOWN)  # over ground
     sources: tuple[str, ...] = ()
+    track_id: int = 0  # of the fused object over time; 0: not tracked
+    age_s: float = UNKNOWN  # since it was first seen
+    # Upper triangle, row by row, of x, y in m and vx, vy in m/s, base axes; empty: not tracked.
+    covariance: tuple[float, ...] = ()
+    emergency: float = UNKNOWN  # probability that the siren heard is its; NaN: none is heard
+    emergency_evidence: str = ""  # what makes it an emergency vehicle; empty: it is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +159,10 @@ class SoundEvent:
     window_end_ns: int
     source: str = ""
     bearing_rad: float = UNKNOWN  # about +z of the base frame, 0: ahead
+    bearing_std_rad: float = UNKNOWN  # standard deviation of it
+    track_id: int = 0  # of the object in this view that it comes from; 0: none
+    candidates: tuple[tuple[int, float], ...] = ()  # tracks it may come from, probabilities
+    origin: str = ""  # where it comes from, in words; empty: nothing is said
 
 
 @dataclass(frozen=True, kw_only=True)

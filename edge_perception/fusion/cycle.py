@@ -18,8 +18,9 @@ from edge_perception.core.types import (
     SourceStatus,
 )
 from edge_perception.fusion.config import FusionConfig
+from edge_perception.fusion.track_kinds import CAMERA
 from edge_perception.fusion.model import FusionModel
-from edge_perception.fusion.velocity import EgoStep
+from edge_perception.fusion.tracks import EgoPose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,4 +54,18 @@ class Cycle:
     models: tuple[FusionModel, ...] = field(default=())
     # T_to_from and elapsed s of the features that the vehicle moved on from, by source.
     motion: Mapping[str, tuple[NDArray[np.float64], float]] = field(default_factory=dict)
-    ego_step: EgoStep | None = None  # since the view before; None: odometry does not say
+    pose: EgoPose | None = None  # of the base at `stamp_ns`; None: odometry does not say
+
+    @property
+    def placed_ns(self) -> int:
+        """Stamp of the newest evidence that places objects; 0: nobody who could contributes.
+
+        Where something better than a camera contributes, cameras only add to what that places.
+        """
+        found: dict[bool, int] = {}
+        for source in self.config.sources:
+            if source.locates and source.source in self.stamps_ns:
+                coarse = source.modality == CAMERA
+                stamp_ns = self.stamps_ns[source.source]
+                found[coarse] = max(found.get(coarse, 0), stamp_ns)
+        return found.get(False, found.get(True, 0))

@@ -19,6 +19,7 @@ from edge_perception.fusion.alignment import of_set
 from edge_perception.fusion.closing import Closed, Closing
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.cycle import Cycle
+from edge_perception.fusion.hearing import Hearing
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.fusion.intake import Intake, IntakeCounters
 from edge_perception.fusion.judgement import Judge
@@ -28,7 +29,8 @@ from edge_perception.fusion.motion import EgoMotion, Pose
 from edge_perception.fusion.policy import DegradationPolicy, default_policy
 from edge_perception.fusion.publishers import Route
 from edge_perception.fusion.state import Arrival
-from edge_perception.fusion.velocity import VelocityTracker
+from edge_perception.fusion.track_kinds import CAMERA
+from edge_perception.fusion.tracks import Tracker
 from edge_perception.fusion.view import failed_view
 
 
@@ -61,7 +63,7 @@ class Fusion:
         self._sequence = 0
         self._closed: Counter[ClosedBy] = Counter()
         self._modes: Counter[Mode] = Counter()
-        self._velocities = VelocityTracker()  # of the thread that fuses
+        self._tracker, self._hearing = Tracker(), Hearing()  # of the thread that fuses
         self.configure(config)
 
     def configure(self, config: FusionConfig) -> None:
@@ -171,14 +173,30 @@ class Fusion:
         """
         try:
             view = fuse_cycle(cycle)
-            if cycle.ego_step is None:
-                return view
-            objects = self._velocities.track(view.objects, view.stamp_ns, cycle.ego_step)
-            return replace(view, objects=objects)
+            return self._tracked(view, cycle)
         except Exception as error:
             on_error(error)
-            self._velocities = VelocityTracker()
+            self._tracker.forget()
+            self._hearing.forget()
             return failed_view(cycle, error)
+
+    def _tracked(self, view: FusedView, cycle: Cycle) -> FusedView:
+        """Return a view whose objects have their tracks; where nobody looked, tracks wait."""
+        objects = view.objects
+        if cycle.placed_ns:
+            sources = cycle.config.sources
+            objects = self._tracker.track(
+                objects,
+                stamp_ns=view.stamp_ns,
+                measured_ns=cycle.placed_ns,
+                pose=cycle.pose,
+                cameras={item.source for item in sources if item.modality == CAMERA},
+            )
+        places = self._tracker.places(view.stamp_ns) if cycle.placed_ns else ()
+        objects, events = self._hearing.attach(
+            objects, view.sound_events, places, view.stamp_ns
+        )
+        return replace(view, objects=objects, sound_events=events)
 
     def next_deadline_ns(self) -> int | None:
         """Return when `close` must be called again if nothing arrives; steady clock."""
@@ -229,7 +247,7 @@ class Fusion:
             fresh=frozenset(self._intake.fresh),
             models=self._successors if due else self._models,
             motion=self._motion.moves(evidence_ns, newest_ns),
-            ego_step=self._motion.step_to(newest_ns),
+            pose=self._motion.pose_at(newest_ns),
         )
         self._sequence += 1
         self._closed[closed.by] += 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_perception.core.types import DetectedObject, Feature
 from edge_perception.fusion.config import NS
 from edge_perception.fusion.decision import OBSTACLE_POINTS
-from edge_perception.fusion.velocity import EgoStep
+from edge_perception.fusion.tracks import EgoPose
 
 KEPT = 1024  # poses; five seconds at 200 Hz
 AHEAD_NS = NS // 5  # the newest pose may be extrapolated by so much
@@ -42,7 +42,7 @@ class EgoMotion:
     def __init__(self) -> None:
         self._stamps: list[int] = []
         self._poses: list[Pose] = []
-        self._stepped_ns = 0  # stamp of the newest view that a step was made to
+        self._epoch = 0  # counts the histories: poses of two do not compare
 
     def add(self, pose: Pose) -> None:
         """Take in a pose; one that goes back, jumps or comes late starts the history anew."""
@@ -63,7 +63,7 @@ class EgoMotion:
         """Forget everything, as after a jump of the clock."""
         self._stamps.clear()
         self._poses.clear()
-        self._stepped_ns = 0
+        self._epoch += 1
 
     @property
     def newest_ns(self) -> int:
@@ -99,19 +99,11 @@ class EgoMotion:
         between = {name: (self.between(ns, to_ns), to_ns - ns) for name, ns in stamps_ns.items()}
         return {name: (T, ns / NS) for name, (T, ns) in between.items() if T is not None}
 
-    def step_to(self, stamp_ns: int) -> EgoStep | None:
-        """Return how the base moved since the view before; None: odometry does not say.
-
-        A view that is older than one before it is left out of the chain.
-        """
-        since_ns = self._stepped_ns
-        if not self._stamps or stamp_ns <= since_ns:
+    def pose_at(self, stamp_ns: int) -> EgoPose | None:
+        """Return where the base is at a stamp; None: odometry does not say."""
+        if not self.reaches(stamp_ns):
             return None
-        self._stepped_ns = stamp_ns
-        if not (self.reaches(since_ns) and self.reaches(stamp_ns)):
-            return None
-        T = self.between(since_ns, stamp_ns)
-        return EgoStep(since_ns=since_ns, T=np.eye(4) if T is None else T)
+        return EgoPose(epoch=self._epoch, T=self._matrix(stamp_ns))
 
     def _matrix(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return the pose at a stamp between two known ones, or a little after the newest."""

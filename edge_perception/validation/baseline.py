@@ -121,8 +121,13 @@ def _kept(record: dict[str, Any]) -> dict[str, Any]:
         for name in ("latency", "silence_s", "rate_hz"):
             status.pop(name, None)
     for item in record["objects"]:
+        for name in ("covariance", "age_s", "emergency"):
+            item.pop(name, None)
         if None in item["velocity_mps"]:
             del item["velocity_mps"]  # not known
+    for event in record["sound_events"]:
+        for name in ("bearing_std_rad", "candidates", "origin"):
+            event.pop(name, None)
     return record
 
 

@@ -69,11 +69,32 @@ def object_changes(item: Record, other: Record, limits: Tolerances) -> Iterator[
     turned = abs(math.remainder(item["yaw_rad"] - other["yaw_rad"], math.tau))
     if math.degrees(turned) > limits.yaw_deg:
         yield f"{name} heading changed"
+    if "emergency_evidence" in other:  # a baseline of before it was told
+        is_one, was_one = bool(item["emergency_evidence"]), bool(other["emergency_evidence"])
+        if is_one != was_one:
+            yield f"{name} {'is' if is_one else 'is not'} an emergency vehicle now"
     speed, before = _velocity(item), _velocity(other)
     if (speed is None) != (before is None):
         yield f"{name} velocity {'not told any more' if speed is None else 'told now'}"
     elif speed and before and distance_m(speed, before) > limits.velocity_mps:
         yield f"{name} velocity changed"
+
+
+class TrackPairs:
+    """Which track of the baseline is which of this run: one for one, for as long as both live."""
+
+    def __init__(self) -> None:
+        self._now_of: dict[int, int] = {}
+        self._then_of: dict[int, int] = {}
+
+    def change(self, item: Record, other: Record) -> str | None:
+        """Name a track that became another one; None: it did not, or a side tells none."""
+        now, then = item.get("track_id"), other.get("track_id")
+        if not now or not then:
+            return None
+        same = self._now_of.get(then, now) == now and self._then_of.get(now, then) == then
+        self._now_of[then], self._then_of[now] = now, then
+        return None if same else f"{item['class_name']} track became another one"
 
 
 def sound_changes(now: Record, then: Record, limits: Tolerances) -> tuple[list[str], int]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edge_perception.validation.changes import (
+    TrackPairs,
     by_source,
     condition_changes,
     object_changes,
@@ -105,6 +106,7 @@ class Differ:
         self._events = self._events_different = 0
         self._heap: list[tuple[float, int, WorstFrame]] = []
         self._gaps: dict[tuple[str, str], int] = {}
+        self._tracks = TrackPairs()
         self.result = Comparison()
 
     def run(self, current: Iterable[Record], baseline: Iterable[Record]) -> Comparison:
@@ -178,6 +180,8 @@ class Differ:
             result.max_position_m = max(result.max_position_m, moved_m)
             result.max_score = max(result.max_score, abs(item["score"] - other["score"]))
             changes = list(object_changes(item, other, self._tolerances))
+            if switched := self._tracks.change(item, other):
+                changes.append(switched)
             for text in changes:
                 self._note("objects", text, time_s)
             result.objects_changed += bool(changes)

@@ -11,6 +11,7 @@ from edge_perception.validation.accounting import account_for, to_json
 from edge_perception.validation.canonical import FusedWriter
 from edge_perception.validation.digest import as_hex
 from edge_perception.validation.replaying import FUSED
+from edge_perception.validation.same_tracks import SameTracks
 
 _COUNTERS = ("received", "dropped", "refused", "late")
 
@@ -20,10 +21,12 @@ def merge(
 ) -> dict[str, Any]:
     """Write the outputs of all segments to one file and return one account."""
     writer = FusedWriter(target)
-    rebase = _Rebase()
+    rebase, tracks = _Rebase(), SameTracks()
     for folder, account in zip(folders, accounts, strict=True):
         rebase.start(account["before"])
+        tracks.start(account["tracks_before"])
         for record in read_lines(folder / FUSED):
+            tracks.apply(record)
             writer.write(rebase.apply(record))
     writer.close()
     first = accounts[0]

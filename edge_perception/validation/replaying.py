@@ -26,6 +26,7 @@ from edge_perception.validation.accounts import account_of
 from edge_perception.validation.canonical import FusedWriter, record_of
 from edge_perception.validation.digest import RecordingDigest
 from edge_perception.validation.segments import Segment
+from edge_perception.validation.same_tracks import Overlap
 from edge_perception.validation.settings import ReplaySettings, parse_swap
 
 FUSED = "fused.jsonl"
@@ -91,17 +92,20 @@ def replay_segment(
     decoder.prepare(bag.topics[name].type for name in binding.topics)
     writer = FusedWriter(folder / FUSED)
     before: PublishedView | None = None
+    overlap = Overlap()
     told = _telling(progress, replay)
     with Behind(lambda output: writer.write(record_of(output))) as behind:
         for output in replay.run(stream, told):
             if output.at_ns < segment.start_ns:
                 before = output
+                overlap.add(record_of(output))
             elif segment.end_ns is None or output.at_ns < segment.end_ns:
                 behind.put(output)
     writer.close()
     account = account_of(replay.stats, plan, vehicle, swaps, bag, binding, digest, decoder)
     account |= {"segment": dataclasses.asdict(segment), "outputs": writer.count, "damage": damage}
     account["before"] = None if before is None else record_of(before)
+    account["tracks_before"] = overlap.tracks
     account["sha256"] = writer.sha256
     vehicle.close()
     return account

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
+from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from edge_perception import msg
@@ -21,6 +23,9 @@ from edge_perception.core.types import (
 
 _NS = 1_000_000_000
 _EARLIEST_NS, _LATEST_NS = -(2**31) * _NS, 2**31 * _NS - 1  # of 32 bits of seconds
+# Ten numbers of the upper triangle of four rows, and where each of the 16 finds its own among them.
+_UPPER = np.array([0, 1, 2, 3, 5, 6, 7, 10, 11, 15])
+_OF_UPPER = np.array([0, 1, 2, 3, 1, 4, 5, 6, 2, 5, 7, 8, 3, 6, 8, 9])
 _LONGEST_S = 1e6  # eleven days: more is no latency
 
 
@@ -109,6 +114,12 @@ def object_msg(item: DetectedObject) -> msg.DetectedObject:
         yaw=float(item.yaw_rad),
         velocity=Vector3(**_xyz(item.velocity_mps)),
         sources=list(item.sources),
+        track_id=item.track_id,
+        track_age=float(item.age_s),
+        covariance=_full(item.covariance),
+        emergency=bool(item.emergency_evidence),
+        emergency_probability=float(item.emergency),
+        emergency_evidence=item.emergency_evidence,
     )
 
 
@@ -122,7 +133,19 @@ def object_from_msg(item: msg.DetectedObject) -> DetectedObject:
         yaw_rad=item.yaw,
         velocity_mps=(item.velocity.x, item.velocity.y, item.velocity.z),
         sources=tuple(item.sources),
+        track_id=item.track_id,
+        age_s=item.track_age,
+        covariance=tuple(np.asarray(item.covariance)[_UPPER].tolist()) if item.track_id else (),
+        emergency=item.emergency_probability,
+        emergency_evidence=item.emergency_evidence,
     )
+
+
+def _full(upper: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return the 16 numbers of a symmetric matrix of four rows from the ten of its upper part."""
+    if not upper:
+        return np.full(16, np.nan, np.float32)
+    return np.asarray(upper, np.float32)[_OF_UPPER]
 
 
 def _xyz(values: tuple[float, float, float]) -> dict[str, float]:
@@ -162,6 +185,11 @@ def sound_event_msg(event: SoundEvent) -> msg.SoundEvent:
         window_end=time_msg(event.window_end_ns),
         bearing=float(event.bearing_rad),
         source=event.source,
+        bearing_std=float(event.bearing_std_rad),
+        track_id=event.track_id,
+        candidate_track_ids=[name for name, _ in event.candidates],
+        candidate_probabilities=[float(share) for _, share in event.candidates],
+        origin=event.origin,
     )
 
 
@@ -169,8 +197,14 @@ def sound_event_from_msg(event: msg.SoundEvent) -> SoundEvent:
     """Return a sound event.
 
     Raises:
-        InvalidFrameError: its window has a broken stamp.
+        InvalidFrameError: its window has a broken stamp, or candidates lack a probability.
     """
+    names, shares = event.candidate_track_ids, event.candidate_probabilities
+    if len(names) != len(shares):
+        raise InvalidFrameError(
+            f"sound event: expected a probability for each of {len(names)} candidates, "
+            f"got {len(shares)}"
+        )
     return SoundEvent(
         class_name=event.class_name,
         score=event.score,
@@ -178,4 +212,8 @@ def sound_event_from_msg(event: msg.SoundEvent) -> SoundEvent:
         window_end_ns=checked_stamp_ns(event.window_end, "sound window"),
         bearing_rad=event.bearing,
         source=event.source,
+        bearing_std_rad=event.bearing_std,
+        track_id=event.track_id,
+        candidates=tuple(zip(map(int, names), map(float, shares), strict=True)),
+        origin=event.origin,
     )

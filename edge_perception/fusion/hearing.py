@@ -1,0 +1,251 @@
+"""Hearing and seeing together: which tracked object a siren comes from.
+
+Every direction of a siren is held against where each track was at that moment. Over a few seconds
+one candidate explains them best, or none does: then the siren is heard and not seen. All candidates
+keep a probability, and what is believed is a function of those seconds alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edge_perception.core.types import DetectedObject, SoundEvent
+from edge_perception.fusion.bearings import Unseen, follow, log_likelihood, noise_of, wrapped
+from edge_perception.fusion.classes import PERSON, VEHICLE, is_siren
+from edge_perception.fusion.config import NS
+from edge_perception.fusion.tracks import TrackPlace
+
+REMEMBERED_S = 4.0  # of directions that count together
+SILENT_S = 1.5  # a siren not heard for longer is over: those with pauses go on for as long
+SURE = 0.5  # probability from which an object is called an emergency vehicle
+_LATE_S = 0.25  # a direction is that of the newest half second of a window: of its middle
+_KEPT_S = 1.5  # of where tracks were
+_CENTER_RAD = math.radians(1.0)  # a siren is not in the middle of its vehicle
+_NEAREST_M = 2.0
+_UNSEEN = 0.3  # chance beforehand that a siren comes from nobody who is tracked
+_MOVING_MPS, _MOVING = 1.5, 3.0  # who drives is so many times likelier to sound a siren
+_SHARES = {VEHICLE: 1.0, PERSON: 0.05}  # police on two wheels are called cyclists
+_OTHER_SHARE = 0.3
+_MOST_CANDIDATES, _LEAST_SHARE = 5, 0.02  # that are told
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Heard:
+    """One direction of a siren, and where tracks were at that moment: bearing, noise."""
+
+    at_ns: int
+    bearing_rad: float
+    tracks: Mapping[int, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Belief:
+    """Where a siren comes from."""
+
+    unseen: Unseen
+    shares: Mapping[int, float]  # by track, the likeliest first
+    heard: int  # directions that count
+    span_s: float
+
+
+@dataclass(kw_only=True)
+class _Siren:
+    """What one source hears of one kind of siren."""
+
+    last_ns: int = 0  # heard, with or without a direction
+    heard: deque[_Heard] = field(default_factory=deque)
+
+
+class Hearing:
+    """Attaches sirens to tracks. One thread uses it."""
+
+    def __init__(self) -> None:
+        self._where: deque[tuple[int, dict[int, tuple[float, float]]]] = deque()
+        self._sirens: dict[str, _Siren] = {}
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._where.clear()
+        self._sirens.clear()
+
+    def attach(
+        self,
+        objects: Sequence[DetectedObject],
+        events: Sequence[SoundEvent],
+        places: Sequence[TrackPlace],
+        stamp_ns: int,
+    ) -> tuple[tuple[DetectedObject, ...], tuple[SoundEvent, ...]]:
+        """Return objects and sound events that say where sirens come from.
+
+        Args:
+            objects: of the view.
+            events: that were not told before.
+            places: of all tracks at the stamp of the view, those that coast too.
+            stamp_ns: of the view.
+        """
+        self._note(places, stamp_ns)
+        told = tuple(replace(event, **_NOTHING) for event in events)
+        for event in told:
+            if is_siren(event.class_name):
+                self._hear(event)
+        self._sirens = {
+            name: siren for name, siren in self._sirens.items()
+            if abs(stamp_ns - siren.last_ns) <= SILENT_S * NS
+        }  # fmt: skip
+        beliefs = {
+            name: _believe(siren, places) for name, siren in self._sirens.items() if siren.heard
+        }
+        indices = {place.track_id: place.index for place in places}
+        told = tuple(
+            _with_origin(event, beliefs.get(event.source), indices)
+            if is_siren(event.class_name)
+            else event
+            for event in told
+        )
+        return self._marked(objects, beliefs, stamp_ns), told
+
+    def _note(self, places: Sequence[TrackPlace], stamp_ns: int) -> None:
+        """Remember in which direction each track is."""
+        if self._where and stamp_ns <= self._where[-1][0]:
+            if self._where[-1][0] - stamp_ns > NS:  # the clock jumped back
+                self.forget()
+            else:
+                return
+        where = {}
+        for place in places:
+            x, y = place.center_m
+            noise = math.hypot(
+                math.atan2(place.spread_m, max(math.hypot(x, y), _NEAREST_M)), _CENTER_RAD
+            )
+            where[place.track_id] = (math.atan2(y, x), noise)
+        self._where.append((stamp_ns, where))
+        while stamp_ns - self._where[0][0] > _KEPT_S * NS:
+            self._where.popleft()
+
+    def _hear(self, event: SoundEvent) -> None:
+        siren = self._sirens.setdefault(event.source, _Siren())
+        siren.last_ns = max(siren.last_ns, event.window_end_ns)
+        if math.isnan(event.bearing_rad):
+            return
+        at_ns = event.window_end_ns - round(_LATE_S * NS)
+        if siren.heard and at_ns <= siren.heard[-1].at_ns:
+            return
+        siren.heard.append(
+            _Heard(at_ns=at_ns, bearing_rad=event.bearing_rad, tracks=self._tracks_at(at_ns))
+        )
+        while at_ns - siren.heard[0].at_ns > REMEMBERED_S * NS:
+            siren.heard.popleft()
+
+    def _tracks_at(self, at_ns: int) -> dict[int, tuple[float, float]]:
+        """Return in which direction each track was at a moment, between two views."""
+        after = next((item for item in self._where if item[0] >= at_ns), None)
+        before = next((item for item in reversed(self._where) if item[0] <= at_ns), None)
+        if before is None or after is None or before[0] == after[0]:
+            return dict((before or after or (0, {}))[1])
+        share = (at_ns - before[0]) / (after[0] - before[0])
+        found = {}
+        for name, (bearing, noise) in after[1].items():
+            if name in before[1]:
+                step = float(wrapped(bearing - before[1][name][0]))
+                found[name] = (bearing - (1.0 - share) * step, noise)
+            else:
+                found[name] = (bearing, noise)
+        return found
+
+    def _marked(
+        self, objects: Sequence[DetectedObject], beliefs: Mapping[str, _Belief], stamp_ns: int
+    ) -> tuple[DetectedObject, ...]:
+        """Return objects that say how likely each is to be an emergency vehicle."""
+        if not beliefs:
+            return tuple(objects)
+        found = []
+        for item in objects:
+            source, belief = max(beliefs.items(), key=lambda b: b[1].shares.get(item.track_id, 0.0))
+            share = belief.shares.get(item.track_id, 0.0)
+            best = next(iter(belief.shares), None) == item.track_id
+            evidence = ""
+            if best and share >= SURE:
+                ago_s = max(stamp_ns - self._sirens[source].last_ns, 0) / NS
+                evidence = _evidence(source, item, belief, share, ago_s)
+            found.append(replace(item, emergency=round(share, 4), emergency_evidence=evidence))
+        return tuple(found)
+
+
+_NOTHING = {"bearing_std_rad": math.nan, "track_id": 0, "candidates": (), "origin": ""}
+
+
+def _believe(siren: _Siren, places: Sequence[TrackPlace]) -> _Belief:
+    """Weigh all tracks, and nobody of them, by the directions of the last seconds."""
+    heard = list(siren.heard)
+    bearings = [item.bearing_rad for item in heard]
+    times_s = [(item.at_ns - heard[-1].at_ns) / NS for item in heard]
+    noise = noise_of(bearings)
+    unseen = follow(times_s, bearings, noise)
+    prior = {place.track_id: _prior(place) for place in places}
+    everybody = sum(prior.values())
+    logs = {0: math.log(_UNSEEN) + float(unseen.log_likelihood.sum())}
+    for name, share in prior.items():
+        # Before a track was there its direction is as likely as that of somebody unseen.
+        off = [
+            item.bearing_rad - item.tracks[name][0] if name in item.tracks else math.nan
+            for item in heard
+        ]
+        wide = [math.hypot(item.tracks.get(name, (0.0, 0.0))[1], noise) for item in heard]
+        own = log_likelihood(np.array(off), np.array(wide))
+        fit = float(np.where(np.isnan(own), unseen.log_likelihood, own).sum())
+        logs[name] = math.log((1.0 - _UNSEEN) * share / everybody) + fit
+    most = max(logs.values())
+    weights = {name: math.exp(value - most) for name, value in logs.items()}
+    total = sum(weights.values())
+    ranked = sorted(((-weight / total, name) for name, weight in weights.items() if name))
+    return _Belief(
+        unseen=unseen,
+        shares={name: -share for share, name in ranked},
+        heard=len(heard),
+        span_s=-times_s[0],
+    )
+
+
+def _prior(place: TrackPlace) -> float:
+    share = _SHARES.get(place.group, _OTHER_SHARE)
+    return share * (_MOVING if place.speed_mps > _MOVING_MPS else 1.0)  # NaN: not known
+
+
+def _with_origin(
+    event: SoundEvent, belief: _Belief | None, indices: Mapping[int, int]
+) -> SoundEvent:
+    """Return a siren that says where it comes from."""
+    if belief is None:
+        return replace(event, origin="heard, not seen: direction not known")
+    told = [
+        (name, round(share, 4)) for name, share in belief.shares.items() if share >= _LEAST_SHARE
+    ][:_MOST_CANDIDATES]
+    bearing = math.degrees(belief.unseen.bearing_rad)
+    std = math.degrees(belief.unseen.std_rad)
+    where = f"bearing {bearing:.0f} deg +- {std:.0f} deg"
+    known = {"bearing_std_rad": round(belief.unseen.std_rad, 4), "candidates": tuple(told)}
+    if not told or told[0][1] < SURE:
+        several = f"; {len(told)} candidates" if told else ""
+        return replace(event, origin=f"heard, not seen: {where}{several}", **known)
+    name, share = told[0]
+    if indices.get(name, -1) < 0:
+        text = f"heard, hidden at present: track {name} at {share:.0%}, {where}"
+        return replace(event, origin=text, **known)
+    return replace(event, origin=f"track {name} at {share:.0%}, {where}", track_id=name, **known)
+
+
+def _evidence(
+    source: str, item: DetectedObject, belief: _Belief, share: float, ago_s: float
+) -> str:
+    own = math.degrees(math.atan2(item.center_m[1], item.center_m[0]))
+    others = [f"{value:.0%}" for name, value in belief.shares.items() if name != item.track_id]
+    return (
+        f"siren heard by {source} from {math.degrees(belief.unseen.bearing_rad):.0f} deg, "
+        f"object at {own:.0f} deg: {belief.heard} directions in {belief.span_s:.1f} s, last heard "
+        f"{ago_s:.1f} s ago; next candidate {others[0] if others else 'none'}"
+    )
