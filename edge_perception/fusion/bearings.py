@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CELLS = 120  # of the circle
-_ANGLES = np.arange(_CELLS) * (2.0 * math.pi / _CELLS)
+_ANGLES: NDArray[np.float64] = np.linspace(0.0, 2.0 * math.pi, _CELLS, endpoint=False)
 _WRONG = 0.15  # share of directions that are of something else
 _WEIGHT = 0.25  # windows of sound overlap: of four neighbours one is evidence
 _DRIFT_RADPS = math.radians(15.0)  # how fast a source goes around, standard deviation

@@ -18,8 +18,8 @@ from edge_perception.core.types import (
     SourceStatus,
 )
 from edge_perception.fusion.config import FusionConfig
-from edge_perception.fusion.track_kinds import CAMERA
 from edge_perception.fusion.model import FusionModel
+from edge_perception.fusion.track_kinds import CAMERA
 from edge_perception.fusion.tracks import EgoPose
 
 

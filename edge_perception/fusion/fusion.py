@@ -193,9 +193,7 @@ class Fusion:
                 cameras={item.source for item in sources if item.modality == CAMERA},
             )
         places = self._tracker.places(view.stamp_ns) if cycle.placed_ns else ()
-        objects, events = self._hearing.attach(
-            objects, view.sound_events, places, view.stamp_ns
-        )
+        objects, events = self._hearing.attach(objects, view.sound_events, places, view.stamp_ns)
         return replace(view, objects=objects, sound_events=events)
 
     def next_deadline_ns(self) -> int | None:

@@ -22,7 +22,7 @@ from edge_perception.fusion.tracks import TrackPlace
 
 REMEMBERED_S = 4.0  # of directions that count together
 SILENT_S = 1.5  # a siren not heard for longer is over: those with pauses go on for as long
-SURE = 0.5  # probability from which an object is called an emergency vehicle
+SURE, LEAST_HEARD = 0.5, 3  # probability and directions that make an emergency vehicle
 _LATE_S = 0.25  # a direction is that of the newest half second of a window: of its middle
 _KEPT_S = 1.5  # of where tracks were
 _CENTER_RAD = math.radians(1.0)  # a siren is not in the middle of its vehicle
@@ -51,6 +51,11 @@ class _Belief:
     shares: Mapping[int, float]  # by track, the likeliest first
     heard: int  # directions that count
     span_s: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the likeliest track is told to be the one."""
+        return self.heard >= LEAST_HEARD and next(iter(self.shares.values()), 0.0) >= SURE
 
 
 @dataclass(kw_only=True)
@@ -88,8 +93,12 @@ class Hearing:
             places: of all tracks at the stamp of the view, those that coast too.
             stamp_ns: of the view.
         """
-        self._note(places, stamp_ns)
-        told = tuple(replace(event, **_NOTHING) for event in events)
+        if places:
+            self._note(places, stamp_ns)
+        told = tuple(
+            replace(event, bearing_std_rad=math.nan, track_id=0, candidates=(), origin="")
+            for event in events
+        )
         for event in told:
             if is_siren(event.class_name):
                 self._hear(event)
@@ -169,14 +178,11 @@ class Hearing:
             share = belief.shares.get(item.track_id, 0.0)
             best = next(iter(belief.shares), None) == item.track_id
             evidence = ""
-            if best and share >= SURE:
+            if best and belief.is_sure:
                 ago_s = max(stamp_ns - self._sirens[source].last_ns, 0) / NS
-                evidence = _evidence(source, item, belief, share, ago_s)
+                evidence = _evidence(source, item, belief, ago_s)
             found.append(replace(item, emergency=round(share, 4), emergency_evidence=evidence))
         return tuple(found)
-
-
-_NOTHING = {"bearing_std_rad": math.nan, "track_id": 0, "candidates": (), "origin": ""}
 
 
 def _believe(siren: _Siren, places: Sequence[TrackPlace]) -> _Belief:
@@ -228,20 +234,18 @@ def _with_origin(
     bearing = math.degrees(belief.unseen.bearing_rad)
     std = math.degrees(belief.unseen.std_rad)
     where = f"bearing {bearing:.0f} deg +- {std:.0f} deg"
-    known = {"bearing_std_rad": round(belief.unseen.std_rad, 4), "candidates": tuple(told)}
-    if not told or told[0][1] < SURE:
+    event = replace(event, bearing_std_rad=round(belief.unseen.std_rad, 4), candidates=tuple(told))
+    if not belief.is_sure:
         several = f"; {len(told)} candidates" if told else ""
-        return replace(event, origin=f"heard, not seen: {where}{several}", **known)
+        return replace(event, origin=f"heard, not seen: {where}{several}")
     name, share = told[0]
     if indices.get(name, -1) < 0:
         text = f"heard, hidden at present: track {name} at {share:.0%}, {where}"
-        return replace(event, origin=text, **known)
-    return replace(event, origin=f"track {name} at {share:.0%}, {where}", track_id=name, **known)
+        return replace(event, origin=text)
+    return replace(event, origin=f"track {name} at {share:.0%}, {where}", track_id=name)
 
 
-def _evidence(
-    source: str, item: DetectedObject, belief: _Belief, share: float, ago_s: float
-) -> str:
+def _evidence(source: str, item: DetectedObject, belief: _Belief, ago_s: float) -> str:
     own = math.degrees(math.atan2(item.center_m[1], item.center_m[0]))
     others = [f"{value:.0%}" for name, value in belief.shares.items() if name != item.track_id]
     return (

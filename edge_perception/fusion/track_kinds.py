@@ -1,7 +1,8 @@
-"""What is assumed of tracked road users: how they move, how well they are placed, how far they jump.
+"""What is assumed of tracked road users: how they move, how well they are placed, how they jump.
 
 Orders of magnitude of road traffic and of detectors, held against simulated drives with
-``edge-perception evaluate`` (table `tracks`); the filter widens the noise of a track by what it sees.
+``edge-perception evaluate`` (table `tracks`); the filter makes
+the noise of a track larger by what it sees.
 """
 
 from __future__ import annotations

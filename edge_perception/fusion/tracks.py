@@ -3,7 +3,8 @@
 One piece gives ids, ages, velocities and covariances. Objects are assigned to tracks (linear sum
 assignment over the innovations of `track_filter`, inside a group of classes); odometry takes the
 vehicle's own motion out. A track that is not found in a view coasts: it waits where it should be
-and is no object of the view. After a second it is given up. Ids are counted up and never used again.
+and is no object of the view. After a second it is given up. Ids are counted up and never used
+again.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Tracker:
         taught = np.flatnonzero(learning)
         self._rows.learn(
             rows[taught],
-            [objects[k] for k in taught],
+            [objects[k] for k in taught.tolist()],
             places[:, taught],
             noise[:, taught],
             velocities=self._in_frame(objects)[:, taught],
@@ -184,9 +185,7 @@ class Tracker:
         # deviations is added to what is known of the noise.
         jump = (assumed("known_m", rows.kinds) / math.sqrt(_MOST_SURPRISE)) ** 2
         xx, xy, yy = noise[:, :, None] * rows.scale
-        surprise, size = mahalanobis(
-            P[0, 0] + xx + jump, P[0, 1] + xy, P[1, 1] + yy + jump, dx, dy
-        )
+        surprise, size = mahalanobis(P[0, 0] + xx + jump, P[0, 1] + xy, P[1, 1] + yy + jump, dx, dy)
         wide = np.sqrt(largest(*noise))[:, None]
         reach = self._reaches(at_ns, np.sqrt(largest(P[0, 0], P[0, 1], P[1, 1]))) + 2.0 * wide
         may = (

@@ -25,8 +25,8 @@ from edge_perception.running.vehicle_plan import VehiclePlan, read_plan, swapped
 from edge_perception.validation.accounts import account_of
 from edge_perception.validation.canonical import FusedWriter, record_of
 from edge_perception.validation.digest import RecordingDigest
-from edge_perception.validation.segments import Segment
 from edge_perception.validation.same_tracks import Overlap
+from edge_perception.validation.segments import Segment
 from edge_perception.validation.settings import ReplaySettings, parse_swap
 
 FUSED = "fused.jsonl"
