@@ -22,6 +22,7 @@ _WEIGHT = 0.25  # windows of sound overlap: of four neighbours one is evidence
 _DRIFT_RADPS = math.radians(15.0)  # how fast a source goes around, standard deviation
 _ANYWHERE = 0.01  # chance that another one is heard from now on
 _LEAST_RAD, _MOST_RAD = math.radians(2.5), math.radians(15.0)  # of the noise of a direction
+_LOBE = 0.05  # of the largest belief: what is below is the chance of anywhere
 _UNIFORM = 1.0 / (2.0 * math.pi)
 
 
@@ -69,8 +70,9 @@ def follow(times_s: Sequence[float], bearings_rad: Sequence[float], std_rad: flo
         total = float(belief.sum())
         told.append(math.log(total))
         belief = belief / total
+    belief = np.where(belief >= _LOBE * belief.max(), belief, 0.0)
     mean = complex(belief @ np.exp(1j * _ANGLES))
-    length = min(max(abs(mean), 1e-6), 1.0 - 1e-9)
+    length = min(max(abs(mean) / float(belief.sum()), 1e-6), 1.0 - 1e-9)
     spread = math.sqrt(-2.0 * math.log(length))  # circular (Mardia, 1972)
     return Unseen(
         log_likelihood=np.array(told),

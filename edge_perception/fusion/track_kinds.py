@@ -1,8 +1,7 @@
 """What is assumed of tracked road users: how they move, how well they are placed, how they jump.
 
-Orders of magnitude of road traffic and of detectors, held against simulated drives with
-``edge-perception evaluate`` (table `tracks`); the filter makes
-the noise of a track larger by what it sees.
+Orders of magnitude of road traffic and of detectors; the filter scales the noise of a track by what
+it sees.
 """
 
 from __future__ import annotations

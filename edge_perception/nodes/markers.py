@@ -22,10 +22,11 @@ _COLORS = {
     "cyclist": (0.2, 0.9, 0.4),
 }
 _OTHER = (0.7, 0.7, 0.7)
+_STANDING_MPS = 0.5  # slower objects get no arrow
 
 
 class MarkerPublisher:
-    """Publishes one box and one label an object on perception/markers."""
+    """Publishes box, label and velocity of every object on perception/markers."""
 
     def __init__(self, node: Node) -> None:
         self._publisher = node.create_publisher(MarkerArray, "perception/markers", qos.FUSED)
@@ -39,6 +40,8 @@ class MarkerPublisher:
         for index, item in enumerate(view.objects):
             markers.append(_marker(item, index, header, Marker.CUBE, "boxes"))
             markers.append(_marker(item, index, header, Marker.TEXT_VIEW_FACING, "labels"))
+            if math.hypot(*item.velocity_mps[:2]) > _STANDING_MPS:  # NaN: not known
+                markers.append(_arrow(item, index, header))
         self._publisher.publish(MarkerArray(markers=markers))
 
 
@@ -59,6 +62,29 @@ def _marker(item: DetectedObject, index: int, header: object, kind: int, namespa
         ),
         scale=Vector3(x=length, y=width, z=height) if is_box else Vector3(z=0.5),
         color=ColorRGBA(r=red, g=green, b=blue, a=0.3 + 0.6 * float(item.score)),
-        text="" if is_box else f"{item.class_name} {item.score:.2f} ({'+'.join(item.sources)})",
+        text="" if is_box else _label(item),
+        lifetime=Duration(nanosec=500_000_000),
+    )
+
+
+def _label(item: DetectedObject) -> str:
+    name = f"EMERGENCY {item.class_name}" if item.emergency_evidence else item.class_name
+    track = f" #{item.track_id}" if item.track_id else ""
+    return f"{name}{track} {item.score:.2f} ({'+'.join(item.sources)})"
+
+
+def _arrow(item: DetectedObject, index: int, header: object) -> Marker:
+    """Return where an object is a second from now."""
+    x, y, z = map(float, item.center_m)
+    vx, vy, _ = map(float, item.velocity_mps)
+    return Marker(
+        header=header,
+        ns="velocities",
+        id=index,
+        type=Marker.ARROW,
+        action=Marker.ADD,
+        points=[Point(x=x, y=y, z=z), Point(x=x + vx, y=y + vy, z=z)],
+        scale=Vector3(x=0.15, y=0.35, z=0.5),
+        color=ColorRGBA(r=1.0, g=0.85, b=0.1, a=0.9),
         lifetime=Duration(nanosec=500_000_000),
     )

@@ -1,0 +1,110 @@
+"""Which object a siren comes from."""
+
+import math
+
+import numpy as np
+
+from edge_perception.core.types import DetectedObject, SoundEvent
+from edge_perception.fusion.hearing import Hearing
+from edge_perception.fusion.tracks import TrackPlace
+
+NS = 1_000_000_000
+START_NS = 1_000 * NS
+
+
+def run(paths, source, *, steps=40, error=lambda k: 0.0, hidden=(), heard=lambda k: True):
+    """Hear a siren from where `source` is; return the last objects and events, and all marks."""
+    hearing, marks, past = Hearing(), [], []
+    for k in range(steps):
+        stamp_ns = START_NS + k * NS // 10
+        where = {name: path(k / 10) for name, path in paths.items()}
+        past.append(source(k / 10))
+        shown = [name for name in paths if name not in hidden]
+        places = [
+            TrackPlace(
+                track_id=name, group="vehicle", center_m=where[name], spread_m=0.2, speed_mps=0.0,
+                index=shown.index(name) if name in shown else -1,
+            )
+            for name in paths
+        ]  # fmt: skip
+        objects = [
+            DetectedObject(
+                class_name="car", score=0.9, center_m=(*where[name], 0.8), size_m=(4, 2, 1.5),
+                yaw_rad=0.0, track_id=name,
+            )
+            for name in shown
+        ]  # fmt: skip
+        x, y = past[max(k - 2, 0)]
+        bearing = math.remainder(math.atan2(y, x) + error(k), math.tau)
+        event = SoundEvent(
+            class_name="siren", score=0.9, window_start_ns=stamp_ns - NS, window_end_ns=stamp_ns,
+            source="audio", bearing_rad=bearing,
+        )  # fmt: skip
+        objects, events = hearing.attach(objects, [event] if heard(k) else [], places, stamp_ns)
+        marks.append([item.track_id for item in objects if item.emergency_evidence])
+    return objects, events, marks
+
+
+def moving(x, y, vx=0.0, vy=0.0):
+    return lambda t: (x + vx * t, y + vy * t)
+
+
+STREET = {
+    1: moving(-30, 3, 8), 2: moving(-40, 3, 8), 3: moving(20, -4), 4: moving(35, 3, -9),
+    5: moving(5, 12),
+}  # fmt: skip
+
+
+def test_the_car_that_the_siren_comes_from_is_an_emergency_vehicle():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, math.radians(1.5), 100)
+    objects, events, marks = run(STREET, STREET[4], error=lambda k: noise[k])
+    assert marks[-1] == [4]
+    (found,) = [item for item in objects if item.track_id == 4]
+    assert found.emergency > 0.8
+    assert "siren heard by audio from" in found.emergency_evidence
+    assert events[0].track_id == 4
+    assert events[0].candidates[0][0] == 4
+    assert events[0].bearing_std_rad < math.radians(10)
+
+
+def test_an_echo_for_a_second_changes_nothing():
+    marks = run(STREET, STREET[4], error=lambda k: 2.0 if 25 <= k < 33 else 0.0)[2]
+    assert all(row == [4] for row in marks[15:])
+
+
+def test_a_siren_that_pauses_is_not_forgotten_at_once_and_not_kept_for_ever():
+    marks = run(STREET, STREET[4], steps=60, heard=lambda k: k < 20 or 30 <= k < 40)[2]
+    assert all(row == [4] for row in marks[15:50])
+    assert marks[-1] == []
+
+
+def test_who_is_not_seen_is_said_to_be_heard():
+    objects, events, marks = run(STREET, moving(-20, -30, 0, 5))
+    assert not any(marks[10:])
+    assert events[0].track_id == 0
+    assert events[0].origin.startswith("heard, not seen: bearing -")
+    assert max(item.emergency for item in objects) < 0.5
+
+
+def test_who_is_hidden_at_present_is_no_object_of_the_view():
+    _, events, marks = run(STREET, STREET[4], hidden=(4,))
+    assert not any(marks)
+    assert events[0].track_id == 0
+    assert events[0].origin.startswith("heard, hidden at present: track 4")
+
+
+def test_two_in_one_direction_share_the_probability():
+    row = {**STREET, 6: moving(44, 3.8, -9)}
+    objects, events, _ = run(row, STREET[4], steps=10)
+    shares = dict(events[0].candidates)
+    assert shares[4] > 0.2 < shares[6]
+    assert sum(shares.values()) <= 1.0001
+    assert [item.emergency for item in objects if item.track_id == 6] == [shares[6]]
+
+
+def test_without_a_direction_nobody_is_accused():
+    objects, events, marks = run(STREET, STREET[4], error=lambda k: math.nan)
+    assert events[0].origin == "heard, not seen: direction not known"
+    assert not any(marks)
+    assert all(math.isnan(item.emergency) for item in objects)
