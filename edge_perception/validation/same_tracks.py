@@ -50,9 +50,14 @@ class SameTracks:
         """Begin a segment; `tracks_before` is what it saw in its warm-up."""
         there = {(at, x, y): (name, born) for at, x, y, name, born in self._overlap.tracks}
         self._known = {}
+        owners: dict[int, int] = {}
         for at, x, y, name, _ in tracks_before:
             if (at, x, y) in there:
-                self._known[int(name)] = there[at, x, y]
+                same = there[at, x, y]
+                if owners.get(same[0], name) != name:  # too short a warm-up: the newest is right
+                    self._known.pop(owners[same[0]], None)
+                self._known[int(name)] = same
+                owners[same[0]] = int(name)
 
     def apply(self, record: dict[str, Any]) -> None:
         """Rename the tracks of a record."""
