@@ -127,3 +127,6 @@ class BackendSpec:
     # (provider, precision) of the ways that it offers on this machine; None: only its user knows.
     # An EdgePerceptionError says why there are none.
     ways: Callable[[], Sequence[tuple[str, str]]] | None = None
+    # `infer` of one session may be called by several threads at once, and they run beside each
+    # other. Else sources that serve the same model have a session each.
+    concurrent: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Container
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
@@ -30,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="POINTS",
         help="points of mAP that the plan may cost (%(default)s)",
+    )
+    parser.add_argument(
+        "--sources",
+        action="append",
+        default=[],
+        metavar="ROLE=N",
+        help="so many sources of a role in one process, such as camera=2: their frames may run "
+        "together",
     )
     parser.add_argument(
         "--frames",
@@ -67,12 +76,14 @@ def run(args: argparse.Namespace) -> int:
     folders = [*args.folder, *installed_model_folders()]
     variants, names = variants_of_set(args.models, folders)
 
+    sources = dict(_sources(text, variants) for text in args.sources)
     cache = args.cache.expanduser()
     found = Tuner(
         variants,
         cores=this_machine().cores,
         budget_s=args.budget_s,
         allowed_loss=args.allowed_loss,
+        sources=sources,
         accuracy=lambda setting: mean_average_precision(setting, frames=args.frames, cache=cache),
         say=lambda text: print(text, flush=True),
     ).run()
@@ -96,3 +107,18 @@ def run(args: argparse.Namespace) -> int:
     if found.out_of_time:
         print(f"  not everything was tried within {args.budget_s:g} s")
     return 0
+
+
+def _sources(text: str, roles: Container[str]) -> tuple[str, int]:
+    """Read ROLE=N.
+
+    Raises:
+        ConfigurationError: it is none, or the set has no such role.
+    """
+    role, _, number = text.partition("=")
+    known = role in roles and role != "fusion"
+    if not known or not number.isdecimal() or not 0 < int(number) <= 16:
+        raise ConfigurationError(
+            f"--sources: expected ROLE=N, an encoder of the set and 1 to 16, got '{text}'"
+        )
+    return role, int(number)

@@ -13,6 +13,7 @@ from edge_perception.core.rate import RateMeter, hertz, window_for
 from edge_perception.core.types import Feature, Instant
 from edge_perception.encoders.arrivals import Arrivals, ArrivalWindow
 from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.models.sessions import sharing_told
 
 MIN_SAMPLES = 20  # a percentile of fewer says nothing
 
@@ -220,5 +221,6 @@ class EncoderHealth:
             "provider": info.where,
             "precision": info.precision or "as in the graph",
             **({NOT_AS_ASKED: "; ".join(notes)} if notes else {}),
+            **sharing_told(loaded.backend),
             **pipeline.describe(),
         }

@@ -21,7 +21,7 @@ from edge_perception.models.loading import ModelOptions
 
 SCHEMA_VERSION = 1
 # What a plan says of a source, by the names of the parameters that it stands for.
-PLANNED = ("backend", "provider", "precision", "threads")
+PLANNED = ("backend", "provider", "precision", "threads", "batch", "batch_wait_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,8 @@ class SourcePlan:
     provider: str = ""
     precision: str = "fp32"
     threads: int = parameter(1, low=1, high=64)
+    batch: int = parameter(1, low=1, high=64)  # frames of several sources in one run; 1: off
+    batch_wait_ms: float = parameter(2.0, low=0.0, high=1000.0)
     figures: Figures | None = None
     cheaper: tuple[Cheaper, ...] = ()  # from large to tiny; for load control
 
@@ -70,6 +72,11 @@ class DevicePlan:
     gain: float  # throughput over the default configuration, measured in one run
     map_loss: float | None = None  # points of mAP that it costs; None: not measured
     notes: tuple[str, ...] = field(default=())
+
+    def of(self, source: str) -> SourcePlan | None:
+        """Return what it says of a source: `camera` holds for `camera_rear` too, by its name."""
+        names = [name for name in self.sources if f"{source}_".startswith(f"{name}_")]
+        return self.sources[max(names, key=len)] if names else None
 
 
 def read_device_plan(path: Path) -> DevicePlan:
@@ -132,7 +139,7 @@ def planned_options(
     if difference:
         note = f"device plan ignored: it was measured on another machine: {difference}"
         return Planned(options=options, note=note)
-    found = plan.sources.get(source)
+    found = plan.of(source)
     if found is None:
         note = f"device plan says nothing of {source}, only of {', '.join(plan.sources)}"
         return Planned(options=options, note=note)
@@ -163,7 +170,8 @@ def planned_variants(
     planned = planned_options(options, source, machine=machine)
     if not planned.sha256:
         return (), planned.note
-    found = read_device_plan(Path(options.device_plan).expanduser()).sources[source]
+    found = read_device_plan(Path(options.device_plan).expanduser()).of(source)
+    assert found is not None
     if planned.options.model != found.model:
         return (), f"device plan was measured with {found.model}, not {planned.options.model}"
     if not found.cheaper:

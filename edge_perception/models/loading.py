@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 from edge_perception.backends import (
     DEFAULT_BACKEND,
@@ -15,12 +16,15 @@ from edge_perception.backends import (
     backends,
     load_model_bytes,
 )
-from edge_perception.core.errors import ConfigurationError, ModelError
+from edge_perception.backends.micro_batches import MicroBatches
+from edge_perception.core.errors import BackendError, ConfigurationError, ModelError
 from edge_perception.core.parameter import parameter
 from edge_perception.models.folders import installed_model_folders
+from edge_perception.models.free_batch import prove_batches, with_free_batch
 from edge_perception.models.kept import has_room
 from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.quiet import directly, quietly
+from edge_perception.models.sessions import SESSIONS, Opened
 
 DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
 CODE = ".wasm"  # files of a bundle that are adapters, not weights
@@ -77,6 +81,24 @@ class ModelOptions:
         "", "folder for what the runtime compiles; empty: it compiles at each start"
     )
     threads: int = parameter(1, "inference threads", unit="threads", low=1, high=64)
+    share_session: bool = parameter(
+        True, "sources of one process that run the same model in the same way share its session"
+    )
+    batch: int = parameter(
+        1,
+        "most frames, of sources that share a session, in one run of the model; it stops by itself "
+        "while that takes longer than one by one; 1: off",
+        unit="frames",
+        low=1,
+        high=64,
+    )
+    batch_wait_ms: float = parameter(
+        2.0,
+        "how long a frame waits for those of other sources that are about to come",
+        unit="ms",
+        low=0.0,
+        high=1000.0,
+    )
     keep_previous_warm: bool = parameter(
         True, "after a change the model before stays loaded, for a rollback"
     )
@@ -155,30 +177,102 @@ def whole_model(bundle: Bundle) -> bytes:
 
 
 def open_bundle(
-    bundle: Bundle, options: ModelOptions, *, beside: bool = False, profiling: bool = False
+    bundle: Bundle,
+    options: ModelOptions,
+    *,
+    beside: bool = False,
+    profiling: bool = False,
+    instead_of: Backend | None = None,
 ) -> LoadedModel:
     """Create a session of a bundle and compare it with the manifest; nothing runs yet.
+
+    Args:
+        bundle: what to load.
+        options: how it runs.
+        beside: another model serves meanwhile, which must not wait for this one.
+        profiling: the session notes the time of every operator, where its runtime can.
+        instead_of: a session that hangs: it is not shared.
 
     Raises:
         ModelError: it does not load here, or its graph is not what the manifest says.
         UnknownNameError: the backend does not exist.
     """
-    manifest = bundle.manifest
     runtime = backends()[options.backend]
     settings = replace(backend_options(options), profiling=profiling)
     notes = []
     if settings.cache is not None and bundle.sealed:
         settings = replace(settings, cache=None)  # what is compiled holds the weights
         notes.append("compile_cache is not used: the model is sealed, and stays in memory")
+    if options.batch > 1 and not options.share_session:
+        notes.append("batch is not used: it needs share_session")
 
-    # What was hashed is what runs: a file that is replaced in between is never seen.
+    # What was hashed is what runs: a file that is replaced in between is never seen. Read even
+    # where a session is there already: a bundle that was damaged since does not load.
     data = whole_model(bundle)
 
-    def work() -> Backend:
-        return load_model_bytes(runtime, data, bundle.model_path, settings)
+    def make() -> Opened:
+        def load(graph: bytes) -> Backend:
+            def work() -> Backend:
+                return load_model_bytes(runtime, graph, bundle.model_path, settings)
 
-    backend = quietly(work, makes_threads=options.threads > 1) if beside else directly(work)
-    info = backend.describe()
+            return quietly(work, makes_threads=options.threads > 1) if beside else directly(work)
+
+        chosen = replace(options, batch=1) if profiling else options
+        opened = _opened(bundle, data, chosen, load, concurrent=runtime.concurrent)
+        _check_graph(bundle, opened.backend.describe())
+        return opened
+
+    if profiling:  # its times are of this session's own runs
+        alone = make()
+        return LoadedModel(
+            bundle=bundle,
+            backend=alone.backend,
+            info=alone.backend.describe(),
+            notes=(*notes, *alone.notes),
+        )
+    shares = options.share_session and (runtime.concurrent or options.batch > 1)
+    way = (options.backend, settings, options.batch, options.batch_wait_ms)
+    key = f"{bundle.sha256} {way!r}" if shares else f"own {uuid4()}"
+    session = SESSIONS.open(key, make, instead_of=instead_of)
+    return LoadedModel(
+        bundle=bundle,
+        backend=session,
+        info=session.describe(),
+        notes=(*notes, *session.notes),
+    )
+
+
+def _opened(
+    bundle: Bundle,
+    data: bytes,
+    options: ModelOptions,
+    load: Callable[[bytes], Backend],
+    *,
+    concurrent: bool,
+) -> Opened:
+    """Load a graph, with its first dimension freed where frames of several sources may share it."""
+    if options.batch <= 1 or not options.share_session:
+        return Opened(backend=load(data))
+    backend: Backend | None = None
+    try:
+        backend = load(with_free_batch(bundle, data))
+        prove_batches(bundle, backend, most=options.batch)
+    except (BackendError, ModelError) as error:
+        if backend is not None:
+            backend.close()
+        return Opened(backend=load(data), notes=(f"batch is not used: {error}",))
+    batches = MicroBatches(
+        backend,
+        model=bundle.manifest.name,
+        most=options.batch,
+        wait_s=options.batch_wait_ms / 1e3,
+        concurrent=concurrent,
+    )
+    return Opened(backend=backend, batches=batches)
+
+
+def _check_graph(bundle: Bundle, info: BackendInfo) -> None:
+    manifest = bundle.manifest
     for kind, declared, actual in (
         ("input", manifest.inputs, info.inputs),
         ("output", manifest.outputs, info.outputs),
@@ -186,7 +280,6 @@ def open_bundle(
         shapes = {tensor.name: (tensor.shape, tensor.dtype) for tensor in actual}
         for spec in declared:
             _check_tensor(manifest.name, kind, spec, shapes)
-    return LoadedModel(bundle=bundle, backend=backend, info=info, notes=tuple(notes))
 
 
 def _check_tensor(model: str, kind: str, spec: TensorSpec, actual: dict) -> None:

@@ -90,7 +90,10 @@ class EncoderModels:
         """Return a new session of the model that serves; who asked decides whether to use it."""
         bundle, geometry = self.pipeline.model.loaded.bundle, self.pipeline.place.calibrated
         loaded = self._load(
-            name=bundle.manifest.name, version=bundle.manifest.version, sha256=bundle.sha256
+            name=bundle.manifest.name,
+            version=bundle.manifest.version,
+            sha256=bundle.sha256,
+            instead_of=self.pipeline.model.loaded.backend,
         )
         if self.pipeline.load is not None:  # but not what the hung thread may still use
             self.pipeline.load.stand_ins.cache.make_room(

@@ -19,15 +19,18 @@ class Configuration:
     provider: str = ""
     precision: str = "fp32"
     threads: int = 1
+    sources: int = 1  # that run it at the same time
+    batch: int = 1  # of their frames in one run
 
     @property
     def name(self) -> str:
-        """For people: ``bev_lite_camera 0.5.0 int8, openvino CPU bf16, 2 threads``."""
+        """For people: ``bev_lite_camera 0.5.0 int8, openvino CPU bf16, 2 threads, 2 in a run``."""
         manifest = self.bundle.manifest
         kind = f" {manifest.runtime.precision}" if manifest.runtime.precision else ""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         where = " ".join(filter(None, (self.backend, self.provider, self.precision)))
-        return f"{manifest.name} {manifest.version}{kind}, {where}, {threads}"
+        batch = f", {self.batch} in a run" if self.batch > 1 else ""
+        return f"{manifest.name} {manifest.version}{kind}, {where}, {threads}{batch}"
 
     def options(self) -> ModelOptions:
         """Return what a node would be told."""
@@ -37,27 +40,34 @@ class Configuration:
             provider=self.provider,
             precision=self.precision,
             threads=self.threads,
+            batch=self.batch,
             strict_provider=True,  # what falls back is another configuration, measured already
         )
 
 
-def configurations(bundles: Sequence[Bundle], *, cores: int) -> Iterator[Configuration]:
+def configurations(
+    bundles: Sequence[Bundle], *, cores: int, sources: int = 1
+) -> Iterator[Configuration]:
     """Yield every way to run one of these bundles here, the plain one of the first bundle first.
 
     Args:
         bundles: of one role and feature space: the served one, then its variants.
         cores: that may be used.
+        sources: that run the model at the same time.
     """
     for bundle in bundles:
         for backend, provider, precision in _ways():
-            for threads in _thread_counts(cores):
-                yield Configuration(
-                    bundle=bundle,
-                    backend=backend,
-                    provider=provider,
-                    precision=precision,
-                    threads=threads,
-                )
+            for threads in _counts(min(cores, 8)):
+                for batch in _counts(min(sources, 64)):
+                    yield Configuration(
+                        bundle=bundle,
+                        backend=backend,
+                        provider=provider,
+                        precision=precision,
+                        threads=threads,
+                        sources=sources,
+                        batch=batch,
+                    )
 
 
 def _ways() -> Iterator[tuple[str, str, str]]:
@@ -72,8 +82,9 @@ def _ways() -> Iterator[tuple[str, str, str]]:
                 yield name, provider, precision
 
 
-def _thread_counts(cores: int) -> list[int]:
+def _counts(most: int) -> list[int]:
+    """Powers of two, and the most."""
     counts = [1]
-    while counts[-1] * 2 <= min(cores, 8):
+    while counts[-1] * 2 <= most:
         counts.append(counts[-1] * 2)
-    return counts
+    return counts if counts[-1] >= most else [*counts, most]

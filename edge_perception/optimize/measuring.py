@@ -179,4 +179,9 @@ def alone(
 
 
 def _job(role: str, way: Configuration) -> dict[str, Any]:
-    return {"role": role, "bundle": str(way.bundle.path), "options": asdict(way.options())}
+    return {
+        "role": role,
+        "bundle": str(way.bundle.path),
+        "options": asdict(way.options()),
+        "sources": way.sources,
+    }

@@ -50,6 +50,7 @@ def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
                 provider=way.provider,
                 precision=way.precision,
                 threads=way.threads,
+                batch=way.batch,
                 figures=Figures(
                     p50_ms=round(last.role_p50_ms[role], 3),
                     p99_ms=round(last.role_p99_ms[role], 3),
@@ -76,7 +77,8 @@ def _cheaper(found: Tuning, role: str, names: Mapping[str, str]) -> tuple[Cheape
         for tried in found.tried
         if tried.role == role
         and tried.alone_ms is not None
-        and tried.configuration == replace(way, bundle=tried.configuration.bundle, threads=1)
+        and tried.configuration
+        == replace(way, bundle=tried.configuration.bundle, threads=1, batch=1)
     }
     own = single.get(way.bundle.sha256)
     if own is None or own.alone_ms is None:
@@ -206,6 +208,8 @@ def _way(way: Configuration) -> dict[str, Any]:
         "provider": way.provider,
         "precision": way.precision,
         "threads": way.threads,
+        "batch": way.batch,
+        "sources": way.sources,
     }
 
 

@@ -80,6 +80,7 @@ class Tuner:
         allowed_loss: float,
         accuracy: Accuracy,
         say: Callable[[str], None],
+        sources: Mapping[str, int] | None = None,
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare.
@@ -91,13 +92,19 @@ class Tuner:
             allowed_loss: points of mAP that a choice may cost in all.
             accuracy: gives the mAP of a setting, in points, always on the same frames.
             say: takes progress lines.
+            sources: by role, how many run its model at the same time in one process; None: one
+                each.
             steady_s: the steady clock.
         """
         self._variants, self._cores, self._say = variants, cores, say
         self._allowed, self._accuracy, self._steady_s = allowed_loss, accuracy, steady_s
         self._measured: list[tuple[dict[str, Configuration], float]] = []
         self._end_s = steady_s() + budget_s
-        default = {role: Configuration(bundle=found[0]) for role, found in variants.items()}
+        self._sources = {role: (sources or {}).get(role, 1) for role in variants}
+        default = {
+            role: Configuration(bundle=found[0], sources=self._sources[role])
+            for role, found in variants.items()
+        }
         self._found = Tuning(default=default, chosen=dict(default))
 
     def run(self) -> Tuning:
@@ -147,12 +154,19 @@ class Tuner:
     def _finalists(self, role: str) -> list[Tried]:
         """Return the few ways that are worth a run in the set, fastest first.
 
-        All ways run alone on one thread; the best of them with more threads too.
+        All ways run alone on one thread, frame by frame; the best of them with more threads, and
+        with frames of several sources in one run, too.
         """
-        ways = list(configurations(self._variants[role], cores=self._cores))
-        single = self._alone(role, [way for way in ways if way.threads == 1])
+        ways = list(
+            configurations(self._variants[role], cores=self._cores, sources=self._sources[role])
+        )
+        single = self._alone(role, [way for way in ways if way.threads == way.batch == 1])
         best = [item.configuration for item in single[:_FINALISTS]]
-        more = [way for way in ways if way.threads > 1 and replace(way, threads=1) in best]
+        more = [
+            way
+            for way in ways
+            if max(way.threads, way.batch) > 1 and replace(way, threads=1, batch=1) in best
+        ]
         measured = sorted([*single, *self._alone(role, more)], key=_alone_ms)
         if not measured:
             return []

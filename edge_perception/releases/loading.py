@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from edge_perception.backends import Backend
 from edge_perception.core.errors import (
     ClockNotSetError,
     EdgePerceptionError,
@@ -36,6 +37,7 @@ def load_model(
     sha256: str = "",
     beside: bool = False,
     profiling: bool = False,
+    instead_of: Backend | None = None,
 ) -> LoadedModel:
     """Find, verify, load and warm a model.
 
@@ -48,6 +50,7 @@ def load_model(
         sha256: the digest it must have; empty: any.
         beside: another model serves meanwhile, which must not wait for this one.
         profiling: the session notes the time of every operator, where its runtime can.
+        instead_of: a session that hangs, which is not shared.
 
     Raises:
         ModelError: no such bundle, or it is damaged, of another role, or does not run here.
@@ -58,7 +61,15 @@ def load_model(
 
     def load(chosen: ModelOptions) -> LoadedModel:
         return _load(
-            chosen, role, modality, name, version, sha256, beside=beside, profiling=profiling
+            chosen,
+            role,
+            modality,
+            name,
+            version,
+            sha256,
+            beside=beside,
+            profiling=profiling,
+            instead_of=instead_of,
         )
 
     try:
@@ -103,6 +114,7 @@ def _load(
     *,
     beside: bool,
     profiling: bool,
+    instead_of: Backend | None,
 ) -> LoadedModel:
     store = open_store(options)
     found = _find(options, store, role=role, name=name, sha256=sha256)
@@ -117,7 +129,9 @@ def _load(
         raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
-    loaded = open_bundle(bundle, options, beside=beside, profiling=profiling)
+    loaded = open_bundle(
+        bundle, options, beside=beside, profiling=profiling, instead_of=instead_of
+    )
     run = quietly if beside else directly
     run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
     if store is not None and not (name or sha256):

@@ -90,9 +90,17 @@ def test_on_another_machine_it_is_ignored_and_that_is_said(write, change, text):
 
 def test_a_source_that_it_does_not_know_runs_as_before(write):
     asked = write()
-    planned = planned_options(asked, "camera_rear", machine=HERE)
+    planned = planned_options(asked, "lidar_rear", machine=HERE)
     assert planned.options == asked
-    assert "says nothing of camera_rear, only of camera" in planned.note
+    assert "says nothing of lidar_rear, only of camera" in planned.note
+
+
+def test_it_holds_for_every_source_of_a_kind_unless_it_names_one(write):
+    asked = write(camera=replace(CAMERA, batch=4), camera_rear=replace(CAMERA, threads=3))
+    for source, batch, threads in (("camera_left", 4, 2), ("camera_rear", 1, 3)):
+        options = planned_options(asked, source, machine=HERE).options
+        assert (options.batch, options.threads) == (batch, threads)
+    assert "says nothing of cameras" in planned_options(asked, "cameras", machine=HERE).note
 
 
 def test_load_control_takes_what_measured_cheaper_and_says_why_there_is_nothing(write):
