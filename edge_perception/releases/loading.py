@@ -129,9 +129,7 @@ def _load(
         raise ModelError(f"{manifest.name}: expected a model of role {wanted}, got {manifest.role}")
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
-    loaded = open_bundle(
-        bundle, options, beside=beside, profiling=profiling, instead_of=instead_of
-    )
+    loaded = open_bundle(bundle, options, beside=beside, profiling=profiling, instead_of=instead_of)
     run = quietly if beside else directly
     run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
     if store is not None and not (name or sha256):

@@ -71,12 +71,17 @@ def patiently(condition, seconds: float = 20.0) -> bool:
     return False
 
 
+@pytest.mark.parametrize("shared", ["true", "false"])
 @pytest.mark.parametrize("role", ROLES)
-def test_the_bundled_models_agree_with_their_golden_outputs(url: str, role: str) -> None:
-    session = connect(url, role, fallback="none")
+def test_the_bundled_models_agree_with_their_golden_outputs(
+    url: str, role: str, shared: str
+) -> None:
+    session = connect(url, role, fallback="none", shared_memory=shared)
     deviations = compare_golden(bundle(role), session)
     info = session.describe()
+    assert info.provider.endswith(", shared memory") == (shared == "true")
     session.close()
+    assert not list(Path("/dev/shm").glob("edge_perception_*"))
     assert all(deviation.passed for deviation in deviations), deviations
     assert info.runtime_version.startswith("triton 2.")
     assert not info.notes
@@ -146,6 +151,8 @@ def test_a_killed_server_is_found_again_after_its_restart(url: str, triton: Trit
     finally:
         triton.start()
     assert patiently(lambda: session.infer(inputs) and not session.describe().notes)
+    session.infer(inputs)
+    assert session.describe().provider.endswith(", shared memory")  # a new region
     session.close()
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends.contract import TensorInfo
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
+from edge_perception.backends.kserve.shared_memory import Place, Region, SharedTensors
 from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
 from edge_perception.core.errors import BackendError
 from edge_perception.core.extras import extra
@@ -27,7 +28,9 @@ class UnsupportedCallError(BackendError):
 class GrpcRemote:
     """A channel to one model."""
 
-    def __init__(self, url: str, model: str, version: str = "") -> None:
+    def __init__(
+        self, url: str, model: str, version: str = "", *, shared_memory: str = "false"
+    ) -> None:
         """Open the channel; nothing is sent yet.
 
         Raises:
@@ -54,6 +57,7 @@ class GrpcRemote:
         ]
         self._channel = grpc.insecure_channel(f"{parts.hostname}:{parts.port}", options=options)
         self._calls: dict[str, Any] = {}
+        self.shared = SharedTensors(shared_memory, parts.hostname, self)
 
     def metadata(self, timeout_s: float) -> ModelMetadata:
         """Ask for the server's name and the model's signature."""
@@ -61,6 +65,7 @@ class GrpcRemote:
         model = self._call(
             "ModelMetadata", {"name": self._model, "version": self._version}, timeout_s
         )
+        self.shared.offers(tuple(server.extensions))
         return ModelMetadata(
             server=f"{server.name} {server.version}".strip(),
             version=model.versions[-1] if model.versions else "",
@@ -84,15 +89,72 @@ class GrpcRemote:
         self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
     ) -> dict[str, NDArray]:
         """Run the model within the time."""
+        end_s = time.monotonic() + timeout_s
+        try:
+            if self.shared.offered is None:
+                server = self._call("ServerMetadata", {}, timeout_s)
+                self.shared.offers(tuple(server.extensions))
+            region = self.shared.region(inputs, outputs, _left(end_s))
+            try:
+                found = self._infer(inputs, outputs, _left(end_s), region)
+            except RemoteError:
+                raise
+            except BackendError:
+                if region is None:
+                    raise
+                self.shared.abandon()  # a server that restarted within a frame lost it
+                found = self._infer(inputs, outputs, _left(end_s), None)
+        except RemoteError:
+            self.shared.lost()
+            raise
+        self.shared.served()
+        return found
+
+    def register(self, name: str, key: str, size: int, timeout_s: float) -> None:
+        """Let the server map a region of shared memory.
+
+        Raises:
+            RemoteError: no answer in time.
+            BackendError: it does not.
+        """
+        fields = {"name": name, "key": key, "byte_size": size}
+        self._call("SystemSharedMemoryRegister", fields, timeout_s)
+
+    def unregister(self, name: str, timeout_s: float) -> None:
+        """Let the server forget a region.
+
+        Raises:
+            BackendError: as `register`.
+        """
+        self._call("SystemSharedMemoryUnregister", {"name": name}, timeout_s)
+
+    def _infer(
+        self,
+        inputs: Mapping[str, NDArray],
+        outputs: tuple[TensorInfo, ...],
+        timeout_s: float,
+        region: Region | None,
+    ) -> dict[str, NDArray]:
+        places = {} if region is None else region.places
         request = {
             "model_name": self._model,
             "model_version": self._version,
             "inputs": [
-                {"name": name, "datatype": DATATYPES[array.dtype.name], "shape": array.shape}
+                {
+                    "name": name,
+                    "datatype": DATATYPES[array.dtype.name],
+                    "shape": array.shape,
+                    "parameters": _parameters(places.get(name)),
+                }
                 for name, array in inputs.items()
             ],
-            "outputs": [{"name": info.name} for info in outputs],
-            "raw_input_contents": [raw(array) for array in inputs.values()],
+            "outputs": [
+                {"name": info.name, "parameters": _parameters(places.get(info.name))}
+                for info in outputs
+            ],
+            "raw_input_contents": [
+                raw(array) for name, array in inputs.items() if name not in places
+            ],
         }
         answer = self._call("ModelInfer", request, timeout_s)
         self.answered = answer.model_version
@@ -103,12 +165,15 @@ class GrpcRemote:
             )
         pairs = zip(answer.outputs, answer.raw_output_contents, strict=True)
         return {
-            tensor.name: from_raw(tensor.name, tensor.datatype, tensor.shape, memoryview(data))
+            tensor.name: region.get(tensor.name, tensor.datatype, list(tensor.shape))
+            if region is not None and tensor.name in places and not data
+            else from_raw(tensor.name, tensor.datatype, tensor.shape, memoryview(data))
             for tensor, data in pairs
         }
 
     def close(self) -> None:
-        """Close the channel."""
+        """Give shared memory back, close the channel."""
+        self.shared.close()
         self._channel.close()
 
     def _call(self, name: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
@@ -134,6 +199,24 @@ class GrpcRemote:
 
 def _texts(entries: Any) -> dict[str, str]:
     return {entry.key: entry.value.decode("utf-8", "replace") for entry in entries}
+
+
+def _left(end_s: float) -> float:
+    left_s = end_s - time.monotonic()
+    if left_s <= 0:
+        raise RemoteError("kserve: deadline passed")
+    return left_s
+
+
+def _parameters(place: Place | None) -> list[dict[str, Any]]:
+    said = {} if place is None else place.parameters()
+    return [
+        {
+            "key": key,
+            "value": {"string_param" if isinstance(value, str) else "int64_param": value},
+        }
+        for key, value in said.items()
+    ]
 
 
 def _info(tensor: Any) -> TensorInfo:

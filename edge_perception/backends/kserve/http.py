@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends.contract import TensorInfo
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
+from edge_perception.backends.kserve.shared_memory import Region, SharedTensors
 from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
 from edge_perception.core.errors import BackendError
 
@@ -30,7 +31,9 @@ _MOST_BYTES = 1 << 30
 class HttpRemote:
     """A kept-alive connection to one model."""
 
-    def __init__(self, url: str, model: str, version: str = "") -> None:
+    def __init__(
+        self, url: str, model: str, version: str = "", *, shared_memory: str = "false"
+    ) -> None:
         """Parse the address; nothing is sent yet.
 
         Raises:
@@ -49,13 +52,14 @@ class HttpRemote:
         self._connection: http.client.HTTPConnection | None = None
         self._binary = True
         self.answered = ""
+        self.shared = SharedTensors(shared_memory, self._host, self)
 
     def metadata(self, timeout_s: float) -> ModelMetadata:
         """Ask for the server's name and the model's signature."""
         end_s = time.monotonic() + timeout_s
         server = self._json("GET", self._root, end_s)
         model = self._json("GET", self._base, end_s)
-        self._binary = "binary_tensor_data" in server.get("extensions", ())
+        self._learn(server)
         try:
             return ModelMetadata(
                 server=f"{server.get('name', 'server')} {server.get('version', '')}".strip(),
@@ -81,39 +85,108 @@ class HttpRemote:
     ) -> dict[str, NDArray]:
         """Run the model within the time."""
         end_s = time.monotonic() + timeout_s
-        body, headers = self._request(inputs, outputs)
+        try:
+            if self.shared.offered is None:
+                self._learn(self._json("GET", self._root, end_s))
+            region = self.shared.region(inputs, outputs, _left(end_s))
+            try:
+                found = self._infer(inputs, outputs, end_s, region)
+            except RemoteError:
+                raise
+            except BackendError:
+                if region is None:
+                    raise
+                self.shared.abandon()  # a server that restarted within a frame lost it
+                found = self._infer(inputs, outputs, end_s, None)
+        except (RemoteError, TimeoutError) as error:
+            self.shared.lost()
+            if isinstance(error, TimeoutError):
+                raise RemoteError(f"kserve: {self._host}:{self._port}: {error}") from error
+            raise
+        self.shared.served()
+        return found
+
+    def register(self, name: str, key: str, size: int, timeout_s: float) -> None:
+        """Let the server map a region of shared memory.
+
+        Raises:
+            RemoteError: no answer in time.
+            BackendError: it does not.
+        """
+        self._region(name, "register", timeout_s, {"key": key, "offset": 0, "byte_size": size})
+
+    def unregister(self, name: str, timeout_s: float) -> None:
+        """Let the server forget a region.
+
+        Raises:
+            BackendError: as `register`.
+        """
+        self._region(name, "unregister", timeout_s, {})
+
+    def _region(self, name: str, verb: str, timeout_s: float, document: Mapping[str, Any]) -> None:
+        path = f"{self._root}/systemsharedmemory/region/{name}/{verb}"
+        headers = {"Content-Type": "application/json"}
+        end_s = time.monotonic() + timeout_s
+        self._exchange("POST", path, end_s, json.dumps(document).encode(), headers)
+
+    def _learn(self, server: Mapping[str, Any]) -> None:
+        extensions = tuple(_listed(server.get("extensions")))
+        self._binary = "binary_tensor_data" in extensions
+        self.shared.offers(extensions)
+
+    def _infer(
+        self,
+        inputs: Mapping[str, NDArray],
+        outputs: tuple[TensorInfo, ...],
+        end_s: float,
+        region: Region | None,
+    ) -> dict[str, NDArray]:
+        body, headers = self._request(inputs, outputs, region)
         data, told = self._exchange("POST", f"{self._base}/infer", end_s, body, headers)
-        found, self.answered = _outputs(data, told.get(_HEADER))
+        found, self.answered = _outputs(data, told.get(_HEADER), region)
         return found
 
     def close(self) -> None:
-        """Close the connection."""
+        """Give shared memory back, close the connection."""
+        if self._connection is not None:
+            self.shared.close()
+        self._drop()
+
+    def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def _request(
-        self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...]
+        self,
+        inputs: Mapping[str, NDArray],
+        outputs: tuple[TensorInfo, ...],
+        region: Region | None,
     ) -> tuple[bytes, dict[str, str]]:
         tensors, blobs = [], []
+        places = {} if region is None else region.places
         for name, array in inputs.items():
             tensor: dict[str, Any] = {
                 "name": name,
                 "shape": list(array.shape),
                 "datatype": DATATYPES[array.dtype.name],
             }
-            if self._binary:
+            if name in places:
+                tensor["parameters"] = places[name].parameters()
+            elif self._binary:
                 blobs.append(raw(array))
                 tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
             else:
                 tensor["data"] = array.ravel().tolist()
             tensors.append(tensor)
-        wanted = [
-            {"name": info.name, "parameters": {"binary_data": self._binary}}
-            if self._binary
-            else {"name": info.name}
-            for info in outputs
-        ]
+        wanted: list[dict[str, Any]] = []
+        for info in outputs:
+            output: dict[str, Any] = {"name": info.name}
+            if info.name in places:
+                output["parameters"] = places[info.name].parameters()
+            elif self._binary:
+                output["parameters"] = {"binary_data": True}
+            wanted.append(output)
         header = json.dumps({"inputs": tensors, "outputs": wanted}).encode()
         if not self._binary:
             return header, {"Content-Type": "application/json"}
@@ -134,14 +207,14 @@ class HttpRemote:
                 connection.request(method, path, body, dict(headers))
             except (http.client.HTTPException, OSError):
                 # The server may have closed a connection that was kept: once more on a new one.
-                self.close()
+                self._drop()
                 connection = self._ready(_left(end_s))
                 connection.request(method, path, body, dict(headers))
             connection.sock.settimeout(_left(end_s))
             response = connection.getresponse()
             data = _body(response, connection, end_s)
         except (http.client.HTTPException, OSError) as error:
-            self.close()
+            self._drop()
             raise RemoteError(
                 f"kserve: {self._host}:{self._port}: {type(error).__name__}: {error}"
             ) from error
@@ -191,7 +264,9 @@ def _body(
     return b"".join(pieces)
 
 
-def _outputs(data: memoryview, header_length: str | None) -> tuple[dict[str, NDArray], str]:
+def _outputs(
+    data: memoryview, header_length: str | None, region: Region | None = None
+) -> tuple[dict[str, NDArray], str]:
     """Return the tensors of an answer, and the version that it says it is of."""
     try:
         split = int(header_length) if header_length else len(data)
@@ -205,6 +280,9 @@ def _outputs(data: memoryview, header_length: str | None) -> tuple[dict[str, NDA
             name, datatype = tensor["name"], tensor["datatype"]
             shape = [int(size) for size in tensor["shape"]]
             size = tensor.get("parameters", {}).get("binary_data_size")
+            if region is not None and name in region.places and size is None:
+                found[name] = region.get(name, datatype, shape)
+                continue
             if size is None:
                 found[name] = _from_numbers(name, datatype, shape, tensor["data"])
                 continue

@@ -23,7 +23,11 @@ _SCALARS = {
 # message: field -> (number, type); a type with * is repeated, any but the scalars a message.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "ServerMetadataRequest": {},
-    "ServerMetadataResponse": {"name": (1, "string"), "version": (2, "string")},
+    "ServerMetadataResponse": {
+        "name": (1, "string"),
+        "version": (2, "string"),
+        "extensions": (3, "string*"),
+    },
     "ModelMetadataRequest": {"name": (1, "string"), "version": (2, "string")},
     "TensorMetadata": {
         "name": (1, "string"),
@@ -46,8 +50,26 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "ModelConfig": {"parameters": (14, "Parameter*")},
     "Parameter": {"key": (1, "string"), "value": (2, "ParameterValue")},
     "ParameterValue": {"string_value": (1, "string")},
-    "Tensor": {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "int64*")},
-    "RequestedOutput": {"name": (1, "string")},
+    # One of its fields is set; a map is a repeated message of key and value.
+    "InferParameter": {"int64_param": (2, "int64"), "string_param": (3, "string")},
+    "TensorParameter": {"key": (1, "string"), "value": (2, "InferParameter")},
+    "Tensor": {
+        "name": (1, "string"),
+        "datatype": (2, "string"),
+        "shape": (3, "int64*"),
+        "parameters": (4, "TensorParameter*"),
+    },
+    "RequestedOutput": {"name": (1, "string"), "parameters": (2, "TensorParameter*")},
+    # Of Triton's extension.
+    "SystemSharedMemoryRegisterRequest": {
+        "name": (1, "string"),
+        "key": (2, "string"),
+        "offset": (3, "int64"),
+        "byte_size": (4, "int64"),
+    },
+    "SystemSharedMemoryRegisterResponse": {},
+    "SystemSharedMemoryUnregisterRequest": {"name": (1, "string")},
+    "SystemSharedMemoryUnregisterResponse": {},
     "ModelInferRequest": {
         "model_name": (1, "string"),
         "model_version": (2, "string"),

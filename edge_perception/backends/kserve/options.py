@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_perception.backends.contract import DEFAULT_BACKEND
+from edge_perception.backends.kserve.shared_memory import MODES
 from edge_perception.core.errors import BackendError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.text_options import options_of
@@ -19,6 +20,12 @@ class KserveOptions:
     version: str = parameter("", "its version on the server; empty: the newest")
     deadline_ms: float = parameter(
         50.0, "longest time for one inference, retries within it", unit="ms", low=1.0, high=60000.0
+    )
+    shared_memory: str = parameter(
+        "auto",
+        "tensors in memory that the server maps too, where it can; auto: on a loopback address; "
+        "true: whatever the address says, the server is on this machine",
+        choices=MODES,
     )
     retries: int = parameter(1, "further tries within the deadline", low=0, high=10)
     fallback: str = parameter(

@@ -26,12 +26,31 @@ class ModelMetadata:
     outputs: tuple[TensorInfo, ...]
 
 
+class Sharing(Protocol):
+    """What a transport says of shared memory."""
+
+    @property
+    def used(self) -> bool:
+        """Whether the last frame lay in it."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """Why it is not used although it was asked for; empty: it is, or was not."""
+        ...
+
+
 class Remote(Protocol):
     """One model on one server. Not thread-safe: one inference thread uses it."""
 
     @property
     def answered(self) -> str:
         """Version that the last answer of `infer` says it is of; empty: it does not say."""
+        ...
+
+    @property
+    def shared(self) -> Sharing:
+        """Tensors in memory that the server maps too."""
         ...
 
     def metadata(self, timeout_s: float) -> ModelMetadata:

@@ -67,7 +67,9 @@ class KserveBackend:
             BreakerLimits(failures=self._options.failures, open_s=self._options.open_s)
         )
         model = self._options.model or path.parent.name
-        self._remote = open_remote(self._url, model, self._options.version)
+        self._remote = open_remote(
+            self._url, model, self._options.version, shared_memory=self._options.shared_memory
+        )
         self._local = _local(path, data, options, self._options)
         self._last_error = ""
         self._metadata: ModelMetadata | None = None
@@ -86,7 +88,10 @@ class KserveBackend:
     def describe(self) -> BackendInfo:
         """Return what runs now: the server, or the local model and why."""
         if self._breaker.closed and not self._last_error:
-            return self._info
+            shared = self._remote.shared
+            provider = f"{self._info.provider}{', shared memory' if shared.used else ''}"
+            notes = (shared.note,) if shared.note else ()
+            return replace(self._info, provider=provider, notes=notes)
         local = self._local.describe() if self._local is not None else None
         return replace(
             self._info,
@@ -180,8 +185,14 @@ class KserveBackend:
         )
 
 
-def open_remote(url: str, model: str, version: str = "") -> Remote:
+def open_remote(url: str, model: str, version: str = "", *, shared_memory: str = "false") -> Remote:
     """Return a client of a model; nothing is sent yet.
+
+    Args:
+        url: of the server.
+        model: its name there.
+        version: its version there; empty: the newest.
+        shared_memory: auto, true or false, see `KserveOptions`.
 
     Raises:
         BackendError: the address is none.
@@ -190,8 +201,8 @@ def open_remote(url: str, model: str, version: str = "") -> Remote:
     if url.startswith("grpc://"):
         from edge_perception.backends.kserve.grpc import GrpcRemote
 
-        return GrpcRemote(url, model, version)
-    return HttpRemote(url, model, version)
+        return GrpcRemote(url, model, version, shared_memory=shared_memory)
+    return HttpRemote(url, model, version, shared_memory=shared_memory)
 
 
 def _local(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,65 @@ def test_the_breaker_doubles_its_pause_and_closes_at_the_first_answer():
     assert breaker.closed
     breaker.failed(6.0)
     assert breaker.allows(6.0)
+
+
+def regions_left():
+    return {path.name for path in Path("/dev/shm").glob("edge_perception_*")}
+
+
+def test_tensors_lie_in_memory_that_the_server_maps_and_nothing_stays_behind(connect, server):
+    before = regions_left()
+    server.shares = True
+    session = connect()
+    for factor in (1, 2, 3):
+        inputs = {"a": A * factor, "b": B}
+        np.testing.assert_array_equal(session.infer(inputs)["c"], A * factor + B)
+    assert session.describe().provider.endswith("shared memory")
+    assert server.told == ["register"]
+    assert regions_left() <= before  # unlinked as soon as the server has it
+    session._remote.close()
+    assert server.told == ["register", "unregister"]
+    assert server.regions == {}
+
+
+def test_a_region_that_a_late_server_may_still_write_is_not_used_again(connect, server):
+    server.shares = True
+    session = connect(deadline_ms="200", retries="0", failures="100")
+    session.infer(INPUTS)
+    go, right = threading.Event(), server.answer
+
+    def late(handler, inputs):
+        go.wait(20)
+        right(handler, {"a": inputs["a"] * 100, "b": inputs["b"]})
+
+    server.answer = late
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)  # the local model
+    server.answer = right
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    go.set()
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert server.told == ["register", "register", "unregister"]
+
+
+def test_a_server_that_lost_the_region_gets_the_frame_by_itself_and_a_new_region(connect, server):
+    server.shares = True
+    session = connect()
+    session.infer(INPUTS)
+    right = server.answer
+
+    def refuses(handler, inputs):
+        server.answer = right
+        server.reply(handler, {"error": "Unable to find shared memory region"}, status=400)
+
+    server.answer = refuses
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert not session.describe().notes
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert server.told == ["register", "unregister", "register"]
+
+
+@pytest.mark.parametrize(("asked", "noted"), [("true", True), ("auto", False), ("false", False)])
+def test_a_server_without_shared_memory_is_sent_tensors(connect, server, asked, noted):
+    session = connect(shared_memory=asked)
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert ("shared_memory: the server does not offer it" in session.describe().notes) == noted
