@@ -83,6 +83,7 @@ def quietly(work: Callable[[], T], *, makes_threads: bool = False) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
     cores = os.sched_getaffinity(0)
+    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     def target() -> None:
         yield_cores()
@@ -98,7 +99,7 @@ def quietly(work: Callable[[], T], *, makes_threads: bool = False) -> T:
         thread.start()
         thread.join()
         if makes_threads:
-            _raise(_threads() - before, cores)
+            _raise(_threads() - before, cores, nice)
     finally:
         _ended_s = time.monotonic()
         if mine:
@@ -117,14 +118,14 @@ def _threads() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/task")}
 
 
-def _raise(threads: Iterable[int], cores: set[int]) -> None:
-    """Give threads that inherited the low priority that of all others."""
+def _raise(threads: Iterable[int], cores: set[int], nice: int) -> None:
+    """Give threads that inherited the low priority that of who asked for the work."""
     for thread in threads:
         try:
             if os.sched_getscheduler(thread) != os.SCHED_BATCH:
                 continue  # of somebody else
             os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
-            os.setpriority(os.PRIO_PROCESS, thread, 0)
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
             os.sched_setaffinity(thread, cores)
         except ProcessLookupError:
             continue  # it has ended

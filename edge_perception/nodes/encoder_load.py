@@ -112,18 +112,26 @@ def encoder_load(
     plan, left_out = _planned(options, model, source)
     sizes: dict[str, int] = {}  # by digest
 
-    def size_bytes(name: str) -> int:
-        # Measuring runs it, so it is verified first.
-        bundle = find_verified(model, role=source, name=name)
-        if plan.get(name, bundle.sha256) != bundle.sha256:
-            raise ModelError(f"{name}: the device plan was measured with another bundle")
+    def measured_bytes(bundle: Bundle) -> int:
         if bundle.sha256 not in sizes:
             way = planned_options(model, source).options
             sizes[bundle.sha256] = peak_memory_bytes(bundle, way)
         return sizes[bundle.sha256]
 
+    def size_bytes(name: str) -> int:
+        # Measuring runs it, so it is verified first.
+        bundle = find_verified(model, role=source, name=name)
+        if plan.get(name, bundle.sha256) != bundle.sha256:
+            raise ModelError(f"{name}: the device plan was measured with another bundle")
+        for served in beside():  # what they take is known before anything is loaded beside them
+            measured_bytes(served)
+        return measured_bytes(bundle)
+
     def beside_bytes() -> int:
-        return sum(bundle.manifest.resources.peak_memory_bytes for bundle in beside())
+        return sum(
+            sizes.get(bundle.sha256, bundle.manifest.resources.peak_memory_bytes)
+            for bundle in beside()
+        )
 
     models = ModelCache[LoadedModel](
         limit_bytes=options.models_mb * _MB,

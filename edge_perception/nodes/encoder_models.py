@@ -95,10 +95,7 @@ class EncoderModels:
             sha256=bundle.sha256,
             instead_of=self.pipeline.model.loaded.backend,
         )
-        if self.pipeline.load is not None:  # but not what the hung thread may still use
-            self.pipeline.load.stand_ins.cache.make_room(
-                self._load_options.config.models_mb * 2**20
-            )
+        self._let_variants_go(self.pipeline)  # but not what the hung thread may still use
         pipeline = self._pipeline_of(loaded, geometry)
         pipeline.model.learn_from(self.pipeline.model)
         return pipeline
@@ -143,6 +140,11 @@ class EncoderModels:
         )
         return pipeline
 
+    def _let_variants_go(self, pipeline: EncoderPipeline) -> None:
+        """Give back the variants that do not serve: a model is loaded beside the current one."""
+        if pipeline.load is not None:
+            pipeline.load.stand_ins.cache.make_room(self._load_options.config.models_mb * 2**20)
+
     def _loaded_by(self, pipeline: EncoderPipeline) -> list[Bundle]:
         kept = self._kept.bundle
         loaded = [model.loaded.bundle for model in pipeline.serving.models()]
@@ -167,6 +169,7 @@ class EncoderModels:
         pipeline.serving.loading = True
         try:
             self._kept.make_room()
+            self._let_variants_go(pipeline)
             loaded = self._load(name=name, version=version, sha256=sha256, beside=True)
             if pipeline is not self.pipeline:
                 loaded.backend.close()

@@ -118,7 +118,7 @@ class Region:
         """
         place = self.places[tensor]
         data = self._memory[place.offset : place.offset + place.size]
-        return from_raw(tensor, datatype, shape, memoryview(data))
+        return from_raw(tensor, datatype, shape, data.data)
 
 
 class SharedTensors:
