@@ -11,7 +11,7 @@ SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 PYTEST := pytest -n $(TEST_WORKERS) --no-loadscope-reorder
 
-.PHONY: help setup setup-training setup-backends setup-servers setup-fleet setup-optimize build demo test check bench faults starts matrix baseline clean
+.PHONY: help setup setup-training setup-backends setup-servers setup-kserve setup-fleet setup-optimize build demo test check bench faults starts matrix baseline clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ setup-fleet: ## TUF, object stores and MQTT into .venv, for registries and robot
 
 setup-servers: ## Triton into .venv-servers, for the tests of the kserve backend
 	@$(PYTHON) scripts/set_up --servers
+
+setup-kserve: ## KServe's own server into .venv-kserve, for the tests of the kserve backend
+	@$(PYTHON) scripts/set_up --kserve
 
 setup-optimize: ## PyTorch, NNCF and others into .venv-optimize, for `edge-perception optimize`
 	@$(PYTHON) scripts/set_up --optimize

@@ -38,6 +38,9 @@ def main(arguments: list[str]) -> int:
         "--servers", action="store_true", help="inference servers for tests into .venv-servers only"
     )
     parser.add_argument(
+        "--kserve", action="store_true", help="KServe's server for tests into .venv-kserve only"
+    )
+    parser.add_argument(
         "--optimize", action="store_true", help="the extra `optimize` into .venv-optimize only"
     )
     parser.add_argument(
@@ -54,6 +57,8 @@ def main(arguments: list[str]) -> int:
             what = set_up_beside(".venv-training", "training.txt", "PyTorch for training")
         elif options.servers:
             what = set_up_beside(".venv-servers", "servers.txt", "inference servers for tests")
+        elif options.kserve:
+            what = set_up_beside(".venv-kserve", "servers_kserve.txt", "KServe's server for tests")
         elif options.optimize:
             what = set_up_beside(".venv-optimize", "optimize.txt", "PyTorch, NNCF and others")
         else:

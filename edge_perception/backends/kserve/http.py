@@ -279,7 +279,8 @@ def _outputs(
         for tensor in header["outputs"]:
             name, datatype = tensor["name"], tensor["datatype"]
             shape = [int(size) for size in tensor["shape"]]
-            size = tensor.get("parameters", {}).get("binary_data_size")
+            # KServe's own server writes null where it has nothing to say.
+            size = (tensor.get("parameters") or {}).get("binary_data_size")
             if region is not None and name in region.places and size is None:
                 found[name] = region.get(name, datatype, shape)
                 continue
@@ -293,7 +294,7 @@ def _outputs(
                 )
             found[name] = from_raw(name, datatype, shape, rest[at:end])
             at = end
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BackendError(f"kserve: answer cannot be read: {error!r}") from error
     return found, str(header.get("model_version") or "")
 

@@ -97,6 +97,15 @@ def wrong_answers(server):
         "another type": lambda handler, _: server.reply(
             handler, {"outputs": [{"name": "c", "datatype": "BYTES", "shape": [2], "data": [1, 2]}]}
         ),
+        "parameters that are none": lambda handler, _: server.reply(
+            handler,
+            {
+                "outputs": [
+                    {"name": "c", "datatype": "FP32", "shape": [2], "data": [1, 2]}
+                    | {"parameters": 5}
+                ]
+            },
+        ),
         "another shape": lambda handler, _: server.tensor(handler, np.zeros(3, np.float32)),
         "another size": lambda handler, _: server.tensor(
             handler, np.zeros(2, np.float32), said=4000
@@ -275,3 +284,10 @@ def test_a_server_without_shared_memory_is_sent_tensors(connect, server, asked, 
     session = connect(shared_memory=asked)
     np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
     assert ("shared_memory: the server does not offer it" in session.describe().notes) == noted
+
+
+def test_null_is_nothing_to_say(connect, server):
+    """KServe's own server writes it for the parameters of an output."""
+    output = {"name": "c", "datatype": "FP32", "shape": [2], "parameters": None, "data": [5, 6]}
+    server.answer = lambda handler, _: server.reply(handler, {"outputs": [output]})
+    np.testing.assert_array_equal(connect().infer(INPUTS)["c"], [5, 6])
