@@ -23,7 +23,7 @@ _READINGS_HZ = 200.0  # ten times what a robot tells
 _ROUND = 4  # turns: without, with, with, without; what drifts is in both
 _SETTLE_S = 0.55  # what was told in the turn before reaches the disk
 _TURN_S, _TURN_FRAMES = 0.55, 40  # at least; the disk is written twice a second
-_DRAWS = 2000
+_DRAWS, _LEAST_ROUNDS = 2000, 5
 _P99 = 99.0
 
 
@@ -39,6 +39,8 @@ class Turn:
 def frame_cost(seconds: float) -> dict[str, Any]:
     """Return what telemetry does to p99 of frames, with an interval, and the raw times.
 
+    Where the machine is so busy that there were few rounds, p99 is not told (None).
+
     Args:
         seconds: of frames, at least; on a busy machine it takes longer.
     """
@@ -48,9 +50,10 @@ def frame_cost(seconds: float) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     drawn = np.median(rng.choice(ratios, (_DRAWS, len(ratios))), axis=1)
     low, high = np.percentile(drawn, (2.5, 97.5))
+    enough = len(rounds) >= _LEAST_ROUNDS  # of fewer no interval says anything
     return {
-        "p99_ratio": round(float(np.median(ratios)), 4),
-        "p99_ratio_interval": [round(float(low), 4), round(float(high), 4)],
+        "p99_ratio": round(float(np.median(ratios)), 4) if enough else None,
+        "p99_ratio_interval": [round(float(low), 4), round(float(high), 4)] if enough else None,
         "p50_ratio": round(float(np.median([_ratio(r, "own_s", 50.0) for r in rounds])), 4),
         "wall_p99_ratio": round(float(np.median([_ratio(r, "wall_s", _P99) for r in rounds])), 4),
         "rounds": len(rounds),

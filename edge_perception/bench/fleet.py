@@ -57,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     say(f"deltas of the camera model and its bundle, share of the whole: {shares}")
     cost = frame_cost(seconds=_QUICK_S if args.quick else _FULL_S)
     raw = cost.pop("raw")
-    low, high = cost["p99_ratio_interval"]
-    say(f"frames with telemetry: p99 x {cost['p99_ratio']:.3f}, 95 % {low:.3f} to {high:.3f}")
+    if cost["p99_ratio"] is None:
+        say(f"frames with telemetry: p99 not told, {cost['rounds']} rounds: the machine is busy")
+    else:
+        low, high = cost["p99_ratio_interval"]
+        say(f"frames with telemetry: p99 x {cost['p99_ratio']:.3f}, 95 % {low:.3f} to {high:.3f}")
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="bench_fleet_", dir=shared) as folder:
         summary = Simulation(Path(folder), args.robots).run()
@@ -76,14 +79,14 @@ def met(summary: dict[str, Any]) -> bool:
     """Whether the promises are kept.
 
     Of frames: that telemetry is shown to cost more than it may. A busy machine makes the interval
-    wide, and says so.
+    wide, or leaves none, and says so.
     """
     return bool(
         summary["converged"] == summary["robots"]
         and summary["touched_by_bad_share"] <= MOST_TOUCHED
         and summary["lost"] == summary["doubled"] == 0
         and summary["delta_share"] <= MOST_DELTA
-        and summary["frame_cost"]["p99_ratio_interval"][0] <= MOST_COST
+        and (summary["frame_cost"]["p99_ratio_interval"] or [0.0])[0] <= MOST_COST
         and summary["bad_state"] == "stopped"
     )
 
