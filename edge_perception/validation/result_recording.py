@@ -20,6 +20,9 @@ _OTHER = (0.8, 0.2, 0.2)
 _BOX, _DELETE_ALL = 1, 3
 _TIME = "builtin_interfaces/msg/Time"
 _XYZ = ("geometry_msgs/msg/Point", "geometry_msgs/msg/Vector3")
+# Of a symmetric matrix of four rows: ten numbers of its upper part, and where all 16 find theirs.
+_UPPER = range(10)
+_OF_UPPER = (0, 1, 2, 3, 1, 4, 5, 6, 2, 5, 7, 8, 3, 6, 8, 9)
 _UNITS = ("", "_ns", "_m", "_rad", "_mps")  # a record's names carry their units
 
 
@@ -45,7 +48,11 @@ class ResultRecorder:
     def message(self, record: Mapping[str, Any]) -> Any:
         """Return a record as a FusedPerception message."""
         head = {"header": {"stamp": record["stamp_ns"], "frame_id": record["frame_id"]}}
-        return self._fill(_FUSED, {**record, **head})
+        told = {
+            "objects": [_tracked(item) for item in record["objects"]],
+            "sound_events": [_located(event) for event in record["sound_events"]],
+        }
+        return self._fill(_FUSED, {**record, **head, **told})
 
     def _fill(self, type_name: str, values: Any) -> Any:
         """Return a message with the fields of its definition; what is not told is zero."""
@@ -64,7 +71,8 @@ class ResultRecorder:
     def _value(self, kind: FieldKind, value: Any, constants: Mapping[str, Any]) -> Any:
         if kind.is_list:
             item = replace(kind, is_list=False)
-            return [self._value(item, part, constants) for part in value or ()]
+            parts = [self._value(item, part, constants) for part in value or ()]
+            return np.array(parts, kind.name) if kind.is_base and kind.name != "string" else parts
         if not kind.is_base:
             return self._fill(kind.name, value)
         if kind.name == "string":
@@ -152,3 +160,26 @@ class ResultRecorder:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
+
+
+def _tracked(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of an object, named as in its message."""
+    upper = item.get("covariance") or (None,) * len(_UPPER)
+    return {
+        **item,
+        "track_age": item.get("age_s"),
+        "covariance": [upper[index] for index in _OF_UPPER],
+        "emergency": bool(item.get("emergency_evidence")),
+        "emergency_probability": item.get("emergency"),
+    }
+
+
+def _located(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of a sound, named as in its message."""
+    candidates = event.get("candidates") or ()
+    return {
+        **event,
+        "bearing_std": event.get("bearing_std_rad"),
+        "candidate_track_ids": [name for name, _ in candidates],
+        "candidate_probabilities": [share for _, share in candidates],
+    }
