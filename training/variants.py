@@ -7,7 +7,8 @@ training.variants:lidar_frames …`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from edge_perception.encoders.camera.lift import lift_grid
 from edge_perception.encoders.lidar.preprocess import rasterize
@@ -27,12 +29,13 @@ from edge_perception.optimize.shrinking import folded
 from edge_perception.optimize.sources import TorchSource
 from training import camera, lidar
 from training.nets import BEV_CHANNELS, AudioNet, CameraNet, ConvBlock, Heads, LidarNet, Residual
-from training.pictures import cached_picture
-from training.samples import CLASSES
+from training.pictures import Picture, cached_picture, shrink
+from training.samples import CLASSES, load_pandaset
 from training.simulated import cached_sweep
 from training.sounds import CLASSES as SOUNDS
 
 SET = Path("models/bev_lite")
+SWEEPS, PICTURES = 300, 400  # rendered; more frames are made of them
 Made = tuple[nn.Module, dict[str, NDArray]]
 
 
@@ -63,22 +66,30 @@ def fusion_sound_head() -> nn.Linear:
 
 
 def lidar_frames() -> Iterator[dict[str, NDArray]]:
-    """Yield rasters of simulated training sweeps."""
-    seed = 0
-    while True:
+    """Yield rasters of simulated training sweeps: as they are, then changed in many ways."""
+    for seed in range(SWEEPS):
         sweep = cached_sweep(seed)
         yield {"raster": rasterize(sweep.xyz_m, sweep.intensity, lidar.CONFIG)[None]}
-        seed += 1
+    folder = lidar.pandaset_folder()
+    real = load_pandaset(folder, "001") if folder.is_dir() else []
+    samples = lidar.LidarSamples(seed=2, frames=SWEEPS, real=real, real_share=0.1 if real else 0.0)
+    for index in count():
+        yield {"raster": samples[index]["raster"][None]}
 
 
 def camera_frames() -> Iterator[dict[str, NDArray]]:
-    """Yield images of simulated training scenes with their grids."""
-    seed = camera.FIRST_SEED
-    while True:
-        picture = cached_picture(seed)
-        grid = lift_grid(picture.geometry, camera.LIFT, camera.PLACEMENT)
-        yield {"images": camera.image_tensor(picture.bgr)[None], "grid": grid}
-        seed += 1
+    """Yield images of simulated training scenes with their grids: as they are, then changed."""
+    for seed in range(PICTURES):
+        yield _camera_frame(cached_picture(camera.FIRST_SEED + seed))
+    for index in count():
+        rng = np.random.default_rng([6, index])
+        picture = cached_picture(camera.FIRST_SEED + int(rng.integers(PICTURES)))
+        yield _camera_frame(camera.augmented(shrink(picture, rng), rng))
+
+
+def _camera_frame(picture: Picture) -> dict[str, NDArray]:
+    grid = lift_grid(picture.geometry, camera.LIFT, camera.PLACEMENT)
+    return {"images": camera.image_tensor(picture.bgr)[None], "grid": grid}
 
 
 def _bundled(role: str, net: nn.Module) -> Made:
@@ -114,22 +125,104 @@ def _load(module: nn.Module, bundle: Bundle, inputs: dict[str, NDArray]) -> None
             layer.bias.copy_(torch.from_numpy(np.array(weights[node.input[2]])))
 
 
-class SmallLidarNet(LidarNet):
-    """`LidarNet` with two thirds of the channels, to be taught by it."""
+class TinyLidarNet(nn.Module):
+    """`LidarNet` with what costs least for its time: about half of it.
+
+    No second layers at a half and a quarter of the size; sums in the place of stacks; widths of
+    16 and its multiples, as processors have registers of 16 numbers. The ground height is a channel
+    that the first layer does not look at, in the place of a copy without it.
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(channels, classes)
-        self.stem = nn.Sequential(ConvBlock(channels - 1, 12, stride=2), ConvBlock(12, 12))
-        self.quarter = nn.Sequential(ConvBlock(12, 20, stride=2), Residual(20))
-        self.eighth = nn.Sequential(ConvBlock(20, 40, stride=2), Residual(40), Residual(40, 2))
-        self.up = ConvBlock(40, 20, kernel=1)
-        self.merge = ConvBlock(40, 24)
-        self.bev = ConvBlock(24, BEV_CHANNELS - 1, kernel=1)
-        self.heads = Heads(BEV_CHANNELS - 1, classes, hidden=24)
+        super().__init__()
+        self.stem = ConvBlock(channels, 16, stride=2)
+        self.quarter = ConvBlock(16, 32, stride=2)
+        self.eighth = nn.Sequential(ConvBlock(32, 64, stride=2), Residual(64, 2))
+        self.up = ConvBlock(64, 32, kernel=1)
+        self.merge = ConvBlock(32, 32)
+        self.bev = ConvBlock(32, 32, kernel=1)
+        self.heads = Heads(32, classes)
+
+    def forward(self, raster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return bev, heatmap logits, boxes."""
+        ground = functional.avg_pool2d(raster[:, -1:], 4)
+        quarter = self.quarter(self.stem(raster))
+        context = functional.interpolate(
+            self.up(self.eighth(quarter)), scale_factor=2, mode="nearest"
+        )
+        seen = self.bev(self.merge(quarter + context))
+        heat, box = self.heads(seen, ground)
+        return torch.cat([seen[:, : BEV_CHANNELS - 1], ground], dim=1), heat, box
 
 
-def small_lidar_net() -> Made:
-    """Return an untrained small LiDAR encoder, with the golden inputs of the bundled one."""
+class TinyCameraNet(CameraNet):
+    """`CameraNet` with its map at half the size, four cells at a time: about half of the time."""
+
+    def __init__(self, classes: int, layers: int) -> None:
+        super().__init__(classes, layers)
+        self.eighth = nn.Sequential(ConvBlock(24, 48, stride=2), nn.Identity())
+        self.sixteenth = nn.Sequential(ConvBlock(48, 64, stride=2), Residual(64, 2))
+        self.fine = nn.Identity()
+        self.mix = nn.Sequential(ConvBlock(24 * layers + 4, 48), Residual(48, 2))
+        self.bev = nn.Sequential(nn.Conv2d(48, 4 * BEV_CHANNELS, 1), nn.PixelShuffle(2), nn.ReLU())
+
+    def lifted(self, features: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return bev, heatmap logits, boxes of image features."""
+        rows, columns = self.shape
+        whole = grid.reshape(-1, self.layers, rows, columns, 2)
+        half = whole[:, :, ::2, ::2].reshape(-1, self.layers * rows // 2, columns // 2, 2)
+        lifted = functional.grid_sample(features, half, mode="bilinear", align_corners=False)
+        lifted = lifted.reshape(-1, 24 * self.layers, rows // 2, columns // 2)
+        place = self.place(grid)[:, :, ::2, ::2]
+        bev = self.bev(self.mix(torch.cat([lifted, place], dim=1)))
+        heat, box = self.heads(bev)
+        return bev, heat, box
+
+
+def tiny_lidar_net() -> Made:
+    """Return a small LiDAR encoder that begins with what the bundled one has of it."""
+    module, inputs = lidar_net()
     torch.manual_seed(0)
-    net = SmallLidarNet(len(lidar.CONFIG.channels), len(CLASSES))
-    return net, read_golden(load_bundle(SET / "lidar"))[0]
+    return _begun(TinyLidarNet(len(lidar.CONFIG.channels), len(CLASSES)), module, inputs, {
+        "stem": "stem.0", "quarter": "quarter.0", "eighth.1": "eighth.2",
+    })  # fmt: skip
+
+
+def tiny_camera_net() -> Made:
+    """Return a small camera encoder that begins with what the bundled one has of it."""
+    module, inputs = camera_net()
+    torch.manual_seed(0)
+    net = TinyCameraNet(len(CLASSES), len(camera.LIFT.heights_m))
+    return _begun(net, module, inputs, {"sixteenth.1": "sixteenth.2", "mix.1": "mix.2"})
+
+
+def _begun(
+    net: nn.Module, large: nn.Module, inputs: dict[str, NDArray], from_: Mapping[str, str]
+) -> Made:
+    """Return a net, its batch norms folded, with the weights of a large one as far as they fit.
+
+    Args:
+        net: the small one.
+        large: folded.
+        inputs: of both.
+        from_: modules of the large one for those of the small one, where the names differ.
+    """
+    small = folded(TorchSource(name="tiny", module=net.eval(), inputs=inputs)).module
+    weights = large.state_dict()
+    taken = small.state_dict()
+    for name, mine in taken.items():
+        source = name
+        for own, theirs in from_.items():
+            if name.startswith(f"{own}."):
+                source = theirs + name.removeprefix(own)
+        given = weights.get(source)
+        if given is None or given.dim() != mine.dim():
+            continue
+        if given.dim() == 4 and given.shape[2:] != mine.shape[2:]:
+            continue
+        both = tuple(slice(min(m, g)) for m, g in zip(mine.shape, given.shape, strict=True))
+        if mine.dim() == 4 and given.shape[1] < mine.shape[1]:
+            mine[:, given.shape[1] :] = 0.0  # channels that the large one does not look at
+        mine[both] = given[both]
+    small.load_state_dict(taken)
+    return small, inputs

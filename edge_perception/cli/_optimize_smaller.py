@@ -14,7 +14,8 @@ from edge_perception.cli._progress import Progress
 from edge_perception.core.errors import ConfigurationError
 
 METHOD_NAMES = (
-    "minmax", "percentile", "entropy", "symmetric", "per_tensor", "nncf", "dynamic", "fp16", "int4",
+    "minmax", "percentile", "entropy", "mse", "symmetric", "per_tensor", "corrected", "nncf",
+    "dynamic", "fp16", "int4",
 )  # fmt: skip
 LABELLED_ROLES = ("camera", "lidar")
 

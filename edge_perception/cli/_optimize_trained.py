@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Work:
     target: Path | None = None
     frames: Sequence[Any] = ()  # graph inputs to train or calibrate with
     judge: Any = None
+    keep: Any = None  # puts arrays on disk
+    checkpoints: list[Path] = field(default_factory=list)  # of what was trained
 
 
 def prune(args: argparse.Namespace) -> int:
@@ -44,14 +46,20 @@ def prune(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         work = _begin(args, "prune", stack)
         before = size_of(work.source)
-        made = pruned(work.source, share=args.share, keep=args.keep)
-        after = size_of(made)
-        work.outcome.figures.update(share=args.share, before=before, after=after)
-        say(f"{before['operations']} operations become {after['operations']}")
-        if args.train:
-            made = fine_tuned(made, args.train)
-        elif args.steps:
-            _taught(args, work, made, _teacher_of(args, work, stack))
+        told = [] if args.train or not args.steps else _told(args, work, stack)
+        made = work.source
+        for turn in range(args.rounds):
+            # Equal shares of what is left, so that all rounds together remove what was asked for.
+            kept = (1 - args.share) ** (1 / args.rounds)
+            made = pruned(made, share=1 - kept, keep=args.keep, multiple=args.multiple)
+            say(f"{before['operations']} operations become {size_of(made)['operations']}")
+            if args.train:
+                made = fine_tuned(made, args.train)
+            elif args.steps:
+                _taught(args, work, made, told, turn)
+        work.outcome.figures.update(
+            share=args.share, rounds=args.rounds, before=before, after=size_of(made)
+        )
         return _finish(args, work, made, "pruned", "fp32", stack)
 
 
@@ -62,7 +70,7 @@ def distill(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         work = _begin(args, "distill", stack)
         work.outcome.figures["after"] = size_of(work.source)
-        _taught(args, work, work.source, _teacher_of(args, work, stack))
+        _taught(args, work, work.source, _told(args, work, stack))
         return _finish(args, work, work.source, "distilled", "fp32", stack)
 
 
@@ -76,12 +84,12 @@ def qat(args: argparse.Namespace) -> int:
             raise ConfigurationError(
                 "qat: expected frames to begin the ranges with: --bag of a --bundle, or --data"
             )
-        teacher = _teacher_of(args, work, stack)
+        told = [] if args.train or not args.steps else _told(args, work, stack)
         made = with_quantisers(folded(work.source), work.frames[:100])
         if args.train:
             made = fine_tuned(made, args.train)
         elif args.steps:
-            _taught(args, work, made, teacher)
+            _taught(args, work, made, told)
         return _finish(args, work, stripped(made), "qat", "int8", stack)
 
 
@@ -117,11 +125,14 @@ def _begin(args: argparse.Namespace, step: str, stack: ExitStack) -> Work:
     taken: Sequence[Any] = ()
     judged: Sequence[Any] = ()
     store = stack.enter_context(FrameStore())
+    work.keep = store.keep
     if args.bag:
         taken, judged = split_frames(store, work.bundle, args)
         work.frames = [frame.inputs for frame in taken]
     if args.data:
-        work.frames = frames_of_function(args.data, list(source.inputs), args.frames)
+        work.frames = frames_of_function(
+            args.data, list(source.inputs), args.frames, keep=store.keep
+        )
     if work.bundle is not None and (judged or args.simulated):
         work.judge = make_judge(args, work.bundle, store, (taken, judged), stack)
         outcome.figures["judge"] = {"measure": work.judge.what, "frames": work.judge.frames}
@@ -169,22 +180,33 @@ def _teacher_of(args: argparse.Namespace, work: Work, stack: ExitStack) -> Any:
     }
 
 
-def _taught(args: argparse.Namespace, work: Work, student: Any, teacher: Any) -> None:
-    from edge_perception.optimize.distilling import Plan, teach
-
+def _told(args: argparse.Namespace, work: Work, stack: ExitStack) -> list[Any]:
+    """Return what the teacher says to each frame."""
+    teacher = _teacher_of(args, work, stack)
     if not work.frames:
         raise ConfigurationError(
             f"{args.action}: expected frames to train with: --bag of a --bundle, --data, or your "
             "own training: --train MODULE:FUNCTION"
         )
+    return [work.keep(teacher(frame)) for frame in work.frames]
+
+
+def _taught(
+    args: argparse.Namespace, work: Work, student: Any, told: Sequence[Any], turn: int = 0
+) -> None:
+    """Teach; `turn`: which of several trainings of the command."""
+    from edge_perception.optimize.distilling import Plan, teach
+
     plan = Plan(
         steps=args.steps, batch=args.batch, learning_rate=args.rate, temperature=args.temperature,
-        alpha=args.alpha,
+        alpha=args.alpha, half=args.half,
     )  # fmt: skip
     say(f"teaching on {len(work.frames)} frames")
+    checkpoint = args.work / f"{args.action}{f'_{turn + 1}' if turn else ''}.checkpoint.pt"
+    work.checkpoints.append(checkpoint)
     losses = teach(
-        student, teacher, work.frames, plan, names=work.names, own_loss=args.own_loss,
-        checkpoint=args.work / f"{args.action}.checkpoint.pt",
+        student, work.frames, told, plan, names=work.names, own_loss=args.own_loss,
+        checkpoint=checkpoint,
         progress=Progress(args.steps, "steps"),
     )  # fmt: skip
     tenth = max(1, len(losses) // 10)
@@ -248,4 +270,6 @@ def _finish(
                 replace_it=args.replace,
             )  # fmt: skip
             outcome.figures["bundle"] = work.target.name
+    for checkpoint in work.checkpoints if outcome.passed else ():
+        checkpoint.unlink(missing_ok=True)
     return tell(outcome, args)

@@ -188,6 +188,14 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         "--share", type=number(0.01, 0.95), default=0.4, help="of the channels (%(default)s)"
     )
     parser.add_argument(
+        "--rounds", type=whole(1, 100), default=1,
+        help="remove them in so many rounds, each with --steps of training (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--multiple", type=whole(1, 64), default=4,
+        help="of this are the channels that are left: runtimes compute in groups (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--keep", action="append", default=[], metavar="MODULE",
         help="name of a module that is left as it is; repeatable",
     )  # fmt: skip
@@ -231,6 +239,9 @@ def _add_training(parser: argparse.ArgumentParser, *, steps: int) -> None:
     parser.add_argument("--batch", type=whole(1, 1024), default=4, help="frames (%(default)s)")
     parser.add_argument(
         "--rate", type=number(1e-8, 1.0), default=1e-3, help="learning rate (%(default)s)"
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="train in bfloat16: a processor that has it"
     )
     parser.add_argument(
         "--temperature", type=number(0.1, 100), default=2.0, help="of classes (%(default)s)"

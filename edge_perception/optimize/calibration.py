@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from edge_perception.backends import BackendOptions, backends, load_model_bytes
 from edge_perception.core.conditions import LIGHTS
 from edge_perception.models.graph import graph_of, with_outputs
+from edge_perception.optimize.differences import CLASS_KINDS, kind_of
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
+from edge_perception.optimize.graph_page import node_costs
 from edge_perception.optimize.methods import METHODS, Frames, Quantiser, measure_ranges
 
 LEAST_FRAMES = 16
@@ -23,6 +25,7 @@ _WIDER = 0.5  # of a calibrated range: so much beyond it, and a tensor is of ano
 _MOST_WIDER = 0.1
 _LEAST_LIGHT = 0.1  # share of the judged frames from which a light must have been calibrated with
 _SATURATED = 0.05  # share of values at an end of the range
+_LEAST_SHARE = 0.01  # of the time: what any layer costs
 _COLLAPSED_DB = 3.0  # signal to difference below which nothing of a layer is left
 
 
@@ -190,24 +193,40 @@ def sensitivity(
 ) -> list[dict[str, Any]]:
     """Return what each layer alone does to the outputs when it is quantised, the worst first.
 
+    Classes are compared as probabilities, which is what decisions are made of. `worth`: the
+    difference for the share of the multiply-adds that the layer has, with a little for being there.
+
     Args:
         quantiser: with the layers.
         data_of: layers to leave alone -> graph.
         frames: to run with.
         progress: is told how many layers are done.
     """
-    base = _outputs(quantiser.data, frames)
+    base = _decided(_outputs(quantiser.data, frames))
+    costs = {c["name"]: c["multiply_adds"] for c in node_costs(graph_of("graph", quantiser.data))}
+    whole = max(sum(costs.values()), 1)
     rows = []
     for done, layer in enumerate(quantiser.layers, 1):
-        found = _outputs(data_of([n for n in quantiser.layers if n != layer]), frames)
+        found = _decided(_outputs(data_of([n for n in quantiser.layers if n != layer]), frames))
         noise = [
             float(np.square(found[n] - v).sum() / max(np.square(v - v.mean()).sum(), 1e-12))
             for n, v in base.items()
             if v.dtype.kind == "f"
         ]
-        rows.append({"layer": layer, "noise": float(np.mean(noise)), "worst_noise": max(noise)})
+        share = costs.get(layer, 0) / whole
+        rows.append({
+            "layer": layer, "noise": float(np.mean(noise)), "worst_noise": max(noise),
+            "cost_share": share, "worth": float(np.mean(noise)) / (share + _LEAST_SHARE),
+        })  # fmt: skip
         progress(done)
     return sorted(rows, key=lambda row: -row["noise"])
+
+
+def _decided(outputs: dict[str, NDArray]) -> dict[str, NDArray]:
+    return {
+        name: 1 / (1 + np.exp(-array)) if kind_of(name) in CLASS_KINDS else array
+        for name, array in outputs.items()
+    }
 
 
 def _outputs(data: bytes, frames: Frames) -> dict[str, NDArray]:

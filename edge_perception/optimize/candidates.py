@@ -49,7 +49,7 @@ class Candidate:
             "candidate": self.name, "bytes": len(self.data), "ratio": self.ratio,
             "ratio_low": self.ratio_low, "ratio_high": self.ratio_high, "p50_ms": self.p50_ms,
             "memory_mb": self.memory_mb, "loss_points": self.verdict.loss,
-            "loss_error": self.verdict.error,
+            "loss_low": self.verdict.interval[0], "loss_high": self.verdict.interval[1],
             "score_points": self.verdict.score, "within_gate": self.verdict.within(allowed),
             "backend": self.backend,
             "note": self.verdict.failure or self.note,

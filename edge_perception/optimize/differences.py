@@ -44,6 +44,7 @@ PRESETS = {
     "lidar": Preset(text="rasters and maps of sweeps", relative=0.3, cosine=0.99, sqnr_db=17.0),
     "radar": Preset(text="sparse maps of few returns", relative=0.3, cosine=0.97, sqnr_db=12.0),
 }  # fmt: skip
+CLASS_KINDS = ("class_scores", "bev_heatmap")  # logits, of which decisions are made
 _KINDS = (
     (r"heat", "bev_heatmap"),
     (r"box|bbox|dim|rot|reg", "boxes"),

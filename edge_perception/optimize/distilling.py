@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.optimize.differences import kind_of
+from edge_perception.optimize.differences import CLASS_KINDS, kind_of
 from edge_perception.optimize.libraries import torch_library
 from edge_perception.optimize.sources import TorchSource, call_factory
 from edge_perception.optimize.torch_check import named_outputs
 
-Teacher = Callable[[Mapping[str, NDArray]], Mapping[str, NDArray]]
-_CLASSES = ("class_scores", "bev_heatmap")
 _SAVE_EVERY = 50
+_SCALE_FRAMES = 100  # tell how large outputs are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +32,15 @@ class Plan:
     learning_rate: float = 1e-3
     temperature: float = 2.0  # of classes: the higher, the more of what is nearly chosen counts
     alpha: float = 1.0  # share of the teacher; the rest is the user's own loss
+    average: float = 0.998  # decay of the moving average of the weights, which is what is kept
+    half: bool = False  # bfloat16 where it does no harm; quick on processors that have it
     seed: int = 0
 
 
 def teach(
     student: TorchSource,
-    teacher: Teacher,
     frames: Sequence[Mapping[str, NDArray]],
+    told: Sequence[Mapping[str, NDArray]],
     plan: Plan,
     *,
     names: Sequence[str],
@@ -49,10 +50,12 @@ def teach(
 ) -> list[float]:
     """Train a student in place; return the loss of each step.
 
+    A checkpoint stays where it is: only its owner knows when nothing after it can fail.
+
     Args:
         student: its module is trained, and left in eval mode.
-        teacher: graph inputs of one frame to outputs by name.
         frames: graph inputs, each with a batch of 1.
+        told: what the teacher says to each, outputs by name.
         plan: how.
         names: of the student's outputs, in their order; those that the teacher has too are taught.
         own_loss: `module:function` of (module, inputs, outputs by name); counts 1 - alpha.
@@ -64,26 +67,28 @@ def teach(
     """
     torch = torch_library()
     torch.manual_seed(plan.seed)
-    told = [teacher(frame) for frame in frames]
     common = [n for n in names if n in told[0]]
     if not common:
         raise ConfigurationError(
             f"distill: the student's outputs {', '.join(names)} and the teacher's "
             f"{', '.join(told[0])} have no name in common: --output NAME, each"
         )
-    scale = {n: max(float(np.std([t[n] for t in told])), 1e-6) for n in common}
+    some = told[:: max(1, len(told) // _SCALE_FRAMES)]
+    scale = {n: max(float(np.std([t[n] for t in some])), 1e-6) for n in common}
+    # As processors compute convolutions best; the values are the same.
+    student.module.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(student.module.parameters(), lr=plan.learning_rate)
-    first, losses = _resumed(checkpoint, student, optimizer)
+    training = _Training(student.module, optimizer, _about(student, plan))
+    training.resume(checkpoint)
     student.module.train()
-    for step in range(first, plan.steps):
+    for step in range(len(training.losses), plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * _share(step, plan.steps)
         chosen = np.random.default_rng([plan.seed, step]).integers(len(frames), size=plan.batch)
-        inputs = {
-            name: torch.from_numpy(np.concatenate([np.array(frames[i][name]) for i in chosen]))
-            for name in student.inputs
-        }
-        made = dict(named_outputs(student.module(*inputs.values()), names))
+        inputs = {name: _pictures(torch, frames, chosen, name) for name in student.inputs}
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=plan.half):
+            found = student.module(*inputs.values())
+        made = {n: v.float() for n, v in named_outputs(found, names)}
         loss = plan.alpha * sum(
             _loss(torch, made[n], _batch(torch, told, chosen, n), n, scale[n], plan.temperature)
             for n in common
@@ -96,14 +101,69 @@ def teach(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.module.parameters(), 10.0)
         optimizer.step()
-        losses.append(float(loss.detach()))
+        training.follow(float(loss.detach()), plan.average)
         progress(step + 1)
-        if checkpoint is not None and (step + 1) % _SAVE_EVERY == 0:
-            _save(checkpoint, student, optimizer, losses)
-    student.module.eval()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return losses
+        if checkpoint is not None and ((step + 1) % _SAVE_EVERY == 0 or step + 1 == plan.steps):
+            training.save(checkpoint)
+    training.finish()
+    return training.losses
+
+
+class _Training:
+    """What an interrupted training needs to go on: weights, their average, the optimiser."""
+
+    def __init__(self, module: Any, optimizer: Any, about: str) -> None:
+        self._module, self._optimizer, self._about = module, optimizer, about
+        self._average = {k: v.clone() for k, v in module.state_dict().items()}
+        self.losses: list[float] = []
+
+    def follow(self, loss: float, decay: float) -> None:
+        """Note a step; the first ones count less than the decay says, as they are the worst."""
+        self.losses.append(loss)
+        decay = min(decay, 1 - 1 / (1 + len(self.losses) / 3))
+        for name, value in self._module.state_dict().items():
+            if value.dtype.is_floating_point:
+                self._average[name].lerp_(value, 1 - decay)
+            else:
+                self._average[name].copy_(value)
+
+    def finish(self) -> None:
+        """Leave the module in eval mode with the averaged weights."""
+        self._module.load_state_dict(self._average)
+        self._module.to(memory_format=torch_library().contiguous_format).eval()
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Go on from a checkpoint; one that is damaged or of another training is nothing."""
+        if checkpoint is None or not checkpoint.is_file():
+            return
+        with suppress(Exception):
+            data = torch_library().load(checkpoint, weights_only=True)
+            if data["about"] == self._about:
+                self._module.load_state_dict(data["module"])
+                self._optimizer.load_state_dict(data["optimizer"])
+                self._average, self.losses = data["average"], list(data["losses"])
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint beside the last good one, then put it in its place."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            torch_library().save(
+                {
+                    "about": self._about, "module": self._module.state_dict(),
+                    "average": self._average, "optimizer": self._optimizer.state_dict(),
+                    "losses": self.losses,
+                },
+                file,
+            )  # fmt: skip
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+def _pictures(torch: Any, frames: Sequence[Any], chosen: Any, name: str) -> Any:
+    given = torch.from_numpy(np.concatenate([np.array(frames[i][name]) for i in chosen]))
+    return given.contiguous(memory_format=torch.channels_last) if given.dim() == 4 else given
 
 
 def _batch(torch: Any, told: Sequence[Mapping[str, NDArray]], chosen: Any, name: str) -> Any:
@@ -117,7 +177,7 @@ def _loss(torch: Any, got: Any, wanted: Any, name: str, scale: float, temperatur
     al., 2015), each class by itself as detectors have them. Others: smooth L1 of the scaled values.
     """
     functional = torch.nn.functional
-    if kind_of(name) in _CLASSES:
+    if kind_of(name) in CLASS_KINDS:
         soft = torch.sigmoid(wanted / temperature)
         whole = functional.binary_cross_entropy_with_logits(got / temperature, soft)
         least = functional.binary_cross_entropy(soft, soft)  # of the teacher itself
@@ -135,50 +195,25 @@ def _share(step: int, steps: int) -> float:
     return float(0.5 + 0.5 * np.cos(np.pi * (step - rise) / max(steps - rise, 1.0))) + 1e-3
 
 
-def _resumed(
-    checkpoint: Path | None, student: TorchSource, optimizer: Any
-) -> tuple[int, list[float]]:
-    torch = torch_library()
-    if checkpoint is None or not checkpoint.is_file():
-        return 0, []
-    with suppress(Exception):  # of another model or damaged: begin anew
-        data = torch.load(checkpoint, weights_only=True)
-        if data["about"] == _about(student):
-            student.module.load_state_dict(data["module"])
-            optimizer.load_state_dict(data["optimizer"])
-            return len(data["losses"]), list(data["losses"])
-    return 0, []
-
-
-def _save(path: Path, student: TorchSource, optimizer: Any, losses: list[float]) -> None:
-    torch = torch_library()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(
-            {
-                "about": _about(student), "module": student.module.state_dict(),
-                "optimizer": optimizer.state_dict(), "losses": losses,
-            },
-            file,
-        )  # fmt: skip
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _about(student: TorchSource) -> str:
+def _about(student: TorchSource, plan: Plan) -> str:
+    """Return what a checkpoint must agree with; of the plan all but the number of steps."""
     shapes = [(k, tuple(v.shape)) for k, v in student.module.state_dict().items()]
-    return hashlib.sha256(f"{student.name} {shapes}".encode()).hexdigest()
+    how = replace(plan, steps=0)
+    return hashlib.sha256(f"{student.name} {how} {shapes}".encode()).hexdigest()
 
 
-def frames_of_function(text: str, inputs: Sequence[str], most: int) -> list[dict[str, NDArray]]:
+def frames_of_function(
+    text: str,
+    inputs: Sequence[str],
+    most: int,
+    keep: Callable[[Mapping[str, NDArray]], Mapping[str, NDArray]] = lambda arrays: arrays,
+) -> list[Mapping[str, NDArray]]:
     """Return graph inputs that a user's function yields: mappings, tuples or arrays.
 
     Raises:
         ConfigurationError: it yields something else, or nothing.
     """
-    found: list[dict[str, NDArray]] = []
+    found: list[Mapping[str, NDArray]] = []
     made = call_factory(text)
     if not isinstance(made, Iterable):
         raise ConfigurationError(f"{text}: expected frames one after the other, got {type(made)}")
@@ -193,9 +228,11 @@ def frames_of_function(text: str, inputs: Sequence[str], most: int) -> list[dict
                 f"{text}: expected {', '.join(inputs)} in every frame, got {', '.join(values)}"
             )
         arrays = {n: values[n] for n in inputs}
-        found.append({
-            n: a.numpy() if hasattr(a, "numpy") else np.asarray(a) for n, a in arrays.items()
-        })  # fmt: skip
+        found.append(
+            keep(
+                {n: a.numpy() if hasattr(a, "numpy") else np.asarray(a) for n, a in arrays.items()}
+            )
+        )
         if len(found) >= most:
             break
     if not found:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
+from edge_perception.core.conditions import LIGHTS
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import encoders
 from edge_perception.encoders.checked_model import check_outputs
 from edge_perception.evaluation.frames import FIRST_SEED, Truth, load_frame
-from edge_perception.evaluation.matching import Judged, ap_table
+from edge_perception.evaluation.matching import Judged, ap_table, mean_ap
 from edge_perception.evaluation.recorded import RecordedFrames, judge_features
 from edge_perception.evaluation.rig import ModelSet, Rig
 from edge_perception.models.manifest import Bundle
@@ -32,24 +33,49 @@ _DRAWS = 40
 ALL = "all"
 LEAST_DECISIONS = 20  # fewer tell nothing
 _LEAST_OBJECTS = 30  # of a slice that is told
-_GATED_OBJECTS = 200  # of a light that the gate looks at: AP of fewer goes up and down by points
 FUSED = "fused"
+_INTERVAL = 1.96  # standard errors on both sides: 95 %
+_SURE = 2.0  # standard errors from which the loss of a slice is one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What was lost."""
 
-    loss: float  # points, the most of what the gate looks at
+    loss: float  # points, the most of what the gate looks at (`gated_loss`)
     base: float  # points of the model before: mAP fused, or 100 of agreement
     score: float  # the same of the candidate
     slices: Mapping[str, float] = field(default_factory=dict)  # loss by slice, points
     error: float = 0.0  # standard error of the loss, points: what other frames would make of it
+    errors: Mapping[str, float] = field(default_factory=dict)  # the same of slices that are gated
     failure: str = ""  # it does not run, or gives NaN
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the loss lies with 95 %, points."""
+        return self.loss - _INTERVAL * self.error, self.loss + _INTERVAL * self.error
 
     def within(self, allowed: float) -> bool:
         """Whether the gate holds."""
         return not self.failure and self.loss <= allowed
+
+
+def gated_loss(
+    losses: Mapping[str, float], errors: Mapping[str, float], whole: Collection[str]
+) -> tuple[float, float]:
+    """Return the loss that the gate looks at, and its standard error, points.
+
+    The largest of the whole and of the slices; a slice of few objects goes up and down by points
+    between models that hardly differ, so its loss counts where it is no chance.
+
+    Args:
+        losses: by slice.
+        errors: standard errors of the whole and of the slices that may count.
+        whole: slices that are everything.
+    """
+    counted = [n for n in errors if n in whole or losses[n] > _SURE * errors[n]]
+    worst = max(counted, key=lambda name: losses[name])
+    return losses[worst], errors[worst]
 
 
 class Judge(Protocol):
@@ -63,17 +89,16 @@ class Judge(Protocol):
         ...
 
 
-def paired_error(before: Sequence[Judged], after: Sequence[Judged]) -> float:
-    """Return the standard error of a loss of mAP, points: the same frames drawn again for both."""
+def drawn(frames: Sequence[Judged]) -> NDArray[np.float64]:
+    """Return mAP in points of the frames drawn again (bootstrap), the same draws for all models."""
     rng = np.random.default_rng(0)
-    losses = []
-    for _ in range(_DRAWS):
-        drawn = rng.integers(len(before), size=len(before))
-        one, other = (
-            ap_table(Judged.joined([frames[i] for i in drawn]))["map"] for frames in (before, after)
-        )
-        losses.append(POINTS * (one - other))
-    return float(np.nan_to_num(np.nanstd(losses)))
+    draws = (rng.integers(len(frames), size=len(frames)) for _ in range(_DRAWS))
+    return np.array([POINTS * mean_ap(Judged.joined([frames[i] for i in d])) for d in draws])
+
+
+def paired_error(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
+    """Return the standard error of a loss, points, of what both models make of the same draws."""
+    return float(np.nan_to_num(np.nanstd(before - after)))
 
 
 def failed(error: Exception) -> Verdict:
@@ -125,12 +150,16 @@ class AgreementJudge:
             for name, (paired, total) in counts.items()
             if total >= LEAST_DECISIONS
         }
-        lights = [losses[tag] for tag in losses if tag in ("day", "dusk", "night")]
-        whole = losses.get(ALL, POINTS)
-        share, count = 1 - whole / POINTS, max(counts[ALL][1], 1.0)
+        losses.setdefault(ALL, POINTS)
+        errors = {
+            name: _share_error(losses[name], counts[name][1])
+            for name in losses
+            if name == ALL or name in LIGHTS
+        }
+        loss, error = gated_loss(losses, errors, (ALL,))
         return Verdict(
-            loss=max([whole, *lights]), base=POINTS, score=POINTS - whole, slices=losses,
-            error=float(POINTS * np.sqrt(share * (1 - share) / count)),
+            loss=loss, base=POINTS, score=POINTS - losses[ALL], slices=losses, error=error,
+            errors=errors,
         )  # fmt: skip
 
 
@@ -148,6 +177,12 @@ def agreed(ours: Any, theirs: Any) -> Iterator[tuple[str, float, float]]:
             yield name, 2.0 * paired, float(total)
     heard, expected = ({e.class_name for e in o.sound_events} for o in (ours, theirs))
     yield ALL, 2.0 * len(heard & expected), float(len(heard) + len(expected))
+
+
+def _share_error(loss: float, count: float) -> float:
+    """Return the standard error of a share of decisions, points."""
+    share = loss / POINTS
+    return float(POINTS * np.sqrt(share * (1 - share) / max(count, 1.0)))
 
 
 def _count(output: Any) -> int:
@@ -184,8 +219,7 @@ class LabelledJudge:
         self._manifest = models.bundle(role).manifest
         self._frames: list[_Labelled] = []
         self._base: dict[str, float] | None = None
-        self._base_frames: dict[str, list[Judged]] = {}
-        self._gated: set[str] = set()
+        self._base_draws: dict[str, NDArray[np.float64]] = {}
         self._subsets = (role, "camera+lidar")
         self._base_model = models.bundle(role)
 
@@ -243,20 +277,21 @@ class LabelledJudge:
 
             loaded = open_bundle(self._base_model, ModelOptions(model=self._role))
             try:
-                self._base, self._base_frames = self._scores(loaded.backend)
+                self._base, frames = self._scores(loaded.backend)
             finally:
                 loaded.backend.close()
+            self._base_draws = {name: drawn(parts) for name, parts in frames.items()}
         base = self._base
         try:
             scores, frames = self._scores(session)
         except EdgePerceptionError as error:
             return failed(error)
         losses = {name: base[name] - scores[name] for name in base}
-        gated = [self._role, FUSED, *(name for name in losses if name in self._gated)]
-        worst = max(gated, key=lambda name: losses[name])
+        errors = {n: paired_error(self._base_draws[n], drawn(p)) for n, p in frames.items()}
+        loss, error = gated_loss(losses, errors, (self._role, FUSED))
         return Verdict(
-            loss=losses[worst], base=base[FUSED], score=scores[FUSED], slices=losses,
-            error=max(paired_error(self._base_frames[n], frames[n]) for n in frames),
+            loss=loss, base=base[FUSED], score=scores[FUSED], slices=losses, error=error,
+            errors=errors,
         )  # fmt: skip
 
     def _scores(self, session: Backend) -> tuple[dict[str, float], dict[str, list[Judged]]]:
@@ -275,13 +310,15 @@ class LabelledJudge:
         both = parts["feature", "camera+lidar"]
         fused = ap_table(Judged.joined([j for _, j in both]))
         found = {self._role: alone["map"], FUSED: fused["map"]}
+        by_frame = {
+            self._role: [j for _, j in parts["decision", self._role]],
+            FUSED: [j for _, j in both],
+        }
         for tag in sorted({tag for tags, _ in both for tag in tags}):
             table = ap_table(Judged.joined([j for tags, j in both if tag in tags]))
-            objects = sum(table["objects"].values())
-            if objects >= _LEAST_OBJECTS:
+            if sum(table["objects"].values()) >= _LEAST_OBJECTS:
                 found[f"{tag} {FUSED}"] = table["map"]
-            if objects >= _GATED_OBJECTS:
-                self._gated.add(f"{tag} {FUSED}")
+                by_frame[f"{tag} {FUSED}"] = [j for tags, j in both if tag in tags]
         for name, value in alone["ap"].items():
             if alone["objects"][name] >= _LEAST_OBJECTS:
                 found[f"{name} {self._role}"] = value
@@ -290,10 +327,6 @@ class LabelledJudge:
             if not np.all(np.isnan(by_class)):
                 found[f"{band} {self._role}"] = float(np.nanmean(by_class))
         scores = {name: float(np.nan_to_num(POINTS * value)) for name, value in found.items()}
-        by_frame = {
-            self._role: [j for _, j in parts["decision", self._role]],
-            FUSED: [j for _, j in both],
-        }
         return scores, by_frame
 
     def close(self) -> None:

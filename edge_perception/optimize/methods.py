@@ -22,6 +22,8 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 PRODUCTS = ("MatMul", "Gemm")
 _HISTOGRAM_CHUNK = 4  # frames whose tensors are held at a time
 _NNCF_FRAMES = 100
+_BIAS_FRAMES = 12
+_CLIPS = np.linspace(1.0, 0.1, 46)  # of the whole range, tried as its end
 Frames = Sequence[Mapping[str, NDArray]]
 
 
@@ -31,7 +33,8 @@ class Method:
 
     name: str
     kind: str  # static, dynamic, fp16, int4, nncf
-    ranges: str = ""  # of static: minmax, percentile or entropy
+    ranges: str = ""  # of static: minmax, percentile, entropy or mse
+    corrected: bool = False  # of static: what the layers lose in the mean is given back
     symmetric: bool = False  # activations; weights always are
     per_channel: bool = True
     text: str = ""
@@ -48,6 +51,7 @@ METHODS = {
         Method(name="minmax", kind="static", ranges="minmax", text="mean of the frames' ranges"),
         Method(name="percentile", kind="static", ranges="percentile", text="99.99 % of the values"),
         Method(name="entropy", kind="static", ranges="entropy", text="least KL divergence"),
+        Method(name="mse", kind="static", ranges="mse", text="least squared error"),
         Method(
             name="symmetric", kind="static", ranges="minmax", symmetric=True,
             text="as minmax, activations around zero",
@@ -55,6 +59,10 @@ METHODS = {
         Method(
             name="per_tensor", kind="static", ranges="minmax", per_channel=False,
             text="as minmax, one scale for all channels of a weight",
+        ),
+        Method(
+            name="corrected", kind="corrected",
+            text="the best of the static ones, what layers lose in the mean given back",
         ),
         Method(name="nncf", kind="nncf", text="NNCF with bias correction, for every runtime"),
         Method(name="dynamic", kind="dynamic", text="ranges found in each run"),
@@ -153,6 +161,7 @@ class Quantiser:
         self.data, self.frames = data, frames
         self.layers = layers(data)
         self._ranges: dict[tuple[str, bool], Any] = {}
+        self._lost: dict[str, dict[str, NDArray]] = {}
 
     def static(self, method: Method, *, exclude: Sequence[str] = ()) -> bytes:
         """Return the graph with its convolutions and products in 8 bits.
@@ -162,6 +171,33 @@ class Quantiser:
         Raises:
             UnsuitableError: nothing is left to quantise.
         """
+        shifts = self.lost(method) if method.corrected else {}
+        return self._quantised(method, exclude, shifts)
+
+    def lost(self, method: Method) -> dict[str, NDArray]:
+        """Return what each layer of 8 bits loses in the mean of each channel, on a few frames.
+
+        One layer after the other, so that what was given back before counts (Nagel et al.,
+        "Data-free quantization through weight equalization and bias correction", 2019, with data).
+        """
+        key = f"{method.ranges} {method.symmetric} {method.per_channel}"
+        if key not in self._lost:
+            few = self.frames[:: max(1, len(self.frames) // _BIAS_FRAMES)][:_BIAS_FRAMES]
+            shifts: dict[str, NDArray] = {}
+            made_by = {n.name: n.output[0] for n in graph_of("graph", self.data).graph.node}
+            convolutions = [n for n in self.layers if n in _convolutions(self.data)]
+            wanted = _channel_means(self.data, [made_by[n] for n in convolutions], few)
+            for name in convolutions:
+                data = self._quantised(method, (), shifts)
+                got = _channel_means(data, [made_by[name]], few)
+                if made_by[name] in got:
+                    shifts[name] = wanted[made_by[name]] - got[made_by[name]]
+            self._lost[key] = shifts
+        return self._lost[key]
+
+    def _quantised(
+        self, method: Method, exclude: Sequence[str], shifts: Mapping[str, NDArray]
+    ) -> bytes:
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -173,7 +209,8 @@ class Quantiser:
         ranges = self.ranges(method)
         with quiet():
             quantizer = QDQQuantizer(
-                graph_of("model.onnx", self.data), method.per_channel, True, QuantType.QInt8,
+                _shifted(self.data, {n: v for n, v in shifts.items() if n in taken}),
+                method.per_channel, True, QuantType.QInt8,
                 QuantType.QInt8 if method.symmetric else QuantType.QUInt8, ranges, taken, [],
                 [*CONVOLUTIONS, *PRODUCTS],
                 {"ActivationSymmetric": method.symmetric, "WeightSymmetric": True},
@@ -189,6 +226,58 @@ class Quantiser:
         return self._ranges[key]
 
 
+def _convolutions(data: bytes) -> set[str]:
+    return {n.name for n in graph_of("graph", data).graph.node if n.op_type == "Conv"}
+
+
+def _channel_means(
+    data: bytes, tensors: Sequence[str], frames: Frames
+) -> dict[str, NDArray[np.float64]]:
+    """Return the mean of each channel (axis 1) of tensors over frames; those that are there."""
+    import onnxruntime
+
+    from edge_perception.models.graph import with_outputs
+
+    model = graph_of("graph", data)
+    there = {name for node in model.graph.node for name in node.output}
+    names = [name for name in tensors if name in there]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(
+        with_outputs(model, names).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    sums: dict[str, NDArray] = {}
+    for frame in frames:
+        for name, array in zip(
+            names, session.run(names, {k: np.asarray(v) for k, v in frame.items()}), strict=True
+        ):
+            axes = tuple(i for i in range(array.ndim) if i != 1)
+            sums[name] = sums.get(name, 0.0) + array.mean(axis=axes, dtype=np.float64)
+    return {name: total / len(frames) for name, total in sums.items()}
+
+
+def _shifted(data: bytes, shifts: Mapping[str, NDArray]) -> Any:
+    """Return the graph with something added to the biases of layers, by their names."""
+    import onnx
+
+    model = graph_of("model.onnx", data)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.name not in shifts:
+            continue
+        before: Any = 0.0
+        if len(node.input) > 2:
+            if node.input[2] not in weights:
+                continue
+            before = onnx.numpy_helper.to_array(weights[node.input[2]])
+        name = f"{node.name}_corrected_bias"
+        after = (before + shifts[node.name]).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(after, name))
+        del node.input[2:]
+        node.input.append(name)
+    return model
+
+
 def measure_ranges(data: bytes, frames: Frames, method: Method) -> Any:
     """Return what values the tensors take on frames, as the method counts them."""
     from onnxruntime.quantization import CalibrationMethod
@@ -199,12 +288,15 @@ def measure_ranges(data: bytes, frames: Frames, method: Method) -> Any:
         "minmax": CalibrationMethod.MinMax,
         "percentile": CalibrationMethod.Percentile,
         "entropy": CalibrationMethod.Entropy,
+        "mse": CalibrationMethod.Percentile,  # for its histograms
     }
     if method.ranges == "minmax":
         # The mean of the frames' ranges: one frame with an outlier does not make all coarse.
         options["moving_average"] = True
     if method.ranges == "percentile":
         options["percentile"] = 99.99
+    if method.ranges == "mse":
+        options["percentile"] = 100.0
     chunk = len(frames) if method.ranges == "minmax" else _HISTOGRAM_CHUNK
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "model.onnx"
@@ -216,7 +308,41 @@ def measure_ranges(data: bytes, frames: Frames, method: Method) -> Any:
         )  # fmt: skip
         for start in range(0, len(frames), chunk):
             calibrator.collect_data(_Reader(frames[start : start + chunk]))
-        return calibrator.compute_data()
+        found = calibrator.compute_data()
+    if method.ranges == "mse":
+        for name, (counts, edges, least, most) in (
+            (name, values[:4]) for name, values in calibrator.collector.histogram_dict.items()
+        ):
+            low, high = least_squares(counts, edges, (float(least), float(most)))
+            tensor = found.data[name]
+            tensor.lowest, tensor.highest = np.array(low, np.float32), np.array(high, np.float32)
+    return found
+
+
+def least_squares(
+    counts: NDArray, edges: NDArray, seen: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the range of 255 steps with the least squared error: rounding inside, clipping out.
+
+    Zero costs nothing, as it is always a step of its own.
+
+    Args:
+        counts: of a histogram.
+        edges: one more; they may lie far outside of what was seen.
+        seen: the least and the greatest value.
+    """
+    centres = (edges[:-1] + edges[1:]) / 2
+    weights = np.where((edges[:-1] <= 0) & (edges[1:] >= 0), 0, counts).astype(np.float64)
+    lowest, highest = min(seen[0], 0.0), max(seen[1], 0.0)
+    best, found = np.inf, (lowest, highest)
+    for low in lowest * _CLIPS if lowest < 0 else [0.0]:
+        for high in highest * _CLIPS if highest > 0 else [0.0]:
+            step = (high - low) / 255
+            beyond = np.maximum(centres - high, 0) + np.maximum(low - centres, 0)
+            error = float((weights * (beyond**2 + (beyond == 0) * step**2 / 12)).sum())
+            if error < best:
+                best, found = error, (float(low), float(high))
+    return found
 
 
 def dynamic(data: bytes) -> bytes:
@@ -257,8 +383,13 @@ def four_bits(data: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def with_nncf(data: bytes, frames: Frames) -> bytes:
+def with_nncf(data: bytes, frames: Frames, exclude: Sequence[str] = ()) -> bytes:
     """Return the graph as NNCF quantises it.
+
+    Args:
+        data: the graph, `prepared`.
+        frames: graph inputs to calibrate with.
+        exclude: names of layers that stay in float.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -271,20 +402,26 @@ def with_nncf(data: bytes, frames: Frames) -> bytes:
             graph_of("model.onnx", data),
             nncf.Dataset([{n: np.array(a) for n, a in frame.items()} for frame in some]),
             subset_size=len(some),
+            ignored_scope=nncf.IgnoredScope(names=list(exclude)) if exclude else None,
         )
     return bytes(model.SerializeToString())
 
 
-def made(method: Method, quantiser: Quantiser) -> bytes:
+def made(method: Method, quantiser: Quantiser, exclude: Sequence[str] = ()) -> bytes:
     """Return the graph as a method makes it.
+
+    Args:
+        method: how.
+        quantiser: with the graph and its frames.
+        exclude: layers that stay in float, of static methods and NNCF.
 
     Raises:
         UnsuitableError: there is nothing for it to do.
         MissingExtraError: its library is not installed.
     """
     if method.kind == "static":
-        return quantiser.static(method)
+        return quantiser.static(method, exclude=exclude)
     if method.kind == "nncf":
-        return with_nncf(quantiser.data, quantiser.frames)
+        return with_nncf(quantiser.data, quantiser.frames, exclude)
     makers = {"dynamic": dynamic, "fp16": half, "int4": four_bits}
     return makers[method.kind](quantiser.data)

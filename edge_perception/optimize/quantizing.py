@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Quantizing:
         self._quantiser, self._trials, self._allowed = quantiser, trials, allowed
         self._outcome, self._say = outcome, say
         self.tried: list[Candidate] = []
+        self._methods: dict[str, Method] = {}
 
     def run(
         self, methods: Sequence[str], *, mixed: bool, progress: Callable[[int], None]
@@ -76,10 +78,11 @@ class Quantizing:
                     WARNING, "slice", f"{best.name}: {name} loses {loss:.2f} points, more than "
                     f"{self._allowed:g}; the gate looks at all frames and at light",
                 )  # fmt: skip
-        if best.verdict.error > self._allowed:
+        low, high = best.verdict.interval
+        if high > self._allowed:
             self._outcome.add(
-                WARNING, "frames", f"{self._trials.frames} frames tell the loss to "
-                f"{best.verdict.error:.2f} points (standard error), the gate is {self._allowed:g}: "
+                WARNING, "frames", f"{self._trials.frames} frames put the loss of {best.name} "
+                f"between {low:.2f} and {high:.2f} points (95 %), the gate is {self._allowed:g}: "
                 "other frames might say otherwise", "--judge-frames or --simulated, more of them",
             )  # fmt: skip
         if best.backend != DEFAULT_BACKEND:
@@ -107,6 +110,14 @@ class Quantizing:
         )  # fmt: skip
 
     def _try(self, method: Method) -> None:
+        if method.kind == "corrected":
+            static = self._good("static")
+            if not static:
+                self._outcome.add(NOTE, "unsuitable", f"{method.name}: no static method before it")
+                return
+            best = self._methods[min(static, key=lambda c: c.verdict.loss).name]
+            method = replace(best, name=f"{best.name} corrected", corrected=True, text=method.text)
+        self._methods[method.name] = method
         self._say(f"{method.name}: {method.text}")
         try:
             data = made(method, self._quantiser)
@@ -124,16 +135,33 @@ class Quantizing:
             )  # fmt: skip
             return
         for backend in (DEFAULT_BACKEND, *(_ALSO if method.kind == "nncf" else ())):
-            if backend not in backends().specs:
-                continue
-            name = method.name if backend == DEFAULT_BACKEND else f"{method.name} {backend}"
-            note = "" if backend == DEFAULT_BACKEND else f"of nodes with backend: {backend}"
-            candidate = self._trials.candidate(name, data, method.precision, note, backend)
-            self.tried.append(candidate)
-            self._tell(candidate)
+            if backend in backends().specs:
+                self._take(_named(method.name, backend), data, method, backend)
         if method.kind == "static":
             frames = self._quantiser.frames[:_LAYER_FRAMES]
             check_layers(self._quantiser, data, frames, self._outcome, method.name)
+
+    def _take(
+        self, name: str, data: bytes, method: Method, backend: str, note: str = ""
+    ) -> Candidate:
+        if backend != DEFAULT_BACKEND:
+            note = "; ".join(filter(None, (note, f"of nodes with backend: {backend}")))
+        candidate = self._trials.candidate(name, data, method.precision, note, backend)
+        self.tried.append(candidate)
+        self._tell(candidate)
+        return candidate
+
+    def _good(self, *kinds: str) -> list[Candidate]:
+        """Return what runs of these kinds, all layers in 8 bits."""
+        return [
+            c
+            for c in self.tried
+            if not c.verdict.failure
+            and any(
+                c.name == _named(m.name, c.backend) and m.kind in kinds
+                for m in self._methods.values()
+            )
+        ]
 
     def _tell(self, candidate: Candidate) -> None:
         verdict = candidate.verdict
@@ -146,42 +174,50 @@ class Quantizing:
     # -- mixed precision --
 
     def _mixed(self, progress: Callable[[int], None]) -> None:
-        """Give layers back to float, the most sensitive first, until the gate holds."""
-        static = [
-            c
-            for c in self.tried
-            if c.name in METHODS and METHODS[c.name].kind == "static" and not c.verdict.failure
-        ]
-        if not static:
-            return
-        # Ranges that lose least with all layers in 8 bits.
-        method = METHODS[min(static, key=lambda c: c.verdict.loss).name]
-        rows = self._sensitivity(method, progress)
-        self._outcome.tables["sensitivity"] = rows
-        order = [row["layer"] for row in rows]
-        if min(static, key=lambda c: c.verdict.loss).verdict.within(self._allowed):
-            self._say(f"  {method.name} is within the gate with every layer in 8 bits")
-            return
-        count = self._least(lambda k: self._holds(method, order[:k]), len(order) - 1)
+        """Give layers back to float until the gate holds, on each runtime with what is best there.
+
+        First those whose 8 bits cost the decisions most for the work that they save.
+        """
+        order: list[str] = []
+        for best in self._bests():
+            method = self._methods[best.name.removesuffix(f" {best.backend}")]
+            if not order:
+                rows = self._sensitivity(method if method.kind == "static" else None, progress)
+                self._outcome.tables["sensitivity"] = rows
+                order = [row["layer"] for row in sorted(rows, key=lambda row: -row["worth"])]
+            if best.verdict.within(self._allowed):
+                self._say(f"  {best.name} is within the gate with every layer in 8 bits")
+                continue
+            self._mix(method, best.backend, order)
+
+    def _bests(self) -> list[Candidate]:
+        """Return what loses least of each runtime; where there is one, of the static methods."""
+        found = []
+        for backend in (DEFAULT_BACKEND, *_ALSO):
+            for kind in ("static", "nncf"):
+                fit = [c for c in self._good(kind) if c.backend == backend]
+                if fit:
+                    found.append(min(fit, key=lambda c: c.verdict.loss))
+                    break
+        return found
+
+    def _mix(self, method: Method, backend: str, order: Sequence[str]) -> None:
+        name = _named(MIXED, backend)
+
+        def holds(count: int) -> bool:
+            verdict = self._trials.verdict(made(method, self._quantiser, order[:count]), backend)
+            self._say(f"  {name}: {count} layers in float lose {verdict.loss:.2f} points")
+            return verdict.within(self._allowed)
+
+        count = self._least(holds, len(order) - 1)
         if count is None:
             self._outcome.add(
-                NOTE, "mixed", f"{MIXED}: the gate does not hold with all but one layer in float"
+                NOTE, "mixed", f"{name}: the gate does not hold with all but one layer in float"
             )
             return
-        back = order[:count]
-        data = self._quantiser.static(method, exclude=back)
-        candidate = self._trials.candidate(
-            MIXED, data, method.precision,
-            f"{method.name}, {len(back)} of {len(order)} layers in float",
-        )  # fmt: skip
-        self._outcome.figures["in_float"] = back
-        self.tried.append(candidate)
-        self._tell(candidate)
-
-    def _holds(self, method: Method, back: Sequence[str]) -> bool:
-        verdict = self._trials.verdict(self._quantiser.static(method, exclude=back))
-        self._say(f"  {MIXED}: {len(back)} layers in float lose {verdict.loss:.2f} points")
-        return verdict.within(self._allowed)
+        note = f"{method.name}, {count} of {len(order)} layers in float"
+        self._take(name, made(method, self._quantiser, order[:count]), method, backend, note)
+        self._outcome.figures[f"{name} in_float".replace(" ", "_")] = list(order[:count])
 
     @staticmethod
     def _least(holds: Callable[[int], bool], most: int) -> int | None:
@@ -197,23 +233,31 @@ class Quantizing:
             low, high = (low, middle) if holds(middle) else (middle, high)
         return high
 
-    def _sensitivity(self, method: Method, progress: Callable[[int], None]) -> list[dict[str, Any]]:
-        self._say(f"sensitivity of {len(self._quantiser.layers)} layers with {method.name}")
+    def _sensitivity(
+        self, method: Method | None, progress: Callable[[int], None]
+    ) -> list[dict[str, Any]]:
+        method = method or METHODS["minmax"]  # stands for one that does not quantise layer by layer
+        plain = replace(method, corrected=False)
+        self._say(f"sensitivity of {len(self._quantiser.layers)} layers with {plain.name}")
         frames = self._quantiser.frames[:: max(1, len(self._quantiser.frames) // 8)]
         frames = frames[:_SENSITIVITY_FRAMES]
-        whole = self._quantiser.static(method)
+        whole = self._quantiser.static(plain)
         key = f"sensitivity {hashlib.sha256(whole).hexdigest()}"
         known = self._trials.remembered.get(key)
         if known is None:
             known = sensitivity(
                 self._quantiser,
-                lambda exclude: self._quantiser.static(method, exclude=exclude),
+                lambda exclude: self._quantiser.static(plain, exclude=exclude),
                 frames,
                 progress,
             )
             self._trials.remembered.put(key, known)
         rows: list[dict[str, Any]] = known
         return rows
+
+
+def _named(name: str, backend: str) -> str:
+    return name if backend == DEFAULT_BACKEND else f"{name} {backend}"
 
 
 def digest_of(frames: Frames) -> str:

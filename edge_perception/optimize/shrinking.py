@@ -22,10 +22,10 @@ from edge_perception.optimize.methods import quiet
 from edge_perception.optimize.sources import TorchSource, call_factory
 from edge_perception.optimize.torch_check import hushed, named_outputs, run_torch
 
-ROUND_TO = 4  # channels: runtimes work in groups of them
 
-
-def pruned(source: TorchSource, *, share: float, keep: Sequence[str] = ()) -> TorchSource:
+def pruned(
+    source: TorchSource, *, share: float, keep: Sequence[str] = (), multiple: int = 4
+) -> TorchSource:
     """Return a copy with a share of the channels removed, those with the least weights.
 
     Outputs keep their shapes: layers that make them are left as they are.
@@ -34,6 +34,7 @@ def pruned(source: TorchSource, *, share: float, keep: Sequence[str] = ()) -> To
         source: module and inputs.
         share: of the channels of each group of layers that depend on each other.
         keep: names of modules that are not to be touched.
+        multiple: of this are the channels that are left.
 
     Raises:
         ConfigurationError: a name is unknown.
@@ -54,7 +55,7 @@ def pruned(source: TorchSource, *, share: float, keep: Sequence[str] = ()) -> To
             pruning.pruner.MagnitudePruner(
                 module, source.tensors(),
                 importance=pruning.importance.GroupMagnitudeImportance(p=2),
-                pruning_ratio=share, ignored_layers=left, round_to=ROUND_TO,
+                pruning_ratio=share, ignored_layers=left, round_to=multiple,
             ).step()  # fmt: skip
         made = replace(source, module=module.eval())
         after = [tuple(v.shape) for _, v in named_outputs(run_torch(made))]
