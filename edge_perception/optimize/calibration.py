@@ -16,7 +16,8 @@ from edge_perception.models.graph import graph_of, with_outputs
 from edge_perception.optimize.differences import CLASS_KINDS, kind_of
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
 from edge_perception.optimize.graph_page import node_costs
-from edge_perception.optimize.methods import METHODS, Frames, Quantiser, measure_ranges
+from edge_perception.optimize.methods import METHODS, Quantiser
+from edge_perception.optimize.ranges import Frames, measure_ranges
 
 LEAST_FRAMES = 16
 _WIDER = 0.5  # of a calibrated range: so much beyond it, and a tensor is of another world

@@ -156,9 +156,9 @@ class AgreementJudge:
             for name in losses
             if name == ALL or name in LIGHTS
         }
-        loss, error = gated_loss(losses, errors, (ALL,))
+        loss, spread = gated_loss(losses, errors, (ALL,))
         return Verdict(
-            loss=loss, base=POINTS, score=POINTS - losses[ALL], slices=losses, error=error,
+            loss=loss, base=POINTS, score=POINTS - losses[ALL], slices=losses, error=spread,
             errors=errors,
         )  # fmt: skip
 
@@ -288,9 +288,9 @@ class LabelledJudge:
             return failed(error)
         losses = {name: base[name] - scores[name] for name in base}
         errors = {n: paired_error(self._base_draws[n], drawn(p)) for n, p in frames.items()}
-        loss, error = gated_loss(losses, errors, (self._role, FUSED))
+        loss, spread = gated_loss(losses, errors, (self._role, FUSED))
         return Verdict(
-            loss=loss, base=base[FUSED], score=scores[FUSED], slices=losses, error=error,
+            loss=loss, base=base[FUSED], score=scores[FUSED], slices=losses, error=spread,
             errors=errors,
         )  # fmt: skip
 

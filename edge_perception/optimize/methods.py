@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +13,19 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.graph import graph_of
+from edge_perception.optimize.biases import channel_means, convolutions, shifted
 from edge_perception.optimize.libraries import four_bit_quantizer, nncf_library
+from edge_perception.optimize.ranges import (
+    CONVOLUTIONS,
+    PRODUCTS,
+    Frames,
+    Method,
+    measure_ranges,
+    quiet,
+)
 
-CONVOLUTIONS = ("Conv", "ConvTranspose")
-PRODUCTS = ("MatMul", "Gemm")
-_HISTOGRAM_CHUNK = 4  # frames whose tensors are held at a time
 _NNCF_FRAMES = 100
 _BIAS_FRAMES = 12
-_CLIPS = np.linspace(1.0, 0.1, 46)  # of the whole range, tried as its end
-Frames = Sequence[Mapping[str, NDArray]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """One way."""
-
-    name: str
-    kind: str  # static, dynamic, fp16, int4, nncf
-    ranges: str = ""  # of static: minmax, percentile, entropy or mse
-    corrected: bool = False  # of static: what the layers lose in the mean is given back
-    symmetric: bool = False  # activations; weights always are
-    per_channel: bool = True
-    text: str = ""
-
-    @property
-    def precision(self) -> str:
-        """As the manifest of a bundle says it."""
-        return {"fp16": "fp16"}.get(self.kind, "int8")
 
 
 METHODS = {
@@ -74,19 +57,6 @@ METHODS = {
 
 class UnsuitableError(ModelError):
     """A method has nothing to do in this graph."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what the libraries print about themselves off the terminal."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def prepared(data: bytes) -> bytes:
@@ -133,21 +103,6 @@ def layers(data: bytes) -> list[str]:
     ]
 
 
-class _Reader:
-    """Frames one after the other, as ONNX Runtime's calibrators ask for them."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = iter(frames)
-
-    def get_next(self) -> dict[str, NDArray] | None:
-        frame = next(self._frames, None)
-        return None if frame is None else {name: np.asarray(a) for name, a in frame.items()}
-
-    def __iter__(self) -> Iterator[dict[str, NDArray]]:
-        while (frame := self.get_next()) is not None:
-            yield frame
-
-
 class Quantiser:
     """Static quantisation of one graph; each kind of range is measured once."""
 
@@ -185,11 +140,11 @@ class Quantiser:
             few = self.frames[:: max(1, len(self.frames) // _BIAS_FRAMES)][:_BIAS_FRAMES]
             shifts: dict[str, NDArray] = {}
             made_by = {n.name: n.output[0] for n in graph_of("graph", self.data).graph.node}
-            convolutions = [n for n in self.layers if n in _convolutions(self.data)]
-            wanted = _channel_means(self.data, [made_by[n] for n in convolutions], few)
+            convolutions = [n for n in self.layers if n in convolutions(self.data)]
+            wanted = channel_means(self.data, [made_by[n] for n in convolutions], few)
             for name in convolutions:
                 data = self._quantised(method, (), shifts)
-                got = _channel_means(data, [made_by[name]], few)
+                got = channel_means(data, [made_by[name]], few)
                 if made_by[name] in got:
                     shifts[name] = wanted[made_by[name]] - got[made_by[name]]
             self._lost[key] = shifts
@@ -209,7 +164,7 @@ class Quantiser:
         ranges = self.ranges(method)
         with quiet():
             quantizer = QDQQuantizer(
-                _shifted(self.data, {n: v for n, v in shifts.items() if n in taken}),
+                shifted(self.data, {n: v for n, v in shifts.items() if n in taken}),
                 method.per_channel, True, QuantType.QInt8,
                 QuantType.QInt8 if method.symmetric else QuantType.QUInt8, ranges, taken, [],
                 [*CONVOLUTIONS, *PRODUCTS],
@@ -224,125 +179,6 @@ class Quantiser:
         if key not in self._ranges:
             self._ranges[key] = measure_ranges(self.data, self.frames, method)
         return self._ranges[key]
-
-
-def _convolutions(data: bytes) -> set[str]:
-    return {n.name for n in graph_of("graph", data).graph.node if n.op_type == "Conv"}
-
-
-def _channel_means(
-    data: bytes, tensors: Sequence[str], frames: Frames
-) -> dict[str, NDArray[np.float64]]:
-    """Return the mean of each channel (axis 1) of tensors over frames; those that are there."""
-    import onnxruntime
-
-    from edge_perception.models.graph import with_outputs
-
-    model = graph_of("graph", data)
-    there = {name for node in model.graph.node for name in node.output}
-    names = [name for name in tensors if name in there]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, 1
-    session = onnxruntime.InferenceSession(
-        with_outputs(model, names).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    sums: dict[str, NDArray] = {}
-    for frame in frames:
-        for name, array in zip(
-            names, session.run(names, {k: np.asarray(v) for k, v in frame.items()}), strict=True
-        ):
-            axes = tuple(i for i in range(array.ndim) if i != 1)
-            sums[name] = sums.get(name, 0.0) + array.mean(axis=axes, dtype=np.float64)
-    return {name: total / len(frames) for name, total in sums.items()}
-
-
-def _shifted(data: bytes, shifts: Mapping[str, NDArray]) -> Any:
-    """Return the graph with something added to the biases of layers, by their names."""
-    import onnx
-
-    model = graph_of("model.onnx", data)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.name not in shifts:
-            continue
-        before: Any = 0.0
-        if len(node.input) > 2:
-            if node.input[2] not in weights:
-                continue
-            before = onnx.numpy_helper.to_array(weights[node.input[2]])
-        name = f"{node.name}_corrected_bias"
-        after = (before + shifts[node.name]).astype(np.float32)
-        model.graph.initializer.append(onnx.numpy_helper.from_array(after, name))
-        del node.input[2:]
-        node.input.append(name)
-    return model
-
-
-def measure_ranges(data: bytes, frames: Frames, method: Method) -> Any:
-    """Return what values the tensors take on frames, as the method counts them."""
-    from onnxruntime.quantization import CalibrationMethod
-    from onnxruntime.quantization.calibrate import create_calibrator
-
-    options: dict[str, Any] = {"symmetric": method.symmetric}
-    kinds = {
-        "minmax": CalibrationMethod.MinMax,
-        "percentile": CalibrationMethod.Percentile,
-        "entropy": CalibrationMethod.Entropy,
-        "mse": CalibrationMethod.Percentile,  # for its histograms
-    }
-    if method.ranges == "minmax":
-        # The mean of the frames' ranges: one frame with an outlier does not make all coarse.
-        options["moving_average"] = True
-    if method.ranges == "percentile":
-        options["percentile"] = 99.99
-    if method.ranges == "mse":
-        options["percentile"] = 100.0
-    chunk = len(frames) if method.ranges == "minmax" else _HISTOGRAM_CHUNK
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(data)
-        calibrator = create_calibrator(
-            path, [*CONVOLUTIONS, *PRODUCTS],
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=kinds[method.ranges], extra_options=options,
-        )  # fmt: skip
-        for start in range(0, len(frames), chunk):
-            calibrator.collect_data(_Reader(frames[start : start + chunk]))
-        found = calibrator.compute_data()
-    if method.ranges == "mse":
-        for name, (counts, edges, least, most) in (
-            (name, values[:4]) for name, values in calibrator.collector.histogram_dict.items()
-        ):
-            low, high = least_squares(counts, edges, (float(least), float(most)))
-            tensor = found.data[name]
-            tensor.lowest, tensor.highest = np.array(low, np.float32), np.array(high, np.float32)
-    return found
-
-
-def least_squares(
-    counts: NDArray, edges: NDArray, seen: tuple[float, float]
-) -> tuple[float, float]:
-    """Return the range of 255 steps with the least squared error: rounding inside, clipping out.
-
-    Zero costs nothing, as it is always a step of its own.
-
-    Args:
-        counts: of a histogram.
-        edges: one more; they may lie far outside of what was seen.
-        seen: the least and the greatest value.
-    """
-    centres = (edges[:-1] + edges[1:]) / 2
-    weights = np.where((edges[:-1] <= 0) & (edges[1:] >= 0), 0, counts).astype(np.float64)
-    lowest, highest = min(seen[0], 0.0), max(seen[1], 0.0)
-    best, found = np.inf, (lowest, highest)
-    for low in lowest * _CLIPS if lowest < 0 else [0.0]:
-        for high in highest * _CLIPS if highest > 0 else [0.0]:
-            step = (high - low) / 255
-            beyond = np.maximum(centres - high, 0) + np.maximum(low - centres, 0)
-            error = float((weights * (beyond**2 + (beyond == 0) * step**2 / 12)).sum())
-            if error < best:
-                best, found = error, (float(low), float(high))
-    return found
 
 
 def dynamic(data: bytes) -> bytes:

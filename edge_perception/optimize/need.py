@@ -68,7 +68,8 @@ def timed_ms(
     for _ in range(_WARM_UP):
         call()
     wait()
-    wanted, times = 2 * least_samples(share), []
+    wanted = 2 * least_samples(share)
+    times: list[float] = []
     while len(times) < wanted and (len(times) < 20 or time.perf_counter() - began < most_s):
         start = time.perf_counter()
         call()

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
+import numpy as np
+
 from edge_perception.core.machine import this_machine
 from edge_perception.models.device_plan import (
     SCHEMA_VERSION,
@@ -181,14 +183,14 @@ def _picture(found: Tuning) -> bytes:
         for index, role in enumerate(found.default):
             mine = [t for t in found.tried if t.role == role and t.alone_ms is not None]
             color = f"C{index}"
-            x = [t.alone_ms for t in mine]
-            y = [t.memory_mb for t in mine]
+            x, y = (
+                np.array([getattr(t, name) for t in mine], float)
+                for name in ("alone_ms", "memory_mb")
+            )
             axes.scatter(x, y, c=color, s=30, label=role)
-            for item in mine:
+            for at, item in enumerate(mine):
                 if item.configuration == found.chosen[role]:
-                    axes.scatter(
-                        [item.alone_ms], [item.memory_mb], s=160, facecolors="none", ec=color
-                    )
+                    axes.scatter(x[at : at + 1], y[at : at + 1], s=160, facecolors="none", ec=color)
         axes.set(xlabel="one inference alone, ms (p50)", ylabel="memory, MB", xscale="log")
         axes.legend(frameon=False, title="ringed: chosen")
         buffer = io.BytesIO()

@@ -16,12 +16,11 @@ from edge_perception.optimize.candidates import Candidate, Trials
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
 from edge_perception.optimize.methods import (
     METHODS,
-    Frames,
-    Method,
     Quantiser,
     UnsuitableError,
     made,
 )
+from edge_perception.optimize.ranges import Frames, Method
 
 MIXED = "mixed"
 _ALSO = ("openvino",)  # NNCF's graphs are made for it: they are judged and timed there too

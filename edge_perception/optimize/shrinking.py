@@ -18,7 +18,7 @@ from edge_perception.optimize.libraries import (
     pruning_library,
     torch_library,
 )
-from edge_perception.optimize.methods import quiet
+from edge_perception.optimize.ranges import quiet
 from edge_perception.optimize.sources import TorchSource, call_factory
 from edge_perception.optimize.torch_check import hushed, named_outputs, run_torch
 

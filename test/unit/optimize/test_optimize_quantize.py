@@ -29,11 +29,11 @@ from edge_perception.optimize.methods import (
     dynamic,
     half,
     layers,
-    least_squares,
     made,
     prepared,
 )
 from edge_perception.optimize.quantizing import Quantizing
+from edge_perception.optimize.ranges import least_squares
 
 
 def graph(nodes, weights, inputs, outputs):
