@@ -165,6 +165,7 @@ def make_judge(
         frames: those that are calibrated or trained with, and the others.
         stack: closes what is opened.
     """
+    from edge_perception.core.share import share_file
     from edge_perception.evaluation.recorded import RecordedFrames
     from edge_perception.evaluation.rig import load_set
     from edge_perception.optimize.judging import AgreementJudge, LabelledJudge, with_role
@@ -188,7 +189,8 @@ def make_judge(
     if not labelled and not args.simulated:
         say("no labels: judged by the agreement of decisions")
         return AgreementJudge(bundle, judged[: args.judge_frames])
-    judge = LabelledJudge(with_role(load_set(args.models), bundle), role, store)
+    models = load_set(args.models or share_file("models/bev_lite"))
+    judge = LabelledJudge(with_role(models, bundle), role, store)
     stack.callback(judge.close)
     share = max(1, args.judge_frames // max(len(labelled), 1))
     used = {frame.frame.stamp_ns for frame in taken}

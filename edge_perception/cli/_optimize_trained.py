@@ -130,9 +130,7 @@ def _begin(args: argparse.Namespace, step: str, stack: ExitStack) -> Work:
         taken, judged = split_frames(store, work.bundle, args)
         work.frames = [frame.inputs for frame in taken]
     if args.data:
-        work.frames = frames_of_function(
-            args.data, list(source.inputs), args.frames, keep=store.keep
-        )
+        work.frames = frames_of_function(args.data, source.inputs, args.frames, keep=store.keep)
     if work.bundle is not None and (judged or args.simulated):
         work.judge = make_judge(args, work.bundle, store, (taken, judged), stack)
         outcome.figures["judge"] = {"measure": work.judge.what, "frames": work.judge.frames}

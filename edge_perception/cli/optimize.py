@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_prune(_step(steps, "prune", "remove channels of a PyTorch model, and train the rest"))
     _add_distill(_step(steps, "distill", "teach a small PyTorch model what a large one says"))
     _add_qat(_step(steps, "qat", "train a PyTorch model with quantisation in the loop"))
+    _add_compare(_step(steps, "compare", "bundles side by side: size, accuracy, time, in one run"))
     report = steps.add_parser("report", help="one page of what the steps found")
     report.add_argument(
         "outcome", nargs="*", type=Path, help="JSON of steps, or folders of them (default: --work)"
@@ -157,6 +158,10 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
         "--gate", type=number(0.0, 100.0), default=1.0, metavar="POINTS",
         help="of mAP, or of decisions, that may be lost (%(default)s)",
     )  # fmt: skip
+    _add_judged(parser)
+
+
+def _add_judged(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge-bag", type=Path, action="append", default=[],
         help="recordings to judge on; else frames of --bag that were not calibrated with",
@@ -177,10 +182,25 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
         help="folder for rendered frames (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--models", type=Path, default=Path("models/bev_lite"),
-        help="set that the model is judged in, for mAP (%(default)s)",
+        "--models", type=Path,
+        help="set that the model is judged in, for mAP (default: the bundled one)",
     )  # fmt: skip
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bundle", nargs="+", metavar="BUNDLE[@BACKEND]",
+        help="by folder or name; the first is what the others are held to",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folder", type=Path, action="append", default=[], help="more folders of bundles"
+    )
+    parser.add_argument("--rounds", type=whole(1, 1000), default=9, help="turns (%(default)s)")
+    parser.add_argument(
+        "--runs", type=whole(1, 100000), default=15, help="inferences of a turn (%(default)s)"
+    )
+    _add_judged(parser)
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
@@ -272,7 +292,12 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the step that was asked for."""
-    from edge_perception.cli import _optimize_graphs, _optimize_smaller, _optimize_trained
+    from edge_perception.cli import (
+        _optimize_compare,
+        _optimize_graphs,
+        _optimize_smaller,
+        _optimize_trained,
+    )
 
     actions = {
         "check": _optimize_graphs.check,
@@ -282,6 +307,7 @@ def run(args: argparse.Namespace) -> int:
         "prune": _optimize_trained.prune,
         "distill": _optimize_trained.distill,
         "qat": _optimize_trained.qat,
+        "compare": _optimize_compare.compare,
         "report": _optimize_graphs.report,
     }
     try:

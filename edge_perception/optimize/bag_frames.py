@@ -75,7 +75,10 @@ class FrameStore:
         for name, array in arrays.items():
             path = Path(self._folder.name) / f"{self._files}.npy"
             self._files += 1
-            np.save(path, array)
+            try:
+                np.save(path, array)
+            except OSError as error:  # of a full disk it does not say where
+                raise OSError(error.errno, error.strerror or str(error), str(path)) from error
             kept[name] = np.load(path, mmap_mode="r")
         return kept
 

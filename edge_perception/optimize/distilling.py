@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.optimize.differences import CLASS_KINDS, kind_of
+from edge_perception.optimize.findings import write_bytes
 from edge_perception.optimize.libraries import torch_library
-from edge_perception.optimize.sources import TorchSource, call_factory
+from edge_perception.optimize.sources import TorchSource, call_factory, where_raised
 from edge_perception.optimize.torch_check import named_outputs
 
 _SAVE_EVERY = 50
@@ -144,21 +145,21 @@ class _Training:
                 self._average, self.losses = data["average"], list(data["losses"])
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint beside the last good one, then put it in its place."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch_library().save(
-                {
-                    "about": self._about, "module": self._module.state_dict(),
-                    "average": self._average, "optimizer": self._optimizer.state_dict(),
-                    "losses": self.losses,
-                },
-                file,
-            )  # fmt: skip
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        """Write a checkpoint beside the last good one, then put it in its place.
+
+        Raises:
+            OSError: it cannot be written; the last good one stays.
+        """
+        data = io.BytesIO()
+        torch_library().save(
+            {
+                "about": self._about, "module": self._module.state_dict(),
+                "average": self._average, "optimizer": self._optimizer.state_dict(),
+                "losses": self.losses,
+            },
+            data,
+        )  # fmt: skip
+        write_bytes(path, data.getvalue())
 
 
 def _pictures(torch: Any, frames: Sequence[Any], chosen: Any, name: str) -> Any:
@@ -204,37 +205,70 @@ def _about(student: TorchSource, plan: Plan) -> str:
 
 def frames_of_function(
     text: str,
-    inputs: Sequence[str],
+    examples: Mapping[str, NDArray],
     most: int,
     keep: Callable[[Mapping[str, NDArray]], Mapping[str, NDArray]] = lambda arrays: arrays,
 ) -> list[Mapping[str, NDArray]]:
     """Return graph inputs that a user's function yields: mappings, tuples or arrays.
 
+    Args:
+        text: `module:function`.
+        examples: inputs that the model is known to take; frames have their shapes and types.
+        most: so many at most.
+        keep: puts a frame where it may stay, as on disk.
+
     Raises:
-        ConfigurationError: it yields something else, or nothing.
+        ConfigurationError: it yields something else, or nothing, or it raises.
     """
     found: list[Mapping[str, NDArray]] = []
     made = call_factory(text)
     if not isinstance(made, Iterable):
         raise ConfigurationError(f"{text}: expected frames one after the other, got {type(made)}")
-    for item in made:
-        if isinstance(item, Mapping):
-            values = dict(item)
-        else:
-            parts = item if isinstance(item, (tuple, list)) else (item,)
-            values = dict(zip(inputs, parts, strict=False))
-        if set(inputs) - set(values):
-            raise ConfigurationError(
-                f"{text}: expected {', '.join(inputs)} in every frame, got {', '.join(values)}"
-            )
-        arrays = {n: values[n] for n in inputs}
-        found.append(
-            keep(
-                {n: a.numpy() if hasattr(a, "numpy") else np.asarray(a) for n, a in arrays.items()}
-            )
-        )
-        if len(found) >= most:
+    items = iter(made)
+    while len(found) < most:
+        try:
+            item = next(items)
+        except StopIteration:
             break
+        except Exception as error:
+            raise ConfigurationError(
+                f"{text}: raised {where_raised(error)} after {len(found)} frames"
+            ) from error
+        found.append(keep(_checked(text, item, examples, len(found))))
     if not found:
         raise ConfigurationError(f"{text}: expected frames, got none")
     return found
+
+
+def _checked(
+    text: str, item: Any, examples: Mapping[str, NDArray], number: int
+) -> dict[str, NDArray]:
+    """Return a frame as arrays.
+
+    Raises:
+        ConfigurationError: it is not like the examples.
+    """
+    if isinstance(item, Mapping):
+        values = dict(item)
+    else:
+        parts = item if isinstance(item, (tuple, list)) else (item,)
+        values = dict(zip(examples, parts, strict=False))
+    if set(examples) - set(values):
+        raise ConfigurationError(
+            f"{text}: expected {', '.join(examples)} in every frame, got {', '.join(values)}"
+        )
+    arrays = {}
+    for name, example in examples.items():
+        value = values[name]
+        array = value.detach().numpy() if hasattr(value, "detach") else np.asarray(value)
+        if (array.shape, array.dtype) != (example.shape, example.dtype):
+            raise ConfigurationError(
+                f"{text}: frame {number}: '{name}' expects {example.shape} {example.dtype}, got "
+                f"{array.shape} {array.dtype}"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ConfigurationError(
+                f"{text}: frame {number}: '{name}' has values that are no number"
+            )
+        arrays[name] = array
+    return arrays

@@ -14,7 +14,7 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.evaluation.report import without_nan
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-STEPS = ("check", "export", "parity", "quantize", "prune", "distill", "qat")
+STEPS = ("check", "export", "parity", "quantize", "prune", "distill", "qat", "compare")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,35 +54,32 @@ class Outcome:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there: it is whole, or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """As `write_bytes`, of text."""
+    write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """As `write_text`, of bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    partial = Path(name)
+    """Write a file beside its place and move it there: it is whole, or not there.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
+    """
+    partial = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        partial = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.chmod(0o644)
         partial.replace(path)
+    except OSError as error:  # of a full disk it does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            partial.unlink(missing_ok=True)
 
 
 def save_outcome(outcome: Outcome, work: Path) -> Path:

@@ -126,24 +126,25 @@ class Quantiser:
         Raises:
             UnsuitableError: nothing is left to quantise.
         """
-        shifts = self.lost(method) if method.corrected else {}
+        shifts = self.lost(method, exclude) if method.corrected else {}
         return self._quantised(method, exclude, shifts)
 
-    def lost(self, method: Method) -> dict[str, NDArray]:
+    def lost(self, method: Method, exclude: Sequence[str] = ()) -> dict[str, NDArray]:
         """Return what each layer of 8 bits loses in the mean of each channel, on a few frames.
 
         One layer after the other, so that what was given back before counts (Nagel et al.,
         "Data-free quantization through weight equalization and bias correction", 2019, with data).
         """
-        key = f"{method.ranges} {method.symmetric} {method.per_channel}"
+        key = f"{method.ranges} {method.symmetric} {method.per_channel} {sorted(exclude)}"
         if key not in self._lost:
             few = self.frames[:: max(1, len(self.frames) // _BIAS_FRAMES)][:_BIAS_FRAMES]
             shifts: dict[str, NDArray] = {}
             made_by = {n.name: n.output[0] for n in graph_of("graph", self.data).graph.node}
-            convolutions = [n for n in self.layers if n in convolutions(self.data)]
-            wanted = channel_means(self.data, [made_by[n] for n in convolutions], few)
-            for name in convolutions:
-                data = self._quantised(method, (), shifts)
+            kinds = convolutions(self.data)
+            order = [n for n in self.layers if n in kinds and n not in set(exclude)]
+            wanted = channel_means(self.data, [made_by[n] for n in order], few)
+            for name in order:
+                data = self._quantised(method, exclude, shifts)
                 got = channel_means(data, [made_by[name]], few)
                 if made_by[name] in got:
                     shifts[name] = wanted[made_by[name]] - got[made_by[name]]
@@ -164,7 +165,7 @@ class Quantiser:
         ranges = self.ranges(method)
         with quiet():
             quantizer = QDQQuantizer(
-                shifted(self.data, {n: v for n, v in shifts.items() if n in taken}),
+                shifted(self.data, shifts),
                 method.per_channel, True, QuantType.QInt8,
                 QuantType.QInt8 if method.symmetric else QuantType.QUInt8, ranges, taken, [],
                 [*CONVOLUTIONS, *PRODUCTS],

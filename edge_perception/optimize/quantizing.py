@@ -23,7 +23,7 @@ from edge_perception.optimize.methods import (
 from edge_perception.optimize.ranges import Frames, Method
 
 MIXED = "mixed"
-_ALSO = ("openvino",)  # NNCF's graphs are made for it: they are judged and timed there too
+_ALSO = ("openvino",)  # the best graphs are judged and timed there too
 _SENSITIVITY_FRAMES = 8
 _LAYER_FRAMES = 4
 
@@ -133,7 +133,8 @@ class Quantizing:
                 f"{head[0][:200] if head else ''}",
             )  # fmt: skip
             return
-        for backend in (DEFAULT_BACKEND, *(_ALSO if method.kind == "nncf" else ())):
+        also = _ALSO if method.kind == "nncf" or method.corrected else ()
+        for backend in (DEFAULT_BACKEND, *also):
             if backend in backends().specs:
                 self._take(_named(method.name, backend), data, method, backend)
         if method.kind == "static":
@@ -190,14 +191,15 @@ class Quantizing:
             self._mix(method, best.backend, order)
 
     def _bests(self) -> list[Candidate]:
-        """Return what loses least of each runtime; where there is one, of the static methods."""
+        """Return what loses least on each runtime; on the default one not NNCF's, which is slow."""
         found = []
         for backend in (DEFAULT_BACKEND, *_ALSO):
-            for kind in ("static", "nncf"):
-                fit = [c for c in self._good(kind) if c.backend == backend]
-                if fit:
-                    found.append(min(fit, key=lambda c: c.verdict.loss))
-                    break
+            fit = [c for c in self._good("static", "nncf") if c.backend == backend]
+            static = [c for c in self._good("static") if c.backend == backend]
+            if backend == DEFAULT_BACKEND:
+                fit = static or fit
+            if fit:
+                found.append(min(fit, key=lambda c: c.verdict.loss))
         return found
 
     def _mix(self, method: Method, backend: str, order: Sequence[str]) -> None:

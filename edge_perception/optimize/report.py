@@ -30,7 +30,7 @@ def points(outcomes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 found.append({
                     "name": row["candidate"], "step": outcome["step"], "ratio": row["ratio"],
                     "score": row["score_points"], "bytes": row["bytes"],
-                    "within": row["within_gate"],
+                    "within": row.get("within_gate", True),
                 })  # fmt: skip
     return sorted(found, key=lambda p: p["ratio"])
 

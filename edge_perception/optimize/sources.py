@@ -212,7 +212,7 @@ def call_factory(text: str, *arguments: Any) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise ConfigurationError(
-            f"{text}: module '{module_name}' cannot be imported: {_where(error)}"
+            f"{text}: module '{module_name}' cannot be imported: {where_raised(error)}"
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -221,7 +221,7 @@ def call_factory(text: str, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
-        raise ConfigurationError(f"{text}: raised {_where(error)}") from error
+        raise ConfigurationError(f"{text}: raised {where_raised(error)}") from error
 
 
 def _check_arguments(text: str, function: Any, given: int) -> None:
@@ -281,7 +281,7 @@ def _named(module: Any, example: Any, text: str) -> dict[str, NDArray]:
     return arrays
 
 
-def _where(error: BaseException) -> str:
+def where_raised(error: BaseException) -> str:
     """Say what was raised and the line of the user's own code it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     foreign = ("site-packages", "importlib", "<frozen")

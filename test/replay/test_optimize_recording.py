@@ -88,3 +88,23 @@ def test_a_page_shows_the_step(made, capsys):
 def test_a_bundle_that_is_there_is_not_overwritten(made, drive, capsys):
     assert quantize(drive, made[2])[0] == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_bundles_are_compared_in_one_run(made, drive, capsys):
+    folder = made[2]
+    bundles = [SET / "lidar", folder / "models" / "bev_lite_lidar_int8"]
+    more = [
+        "--judge-bag", drive, "--judge-frames", "8", "--judge", "agreement", "--rounds", "2",
+        "--runs", "2", "--work", folder / "compared", "--json", folder / "compared.json",
+    ]  # fmt: skip
+    assert main(list(map(str, ["optimize", "compare", *bundles, *more]))) == 0
+    found = json.loads((folder / "compared.json").read_text())
+    base, small = found["tables"]["candidates"]
+    assert (base["ratio"], base["loss_points"]) == (1.0, 0.0)
+    assert small["bytes"] < 0.5 * base["bytes"]
+    assert small["loss_points"] > 0
+    assert small["loss_low"] < small["loss_points"] < small["loss_high"]
+    raw = found["figures"]["times_ms"]["bev_lite_lidar_int8"]
+    assert [len(turn) for turn in raw] == [2, 2]
+    assert main(["optimize", "compare", str(bundles[0]), str(SET / "camera"), *map(str, more)]) == 2
+    assert "bev_lite_camera: expected the role of bev_lite_lidar" in capsys.readouterr().err

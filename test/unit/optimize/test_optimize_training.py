@@ -22,6 +22,14 @@ def frames():
 def wrong_frames():
     yield {"pictures": torch.rand(1, 3, 16, 16)}
 
+def breaking_frames():
+    yield {"images": torch.rand(1, 3, 16, 16)}
+    raise OSError("the disk went away")
+
+def other_shapes():
+    for width in (16, 20):
+        yield {"images": torch.rand(1, 3, 16, width)}
+
 class Small(nn.Module):
     def __init__(self):
         super().__init__()
@@ -58,7 +66,8 @@ def told(tmp_path_factory):
 
     commands = {
         "prune": command(
-            "prune", "nets:made", "prune", *data, "--steps", "10", "--share", "0.5"
+            "prune", "nets:made", "prune", *data, "--steps", "10", "--share", "0.5",
+            "--rounds", "2", "--multiple", "2", "--half",
         ),
         "own training": command("prune", "nets:made", "own", "--train", "nets:own_training"),
         "distill": command(
@@ -68,6 +77,14 @@ def told(tmp_path_factory):
         "qat": command("qat", "nets:made", "qat", *data, "--steps", "5"),
         "no frames": command("qat", "nets:made", "none"),
         "wrong frames": command("qat", "nets:made", "none", "--data", "nets:wrong_frames"),
+        "breaking frames": command(
+            "qat", "nets:made", "none", "--data", "nets:breaking_frames"
+        ),
+        "other shapes": command("qat", "nets:made", "none", "--data", "nets:other_shapes"),
+        "full disk": [
+            *command("distill", "nets:small", "none", *data, "--teacher", "nets:made"),
+            "--steps", "1", "--work", "/dev/full",
+        ],
         "no teacher": command("distill", "nets:small", "none", *data),
         "unknown module": command("prune", "nets:made", "none", "--keep", "neck"),
     }  # fmt: skip
@@ -91,6 +108,8 @@ def test_channels_are_really_removed_and_outputs_keep_their_shapes(told):
     kinds = {n.op_type for n in onnx.load(told["folder"] / "prune.onnx").graph.node}
     assert "BatchNormalization" not in kinds
     assert figures["training"]["steps"] == 10
+    assert figures["rounds"] == 2
+    assert not list((told["folder"] / "work").glob("*.checkpoint.pt"))
 
 
 def test_own_training_is_given_the_pruned_module(told):
@@ -117,6 +136,9 @@ def test_what_lacks_is_named_before_anything_is_written(told):
     for name, why in (
         ("no frames", "expected frames to begin the ranges with"),
         ("wrong frames", "expected images in every frame, got pictures"),
+        ("breaking frames", "nets:breaking_frames: raised OSError: the disk went away at"),
+        ("other shapes", "frame 1: 'images' expects (1, 3, 16, 16) float32, got (1, 3, 16, 20)"),
+        ("full disk", "/dev/full"),
         ("no teacher", "expected --teacher or --bundle"),
         ("unknown module", "no module neck in nets:made"),
     ):
