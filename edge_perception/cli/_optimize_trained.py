@@ -41,17 +41,17 @@ class Work:
 
 def prune(args: argparse.Namespace) -> int:
     """Remove channels, train what is left, export, judge."""
-    from edge_perception.optimize.shrinking import fine_tuned, pruned, size_of
+    from edge_perception.optimize.shrinking import fine_tuned, pruned, size_of, widths
 
     with ExitStack() as stack:
         work = _begin(args, "prune", stack)
-        before = size_of(work.source)
+        before, whole = size_of(work.source), widths(work.source)
         told = [] if args.train or not args.steps else _told(args, work, stack)
         made = work.source
         for turn in range(args.rounds):
             # Equal shares of what is left, so that all rounds together remove what was asked for.
-            kept = (1 - args.share) ** (1 / args.rounds)
-            made = pruned(made, share=1 - kept, keep=args.keep, multiple=args.multiple)
+            kept = (1 - args.share) ** ((turn + 1) / args.rounds)
+            made = pruned(made, share=1 - kept, keep=args.keep, multiple=args.multiple, whole=whole)
             say(f"{before['operations']} operations become {size_of(made)['operations']}")
             if args.train:
                 made = fine_tuned(made, args.train)

@@ -23,8 +23,23 @@ from edge_perception.optimize.sources import TorchSource, call_factory
 from edge_perception.optimize.torch_check import hushed, named_outputs, run_torch
 
 
+def widths(source: TorchSource) -> dict[str, int]:
+    """Return the output channels of every layer by its name."""
+    found = {}
+    for name, module in source.module.named_modules():
+        width = getattr(module, "out_channels", getattr(module, "out_features", None))
+        if isinstance(width, int):
+            found[name] = width
+    return found
+
+
 def pruned(
-    source: TorchSource, *, share: float, keep: Sequence[str] = (), multiple: int = 4
+    source: TorchSource,
+    *,
+    share: float,
+    keep: Sequence[str] = (),
+    multiple: int = 4,
+    whole: Mapping[str, int] | None = None,
 ) -> TorchSource:
     """Return a copy with a share of the channels removed, those with the least weights.
 
@@ -34,7 +49,9 @@ def pruned(
         source: module and inputs.
         share: of the channels of each group of layers that depend on each other.
         keep: names of modules that are not to be touched.
-        multiple: of this are the channels that are left.
+        multiple: of this are the channels that are left, the nearest one.
+        whole: `widths` that the share is of, where rounds before have removed some; None: of the
+            source. Rounding would else add up over rounds.
 
     Raises:
         ConfigurationError: a name is unknown.
@@ -47,6 +64,12 @@ def pruned(
     if unknown:
         raise ConfigurationError(f"--keep: no module {', '.join(unknown)} in {source.name}")
     left = [known[name] for name in keep] + _outputs_of(module, source)
+    now = widths(source)
+    shares = {}
+    for name, width in (whole or now).items():
+        wanted = max(multiple, multiple * round(width * (1 - share) / multiple))
+        # Half a channel more: the library cuts off what is behind the point.
+        shares[known[name]] = max(0.0, 1 - (wanted + 0.5) / now[name])
     before = [tuple(v.shape) for _, v in named_outputs(run_torch(source))]
     for parameter in module.parameters():
         parameter.requires_grad_(True)
@@ -55,7 +78,8 @@ def pruned(
             pruning.pruner.MagnitudePruner(
                 module, source.tensors(),
                 importance=pruning.importance.GroupMagnitudeImportance(p=2),
-                pruning_ratio=share, ignored_layers=left, round_to=multiple,
+                pruning_ratio=share, pruning_ratio_dict=shares, ignored_layers=left,
+                round_to=multiple,
             ).step()  # fmt: skip
         made = replace(source, module=module.eval())
         after = [tuple(v.shape) for _, v in named_outputs(run_torch(made))]

@@ -86,7 +86,7 @@ def told(tmp_path_factory):
             "--steps", "1", "--work", "/dev/full",
         ],
         "no teacher": command("distill", "nets:small", "none", *data),
-        "unknown module": command("prune", "nets:made", "none", "--keep", "neck"),
+        "unknown module": command("prune", "nets:made", "none", *data, "--keep", "neck"),
     }  # fmt: skip
     return run_commands(folder, commands) | {"folder": folder}
 
