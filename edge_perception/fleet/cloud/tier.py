@@ -22,6 +22,7 @@ from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.triton_repository import stated_by
 
 _AGREED_S = 60.0  # then the server is asked again what it serves
+_AGREE_S = 2.0  # least time for that: no frame depends on it alone
 _REFUSED_S = 30.0  # a server that serves something else is left alone for so long
 _NEEDED = ("bundle", "release", "feature_space")
 _OVERHEAD_BYTES = 1000  # headers of a question and its answer
@@ -206,7 +207,7 @@ class Tier:
         if self._steady_s() < self._agreed_until_s:
             return
         assert self._remote is not None
-        limit_s = self.options.deadline_ms / 1e3
+        limit_s = max(self.options.deadline_ms / 1e3, _AGREE_S)
         self._metadata = self._remote.metadata(limit_s)
         stated = self._remote.stated(limit_s)
         self.budget.spend(3 * _OVERHEAD_BYTES, self._steady_s())
