@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 from edge_perception.core.extras import extra
@@ -90,3 +91,28 @@ def nncf_library() -> Any:
         import nncf
         import torchao  # noqa: F401 - NNCF needs it where a trained module is stripped
     return nncf
+
+
+def free_abandoned_builds(folder: Path) -> list[Path]:
+    """Remove the locks of extensions whose compiler was killed; else PyTorch waits for ever.
+
+    Args:
+        folder: of PyTorch's extensions.
+
+    Returns:
+        The locks that were removed: those that no process holds open.
+    """
+    locks = {str(path.resolve()): path for path in folder.glob("**/lock") if path.is_file()}
+    for held in Path("/proc").glob("[0-9]*/fd/*") if locks else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
+            locks.pop(os.readlink(held), None)
+    for path in locks.values():
+        path.unlink(missing_ok=True)
+    return list(locks.values())
+
+
+def extensions_folder() -> Path:
+    """Return where PyTorch compiles its extensions."""
+    with extra("optimize"):
+        from torch.utils import cpp_extension
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())

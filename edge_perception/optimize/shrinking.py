@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.optimize.libraries import (
+    extensions_folder,
+    free_abandoned_builds,
     nncf_library,
     operation_counter,
     pruning_library,
@@ -208,6 +210,7 @@ def fine_tuned(source: TorchSource, train: str) -> TorchSource:
 def with_quantisers(source: TorchSource, frames: Sequence[Mapping[str, NDArray]]) -> TorchSource:
     """Return a copy that computes as 8 bits would, its ranges begun from frames; it trains."""
     nncf, torch = nncf_library(), torch_library()
+    free_abandoned_builds(extensions_folder())  # NNCF compiles one at its first use
 
     def tensors(frame: Mapping[str, NDArray]) -> Any:
         made = tuple(torch.from_numpy(np.array(frame[name])) for name in source.inputs)
