@@ -1,15 +1,12 @@
 # Every target is one command on a fresh machine: what is missing is set up first.
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Tests with nodes in one process, all others in another beside: see test/conftest.py. 0: one by one.
-TEST_WORKERS ?= 2
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
 STARTS_ARGS ?=
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
-PYTEST := pytest -n $(TEST_WORKERS) --no-loadscope-reorder
 
 .PHONY: help setup setup-training setup-backends setup-servers setup-kserve setup-fleet setup-optimize build demo test check bench faults starts matrix baseline clean
 
@@ -44,10 +41,10 @@ demo: setup ## play a recording into the real nodes, pictures and summary in dem
 	@$(ENV) edge-perception demo $(DEMO_ARGS)
 
 test: setup ## all tests
-	@$(ENV) $(PYTEST) $(PYTEST_ARGS)
+	@$(ENV) pytest $(PYTEST_ARGS)
 
 check: setup ## format, lint, types and all tests: what CI runs
-	@$(ENV) ruff format --check . && ruff check . && mypy && $(PYTEST) $(PYTEST_ARGS)
+	@$(ENV) ruff format --check . && ruff check . && mypy && pytest $(PYTEST_ARGS)
 
 bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 	@$(ENV) edge-perception bench all $(BENCH_ARGS)

@@ -16,10 +16,6 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LAYERS_WITH_ROS = ("nodes", "launch", "faults")
-# With `-n 2` tests with real nodes run one by one in one process, as their times are those of
-# sensors. The others run file by file beside them, and give way.
-NODES = "nodes"
-NICE_BESIDE_NODES = 10
 # Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
 DOMAIN_PORT_BASE = 32768
 DOMAINS = range(1, 101)
@@ -53,41 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _in_worker(config):
-        items.sort(key=lambda item: _scope(item.nodeid) != NODES)  # what takes longest begins
     if config.getoption("--whole-matrix"):
         return
     skip = pytest.mark.skip(reason="another cell of its matrix stands for it: `make matrix`")
     for item in items:
         if item.get_closest_marker("matrix"):
             item.add_marker(skip)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    from xdist.scheduler import LoadScopeScheduling
-
-    class NodesApart(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return _scope(nodeid)
-
-    return NodesApart(config, log)
-
-
-def _scope(nodeid: str) -> str:
-    """Return which tests run one after another in one process with this one."""
-    path = ROOT / nodeid.partition("::")[0]
-    return NODES if _needs_ros(path.relative_to(TESTS)) else str(path)
-
-
-def _in_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    beside_nodes = _in_worker(item.config) and _scope(item.nodeid) != NODES
-    if beside_nodes and os.nice(0) < NICE_BESIDE_NODES:
-        os.nice(NICE_BESIDE_NODES - os.nice(0))
 
 
 def pytest_configure(config: pytest.Config) -> None:

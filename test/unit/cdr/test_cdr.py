@@ -124,7 +124,8 @@ def test_writes_what_rosidl_writes(name: str) -> None:
     def check(message: Any) -> None:
         expected = serialization.serialize_message(message)
         for written in (writer(message), writer(READERS[name](expected))):
-            assert 0 <= len(expected) - len(written) < 4  # Fast CDR fills its last word
+            # Fast CDR fills its last word, and makes room for the padding of empty sequences.
+            assert len(written) <= len(expected)
             typed = serialization.deserialize_message(written, lookup(name))
             assert_same(READERS[name](written), typed, layout)
             assert_same(READERS[name](written), message, layout)
