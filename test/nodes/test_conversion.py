@@ -170,9 +170,11 @@ def test_late_evidence_survives_the_wire_and_is_as_old_as_the_frame_that_was_see
         answer_doubt_bits=0.5,
         model=FEATURE.model,
         hidden=3,
-        objects=(replace(FEATURE.objects[0], velocity_mps=(0.0, 0.0, 0.0)),),
+        objects=(
+            replace(FEATURE.objects[0], velocity_mps=(0.0, 0.0, 0.0), age_s=0.5, emergency=0.25),
+        ),
         image_objects=FEATURE.image_objects,
-        sound_events=(replace(FEATURE.sound_events[0], bearing_rad=0.5),),
+        sound_events=(replace(FEATURE.sound_events[0], bearing_rad=0.5, bearing_std_rad=0.25),),
     )
     message = late_evidence_msg(late, FEATURE.stamp_ns + 3_000_000_000)
     back = deserialize_message(serialize_message(message), msg.LateEvidence)

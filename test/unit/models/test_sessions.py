@@ -18,6 +18,12 @@ from edge_perception.models.writing import write_bundle
 OPTIONS = ModelOptions(model="bev_lite/audio")
 
 
+@pytest.fixture(autouse=True)
+def own_sessions(monkeypatch):
+    """What other tests of this process have left open is not shared with."""
+    monkeypatch.setattr("edge_perception.models.loading.SESSIONS", Sessions())
+
+
 @pytest.fixture(scope="module")
 def audio():
     return find_bundle("bev_lite/audio", installed_model_folders())
