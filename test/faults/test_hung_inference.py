@@ -84,17 +84,27 @@ def test_a_new_session_takes_over(lidar):
     features.wait(lambda feature: feature.valid)
     pipeline = node._pipeline
     hang(node, release)
-    publisher.publish(sensors.cloud(time.time_ns()))
+    hung_ns = time.time_ns()
+    publisher.publish(sensors.cloud(hung_ns))
     wait_until(lambda: node._pipeline is not pipeline, "a new session")
     since = len(features.messages)
-    stamp_ns = time.time_ns()
-    publisher.publish(sensors.cloud(stamp_ns))
+    stamps = []
+
+    def served():
+        """Send frames as a sensor does: on a busy machine one may take longer than the limit."""
+        stamps.append(time.time_ns())
+        publisher.publish(sensors.cloud(stamps[-1]))
+        return any(feature.valid for feature in features.messages[since:])
+
+    wait_until(served, "a feature of the new session")
     feature = features.wait(lambda feature: feature.valid, since=since)
     release.set()  # the old thread comes back: its feature is thrown away
-    assert feature.header.stamp.nanosec == stamp_ns % NS
+    assert feature.header.stamp.nanosec in {stamp_ns % NS for stamp_ns in stamps}
     publisher.publish(sensors.cloud(time.time_ns()))
     features.wait(lambda feature: feature.valid, since=since + 1)
-    assert all(feature.sequence <= 2 for feature in features.messages[since:])
+    assert all(
+        feature.header.stamp.nanosec != hung_ns % NS for feature in features.messages[since:]
+    )
 
 
 def test_the_process_ends_when_sessions_keep_hanging(harness, monkeypatch):
