@@ -52,8 +52,8 @@ bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 faults: setup ## every fault: detection, recovery, gaps; table, JSON and picture in faults_out/
 	@$(ENV) edge-perception faults --out faults_out $(FAULTS_ARGS)
 
-matrix: setup ## the tests of whole sets at every step, of which `make test` runs a part
-	@$(ENV) pytest --whole-matrix test/faults/test_set_faults.py
+matrix: setup ## the tests of changes at every step, of which `make test` runs a part
+	@$(ENV) pytest --whole-matrix test/faults/test_set_faults.py test/faults/test_process_faults.py
 
 starts: setup ## start and end nodes 200 times at random moments: all with 0 and within 2 s
 	@$(ENV) edge-perception starts --out starts_out $(STARTS_ARGS)

@@ -58,7 +58,13 @@ def wait_for_manager(harness):
     return client
 
 
-@pytest.mark.parametrize("step", JOURNAL_STEPS)
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(step, marks=pytest.mark.matrix if step == "begin" else [])
+        for step in JOURNAL_STEPS
+    ],
+)
 def test_kill_of_the_manager_at_every_journal_step(harness, maker, ros_domain, step):
     robot = FaultRobot(harness, maker, manager=False)
     assert robot.version() == OLD
@@ -159,7 +165,13 @@ def test_a_swap_right_after_the_start_of_a_manager_waits_for_its_nodes(harness, 
     robot.serves(NEW)
 
 
-@pytest.mark.parametrize("step", JOURNAL_STEPS)
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(step, marks=[] if step == "commit" else pytest.mark.matrix)
+        for step in JOURNAL_STEPS
+    ],
+)
 def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, step):
     command = [sys.executable, "-c"]
     command.append("from edge_perception.nodes.encoder_node import lidar; lidar()")
