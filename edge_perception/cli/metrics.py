@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_perception.core.ros_names import namespace_prefix
+from edge_perception.cli._node_arguments import common_arguments
 
 NAME = "metrics"
 HELP = "serve metrics of a running system for Prometheus; write rules and dashboards"
@@ -63,9 +63,4 @@ def _ros_arguments(args: argparse.Namespace) -> list[str]:
     arguments = ["--ros-args", "-p", f"port:={args.port}"]
     for name, value in (("address", args.address), ("slo_file", args.slo)):
         arguments += ["-p", f"{name}:={json.dumps(value)}"]
-    namespace = namespace_prefix(args.namespace)
-    if namespace:
-        arguments += ["-r", f"__ns:={namespace}"]
-    if args.use_sim_time:
-        arguments += ["-p", "use_sim_time:=true"]
-    return arguments
+    return arguments + common_arguments(args)

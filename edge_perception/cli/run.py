@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_perception.cli._node_arguments import common_arguments
 from edge_perception.cli._numbers import number, whole
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.ros_names import namespace_prefix
 from edge_perception.running.ending import SIGNALS, Stage, watch_signals
 from edge_perception.running.log_format import FORMATS, TEXT, log_environment
 from edge_perception.running.node_parameters import METRICS, RESOURCES, TRACES
@@ -145,12 +145,9 @@ def _arguments(args: argparse.Namespace, sources: Sequence[str]) -> list[str]:
     arguments = ["--log-level", args.log_level]
     for file in args.params_file:
         arguments += ["--params-file", file]
-    if prefix := namespace_prefix(args.namespace):
-        arguments += ["-r", f"__ns:={prefix}"]
+    arguments += common_arguments(args)
     for before, after in topic_remaps(args.topics, sources):
         arguments += ["-r", f"{before}:={after}"]
-    if args.use_sim_time:
-        arguments += ["-p", "use_sim_time:=true"]
     for name, path in store_parameters(args.model_store, args.trust_file).items():
         arguments += ["-p", f"{name}:={json.dumps(path)}"]  # quoted: a value is read as YAML
     for name, folders in plugin_parameters().items():

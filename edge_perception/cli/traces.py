@@ -10,9 +10,9 @@ import argparse
 import json
 import socket
 
+from edge_perception.cli._node_arguments import common_arguments
 from edge_perception.cli._numbers import number
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.ros_names import namespace_prefix
 
 NAME = "traces"
 HELP = "send slow fused views of a running system to a collector of OpenTelemetry"
@@ -69,9 +69,4 @@ def _ros_arguments(args: argparse.Namespace) -> list[str]:
         arguments += ["-p", f"{name}:={float(getattr(args, name))}"]
     for name in ("endpoint", "vehicle"):
         arguments += ["-p", f"{name}:={json.dumps(getattr(args, name))}"]
-    namespace = namespace_prefix(args.namespace)
-    if namespace:
-        arguments += ["-r", f"__ns:={namespace}"]
-    if args.use_sim_time:
-        arguments += ["-p", "use_sim_time:=true"]
-    return arguments
+    return arguments + common_arguments(args)
