@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,9 @@ from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.pose import Placed, SensorPose, located
+
+# The first frame may arrive before its calibration, sent at the same moment on another topic.
+FIRST_CALIBRATION_S = 0.5
 
 
 class SensorPlace:
@@ -23,6 +27,9 @@ class SensorPlace:
             pose: where it sits, frame by frame; None: where `geometry` says.
         """
         self._spec, self._pose = spec, pose
+        self._told = threading.Event()  # of a calibration, used or not
+        if spec.calibration is None or geometry.intrinsics is not None:
+            self._told.set()
         self.calibrated = geometry
         self.fault = ""  # of the newest calibration; empty: it is used
         self._placed: Placed | None = None  # of the frame in work; inference thread only
@@ -50,6 +57,12 @@ class SensorPlace:
         if self._pose is not None:
             self._placed = self._pose.at(frame_id, stamp_ns)
 
+    def await_calibration(self) -> None:
+        """Wait for the first calibration, once and for `FIRST_CALIBRATION_S` at most."""
+        if not self._told.is_set():
+            self._told.wait(FIRST_CALIBRATION_S)
+            self._told.set()  # whoever sends none is not waited for again
+
     def calibrate(self, message: Any, topics: Iterable[str] = ()) -> None:
         """Take a calibration; of one that cannot be used the frames after it tell.
 
@@ -60,6 +73,12 @@ class SensorPlace:
         Raises:
             InvalidFrameError: it cannot be used; the one before stays.
         """
+        try:
+            self._calibrate(message, topics)
+        finally:
+            self._told.set()
+
+    def _calibrate(self, message: Any, topics: Iterable[str]) -> None:
         try:
             calibrated = self._spec.calibration_of(message, topics)
         except InvalidFrameError as error:

@@ -104,6 +104,7 @@ class EncoderWorker:
             job = self._mailbox.get()
             if job is None:
                 continue
+            self._pipeline.place.await_calibration()
             self._busy_since_ns = time.monotonic_ns()
             try:
                 feature = self._pipeline.process(job)

@@ -1,7 +1,8 @@
 """What a late comer is told: messages from before a segment that hold for it too.
 
 On the robot a node that starts late gets them from publishers that keep their last messages. A
-segment of a recording starts late too.
+segment of a recording starts late too. At the start of all, an encoder waits a moment for its
+first calibration.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from edge_perception.encoders.place import FIRST_CALIBRATION_S
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
@@ -37,3 +39,20 @@ def told_before(bag: Recording, binding: Binding, start_ns: int) -> Iterator[Rec
                 found.append(message)
     for message in sorted(found, key=lambda item: (item.log_time_ns, item.topic)):
         yield replace(message, log_time_ns=start_ns)
+
+
+def told_at_first(bag: Recording, binding: Binding) -> Iterator[RecordedMessage]:
+    """Yield first calibrations that arrived after frames, as if they arrived before them.
+
+    Those within `FIRST_CALIBRATION_S`: on the robot the frames before them wait.
+    """
+    until_ns = bag.start_ns + round(FIRST_CALIBRATION_S * 1e9)
+    waiting, late = dict(binding.calibrations), set()
+    topics = [topic for topic, source in binding.inputs.items() if source in waiting.values()]
+    for message in bag.messages([*waiting, *topics], end_ns=until_ns) if waiting else ():
+        late.add(binding.inputs.get(message.topic))
+        source = waiting.pop(message.topic, None)
+        if source in late:
+            yield replace(message, log_time_ns=bag.start_ns)
+        if not waiting:
+            return

@@ -16,7 +16,7 @@ from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding, bind, parse_remaps
 from edge_perception.replay.changes import alter, changed_stream
-from edge_perception.replay.latched import told_before
+from edge_perception.replay.latched import told_at_first, told_before
 from edge_perception.replay.lockstep import LockStep
 from edge_perception.replay.model_changes import Swap
 from edge_perception.replay.vehicle import Models, build_vehicle
@@ -144,6 +144,8 @@ def _messages(
     """Yield the messages of a segment, after what was told before it and holds for it too."""
     if start_ns > bag.start_ns:
         yield from told_before(bag, binding, start_ns)
+    else:
+        yield from told_at_first(bag, binding)
     wanted = set(binding.topics)
     everything = bag.messages(
         sorted(wanted.union(topics)), start_ns=start_ns, end_ns=segment.end_ns

@@ -15,6 +15,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from edge_perception import msg
+from edge_perception.encoders import place
 from edge_perception.nodes.encoder_node import EncoderNode
 
 
@@ -100,6 +101,15 @@ def test_images_without_calibration_are_refused_until_it_comes(harness):
     camera.refuses(sensors.image(time.time_ns()), "no camera_info yet")
     sensors.calibrate(harness.driver, camera.node)
     assert camera.send(sensors.image(time.time_ns())).valid
+
+
+def test_an_image_that_comes_before_its_calibration_waits_for_it(harness, monkeypatch):
+    monkeypatch.setattr(place, "FIRST_CALIBRATION_S", 30.0)
+    camera = Source(harness, "camera", Image, "camera/image_raw", qos_profile_sensor_data)
+    camera.publisher.publish(sensors.image(time.time_ns()))
+    sensors.calibrate(harness.driver, camera.node)
+    camera.publisher.publish(sensors.image(time.time_ns()))
+    assert camera.features.wait().valid
 
 
 def test_a_truncated_jpeg_is_refused(camera, harness):

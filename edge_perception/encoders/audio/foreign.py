@@ -28,6 +28,7 @@ from edge_perception.encoders.audio.conversion import (
 )
 
 STAMP_TOLERANCE_S = 0.1
+FIRST_INFO_S = 0.5  # the format may come so much later than the first sound
 # PaSampleFormat flags of portaudio.h, the list that carries the samples, and how they are stored.
 _PORTAUDIO = {
     0x01: ("float32_data", "f4", "f32le"),
@@ -43,6 +44,7 @@ class MessageConverter:
 
     def __init__(self) -> None:
         self._info: Any | None = None
+        self._unread_since_ns = 0  # stamp of the first block without a format; 0: none came
         self._counter = SampleCounter()
         self._order = ByteOrder()
 
@@ -50,11 +52,15 @@ class MessageConverter:
         """Return one that goes on from here on its own."""
         other = MessageConverter()
         other._info, other._counter = self._info, copy.copy(self._counter)
+        other._unread_since_ns = self._unread_since_ns
         other._order = copy.copy(self._order)
         return other
 
     def convert(self, message: Any) -> AudioBlock | None:
-        """Return the block of a message; None for an AudioInfo, which only tells the format.
+        """Return the block of a message; None: there is none to be had of it.
+
+        An AudioInfo only tells the format. A stream whose format is told on a topic of its own
+        begins with it: what arrives before it is left out, for `FIRST_INFO_S` at most.
 
         Raises:
             InvalidFrameError: the message cannot be used.
@@ -80,9 +86,13 @@ class MessageConverter:
             f"got {type(message).__name__}"
         )
 
-    def _from_audio_data_stamped(self, message: Any) -> AudioBlock:
+    def _from_audio_data_stamped(self, message: Any) -> AudioBlock | None:
         info = self._info
         if info is None:
+            stamp_ns = stamp_of(message.header)
+            self._unread_since_ns = self._unread_since_ns or stamp_ns
+            if abs(stamp_ns - self._unread_since_ns) < FIRST_INFO_S * 1e9:
+                return None
             raise InvalidFrameError(
                 "AudioDataStamped expects an AudioInfo message before it, got none"
             )

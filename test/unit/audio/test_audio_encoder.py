@@ -3,7 +3,7 @@ from array import array
 
 import numpy as np
 import pytest
-from audio_messages import audio_info, blocks, chunk, header, tone
+from audio_messages import audio_data_stamped, audio_info, blocks, chunk, header, tone
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import InvalidFrameError, InvalidOutputError, ManifestError
@@ -133,6 +133,18 @@ def test_diagnostics_say_drift_jitter_and_gaps():
 
 def test_an_audio_info_is_no_frame():
     assert AudioIntake(make_manifest()).accept(audio_info()) is None
+
+
+def test_sound_before_the_first_audio_info_is_left_out_and_refused_where_none_comes():
+    intake = AudioIntake(make_manifest())
+    s, sound = 1_000_000_000, bytes(3200)
+    assert intake.accept(audio_data_stamped(sound, 5 * s)) is None
+    assert intake.accept(audio_data_stamped(sound, 5 * s + s // 10)) is None
+    with pytest.raises(InvalidFrameError, match="expects an AudioInfo message before it"):
+        intake.accept(audio_data_stamped(sound, 5 * s + s // 2))
+    intake.accept(audio_info())
+    assert intake.accept(audio_data_stamped(sound, 6 * s)) is None  # a window fills up
+    assert intake.counts.gaps == 0
 
 
 def test_an_output_with_nan_is_refused(backend):

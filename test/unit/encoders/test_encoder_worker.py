@@ -1,14 +1,18 @@
-"""While models change frames wait, for a bounded time; else the newest wins at once."""
+"""Frames wait while models change, and the first for its calibration, for a bounded time."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from edge_perception.core.types import Instant
+from edge_perception.core.types import Geometry, Instant
+from edge_perception.encoders import place as place_module
 from edge_perception.encoders import worker as worker_module
+from edge_perception.encoders.place import SensorPlace
 from edge_perception.encoders.serving import Job
 from edge_perception.encoders.worker import EncoderWorker
 
@@ -41,6 +45,7 @@ def test_how_long_a_frame_waits(changing, period_ms, kept, monkeypatch):
     pipeline = SimpleNamespace(
         source="camera",
         serving=serving,
+        place=SimpleNamespace(await_calibration=lambda: None),
         process=process,
         after=lambda: None,
         observe=lambda: None,
@@ -53,3 +58,52 @@ def test_how_long_a_frame_waits(changing, period_ms, kept, monkeypatch):
     worker.stop()
     assert seen == kept
     assert worker.dropped == 10 - len(kept)
+
+
+class Told(SimpleNamespace):
+    """A pipeline whose frames need the calibration that its place keeps."""
+
+    def __init__(self, found):
+        spec = SimpleNamespace(
+            calibration="camera_info", calibration_of=lambda message, topics: message
+        )
+        place = SensorPlace(spec, Geometry(T_base_sensor=np.eye(4)), None)
+        super().__init__(
+            source="camera",
+            serving=SimpleNamespace(changing=False),
+            place=place,
+            process=lambda _: found.put(place.calibrated.intrinsics is not None),
+            after=lambda: None,
+            observe=lambda: None,
+        )
+
+
+CALIBRATED = Geometry(
+    T_base_sensor=np.eye(4), intrinsics=np.eye(3, dtype=np.float64), image_size=(4, 3)
+)
+
+
+def test_the_first_frame_waits_for_its_calibration():
+    found = queue.Queue()
+    pipeline = Told(found)
+    worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=found.put)
+    worker.start()
+    worker.put(job(0, 100))
+    with pytest.raises(queue.Empty):
+        found.get(timeout=0.05)
+    pipeline.place.calibrate(CALIBRATED)
+    assert found.get(timeout=10) is True
+    worker.stop()
+
+
+def test_whoever_sends_no_calibration_is_waited_for_once(monkeypatch):
+    monkeypatch.setattr(place_module, "FIRST_CALIBRATION_S", 0.01)
+    found = queue.Queue()
+    worker = EncoderWorker(pipeline=Told(found), sink=None, on_error=found.put)
+    worker.start()
+    worker.put(job(0, 100))
+    assert found.get(timeout=10) is False
+    monkeypatch.setattr(place_module, "FIRST_CALIBRATION_S", 1000.0)
+    worker.put(job(1, 100))
+    assert found.get(timeout=10) is False
+    worker.stop()
