@@ -20,7 +20,7 @@ from edge_perception.cdr.layout import (
     Structure,
     layout_of,
 )
-from edge_perception.cdr.reader import leaves, padded
+from edge_perception.cdr.skipping import leaves, padded
 
 _ENCAPSULATION = b"\x00\x01\x00\x00"
 _LENGTH = struct.Struct("<I")

@@ -45,7 +45,8 @@ class KeyFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         with extra("fleet"):
             from securesystemslib.signer import CryptoSigner
-        made, number = [], 0
+        made: list[Any] = []
+        number = 0
         while len(made) < count:
             number += 1
             path = self.folder / f"{role}-{number}.pem"

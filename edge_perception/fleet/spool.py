@@ -150,7 +150,8 @@ class Spool:
             but: sequences that are under way.
             most: readings.
         """
-        skip, rows, size = set(but), [], 0
+        skip, size = set(but), 0
+        rows: list[tuple[int, bytes]] = []
         found = self._db.execute(
             "SELECT sequence, body FROM readings ORDER BY priority, sequence LIMIT ?",
             (most + len(skip),),

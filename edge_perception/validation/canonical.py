@@ -80,7 +80,7 @@ def _fields(kind: type) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind: Any = type(value)  # as a key of the cache, too
     if kind is float:
         if not math.isfinite(value):
             return None

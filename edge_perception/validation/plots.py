@@ -16,11 +16,16 @@ from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
 from edge_perception.validation.findings import Finding
-from edge_perception.validation.metrics import BINS, MODES, RunFigures, Series
+from edge_perception.validation.labels import BINS
+from edge_perception.validation.metrics import MODES, RunFigures, Series
 
 _INK, _NOW, _THEN, _LABEL, _FAILED = "#1f2937", "#1d6fb8", "#d97706", "#111827", "#b42318"
 _COLORS = ("#1d6fb8", "#2f9e5b", "#b8487a", "#7a5ad6", "#d97706", "#0f9aa8")
-_SETTINGS = {"svg.hashsalt": "edge_perception", "svg.fonttype": "none", "font.size": 9}
+_SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "edge_perception",
+    "svg.fonttype": "none",
+    "font.size": 9,
+}
 
 
 def svg(figure: Figure) -> str:

@@ -94,7 +94,8 @@ def replay_segment(
     before: PublishedView | None = None
     overlap = Overlap()
     told = _telling(progress, replay)
-    with Behind(lambda output: writer.write(record_of(output))) as behind:
+    writing: Behind[PublishedView] = Behind(lambda output: writer.write(record_of(output)))
+    with writing as behind:
         for output in replay.run(stream, told):
             if output.at_ns < segment.start_ns:
                 before = output

@@ -13,7 +13,7 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import DetectedObject, Geometry
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
-from edge_perception.encoders.lidar.encoder import to_base
+from edge_perception.encoders.lidar.obstacles import to_base
 from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording, open_recording

@@ -1,5 +1,7 @@
 """Real nodes with message packages that the wheels lack; each set in a process of its own."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import interfaces
 import pytest
 
@@ -8,6 +10,13 @@ CASES = {
     "ros_drivers": ("audio_common_case.py",),
     "mgonzs13": ("audio_common_case.py",),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    """Build the sets beside each other: most of a build is CMake, in one process."""
+    with ThreadPoolExecutor(len(interfaces.SETS)) as pool:
+        list(pool.map(interfaces.install_space, interfaces.SETS))
 
 
 @pytest.mark.timeout(900)  # the packages are built once, on a busy machine

@@ -53,7 +53,7 @@ def load_bytes(data: bytes, path: Path, options: BackendOptions) -> OpenVinoBack
 def ways() -> list[tuple[str, str]]:
     """Return devices with the precisions that they compute in."""
     core = ov.Core()
-    found = []
+    found: list[tuple[str, str]] = []
     for device in core.available_devices:
         capabilities = set(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
         found.extend(
