@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 FUSION = "fusion"
 
@@ -79,6 +80,14 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
         "doubled": doubled + fused_doubled,
         "mixed": mixed + wrong_set,
         "longest_gap_cycles": round(float(gaps_s.max(initial=0.0)) / cycle_s, 3),
+        "longest_gap_steady_cycles": round(
+            float(gaps_s[~_in_changes(run, published[:-1], published[1:], tail_s)].max(initial=0.0))
+            / cycle_s,
+            3,
+        ),
+        "gap_p99_cycles": round(float(np.percentile(gaps_s, 99)) / cycle_s, 3)
+        if len(gaps_s)
+        else float("nan"),
         "p99_ratio": round(p99[0] / p99[1], 3),
         "memory_ratio": round(run.memory_bytes[-1] / run.memory_bytes[0], 4)
         if run.memory_bytes
@@ -177,18 +186,23 @@ def _fused(run: RunSeen) -> tuple[int, int, int, int]:
 
 def _latencies(run: RunSeen, tail_s: float) -> tuple[list[float], list[float]]:
     """Split end-to-end times: from a request until its change took effect, and the rest."""
-    during: list[float] = []
-    steady: list[float] = []
-    spans = [
-        (swap.requested_ns, max(swap.stamp_ns, swap.answered_ns) + tail_s * 1e9)
-        for swap in run.swaps
-    ]
-    for view in run.fused:
-        if not np.isfinite(view.end_to_end_s):
-            continue  # no source contributed: it is counted elsewhere, and has no age
-        inside = any(start <= view.published_ns <= end for start, end in spans)
-        (during if inside else steady).append(view.end_to_end_s)
-    return during, steady
+    # Where no source contributed it is counted elsewhere, and has no age.
+    views = [view for view in run.fused if np.isfinite(view.end_to_end_s)]
+    at = np.array([view.published_ns for view in views], np.int64)
+    times_s = np.array([view.end_to_end_s for view in views])
+    inside = _in_changes(run, at, at, tail_s)
+    return times_s[inside].tolist(), times_s[~inside].tolist()
+
+
+def _in_changes(
+    run: RunSeen, start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], tail_s: float
+) -> NDArray[np.bool_]:
+    """Tell which spans of time touch one from a request until its change took effect."""
+    inside = np.zeros(len(start_ns), bool)
+    for swap in run.swaps:
+        until_ns = max(swap.stamp_ns, swap.answered_ns) + round(tail_s * 1e9)
+        inside |= (end_ns >= swap.requested_ns) & (start_ns <= until_ns)
+    return inside
 
 
 def _sets(run: RunSeen) -> int:
@@ -197,7 +211,13 @@ def _sets(run: RunSeen) -> int:
 
 def worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums of counts and the worst of ratios over several runs."""
-    ratios = ("longest_gap_cycles", "p99_ratio", "memory_ratio")
+    ratios = (
+        "longest_gap_cycles",
+        "longest_gap_steady_cycles",
+        "gap_p99_cycles",
+        "p99_ratio",
+        "memory_ratio",
+    )
     counts = ("lost_steady", "lost_in_changes", "lost_by_changes")
     shares = ("lost_steady_percent", "lost_in_changes_percent")
     backs = ("rollback_ms_p50", "rollback_ms_max", "rollback_frames")

@@ -116,6 +116,13 @@ def test_a_clean_run_is_clean():
     assert summary["memory_ratio"] == 1.02
 
 
+@pytest.mark.parametrize(("missing", "steady"), [(10, 1.0), (5, 2.0)])
+def test_a_gap_in_a_change_is_told_from_one_without(missing, steady):
+    summary = run_of(fused=lambda items: items[:missing] + items[missing + 1 :])
+    assert summary["longest_gap_cycles"] == 2.0
+    assert summary["longest_gap_steady_cycles"] == steady
+
+
 @pytest.mark.parametrize(
     ("field", "change", "figure"),
     [
