@@ -39,8 +39,13 @@ class Vehicle:
 class Models(Protocol):
     """Where a vehicle gets its models from."""
 
-    def of(self, options: ModelOptions, role: str) -> LoadedModel:
+    def of(self, options: ModelOptions, role: str, modality: str = "") -> LoadedModel:
         """Return a loaded model whose runs are metered.
+
+        Args:
+            options: which one and how it runs.
+            role: name of the source, or fusion: whose entries of store and device plan hold.
+            modality: role that the bundle must have; empty: `role`.
 
         Raises:
             ModelError: it is missing, damaged or does not run here.
@@ -51,22 +56,22 @@ class Models(Protocol):
 class OwnModels:
     """Loads a model each time: it belongs to one vehicle, and goes with it."""
 
-    def of(self, options: ModelOptions, role: str) -> LoadedModel:
+    def of(self, options: ModelOptions, role: str, modality: str = "") -> LoadedModel:
         """Load a model."""
-        return metered(load_model(options, role=role))
+        return metered(load_model(options, role=role, modality=modality))
 
 
 class SharedModels:
     """Models of a process that replays one recording after the other: each is loaded once."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[ModelOptions, str], LoadedModel] = {}
+        self._loaded: dict[tuple[ModelOptions, str, str], LoadedModel] = {}
 
-    def of(self, options: ModelOptions, role: str) -> LoadedModel:
+    def of(self, options: ModelOptions, role: str, modality: str = "") -> LoadedModel:
         """Return a model that stays loaded when it is closed."""
-        key = (options, role)
+        key = (options, role, modality)
         if key not in self._loaded:
-            self._loaded[key] = load_model(options, role=role)
+            self._loaded[key] = load_model(options, role=role, modality=modality)
         return metered(self._loaded[key], is_shared=True)
 
     def make_room(self) -> None:
@@ -93,7 +98,7 @@ def build_vehicle(plan: VehiclePlan, clock: Clock, models: Models | None = None)
     transforms = TransformTree()
     pipelines = {}
     for source in plan.sources:
-        loaded[source.name] = loads.of(source.model, source.spec.modality)
+        loaded[source.name] = loads.of(source.model, source.name, source.spec.modality)
         pipelines[source.name] = EncoderPipeline(
             source=source.name,
             spec=source.spec,
