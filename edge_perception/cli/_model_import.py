@@ -84,7 +84,8 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        help="configuration file of the family: Autoware's or OpenPCDet's YAML",
+        help="file that belongs to the model: YAML of Autoware, OpenPCDet or PaddleDetection, JSON "
+        "of transformers or mmdeploy, Python of mmdetection or mmdetection3d (read, never run)",
     )
     parser.add_argument(
         "--module",

@@ -128,6 +128,8 @@ def _import(args: argparse.Namespace) -> int:
     if "drawing" in report:
         counts = ", ".join(f"{count} {name}" for name, count in report["objects"].items())
         print(f"found in {report['picture']}: {counts or 'nothing'}; look at {report['drawing']}")
+        if not counts:
+            print("which does not show whether its boxes are right: try it on what it should find")
     print(f"{bundle.manifest.name} {bundle.manifest.version} is in {bundle.path}")
     print(f"features: {_features_text(bundle)}; space {bundle.manifest.feature_space}")
     return 0

@@ -60,13 +60,9 @@ def _feature_level(cycle: Cycle) -> _Attempt:
         return _Attempt(reason="no source contributes")
     if not cycle.models:
         return _Attempt(reason="no fusion model is installed")
-    fitting = [(model, _compatible(cycle, model)) for model in cycle.models]
-    model, features = max(fitting, key=lambda pair: len(pair[1]))  # the first of equals
-    strangers = "; ".join(
-        f"{name}: feature space '{feature.model.feature_space}' is not one of the model's"
-        for name, feature in cycle.features.items()
-        if name not in features
-    )
+    fitting = [(model, _sorted_out(cycle, model)) for model in cycle.models]
+    model, (features, out) = max(fitting, key=lambda pair: len(pair[1][0]))  # the first of equals
+    strangers = "; ".join(f"{name}: {why}" for name, why in out.items())
     if not _locating(cycle, features):
         return _Attempt(reason=strangers or "no source that locates objects contributes")
     version = model.version
@@ -80,12 +76,19 @@ def _feature_level(cycle: Cycle) -> _Attempt:
     )
 
 
-def _compatible(cycle: Cycle, model: FusionModel) -> dict[str, Feature]:
-    return {
-        name: feature
-        for name, feature in cycle.features.items()
-        if feature.model.feature_space and feature.model.feature_space in model.compatible
-    }
+def _sorted_out(cycle: Cycle, model: FusionModel) -> tuple[dict[str, Feature], dict[str, str]]:
+    """Return the features that a model takes, and why each of the others is left out."""
+    taken: dict[str, Feature] = {}
+    out: dict[str, str] = {}
+    for name, feature in cycle.features.items():
+        space = feature.model.feature_space
+        if not space or space not in model.compatible:
+            out[name] = f"feature space '{space}' is not one of the model's"
+        elif why := model.misfit(feature):
+            out[name] = why
+        else:
+            taken[name] = feature
+    return taken, out
 
 
 def _locating(cycle: Cycle, features: Mapping[str, Feature]) -> tuple[str, ...]:

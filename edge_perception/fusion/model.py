@@ -30,6 +30,13 @@ class FusionModel(Protocol):
         """Feature spaces it was trained with."""
         ...
 
+    def misfit(self, feature: Feature) -> str:
+        """Why a feature of a space that it was trained with cannot be taken; empty: it can.
+
+        Such a feature alone falls out, with this text, and the model takes the others.
+        """
+        ...
+
     def run(self, features: Mapping[str, Feature]) -> FusionOutput:
         """Fuse features by source; sources that are absent are masked out.
 

@@ -9,8 +9,7 @@ inputs that are no picture (the size of the image, a mask) become constants.
 
 from __future__ import annotations
 
-import ast
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,20 +20,21 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, load_model_bytes
 from edge_perception.core.errors import BackendError, ModelError
+from edge_perception.models.foreign_picture import fix_inputs, image_axes, parsed, picture_size
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
-from edge_perception.models.graph_wrapping import (
-    constant_input,
-    fixed_output,
-    pin_shape,
-    wrap_image_input,
-)
+from edge_perception.models.graph_wrapping import fixed_output, pin_shape
+from edge_perception.models.operators import Cut, Front, cut_suppression, front_of
+from edge_perception.models.pillar_graph import scatter_with_standard_operators
 
 PADDED_ROWS = 300  # detections of a list whose length depends on the picture
-_LONGEST_METADATA = 1 << 20
-_NOT_FIXED = ("NonMaxSuppression", "NonZero", "Unique", "Loop")  # lengths follow the data
-_FLOAT, _UINT8, _FLOAT16 = 1, 2, 10  # onnx.TensorProto.DataType
+_NOT_FIXED = ("NonMaxSuppression", "NonZero", "Unique", "Loop", "Compress")  # follow the data
+_FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto.DataType
 _PINNED = {_FLOAT: np.float32, 6: np.int32, 7: np.int64}
-_PRECISIONS = {"QuantizeLinear": "int8", "DequantizeLinear": "int8", "QLinearConv": "int8"}
+_QUANTISED = (
+    "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
+    "MatMulInteger",
+)  # fmt: skip
+_IR_VERSION = 10  # later ones add types and notes that no detector needs; runtimes lag behind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,9 @@ class ForeignModel:
     config: Path | None = None  # the family's own configuration file
     backend: str = DEFAULT_BACKEND  # runtime that tells shapes which the graph does not
     parts: tuple[tuple[Path, Any], ...] = ()  # further files of the network, with their graphs
+    whole: frozenset[str] = frozenset()  # outputs that were integers in the file
+    cut: Cut | None = None  # a suppression of another runtime that was at the end
+    front: Front | None = None  # what is done with the picture's numbers first; None: no picture
 
     def output_shapes(self) -> Shapes:
         """Return the outputs with their shapes."""
@@ -69,6 +72,10 @@ class ForeignModel:
         if not text:
             return []
         value = parsed(text, f"{self.path.name}: metadata 'names'")
+        if not isinstance(value, Mapping | list | tuple):
+            raise ModelError(
+                f"{self.path.name}: metadata 'names': expected names by number, got {text[:60]!r}"
+            )
         pairs = list(value.items() if isinstance(value, Mapping) else enumerate(value))
         try:
             numbered = {int(number): str(name) for number, name in pairs}
@@ -98,24 +105,6 @@ class Reading:
     model: Any = None  # where it is another graph than that of the ForeignModel
 
 
-def parsed(text: str, where: str) -> Any:
-    """Read JSON, or a literal of Python as exporters write it into metadata.
-
-    Raises:
-        ModelError: it is neither.
-    """
-    if len(text) > _LONGEST_METADATA:
-        raise ModelError(f"{where}: expected at most {_LONGEST_METADATA} characters")
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise ModelError(f"{where}: expected JSON or a list, got {text[:60]!r}") from None
-
-
 def read_foreign(
     path: Path,
     said: Mapping[str, Any],
@@ -123,6 +112,7 @@ def read_foreign(
     backend: str,
     config: Path | None = None,
     parts: Sequence[Path] = (),
+    usual_size: tuple[tuple[int, int], str] | None = None,
 ) -> ForeignModel:
     """Read an ONNX file and bring it into the form that encoders run.
 
@@ -132,54 +122,106 @@ def read_foreign(
         backend: runtime that tells shapes which the graph does not.
         config: the family's own configuration file.
         parts: further files of the same network.
+        usual_size: width and height, px, of a picture where the graph leaves them free, and who
+            says so.
 
     Raises:
         ModelError: it is no model, or what it does not say must be said.
     """
-    model = load_graph(path)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    shapes = tensor_shapes(model)
-    was = {value.name: shapes[value.name] for value in model.graph.output}
-    names = input_names(model)
-    image = [name for name in names if _image_axes(shapes[name]) is not None]
     reasons: dict[str, str] = {}
-    if len(image) != 1:  # no picture: as it is, or refused by who reads it
-        return ForeignModel(
-            path=path,
-            model=model,
-            shapes=shapes,
-            inputs=tuple(names),
-            outputs=tuple(was),
-            size=None,
-            metadata=metadata,
-            said=said,
-            was=was,
-            config=config,
-            backend=backend,
-            parts=tuple((part, load_graph(part)) for part in parts),
-        )
-    if parts:
-        raise ModelError(f"{path.name}: takes pictures, and such a model has one graph, not parts")
-    size = _size(path, shapes[image[0]], metadata, said, reasons)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
-    _fix_inputs(path, model, image[0], kinds[image[0]], size, said, reasons)
-    picture = np.zeros((1, 3, size[1], size[0]), np.float32)
-    model = _with_fixed_outputs(path, model, {image[0]: picture}, backend, reasons)
-    reasons["precision"] = precision_of(model)
-    return ForeignModel(
+    cuts: list[Cut] = []
+    model = load_graph(path, lambda graph: _prepare(graph, reasons, cuts))
+    _check_types(path, model)
+    shapes = tensor_shapes(model)
+    names = input_names(model)
+    image = [name for name in names if image_axes(shapes[name]) is not None]
+    foreign = ForeignModel(
         path=path,
         model=model,
-        shapes=tensor_shapes(model),
-        inputs=(image[0],),
-        outputs=tuple(was),
-        size=size,
-        metadata=metadata,
+        shapes=shapes,
+        inputs=tuple(names),
+        outputs=tuple(value.name for value in model.graph.output),
+        size=None,
+        metadata={entry.key: entry.value for entry in model.metadata_props},
         said=said,
         reasons=reasons,
-        was=was,
+        was={value.name: shapes[value.name] for value in model.graph.output},
         config=config,
         backend=backend,
+        cut=cuts[0] if cuts else None,
     )
+    if len(image) != 1:  # no picture: as it is, or refused by who reads it
+        return replace(foreign, parts=tuple((part, load_graph(part)) for part in parts))
+    if parts:
+        raise ModelError(f"{path.name}: takes pictures, and such a model has one graph, not parts")
+    return _of_picture(foreign, image[0], reasons, usual_size)
+
+
+def _of_picture(
+    foreign: ForeignModel,
+    image: str,
+    reasons: dict[str, str],
+    usual_size: tuple[tuple[int, int], str] | None,
+) -> ForeignModel:
+    path, model, said = foreign.path, foreign.model, foreign.said
+    shape = foreign.shapes[image]
+    size = picture_size(path, shape, foreign.metadata, said, reasons, usual_size)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    fix_inputs(path, model, image, kinds[image], size, said, reasons)
+    full = (1, 3, size[1], size[0])
+    noise = np.random.default_rng(0).integers(0, 256, full).astype(np.float32)
+    feeds = [{image: np.zeros(full, np.float32)}, {image: noise}]
+    model, whole = _with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
+    _check_batch(foreign, image, tensor_shapes(model))
+    reasons["precision"] = precision_of(model)
+    return replace(
+        foreign,
+        model=model,
+        shapes=tensor_shapes(model),
+        inputs=(image,),
+        size=size,
+        reasons=reasons,
+        whole=whole,
+        front=front_of(model, image),
+    )
+
+
+def _prepare(model: Any, reasons: dict[str, str], cuts: list[Cut]) -> None:
+    """Make a graph of what runtimes here run, where that is the same graph."""
+    cut = cut_suppression(model)
+    if cut is not None:
+        cuts.append(cut)
+        reasons["suppression"] = f"{cut.operator} is taken off the graph; the adapter does it"
+    if scatter_with_standard_operators(model):
+        reasons["scatter"] = "of a TensorRT plug-in, done with standard operators"
+    if model.ir_version > _IR_VERSION:
+        reasons["ir_version"] = f"{_IR_VERSION}, the file has {model.ir_version}"
+        model.ir_version = _IR_VERSION
+
+
+def _check_types(path: Path, model: Any) -> None:
+    for what, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            kind = value.type.WhichOneof("value")
+            if kind != "tensor_type":
+                raise ModelError(
+                    f"{path.name}: {what} '{value.name}': expected a tensor, got {kind}"
+                )
+            if value.type.tensor_type.elem_type == 8:  # onnx.TensorProto.STRING
+                raise ModelError(f"{path.name}: {what} '{value.name}': expected numbers, got text")
+
+
+def _check_batch(foreign: ForeignModel, image: str, shapes: Shapes) -> None:
+    """Refuse a graph that was made for several pictures and cannot take one."""
+    batch = foreign.shapes[image][0] if len(foreign.shapes[image]) == 4 else 1
+    if batch in (-1, 1):
+        return
+    for name, was in foreign.was.items():
+        if was[:1] == (batch,) and shapes[name] != (1, *was[1:]) and -1 not in was:
+            raise ModelError(
+                f"{foreign.path.name}: is made for {batch} pictures at once and cannot take one: "
+                f"output '{name}' would be {shapes[name]}: export it with a batch of 1"
+            )
 
 
 def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
@@ -198,24 +240,29 @@ def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
             reasons["free_axes"] = f"pinned to {shape}"
         pin_shape(model, name, shape)
         feed[name] = np.zeros(shape, _PINNED[kinds[name]])
-    model = _with_fixed_outputs(foreign.path, model, feed, foreign.backend, reasons)
+    model, _ = _with_fixed_outputs(foreign.path, model, [feed], foreign.backend, reasons)
     reasons["precision"] = precision_of(model)
     return replace(foreign, model=model, shapes=tensor_shapes(model), reasons=reasons)
 
 
 def precision_of(model: Any) -> str:
     """Return fp32, fp16 or int8: what most of the graph's weights are in."""
-    if any(node.op_type in _PRECISIONS for node in model.graph.node):
+    if any(node.op_type in _QUANTISED for node in model.graph.node):
         return "int8"
     kinds = [t.data_type for t in model.graph.initializer if t.data_type in (_FLOAT, _FLOAT16)]
     return "fp16" if kinds.count(_FLOAT16) > len(kinds) / 2 else "fp32"
+
+
+def bundle_name(path: Path) -> str:
+    """Return what a bundle is called after a file: letters, digits, dots and dashes of its name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).strip("._-")[:100] or "model"
 
 
 def described(foreign: ForeignModel, adapter: str, role: str) -> dict[str, Any]:
     """Return the fields of a manifest that every family has in the same way."""
     return {
         "schema_version": 1,
-        "name": foreign.path.stem,
+        "name": bundle_name(foreign.path),
         "role": role,
         "version": "1.0.0",
         "adapter": adapter,
@@ -231,130 +278,18 @@ def described(foreign: ForeignModel, adapter: str, role: str) -> dict[str, Any]:
     }
 
 
-def _image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Return which axes are channels, height and width of an image; None: it is none."""
-    if len(shape) == 4 and shape[1] == 3:
-        return (1, 2, 3)
-    if len(shape) == 4 and shape[3] == 3:
-        return (3, 1, 2)
-    if len(shape) == 3 and shape[0] == 3:
-        return (0, 1, 2)
-    # Exporters leave all axes free; four of them are still a picture.
-    return (1, 2, 3) if shape == (-1, -1, -1, -1) else None
-
-
-def _size(
-    path: Path,
-    shape: tuple[int, ...],
-    metadata: Mapping[str, str],
-    said: Mapping[str, Any],
-    reasons: dict[str, str],
-) -> tuple[int, int]:
-    axes = _image_axes(shape)
-    assert axes is not None
-    height, width = shape[axes[1]], shape[axes[2]]
-    if "size" in said:
-        size = _pair(said["size"], "size")
-        if any(have not in (-1, want) for have, want in zip((width, height), size, strict=True)):
-            raise ModelError(
-                f"{path.name}: size={size[0]}x{size[1]}: the graph has {width}x{height}"
-            )
-        reasons["size"] = "said"
-        return size
-    if width > 0 and height > 0:
-        reasons["size"] = "shape of the input"
-        return (width, height)
-    if "imgsz" in metadata:
-        value = parsed(metadata["imgsz"], f"{path.name}: metadata 'imgsz'")
-        sides = [value, value] if isinstance(value, int) else list(value)
-        reasons["size"] = "'imgsz' of the metadata; the graph leaves it free"
-        return _pair([sides[-1], sides[0]], "metadata 'imgsz'")  # it is height, width
-    raise ModelError(
-        f"{path.name}: the graph takes images of any size and its metadata name none: "
-        "give --assume size=WIDTHxHEIGHT"
-    )
-
-
-def _pair(value: Any, what: str) -> tuple[int, int]:
-    parts = value.lower().split("x") if isinstance(value, str) else value
-    try:
-        width, height = (int(part) for part in parts)
-    except (TypeError, ValueError):
-        raise ModelError(f"{what}: expected WIDTHxHEIGHT, got {value!r}") from None
-    if not (8 <= width <= 8192 and 8 <= height <= 8192):
-        raise ModelError(f"{what}: expected 8 to 8192 px, got {width}x{height}")
-    return width, height
-
-
-def _fix_inputs(
-    path: Path,
-    model: Any,
-    image: str,
-    kind: int,
-    size: tuple[int, int],
-    said: Mapping[str, Any],
-    reasons: dict[str, str],
-) -> None:
-    shapes = tensor_shapes(model)
-    width, height = size
-    axes = _image_axes(shapes[image])
-    assert axes is not None
-    fixed = [1] * len(shapes[image])
-    for axis, value in zip(axes, (3, height, width), strict=True):
-        fixed[axis] = value
-    if kind not in (_FLOAT, _FLOAT16, _UINT8):
-        raise ModelError(f"{path.name}: input '{image}': expected float32, float16 or uint8")
-    reasons["layout"] = {(1, 2, 3): "NCHW", (3, 1, 2): "NHWC", (0, 1, 2): "CHW"}[axes]
-    reasons["input_type"] = {_FLOAT: "float32", _FLOAT16: "float16", _UINT8: "uint8"}[kind]
-    if -1 in shapes[image]:
-        reasons["free_axes"] = f"pinned to {tuple(fixed)}"
-    pin_shape(model, image, tuple(fixed))
-    wrap_image_input(model, image, axes=axes, kind=kind, size=size)
-    for name in input_names(model):
-        if name != image:
-            constant = _constant(path, name, shapes[name], size, said)
-            constant_input(model, name, constant)
-            reasons[f"input.{name}"] = f"constant {np.unique(constant).tolist()[:4]}"
-
-
-def _constant(
-    path: Path,
-    name: str,
-    shape: tuple[int, ...],
-    size: tuple[int, int],
-    said: Mapping[str, Any],
-) -> NDArray:
-    """Return the value of an input that is no picture."""
-    width, height = size
-    if f"input.{name}" in said:
-        return np.asarray(said[f"input.{name}"])
-    known = {
-        "orig_target_sizes": [[width, height]],  # RT-DETR: boxes come in px of this image
-        "scale_factor": [[1.0, 1.0]],  # Paddle: the image as the network sees it
-        "im_shape": [[height, width]],
-    }
-    if name in known:
-        return np.asarray(known[name])
-    if name == "pixel_mask":  # DETR of transformers: all of the input is image
-        rows, columns = (
-            have if have > 0 else want
-            for have, want in zip(shape[1:], (height, width), strict=True)
-        )
-        return np.ones((1, rows, columns))
-    raise ModelError(
-        f"{path.name}: input '{name}' {shape} is no picture and not known: give "
-        f"--assume input.{name}=[[…]] with its constant value"
-    )
-
-
 def _with_fixed_outputs(
     path: Path,
     model: Any,
-    feed: Mapping[str, NDArray],
+    feeds: Sequence[Mapping[str, NDArray]],
     backend: str,
     reasons: dict[str, str],
-) -> Any:
-    """Give every output a fixed shape and float32; what the graph does not tell, a run does."""
+) -> tuple[Any, frozenset[str]]:
+    """Give every output a fixed shape and float32; what the graph does not tell, runs do.
+
+    Returns:
+        The graph, and the outputs that were integers.
+    """
     import onnx
 
     del model.graph.value_info[:]
@@ -363,11 +298,13 @@ def _with_fixed_outputs(
             if not dim.HasField("dim_value") or dim.dim_value <= 0:
                 dim.Clear()
     names = [value.name for value in model.graph.output]
-    seen = _run(path, model, feed, backend)
-    free = _data_dependent(model)
+    runs = _run(path, model, feeds, backend)
+    seen, free = runs[0], _data_dependent(model)
     for name in names:
         shape = seen[name].shape
-        axis = _free_axis(model, name, shape) if name in free else None
+        lengths = [run[name].shape for run in runs]
+        follows = name in free or 0 in shape or len(set(lengths)) > 1
+        axis = _free_axis(model, name, shape) if follows else None
         if axis is not None and shape[axis] > PADDED_ROWS:
             axis = None  # that many on a black picture are no detections: all cells, say
         fixed_output(model, name, shape, seen[name].dtype, free_axis=axis, rows=PADDED_ROWS)
@@ -375,8 +312,9 @@ def _with_fixed_outputs(
             reasons[f"output.{name}"] = (
                 f"padded to {PADDED_ROWS} rows: their number follows the data"
             )
+    whole = frozenset(name for name in names if seen[name].dtype.kind in "iu")
     try:
-        return onnx.shape_inference.infer_shapes(model)
+        return onnx.shape_inference.infer_shapes(model), whole
     except Exception as error:  # onnx raises many types
         raise ModelError(
             f"{path.name}: the graph with fixed shapes is not valid: {error}"
@@ -399,16 +337,18 @@ def _free_axis(model: Any, name: str, shape: tuple[int, ...]) -> int | None:
     return open_axes[-1] if len(shape) > 2 and len(open_axes) > 1 else open_axes[0]
 
 
-def _run(path: Path, model: Any, feed: Mapping[str, NDArray], backend: str) -> dict[str, NDArray]:
+def _run(
+    path: Path, model: Any, feeds: Sequence[Mapping[str, NDArray]], backend: str
+) -> list[dict[str, NDArray]]:
     options = BackendOptions()
     try:
         session = load_model_bytes(backends()[backend], model.SerializeToString(), path, options)
         try:
-            return session.infer(feed)
+            return [session.infer(feed) for feed in feeds]
         finally:
             session.close()
     except BackendError as error:
-        shapes = {name: value.shape for name, value in feed.items()}
+        shapes = {name: value.shape for name, value in feeds[0].items()}
         raise ModelError(f"{path.name}: does not run with inputs {shapes}: {error}") from error
 
 

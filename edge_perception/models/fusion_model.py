@@ -108,27 +108,48 @@ class BundleFusionModel:
             return tensors[0]
         return merged(tensors, [self._weight(spec, item) for item in features], spec.merge)
 
-    def _tensor(self, spec: TensorSpec, feature: Feature) -> NDArray:
+    def misfit(self, feature: Feature) -> str:
+        """Why a feature cannot be taken: its tensors are not what the input of its modality is.
+
+        A modality that the model has no input for is passed over, which is no misfit.
+        """
+        for spec in self._inputs:
+            if spec.modality == feature.modality:
+                return self._tensor_misfit(spec, feature) or self._weight_misfit(spec, feature)
+        return ""
+
+    def _tensor_misfit(self, spec: TensorSpec, feature: Feature) -> str:
         tensor = feature.tensors.get(spec.tensor)
-        if tensor is None or tensor.shape != spec.shape or tensor.dtype != spec.dtype:
-            got = "nothing" if tensor is None else f"{tensor.shape} {tensor.dtype}"
-            raise ModelError(
-                f"{self._name}: input '{spec.name}' expects tensor '{spec.tensor}' "
-                f"{spec.shape} {spec.dtype} of '{feature.source}', got {got}"
-            )
-        return self._at_the_cycle(tensor, feature)
+        if tensor is not None and tensor.shape == spec.shape and tensor.dtype == spec.dtype:
+            return ""
+        got = "nothing" if tensor is None else f"{tensor.shape} {tensor.dtype}"
+        return (
+            f"{self._name}: input '{spec.name}' expects tensor '{spec.tensor}' "
+            f"{spec.shape} {spec.dtype} of '{feature.source}', got {got}"
+        )
+
+    def _weight_misfit(self, spec: TensorSpec, feature: Feature) -> str:
+        weight = feature.tensors.get(spec.weight) if spec.weight else None
+        expected = (1, 1, *spec.shape[2:])
+        if weight is None or weight.shape == expected:
+            return ""
+        return (
+            f"{self._name}: input '{spec.name}' expects tensor '{spec.weight}' {expected} "
+            f"of '{feature.source}', got {weight.shape}"
+        )
+
+    def _tensor(self, spec: TensorSpec, feature: Feature) -> NDArray:
+        if why := self._tensor_misfit(spec, feature):
+            raise ModelError(why)
+        return self._at_the_cycle(feature.tensors[spec.tensor], feature)
 
     def _weight(self, spec: TensorSpec, feature: Feature) -> NDArray:
         """Return how much each cell of a feature counts; 1 where its encoder does not say."""
         weight = feature.tensors.get(spec.weight) if spec.weight else None
         if weight is None:
             return np.ones((1,) * len(spec.shape), np.float32)
-        expected = (1, 1, *spec.shape[2:])
-        if weight.shape != expected:
-            raise ModelError(
-                f"{self._name}: input '{spec.name}' expects tensor '{spec.weight}' {expected} "
-                f"of '{feature.source}', got {weight.shape}"
-            )
+        if why := self._weight_misfit(spec, feature):
+            raise ModelError(why)
         counts = np.clip(weight.astype(np.float32), 0.0, 1.0)  # it comes from the network
         return self._at_the_cycle(counts, feature)
 

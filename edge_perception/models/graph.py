@@ -11,16 +11,22 @@ from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.manifest import Bundle
+from edge_perception.models.operators import unknown_operators
 
 Shapes = dict[str, tuple[int, ...]]
 _TOLD = 8  # names in a message
 
 
-def load_graph(path: Path) -> Any:
+def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
     """Read an ONNX file, with the shapes of all tensors inferred.
 
+    Args:
+        path: the file.
+        prepare: changes the graph before it is checked.
+
     Raises:
-        ModelError: onnx is not installed, or the file is no valid model.
+        ModelError: onnx is not installed, the file is no valid model, or it has operators that no
+            runtime here knows.
     """
     try:
         import onnx
@@ -29,7 +35,17 @@ def load_graph(path: Path) -> Any:
             f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
         ) from error
     try:
-        return _inferred(_sorted(onnx.load(str(path))))
+        model = _sorted(onnx.load(str(path)))
+        if prepare is not None:
+            prepare(model)
+        if unknown := unknown_operators(model):
+            raise ModelError(
+                f"{path.name}: has operators that are neither of ONNX nor of ONNX Runtime: "
+                f"{', '.join(unknown[:_TOLD])}: export it without plug-ins of another runtime"
+            )
+        return _inferred(model)
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # protobuf and onnx raise many types on a damaged file

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.models.graph import opset_of
+
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 _GIVEN = "__given"
 _RAW = "__raw"
@@ -38,14 +40,13 @@ def wrap_image_input(
     if kind != _FLOAT:
         nodes.append(onnx.helper.make_node("Cast", [source], [f"{name}__cast"], to=kind))
         source = f"{name}__cast"
-    if axes == (3, 1, 2):
+    if axes in ((3, 1, 2), (2, 0, 1)):  # channels come last
         moved = f"{name}__last"
         nodes.append(onnx.helper.make_node("Transpose", [source], [moved], perm=[0, 2, 3, 1]))
         source = moved
-    elif axes == (0, 1, 2):
-        shape = onnx.numpy_helper.from_array(
-            np.array([3, size[1], size[0]], np.int64), f"{name}__chw"
-        )
+    if 0 in axes:  # no batch
+        sides = (3, size[1], size[0]) if axes == (0, 1, 2) else (size[1], size[0], 3)
+        shape = onnx.numpy_helper.from_array(np.array(sides, np.int64), f"{name}__one_picture")
         model.graph.initializer.append(shape)
         nodes.append(onnx.helper.make_node("Reshape", [source, shape.name], [f"{name}__one"]))
         source = f"{name}__one"
@@ -103,7 +104,13 @@ def fixed_output(
             )
         )
         bounds = [f"{name}__{what}" for what in ("begin", "end", "axis")]
-        nodes.append(onnx.helper.make_node("Slice", [f"{name}__padded", *bounds], [name]))
+        whole: dict[str, Any] = {"starts": [0], "ends": [rows], "axes": [free_axis]}
+        before_10 = opset_of(model) < 10  # the bounds were attributes then
+        nodes.append(
+            onnx.helper.make_node("Slice", [f"{name}__padded"], [name], **whole)
+            if before_10
+            else onnx.helper.make_node("Slice", [f"{name}__padded", *bounds], [name])
+        )
     if nodes:
         nodes[-1].output[0] = name
         _rename_uses(model.graph, name, f"{name}{_RAW}")

@@ -15,6 +15,7 @@ from edge_perception.models.graph import input_names, opset_of, tensor_shapes
 from edge_perception.models.graph_wrapping import pin_shape
 
 CELLS = "cells"  # graph input: where each pillar lies, flat
+_SCATTER = "PPScatterPlugin"
 
 
 def joined(encoder: Any, head: Any, *, grid: tuple[int, int], shape: tuple[int, int, int]) -> Any:
@@ -108,3 +109,67 @@ def _at(model: Any, opset: int) -> Any:
         return onnx.version_converter.convert_version(model, opset)
     except Exception as error:  # onnx raises many types
         raise ModelError(f"the graphs are of different operator sets: {error}") from error
+
+
+def scatter_with_standard_operators(model: Any) -> bool:
+    """Replace the scatter plug-in of NVIDIA's CUDA-PointPillars; whether there was one.
+
+    It takes the pillars' features, their places (image, z, y, x) and how many there are. Here all
+    are scattered: who makes the pillars repeats the first one in the place of those that are none.
+    """
+    import onnx
+
+    graph = model.graph
+    found = [node for node in graph.node if node.op_type == _SCATTER]
+    if len(found) != 1 or len(found[0].input) < 2:
+        return False
+    (plugin,) = found
+    helper = onnx.helper
+    attributes = {a.name: helper.get_attribute_value(a) for a in plugin.attribute}
+    weights = {value.name for value in graph.initializer}
+    places = next((v for v in graph.input if v.name in plugin.input[1:] and _rank(v) == 2), None)
+    sides = [int(side) for side in np.ravel(attributes.get("dense_shape", []))]
+    if places is None or len(sides) != 2:
+        return False
+    for node in graph.node:  # its exporter writes [0] for 0
+        for attribute in node.attribute:
+            if attribute.name == "keepdims" and len(attribute.ints) == 1:
+                attribute.CopyFrom(helper.make_attribute("keepdims", int(attribute.ints[0])))
+    constants = {
+        "scatter_row": np.array(2, np.int64),
+        "scatter_column": np.array(3, np.int64),
+        "scatter_width": np.array(sides[1], np.int64),
+        "scatter_last": np.array([-1, 1], np.int64),
+        "scatter_turned_map": np.array([1, -1, *sides], np.int64),
+        "scatter_cells": np.array([sides[0] * sides[1]], np.int64),
+        "scatter_second": np.array([1], np.int64),
+    }
+    graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in constants.items())
+    node, features = helper.make_node, plugin.input[0]
+    nodes = [
+        node("Cast", [places.name], ["scatter_places"], to=onnx.TensorProto.INT64),
+        node("Gather", ["scatter_places", "scatter_row"], ["scatter_y"], axis=1),
+        node("Gather", ["scatter_places", "scatter_column"], ["scatter_x"], axis=1),
+        node("Mul", ["scatter_y", "scatter_width"], ["scatter_first"]),
+        node("Add", ["scatter_first", "scatter_x"], ["scatter_flat"]),
+        node("Reshape", ["scatter_flat", "scatter_last"], ["scatter_index"]),
+        node("Shape", [features], ["scatter_shape"]),
+        node("Gather", ["scatter_shape", "scatter_second"], ["scatter_channels"]),
+        node("Concat", ["scatter_cells", "scatter_channels"], ["scatter_size"], axis=0),
+        node("ConstantOfShape", ["scatter_size"], ["scatter_empty"]),
+        node("ScatterND", ["scatter_empty", "scatter_index", features], ["scatter_all"]),
+        node("Transpose", ["scatter_all"], ["scatter_turned"], perm=[1, 0]),
+        node("Reshape", ["scatter_turned", "scatter_turned_map"], [plugin.output[0]]),
+    ]
+    at = list(graph.node).index(plugin)
+    graph.node.remove(plugin)
+    for offset, item in enumerate(nodes):
+        graph.node.insert(at + offset, item)
+    used = {name for item in graph.node for name in item.input}
+    for value in [v for v in graph.input if v.name not in used and v.name not in weights]:
+        graph.input.remove(value)
+    return True
+
+
+def _rank(value: Any) -> int:
+    return len(value.type.tensor_type.shape.dim)

@@ -224,6 +224,7 @@ class _Locked:
     def __init__(self, model: BundleFusionModel) -> None:
         self._model, self._lock = model, model.lock
         self.version, self.compatible = model.version, model.compatible
+        self.misfit = model.misfit
 
     def run(self, features: Mapping[str, Feature]) -> FusionOutput:
         """Fuse, one thread at a time."""
@@ -237,6 +238,10 @@ class _Failing:
     def __init__(self, candidate: FusionModel, trial: CandidateTrial) -> None:
         self._candidate, self._trial = candidate, trial
         self.version, self.compatible = candidate.version, candidate.compatible
+
+    def misfit(self, feature: Feature) -> str:
+        """Why a feature of its own space cannot be taken, which is the candidate's end."""
+        return _end_of(self._candidate, feature, self._trial, SHADOW)
 
     def run(self, features: Mapping[str, Feature]) -> FusionOutput:
         """Fuse; an error is the candidate's end."""
@@ -253,6 +258,7 @@ class ShadowedModel:
     def __init__(self, model: FusionModel, candidate: FusionModel, trial: CandidateTrial) -> None:
         self._model, self._candidate, self._trial = model, candidate, trial
         self.version, self.compatible = model.version, model.compatible
+        self.misfit = model.misfit  # what the candidate alone cannot take makes it fail in `run`
 
     def run(self, features: Mapping[str, Feature]) -> FusionOutput:
         """Fuse with the model that serves this stamp; what the other does is only counted.
@@ -285,6 +291,10 @@ class GuardedModel:
         self._candidate, self._trial = candidate, trial
         self.version, self.compatible = candidate.version, candidate.compatible
 
+    def misfit(self, feature: Feature) -> str:
+        """Why a feature of its own space cannot be taken, which is the candidate's end."""
+        return _end_of(self._candidate, feature, self._trial, "canary")
+
     def run(self, features: Mapping[str, Feature]) -> FusionOutput:
         """Fuse; an error is counted and goes on to fusion, which then takes the decisions."""
         try:
@@ -294,6 +304,14 @@ class GuardedModel:
             raise
         self._trial.served(_sample(output, inference_s))
         return output
+
+
+def _end_of(candidate: FusionModel, feature: Feature, trial: CandidateTrial, how: str) -> str:
+    """Return the candidate's misfit; a candidate that cannot take its own features has failed."""
+    why = candidate.misfit(feature)
+    if why:
+        trial.fail(f"{how}: {why}")
+    return why
 
 
 def _timed(model: FusionModel, features: Mapping[str, Feature]) -> tuple[FusionOutput, float]:

@@ -14,6 +14,7 @@ from edge_perception.encoders.camera.preprocess import CameraPreprocessing
 from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
 from edge_perception.models.adapters._picture import published
+from edge_perception.models.adapters._picture_config import read_picture_config
 from edge_perception.models.foreign import ForeignModel, Reading, read_foreign
 
 NAMED_LABELS = {"coco80": COCO_LABELS, "coco91": COCO_PAPER_LABELS}
@@ -70,7 +71,9 @@ def recognise(
         UnknownNameError: there is no such adapter.
     """
     told = {**({"labels": tuple(labels)} if labels else {}), **(said or {})}
-    foreign = read_foreign(path, told, backend=backend, config=config, parts=parts)
+    foreign = read_foreign(
+        path, told, backend=backend, config=config, parts=parts, usual_size=_size_of(config)
+    )
     names = [adapter] if adapter else sorted(adapters().specs)
     found = [
         (adapters()[name], reading)
@@ -101,6 +104,17 @@ def recognise(
         model=reading.model if reading.model is not None else foreign.model,
         assumptions=tuple(assumptions),
     )
+
+
+def _size_of(config: Path | None) -> tuple[tuple[int, int], str] | None:
+    """Return the size of pictures that a configuration names, and the configuration's name."""
+    if config is None:
+        return None
+    try:
+        size = read_picture_config(config).preprocessing.get("size")
+    except ModelError:
+        return None  # of a LiDAR, or who reads it for the family says what is wrong
+    return ((int(size[0]), int(size[1])), f"'{config.name}'") if size else None
 
 
 def values_said(texts: Sequence[str]) -> dict[str, Any]:

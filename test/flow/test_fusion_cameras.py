@@ -34,6 +34,7 @@ class Remembered:
     def __init__(self, model):
         self._model, self._outputs = model, {}
         self.version, self.compatible = model.version, model.compatible
+        self.misfit = model.misfit
 
     def run(self, features):
         key = frozenset((name, id(f.tensors.get("bev"))) for name, f in features.items())
@@ -136,17 +137,21 @@ def test_a_stranger_among_the_cameras_is_fused_by_its_decisions_and_named(model,
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [({}, "'camera_left', got nothing"),
-     ({"bev": np.zeros((1, 24, 9, 9), np.float32)}, r"'camera_left', got (1, 24, 9, 9)")],
+     ({"bev": np.zeros((1, 24, 9, 9), np.float32)}, r"'camera_left', got (1, 24, 9, 9)"),
+     ({"bev": None, "seen": np.ones((1, 1, 9, 9), np.float32)}, "'camera_left', got (1, 1, 9, 9)")],
 )  # fmt: skip
-def test_a_camera_whose_feature_does_not_fit_is_named_and_the_view_stays_valid(
+def test_a_camera_whose_feature_does_not_fit_falls_out_alone_and_is_named(
     model, said, tensors, words
 ):
+    if "bev" in tensors and tensors["bev"] is None:
+        tensors = {**tensors, "bev": said["camera_left"]["tensors"]["bev"]}
     rig = rig_of(model)
     broken = {**said, "camera_left": {**said["camera_left"], "tensors": tensors}}
     drive(rig, broken, broken)
     last = rig.run(END_MS)[-1]
     assert last.view.valid
-    assert last.view.level is FusionLevel.DECISION
+    assert last.view.level is FusionLevel.FEATURE
+    assert last.view.level_reason.startswith("camera_left: ")
     assert words in last.view.level_reason
 
 

@@ -89,6 +89,9 @@ class _Seen:
     def __init__(self):
         self.sequences = {}
 
+    def misfit(self, feature):
+        return ""
+
     def run(self, features):
         for source, feature in features.items():
             self.sequences.setdefault(source, []).append(feature.sequence)

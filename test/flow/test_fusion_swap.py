@@ -17,6 +17,9 @@ class Model:
         self.version = ModelVersion(role="fusion", name=space, version="1", sha256=space)
         self.compatible = (space,)
 
+    def misfit(self, feature):
+        return ""
+
     def run(self, features):
         return FusionOutput(objects=())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._centerpoint_whole import recognise_whole
 from edge_perception.models.adapters._pillar_config import PillarConfig, read_pillar_config
 from edge_perception.models.foreign import ForeignModel, Reading, described, precision_of
 from edge_perception.models.graph import input_names, opset_of, tensor_shapes
@@ -17,7 +18,10 @@ _GRID = ("range_m", "voxel_m")
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
-    """Return CenterPoint where one of the files has its heads."""
+    """Return CenterPoint where one of the files has its heads, or the file has all of it."""
+    whole = recognise_whole(foreign)
+    if whole:
+        return whole
     models = {foreign.path.name: foreign.model, **{p.name: m for p, m in foreign.parts}}
     heads = {n: found for n, m in models.items() if (found := _heads(m))}
     encoders = [n for n, m in models.items() if n not in heads and _is_encoder(m)]
@@ -123,7 +127,7 @@ def _values(
         "extra_features": config.extra_features if config else None,
         "max_points": (config.max_points if config else None) or points,
         "max_pillars": (config.max_pillars if config else None) or 12_000,
-        "intensity_scale": 255.0,
+        "intensity_scale": (config and config.intensity_scale) or 255.0,
         "origin_m": [0.0, 0.0, 0.0],
     }
     if encoder_shape[0] > 0:

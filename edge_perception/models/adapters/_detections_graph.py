@@ -6,57 +6,96 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from edge_perception.models.adapters._picture import IMAGENET, LETTERBOX, STRETCH, UNIT, reading
-from edge_perception.models.adapters._yolo_graph import check_task
+from edge_perception.models.adapters._detection_lists import recognise_lists
+from edge_perception.models.adapters._picture import (
+    IMAGENET,
+    STRETCH,
+    SUPPRESSED,
+    UNIT,
+    config_of,
+    constants_of,
+    reading,
+)
+from edge_perception.models.adapters._yolo_graph import (
+    ANCHORS_A_CELL,
+    USUAL_LISTS,
+    YOLO_PICTURE,
+    check_task,
+    strides_of,
+)
 from edge_perception.models.foreign import ForeignModel, Reading
 
-_ROWS = (6, 7)
+_COLUMNS = (6, 7)
 _LONGEST = 3000
-_SUPPRESSED = {"overlap_threshold": 0.9, "duplicate_threshold": 1.0}  # in the graph
-_YOLO = {**UNIT, **LETTERBOX}
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
     """Return what list of detections the file may give."""
-    if foreign.size is None:
+    if foreign.size is None or foreign.cut is not None:
         return []
     shapes = foreign.output_shapes()
-    rows = [
-        name
-        for name, shape in shapes.items()
-        if len(shape) in (2, 3) and shape[-1] in _ROWS and shape[-2] <= _LONGEST
-    ]
+    rows = [name for name, shape in shapes.items() if _are_rows(foreign, shape)]
     beside = [shape for name, shape in shapes.items() if name not in rows]
     if len(rows) == 1 and all(math.prod(shape) == 1 for shape in beside):  # their number, perhaps
         return _rows(foreign, rows[0], shapes[rows[0]])
-    return _lists(foreign, shapes)
+    return recognise_lists(foreign)
+
+
+def _are_rows(foreign: ForeignModel, shape: tuple[int, ...]) -> bool:
+    if len(shape) not in (2, 3) or shape[-1] not in _COLUMNS or shape[-2] > _LONGEST:
+        return False
+    # As many as there are cells: YOLO with one or two classes, not suppressed.
+    count = shape[-2]
+    cells = strides_of(foreign, count) or strides_of(foreign, count, ANCHORS_A_CELL)
+    return count in USUAL_LISTS or not cells
 
 
 def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Reading]:
-    paddle = bool({"scale_factor", "im_shape"} & _constants(foreign)) or "multiclass_nms" in name
-    if shape[-1] == 7 and len(shape) == 2:  # image, corners, class, score
+    if shape[-1] == 7 and "flat_predictions" in name:  # image, corners, score, class
+        turns = any(node.op_type == "Gather" for node in foreign.model.graph.node[:8])
+        picture = {**YOLO_PICTURE, "color": "rgb" if turns else "bgr"}
+        found = _yolo(foreign, name, "YOLO-NAS", box=1, score=5, label=6, picture=picture)
+        return [found]
+    if shape[-1] == 7 and len(shape) == 3:
+        return [_efficientdet(foreign, name)] if name.startswith("detections") else []
+    if shape[-1] == 7:  # image, corners, class, score
         return [_yolo(foreign, name, "YOLOv7 or v9 end to end", box=1, score=6, label=5)]
-    if shape[-1] == 7:
-        return []
-    if paddle:
+    names = {"scale_factor", "im_shape"} & constants_of(foreign)
+    config = config_of(foreign)
+    if names or "multiclass_nms" in name or (config and config.kind == "paddle"):
         return [_paddle(foreign, name)]
-    names = foreign.names()
-    if len(names) == 2:
-        return []  # 4 + 2 classes of RT-DETR: rows of six are not told apart
+    if len(foreign.names()) == 2 and "rtdetr" in _said_of(foreign) and not _chosen(foreign):
+        return []  # 4 + 2 classes of RT-DETR
     check_task(foreign)
-    if "rtdetr" in foreign.metadata.get("description", "").lower().replace("-", ""):
+    if "rtdetr" in _said_of(foreign):
         return [_rt_detr(foreign, name)]
     return [_yolo(foreign, name, "YOLOv10, or YOLO with nms=True", box=0, score=4, label=5)]
 
 
+def _said_of(foreign: ForeignModel) -> str:
+    return foreign.metadata.get("description", "").lower().replace("-", "")
+
+
+def _chosen(foreign: ForeignModel) -> bool:
+    """Whether the queries are chosen in the graph, by their scores."""
+    return any(node.op_type == "TopK" for node in foreign.model.graph.node[-40:])
+
+
 def _yolo(
-    foreign: ForeignModel, name: str, family: str, *, box: int, score: int, label: int
+    foreign: ForeignModel,
+    name: str,
+    family: str,
+    *,
+    box: int,
+    score: int,
+    label: int,
+    picture: Mapping[str, Any] = YOLO_PICTURE,
 ) -> Reading:
     return reading(
         foreign,
         adapter="detections",
         family=family,
-        preprocessing=_YOLO,
+        preprocessing=picture,
         postprocessing={
             "rows": name,
             "box_column": box,
@@ -65,7 +104,7 @@ def _yolo(
             "box": "xyxy",
             "box_unit": "px",
             "first_class": 0,
-            **_SUPPRESSED,
+            **SUPPRESSED,
         },
         classes=None,
         reasons={
@@ -77,6 +116,29 @@ def _yolo(
             "box_unit": "px of the input",
             "first_class": "YOLO counts classes from 0",
         },
+    )
+
+
+def _efficientdet(foreign: ForeignModel, name: str) -> Reading:
+    """Rows of image, corners with y first, score and class, as google/automl exports."""
+    why = "as EfficientDet of google/automl exports"
+    return reading(
+        foreign,
+        adapter="detections",
+        family="EfficientDet of automl",
+        preprocessing={"scale": 1.0, "resize": "letterbox", "pad": "bottom_right"},
+        postprocessing={
+            "rows": name,
+            "box_column": 1,
+            "score_column": 5,
+            "class_column": 6,
+            "box": "yxyx",
+            "box_unit": "px",
+            "first_class": 0 if foreign.said.get("labels") == "coco91" else 1,
+            **SUPPRESSED,
+        },
+        classes=None,
+        reasons=dict.fromkeys(("scale", "resize", "rows", "box", "box_unit", "first_class"), why),
     )
 
 
@@ -96,7 +158,7 @@ def _rt_detr(foreign: ForeignModel, name: str) -> Reading:
             "box": "cxcywh",
             "box_unit": "share",
             "first_class": 0,
-            **_SUPPRESSED,
+            **SUPPRESSED,
         },
         classes=None,
         reasons=dict.fromkeys(("scale", "resize", "rows", "box", "box_unit", "first_class"), why),
@@ -106,6 +168,7 @@ def _rt_detr(foreign: ForeignModel, name: str) -> Reading:
 def _paddle(foreign: ForeignModel, name: str) -> Reading:
     """Rows of class, score and corners; what the network normalises is in its infer_cfg.yml."""
     normalised = "mean" in foreign.said or "normalise" in foreign.said
+    normalised |= config_of(foreign) is not None
     imagenet = foreign.said.get("normalise") == "imagenet"
     return reading(
         foreign,
@@ -120,7 +183,7 @@ def _paddle(foreign: ForeignModel, name: str) -> Reading:
             "box": "xyxy",
             "box_unit": "px",
             "first_class": 0,
-            **_SUPPRESSED,
+            **SUPPRESSED,
         },
         classes=None,
         reasons={
@@ -130,107 +193,6 @@ def _paddle(foreign: ForeignModel, name: str) -> Reading:
         },
         undecided={}
         if normalised
-        else {"normalise": "--assume normalise=imagenet (PicoDet) or none (PP-YOLOE+, RT-DETR), "
-              "as NormalizeImage of its infer_cfg.yml says"},
+        else {"normalise": "--config infer_cfg.yml, or --assume normalise=imagenet (PicoDet) or "
+              "none (PP-YOLOE+, RT-DETR), as its NormalizeImage says"},
     )  # fmt: skip
-
-
-def _lists(foreign: ForeignModel, shapes: Mapping[str, tuple[int, ...]]) -> list[Reading]:
-    """Boxes, scores and classes, each an output; perhaps their number beside."""
-    picked = _pick(shapes)
-    if picked is None:
-        return []
-    boxes, scores, labels = picked
-    family, preprocessing, post, why = _list_family(foreign, boxes)
-    return [
-        reading(
-            foreign,
-            adapter="detections",
-            family=family,
-            preprocessing=preprocessing,
-            postprocessing={
-                "boxes": boxes,
-                "scores": scores,
-                "labels": labels,
-                **post,
-                **_SUPPRESSED,
-            },
-            classes=None,
-            reasons=dict.fromkeys((*preprocessing, *post), why),
-            undecided={}
-            if family
-            else {"family": "--assume family=torchvision|ssd|tensorflow|rtdetr|yolo"},
-        )
-    ]
-
-
-def _pick(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str, str] | None:
-    boxes = [
-        name
-        for name, shape in shapes.items()
-        if len(shape) in (2, 3) and shape[-1] == 4 and shape[-2] <= _LONGEST
-    ]
-    if len(boxes) != 1:
-        return None
-    count = shapes[boxes[0]][-2]
-    flat = [n for n, s in shapes.items() if n not in boxes and s in ((count,), (1, count))]
-    scores = [name for name in flat if "score" in name.lower()]
-    labels = [name for name in flat if "label" in name.lower() or "class" in name.lower()]
-    if len(scores) != 1 or len(labels) != 1:
-        return None
-    return boxes[0], scores[0], labels[0]
-
-
-def _list_family(
-    foreign: ForeignModel, boxes: str
-) -> tuple[str, dict[str, Any], dict[str, Any], str]:
-    said = str(foreign.said.get("family", ""))
-    rank = len(foreign.was.get(boxes, ())) or 2
-    one = {"first_class": 1}
-    kinds: dict[str, tuple[bool, str, dict[str, Any], dict[str, Any], str]] = {
-        "tensorflow": (
-            "detection_boxes" in boxes,
-            "SSD of TensorFlow's object detection",
-            {"scale": 1.0, **STRETCH},
-            {"box": "yxyx", "box_unit": "share", **one},
-            "as TensorFlow's object detection API exports",
-        ),
-        "rtdetr": (
-            "orig_target_sizes" in _constants(foreign),
-            "RT-DETR with postprocessing",
-            {**UNIT, **STRETCH},
-            {"box": "xyxy", "box_unit": "px", "first_class": 0},
-            "as RT-DETR exports",
-        ),
-        "yolo": (
-            boxes.startswith("det_"),
-            "YOLO end to end",
-            _YOLO,
-            {"box": "xyxy", "box_unit": "px", "first_class": 0},
-            "as YOLO's end-to-end export",
-        ),
-        "ssd": (
-            boxes == "bboxes" and rank == 3,
-            "SSD of the ONNX model zoo",
-            {**IMAGENET, **STRETCH},
-            {"box": "xyxy", "box_unit": "share", **one},
-            "as the model zoo's ssd",
-        ),
-        "torchvision": (
-            rank == 2,
-            "torchvision",
-            {**UNIT, "resize": "letterbox", "pad": "bottom_right"},
-            {"box": "xyxy", "box_unit": "px", **one},
-            "torchvision's detectors normalise and resize inside",
-        ),
-    }
-    for name, (fits, family, preprocessing, post, why) in kinds.items():
-        if said == name or (not said and fits):
-            coco = {"first_class": 0} if foreign.said.get("labels") == "coco91" else {}
-            return family, preprocessing, {**post, **coco}, why
-    return "", {**UNIT, **STRETCH}, {"box": "xyxy", "box_unit": "px", "first_class": 0}, "not told"
-
-
-def _constants(foreign: ForeignModel) -> set[str]:
-    """Return the inputs of the file that are constants now."""
-    return {key.removeprefix("input.") for key in foreign.reasons if key.startswith("input.")}

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+import numpy as np
+
+from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._boxes import BoxOptions
 from edge_perception.models.adapters._coco import (
     COCO_LABELS,
@@ -13,6 +16,7 @@ from edge_perception.models.adapters._coco import (
     ROAD_USERS,
     coco_spelling,
 )
+from edge_perception.models.adapters._picture_config import PictureConfig, read_picture_config
 from edge_perception.models.foreign import ForeignModel, Reading, described
 
 # Mean and deviation of ImageNet's pixels, RGB 0 to 1, as torchvision and Paddle normalise.
@@ -24,6 +28,8 @@ IMAGENET: dict[str, Any] = {
 UNIT: dict[str, Any] = {"scale": 1 / 255}
 LETTERBOX: dict[str, Any] = {"resize": "letterbox", "pad": "center", "pad_value": 114.0}
 STRETCH: dict[str, Any] = {"resize": "stretch"}
+SUPPRESSED = {"overlap_threshold": 0.9, "duplicate_threshold": 1.0}  # in the graph
+_SMALL_GAIN = 0.1  # of what brings pixels of 0 to 255 to numbers of about 1
 LABELS_OPTION = "--labels FILE, coco80 (contiguous) or coco91 (the numbers of COCO's paper)"
 
 
@@ -51,13 +57,16 @@ def reading(
         undecided: what the file does not tell.
     """
     assert foreign.size is not None
-    labels, why = labels_of(foreign, classes)
+    config = config_of(foreign)
+    labels, why = labels_of(foreign, classes, config)
     manifest = described(foreign, adapter, "camera")
+    prepared, reasons = fitted(
+        foreign, {"color": "rgb", **preprocessing}, {"color": f"as {family} is trained", **reasons}
+    )
     manifest["preprocessing"] = {
         "image_input": foreign.inputs[0],
         "size": list(foreign.size),
-        "color": "rgb",
-        **preprocessing,
+        **prepared,
     }
     manifest["postprocessing"] = {
         **_box_defaults(),
@@ -71,7 +80,7 @@ def reading(
     return Reading(
         family=family,
         manifest=manifest,
-        reasons={"color": f"as {family} is trained", **reasons, "labels": why},
+        reasons={**reasons, "labels": why},
         undecided=asked,
         classes=classes,
     )
@@ -88,13 +97,76 @@ def published(labels: Sequence[str]) -> dict[str, str]:
     return dict(ROAD_USERS) if coco else {}
 
 
-def labels_of(foreign: ForeignModel, classes: int | None) -> tuple[list[str], str]:
-    """Return class names and where they come from; none where the file does not tell."""
+def config_of(foreign: ForeignModel) -> PictureConfig | None:
+    """Return what the file beside says that was given; None: none was.
+
+    Raises:
+        ModelError: it is none that exporters write.
+    """
+    return read_picture_config(foreign.config) if foreign.config else None
+
+
+def fitted(
+    foreign: ForeignModel, wanted: Mapping[str, Any], reasons: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the preprocessing that a family wants, less what the graph does itself.
+
+    Args:
+        foreign: the file; what its configuration says goes before what the family usually has.
+        wanted: preprocessing of the family.
+        reasons: why.
+    """
+    values, why = dict(wanted), dict(reasons)
+    config = config_of(foreign)
+    if config is not None:
+        said = {name: v for name, v in config.preprocessing.items() if name != "size"}
+        values |= said
+        why |= dict.fromkeys(said, f"'{config.name}'")
+    inside = _done_inside(foreign, values)
+    if inside:
+        values |= {"scale": 1.0, "mean": [0.0] * 3, "std": [1.0] * 3}
+        why |= dict.fromkeys(("scale", "mean", "std"), inside)
+    return values, why
+
+
+def _done_inside(foreign: ForeignModel, values: Mapping[str, Any]) -> str:
+    """Say how the graph brings pixels of 0 to 255 to what it takes; empty: it does not."""
+    std = np.asarray(values.get("std", [1.0] * 3), np.float64)
+    if (values.get("scale", 1.0) / std).max() >= _SMALL_GAIN:
+        return ""  # pixels as they are go in anyway
+    if foreign.reasons.get("input_type") == "uint8":
+        return "the input takes whole numbers from 0 to 255"
+    front = foreign.front
+    if front is not None and np.abs(front.gain).max() < _SMALL_GAIN:
+        return f"the graph begins with pixel * {front.gain[0]:.4g} + {front.bias[0]:.4g}"
+    return ""
+
+
+def labels_of(
+    foreign: ForeignModel, classes: int | None, config: PictureConfig | None = None
+) -> tuple[list[str], str]:
+    """Return class names and where they come from; none where nothing tells.
+
+    Raises:
+        ModelError: the configuration names another number of classes than the outputs have.
+    """
     names = [coco_spelling(name) for name in foreign.names()]
     if names and classes in (None, len(names)):
         return names, "'names' of the metadata"
+    if config is not None and config.labels:
+        if classes not in (None, len(config.labels)) and "labels" not in foreign.said:
+            raise ModelError(
+                f"{foreign.path.name}: the outputs have {classes} classes, '{config.name}' names "
+                f"{len(config.labels)}"
+            )
+        return [coco_spelling(name) for name in config.labels], f"'{config.name}'"
     if classes == len(COCO_LABELS):
         return list(COCO_LABELS), "80 classes: COCO's"
     if classes == len(COCO_PAPER_LABELS):
         return list(COCO_PAPER_LABELS), "91 classes: the numbers of COCO's paper"
     return [], "not in the file"
+
+
+def constants_of(foreign: ForeignModel) -> set[str]:
+    """Return the inputs of the file that are constants now."""
+    return {key.removeprefix("input.") for key in foreign.reasons if key.startswith("input.")}

@@ -1,4 +1,7 @@
-"""Reads the configuration files of pillar networks: Autoware's parameters, OpenPCDet's YAML."""
+"""Reads the configuration files of pillar networks.
+
+Autoware's parameters, OpenPCDet's YAML, mmdetection3d's Python.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Any
 import yaml
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._mmdet3d_config import mmdet3d_values
+from edge_perception.models.python_config import read_python_config
 
 _LARGEST = 1 << 20
 
@@ -18,7 +23,7 @@ _LARGEST = 1 << 20
 class PillarConfig:
     """What such a file says; None and empty: nothing."""
 
-    kind: str  # autoware or openpcdet
+    kind: str  # autoware, openpcdet or mmdet3d
     name: str  # of the file
     labels: list[str] = field(default_factory=list)
     range_m: list[float] | None = None
@@ -31,7 +36,9 @@ class PillarConfig:
     score_threshold: float | None = None
     circle_m: float | None = None
     yaw_norms: list[float] = field(default_factory=list)
-    head: Mapping[str, Any] = field(default_factory=dict)  # OpenPCDet's DENSE_HEAD
+    intensity_scale: float | None = None  # of the brightest return
+    tasks: list[int] = field(default_factory=list)  # labels of each head of CenterPoint
+    head: Mapping[str, Any] = field(default_factory=dict)  # as OpenPCDet's DENSE_HEAD
 
 
 def read_pillar_config(path: Path) -> PillarConfig:
@@ -40,6 +47,8 @@ def read_pillar_config(path: Path) -> PillarConfig:
     Raises:
         ModelError: it cannot be read, or is of no kind that is known.
     """
+    if path.suffix == ".py":
+        return _python(path)
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
@@ -57,9 +66,20 @@ def read_pillar_config(path: Path) -> PillarConfig:
             f"{path.name}: not as Autoware or OpenPCDet write it: {error!r}"
         ) from error
     raise ModelError(
-        f"{path.name}: expected the parameters of Autoware's lidar_centerpoint or a configuration "
-        "of OpenPCDet"
+        f"{path.name}: expected the parameters of Autoware's lidar_centerpoint, a configuration "
+        "of OpenPCDet, or one of mmdetection3d (.py)"
     )
+
+
+def _python(path: Path) -> PillarConfig:
+    data = read_python_config(path)
+    try:
+        return PillarConfig(kind="mmdet3d", name=path.name, **mmdet3d_values(path.name, data))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ModelError(
+            f"{path.name}: not as mmdetection3d writes it, or computed, which is not read: "
+            f"{error!r}"
+        ) from error
 
 
 def _parameters(data: Any) -> Mapping[str, Any] | None:

@@ -15,9 +15,15 @@ from edge_perception.models.adapters._audioset import EVENTS
 from edge_perception.models.foreign import ForeignModel, Reading, described, pin_inputs
 
 _CLASSES = (521, 527)  # of YAMNet; of AudioSet
-_LABEL_MAPS = ("class_labels_indices.csv", "labels.csv")  # beside the file
+# Beside the file.
+_LABEL_MAPS = ("class_labels_indices.csv", "labels.csv", "yamnet_class_map.csv")
 _MEL_BINS = (40, 64, 80, 96, 128, 256)
 _YAMNET = (96, 64)
+_YAMNET_RATE_HZ, _YAMNET_S = 16_000, 0.975  # a patch of 0.96 s and the rest of its last window
+_RAISED_BY = {  # operator that makes scores: what is left to do
+    "Sigmoid": "none", "Softmax": "none", "Gemm": "sigmoid", "MatMul": "sigmoid", "Add": "sigmoid",
+    "Conv": "sigmoid",
+}  # fmt: skip
 _SHORTEST = 4000  # samples
 _RATES_HZ = (8000, 16_000, 22_050, 32_000, 44_100, 48_000)
 # What a spectrogram is made by, none of which is in the graph.
@@ -33,7 +39,7 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []
     shape = foreign.shapes[foreign.inputs[0]]
     scores = [n for n in foreign.outputs if foreign.shapes[n][-1:] and _is_scores(foreign, n)]
-    if len(scores) != 1 or len(shape) not in (2, 3, 4):
+    if len(scores) != 1 or len(shape) not in (1, 2, 3, 4):
         return []
     if (
         len(shape) <= 3
@@ -63,28 +69,34 @@ def _mel_axis(shape: tuple[int, ...]) -> int | None:
 
 def _waveform(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Reading:
     said = foreign.said
-    rate, length = said.get("sample_rate_hz"), said.get("waveform_s")
+    yamnet = foreign.shapes[scores][-1] == _CLASSES[0]
+    rate = said.get("sample_rate_hz", _YAMNET_RATE_HZ if yamnet else None)
+    length = said.get("waveform_s", _YAMNET_S if yamnet else None)
     undecided = {}
     if rate is None:
         rates = "|".join(map(str, _RATES_HZ))
         undecided["sample_rate_hz"] = f"--assume sample_rate_hz={rates}"
     if shape[-1] == -1 and length is None:
         undecided["waveform_s"] = "--assume waveform_s=SECONDS that it looks at"
-    why = {"waveform_s": "shape of the input", "sample_rate_hz": "said"}
+    why = {
+        "waveform_s": "one patch of YAMNet" if shape[-1] == -1 else "shape of the input",
+        "sample_rate_hz": "521 classes: YAMNet's 16 kHz" if yamnet else "said",
+    }
     preprocessing: dict[str, Any] = {"waveform_hop_s": 0.1}
     if not undecided:
         rate = _number(rate, "sample_rate_hz")
         samples = shape[-1] if shape[-1] != -1 else round(_number(length, "waveform_s") * rate)
         foreign = pin_inputs(foreign, {foreign.inputs[0]: (*(1,) * (len(shape) - 1), samples)})
         preprocessing |= {"sample_rate_hz": int(rate), "waveform_s": samples / rate}
-    return _reading(
-        foreign, "audio tagger on samples (PANNs)", scores, preprocessing, why, undecided
-    )
+    family = "YAMNet on samples" if yamnet else "audio tagger on samples (PANNs)"
+    return _reading(foreign, family, scores, preprocessing, why, undecided)
 
 
 def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Reading:
     said = foreign.said
-    undecided = {name: f"--assume {name}=…" for name in _SPECTROGRAM if name not in said}
+    # The spectrogram transformer and its kin are given numbers of mean 0, others normalise inside.
+    needed = (*_SPECTROGRAM, *(("mean", "std") if foreign.inputs[0] == "input_values" else ()))
+    undecided = {name: f"--assume {name}=…" for name in needed if name not in said}
     axis = _mel_axis(shape)
     assert axis is not None
     frames = shape[-1 if axis == -2 else -2]
@@ -99,7 +111,7 @@ def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> 
         "layout": "time_mel" if axis == -1 else "mel_time",
         "mean": 0.0,
         "std": 1.0,
-        **{name: said[name] for name in _SPECTROGRAM if name in said},
+        **{name: said[name] for name in needed if name in said},
     }
     if not undecided:
         last = (frames, shape[axis]) if axis == -1 else (shape[axis], frames)
@@ -121,12 +133,18 @@ def _reading(
     if not labels:
         undecided = {**undecided, "labels": f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"}
     made = _maker(foreign, scores)
+    if made not in _RAISED_BY and "activation" not in foreign.said:
+        undecided = {
+            **undecided,
+            "activation": f"{made or 'nothing'} makes the scores: --assume "
+            "activation=none|sigmoid|softmax",
+        }
     manifest = {
         **described(foreign, "audio_tagger", "audio"),
         "preprocessing": preprocessing,
         "postprocessing": {
             "scores": scores,
-            "activation": "none" if made in ("Sigmoid", "Softmax") else "sigmoid",
+            "activation": _RAISED_BY.get(made, "none"),
             "confirm_windows": 2,
             "events": events_of(labels),
         },

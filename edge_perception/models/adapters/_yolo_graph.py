@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edge_perception.core.errors import ModelError
@@ -9,15 +10,19 @@ from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._picture import LETTERBOX, UNIT, reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
-_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-_ANCHORS = 3  # a cell, of v5 and v7
+_STRIDES = (  # the usual; P6; P2; tiny; P7; P2 to P6
+    (8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (8, 16, 32, 64, 128),
+    (4, 8, 16, 32, 64),
+)  # fmt: skip
+ANCHORS_A_CELL = 3  # of v5 and v7
+USUAL_LISTS = (50, 100, 200, 300, 500, 900, 1000)  # detections or queries, not cells
 # Published anchors, px: yolov5*.yaml, yolov7.yaml and yolov7-tiny.yaml.
 ANCHORS: dict[str, list[list[float]]] = {
     "v5": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
     "v7": [[12, 16, 19, 36, 40, 28], [36, 75, 76, 55, 72, 146], [142, 110, 192, 243, 459, 401]],
     "v7-tiny": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
 }
-_PICTURE = {**UNIT, **LETTERBOX}
+YOLO_PICTURE = {**UNIT, **LETTERBOX}
 _WHY = {
     "scale": "YOLO takes pixels from 0 to 1",
     "pad": "as YOLO's own letterbox",
@@ -45,34 +50,94 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []
     if foreign.metadata.get("author") == "Ultralytics":
         check_task(foreign)  # before its shapes are read as those of a detector
-    shapes = foreign.output_shapes()
     found = []
-    for name, shape in shapes.items():
+    for name, shape in foreign.output_shapes().items():
         if len(shape) == 3 and shape[0] == 1:
             found += _flat(foreign, name, shape)
-    found = found or _levels(foreign)
+    found = _one_of(foreign, found) or _levels(foreign)
     if found:
         check_task(foreign)
     return found
 
 
+def _one_of(foreign: ForeignModel, found: list[Reading]) -> list[Reading]:
+    """Let it be said which of several outputs of the same form is meant."""
+    outputs = [reading.manifest["postprocessing"]["outputs"] for reading in found]
+    layouts = {reading.manifest["postprocessing"]["layout"] for reading in found}
+    if len(found) < 2 or len(layouts) > 1:
+        return found
+    said = foreign.said.get("outputs")
+    if said in outputs:
+        return [found[outputs.index(said)]]
+    choices = " or ".join(f'["{name}"]' for (name,) in outputs)
+    asked = {
+        "outputs": f"--assume outputs={choices} (YOLOv9 has a head beside the main one, which is "
+        "the second)"
+    }
+    return [replace(found[0], undecided={**found[0].undecided, **asked})]
+
+
 def _flat(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Reading]:
-    assert foreign.size is not None
+    rows, columns = strides_of(foreign, shape[1]), strides_of(foreign, shape[2])
+    anchored = strides_of(foreign, shape[1], ANCHORS_A_CELL)
+    if shape[1] in USUAL_LISTS and shape[2] in (6, 7):
+        rows = anchored = ()  # more likely a list of detections
     names = len(foreign.names())
-    cells = {cells_of(foreign.size, strides) for strides in _STRIDES}
     found = []
-    if shape[1] in {_ANCHORS * count for count in cells} and shape[2] > 5:
-        found.append(_reading(foreign, name, "YOLOv5 or v7", "rows", shape[2] - 5, objectness=True))
-    if shape[2] in cells and shape[1] > 4:
+    if anchored and shape[2] > 5:
+        _check_boxes_only(foreign, name, shape[2] - 5)
+        family = "YOLOv5 or v7"
+        found.append(
+            _reading(foreign, name, family, "rows", shape[2] - 5, anchored, objectness=True)
+        )
+    if columns and shape[1] > 4:
+        _check_boxes_only(foreign, name, shape[1] - 4)
         family = _family(foreign, "YOLOv8 or later")
-        found.append(_reading(foreign, name, family, "columns", shape[1] - 4, objectness=False))
-    if shape[1] in cells and shape[2] > 4:
+        found.append(
+            _reading(foreign, name, family, "columns", shape[1] - 4, columns, objectness=False)
+        )
+    if rows and shape[2] > 4:
         if names == shape[2] - 4:
             family = _family(foreign, "YOLOv8 or later, transposed")
-            found.append(_reading(foreign, name, family, "rows", names, objectness=False))
-        elif not _has_sigmoid_levels(foreign, shape[2]):
-            found.append(_reading(foreign, name, "YOLOv6", "rows", shape[2] - 5, objectness=True))
+            found.append(_reading(foreign, name, family, "rows", names, rows, objectness=False))
+        elif shape[2] > 5 and not _has_sigmoid_levels(foreign, shape[2]):
+            _check_boxes_only(foreign, name, shape[2] - 5)
+            found.append(
+                _reading(foreign, name, "YOLOv6", "rows", shape[2] - 5, rows, objectness=True)
+            )
     return found
+
+
+def strides_of(foreign: ForeignModel, count: int, anchors: int = 1) -> tuple[int, ...]:
+    """Return the strides whose grids have that many cells; none: ()."""
+    assert foreign.size is not None
+    return next(
+        (s for s in _STRIDES if anchors * cells_of(foreign.size, s) == count and count > 0), ()
+    )
+
+
+def _check_boxes_only(foreign: ForeignModel, name: str, columns: int) -> None:
+    """Refuse masks, keypoints and turned boxes of files that do not name their task."""
+    masks = {
+        other: shape
+        for other, shape in foreign.output_shapes().items()
+        if len(shape) == 4 and shape[0] == 1 and shape[1] < columns and shape[2] > shape[1]
+    }
+    names = len(foreign.names())
+    more = columns - names if names else 0
+    what = ""
+    if masks:
+        other, shape = next(iter(masks.items()))
+        what = f"output '{other}' {shape} are prototypes of masks"
+    elif more == 1:
+        what = f"output '{name}' has one number more than box and {names} classes: an angle"
+    elif more > 0 and more % 3 == 0:
+        what = f"output '{name}' has {more} numbers more than box and classes: keypoints"
+    if what:
+        raise ModelError(
+            f"{foreign.path.name}: {what}; expected a detector: masks, keypoints and rotated boxes "
+            "have no place in the decisions of this package"
+        )
 
 
 def _has_sigmoid_levels(foreign: ForeignModel, columns: int) -> bool:
@@ -91,7 +156,14 @@ def _family(foreign: ForeignModel, otherwise: str) -> str:
 
 
 def _reading(
-    foreign: ForeignModel, name: str, family: str, layout: str, classes: int, *, objectness: bool
+    foreign: ForeignModel,
+    name: str,
+    family: str,
+    layout: str,
+    classes: int,
+    strides: tuple[int, ...],
+    *,
+    objectness: bool,
 ) -> Reading:
     names = len(foreign.names())
     if names and names != classes:
@@ -103,7 +175,7 @@ def _reading(
         foreign,
         adapter="yolo",
         family=family,
-        preprocessing=_PICTURE,
+        preprocessing=YOLO_PICTURE,
         postprocessing={
             "layout": layout,
             "outputs": [name],
@@ -113,7 +185,8 @@ def _reading(
         classes=classes,
         reasons={
             **_WHY,
-            "layout": f"output '{name}' {foreign.shapes[name]}, cells of strides 8, 16, 32(, 64)",
+            "layout": f"output '{name}' {foreign.shapes[name]}, "
+            f"cells of strides {', '.join(map(str, strides))}",
             "objectness": "v5 to v7 have it" if objectness else "v8 and later have none",
             "box_unit": "decoded in the graph",
         },
@@ -123,7 +196,7 @@ def _reading(
 def _levels(foreign: ForeignModel) -> list[Reading]:
     """YOLOv5 or v7 without the last layer: three raw levels."""
     shapes = foreign.output_shapes()
-    levels = {name: s for name, s in shapes.items() if len(s) == 5 and s[:2] == (1, _ANCHORS)}
+    levels = {name: s for name, s in shapes.items() if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL)}
     assert foreign.size is not None
     width, height = foreign.size
     strides = [width // shape[3] for shape in levels.values()]
@@ -141,7 +214,7 @@ def _levels(foreign: ForeignModel) -> list[Reading]:
             foreign,
             adapter="yolo",
             family="YOLOv5 or v7, raw levels",
-            preprocessing=_PICTURE,
+            preprocessing=YOLO_PICTURE,
             postprocessing={
                 "layout": "levels",
                 "outputs": list(levels),

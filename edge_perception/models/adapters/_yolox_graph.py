@@ -7,8 +7,14 @@ from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS, ROAD_USERS
-from edge_perception.models.adapters._picture import LABELS_OPTION
-from edge_perception.models.foreign import ForeignModel, Reading, precision_of
+from edge_perception.models.adapters._picture import (
+    LABELS_OPTION,
+    config_of,
+    fitted,
+    labels_of,
+    published,
+)
+from edge_perception.models.foreign import ForeignModel, Reading, bundle_name, precision_of
 from edge_perception.models.graph import (
     dominators,
     input_names,
@@ -104,21 +110,29 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     if not levels or foreign.names():
         return []
     decoded = manifest["postprocessing"]["decoded"]
+    manifest["name"] = bundle_name(foreign.path)
     manifest["runtime"]["precision"] = precision_of(foreign.model)
+    reasons = {
+        "color": "YOLOX 0.1.1 and later",
+        "scale": "YOLOX 0.1.1 and later: pixels as they are",
+        "pad": "YOLOX places the image at the top left",
+        "pad_value": "as YOLOX pads",
+    }
+    prepared, reasons = fitted(foreign, manifest["preprocessing"], reasons)
+    labels, source = labels_of(foreign, foreign.shapes[output][2] - 5, config_of(foreign))
+    manifest |= {"preprocessing": prepared, "labels": labels}
+    manifest["postprocessing"]["classes"] = published(labels)
     return [
         Reading(
             family="YOLOX",
             manifest=manifest,
             reasons={
-                "color": "YOLOX 0.1.1 and later",
-                "scale": "YOLOX 0.1.1 and later: pixels as they are",
-                "pad": "YOLOX places the image at the top left",
-                "pad_value": "as YOLOX pads",
+                **reasons,
                 "decoded": "an Exp is in the graph" if decoded else "no Exp is in the graph",
                 "strides": "the number of cells fits",
-                "labels": "80 classes: COCO's" if manifest["labels"] else "not in the file",
+                "labels": source,
             },
-            undecided={} if manifest["labels"] else {"labels": LABELS_OPTION},
+            undecided={} if labels else {"labels": LABELS_OPTION},
             classes=foreign.shapes[output][2] - 5,
         )
     ]

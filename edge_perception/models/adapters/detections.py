@@ -4,7 +4,8 @@
   (1, 300, 6); YOLOv7 and v9 end to end (N, 7) with the image's number first; Paddle (N, 6) with
   class and score first;
 - `lists`: boxes, scores and classes apart: SSD of TensorFlow and of the ONNX model zoo,
-  torchvision, RT-DETR with postprocessing, YOLO end to end with `num_dets`.
+  torchvision, RT-DETR with postprocessing, YOLO end to end with `num_dets`, YOLO-NAS; of
+  mmdetection the score is the fifth number of a box.
 
 Lists of any length are padded with zeros when the file is imported; a score of zero is none.
 
@@ -76,11 +77,13 @@ class DetectionsDecoder(BoxDecoder):
                     f"'{options.rows}', got {columns}"
                 )
             return
+        # Scores may be the fifth number of a box.
+        columns = 5 if options.scores == options.boxes else 4
         counts = {
-            int(np.prod(shape)) // (4 if name == options.boxes else 1)
+            int(np.prod(shape)) // (columns if name == options.boxes else 1)
             for name, shape in self._shapes.items()
         }
-        if len(counts) != 1 or self._shapes[options.boxes][-1] != 4:
+        if len(counts) != 1 or self._shapes[options.boxes][-1] != columns:
             raise ManifestError(
                 f"{where}: expected boxes, scores and labels of one length, got {self._shapes}"
             )
@@ -93,8 +96,10 @@ class DetectionsDecoder(BoxDecoder):
             boxes = rows[:, options.box_column : options.box_column + 4]
             scores, labels = rows[:, options.score_column], rows[:, options.class_column]
         else:
-            boxes = found[options.boxes].reshape(-1, 4)
-            scores, labels = found[options.scores].reshape(-1), found[options.labels].reshape(-1)
+            rows = found[options.boxes].reshape(-1, self._shapes[options.boxes][-1])
+            boxes, labels = rows[:, :4], found[options.labels].reshape(-1)
+            apart = options.scores != options.boxes
+            scores = found[options.scores].reshape(-1) if apart else rows[:, 4]
         kept = np.flatnonzero(scores >= least)
         return Candidates(
             boxes=self._corners(boxes[kept].astype(np.float64)),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,6 @@ from edge_perception.models.adapters._boxes import (
     BoxOptions,
     Candidates,
     best_of,
-    cells_of,
     declared,
     grid_cells,
     input_size,
@@ -35,18 +33,8 @@ from edge_perception.models.adapters._boxes import (
     sigmoid,
 )
 from edge_perception.models.adapters._coco import coco_spelling
-from edge_perception.models.adapters._picture import IMAGENET, STRETCH, reading
-from edge_perception.models.foreign import ForeignModel, Reading
+from edge_perception.models.adapters._nanodet_graph import REG_MAX, recognise
 from edge_perception.models.manifest import Manifest
-
-_STRIDES = ((8, 16, 32, 64), (8, 16, 32))
-_REG_MAX = 7
-# Caffe's pixel means and deviations, BGR, as nanodet/config says.
-_NANODET: dict[str, Any] = {
-    "color": "bgr",
-    "mean": [103.53, 116.28, 123.675],
-    "std": [57.375, 57.12, 58.395],
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +44,7 @@ class NanodetOptions(BoxOptions):
     outputs: tuple[str, ...]  # classes and distances in one, or the classes for each stride
     distances: tuple[str, ...] = ()  # of the strides, where they are outputs of their own
     strides: tuple[int, ...] = (8, 16, 32, 64)  # px
-    reg_max: int = parameter(_REG_MAX, low=1, high=64)
+    reg_max: int = parameter(REG_MAX, low=1, high=64)
     cell_offset: float = parameter(0.0, low=0.0, high=1.0)  # of a cell's point, cells
     activation: str = parameter("none", choices=("none", "sigmoid"))
 
@@ -116,101 +104,6 @@ class NanodetDecoder(BoxDecoder):
         points = self._points[rows]
         boxes = np.concatenate([points - reach[:, :2], points + reach[:, 2:]], axis=1)
         return Candidates(boxes=boxes, scores=scores, labels=labels)
-
-
-def recognise(foreign: ForeignModel) -> list[Reading]:
-    """Return what NanoDet or PicoDet the file may be."""
-    if foreign.size is None:
-        return []
-    shapes = foreign.output_shapes()
-    sides = 4 * (_REG_MAX + 1)
-    for strides in _STRIDES:
-        cells = cells_of(foreign.size, strides)
-        if len(shapes) == 1:
-            ((name, shape),) = shapes.items()
-            if len(shape) == 3 and shape[:2] == (1, cells) and shape[2] > sides:
-                return [_nanodet(foreign, name, strides, shape[2] - sides)]
-        counts = [cells_of(foreign.size, (stride,)) for stride in strides]
-        if len(shapes) == 2 * len(strides):
-            boxes = [n for n, s in shapes.items() if len(s) == 3 and s[2] == sides]
-            classes = [n for n in shapes if n not in boxes]
-            found = [shapes[n][1] for n in boxes if len(shapes[n]) == 3]
-            if found == counts and [shapes[n][1] for n in classes] == counts:
-                return [_picodet(foreign, classes, boxes, strides)]
-    return []
-
-
-def _nanodet(foreign: ForeignModel, name: str, strides: tuple[int, ...], classes: int) -> Reading:
-    # The number of cells of three strides is YOLOX's and YOLOv6's too: said by 32 columns more.
-    plus = len(strides) == 4
-    return reading(
-        foreign,
-        adapter="nanodet",
-        family="NanoDet-Plus" if plus else "NanoDet",
-        preprocessing={**_NANODET, **STRETCH},
-        postprocessing={
-            "outputs": [name],
-            "strides": list(strides),
-            "reg_max": _REG_MAX,
-            "cell_offset": 0.0 if plus else 0.5,
-            "activation": "none",
-        },
-        classes=classes,
-        reasons={
-            "color": "as nanodet/config",
-            "mean": "as nanodet/config",
-            "std": "as nanodet/config",
-            "resize": "keep_ratio is false in the published configurations",
-            "strides": "the number of cells fits",
-            "reg_max": "7 in the published configurations",
-            "cell_offset": "NanoDet-Plus measures from the corner" if plus else "from the centre",
-            "activation": "the exporter applies the sigmoid",
-        },
-    )
-
-
-def _picodet(
-    foreign: ForeignModel, classes: list[str], boxes: list[str], strides: tuple[int, ...]
-) -> Reading:
-    shapes = foreign.output_shapes()
-    inside = "Sigmoid" in _before(foreign, classes)
-    return reading(
-        foreign,
-        adapter="nanodet",
-        family="PicoDet",
-        preprocessing={**IMAGENET, **STRETCH},
-        postprocessing={
-            "outputs": classes,
-            "distances": boxes,
-            "strides": list(strides),
-            "reg_max": _REG_MAX,
-            "cell_offset": 0.5,
-            "activation": "none" if inside else "sigmoid",
-        },
-        classes=shapes[classes[0]][2],
-        reasons={
-            "color": "as picodet/_base_",
-            "mean": "ImageNet's, as picodet/_base_",
-            "std": "ImageNet's, as picodet/_base_",
-            "resize": "keep_ratio is false in the published configurations",
-            "strides": "the number of cells fits",
-            "reg_max": "7 in the published configurations",
-            "cell_offset": "PicoDet measures from the centre",
-            "activation": "a Sigmoid makes the classes" if inside else "no Sigmoid makes them",
-        },
-    )
-
-
-def _before(foreign: ForeignModel, names: list[str]) -> set[str]:
-    """Return the operators that make the classes, through changes of shape."""
-    made_by = {name: node for node in foreign.model.graph.node for name in node.output}
-    kinds = set()
-    for name in names:
-        node = made_by.get(name)
-        while node is not None and node.op_type in ("Reshape", "Transpose", "Cast", "Flatten"):
-            node = made_by.get(node.input[0])
-        kinds.add(node.op_type if node is not None else "")
-    return kinds
 
 
 SPEC = AdapterSpec(

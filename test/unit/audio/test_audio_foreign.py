@@ -45,16 +45,16 @@ def label_map(folder: Path) -> None:
     (folder / "class_labels_indices.csv").write_text(text)
 
 
-def tagger(path: Path, shape: list[Any], *, sigmoid: bool = True) -> Path:
+def tagger(path: Path, shape: list[Any], *, sigmoid: bool = True, classes: int = 527) -> Path:
     """The siren's score is 0.9 where the loudest value is above 0.5, and 0.1 where it is not."""
     helper = onnx.helper
-    column = np.zeros((1, 527), np.float32)
+    column = np.zeros((1, classes), np.float32)
     column[0, SIREN] = 1.0
     weights = {
         "column": column,
         "half": np.array(0.5, np.float32),
         "step": np.array(4.394449, np.float32),  # logit of 0.9 less that of 0.1
-        "rest": np.full((1, 527), -2.1972246, np.float32),
+        "rest": np.full((1, classes), -2.1972246, np.float32),
         "shape": np.array([1, 1], np.int64),
     }
     nodes = [
@@ -71,7 +71,7 @@ def tagger(path: Path, shape: list[Any], *, sigmoid: bool = True) -> Path:
         nodes,
         "tagger",
         [helper.make_tensor_value_info("input", 1, shape)],
-        [helper.make_tensor_value_info("clipwise_output", 1, ["batch", 527])],
+        [helper.make_tensor_value_info("clipwise_output", 1, ["batch", classes])],
         [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     opset = [helper.make_opsetid("", 17)]
@@ -153,6 +153,37 @@ def test_what_the_file_does_not_tell_is_asked_for(
         bring(tagger(tmp_path / "x.onnx", shape), said)
     for text in texts:
         assert text in str(caught.value)
+
+
+def test_yamnet_on_samples_is_known_by_its_classes(tmp_path: Path) -> None:
+    """As TensorFlow's hub has it: one axis of samples, scores of each patch."""
+    label_map(tmp_path)
+    names = (tmp_path / "class_labels_indices.csv").read_text().splitlines()[:522]
+    (tmp_path / "yamnet_class_map.csv").write_text("\n".join(names))
+    (tmp_path / "class_labels_indices.csv").unlink()
+    path = tagger(tmp_path / "yamnet.onnx", ["samples"], classes=521)
+    recognised = recognise(path)
+    assert recognised.family == "YAMNet on samples"
+    bundle = bring(path, {})
+    assert bundle.manifest.inputs[0].shape == (15_600,)
+    assert bundle.manifest.preprocessing["sample_rate_hz"] == 16_000
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    loud = np.full(15_600, 0.7, np.float32)
+    assert heard(bundle.manifest, backend, loud) == [("siren", 0.9)]
+
+
+def test_scores_made_by_what_is_not_known_are_asked_for(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "cnn14.onnx", ["batch", 32_000])
+    model = onnx.load(str(path))
+    last = model.graph.node[-1]
+    last.output[0] = "framewise"
+    model.graph.node.append(
+        onnx.helper.make_node("Mul", ["framewise", "half"], ["clipwise_output"])
+    )
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match="Mul makes the scores: --assume activation=none"):
+        bring(path, {"sample_rate_hz": 32_000})
 
 
 def test_an_activation_too_many_is_noticed(tmp_path: Path) -> None:

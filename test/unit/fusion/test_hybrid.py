@@ -31,12 +31,16 @@ SIREN = SoundEvent(
 class Model:
     """Returns what it was made with and remembers what it was given."""
 
-    def __init__(self, *, name="fuser", compatible=("a",), output=None, error=None):
+    def __init__(self, *, name="fuser", compatible=("a",), output=None, error=None, odd=()):
         self.version = ModelVersion(role="fusion", name=name, version="2.0.0", sha256="f" * 64)
         self.compatible = compatible
         self.output = output or FusionOutput(objects=(CAR,))
         self.error = error
         self.given = None
+        self.odd = odd
+
+    def misfit(self, feature):
+        return "fuser: expects (1, 2), got (1, 3)" if feature.source in self.odd else ""
 
     def run(self, features):
         self.given = sorted(features)
@@ -124,6 +128,18 @@ def test_foreign_feature_space_falls_to_the_decision_level_for_that_source_only(
     (fused,) = view.objects
     assert fused.sources == ("lidar", "camera"), "the camera's 2-D box supports the model's object"
     assert fused.score == pytest.approx(1 - 0.1 * 0.3)
+
+
+def test_a_feature_that_does_not_fit_falls_out_alone():
+    model = Model(odd=("camera",))
+    view = fuse_cycle(_cycle(CAMERA, LIDAR, models=[model]))
+    assert view.level is FusionLevel.FEATURE
+    assert view.level_reason == "camera: fuser: expects (1, 2), got (1, 3)"
+    assert model.given == ["lidar"]
+    (fused,) = view.objects
+    assert fused.sources == ("lidar", "camera"), "its decisions still support the model's object"
+    nothing = fuse_cycle(_cycle(CAMERA, LIDAR, models=[Model(odd=("camera", "lidar"))]))
+    assert nothing.level is FusionLevel.DECISION
 
 
 def test_points_of_a_source_the_model_took_still_place_what_a_camera_sees():

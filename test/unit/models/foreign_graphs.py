@@ -39,6 +39,9 @@ class Signature:
     inputs: Mapping[str, tuple[int, list]] = field(default_factory=dict)  # type, shape
     follow_data: bool = False  # the number of detections depends on the data
     times: str = ""  # head that is multiplied by the input of that name, tiled
+    whole: tuple[str, ...] = ()  # heads that are int64
+    first: tuple[tuple[str, Any], ...] = ()  # operators and constants at the start
+    batch: int = 1
 
 
 def corners(index: int) -> np.ndarray:
@@ -181,20 +184,25 @@ def write(path: Path, signature: Signature, *, half: bool = False, quantised: bo
     if half:
         kind = onnx.TensorProto.FLOAT16
     dtype = np.float16 if half else np.float32
-    shape: list[Any] = [1, 3, SIZE[1], SIZE[0]]
-    if signature.layout == "NHWC":
-        shape = [1, SIZE[1], SIZE[0], 3]
-    elif signature.layout == "CHW":
+    shape: list[Any] = [signature.batch, 3, SIZE[1], SIZE[0]]
+    if signature.layout in ("NHWC", "HWC"):
+        shape = [signature.batch, SIZE[1], SIZE[0], 3]
+    if signature.layout in ("CHW", "HWC"):
         shape = shape[1:]
     shape = [f"free{k}" if k in signature.free else n for k, n in enumerate(shape)]
     inputs = [helper.make_tensor_value_info(signature.image, kind, shape)]
     inputs += [helper.make_tensor_value_info(n, k, s) for n, (k, s) in signature.inputs.items()]
-    nodes = [
-        helper.make_node("Cast", [signature.image], ["pixels"], to=10 if half else 1),
-        helper.make_node("ReduceMax", ["pixels"], ["most"], keepdims=0),
+    weights = {"zero": np.array(0.0, dtype)}
+    nodes = [helper.make_node("Cast", [signature.image], ["pixels"], to=10 if half else 1)]
+    pixels = "pixels"
+    for k, (operator, value) in enumerate(signature.first):
+        weights[f"first{k}"] = np.array(value, dtype).reshape(-1, 1, 1)
+        nodes.append(helper.make_node(operator, [pixels, f"first{k}"], [f"pixels{k}"]))
+        pixels = f"pixels{k}"
+    nodes += [
+        helper.make_node("ReduceMax", [pixels], ["most"], keepdims=0),
         helper.make_node("Mul", ["most", "zero"], ["nothing"]),
     ]
-    weights = {"zero": np.array(0.0, dtype)}
     for name, value in signature.heads.items():
         weights[f"{name}_w"] = value.astype(dtype)
         source = f"{name}_w"
@@ -206,7 +214,11 @@ def write(path: Path, signature: Signature, *, half: bool = False, quantised: bo
             nodes.append(helper.make_node("DequantizeLinear", [source, *pair], [f"{name}_d"]))
             source = f"{name}_d"
         last = f"{name}_sum" if signature.follow_data or name == signature.times else name
+        if name in signature.whole:
+            last = f"{name}_float"
         nodes.append(helper.make_node("Add", [source, "nothing"], [last]))
+        if name in signature.whole:
+            nodes.append(helper.make_node("Cast", [last], [name], to=7))
         if signature.follow_data:
             nodes += _those_there_are(name, signature)
         elif name == signature.times:
@@ -223,7 +235,7 @@ def write(path: Path, signature: Signature, *, half: bool = False, quantised: bo
     outputs = [
         helper.make_tensor_value_info(
             name,
-            10 if half else 1,
+            7 if name in signature.whole else 10 if half else 1,
             ["count", *value.shape[1:]] if signature.follow_data else value.shape,
         )
         for name, value in signature.heads.items()

@@ -1,0 +1,225 @@
+"""Recognises graphs that give boxes, scores and classes of detections, each an output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_perception.models.adapters._picture import (
+    IMAGENET,
+    STRETCH,
+    SUPPRESSED,
+    UNIT,
+    config_of,
+    constants_of,
+    reading,
+)
+from edge_perception.models.adapters._yolo_graph import YOLO_PICTURE
+from edge_perception.models.foreign import ForeignModel, Reading
+
+_LONGEST = 3000
+# Caffe's pixel means, BGR, as maskrcnn-benchmark takes them off.
+_CAFFE: dict[str, Any] = {"color": "bgr", "scale": 1.0, "mean": [102.9801, 115.9465, 122.7717]}
+_NORMALISED = ("color", "mean", "std")
+_CHOICES = "--assume family=torchvision|maskrcnn|ssd|tensorflow|rtdetr|yolo|yolonas"
+_CONFIG = "--config FILE (pipeline.json of mmdeploy, or the configuration in Python)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """What a family's lists are like."""
+
+    fits: bool
+    name: str
+    preprocessing: Mapping[str, Any]
+    post: Mapping[str, Any]
+    why: str
+
+
+def recognise_lists(foreign: ForeignModel) -> list[Reading]:
+    """Return what such a file may be; perhaps the number of detections is an output beside."""
+    scored = _scored_boxes(foreign)
+    if scored is not None:
+        return [_mmdet(foreign, *scored)]
+    picked = _pick(foreign)
+    if picked is None:
+        return []
+    boxes, scores, labels = picked
+    kind = _kind(foreign, boxes, named="score" in scores.lower())
+    post = {
+        "boxes": boxes,
+        "scores": scores,
+        "labels": labels,
+        **kind.post,
+        **({"first_class": 0} if _paper(foreign) and "first_class" in kind.post else {}),
+        **SUPPRESSED,
+    }
+    return [
+        reading(
+            foreign,
+            adapter="detections",
+            family=kind.name,
+            preprocessing=kind.preprocessing,
+            postprocessing=post,
+            classes=None,
+            reasons=dict.fromkeys((*kind.preprocessing, *kind.post), kind.why),
+            undecided={} if kind.name else {"family": _CHOICES},
+        )
+    ]
+
+
+def _paper(foreign: ForeignModel) -> bool:
+    """Whether label 0 of those that are given is that of number 0."""
+    return foreign.said.get("labels") == "coco91"
+
+
+def _lists_of(foreign: ForeignModel, columns: int) -> dict[str, int]:
+    """Return outputs (N, columns) and (1, N, columns) of detections with their N."""
+    return {
+        name: shape[-2]
+        for name, shape in foreign.output_shapes().items()
+        if len(shape) in (2, 3) and shape[-1] == columns and shape[-2] <= _LONGEST
+    }
+
+
+def _flat(foreign: ForeignModel, count: int) -> list[str]:
+    shapes = foreign.output_shapes()
+    return [name for name, shape in shapes.items() if shape in ((count,), (1, count))]
+
+
+def _pick(foreign: ForeignModel) -> tuple[str, str, str] | None:
+    """Return the outputs of boxes, scores and labels: by their names, or by their types."""
+    found = _lists_of(foreign, 4)
+    if len(found) > 1:  # TensorFlow gives those before suppression as well
+        found = {name: count for name, count in found.items() if "raw" not in name.lower()}
+    if len(found) != 1:
+        return None
+    ((boxes, count),) = found.items()
+    flat = _flat(foreign, count)
+    scores = [n for n in flat if "score" in n.lower()]
+    labels = [n for n in flat if "label" in n.lower() or "class" in n.lower()]
+    if len(flat) == 2 and not (scores and labels):
+        labels = [name for name in flat if name in foreign.whole]
+        scores = [name for name in flat if name not in foreign.whole]
+    return (boxes, scores[0], labels[0]) if len(scores) == len(labels) == 1 else None
+
+
+def _kind(foreign: ForeignModel, boxes: str, *, named: bool) -> _Kind:
+    said = str(foreign.said.get("family", ""))
+    kinds = _kinds(foreign, boxes, named=named)
+    for name, kind in kinds.items():
+        if said == name or (not said and kind.fits):
+            return kind
+    return _Kind(
+        fits=False,
+        name="",
+        preprocessing={**UNIT, **STRETCH},
+        post={"box": "xyxy", "box_unit": "px", "first_class": 0},
+        why="not told",
+    )
+
+
+def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind]:
+    rank = len(foreign.was.get(boxes, ())) or 2
+    normalises = _normalises(foreign)
+    corners = {"box": "xyxy", "box_unit": "px"}
+    return {
+        "tensorflow": _Kind(
+            fits="detection_boxes" in boxes,
+            name="SSD of TensorFlow's object detection",
+            preprocessing={"scale": 1.0, **STRETCH},
+            post={"box": "yxyx", "box_unit": "share", "first_class": 1},
+            why="as TensorFlow's object detection API exports",
+        ),
+        "rtdetr": _Kind(
+            fits="orig_target_sizes" in constants_of(foreign),
+            name="RT-DETR with postprocessing",
+            preprocessing={**UNIT, **STRETCH},
+            post={**corners, "first_class": 0},
+            why="as RT-DETR exports",
+        ),
+        "yolo": _Kind(
+            fits=boxes.startswith("det_"),
+            name="YOLO end to end",
+            preprocessing=YOLO_PICTURE,
+            post={**corners, "first_class": 0},
+            why="as YOLO's end-to-end export",
+        ),
+        "yolonas": _Kind(
+            fits=boxes.endswith("pred_boxes") and rank == 3,
+            name="YOLO-NAS",
+            preprocessing=YOLO_PICTURE,
+            post={**corners, "first_class": 0},
+            why="as super-gradients exports",
+        ),
+        "ssd": _Kind(
+            fits=boxes == "bboxes" and rank == 3,
+            name="SSD of the ONNX model zoo",
+            preprocessing={**IMAGENET, **STRETCH},
+            post={"box": "xyxy", "box_unit": "share", "first_class": 1},
+            why="as the model zoo's ssd",
+        ),
+        "torchvision": _Kind(
+            fits=rank == 2 and (named or normalises),
+            name="torchvision",
+            preprocessing={**UNIT, "resize": "letterbox", "pad": "bottom_right"},
+            post={**corners, "first_class": 1},
+            why="torchvision's detectors normalise and resize inside"
+            + ("" if normalises else " (the graph shows no normalisation at its start)"),
+        ),
+        "maskrcnn": _Kind(
+            fits=False,
+            name="maskrcnn-benchmark",
+            preprocessing={**_CAFFE, "resize": "letterbox", "pad": "bottom_right"},
+            post={**corners, "first_class": 1},
+            why="as the model zoo's faster_rcnn",
+        ),
+    }
+
+
+def _normalises(foreign: ForeignModel) -> bool:
+    """Whether the graph itself takes a mean off pixels of 0 to 1 and divides by a deviation."""
+    front = foreign.front
+    return front is not None and bool(np.abs(front.bias).max() > 0 and front.gain.min() > 1.0)
+
+
+def _scored_boxes(foreign: ForeignModel) -> tuple[str, str] | None:
+    """Return outputs of corners with their score, (N, 5), and of labels."""
+    found = _lists_of(foreign, 5)
+    if len(found) != 1:
+        return None
+    ((boxes, count),) = found.items()
+    flat = _flat(foreign, count)
+    labels = [n for n in flat if n in foreign.whole or "label" in n.lower()]
+    return (boxes, labels[0]) if len(labels) == 1 else None
+
+
+def _mmdet(foreign: ForeignModel, boxes: str, labels: str) -> Reading:
+    """How mmdetection's models want pictures is in their configuration alone."""
+    told = config_of(foreign) is not None
+    needed = [name for name in _NORMALISED if name not in foreign.said]
+    return reading(
+        foreign,
+        adapter="detections",
+        family="mmdetection with suppression",
+        preprocessing={"scale": 1.0, "resize": "letterbox", "pad": "bottom_right"},
+        postprocessing={
+            "boxes": boxes,
+            "scores": boxes,
+            "labels": labels,
+            "box": "xyxy",
+            "box_unit": "px",
+            "first_class": 0,
+            **SUPPRESSED,
+        },
+        classes=None,
+        reasons={
+            "boxes": "corners and score in one output",
+            **dict.fromkeys(("box", "box_unit", "first_class"), "as mmdeploy exports"),
+            "resize": "mmdetection keeps the shape and pads at the right and the bottom",
+        },
+        undecided={} if told else {name: f"{_CONFIG}, or --assume {name}=…" for name in needed},
+    )

@@ -1,0 +1,191 @@
+"""Recognises DETR and its kin by queries: class logits and boxes, without suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._picture import (
+    IMAGENET,
+    STRETCH,
+    SUPPRESSED,
+    UNIT,
+    config_of,
+    reading,
+)
+from edge_perception.models.adapters._yolo_graph import (
+    ANCHORS_A_CELL,
+    USUAL_LISTS,
+    check_task,
+    strides_of,
+)
+from edge_perception.models.foreign import ForeignModel, Reading
+
+_QUERIES = (20, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kin:
+    """What a member of the family wants, and what its logits are."""
+
+    name: str
+    picture: Mapping[str, Any]
+    softmax: bool = False  # the last class is "no object"
+
+
+_KIN = {
+    "detr": _Kin(name="DETR", picture=IMAGENET, softmax=True),
+    "rtdetr": _Kin(name="RT-DETR", picture=UNIT),
+    "rfdetr": _Kin(name="RF-DETR", picture=IMAGENET),
+    "deformable": _Kin(name="deformable DETR", picture=IMAGENET),
+}
+# model_type of transformers' config.json.
+_MODEL_TYPES = {
+    "detr": "detr",
+    "yolos": "detr",
+    "table-transformer": "detr",
+    "rt_detr": "rtdetr",
+    "rt_detr_v2": "rtdetr",
+    "d_fine": "rtdetr",
+    "conditional_detr": "deformable",
+    "deformable_detr": "deformable",
+    "dab-detr": "deformable",
+    "deta": "deformable",
+    "rf_detr": "rfdetr",
+}
+
+
+def recognise(foreign: ForeignModel) -> list[Reading]:
+    """Return what DETR the file may be."""
+    if foreign.size is None or foreign.cut is not None:
+        return []
+    shapes = foreign.output_shapes()
+    sets = {
+        name: shape
+        for name, shape in shapes.items()
+        if len(shape) == 3 and shape[0] == 1 and _are_queries(foreign, shape[1])
+    }
+    if len(shapes) == 1 and sets:
+        return _ultralytics(foreign, *sets.items())
+    boxes = [name for name, shape in sets.items() if shape[2] == 4]
+    if len(boxes) > 1:  # four classes: told by the name
+        boxes = [name for name in boxes if "box" in name.lower() or name == "dets"]
+    classes = [n for n, s in sets.items() if n not in boxes and boxes and s[1] == sets[boxes[0]][1]]
+    if len(boxes) != 1 or len(classes) != 1:
+        return []
+    more = set(shapes) - {*boxes, *classes} - _auxiliary(shapes)
+    masks = [name for name in more if "mask" in name.lower() and len(shapes[name]) == 4]
+    if masks:
+        raise ModelError(
+            f"{foreign.path.name}: output '{masks[0]}' {shapes[masks[0]]} are masks; expected a "
+            "detector: masks have no place in the decisions of this package"
+        )
+    if more:
+        return []
+    return _two_outputs(foreign, classes[0], boxes[0], shapes[classes[0]][2])
+
+
+def _are_queries(foreign: ForeignModel, count: int) -> bool:
+    if count in USUAL_LISTS:
+        return True
+    cells = strides_of(foreign, count) or strides_of(foreign, count, ANCHORS_A_CELL)
+    return _QUERIES[0] <= count <= _QUERIES[1] and not cells
+
+
+def _auxiliary(shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """Return what transformers gives beside: states and points of encoder and decoder."""
+    parts = ("hidden_state", "encoder", "reference_points", "enc_", "intermediate", "anchors")
+    return {name for name in shapes if any(part in name for part in parts)}
+
+
+def _ultralytics(foreign: ForeignModel, *found: tuple[str, tuple[int, ...]]) -> list[Reading]:
+    ((name, shape),) = found
+    names = len(foreign.names())
+    assert foreign.size is not None
+    told = "rtdetr" in foreign.metadata.get("description", "").lower().replace("-", "")
+    chosen = any(node.op_type == "TopK" for node in foreign.model.graph.node[-40:])
+    if strides_of(foreign, shape[2]) or (
+        shape[2] <= 6 and (names != shape[2] - 4 or not told or chosen)
+    ):
+        return []  # rows of six are detections with suppression inside
+    if names and names != shape[2] - 4:
+        return []
+    check_task(foreign)
+    return [
+        reading(
+            foreign,
+            adapter="detr",
+            family="RT-DETR of Ultralytics",
+            preprocessing={**UNIT, **STRETCH},
+            postprocessing={
+                "boxes_output": name,
+                "activation": "none",
+                "none_class": False,
+                **SUPPRESSED,
+            },
+            classes=shape[2] - 4,
+            reasons={
+                "scale": "pixels from 0 to 1",
+                "resize": "RT-DETR does not keep the shape",
+                "activation": "the exporter applies the sigmoid",
+                "none_class": "RT-DETR has none",
+            },
+        )
+    ]
+
+
+def _two_outputs(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> list[Reading]:
+    """DETR has one class more than there are; RT-DETR and RF-DETR have not."""
+    kin, why = _kin(foreign, classes, boxes, columns)
+    known = kin is not None
+    kin = kin or _Kin(name="DETR or RT-DETR", picture=UNIT)
+    return [
+        reading(
+            foreign,
+            adapter="detr",
+            family=kin.name,
+            preprocessing={**kin.picture, **STRETCH},
+            postprocessing={
+                "classes_output": classes,
+                "boxes_output": boxes,
+                "activation": "softmax" if kin.softmax else "sigmoid",
+                "none_class": kin.softmax,
+                **SUPPRESSED,
+            },
+            classes=columns - kin.softmax,
+            reasons={
+                "scale": "pixels from 0 to 1",
+                **dict.fromkeys(("mean", "std"), "none" if kin.picture is UNIT else "ImageNet's"),
+                "resize": "the input has a fixed size",
+                "activation": why,
+                "none_class": why,
+            },
+            undecided={}
+            if known
+            else {"family": f"--config config.json, or --assume family={'|'.join(_KIN)}"},
+        )
+    ]
+
+
+def _kin(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> tuple[_Kin | None, str]:
+    """Return which of the family it is, and why; None: nothing tells."""
+    said = str(foreign.said.get("family", "")).lower().replace("-", "")
+    if said in _KIN:
+        return _KIN[said], "said"
+    config = config_of(foreign)
+    if config is not None and config.family:
+        if config.family not in _MODEL_TYPES:
+            raise ModelError(
+                f"{config.name}: model_type: expected one of {', '.join(_MODEL_TYPES)}, got "
+                f"'{config.family[:40]}'; or --assume family={'|'.join(_KIN)}"
+            )
+        return _KIN[_MODEL_TYPES[config.family]], f"model_type of '{config.name}'"
+    if {classes, boxes} == {"labels", "dets"}:
+        return _KIN["rfdetr"], "outputs 'dets' and 'labels'"
+    if columns in (92, 251):
+        return _KIN["detr"], f"{columns} classes: the last is 'no object'"
+    if columns == 80:
+        return _KIN["rtdetr"], "80 classes"
+    return None, "the number of classes does not tell"

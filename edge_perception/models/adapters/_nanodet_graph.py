@@ -1,0 +1,160 @@
+"""Recognises NanoDet and PicoDet by the cells of their strides and the bins of their sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_perception.models.adapters._boxes import cells_of
+from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.models.adapters._picture import IMAGENET, STRETCH, reading
+from edge_perception.models.foreign import ForeignModel, Reading
+
+_STRIDES = ((8, 16, 32, 64), (8, 16, 32))
+REG_MAX = 7
+_BINS = (REG_MAX + 1, 11)
+# Caffe's pixel means and deviations, BGR, as nanodet/config says.
+_NANODET: dict[str, Any] = {
+    "color": "bgr",
+    "mean": [103.53, 116.28, 123.675],
+    "std": [57.375, 57.12, 58.395],
+}
+
+
+def recognise(foreign: ForeignModel) -> list[Reading]:
+    """Return what NanoDet or PicoDet the file may be."""
+    if foreign.size is None:
+        return []
+    shapes = foreign.output_shapes()
+    for strides in _STRIDES:
+        cells = cells_of(foreign.size, strides)
+        if len(shapes) == 1:
+            ((name, shape),) = shapes.items()
+            if len(shape) == 3 and shape[:2] == (1, cells) and shape[2] > 4 * (REG_MAX + 1):
+                return [_nanodet(foreign, name, strides, _bins(foreign, shape[2]))]
+        if len(shapes) == 2 * len(strides):
+            for bins in _BINS:
+                found = _by_stride(foreign, strides, 4 * bins)
+                if found is not None:
+                    return [_levels(foreign, *found, strides, bins)]
+    return []
+
+
+def _bins(foreign: ForeignModel, columns: int) -> int:
+    """Return how many bins a side has: the number that leaves the classes there are.
+
+    The published configurations have 8, and 11 for the larger ones.
+    """
+    labels = foreign.said.get("labels", ())
+    told = len(labels) if labels and not isinstance(labels, str) else len(COCO_LABELS)
+    return next((bins for bins in _BINS if columns - 4 * bins == told), REG_MAX + 1)
+
+
+def _by_stride(
+    foreign: ForeignModel, strides: tuple[int, ...], sides: int
+) -> tuple[list[str], list[str]] | None:
+    """Return outputs of classes and of distances, stride by stride."""
+    shapes = foreign.output_shapes()
+    assert foreign.size is not None
+    counts = [cells_of(foreign.size, (stride,)) for stride in strides]
+    boxes = [n for n, s in shapes.items() if len(s) == 3 and s[2] == sides]
+    told = [name for name in boxes if "dis" in name or "reg" in name]
+    if len(boxes) == len(shapes) and len(told) == len(strides):  # as many classes as bins
+        boxes = told
+    classes = [n for n in shapes if n not in boxes]
+    rows = [[shapes[n][1] for n in names if len(shapes[n]) == 3] for names in (boxes, classes)]
+    return (classes, boxes) if rows == [counts, counts] else None
+
+
+def _levels(
+    foreign: ForeignModel,
+    classes: list[str],
+    boxes: list[str],
+    strides: tuple[int, ...],
+    bins: int,
+) -> Reading:
+    """NanoDet before 1.0 and PicoDet without postprocessing are alike but for the picture."""
+    said = str(foreign.said.get("family", ""))
+    nano = said == "nanodet" or (not said and any("dis_pred" in name for name in boxes))
+    pico = said == "picodet" or (not said and foreign.inputs[0] in ("image", "x"))
+    return _picodet(foreign, classes, boxes, strides, bins, kind=(nano, pico))
+
+
+def _nanodet(foreign: ForeignModel, name: str, strides: tuple[int, ...], bins: int) -> Reading:
+    classes = foreign.output_shapes()[name][2] - 4 * bins
+    # The number of cells of three strides is YOLOX's and YOLOv6's too: said by 32 columns more.
+    plus = len(strides) == 4
+    return reading(
+        foreign,
+        adapter="nanodet",
+        family="NanoDet-Plus" if plus else "NanoDet",
+        preprocessing={**_NANODET, **STRETCH},
+        postprocessing={
+            "outputs": [name],
+            "strides": list(strides),
+            "reg_max": bins - 1,
+            "cell_offset": 0.0 if plus else 0.5,
+            "activation": "none",
+        },
+        classes=classes,
+        reasons={
+            "color": "as nanodet/config",
+            "mean": "as nanodet/config",
+            "std": "as nanodet/config",
+            "resize": "keep_ratio is false in the published configurations",
+            "strides": "the number of cells fits",
+            "reg_max": "7 in the published configurations, 10 in the larger ones",
+            "cell_offset": "NanoDet-Plus measures from the corner" if plus else "from the centre",
+            "activation": "the exporter applies the sigmoid",
+        },
+    )
+
+
+def _picodet(
+    foreign: ForeignModel,
+    classes: list[str],
+    boxes: list[str],
+    strides: tuple[int, ...],
+    bins: int,
+    *,
+    kind: tuple[bool, bool],
+) -> Reading:
+    shapes = foreign.output_shapes()
+    nano, pico = kind
+    source = "nanodet/config" if nano else "picodet/_base_"
+    inside = "Sigmoid" in _before(foreign, classes)
+    return reading(
+        foreign,
+        adapter="nanodet",
+        family="NanoDet" if nano else "PicoDet" if pico else "NanoDet or PicoDet",
+        preprocessing={**(_NANODET if nano else IMAGENET), **STRETCH},
+        postprocessing={
+            "outputs": classes,
+            "distances": boxes,
+            "strides": list(strides),
+            "reg_max": bins - 1,
+            "cell_offset": 0.5,
+            "activation": "none" if inside else "sigmoid",
+        },
+        classes=shapes[classes[0]][2],
+        reasons={
+            **dict.fromkeys(("color", "mean", "std"), f"as {source}"),
+            "resize": "keep_ratio is false in the published configurations",
+            "strides": "the number of cells fits",
+            "reg_max": "7 in the published configurations, 10 in the larger ones",
+            "cell_offset": "they measure from the centre",
+            "activation": "a Sigmoid makes the classes" if inside else "no Sigmoid makes them",
+        },
+        undecided={} if nano or pico else {"family": "--assume family=nanodet|picodet"},
+    )
+
+
+def _before(foreign: ForeignModel, names: list[str]) -> set[str]:
+    """Return the operators that make the classes, through changes of shape."""
+    made_by = {name: node for node in foreign.model.graph.node for name in node.output}
+    kinds = set()
+    for name in names:
+        node = made_by.get(name)
+        while node is not None and node.op_type in ("Reshape", "Transpose", "Cast", "Flatten"):
+            node = made_by.get(node.input[0])
+        kinds.add(node.op_type if node is not None else "")
+    return kinds

@@ -1,0 +1,184 @@
+"""The picture that a foreign graph takes: which input it is, of what size, in what form."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.graph import input_names, tensor_shapes
+from edge_perception.models.graph_wrapping import constant_input, pin_shape, wrap_image_input
+
+_LONGEST_METADATA = 1 << 20
+_SHORTEST = 8  # px
+_FLOAT, _UINT8, _FLOAT16 = 1, 2, 10  # onnx.TensorProto.DataType
+_LAYOUTS = {(1, 2, 3): "NCHW", (3, 1, 2): "NHWC", (0, 1, 2): "CHW", (2, 0, 1): "HWC"}
+
+
+def parsed(text: str, where: str) -> Any:
+    """Read JSON, or a literal of Python as exporters write it into metadata.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if len(text) > _LONGEST_METADATA:
+        raise ModelError(f"{where}: expected at most {_LONGEST_METADATA} characters")
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ModelError(f"{where}: expected JSON or a list, got {text[:60]!r}") from None
+
+
+def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return which axes are channels, height and width of an image; None: it is none."""
+    if len(shape) == 4 and shape[1] == 3:
+        return (1, 2, 3)
+    if len(shape) == 4 and shape[3] == 3:
+        return (3, 1, 2)
+    if len(shape) == 3 and shape[0] == 3:
+        return (0, 1, 2)
+    if len(shape) == 3 and shape[2] == 3 and all(n == -1 or n >= _SHORTEST for n in shape[:2]):
+        return (2, 0, 1)  # points, (1, N, 3), are none
+    # Exporters leave all axes free; four of them are still a picture.
+    return (1, 2, 3) if len(shape) == 4 and set(shape[1:]) == {-1} else None
+
+
+def picture_size(
+    path: Path,
+    shape: tuple[int, ...],
+    metadata: Mapping[str, str],
+    said: Mapping[str, Any],
+    reasons: dict[str, str],
+    usual: tuple[tuple[int, int], str] | None = None,
+) -> tuple[int, int]:
+    """Return width and height of the picture: said, of the graph, of its metadata, or the usual.
+
+    Raises:
+        ModelError: nothing tells, or what is said is not what the graph has.
+    """
+    axes = image_axes(shape)
+    assert axes is not None
+    height, width = shape[axes[1]], shape[axes[2]]
+    if "size" in said:
+        size = _pair(said["size"], "size")
+        if any(have not in (-1, want) for have, want in zip((width, height), size, strict=True)):
+            raise ModelError(
+                f"{path.name}: size={size[0]}x{size[1]}: the graph has {width}x{height}"
+            )
+        reasons["size"] = "said"
+        return size
+    if width > 0 and height > 0:
+        reasons["size"] = "shape of the input"
+        return (width, height)
+    if "imgsz" in metadata:
+        value = parsed(metadata["imgsz"], f"{path.name}: metadata 'imgsz'")
+        sides = value if isinstance(value, list | tuple) and value else [value]
+        reasons["size"] = "'imgsz' of the metadata; the graph leaves it free"
+        return _pair([sides[-1], sides[0]], "metadata 'imgsz'")  # it is height, width
+    if usual is not None:
+        reasons["size"] = f"{usual[1]}; the graph leaves it free"
+        return _pair(usual[0], usual[1])
+    raise ModelError(
+        f"{path.name}: the graph takes images of any size and its metadata name none: "
+        "give --assume size=WIDTHxHEIGHT"
+    )
+
+
+def _pair(value: Any, what: str) -> tuple[int, int]:
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    try:
+        width, height = (int(part) for part in parts)
+    except (TypeError, ValueError):
+        raise ModelError(f"{what}: expected WIDTHxHEIGHT, got {value!r}") from None
+    if not (8 <= width <= 8192 and 8 <= height <= 8192):
+        raise ModelError(f"{what}: expected 8 to 8192 px, got {width}x{height}")
+    return width, height
+
+
+def fix_inputs(
+    path: Path,
+    model: Any,
+    image: str,
+    kind: int,
+    size: tuple[int, int],
+    said: Mapping[str, Any],
+    reasons: dict[str, str],
+) -> None:
+    """Make the picture the only input: float32 (1, 3, H, W); the others become constants.
+
+    Raises:
+        ModelError: its type is none of a picture, or another input is not known.
+    """
+    shapes = tensor_shapes(model)
+    width, height = size
+    axes = image_axes(shapes[image])
+    assert axes is not None
+    fixed = [1] * len(shapes[image])
+    for axis, value in zip(axes, (3, height, width), strict=True):
+        fixed[axis] = value
+    if kind not in (_FLOAT, _FLOAT16, _UINT8):
+        import onnx
+
+        got = onnx.TensorProto.DataType.Name(kind).lower()
+        raise ModelError(
+            f"{path.name}: input '{image}': expected float32, float16 or uint8, got {got}"
+        )
+    reasons["layout"] = _LAYOUTS[axes]
+    reasons["input_type"] = {_FLOAT: "float32", _FLOAT16: "float16", _UINT8: "uint8"}[kind]
+    if -1 in shapes[image]:
+        reasons["free_axes"] = f"pinned to {tuple(fixed)}"
+    elif len(fixed) == 4 and shapes[image][0] != 1:
+        reasons["batch"] = f"1, the file has {shapes[image][0]}"
+    pin_shape(model, image, tuple(fixed))
+    wrap_image_input(model, image, axes=axes, kind=kind, size=size)
+    for name in input_names(model):
+        if name != image:
+            constant = _constant(path, name, shapes[name], size, said)
+            constant_input(model, name, constant)
+            reasons[f"input.{name}"] = f"constant {np.unique(constant).tolist()[:4]}"
+
+
+def _constant(
+    path: Path,
+    name: str,
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    said: Mapping[str, Any],
+) -> NDArray:
+    """Return the value of an input that is no picture."""
+    width, height = size
+    if f"input.{name}" in said:
+        try:
+            return np.asarray(said[f"input.{name}"], np.float64)
+        except (TypeError, ValueError):
+            raise ModelError(
+                f"--assume input.{name}: expected numbers such as [[1, 1]], got "
+                f"{said[f'input.{name}']!r}"
+            ) from None
+    known = {
+        "orig_target_sizes": [[width, height]],  # RT-DETR: boxes come in px of this image
+        "scale_factor": [[1.0, 1.0]],  # Paddle: the image as the network sees it
+        "im_shape": [[height, width]],
+    }
+    if name in known:
+        return np.asarray(known[name])
+    if name == "pixel_mask":  # DETR of transformers: all of the input is image
+        rows, columns = (
+            have if have > 0 else want
+            for have, want in zip(shape[1:], (height, width), strict=True)
+        )
+        return np.ones((1, rows, columns))
+    raise ModelError(
+        f"{path.name}: input '{name}' {shape} is no picture and not known: give "
+        f"--assume input.{name}=[[…]] with its constant value"
+    )

@@ -1,0 +1,334 @@
+"""Exports as people have them: other heads, other inputs, plug-ins, files beside the graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import foreign_graphs as graphs
+import numpy as np
+import pytest
+from foreign_graphs import NAMES, SIZE, TRUTH, Signature, center, corners, onnx
+from foreign_imports import bring, check
+
+from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.releases.recognising import recognise
+
+ULTRALYTICS = {"author": "Ultralytics", "task": "detect", "names": str(NAMES)}
+UINT8, INT8 = onnx.TensorProto.UINT8, onnx.TensorProto.INT8
+IMAGENET = (("Sub", [0.485, 0.456, 0.406]), ("Div", [0.229, 0.224, 0.225]))
+
+
+def dense(strides: tuple[int, ...], classes: int, *, anchors: int = 1) -> tuple[Any, Any]:
+    """Boxes (corners) and scores of all cells."""
+    count = anchors * sum(-(-SIZE[0] // s) * -(-SIZE[1] // s) for s in strides)
+    boxes, scores = np.zeros((1, count, 4), np.float32), np.zeros((1, count, classes), np.float32)
+    boxes[..., 2:] = 5.0
+    for row, (label, score, box) in enumerate(TRUTH):
+        boxes[0, 3 * row + 2], scores[0, 3 * row + 2, label] = box, score
+    return boxes, scores
+
+
+def columns(strides: tuple[int, ...]) -> np.ndarray:
+    """As YOLOv8 and later: centres and sizes over scores."""
+    boxes, scores = dense(strides, len(NAMES))
+    for row in range(len(TRUTH)):
+        boxes[0, 3 * row + 2] = center(row)
+    return np.concatenate([boxes, scores], axis=2).transpose(0, 2, 1)
+
+
+def mmdet() -> dict[str, np.ndarray]:
+    rows = np.array([[*box, score] for _, score, box in TRUTH], np.float32)
+    return {"dets": rows[None], "labels": np.array([[label for label, *_ in TRUTH]], np.float32)}
+
+
+def yolov4() -> dict[str, np.ndarray]:
+    boxes, scores = dense((8, 16, 32), 80, anchors=3)
+    return {"boxes": (boxes / np.tile(SIZE, 2))[:, :, None], "confs": scores}
+
+
+def flat7(*order: str) -> np.ndarray:
+    rows = []
+    for label, score, box in TRUTH:
+        parts = {"image": [0], "xyxy": box, "yxyx": np.array(box)[[1, 0, 3, 2]], "score": [score]}
+        parts |= {"class": [label], "class1": [label + 1]}
+        rows.append(np.concatenate([parts[name] for name in order]))
+    return np.array(rows, np.float32)
+
+
+def lists(names: tuple[str, str, str], first: int, **more: Any) -> dict[str, np.ndarray]:
+    return graphs.lists(names, first, corners, batch=False, **more)
+
+
+def by_stride(bins: int) -> dict[str, np.ndarray]:
+    heads = {}
+    for stride, (kinds, sides) in zip((8, 16, 32), graphs.gfl((8, 16, 32), 0.5), strict=True):
+        wide = np.full((1, sides.shape[1], 4, bins), -30.0, np.float32)
+        wide[..., :8] = sides.reshape(1, -1, 4, 8)
+        heads[f"cls_pred_stride_{stride}"] = graphs.logit(kinds)
+        heads[f"dis_pred_stride_{stride}"] = wide.reshape(1, -1, 4 * bins)
+    return heads
+
+
+def queries(columns: int) -> dict[str, np.ndarray]:
+    return dict(zip(("logits", "pred_boxes"), graphs.queries(columns), strict=True))
+
+
+HF = {"model_type": "deformable_detr", "id2label": {str(k): n for k, n in NAMES.items()}}
+HF_PICTURE = {
+    "do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    "size": {"height": 64, "width": 96},
+}  # fmt: skip
+PADDLE = """
+arch: PicoDet
+Preprocess:
+- {interp: 2, keep_ratio: false, target_size: [64, 96], type: Resize}
+- {is_scale: true, mean: [0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4], type: NormalizeImage}
+- {type: Permute}
+label_list: [person, bicycle, car]
+"""
+MMDET = """
+import os
+_base_ = ['base.py']
+classes = ('person', 'bicycle', 'car')
+metainfo = dict(classes=classes, secret=os.environ['HOME'])
+model = dict(type='RTMDet', data_preprocessor=dict(std=[57.375, 57.12, 58.395]))
+"""
+MMDET_BASE = """
+model = dict(data_preprocessor=dict(type='DetDataPreprocessor', mean=[103.53, 116.28, 123.675],
+                                    bgr_to_rgb=False), type='x')
+test_pipeline = [dict(type='Resize', scale=(96, 64), keep_ratio=True),
+                 dict(type='Pad', size=(96, 64), pad_val=dict(img=(114, 114, 114)))]
+"""
+# Name: signature, what is said, files beside (the first is --config), family, resize, and what of
+# the preprocessing must be so.
+EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
+    "p2": (Signature({"output0": columns((4, 8, 16, 32))}, metadata=ULTRALYTICS), {}, {},
+           "YOLOv8 or later", "center", {}),
+    "two levels": (Signature({"output0": columns((16, 32))}, metadata=ULTRALYTICS), {}, {},
+                   "YOLOv8 or later", "center", {}),
+    "batch of four": (Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS, batch=4),
+                      {}, {}, "YOLOv8 or later", "center", {}),
+    "divides inside": (Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS,
+                                 first=(("Div", 255.0),)),
+                       {}, {}, "YOLOv8 or later", "center", {"scale": 1.0}),
+    "whole numbers": (Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS,
+                                image_type=UINT8, layout="HWC"),
+                      {}, {}, "YOLOv8 or later", "center", {"scale": 1.0}),
+    "v10 of two classes": (
+        Signature({"output0": graphs.rows6()},
+                  metadata={**ULTRALYTICS, "names": "['person', 'x', 'car']"}),
+        {}, {}, "YOLOv10", "center", {}),
+    "yolo-nas": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))),
+                 {"family": "yolonas"}, {}, "YOLO-NAS", "center", {"color": "bgr"}),
+    "yolo-nas flat": (
+        Signature({"graph2_flat_predictions": flat7("image", "xyxy", "score", "class")},
+                  image_type=UINT8),
+        {"labels": "coco80"}, {}, "YOLO-NAS", "center", {"scale": 1.0}),
+    "pp-yoloe": (Signature({"tmp_16": dense((8, 16, 32), 80)[0],
+                            "concat_14.tmp_0": dense((8, 16, 32), 80)[1].transpose(0, 2, 1)},
+                           image="image"),
+                 {}, {}, "PP-YOLOE", "stretch", {}),
+    "yolov4": (Signature(yolov4()), {}, {}, "YOLOv4", "stretch", {}),
+    "mmdet": (Signature(mmdet(), whole=("labels",)), {},
+              {"rtmdet.py": MMDET, "base.py": MMDET_BASE}, "mmdetection", "corner",
+              {"color": "bgr", "mean": [103.53, 116.28, 123.675], "pad_value": 114.0}),
+    "tensorflow 2": (
+        Signature({
+            **graphs.lists(("detection_boxes", "detection_scores", "detection_classes"), 1,
+                           lambda r: (corners(r) / np.tile(SIZE, 2))[[1, 0, 3, 2]], batch=True),
+            "raw_detection_boxes": np.zeros((1, 50, 4)),
+            "raw_detection_scores": np.zeros((1, 50, 9)),
+            "num_detections": np.array([3.0]),
+        }, image="input_tensor", image_type=UINT8, layout="NHWC", free=(0, 1, 2)),
+        {"size": "96x64", "labels": "coco91"}, {}, "TensorFlow", "stretch", {"scale": 1.0}),
+    "torchvision without names": (
+        Signature(lists(("74", "76", "75"), 1), layout="CHW", whole=("75",), first=IMAGENET),
+        {"labels": "coco80"}, {}, "torchvision", "corner", {"scale": 1 / 255}),
+    "model zoo's faster rcnn": (
+        Signature(lists(("6379", "6383", "6381"), 1), layout="CHW", whole=("6381",)),
+        {"labels": "coco80", "family": "maskrcnn"}, {}, "maskrcnn-benchmark", "corner",
+        {"color": "bgr", "scale": 1.0}),
+    "efficientdet of automl": (
+        Signature({"detections:0": flat7("image", "yxyx", "score", "class1")[None]},
+                  image_type=UINT8, layout="NHWC"),
+        {"labels": "coco80"}, {}, "EfficientDet", "corner", {"scale": 1.0}),
+    "nanodet by stride": (Signature(by_stride(8)), {}, {}, "NanoDet", "stretch",
+                          {"color": "bgr", "mean": [103.53, 116.28, 123.675]}),
+    "nanodet-g": (Signature(by_stride(11)), {}, {}, "NanoDet", "stretch", {}),
+    "transformers": (Signature(queries(4), image="pixel_values", free=(0, 1, 2, 3)), {},
+                     {"config.json": json.dumps(HF),
+                      "preprocessor_config.json": json.dumps(HF_PICTURE)},
+                     "deformable DETR", "stretch", {"mean": [0.5, 0.5, 0.5]}),
+    "paddle": (Signature({"fetch_name_0": flat7("class", "score", "xyxy")}, image="image",
+                         inputs={"scale_factor": (1, [1, 2])}),
+               {}, {"infer_cfg.yml": PADDLE}, "PaddleDetection", "stretch",
+               {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}),
+    "mmdeploy": (Signature(mmdet(), whole=("labels",)), {"labels": "coco80"},
+                 {"pipeline.json": json.dumps({"pipeline": {"tasks": [{"transforms": [
+                     {"type": "Resize", "keep_ratio": True},
+                     {"type": "Normalize", "mean": [1, 2, 3], "std": [4, 5, 6], "to_rgb": True},
+                     {"type": "Pad", "pad_val": {"img": [114]}}]}]}})},
+                 "mmdetection", "corner", {"color": "rgb", "mean": [1.0, 2.0, 3.0]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_known_boxes_of_an_export_are_found(tmp_path: Path, name: str) -> None:
+    signature, said, beside, family, resize, wanted = EXPORTS[name]
+    path = graphs.write(tmp_path / "my model (1).onnx", signature)
+    for file, text in beside.items():
+        (tmp_path / file).write_text(text)
+    config = tmp_path / next(iter(beside)) if beside else None
+    bundle, seen, recognised = bring(path, said, config=config)
+    assert family in recognised.family
+    assert bundle.manifest.name == "my_model_1"
+    check(seen, resize)
+    for option, value in wanted.items():
+        assert bundle.manifest.preprocessing[option] == pytest.approx(value), option
+
+
+def with_plugin(path: Path, operator: str, attributes: dict[str, Any]) -> None:
+    """Put TensorRT's suppression behind the two outputs, as exporters of YOLO do."""
+    model = onnx.load(str(path))
+    names = [value.name for value in model.graph.output]
+    outputs = ["num_dets", "det_boxes", "det_scores", "det_classes"]
+    model.graph.node.append(
+        onnx.helper.make_node(operator, names, outputs, domain="TRT", **attributes)
+    )
+    del model.graph.output[:]
+    shapes = ([1, 1], [1, 100, 4], [1, 100], [1, 100])
+    for output, kind, shape in zip(outputs, (6, 1, 1, 6), shapes, strict=True):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(output, kind, shape))
+    model.opset_import.append(onnx.helper.make_opsetid("TRT", 1))
+    onnx.save(model, str(path))
+
+
+def test_a_suppression_of_tensorrt_is_done_by_the_adapter(tmp_path: Path) -> None:
+    boxes, scores = dense((8, 16, 32), 80)
+    path = graphs.write(tmp_path / "yolov7-tiny.onnx", Signature({"b": boxes, "s": scores}))
+    attributes = {"iou_threshold": 0.6, "score_threshold": 0.2, "box_coding": 0}
+    with_plugin(path, "EfficientNMS_TRT", attributes)
+    bundle, seen, recognised = bring(path, {})
+    assert recognised.family == "YOLO end to end"
+    assert bundle.manifest.postprocessing["overlap_threshold"] == pytest.approx(0.6)
+    assert any(row.name == "suppression" for row in recognised.assumptions)
+    check(seen, "center")
+    with_plugin(path, "RotatedNMS_TRT", {})
+    with pytest.raises(EdgePerceptionError, match="TRT::RotatedNMS_TRT: export it without"):
+        recognise(path)
+
+
+def test_a_newer_ir_version_is_written_as_one_that_runtimes_know(tmp_path: Path) -> None:
+    signature = Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS)
+    path = graphs.write(tmp_path / "new.onnx", signature)
+    model = onnx.load(str(path))
+    model.ir_version = 99
+    onnx.save(model, str(path))
+    bundle, seen, recognised = bring(path, {})
+    check(seen, "center")
+    assert ("ir_version", "10, the file has 99") in {
+        (r.name, r.value) for r in recognised.assumptions
+    }
+    assert onnx.load(str(bundle.model_path)).ir_version == 10
+
+
+def for_four(path: Path) -> None:
+    """Make the graph one whose numbers of pictures are written into it."""
+    model = onnx.load(str(path))
+    (output,) = model.graph.output
+    last = next(node for node in model.graph.node if output.name in node.output)
+    last.output[0] = "once"
+    four = onnx.numpy_helper.from_array(np.array([4, 1, 1], np.int64), "four")
+    model.graph.initializer.append(four)
+    model.graph.node.append(onnx.helper.make_node("Tile", ["once", "four"], [output.name]))
+    output.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, str(path))
+
+
+MASKS = {"output0": graphs.v8(4 + 32), "output1": np.zeros((1, 32, 40, 60), np.float32)}
+REFUSED: dict[str, tuple[Signature, dict, str]] = {
+    "masks": (Signature(MASKS), {}, "'output1' (1, 32, 40, 60) are prototypes of masks"),
+    "masks of v5": (
+        Signature({"output0": graphs.v5(36), "output1": MASKS["output1"]},
+                  metadata={"names": str(NAMES)}), {}, "prototypes of masks"),
+    "keypoints": (Signature({"output0": graphs.v8(1 + 51)}, metadata={"names": "['person']"}), {},
+                  "51 numbers more than box and classes: keypoints"),
+    "an angle": (Signature({"output0": graphs.v8(4 + 1)}, metadata={"names": str(NAMES)}), {},
+                 "an angle"),
+    "masks of rf-detr": (
+        Signature({"dets": graphs.queries(91)[1], "labels": graphs.queries(91)[0],
+                   "masks": np.zeros((1, 100, 16, 24))}), {}, "'masks' (1, 100, 16, 24) are masks"),
+    "four pictures": (Signature({"output0": columns((8, 16, 32))}, batch=4), {},
+                      "is made for 4 pictures at once"),
+    "int8 in": (Signature({"output0": columns((8, 16, 32))}, image_type=INT8), {}, "got int8"),
+    "mmdet alone": (Signature(mmdet(), whole=("labels",)), {"labels": "coco80"},
+                    "--config FILE (pipeline.json of mmdeploy"),
+    "lists without names": (Signature(lists(("a", "b", "c"), 1), whole=("c",)), {},
+                            "family=torchvision"),
+    "boxes and scores": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))), {},
+                         "family=yolo|yolox|yolonas|ppyoloe"),
+    "by stride, unknown": (
+        Signature({n.replace("_pred", ""): v for n, v in by_stride(8).items()}, image="i"), {},
+        "family=nanodet|picodet"),
+    "an input that is no number": (
+        Signature({"output0": columns((8, 16, 32))}, inputs={"scale": (1, [1, 2])}),
+        {"input.scale": "abc"}, "expected numbers such as [[1, 1]]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_detector_or_not_told_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    signature, said, text = REFUSED[name]
+    path = graphs.write(tmp_path / "model.onnx", signature)
+    if name == "four pictures":
+        for_four(path)
+    with pytest.raises(EdgePerceptionError) as caught:
+        bring(path, said)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "text"),
+    [
+        (
+            "config.json",
+            json.dumps({**HF, "model_type": "mask2former"}),
+            "model_type: expected one",
+        ),
+        ("config.json", json.dumps({**HF, "id2label": {"0": "car"}}), "names 1"),
+        ("config.json", "{", "expected JSON"),
+        ("config.json", "[]", "expected PaddleDetection's infer_cfg.yml"),
+        ("infer_cfg.yml", "Preprocess: [{type: Resize, target_size: 3}]", "not as exporters write"),
+        ("rtmdet.py", "model = dict(", "expected Python"),
+        ("rtmdet.py", "_base_ = 'rtmdet.py'", "is its own base"),
+        ("rtmdet.py", "_base_ = './none.py'", "its base 'none.py' is not there"),
+        ("rtmdet.py", "import os\nos.abort()\nmodel = dict(type=exit())", "data_preprocessor"),
+    ],
+)
+def test_files_beside_that_say_something_else(
+    tmp_path: Path, file: str, content: str, text: str
+) -> None:
+    path = graphs.write(tmp_path / "model.onnx", Signature(queries(4), image="pixel_values"))
+    (tmp_path / file).write_text(content)
+    with pytest.raises(EdgePerceptionError) as caught:
+        recognise(path, config=tmp_path / file)
+    assert text in str(caught.value)
+
+
+def test_paper_numbers_of_transformers_are_those_of_coco(tmp_path: Path) -> None:
+    """`id2label` of DETR has N/A where COCO's paper has numbers that nothing is annotated with."""
+    signature = Signature(
+        {"logits": graphs.detr_logits({0: 1, 2: 3}), "pred_boxes": graphs.queries(3)[1]}
+    )
+    path = graphs.write(tmp_path / "detr.onnx", signature)
+    names = iter(COCO_LABELS)
+    absent = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+    numbered = {k: "N/A" if k in absent else next(names) for k in range(91)}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "detr", "id2label": numbered}))
+    bundle, seen, _ = bring(path, {}, config=tmp_path / "config.json")
+    check(seen, "stretch")
+    assert bundle.manifest.postprocessing["classes"]["person"] == "pedestrian"
