@@ -25,7 +25,8 @@ from edge_perception.releases.first_look import (
     write_drawing,
 )
 from edge_perception.releases.first_sweep import look_at_sweep
-from edge_perception.releases.importing import import_model, read_labels
+from edge_perception.releases.importing import import_model
+from edge_perception.releases.label_files import read_labels
 from edge_perception.releases.recognising import (
     NAMED_LABELS,
     Recognised,
@@ -72,7 +73,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help=f"class names, one a line, or CSV; or {' or '.join(NAMED_LABELS)}",
+        help=f"class names, one a line, or CSV, YAML, JSON, .pbtxt; or {' or '.join(NAMED_LABELS)}",
     )
     parser.add_argument(
         "--part",

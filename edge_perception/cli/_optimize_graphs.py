@@ -86,7 +86,8 @@ def export_model(args: argparse.Namespace) -> int:
 
 def _imported(args: argparse.Namespace) -> str:
     from edge_perception.core.json_file import read_json_object
-    from edge_perception.releases.importing import import_model, read_labels
+    from edge_perception.releases.importing import import_model
+    from edge_perception.releases.label_files import read_labels
 
     bundle = import_model(
         args.out,

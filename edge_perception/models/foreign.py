@@ -23,6 +23,7 @@ from edge_perception.core.errors import BackendError, ModelError
 from edge_perception.models.foreign_picture import fix_inputs, image_axes, parsed, picture_size
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
 from edge_perception.models.graph_wrapping import fixed_output, pin_shape
+from edge_perception.models.manifest import OPSETS
 from edge_perception.models.operators import Cut, Front, cut_suppression, front_of
 from edge_perception.models.pillar_graph import scatter_with_standard_operators
 
@@ -34,6 +35,7 @@ _QUANTISED = (
     "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
     "MatMulInteger",
 )  # fmt: skip
+_BYTES = {2: "uint8", 3: "int8"}  # onnx.TensorProto.DataType
 _IR_VERSION = 10  # later ones add types and notes that no detector needs; runtimes lag behind
 
 
@@ -54,6 +56,7 @@ class ForeignModel:
     config: Path | None = None  # the family's own configuration file
     backend: str = DEFAULT_BACKEND  # runtime that tells shapes which the graph does not
     parts: tuple[tuple[Path, Any], ...] = ()  # further files of the network, with their graphs
+    kinds: Mapping[str, int] = field(default_factory=dict)  # types of the outputs in the file
     whole: frozenset[str] = frozenset()  # outputs that were integers in the file
     cut: Cut | None = None  # a suppression of another runtime that was at the end
     front: Front | None = None  # what is done with the picture's numbers first; None: no picture
@@ -78,7 +81,10 @@ class ForeignModel:
             )
         pairs = list(value.items() if isinstance(value, Mapping) else enumerate(value))
         try:
-            numbered = {int(number): str(name) for number, name in pairs}
+            numbered = {
+                int(number): " ".join(str(name).split()) or f"class_{number}"
+                for number, name in pairs
+            }
         except (TypeError, ValueError) as error:
             raise ModelError(
                 f"{self.path.name}: metadata 'names': expected names: {error}"
@@ -146,6 +152,7 @@ def read_foreign(
         said=said,
         reasons=reasons,
         was={value.name: shapes[value.name] for value in model.graph.output},
+        kinds={v.name: v.type.tensor_type.elem_type for v in model.graph.output},
         config=config,
         backend=backend,
         cut=cuts[0] if cuts else None,
@@ -173,6 +180,7 @@ def _of_picture(
     feeds = [{image: np.zeros(full, np.float32)}, {image: noise}]
     model, whole = _with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
     _check_batch(foreign, image, tensor_shapes(model))
+    _check_scaled(foreign)
     reasons["precision"] = precision_of(model)
     return replace(
         foreign,
@@ -188,6 +196,7 @@ def _of_picture(
 
 def _prepare(model: Any, reasons: dict[str, str], cuts: list[Cut]) -> None:
     """Make a graph of what runtimes here run, where that is the same graph."""
+    _give_shapes(model)
     cut = cut_suppression(model)
     if cut is not None:
         cuts.append(cut)
@@ -199,7 +208,28 @@ def _prepare(model: Any, reasons: dict[str, str], cuts: list[Cut]) -> None:
         model.ir_version = _IR_VERSION
 
 
+def _give_shapes(model: Any) -> None:
+    """Give outputs without any shape one: runtimes do not mind, the checker does."""
+    import onnx
+
+    missing = [v for v in model.graph.output if not v.type.tensor_type.HasField("shape")]
+    missing = [value for value in missing if value.type.WhichOneof("value") == "tensor_type"]
+    if not missing:
+        return
+    told = {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.output}
+    for value in missing:
+        value.type.tensor_type.shape.CopyFrom(told[value.name].type.tensor_type.shape)
+        if not value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim.add()  # a run tells the others
+
+
 def _check_types(path: Path, model: Any) -> None:
+    opset = opset_of(model)
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise ModelError(
+            f"{path.name}: is of operator set {opset}; expected {OPSETS[0]} to {OPSETS[1]}: export "
+            "it with one of these, such as 17"
+        )
     for what, values in (("input", model.graph.input), ("output", model.graph.output)):
         for value in values:
             kind = value.type.WhichOneof("value")
@@ -209,6 +239,17 @@ def _check_types(path: Path, model: Any) -> None:
                 )
             if value.type.tensor_type.elem_type == 8:  # onnx.TensorProto.STRING
                 raise ModelError(f"{path.name}: {what} '{value.name}': expected numbers, got text")
+
+
+def _check_scaled(foreign: ForeignModel) -> None:
+    """Refuse quantised outputs: by what they are to be multiplied is not in the graph."""
+    for value in foreign.model.graph.output:
+        kind = foreign.kinds[value.name]
+        if kind in _BYTES and len(foreign.was[value.name]) > 2:
+            raise ModelError(
+                f"{foreign.path.name}: output '{value.name}' is {_BYTES[kind]}, and its scale is "
+                "not in the graph: export it with outputs in float32"
+            )
 
 
 def _check_batch(foreign: ForeignModel, image: str, shapes: Shapes) -> None:

@@ -84,7 +84,8 @@ def picture_size(
         value = parsed(metadata["imgsz"], f"{path.name}: metadata 'imgsz'")
         sides = value if isinstance(value, list | tuple) and value else [value]
         reasons["size"] = "'imgsz' of the metadata; the graph leaves it free"
-        return _pair([sides[-1], sides[0]], "metadata 'imgsz'")  # it is height, width
+        # It is height, width.
+        return _pair([sides[-1], sides[0]], f"{path.name}: metadata 'imgsz'")
     if usual is not None:
         reasons["size"] = f"{usual[1]}; the graph leaves it free"
         return _pair(usual[0], usual[1])

@@ -27,6 +27,7 @@ SCHEMA_VERSION = 1
 FUSION = "fusion"  # role of a fusion model; that of any other is the modality that it serves
 _ROLE = re.compile(r"[a-z][a-z0-9_]*")
 MANIFEST_NAME = "manifest.json"
+OPSETS = (7, 25)  # of ONNX that the runtimes know
 _RESERVED = (MANIFEST_NAME, "signatures.json")
 # Fields of older manifests that nothing reads: what a bundle runs on is found by running it
 # (admission), and its layout is in the shapes. They may be there, as manifests are signed.
@@ -62,7 +63,7 @@ class TensorSpec:
 class Runtime:
     """What the model needs to run."""
 
-    opset: int = parameter(low=7, high=25)
+    opset: int = parameter(low=OPSETS[0], high=OPSETS[1])
     precision: str = parameter("fp32", choices=("fp32", "fp16", "int8"))
 
 

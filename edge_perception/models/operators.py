@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 _SUPPRESSIONS = ("EfficientNMS_TRT", "EfficientNMSX_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT")
 _KNOWN_DOMAINS = ("com.microsoft", "ai.onnx.ml", "ai.onnx.preview")  # and what is below them
 _PASSED = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape")
-_AT_THE_FRONT = (*_PASSED, "Transpose", "QuantizeLinear", "DequantizeLinear", "Pad", "Resize")
+_AT_THE_FRONT = (
+    *_PASSED, "Transpose", "QuantizeLinear", "DequantizeLinear", "Pad", "Resize", "Split",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

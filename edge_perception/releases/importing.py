@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -187,30 +186,6 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[name] = {**dict(old or {}), **value} if both else value
     return merged
-
-
-def read_labels(path: Path) -> list[str]:
-    """Read class names: a text file with one a line, or a CSV with a column (display_)name.
-
-    Raises:
-        ModelError: the file cannot be read or holds no names.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: labels cannot be read: {error}") from error
-    if path.suffix.lower() != ".csv":
-        names = [line.strip() for line in text.splitlines() if line.strip()]
-    else:
-        rows = csv.DictReader(text.splitlines())
-        columns = rows.fieldnames or []
-        column = next((c for c in columns if c.lower() in ("display_name", "name", "label")), None)
-        if column is None:
-            raise ModelError(f"{path.name}: expected a column display_name or name, got {columns}")
-        names = [row[column] for row in rows]
-    if not names:
-        raise ModelError(f"{path.name}: expected class names, got none")
-    return names
 
 
 def _declare_features(

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
-from edge_perception.releases.importing import import_model, read_labels
+from edge_perception.releases.importing import import_model
+from edge_perception.releases.label_files import read_labels
 
 YOLOX, YAMNET = "yolox_nano.onnx", "yamnet_spectra_in.onnx"
 YAMNET_LABELS = "yamnet_class_map.csv"

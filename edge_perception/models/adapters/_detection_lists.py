@@ -15,6 +15,7 @@ from edge_perception.models.adapters._picture import (
     UNIT,
     config_of,
     constants_of,
+    names_number_0,
     reading,
 )
 from edge_perception.models.adapters._yolo_graph import YOLO_PICTURE
@@ -48,13 +49,13 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
     if picked is None:
         return []
     boxes, scores, labels = picked
-    kind = _kind(foreign, boxes, named="score" in scores.lower())
+    kind = _kind(foreign, boxes, named=picked == ("boxes", "scores", "labels"))
     post = {
         "boxes": boxes,
         "scores": scores,
         "labels": labels,
         **kind.post,
-        **({"first_class": 0} if _paper(foreign) and "first_class" in kind.post else {}),
+        **({"first_class": 0} if names_number_0(foreign) else {}),
         **SUPPRESSED,
     }
     return [
@@ -69,11 +70,6 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
             undecided={} if kind.name else {"family": _CHOICES},
         )
     ]
-
-
-def _paper(foreign: ForeignModel) -> bool:
-    """Whether label 0 of those that are given is that of number 0."""
-    return foreign.said.get("labels") == "coco91"
 
 
 def _lists_of(foreign: ForeignModel, columns: int) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_perception.models.adapters._detection_lists import recognise_lists
@@ -14,6 +15,7 @@ from edge_perception.models.adapters._picture import (
     UNIT,
     config_of,
     constants_of,
+    names_number_0,
     reading,
 )
 from edge_perception.models.adapters._yolo_graph import (
@@ -27,6 +29,10 @@ from edge_perception.models.foreign import ForeignModel, Reading
 
 _COLUMNS = (6, 7)
 _LONGEST = 3000
+_WORDS = {  # of names of outputs: what, how many columns
+    "batchno": ("image", 1), "batchid": ("image", 1), "classid": ("class", 1),
+    "label": ("class", 1), "score": ("score", 1), "x1y1x2y2": ("box", 4),
+}  # fmt: skip
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
@@ -51,6 +57,9 @@ def _are_rows(foreign: ForeignModel, shape: tuple[int, ...]) -> bool:
 
 
 def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Reading]:
+    columns = _columns_of(name, shape[-1])
+    if columns:
+        return [_named_columns(foreign, name, columns)]
     if shape[-1] == 7 and "flat_predictions" in name:  # image, corners, score, class
         turns = any(node.op_type == "Gather" for node in foreign.model.graph.node[:8])
         picture = {**YOLO_PICTURE, "color": "rgb" if turns else "bgr"}
@@ -70,6 +79,32 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
     if "rtdetr" in _said_of(foreign):
         return [_rt_detr(foreign, name)]
     return [_yolo(foreign, name, "YOLOv10, or YOLO with nms=True", box=0, score=4, label=5)]
+
+
+def _columns_of(name: str, count: int) -> dict[str, int]:
+    """Return where box, score and class are, of an output that is called after its columns."""
+    at, found = 0, {}
+    for word in name.lower().split(":")[0].split("_"):
+        if word not in _WORDS:
+            return {}
+        what, width = _WORDS[word]
+        found[what] = at
+        at += width
+    return found if at == count and {"box", "score", "class"} <= set(found) else {}
+
+
+def _named_columns(foreign: ForeignModel, name: str, columns: Mapping[str, int]) -> Reading:
+    """As the PINTO model zoo names its outputs; what the network wants of a picture it does not."""
+    found = _yolo(
+        foreign, name, "detector with suppression, its columns named",
+        box=columns["box"], score=columns["score"], label=columns["class"],
+    )  # fmt: skip
+    asked = {
+        option: f"--assume {option}={choice}"
+        for option, choice in (("color", "rgb|bgr"), ("scale", "0.003921569 (of 0 to 1) or 1"))
+        if option not in foreign.said
+    }
+    return replace(found, undecided={**found.undecided, **asked})
 
 
 def _said_of(foreign: ForeignModel) -> str:
@@ -134,7 +169,7 @@ def _efficientdet(foreign: ForeignModel, name: str) -> Reading:
             "class_column": 6,
             "box": "yxyx",
             "box_unit": "px",
-            "first_class": 0 if foreign.said.get("labels") == "coco91" else 1,
+            "first_class": 0 if names_number_0(foreign) else 1,
             **SUPPRESSED,
         },
         classes=None,

@@ -65,7 +65,10 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     sets = {
         name: shape
         for name, shape in shapes.items()
-        if len(shape) == 3 and shape[0] == 1 and _are_queries(foreign, shape[1])
+        if name not in _auxiliary(shapes)
+        and len(shape) == 3
+        and shape[0] == 1
+        and _are_queries(foreign, shape[1])
     }
     if len(shapes) == 1 and sets:
         return _ultralytics(foreign, *sets.items())

@@ -29,6 +29,7 @@ UNIT: dict[str, Any] = {"scale": 1 / 255}
 LETTERBOX: dict[str, Any] = {"resize": "letterbox", "pad": "center", "pad_value": 114.0}
 STRETCH: dict[str, Any] = {"resize": "stretch"}
 SUPPRESSED = {"overlap_threshold": 0.9, "duplicate_threshold": 1.0}  # in the graph
+_NO_CLASS = ("background", "bg", "n/a", "none", "unused_0", "unlabeled", "???")
 _SMALL_GAIN = 0.1  # of what brings pixels of 0 to 255 to numbers of about 1
 LABELS_OPTION = "--labels FILE, coco80 (contiguous) or coco91 (the numbers of COCO's paper)"
 
@@ -170,3 +171,14 @@ def labels_of(
 def constants_of(foreign: ForeignModel) -> set[str]:
     """Return the inputs of the file that are constants now."""
     return {key.removeprefix("input.") for key in foreign.reasons if key.startswith("input.")}
+
+
+def names_number_0(foreign: ForeignModel) -> bool:
+    """Whether the class names that are given begin with number 0, which is no class.
+
+    Detectors that count their classes from 1 have the background there.
+    """
+    labels = foreign.said.get("labels", ())
+    if isinstance(labels, str) or not labels:
+        return labels == "coco91"
+    return str(labels[0]).strip("_ ").lower() in _NO_CLASS

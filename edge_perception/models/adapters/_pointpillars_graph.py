@@ -43,6 +43,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         )
     if config is not None and config.tasks:
         return []  # CenterPoint
+    if len(foreign.shapes[named[_OUTPUTS[layout][0]]]) != 4:
+        return []  # boxes of queries, as TransFusion has them
     return [_reading(foreign, layout, inputs, config)]
 
 

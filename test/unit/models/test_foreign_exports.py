@@ -12,8 +12,9 @@ import pytest
 from foreign_graphs import NAMES, SIZE, TRUTH, Signature, center, corners, onnx
 from foreign_imports import bring, check
 
-from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.errors import EdgePerceptionError, ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.releases.label_files import read_labels
 from edge_perception.releases.recognising import recognise
 
 ULTRALYTICS = {"author": "Ultralytics", "task": "detect", "names": str(NAMES)}
@@ -156,10 +157,15 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
         Signature({"detections:0": flat7("image", "yxyx", "score", "class1")[None]},
                   image_type=UINT8, layout="NHWC"),
         {"labels": "coco80"}, {}, "EfficientDet", "corner", {"scale": 1.0}),
+    "columns named": (
+        Signature({"batchno_classid_score_x1y1x2y2": flat7("image", "class", "score", "xyxy")}),
+        {"labels": "coco80", "color": "rgb", "scale": 1 / 255}, {}, "columns named", "center", {}),
     "nanodet by stride": (Signature(by_stride(8)), {}, {}, "NanoDet", "stretch",
                           {"color": "bgr", "mean": [103.53, 116.28, 123.675]}),
     "nanodet-g": (Signature(by_stride(11)), {}, {}, "NanoDet", "stretch", {}),
-    "transformers": (Signature(queries(4), image="pixel_values", free=(0, 1, 2, 3)), {},
+    "transformers": (Signature({**queries(4), "enc_topk_logits": queries(4)["logits"],
+                                "enc_topk_bboxes": queries(4)["pred_boxes"]},
+                               image="pixel_values", free=(0, 1, 2, 3)), {},
                      {"config.json": json.dumps(HF),
                       "preprocessor_config.json": json.dumps(HF_PICTURE)},
                      "deformable DETR", "stretch", {"mean": [0.5, 0.5, 0.5]}),
@@ -269,6 +275,14 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
                     "--config FILE (pipeline.json of mmdeploy"),
     "lists without names": (Signature(lists(("a", "b", "c"), 1), whole=("c",)), {},
                             "family=torchvision"),
+    "columns named alone": (
+        Signature({"batchno_classid_score_x1y1x2y2": flat7("image", "class", "score", "xyxy")}),
+        {"labels": "coco80"}, "--assume color=rgb|bgr"),
+    "lists of shares": (
+        Signature(lists(("detected_boxes", "detected_scores", "detected_classes"), 0)),
+        {"labels": "coco80"}, "family=torchvision"),
+    "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
+                  '--assume outputs=["output0"] or ["1902"]'),
     "boxes and scores": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))), {},
                          "family=yolo|yolox|yolonas|ppyoloe"),
     "by stride, unknown": (
@@ -332,3 +346,60 @@ def test_paper_numbers_of_transformers_are_those_of_coco(tmp_path: Path) -> None
     bundle, seen, _ = bring(path, {}, config=tmp_path / "config.json")
     check(seen, "stretch")
     assert bundle.manifest.postprocessing["classes"]["person"] == "pedestrian"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "wanted"),
+    [
+        ("data.yaml", "train: x\nnames:\n  0: car\n  1: van", ["car", "van"]),
+        ("data.yml", "names: [car, van]", ["car", "van"]),
+        ("config.json", '{"id2label": {"0": "car", "2": "van"}}', ["car", "unused_1", "van"]),
+        ("names.json", '["car", "van"]', ["car", "van"]),
+        ("map.pbtxt", "item {\nid: 2 name: 'x'\ndisplay_name: \"van\"\n}\nitem {name: 'car' id: 1}",
+         ["unused_0", "car", "van"]),
+    ],
+)  # fmt: skip
+def test_class_names_in_the_files_that_people_have(
+    tmp_path: Path, file: str, text: str, wanted: list[str]
+) -> None:
+    (tmp_path / file).write_text(text)
+    assert read_labels(tmp_path / file) == wanted
+    (tmp_path / file).write_text("[{}]")
+    with pytest.raises(ModelError, match=r"expected (names|class names|numbers)"):
+        read_labels(tmp_path / file)
+
+
+@pytest.mark.parametrize("first", ["__background__", "N/A", "unused_0"])
+def test_names_that_begin_with_the_background_are_counted_from_0(
+    tmp_path: Path, first: str
+) -> None:
+    heads = lists(("boxes", "scores", "labels"), 1)
+    path = graphs.write(tmp_path / "torchvision.onnx", Signature(heads, layout="CHW"))
+    names = [first, "person", "bicycle", "car"]
+    assert recognise(path, labels=names).manifest["postprocessing"]["first_class"] == 0
+    assert recognise(path, labels=names[1:]).manifest["postprocessing"]["first_class"] == 1
+
+
+def test_quantised_outputs_and_unknown_operator_sets_are_refused(tmp_path: Path) -> None:
+    path = graphs.write(tmp_path / "model.onnx", Signature({"output0": columns((8, 16, 32))}))
+    model = onnx.load(str(path))
+    newer = onnx.ModelProto.FromString(model.SerializeToString())
+    newer.opset_import[0].version = 99
+    onnx.save(newer, str(path))
+    with pytest.raises(ModelError, match="operator set 99; expected 7 to 25"):
+        recognise(path)
+    model.graph.node[-1].output[0] = "exact"
+    model.graph.node.append(onnx.helper.make_node("Cast", ["exact"], ["output0"], to=INT8))
+    model.graph.output[0].type.tensor_type.elem_type = INT8
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match="'output0' is int8, and its scale is not in the graph"):
+        recognise(path)
+
+
+def test_an_output_without_a_shape_gets_that_of_a_run(tmp_path: Path) -> None:
+    signature = Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS)
+    path = graphs.write(tmp_path / "model.onnx", signature)
+    model = onnx.load(str(path))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, str(path))
+    check(bring(path, {})[1], "center")

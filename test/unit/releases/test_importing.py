@@ -16,7 +16,8 @@ from edge_perception.fusion.classes import common_name
 from edge_perception.models.adapters._coco import coco_spelling
 from edge_perception.models.adapters._yolox_graph import describe
 from edge_perception.models.golden import compare_golden, read_golden
-from edge_perception.releases.importing import import_model, read_labels
+from edge_perception.releases.importing import import_model
+from edge_perception.releases.label_files import read_labels
 
 CLASSES = 2
 

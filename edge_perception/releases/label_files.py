@@ -1,0 +1,94 @@
+"""Class names in the files that people have them in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_perception.core.errors import ModelError
+
+_LARGEST = 1 << 22
+_ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
+_FIELD = re.compile(r"(\w+)\s*:\s*(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))")
+_UNDER = ("names", "id2label", "label_list", "classes")
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read class names.
+
+    A text file with one a line; a CSV with a column (display_)name; YAML or JSON with a list, or
+    with names by number, as such or under `names` (Ultralytics' data.yaml), `id2label`
+    (transformers) or `label_list`; a label map of TensorFlow (.pbtxt), whose numbers without a
+    name become unused_N.
+
+    Raises:
+        ModelError: the file cannot be read or holds no names.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: labels cannot be read: {error}") from error
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        names = _of_csv(path.name, text)
+    elif kind == ".pbtxt":
+        names = _by_number(path.name, _of_label_map(text))
+    elif kind in (".yaml", ".yml", ".json"):
+        names = _of_document(path.name, text)
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names:
+        raise ModelError(f"{path.name}: expected class names, got none")
+    return names
+
+
+def _of_csv(where: str, text: str) -> list[str]:
+    rows = csv.DictReader(text.splitlines())
+    columns = rows.fieldnames or []
+    column = next((c for c in columns if c.lower() in ("display_name", "name", "label")), None)
+    if column is None:
+        raise ModelError(f"{where}: expected a column display_name or name, got {columns}")
+    return [row[column] for row in rows]
+
+
+def _of_label_map(text: str) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for body in _ITEM.findall(text):
+        fields = {name: double or single or number
+                  for name, double, single, number in _FIELD.findall(body)}  # fmt: skip
+        if "id" in fields:
+            found[int(fields["id"])] = fields.get("display_name", fields.get("name", ""))
+    return found
+
+
+def _of_document(where: str, text: str) -> list[str]:
+    try:
+        data: Any = json.loads(text) if where.lower().endswith(".json") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ModelError(f"{where}: expected JSON or YAML: {told}") from error
+    if isinstance(data, Mapping):
+        data = next((data[name] for name in _UNDER if name in data), data)
+    if isinstance(data, list) and all(isinstance(name, str | int) for name in data):
+        return [str(name) for name in data]
+    try:
+        return _by_number(where, {int(number): str(name) for number, name in data.items()})
+    except (AttributeError, TypeError, ValueError):
+        raise ModelError(
+            f"{where}: expected names in a list or by number, as such or under {', '.join(_UNDER)}"
+        ) from None
+
+
+def _by_number(where: str, found: Mapping[int, str]) -> list[str]:
+    last = max(found, default=-1)
+    if min(found, default=0) < 0 or last > 100_000:
+        raise ModelError(f"{where}: expected numbers of classes from 0 on, got {last}")
+    return [found.get(number) or f"unused_{number}" for number in range(last + 1)]
