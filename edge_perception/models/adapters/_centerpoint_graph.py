@@ -130,6 +130,9 @@ def _values(
         "intensity_scale": (config and config.intensity_scale) or 255.0,
         "origin_m": [0.0, 0.0, 0.0],
     }
+    features = said.get("point_features", values["point_features"])
+    if values["extra_features"] is None and features and encoder_shape[2] > 0:
+        values["extra_features"] = encoder_shape[2] - len(features)
     if encoder_shape[0] > 0:
         values["max_pillars"] = encoder_shape[0]
     return values | {name: said[name] for name in values if name in said}

@@ -40,14 +40,13 @@ def mmdet3d_values(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     if channels is not None and channels not in _FEATURES:
         raise ModelError(f"{name}: in_channels: expected 4 or 5, got {channels}")
     limits = layer.get("max_voxels")
+    limits = limits[-1] if isinstance(limits, list | tuple) else limits  # of training, of testing
     tasks = _tasks(head)
     return {
         "labels": [str(label).lower() for label in _labels(data, tasks)],
         "range_m": _numbers(bounds),
         "voxel_m": _numbers(layer.get("voxel_size")),
-        "max_pillars": int(limits[-1] if isinstance(limits, list | tuple) else limits)
-        if limits not in (None, UNREAD)
-        else None,
+        "max_pillars": _whole(limits),
         "max_points": _whole(layer.get("max_num_points")),
         "point_features": _FEATURES.get(channels) if channels is not None else None,
         "intensity_scale": _intensity(data),
@@ -135,4 +134,4 @@ def _number(value: Any) -> float | None:
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None or value is UNREAD else int(value)
+    return None if value is None or value is UNREAD or int(value) < 1 else int(value)

@@ -60,7 +60,7 @@ def read_pillar_config(path: Path) -> PillarConfig:
         if parameters is not None:
             return _autoware(path.name, parameters)
         if isinstance(data, Mapping) and "MODEL" in data:
-            return _openpcdet(path.name, data)
+            return _openpcdet(path, data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{path.name}: not as Autoware or OpenPCDet write it: {error!r}"
@@ -118,8 +118,11 @@ def _autoware(name: str, data: Mapping[str, Any]) -> PillarConfig:
     )
 
 
-def _openpcdet(name: str, data: Mapping[str, Any]) -> PillarConfig:
+def _openpcdet(path: Path, data: Mapping[str, Any]) -> PillarConfig:
     sections = data.get("DATA_CONFIG", {})
+    base = str(sections.get("_BASE_CONFIG_", ""))
+    sections = {**_base_of(path, base), **sections}
+    set_of = f"{sections.get('DATASET', '')} {base}".lower()
     steps = {step["NAME"]: step for step in sections.get("DATA_PROCESSOR", [])}
     voxels = steps.get("transform_points_to_voxels", {})
     used = sections.get("POINT_FEATURE_ENCODING", {}).get("used_feature_list")
@@ -129,7 +132,8 @@ def _openpcdet(name: str, data: Mapping[str, Any]) -> PillarConfig:
     bounds = sections.get("POINT_CLOUD_RANGE")
     return PillarConfig(
         kind="openpcdet",
-        name=name,
+        name=path.name,
+        intensity_scale=255.0 if "nuscenes" in set_of else None,
         labels=[str(label).lower() for label in data["CLASS_NAMES"]],
         range_m=[float(v) for v in bounds] if bounds else None,
         voxel_m=[float(v) for v in voxels["VOXEL_SIZE"]] if voxels else None,
@@ -139,6 +143,20 @@ def _openpcdet(name: str, data: Mapping[str, Any]) -> PillarConfig:
         score_threshold=_optional(after.get("SCORE_THRESH")),
         head=dict(data["MODEL"].get("DENSE_HEAD", {})),
     )
+
+
+def _base_of(path: Path, base: str) -> dict[str, Any]:
+    """Return what a configuration's base says, where the tree of OpenPCDet is there."""
+    if not base or Path(base).is_absolute() or ".." in Path(base).parts:
+        return {}
+    found = next((f for folder in path.resolve().parents if (f := folder / base).is_file()), None)
+    if found is None or found.stat().st_size > _LARGEST:
+        return {}
+    try:
+        data = yaml.safe_load(found.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"{found}: expected YAML: {' '.join(str(error).split())[:200]}") from error
+    return dict(data) if isinstance(data, Mapping) else {}
 
 
 def _largest(value: Any) -> int:

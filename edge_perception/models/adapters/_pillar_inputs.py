@@ -43,7 +43,7 @@ def values_of(
         "max_pillars": pillars
         if pillars > 0
         else min((config and config.max_pillars) or 12_000, 12_000),
-        "intensity_scale": 1.0 if config is None or config.kind == "openpcdet" else scale,
+        "intensity_scale": scale or (1.0 if config is None or config.kind == "openpcdet" else None),
         "origin_m": None,
     }
     return values | {name: foreign.said[name] for name in values if name in foreign.said}
@@ -69,6 +69,13 @@ def pinned(
     Raises:
         ModelError: it takes others than its configuration makes.
     """
+    low, high = values["range_m"][2], values["range_m"][5]
+    layers = (high - low) / values["voxel_m"][2]
+    if not 0.5 < layers < 1.5:
+        raise ModelError(
+            f"{foreign.path.name}: expected pillars from {low:g} to {high:g} m, got voxels "
+            f"{values['voxel_m'][2]:g} m high, {layers:.0f} layers"
+        )
     pillars = values["max_pillars"]
     width = len(values["point_features"]) + values["extra_features"]
     shape = (pillars, values["max_points"], width)

@@ -106,7 +106,7 @@ def _reading(
             **dict.fromkeys((*values, "anchors", "score_threshold", "aligned"), why),
             **(
                 {"intensity_scale": "0 to 1, as KITTI's"}
-                if config is None or config.kind == "openpcdet"
+                if config is None or (config.kind == "openpcdet" and not config.intensity_scale)
                 else {}
             ),
             "origin_m": "said",

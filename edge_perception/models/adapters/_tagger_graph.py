@@ -129,6 +129,11 @@ def _reading(
     why: dict[str, str],
     undecided: dict[str, str],
 ) -> Reading:
+    if foreign.config is not None:
+        raise ModelError(
+            f"{foreign.config.name}: of audio models no configuration is read: give class names "
+            "with --labels and what its spectrogram is made by with --assume"
+        )
     labels, source = _labels(foreign)
     if not labels:
         undecided = {**undecided, "labels": f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"}

@@ -196,7 +196,11 @@ def _reading(
 def _levels(foreign: ForeignModel) -> list[Reading]:
     """YOLOv5 or v7 without the last layer: three raw levels."""
     shapes = foreign.output_shapes()
-    levels = {name: s for name, s in shapes.items() if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL)}
+    levels = {
+        name: s
+        for name, s in shapes.items()
+        if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL) and min(s) > 0
+    }
     assert foreign.size is not None
     width, height = foreign.size
     strides = [width // shape[3] for shape in levels.values()]

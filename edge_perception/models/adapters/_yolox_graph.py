@@ -92,6 +92,8 @@ def describe_graph(path: Path, model: Any) -> dict[str, Any]:
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
     """Recognise YOLOX by its head: a convolution of boxes beside sigmoids, level by level."""
+    if foreign.size is None:
+        return []
     try:
         manifest = describe_graph(foreign.path, foreign.model)
     except ModelError:
@@ -99,7 +101,6 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     shapes = foreign.shapes
     output = manifest["postprocessing"]["output"]
     strides = manifest["postprocessing"]["strides"]
-    assert foreign.size is not None
     grid = (foreign.size[0] // strides[-1], foreign.size[1] // strides[-1])
     levels = [
         node

@@ -184,6 +184,8 @@ def test_scores_made_by_what_is_not_known_are_asked_for(tmp_path: Path) -> None:
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match="Mul makes the scores: --assume activation=none"):
         bring(path, {"sample_rate_hz": 32_000})
+    with pytest.raises(ModelError, match="of audio models no configuration is read"):
+        recognise(path, config=tmp_path / "class_labels_indices.csv")
 
 
 def test_an_activation_too_many_is_noticed(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_the_python_of_mmdetection3d_says_what_pointpillars_wants(tmp_path: Path
         ("-0.6, 8, 4, -0.6", "-0.6, 9, 4, -0.6", "one range in x and y"),
         ("class_names = ['Car', 'Cyclist']", "class_names = names()", "--labels FILE"),
         ("KittiDataset", "WaymoDataset", "intensity_scale=1 (KITTI) or 255"),
+        ("-3.0] + [8.0, 4.0, 5.0]", "-3.0] + [8.0, 4.0, 29.0]", "4 layers"),
         ("model = dict(", "model = dict(data_preprocessor=9, x=dict(", "on pillars"),
     ):
         config.write_text(KITTI.replace(before, after) + (")" if "x=dict" in after else ""))
@@ -239,3 +240,19 @@ def test_the_scatter_of_nvidias_pointpillars_becomes_standard_operators(tmp_path
     canvas = backend.infer({"voxels": voxels, "voxel_idxs": places})["canvas"]
     assert np.argwhere(canvas).tolist() == [[0, 3, 5, 6], [0, 3, 15, 31]]
     assert canvas[0, 3, 15, 31] == 9.0
+
+
+def test_the_base_of_openpcdets_yaml_is_read_where_its_tree_is(tmp_path: Path) -> None:
+    path = pointpillars(tmp_path)
+    folder = tmp_path / "tools" / "cfgs"
+    for name in ("dataset_configs", "nuscenes_models"):
+        (folder / name).mkdir(parents=True)
+    config = folder / "nuscenes_models" / "pointpillar.yaml"
+    line = "    POINT_FEATURE_ENCODING: {used_feature_list: ['x', 'y', 'z', 'intensity']}\n"
+    base = "    _BASE_CONFIG_: cfgs/dataset_configs/nuscenes_dataset.yaml\n"
+    config.write_text(OPENPCDET.replace(line, base))
+    (folder / "dataset_configs" / "nuscenes_dataset.yaml").write_text(line.replace("    ", ""))
+    recognised = recognise(path, config=config, said=ORIGIN)
+    whys = {row.name: (row.value, row.why) for row in recognised.assumptions}
+    assert whys["point_features"] == ('["x", "y", "z", "intensity"]', "'pointpillar.yaml'")
+    assert whys["intensity_scale"] == ("255.0", "'pointpillar.yaml'")

@@ -230,6 +230,23 @@ def test_other_conventions(tmp_path: Path, convention: str, size: tuple, yaw: fl
     assert item.center_m[2] == pytest.approx(0.8 + 1.8)  # back in the base frame
 
 
+def test_two_graphs_with_the_python_of_mmdetection3d(tmp_path: Path) -> None:
+    encoder, head, _ = centerpoint(tmp_path)
+    config = tmp_path / "centerpoint.py"
+    config.write_text(
+        "class_names = ['CAR', 'PEDESTRIAN']\n"
+        "model = dict(data_preprocessor=dict(voxel_layer=dict(max_num_points=5, max_voxels=(9, 50),"
+        "voxel_size=[0.5, 0.5, 8], point_cloud_range=[-8, -4, -3, 8, 4, 5])),"
+        "pts_voxel_encoder=dict(in_channels=4), pts_bbox_head=dict(type='CenterHead',"
+        "tasks=[dict(class_names=class_names)]))\n"
+    )
+    manifest = recognise(encoder, parts=[head], config=config).manifest
+    assert manifest["preprocessing"]["extra_features"] == 5
+    assert manifest["preprocessing"]["max_pillars"] == 50
+    assert manifest["postprocessing"]["convention"] == "mmdet3d"
+    assert manifest["labels"] == ["car", "pedestrian"]
+
+
 def test_what_the_two_files_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     encoder, head, parameters = centerpoint(tmp_path)
     for path, parts, used, text in (
