@@ -115,6 +115,7 @@ def _ratio(some: list[float], none: list[float], percent: int) -> float | None:
 
 
 def _route(spec: Any, url: str, clock: Any) -> tuple[Any, list[Any]]:
+    from edge_perception.fleet.cloud.crops import CropCutter
     from edge_perception.fleet.cloud.options import CloudOptions, parsed_tiers
     from edge_perception.fleet.cloud.privacy import PrivacyFilter
     from edge_perception.fleet.cloud.route import CloudRoute
@@ -135,9 +136,15 @@ def _route(spec: Any, url: str, clock: Any) -> tuple[Any, list[Any]]:
     def on_error(error: Exception) -> None:
         raise error
 
-    privacy = PrivacyFilter(options, has_images=True)
     route = CloudRoute(
-        options, spec, tiers, privacy, clock=clock, sink=sent.append, on_error=on_error
+        options,
+        spec,
+        tiers,
+        PrivacyFilter(options, has_images=True),
+        CropCutter(options, has_images=True),
+        clock=clock,
+        sink=sent.append,
+        on_error=on_error,
     )
     return route, sent
 

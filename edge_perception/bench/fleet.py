@@ -45,9 +45,11 @@ def run(args: argparse.Namespace) -> int:
     """Simulate, measure, print and save; 1 where a promise is not kept."""
     from edge_perception.bench._fleet_cloud import cloud_cost
     from edge_perception.bench._fleet_cost import frame_cost
+    from edge_perception.bench._fleet_crops import crop_savings
     from edge_perception.bench._fleet_frames import delta_shares
 
     cloud = cloud_cost(seconds=12.0 if args.quick else 90.0)
+    cloud |= crop_savings(frames=10 if args.quick else 100)
     for name, value in cloud.items():
         say(f"{name}: {value}")
     if args.cloud:

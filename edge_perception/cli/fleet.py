@@ -122,6 +122,8 @@ def _ingest(args: argparse.Namespace) -> int:
         on_problem=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(f"ingest: {args.broker} into {args.database}", flush=True)
+    if again := service.ingest.look_again():
+        print(f"{again} readings that an older version had kept aside", flush=True)
     try:
         while True:
             time.sleep(1.0)
@@ -130,7 +132,10 @@ def _ingest(args: argparse.Namespace) -> int:
     finally:
         service.close()
         taken = service.ingest
-        print(f"{taken.readings} readings in {taken.batches} batches, {taken.refused} refused")
+        print(
+            f"{taken.readings} readings in {taken.batches} batches, {taken.aside.total()} kept "
+            f"aside, {taken.refused} refused"
+        )
 
 
 def _collect(args: argparse.Namespace) -> int:
@@ -305,6 +310,10 @@ def _status(args: argparse.Namespace) -> int:
         print(f"{row['robot']:32} {row['source']} drifts: {row['drift']}")
     for row in found["samples"]:
         print(f"{row['robot']:32} {row['samples']} samples, {row['bytes']} bytes")
+    for row in found["aside"]:
+        print(
+            f"{row['robot']:32} {row['kept']} kept aside, schema {row['schema']}: {row['reason']}"
+        )
     for row in found["failures"][:20]:
         print(f"{row['device']:16} {row['at']}  {row['event']}: {row['reason']}")
     return 0

@@ -185,6 +185,7 @@ class LateEvidence:
     objects: tuple[DetectedObject, ...] = ()  # base frame of the moment of `stamp_ns`
     image_objects: tuple[ImageObject, ...] = ()
     sound_events: tuple[SoundEvent, ...] = ()
+    crops: int = 0  # parts of the image that the server saw and speaks of; 0: it saw all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from edge_perception.core.errors import FleetError, LinkError
+from edge_perception.fleet.batches import read_batch, unpack
 from edge_perception.fleet.mqtt import (
     ANSWERS,
     TELEMETRY,
@@ -16,7 +19,6 @@ from edge_perception.fleet.mqtt import (
     topic,
 )
 from edge_perception.fleet.outbox import answer
-from edge_perception.fleet.readings import unpack_batch
 from edge_perception.fleet.tables import Tables
 
 _MOST_WAITING = 1000  # batches; the rest is sent again by who sent it
@@ -28,9 +30,10 @@ class Ingest:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self.batches = self.readings = self.refused = 0
+        self.aside: Counter[str] = Counter()  # what could not be read here, by the reason
 
     def take(self, device: str, payload: bytes, now_ns: int) -> bytes:
-        """Keep a batch and return the answer to it.
+        """Keep a batch and return the answer to it; what cannot be read of it is kept aside.
 
         Args:
             device: whose topic it came on.
@@ -40,13 +43,31 @@ class Ingest:
         Raises:
             FleetError: damaged, of another robot than it says, or the database fails.
         """
-        batch = unpack_batch(payload)
-        if batch.device != device:
-            raise FleetError(f"batch: expected one of {device}, got one of {batch.device}")
-        self._tables.take(batch, now_ns)
+        batch, unread = read_batch(unpack(payload), device)
+        if unread:
+            self._tables.put_aside(device, unread, now_ns)
+            self.aside.update(item.reason for item in unread)
+        if batch is not None:
+            self._tables.take(batch, now_ns)
+            self.readings += len(batch.readings)
         self.batches += 1
-        self.readings += len(batch.readings)
         return answer(payload)
+
+    def look_again(self) -> int:
+        """Take what an older version put aside and this one can read; return how many readings.
+
+        Raises:
+            FleetError: the database fails.
+        """
+        count = 0
+        for device, key, received_ns, body in self._tables.aside():
+            batch, unread = read_batch(json.loads(body), device)
+            if batch is None or unread:
+                continue
+            self._tables.take(batch, received_ns)
+            self._tables.drop_aside(device, key)
+            count += len(batch.readings)
+        return count
 
 
 class IngestService:
@@ -80,14 +101,18 @@ class IngestService:
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:
             device, payload = item
+            known = set(self.ingest.aside)
             try:
                 said = self.ingest.take(device, payload, self._now_ns())
                 self.broker.send(topic(device, ANSWERS), said)
             except LinkError as error:
                 self._problem(str(error))
-            except FleetError as error:
+            except Exception as error:  # one batch must not end the service
                 self.ingest.refused += 1
-                self._problem(f"{device}: {error}")
+                kind = "" if isinstance(error, FleetError) else f"{type(error).__name__}: "
+                self._problem(f"{device}: {kind}{error}")
+            for reason in set(self.ingest.aside) - known:  # the first of each
+                self._problem(f"{device}: kept aside: {reason}")
 
     def close(self) -> None:
         """End after what waits."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from edge_perception.fleet.readings import pack_batch
+from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.spool import Spool
 
 _MOST_UNDER_WAY = 4

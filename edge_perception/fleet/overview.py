@@ -50,6 +50,7 @@ def overview(
         "robots": len(devices),
         "silent": [device for device, seen_ns, _ in devices if seen_ns < limit_ns],
         "dropped": int(dropped[0][0]),
+        "aside": _aside(tables),
         "versions": [
             {"role": role, "version": version, "robots": count}
             for (role, version), count in sorted(versions.items())
@@ -128,6 +129,18 @@ def _samples(tables: Tables) -> list[dict[str, Any]]:
     ]
 
 
+def _aside(tables: Tables) -> list[dict[str, Any]]:
+    """Return what robots told that this version cannot read, by robot and schema."""
+    rows = tables.rows(
+        "SELECT device, schema_version, COUNT(*), MIN(reason) FROM aside "
+        "GROUP BY device, schema_version ORDER BY device, schema_version"
+    )
+    return [
+        {"robot": device, "schema": schema, "kept": int(count), "reason": reason}
+        for device, schema, count, reason in rows
+    ]
+
+
 def _failures(tables: Tables) -> list[dict[str, Any]]:
     rows = tables.rows(
         "SELECT device, stamp_ns, body FROM readings WHERE kind = 'event' "
@@ -171,6 +184,8 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "<h2>Rollouts</h2>" + _table(rollouts),
         "<h2>Drift</h2>" + _table(found["drift"]),
         "<h2>Samples for labelling</h2>" + _table(found["samples"]),
+        "<h2>Kept aside: of a schema or kind that this version cannot read</h2>"
+        + _table(found["aside"]),
         "<h2>Silent</h2>" + _table([{"robot": name} for name in sorted(silent)]),
         "<h2>Failures, the newest first</h2>" + _table(found["failures"]),
     ]

@@ -1,19 +1,17 @@
-"""What a robot tells its fleet: readings by kind, as JSON of a schema, and batches of them."""
+"""What a robot tells its fleet: readings by kind, as JSON of a schema."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
-
-import zstandard
 
 from edge_perception.core.errors import FleetError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 
-SCHEMA = 1
+MOST_NUMBER = 2**63 - 1  # that a database holds
 # Most important first: where room is short, the last go first.
 PRIORITIES: Mapping[str, int] = {
     "versions": 0,  # what serves: release digests by role, rollouts, who the robot is
@@ -24,7 +22,6 @@ PRIORITIES: Mapping[str, int] = {
     "metric": 2,
 }
 LEAST = max(PRIORITIES.values())
-_MOST_BATCH_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +29,7 @@ class Reading:
     """One thing told, at a time of the robot's clock."""
 
     kind: str = parameter(choices=tuple(PRIORITIES))
-    stamp_ns: int
+    stamp_ns: int = parameter(low=0, high=MOST_NUMBER)
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -41,52 +38,93 @@ class Reading:
         return PRIORITIES[self.kind]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Numbered:
-    """A reading with its number in the spool that it was kept in."""
-
-    sequence: int = parameter(low=1)
-    reading: Reading
+# What is decided and shown by, of each kind. A robot may tell more.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Readings of one robot; robot, spool and sequence make each of them known for ever."""
+class _Versions:
+    device_class: str = ""
+    groups: tuple[str, ...] = ()
+    models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by role
 
-    schema: int = parameter(SCHEMA, choices=(SCHEMA,))
-    device: str
-    spool: str
-    readings: tuple[Numbered, ...]
-    dropped: int = 0  # readings that this spool had no room for, so far
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    event: str = ""
+    error: bool = False
+    reason: str = ""
+    transaction: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)  # digests by role
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    sha256: str
+    name: str
+    bytes: int = parameter(low=0, high=MOST_NUMBER)
+    storage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Views:
+    views: int = parameter(0, low=0, high=MOST_NUMBER)
+    bad: Mapping[str, int] = field(default_factory=dict)  # by objective
+    models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drift:
+    source: str = ""
+    drift: str = ""
+
+
+_SHAPES: Mapping[str, type] = {
+    "versions": _Versions,
+    "event": _Event,
+    "sample": _Sample,
+    "slo": _Views,
+    "drift": _Drift,
+}
+
+
+def check(reading: Reading, where: str) -> None:
+    """Refuse a reading whose data are not what its kind says.
+
+    Raises:
+        FleetError: a field is missing, of another type, or no database could hold it.
+    """
+    shape = _SHAPES.get(reading.kind)
+    if shape is None:
+        return
+    known = {item.name for item in fields(shape)}
+    told = {name: value for name, value in reading.data.items() if name in known}
+    decode(shape, told, f"{where}.{reading.kind}", error=FleetError)
+    _check_texts(told, f"{where}.{reading.kind}")
+
+
+def _check_texts(value: object, where: str) -> None:
+    """Refuse texts that PostgreSQL or UTF-8 cannot hold."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _check_texts(name, where)
+            _check_texts(each, f"{where}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _check_texts(each, where)
+    elif isinstance(value, str):
+        check_text(value, where)
+
+
+def check_text(text: str, where: str) -> None:
+    """Refuse a text that PostgreSQL or UTF-8 cannot hold.
+
+    Raises:
+        FleetError: it is one.
+    """
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise FleetError(f"{where}: expected a text, got {text[:80]!r}")
 
 
 def encode_reading(reading: Reading) -> bytes:
     """Return a reading as it is kept."""
     return json.dumps(asdict(reading), sort_keys=True, separators=(",", ":")).encode("utf-8")
-
-
-def pack_batch(
-    device: str, spool: str, rows: Sequence[tuple[int, bytes]], dropped: int = 0
-) -> bytes:
-    """Return a batch as it is sent, compressed."""
-    kept = ",".join(f'{{"sequence":{number},"reading":{body.decode()}}}' for number, body in rows)
-    head = json.dumps({"schema": SCHEMA, "device": device, "spool": spool, "dropped": dropped})
-    text = f'{head[:-1]},"readings":[{kept}]}}'
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(text.encode("utf-8"))
-
-
-def unpack_batch(payload: bytes) -> Batch:
-    """Read a batch.
-
-    Raises:
-        FleetError: damaged, too long, or of an unknown schema.
-    """
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(payload) as stream:
-            data = stream.read(_MOST_BATCH_BYTES + 1)
-        if len(data) > _MOST_BATCH_BYTES:
-            raise FleetError(f"batch: expected at most {_MOST_BATCH_BYTES} bytes")
-        plain = json.loads(data)
-    except (zstandard.ZstdError, ValueError, RecursionError) as error:
-        raise FleetError(f"batch: expected compressed JSON: {error}") from error
-    return decode(Batch, plain, "batch", error=FleetError)

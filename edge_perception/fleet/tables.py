@@ -11,7 +11,8 @@ from typing import Any
 
 from edge_perception.core.errors import FleetError
 from edge_perception.core.extras import extra
-from edge_perception.fleet.readings import Batch, Reading
+from edge_perception.fleet.batches import Batch, Unread
+from edge_perception.fleet.readings import Reading
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS readings (
@@ -29,6 +30,14 @@ _TABLES = (
       device TEXT NOT NULL, sha256 TEXT NOT NULL, name TEXT NOT NULL, bytes BIGINT NOT NULL,
       storage TEXT NOT NULL, stamp_ns BIGINT NOT NULL, received_ns BIGINT NOT NULL,
       PRIMARY KEY (device, sha256))""",
+    """CREATE TABLE IF NOT EXISTS aside (
+      device TEXT NOT NULL, batch TEXT NOT NULL, schema_version TEXT NOT NULL,
+      reason TEXT NOT NULL, received_ns BIGINT NOT NULL, body TEXT NOT NULL,
+      PRIMARY KEY (device, batch))""",
+)
+_SEEN = (
+    "INSERT INTO devices VALUES (?, ?, 0, '', '', '{}') ON CONFLICT (device) DO UPDATE SET "
+    "seen_ns = excluded.seen_ns WHERE excluded.seen_ns > devices.seen_ns"
 )
 
 
@@ -92,11 +101,7 @@ class Tables:
                 "dropped = excluded.dropped WHERE excluded.dropped > spools.dropped",
                 [(batch.device, batch.spool, batch.dropped)],
             ),
-            (
-                "INSERT INTO devices VALUES (?, ?, 0, '', '', '{}') ON CONFLICT (device) "
-                "DO UPDATE SET seen_ns = excluded.seen_ns",
-                [(batch.device, now_ns)],
-            ),
+            (_SEEN, [(batch.device, now_ns)]),
         ]
         work.append(
             (
@@ -127,6 +132,31 @@ class Tables:
                     ],
                 )
             )
+        self._keep(work)
+
+    def put_aside(self, device: str, unread: Sequence[Unread], now_ns: int) -> None:
+        """Keep what cannot be read yet, on the disk when this returns.
+
+        Raises:
+            FleetError: the database fails.
+        """
+        rows = [(device, u.key, u.schema, u.reason, now_ns, u.body) for u in unread]
+        work: list[tuple[str, Sequence[Sequence[Any]]]] = [
+            ("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows),
+            (_SEEN, [(device, now_ns)]),
+        ]
+        self._keep(work)
+
+    def aside(self) -> list[tuple[str, str, int, str]]:
+        """Return what is aside: robot, key, when it came, and the batch as JSON."""
+        found = self.rows("SELECT device, batch, received_ns, body FROM aside ORDER BY received_ns")
+        return [(str(d), str(key), int(at), str(body)) for d, key, at, body in found]
+
+    def drop_aside(self, device: str, key: str) -> None:
+        """Forget what was read in the end."""
+        self._keep([("DELETE FROM aside WHERE device = ? AND batch = ?", [(device, key)])])
+
+    def _keep(self, work: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
         try:
             self._write(work)
         except self._errors as error:
@@ -168,16 +198,7 @@ class Tables:
 
 def _sample(reading: Reading) -> tuple[str, str, int, str, int]:
     data = reading.data
-    try:
-        return (
-            str(data["sha256"]),
-            str(data["name"]),
-            int(data["bytes"]),
-            str(data["storage"]),
-            reading.stamp_ns,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise FleetError(f"sample: expected sha256, name, bytes and storage: {error}") from error
+    return data["sha256"], data["name"], data["bytes"], data["storage"], reading.stamp_ns
 
 
 def models_of(text: str) -> Mapping[str, Mapping[str, Any]]:

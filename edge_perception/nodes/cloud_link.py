@@ -9,7 +9,8 @@ from typing import Any
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import EncoderSpec
-from edge_perception.fleet.cloud.options import CloudOptions, parsed_tiers
+from edge_perception.fleet.cloud.crops import CropCutter
+from edge_perception.fleet.cloud.options import CROPS, CloudOptions, parsed_tiers
 from edge_perception.fleet.cloud.privacy import PrivacyFilter
 from edge_perception.fleet.cloud.route import CloudRoute
 from edge_perception.fleet.cloud.tier import make_tiers
@@ -59,13 +60,15 @@ class CloudLink:
         options = self._options.config
         if not options.tiers:
             return
-        privacy = PrivacyFilter(options, has_images=self._spec.calibration is not None)
+        has_images = self._spec.calibration is not None
+        privacy = PrivacyFilter(options, has_images=has_images)
         privacy.check(serving.manifest)
         tiers = make_tiers(
             parsed_tiers(options.tiers),
             self._spec,
             lambda name: find_verified(self._model.config, role=source, name=name),
             steady_s=time.monotonic,
+            compressed=options.send == CROPS,
         )
         self._publisher = LatePublisher(self._node, source)
         self._route = CloudRoute(
@@ -73,6 +76,7 @@ class CloudLink:
             self._spec,
             tiers,
             privacy,
+            CropCutter(options, has_images=has_images),
             clock=self._node.clock,
             sink=self._publisher.publish,
             on_error=self._on_error,

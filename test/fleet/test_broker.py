@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from servers import Mosquitto, Postgres
 
+from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.ingest import Ingest, IngestService
-from edge_perception.fleet.readings import Reading, encode_reading, pack_batch
+from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.tables import Tables
 from edge_perception.fleet.telemetry import Telemetry
 

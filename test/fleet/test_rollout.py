@@ -9,10 +9,11 @@ from fleet_rig import TEAM, ns
 
 from edge_perception.cli.main import main
 from edge_perception.core.errors import FleetError
+from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.documents import PAUSED, RUNNING, STOPPED, Stage
 from edge_perception.fleet.ingest import Ingest
 from edge_perception.fleet.membership import Device, in_stage, may_take, position
-from edge_perception.fleet.readings import Reading, encode_reading, pack_batch
+from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.registry import utc_now
 from edge_perception.fleet.rollout import (
     PASS,

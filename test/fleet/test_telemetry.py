@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
 import signal
 import subprocess
 import sys
+from dataclasses import make_dataclass
 
 import pytest
+import zstandard
 
 from edge_perception.core.errors import FleetError, LinkError
+from edge_perception.core.parameter import parameter
+from edge_perception.fleet.batches import Batch, pack_batch, unpack
 from edge_perception.fleet.figures import DriftSeen, Figures
 from edge_perception.fleet.ingest import Ingest
-from edge_perception.fleet.outbox import Outbox
-from edge_perception.fleet.readings import Reading, pack_batch, unpack_batch
+from edge_perception.fleet.outbox import Outbox, answer
+from edge_perception.fleet.overview import overview
+from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.spool import Spool
 from edge_perception.fleet.tables import Tables, models_of
 
@@ -79,7 +85,7 @@ def test_a_day_offline_at_full_telemetry(tmp_path):
     events = states = metrics = 0
     for at in range(0, 24 * HOUR_S, 600):
         batch = [reading("metric", at + s, name="inference_ms", value=s / 7) for s in range(600)]
-        batch += [reading("slo", at + s, good=99, bad=1) for s in range(0, 600, 10)]
+        batch += [reading("slo", at + s, views=9, bad={"a": 1}) for s in range(0, 600, 10)]
         batch += [reading("event", at + s, event="watched") for s in range(0, 600, 60)]
         metrics, states, events = metrics + 600, states + 60, events + 10
         spool.add(batch)
@@ -253,17 +259,107 @@ def test_figures_of_views_and_what_drifts():
 
 
 def test_batches_of_others_and_bombs_are_refused(tmp_path):
-    import zstandard
-
     ingest = Ingest(Tables(str(tmp_path / "t.db")))
     payload = pack_batch("r2", "s", [(1, b'{"kind":"event","stamp_ns":1,"data":{}}')])
     with pytest.raises(FleetError, match="expected one of r1"):
         ingest.take("r1", payload, 0)
     with pytest.raises(FleetError, match="at most"):
-        unpack_batch(zstandard.ZstdCompressor().compress(b" " * 2**26))
-    for bad in (b"", b"x", zstandard.ZstdCompressor().compress(b"[]")):
+        unpack(zstandard.ZstdCompressor().compress(b" " * 2**26))
+    for bad in (b"", b"x", zstandard.ZstdCompressor().compress(b"[]"), payload[:-6]):
         with pytest.raises(FleetError):
-            unpack_batch(bad)
+            ingest.take("r2", bad, 0)
+    assert ingest.refused == 0
+    assert ingest._tables.aside() == []
+
+
+def sent(document):
+    """A batch as another version would send it."""
+    text = json.dumps(document).encode()
+    return zstandard.ZstdCompressor(write_checksum=True).compress(text)
+
+
+def batch_of(*readings, **head):
+    rows = [{"sequence": n, "reading": r} for n, r in enumerate(readings, 1)]
+    return {"schema": 1, "device": "r1", "spool": "s", "readings": rows, **head}
+
+
+def test_a_newer_schema_is_kept_counted_named_and_read_by_a_version_that_can(tmp_path, monkeypatch):
+    tables = Tables(str(tmp_path / "t.db"))
+    ingest = Ingest(tables)
+    event = json.loads(encode_reading(reading("event", 1, event="committed")))
+    newer = sent(batch_of(event, schema=2))
+    outbox_answer = ingest.take("r1", newer, 5)
+    assert outbox_answer == answer(newer)  # the robot need not keep it any more
+    ingest.take("r1", newer, 6)  # sent again, it is there once
+    assert stored(tables, "event") == []
+    found = overview(tables, (), 7, silent_s=1)
+    assert found["robots"] == 1
+    assert found["silent"] == []
+    assert found["aside"] == [
+        {"robot": "r1", "schema": "2", "kept": 1, "reason": "batch.schema: expected 1, got 2"}
+    ]
+    assert Ingest(tables).look_again() == 0
+    monkeypatch.setattr("edge_perception.fleet.batches.SCHEMA", 2)
+    monkeypatch.setattr("edge_perception.fleet.batches.Batch", replaced_batch(2))
+    assert Ingest(tables).look_again() == 1
+    assert len(stored(tables, "event")) == 1
+    assert tables.rows("SELECT received_ns FROM readings") == [(5,)]
+    assert tables.aside() == []
+
+
+def replaced_batch(schema):
+    """The batch of a version of another schema, which has a field more."""
+    number = parameter(schema, choices=(schema,))
+    fields = [("schema", int, number), ("zone", str, "")]
+    return make_dataclass("Batch", fields, bases=(Batch,), frozen=True, kw_only=True)
+
+
+GOOD = {"kind": "event", "stamp_ns": 1, "data": {"event": "committed"}}
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"kind": "heat", "stamp_ns": 1, "data": {}}, "kind: expected one of versions"),
+        ({**GOOD, "zone": "a"}, "zone: expected one of"),
+        ({**GOOD, "stamp_ns": 10**30}, "stamp_ns: expected"),
+        ({**GOOD, "data": {"event": 3}}, "event.event: expected a string"),
+        ({**GOOD, "data": {"models": [1]}}, "event.models: expected a mapping"),
+        ({**GOOD, "data": {"reason": "\ud800"}}, "reason: expected a text"),
+        ({"kind": "sample", "stamp_ns": 1, "data": {"name": "x"}}, "sample.sha256: expected"),
+        ({"kind": "versions", "stamp_ns": 1, "data": {"groups": [1]}}, "groups[0]: expected"),
+        ({"kind": "versions", "stamp_ns": 1, "data": {"device_class": "a\0"}}, "device_class"),
+        ({"kind": "slo", "stamp_ns": 1, "data": {"views": -1}}, "slo.views: expected"),
+        ("no reading", "expected a mapping"),
+    ],
+)
+def test_a_reading_that_cannot_be_read_is_kept_aside_and_the_others_count(tmp_path, odd, reason):
+    tables = Tables(str(tmp_path / "t.db"))
+    ingest = Ingest(tables)
+    payload = sent(batch_of(GOOD, odd, GOOD))
+    assert ingest.take("r1", payload, 5) == answer(payload)
+    assert len(stored(tables, "event")) == 2
+    ((device, _, received_ns, body),) = tables.aside()
+    assert (device, received_ns) == ("r1", 5)
+    assert json.loads(body)["readings"] == [{"sequence": 2, "reading": odd}]
+    (told,) = ingest.aside
+    assert reason in told
+    overview(tables, (), 7, silent_s=1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"schema": "1"}, {"spool": "\0"}, {"dropped": -1}, {"readings": {}}, {"zone": 1}],
+)
+def test_a_batch_that_breaks_its_schema_is_kept_aside_whole(tmp_path, head):
+    tables = Tables(str(tmp_path / "t.db"))
+    payload = sent(batch_of(GOOD, **head))
+    assert Ingest(tables).take("r1", payload, 5) == answer(payload)
+    assert stored(tables, "event") == []
+    assert len(tables.aside()) == 1
+    other = sent(batch_of(GOOD, **head, device="r2"))
+    with pytest.raises(FleetError, match="expected one of r1"):
+        Ingest(tables).take("r1", other, 5)
 
 
 def test_the_newest_versions_of_a_robot(tmp_path):

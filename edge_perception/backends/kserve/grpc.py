@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,9 +29,22 @@ class GrpcRemote:
     """A channel to one model."""
 
     def __init__(
-        self, url: str, model: str, version: str = "", *, shared_memory: str = "false"
+        self,
+        url: str,
+        model: str,
+        version: str = "",
+        *,
+        shared_memory: str = "false",
+        admit: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Open the channel; nothing is sent yet.
+
+        Args:
+            url: of the server.
+            model: its name there.
+            version: its version there; empty: the newest.
+            shared_memory: as of `KserveOptions`.
+            admit: called with the bytes of the tensors of a question before it is sent; may raise.
 
         Raises:
             MissingExtraError: grpcio is not installed.
@@ -46,7 +59,9 @@ class GrpcRemote:
             raise BackendError(f"kserve: expected grpc://host:port, got {url}")
         self._grpc, self._message = grpc, messages.message_class
         self._model, self._version = model, version
+        self._admit = admit
         self.answered = ""
+        self.sent = self.received = 0
         options = [
             ("grpc.max_receive_message_length", _MOST_BYTES),
             ("grpc.max_send_message_length", _MOST_BYTES),
@@ -90,6 +105,7 @@ class GrpcRemote:
     ) -> dict[str, NDArray]:
         """Run the model within the time."""
         end_s = time.monotonic() + timeout_s
+        self.sent = self.received = 0
         try:
             if self.shared.offered is None:
                 server = self._call("ServerMetadata", {}, timeout_s)
@@ -136,6 +152,10 @@ class GrpcRemote:
         region: Region | None,
     ) -> dict[str, NDArray]:
         places = {} if region is None else region.places
+        contents = [raw(array) for name, array in inputs.items() if name not in places]
+        size = sum(map(len, contents))
+        self._admit(size)
+        self.sent += size
         request = {
             "model_name": self._model,
             "model_version": self._version,
@@ -152,11 +172,10 @@ class GrpcRemote:
                 {"name": info.name, "parameters": _parameters(places.get(info.name))}
                 for info in outputs
             ],
-            "raw_input_contents": [
-                raw(array) for name, array in inputs.items() if name not in places
-            ],
+            "raw_input_contents": contents,
         }
         answer = self._call("ModelInfer", request, timeout_s)
+        self.received += sum(map(len, answer.raw_output_contents))
         self.answered = answer.model_version
         if len(answer.raw_output_contents) != len(answer.outputs):
             raise BackendError(

@@ -49,6 +49,16 @@ class Remote(Protocol):
         ...
 
     @property
+    def sent(self) -> int:
+        """Bytes of the question of the last `infer` as it went over the link, without headers."""
+        ...
+
+    @property
+    def received(self) -> int:
+        """Bytes of its answer."""
+        ...
+
+    @property
     def shared(self) -> Sharing:
         """Tensors in memory that the server maps too."""
         ...

@@ -8,9 +8,11 @@ its own.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +26,7 @@ from edge_perception.core.errors import BackendError, EdgePerceptionError
 
 _HEADER = "Inference-Header-Content-Length"
 _MOST_BYTES = 1 << 28  # of a request
+_GZIP, _GZIP_LEVEL, _WITH_GZIP_HEADER = "gzip", 1, 31
 
 
 class ModelServer:
@@ -100,6 +103,9 @@ class ModelServer:
             body, header, status = json.dumps({"error": str(error)}).encode(), 0, 400
             handler.close_connection = True  # part of the request may be unread
         handler.send_response(status)
+        if header and _GZIP in handler.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+            handler.send_header("Content-Encoding", _GZIP)
         handler.send_header("Content-Length", str(len(body)))
         if header:
             handler.send_header(_HEADER, str(header))
@@ -134,8 +140,8 @@ class ModelServer:
         length = int(handler.headers.get("Content-Length", 0))
         if not 0 < length <= _MOST_BYTES:
             raise BackendError(f"expected 1 to {_MOST_BYTES} bytes, got {length}")
-        data = memoryview(handler.rfile.read(length))
-        split = int(handler.headers.get(_HEADER, length))
+        data = memoryview(_plain(handler.rfile.read(length), handler.headers))
+        split = int(handler.headers.get(_HEADER, len(data)))
         header = json.loads(bytes(data[:split]))
         inputs = _inputs(header, data[split:])
         with self._lock:
@@ -191,6 +197,23 @@ class _Server(ThreadingHTTPServer):
         for each in list(self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+def _plain(data: bytes, headers: Any) -> bytes:
+    """Return a request as it was before it was compressed."""
+    encoding = headers.get("Content-Encoding", "identity")
+    if encoding == "identity":
+        return data
+    if encoding != _GZIP:
+        raise BackendError(f"Content-Encoding: expected {_GZIP}, got '{encoding}'")
+    stream = zlib.decompressobj(_WITH_GZIP_HEADER)
+    try:
+        plain = stream.decompress(data, _MOST_BYTES)
+    except zlib.error as error:
+        raise BackendError(f"expected {_GZIP}: {error}") from error
+    if not stream.eof:
+        raise BackendError(f"expected at most {_MOST_BYTES} bytes of {_GZIP}, got more or half")
+    return plain
 
 
 def _inputs(header: Mapping[str, Any], rest: memoryview) -> dict[str, NDArray]:

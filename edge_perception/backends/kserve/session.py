@@ -185,7 +185,15 @@ class KserveBackend:
         )
 
 
-def open_remote(url: str, model: str, version: str = "", *, shared_memory: str = "false") -> Remote:
+def open_remote(
+    url: str,
+    model: str,
+    version: str = "",
+    *,
+    shared_memory: str = "false",
+    compressed: bool = False,
+    admit: Callable[[int], None] = lambda _: None,
+) -> Remote:
     """Return a client of a model; nothing is sent yet.
 
     Args:
@@ -193,6 +201,8 @@ def open_remote(url: str, model: str, version: str = "", *, shared_memory: str =
         model: its name there.
         version: its version there; empty: the newest.
         shared_memory: auto, true or false, see `KserveOptions`.
+        compressed: questions and answers by gzip; over HTTP only.
+        admit: called with the bytes of each question before it is sent; may raise.
 
     Raises:
         BackendError: the address is none.
@@ -201,8 +211,12 @@ def open_remote(url: str, model: str, version: str = "", *, shared_memory: str =
     if url.startswith("grpc://"):
         from edge_perception.backends.kserve.grpc import GrpcRemote
 
-        return GrpcRemote(url, model, version, shared_memory=shared_memory)
-    return HttpRemote(url, model, version, shared_memory=shared_memory)
+        if compressed:
+            raise BackendError(f"kserve: {url}: compression is for http(s):// only")
+        return GrpcRemote(url, model, version, shared_memory=shared_memory, admit=admit)
+    return HttpRemote(
+        url, model, version, shared_memory=shared_memory, compressed=compressed, admit=admit
+    )
 
 
 def _local(

@@ -8,7 +8,7 @@ hides what changes in one place only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -79,13 +79,21 @@ class AnswerCache(Generic[T]):
         """Return what `find` and `put` know a frame by."""
         return self._likeness.sketch(frame)
 
-    def find(self, key: Hashable, sketch: NDArray, now_s: float) -> T | None:
+    def find(
+        self,
+        key: Hashable,
+        sketch: NDArray,
+        now_s: float,
+        *,
+        serves: Callable[[T], bool] = lambda _: True,
+    ) -> T | None:
         """Return the answer of a frame that hardly differs; None: there is none.
 
         Args:
             key: of models and of where the sensor sits; others' answers do not serve.
             sketch: of the frame.
             now_s: steady clock.
+            serves: whether an answer says what is asked now.
         """
         self.asked += 1
         code = difference_hash(sketch)
@@ -95,7 +103,8 @@ class AnswerCache(Generic[T]):
                 continue
             if entry.key != key or distance_bits(entry.hash, code) > self._most_bits:
                 continue
-            if self._likeness.difference(entry.sketch, sketch) <= self._likeness.limit:
+            alike = self._likeness.difference(entry.sketch, sketch) <= self._likeness.limit
+            if alike and serves(entry.answer):
                 self._entries.move_to_end(number)
                 self.hits += 1
                 return entry.answer

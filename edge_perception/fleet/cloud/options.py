@@ -9,6 +9,8 @@ from edge_perception.core.parameter import parameter
 from edge_perception.core.text_options import options_of
 
 REGIONS, PIXELATE, NONE = "regions", "pixelate", "none"
+FRAME, CROPS = "frame", "crops"
+AUTO, TRUE, FALSE = "auto", "true", "false"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,8 @@ class CloudOptions:
     tiers: tuple[str, ...] = parameter(
         (),
         "servers of the Open Inference Protocol in the order to ask them, each `NAME URL "
-        "option=value …` with bundle, model, version, mb_per_hour, deadline_ms, failures, open_s; "
+        "option=value …` with bundle, model, version, mb_per_hour, deadline_ms, gzip, failures, "
+        "open_s; "
         "the next one is asked where one does not answer or is in doubt itself; empty: no frame "
         "leaves the robot",
         example='["site http://10.0.0.5:8000 mb_per_hour=2000 deadline_ms=150"]',
@@ -38,6 +41,18 @@ class CloudOptions:
         unit="s",
         low=0.01,
         high=60.0,
+    )
+    send: str = parameter(
+        FRAME,
+        "what of a doubtful image leaves: frame: all of it; crops: what is in doubt, and the rest "
+        "in coarse cells, which costs next to nothing where the question is compressed",
+        choices=(FRAME, CROPS),
+    )
+    crop_margin: float = parameter(
+        1.0, "by which share of its size a crop is larger on each side", low=0.0, high=10.0
+    )
+    crop_context_px: int = parameter(
+        32, "cells of what is around crops; 0: grey", unit="px", low=0, high=512
     )
     privacy: str = parameter(
         REGIONS,
@@ -79,7 +94,9 @@ class CloudOptions:
         """Refuse what cannot be meant."""
         if not self.tiers:
             return
-        parsed_tiers(self.tiers)
+        tiers = parsed_tiers(self.tiers)
+        if self.send == CROPS:
+            _check_crops(self.privacy, tiers)
         hides = self.privacy_classes or self.privacy_regions
         if self.privacy == REGIONS and not hides:
             raise ConfigurationError(
@@ -90,6 +107,21 @@ class CloudOptions:
             raise ConfigurationError(
                 f"cloud.privacy: expected '{REGIONS}' beside privacy_classes or privacy_regions, "
                 f"got '{self.privacy}'"
+            )
+
+
+def _check_crops(privacy: str, tiers: tuple[TierOptions, ...]) -> None:
+    """Refuse what would make crops as large, or as coarse, as the rest."""
+    if privacy == PIXELATE:
+        raise ConfigurationError(
+            f"cloud.send: '{CROPS}' are sharp, and cloud.privacy '{PIXELATE}' leaves nothing sharp"
+        )
+    for tier in tiers:
+        if tier.gzip == FALSE or tier.url.startswith("grpc://"):
+            why = "gzip=false" if tier.gzip == FALSE else "gRPC"
+            raise ConfigurationError(
+                f"cloud.send: '{CROPS}' are no smaller than frames without compression: expected "
+                f"an http(s):// server that takes gzip, got {why} of {tier.name}"
             )
 
 
@@ -109,6 +141,12 @@ class TierOptions:
     )
     deadline_ms: float = parameter(
         300.0, "longest time for one question", unit="ms", low=1.0, high=60000.0
+    )
+    gzip: str = parameter(
+        AUTO,
+        "questions and answers compressed, over HTTP (Triton and `models serve` take that); auto: "
+        "where crops are sent",
+        choices=(AUTO, TRUE, FALSE),
     )
     failures: int = parameter(3, "failures in a row that open the breaker", low=1, high=1000)
     open_s: float = parameter(
@@ -139,7 +177,7 @@ def _tier(text: str) -> TierOptions:
             f"deadline_ms=150', got '{text}'"
         )
     values = dict(part.split("=", 1) for part in parts[2:])
-    return options_of(
+    tier = options_of(
         TierOptions,
         values,
         f"cloud.tiers: {parts[0]}",
@@ -147,3 +185,6 @@ def _tier(text: str) -> TierOptions:
         name=parts[0],
         url=parts[1],
     )
+    if tier.gzip == TRUE and tier.url.startswith("grpc://"):
+        raise ConfigurationError(f"cloud.tiers: {tier.name}: gzip=true is for http(s):// only")
+    return tier

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.errors import ConfigurationError, FleetError, UnknownNameError
-from edge_perception.core.types import DetectedObject, Feature, Geometry, ImageFrame, ImageObject
-from edge_perception.encoders.camera.calibration import geometry_of_image, project
+from edge_perception.core.errors import ConfigurationError, UnknownNameError
+from edge_perception.core.types import Feature, Geometry, ImageFrame
 from edge_perception.fleet.cloud.options import NONE, PIXELATE, CloudOptions
-from edge_perception.fusion.geometry import box_corners, to_sensor
+from edge_perception.fleet.cloud.regions import (
+    Area,
+    Box,
+    UnplacedError,
+    area_of,
+    grown,
+    image_box,
+    solid_box,
+)
 from edge_perception.models.manifest import Manifest
 
 GREY = 128
 _PARTS = ("top", "bottom")
-_ALONG = 9  # points along each side of a box
-_NEAR_M = 0.1  # of the image plane
-Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, px
-
-
-class PrivacyError(FleetError):
-    """What is to be hidden cannot be found in the image, so the image must not leave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +116,17 @@ class PrivacyFilter:
             geometry: of the sensor.
 
         Raises:
-            PrivacyError: it cannot be told where a class lies in the image.
+            UnplacedError: it cannot be told where a class lies in the image.
         """
         options = self._options
         if options.privacy == NONE:
             return frame, 0
         if not isinstance(frame, ImageFrame):
-            raise PrivacyError("no image")
+            raise UnplacedError("no image")
         image = frame.bgr.copy()
         height, width = image.shape[:2]
         if options.privacy == PIXELATE:
-            _hide(
+            coarsen(
                 image,
                 (0, 0, width, height),
                 cells=max(width, height),
@@ -137,17 +137,12 @@ class PrivacyFilter:
             (x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in self._shares
         ]
         boxes += [
-            _grown(box, options.privacy_margin) for box in self._found(frame, feature, geometry)
+            grown(box, options.privacy_margin) for box in self._found(frame, feature, geometry)
         ]
-        for x0, y0, x1, y1 in boxes:
-            area = (
-                max(int(np.floor(x0)), 0),
-                max(int(np.floor(y0)), 0),
-                min(int(np.ceil(x1)), width),
-                min(int(np.ceil(y1)), height),
-            )
-            if area[0] < area[2] and area[1] < area[3]:
-                _hide(image, area, cells=options.privacy_cells, least=options.privacy_cell_px)
+        for box in boxes:
+            area = area_of(box, width, height)
+            if area is not None:
+                coarsen(image, area, cells=options.privacy_cells, least=options.privacy_cell_px)
         return replace(frame, bgr=image), len(boxes)
 
     def _found(self, frame: ImageFrame, feature: Feature, geometry: Geometry) -> Iterator[Box]:
@@ -155,9 +150,9 @@ class PrivacyFilter:
             flat = [item for item in feature.image_objects if item.class_name == hidden.name]
             solid = [item for item in feature.objects if item.class_name == hidden.name]
             for item in flat:
-                yield hidden.of(_image_box(item, frame, geometry))
+                yield hidden.of(image_box(item, frame, geometry))
             for thing in solid:
-                box = _solid_box(thing, frame, geometry)
+                box = solid_box(thing, frame, geometry)
                 if box is not None:
                     yield hidden.of(box)
 
@@ -175,10 +170,15 @@ def _regions(shares: Sequence[float]) -> list[Box]:
     return regions  # type: ignore[return-value]
 
 
-def _hide(
-    image: NDArray[np.uint8], area: tuple[int, int, int, int], *, cells: int, least: int
-) -> None:
-    """Replace an area by the means of its cells, or by grey; in place."""
+def coarsen(image: NDArray[np.uint8], area: Area, *, cells: int, least: int) -> None:
+    """Replace an area by the means of its cells, or by grey; in place.
+
+    Args:
+        image: (H, W, 3).
+        area: of it.
+        cells: of the longer side at most; 0: grey.
+        least: size of a cell, px.
+    """
     x0, y0, x1, y1 = area
     part = image[y0:y1, x0:x1]
     if cells == 0:
@@ -195,78 +195,3 @@ def _hide(
 def _edges(length: int, size: int) -> NDArray[np.intp]:
     """Return where cells begin and end; none is smaller than `size`, unless the whole is."""
     return np.linspace(0, length, max(length // size, 1) + 1).astype(np.intp)
-
-
-def _grown(box: Box, margin: float) -> Box:
-    x0, y0, x1, y1 = box
-    by_x, by_y = max((x1 - x0) * margin, 2.0), max((y1 - y0) * margin, 2.0)
-    return x0 - by_x, y0 - by_y, x1 + by_x, y1 + by_y
-
-
-def _image_box(item: ImageObject, frame: ImageFrame, geometry: Geometry) -> Box:
-    """Return where a box of the pinhole image lies in the image itself."""
-    size = (frame.bgr.shape[1], frame.bgr.shape[0])
-    K = geometry.intrinsics
-    if K is None or (geometry.distortion is None and geometry.image_size in (None, size)):
-        return item.x_min, item.y_min, item.x_max + 1.0, item.y_max + 1.0
-    share = np.linspace(0.0, 1.0, _ALONG)
-    x, y = np.meshgrid(
-        item.x_min + share * (item.x_max - item.x_min),
-        item.y_min + share * (item.y_max - item.y_min),
-    )
-    rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], axis=-1)
-    box = _around(_pixels(rays, geometry, size), size)
-    if box is None:
-        raise PrivacyError(f"{item.class_name}: its box is outside of what the lens maps")
-    return box
-
-
-def _solid_box(item: DetectedObject, frame: ImageFrame, geometry: Geometry) -> Box | None:
-    """Return the outline of a box in space in the image; None: it is not in it."""
-    if geometry.intrinsics is None or not geometry.is_placed:
-        raise PrivacyError(
-            f"{item.class_name}: where it lies in the image is not known without "
-            f"{'calibration' if geometry.intrinsics is None else 'pose'} of the camera"
-        )
-    size = (frame.bgr.shape[1], frame.bgr.shape[0])
-    corners, share = box_corners([item])[0], np.linspace(0.0, 1.0, _ALONG)[:, None]
-    sides = [(a, b) for a in range(8) for b in range(a + 1, 8) if a ^ b in (1, 2, 4)]
-    lines = [corners[a] * (1.0 - share) + corners[b] * share for a, b in sides]
-    points = to_sensor(np.concatenate(lines), geometry)
-    points_before = points[points[:, 2] > _NEAR_M]
-    pixels = _pixels(points_before, geometry, size)
-    pixels = pixels[np.isfinite(pixels[:, 0])]
-    if not len(pixels):
-        return None
-    (x0, y0), (x1, y1) = pixels.min(axis=0), pixels.max(axis=0) + 1.0
-    if len(pixels) == len(points):
-        return float(x0), float(y0), float(x1), float(y1)
-    # Partly beside the camera or beyond its lens: all the height, to the edge on its side.
-    left = float(points[:, 0].mean()) < 0.0
-    return 0.0 if left else float(x0), 0.0, float(x1) if left else float(size[0]), float(size[1])
-
-
-def _pixels(rays: NDArray, geometry: Geometry, size: tuple[int, int]) -> NDArray:
-    fitted = geometry_of_image(geometry, size)
-    return project(rays, replace(fitted, image_size=fitted.image_size or size))
-
-
-def _around(pixels: NDArray, size: tuple[int, int]) -> Box | None:
-    """Return what is around pixels, (R, C, 2); sides that the lens lost reach the edge."""
-    known = np.isfinite(pixels[..., 0])
-    if not known.any():
-        return None
-    found = pixels[known]
-    x0, y0 = found.min(axis=0)
-    x1, y1 = found.max(axis=0) + 1.0
-    if known.all():
-        return float(x0), float(y0), float(x1), float(y1)
-    if not known[:, 0].all():
-        x0 = 0.0
-    if not known[:, -1].all():
-        x1 = float(size[0])
-    if not known[0].all():
-        y0 = 0.0
-    if not known[-1].all():
-        y1 = float(size[1])
-    return float(x0), float(y0), float(x1), float(y1)

@@ -23,8 +23,10 @@ from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import UNKNOWN, Feature, Geometry, LateEvidence
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.fleet.cloud.cache import AnswerCache
-from edge_perception.fleet.cloud.options import CloudOptions
+from edge_perception.fleet.cloud.crops import CropCutter, Crops, within_crops
+from edge_perception.fleet.cloud.options import CROPS, CloudOptions
 from edge_perception.fleet.cloud.privacy import PrivacyFilter
+from edge_perception.fleet.cloud.regions import UnplacedError
 from edge_perception.fleet.cloud.tier import Tier, TierError
 from edge_perception.models.manifest import Bundle
 
@@ -40,6 +42,21 @@ class Doubtful:
     bits: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """An answer that may serve again."""
+
+    evidence: LateEvidence
+    crops: Crops | None  # that the server saw; None: all of the frame
+
+    def serves(self, asked: Doubtful, crops: Crops | None) -> bool:
+        """Whether it says what is asked of a frame that hardly differs."""
+        before = self.evidence.stamp_ns <= asked.feature.stamp_ns
+        if self.crops is None:
+            return before
+        return before and crops is not None and self.crops.cover(crops)
+
+
 class CloudRoute:
     """Doubtful frames of one source to servers.
 
@@ -48,6 +65,7 @@ class CloudRoute:
         spec: the modality.
         tiers: servers in the order to ask.
         privacy: hides what must not leave.
+        cutter: cuts out what is in doubt, where crops are sent.
         clock: the clocks.
         sink: takes what servers say, in the thread of the route.
         on_error: takes what nothing here should have raised.
@@ -59,16 +77,18 @@ class CloudRoute:
         spec: EncoderSpec,
         tiers: Sequence[Tier],
         privacy: PrivacyFilter,
+        cutter: CropCutter,
         *,
         clock: Clock,
         sink: Callable[[LateEvidence], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         self.options = options
-        self._spec, self._tiers, self._privacy = spec, tuple(tiers), privacy
+        self._spec, self._tiers = spec, tuple(tiers)
+        self._privacy, self._cutter = privacy, cutter
         self._clock, self._sink, self._on_error = clock, sink, on_error
         self._mailbox: Mailbox[Doubtful] = Mailbox()
-        self._cache: AnswerCache[LateEvidence] | None = None
+        self._cache: AnswerCache[_Known] | None = None
         if spec.likeness is not None and options.cache_s > 0.0:
             self._cache = AnswerCache(
                 spec.likeness,
@@ -141,36 +161,53 @@ class CloudRoute:
         """Ask about a frame; return what became of it, as it is counted."""
         if self._age_s(asked.feature) > self.options.most_age_s:
             return "dropped, too old"
+        try:
+            crops = self._crops(asked)
+        except UnplacedError:
+            return "dropped, nothing to cut out"
         key, sketch = self._key(asked), None
         if self._cache is not None:
             sketch = self._cache.sketch(asked.frame)
-            known = self._cache.find(key, sketch, self._now_s())
-            if known is not None and known.stamp_ns <= asked.feature.stamp_ns:
-                stamp_ns = asked.feature.stamp_ns
-                self._sink(
-                    replace(
-                        known,
-                        asked_stamp_ns=stamp_ns,
-                        round_trip_s=UNKNOWN,
-                        doubt_bits=asked.bits,
-                    )
-                )
+            known = self._cache.find(
+                key, sketch, self._now_s(), serves=lambda known: known.serves(asked, crops)
+            )
+            if known is not None:
+                self._sink(_again(known.evidence, asked))
                 return "cached"
         try:
             self._privacy.check(asked.bundle.manifest)
             frame, hidden = self._privacy.apply(asked.frame, asked.feature, asked.geometry)
         except EdgePerceptionError:
             return "dropped, privacy"
-        found, why = self._ask(asked, frame, hidden)
+        found, why = self._ask(asked, frame, hidden, crops)
         if found is None:
             return f"dropped, {why}"
         if self._cache is not None and sketch is not None:
-            self._cache.put(key, sketch, found, self._now_s())
+            self._cache.put(key, sketch, _Known(evidence=found, crops=crops), self._now_s())
         self._sink(found)
         return "answered"
 
-    def _ask(self, asked: Doubtful, frame: Any, hidden: int) -> tuple[LateEvidence | None, str]:
-        """Ask one server after the other, until one is sure; return the last one's answer."""
+    def _crops(self, asked: Doubtful) -> Crops | None:
+        """Return what of a frame is sent; None: all of it."""
+        if self.options.send != CROPS:
+            return None
+        return self._cutter.find(
+            asked.frame, asked.feature, asked.geometry, least_bits=self.options.doubt_bits
+        )
+
+    def _ask(
+        self, asked: Doubtful, frame: Any, hidden: int, crops: Crops | None
+    ) -> tuple[LateEvidence | None, str]:
+        """Ask one server after the other, until one is sure; return the last one's answer.
+
+        Args:
+            asked: the frame as it was.
+            frame: of it, what may leave.
+            hidden: regions that are hidden in it.
+            crops: which parts of it are sent; None: all.
+        """
+        if crops is not None:
+            frame = self._cutter.cut(frame, crops)
         best, why = None, ""
         for tier in self._tiers:
             reason = tier.why_not()
@@ -186,7 +223,13 @@ class CloudRoute:
             if self._age_s(asked.feature) > self.options.most_age_s:
                 why = "answer too late"
                 break
-            best = _evidence(asked, tier, output, self._now_s() - began_s, hidden)
+            if crops is not None:
+                output = within_crops(output, crops, asked.frame, asked.geometry)
+            best = replace(
+                _evidence(asked, tier, output, self._now_s() - began_s),
+                hidden=hidden,
+                crops=0 if crops is None else len(crops.areas),
+            )
             if best.answer_doubt_bits < self.options.doubt_bits:
                 break
         return best, why
@@ -249,9 +292,17 @@ class CloudRoute:
         return self._clock.now().steady_ns / 1e9
 
 
-def _evidence(
-    asked: Doubtful, tier: Tier, output: EncoderOutput, took_s: float, hidden: int
-) -> LateEvidence:
+def _again(evidence: LateEvidence, asked: Doubtful) -> LateEvidence:
+    """Return an earlier answer for a frame that hardly differs."""
+    return replace(
+        evidence,
+        asked_stamp_ns=asked.feature.stamp_ns,
+        round_trip_s=UNKNOWN,
+        doubt_bits=asked.bits,
+    )
+
+
+def _evidence(asked: Doubtful, tier: Tier, output: EncoderOutput, took_s: float) -> LateEvidence:
     feature = asked.feature
     origin = (f"{feature.source}@{tier.name}",)
     return LateEvidence(
@@ -264,7 +315,6 @@ def _evidence(
         doubt_bits=asked.bits,
         answer_doubt_bits=doubt_bits(output),
         model=tier.bundle_for(asked.bundle).version_for(feature.source),
-        hidden=hidden,
         objects=tuple(replace(item, sources=origin) for item in output.objects),
         image_objects=output.image_objects,
         sound_events=tuple(replace(event, source=origin[0]) for event in output.sound_events),

@@ -17,7 +17,7 @@ from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.fleet.cloud.budget import HourBudget
-from edge_perception.fleet.cloud.options import TierOptions
+from edge_perception.fleet.cloud.options import AUTO, TRUE, TierOptions
 from edge_perception.models.manifest import Bundle, TensorSpec
 from edge_perception.models.triton_repository import stated_by
 
@@ -48,7 +48,7 @@ class Tier:
         spec: modality of the frames.
         bundle: what the server must serve; None: what serves on the robot.
         steady_s: steady clock.
-        connect: makes the client, of address, model and version.
+        compressed: questions and answers are, unless the options of the server say otherwise.
     """
 
     def __init__(
@@ -58,10 +58,11 @@ class Tier:
         bundle: Bundle | None,
         *,
         steady_s: Callable[[], float],
-        connect: Callable[[str, str, str], Remote] = open_remote,
+        compressed: bool = False,
     ) -> None:
         self.options, self._spec, self._fixed = options, spec, bundle
-        self._steady_s, self._connect = steady_s, connect
+        self._steady_s = steady_s
+        self._compressed = options.gzip == TRUE or (compressed and options.gzip == AUTO)
         self.breaker = Breaker(BreakerLimits(failures=options.failures, open_s=options.open_s))
         self.budget = HourBudget(options.mb_per_hour * 1e6)
         self.answers = self.failures = 0
@@ -70,6 +71,7 @@ class Tier:
         self._refused_until_s = 0.0
         self._agreed_until_s = 0.0
         self._size = 0  # of the last question and answer, bytes
+        self._admitted = False  # the question in progress fits into the budget
         self._bundle: Bundle | None = None  # that is asked for now
         self._remote: Remote | None = None
         self._metadata: ModelMetadata | None = None
@@ -156,17 +158,16 @@ class Tier:
         self._same_space(bundle, serving)
         self._follow(bundle)
         assert self._session is not None
+        assert self._remote is not None
         inputs = self._encoder.preprocess(frame, geometry)
-        sent = sum(array.nbytes for array in inputs.values()) + _OVERHEAD_BYTES
-        if not self.budget.fits(sent + self._session.answer_bytes, self._steady_s()):
-            raise TierError("budget", f"{self.name}: {sent / 1e6:.1f} MB are over the budget")
         self._agree(bundle)
+        self._admitted = False
         try:
             outputs = self._encoder.infer(inputs)
         finally:
-            spent = sent + self._session.received
-            self._size = spent
-            self.budget.spend(spent, self._steady_s())
+            if self._admitted:
+                self._size = self._remote.sent + self._remote.received + _OVERHEAD_BYTES
+                self.budget.spend(self._size, self._steady_s())
         self._same_version()
         read = _Read(outputs, self._session.asked)
         try:
@@ -195,12 +196,26 @@ class Tier:
             return
         self.close()
         name = self.options.model or bundle.manifest.name
-        self._remote = self._connect(self.options.url, name, self.options.version)
+        self._remote = open_remote(
+            self.options.url,
+            name,
+            self.options.version,
+            compressed=self._compressed,
+            admit=self._admit,
+        )
         self._session = _Session(self._remote, bundle, self.options.deadline_ms / 1e3)
         self._encoder = self._spec.make_encoder(bundle.manifest, self._session)
         # What a server gives as features is of no use here: only what decides is asked for.
         self._encoder.features = lambda _outputs: {}
         self._bundle, self._agreed_until_s = bundle, 0.0
+
+    def _admit(self, sent: int) -> None:
+        """Refuse a question that with its answer does not fit into the budget."""
+        assert self._session is not None
+        whole = sent + self._session.answer_bytes + _OVERHEAD_BYTES
+        if not self.budget.fits(whole, self._steady_s()):
+            raise TierError("budget", f"{self.name}: {whole / 1e6:.1f} MB are over the budget")
+        self._admitted = True
 
     def _agree(self, bundle: Bundle) -> None:
         """Hold what the server states against what it must serve."""
@@ -247,11 +262,10 @@ class _Session:
         self._remote, self._bundle, self._deadline_s = remote, bundle, deadline_s
         self._outputs = {spec.name: _info(spec) for spec in bundle.manifest.outputs}
         self.asked = frozenset(self._outputs)
-        self.received = 0  # bytes of the last answer
 
     @property
     def answer_bytes(self) -> int:
-        """Bytes of an answer, as far as its shapes are known."""
+        """Bytes of an answer that is not compressed, as far as its shapes are known."""
         return sum(
             int(np.prod(info.shape)) * np.dtype(info.dtype).itemsize
             for name, info in self._outputs.items()
@@ -265,9 +279,7 @@ class _Session:
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Ask the server; outputs that were not asked for are zeros."""
         wanted = tuple(info for name, info in self._outputs.items() if name in self.asked)
-        self.received = 0
         outputs = self._remote.infer(inputs, wanted, self._deadline_s)
-        self.received = sum(array.nbytes for array in outputs.values())
         given = {name: array for name, array in outputs.items() if name in self.asked}
         for name, info in self._outputs.items():
             if name not in self.asked:
@@ -334,9 +346,16 @@ def make_tiers(
     find: Callable[[str], Bundle],
     *,
     steady_s: Callable[[], float],
+    compressed: bool = False,
 ) -> tuple[Tier, ...]:
     """Return the servers; `find` gives the bundle of a name, verified as any other."""
     return tuple(
-        Tier(each, spec, find(each.bundle) if each.bundle else None, steady_s=steady_s)
+        Tier(
+            each,
+            spec,
+            find(each.bundle) if each.bundle else None,
+            steady_s=steady_s,
+            compressed=compressed,
+        )
         for each in options
     )

@@ -36,6 +36,7 @@ def late_evidence_msg(late: LateEvidence, at_ns: int = 0) -> msg.LateEvidence:
         objects=[object_msg(item) for item in late.objects],
         image_objects=[image_object_msg(item) for item in late.image_objects],
         sound_events=[sound_event_msg(event) for event in late.sound_events],
+        crops=late.crops,
     )
 
 
@@ -59,4 +60,5 @@ def late_evidence_from_msg(message: msg.LateEvidence) -> LateEvidence:
         objects=tuple(object_from_msg(item) for item in message.objects),
         image_objects=tuple(image_object_from_msg(item) for item in message.image_objects),
         sound_events=tuple(sound_event_from_msg(event) for event in message.sound_events),
+        crops=message.crops,
     )

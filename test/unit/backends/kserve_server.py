@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import mmap
 import threading
@@ -33,6 +34,7 @@ class Server:
     ) -> None:
         self.binary, self.metadata, self._compute = binary, metadata, compute
         self.requests = 0
+        self.lengths: list[int] = []  # of what was posted, as it came
         self.shares = False  # offers shared memory
         self.regions: dict[str, np.ndarray] = {}
         self.told: list[str] = []  # of regions
@@ -53,6 +55,9 @@ class Server:
 
             def do_POST(self) -> None:
                 data = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.lengths.append(len(data))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    data = gzip.decompress(data)
                 if "/systemsharedmemory/" in self.path:
                     outer.region(self, self.path.split("/")[-2:], json.loads(data))
                     return

@@ -16,7 +16,8 @@ from edge_perception.core.clock import FakeClock
 from edge_perception.core.share import share_file
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ImageFrame, ImageObject
 from edge_perception.encoders import encoders
-from edge_perception.fleet.cloud.options import CloudOptions, parsed_tiers
+from edge_perception.fleet.cloud.crops import CropCutter
+from edge_perception.fleet.cloud.options import CROPS, CloudOptions, parsed_tiers
 from edge_perception.fleet.cloud.privacy import PrivacyFilter
 from edge_perception.fleet.cloud.route import CloudRoute, Doubtful
 from edge_perception.fleet.cloud.tier import make_tiers
@@ -116,12 +117,14 @@ class Route:
             SPEC,
             lambda _name: fixed,
             steady_s=lambda: self.clock.now().steady_ns / 1e9,
+            compressed=self.options.send == CROPS,
         )
         self.route = CloudRoute(
             self.options,
             SPEC,
             self.tiers,
             PrivacyFilter(self.options, has_images=True),
+            CropCutter(self.options, has_images=True),
             clock=self.clock,
             sink=self.late.append,
             on_error=self.errors.append,
@@ -132,7 +135,7 @@ class Route:
         stamp_ns = self.clock.now().node_ns
         serving = more.pop("serving", bundle())
         asked = Doubtful(
-            frame=frame(stamp_ns, seed),
+            frame=replace(more.pop("frame", frame(seed=seed)), stamp_ns=stamp_ns),
             feature=feature(stamp_ns, **more),
             geometry=geometry,
             bundle=serving,

@@ -11,7 +11,8 @@ import pytest
 from edge_perception.core.errors import ConfigurationError, UnknownNameError
 from edge_perception.core.types import PointCloud
 from edge_perception.fleet.cloud.options import CloudOptions
-from edge_perception.fleet.cloud.privacy import GREY, PrivacyError, PrivacyFilter, hidden_class
+from edge_perception.fleet.cloud.privacy import GREY, PrivacyFilter, hidden_class
+from edge_perception.fleet.cloud.regions import UnplacedError
 
 STATIC = {"privacy": "regions", "privacy_regions": (0.25, 0.25, 0.75, 0.75)}
 AREA = (slice(60, 180), slice(80, 240))  # of STATIC, rows and columns
@@ -190,7 +191,7 @@ def test_a_bent_lens_and_an_image_of_another_size():
     ids=["no calibration", "no pose"],
 )
 def test_where_it_lies_is_not_known_so_it_does_not_leave(geometry):
-    with pytest.raises(PrivacyError, match="where it lies in the image is not known"):
+    with pytest.raises(UnplacedError, match="where it lies in the image is not known"):
         hides(objects=[rig.box()], geometry=geometry)
     server = rig.server()
     route = rig.Route(f"a {server.url}", privacy="regions", privacy_classes=("car",))
@@ -220,5 +221,5 @@ def test_what_can_never_be_hidden_is_refused():
     with pytest.raises(ConfigurationError, match="shares of the image"):
         filter_of(privacy="regions", privacy_regions=(0.0, 0.0, 2.0, 1.0))
     cloud = PointCloud(stamp_ns=1, frame_id="", xyz_m=np.zeros((1, 3), np.float32))
-    with pytest.raises(PrivacyError):
+    with pytest.raises(UnplacedError):
         filter_of(privacy="pixelate").apply(cloud, rig.feature(), rig.GEOMETRY)
