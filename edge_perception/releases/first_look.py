@@ -24,6 +24,7 @@ _LOOKED_AT = 200  # strongest boxes
 _LEAST = 0.01  # score of a box that is looked at
 _MOST_OUTSIDE = 0.1  # share of them that may be where no box can be
 _FEW_PX, _SMALL = 2.0, 0.01  # half of the boxes are longer: px, share of the input
+_THIN_PX = 0.5  # no detector is trained on boxes that are thinner
 _CORNER, _FEW = 0.03, 10  # share of the input; more boxes than that do not gather there by chance
 _MOST_BOXES = 0.25  # share of all boxes that may be above the threshold
 _MANY = 500
@@ -104,6 +105,9 @@ def implausible(manifest: Manifest, found: Candidates) -> list[str]:
     typical = float(np.median(sides.max(axis=1)))
     if not turned.any() and typical < max(_FEW_PX, _SMALL * size.max()):
         faults.append(f"half of the boxes are smaller than {typical:.2g} px (box_unit, decoded)")
+    thin = float(np.median(sides.min(axis=1)))
+    if not turned.any() and thin < _THIN_PX <= typical:
+        faults.append(f"half of the boxes are {thin:.2g} px thin (box, box_column, box_unit)")
     least = float(manifest.postprocessing.get("score_threshold", 0.3))
     strong = int((found.scores >= least).sum())
     if len(found.scores) > _MANY and strong > _MOST_BOXES * len(found.scores):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.backends import DEFAULT_BACKEND
-from edge_perception.core.errors import ConfigurationError, ModelError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, ModelError
 from edge_perception.encoders.camera.preprocess import CameraPreprocessing
 from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
@@ -137,7 +137,14 @@ def values_said(texts: Sequence[str]) -> dict[str, Any]:
 
 def _readings(spec: AdapterSpec, foreign: ForeignModel, *, named: bool) -> Sequence[Reading]:
     if spec.recognise is not None:
-        found = spec.recognise(foreign)
+        try:
+            found = spec.recognise(foreign)
+        except EdgePerceptionError:
+            raise
+        except Exception as error:  # adapters come from outside the package too
+            raise ModelError(
+                f"{foreign.path.name}: adapter '{spec.name}' cannot look at it: {error!r}"
+            ) from error
         if found or not named:
             return found
     if spec.describe is None:

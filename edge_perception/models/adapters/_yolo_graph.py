@@ -203,13 +203,15 @@ def _levels(foreign: ForeignModel) -> list[Reading]:
     }
     assert foreign.size is not None
     width, height = foreign.size
-    strides = [width // shape[3] for shape in levels.values()]
+    strides = [max(1, width // shape[3]) for shape in levels.values()]
     fits = [
         shape[2:4] == (-(-height // stride), -(-width // stride))
         for stride, shape in zip(strides, levels.values(), strict=True)
     ]
     columns = {shape[4] for shape in levels.values()}
     if len(levels) != len(shapes) or len(levels) != 3 or not all(fits) or len(columns) != 1:
+        return []
+    if min(columns) <= 5:
         return []
     said = foreign.said.get("anchors")
     anchors: Any = ANCHORS.get(said, said) if isinstance(said, str) else said

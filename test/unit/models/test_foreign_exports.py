@@ -13,7 +13,9 @@ from foreign_graphs import NAMES, SIZE, TRUTH, Signature, center, corners, onnx
 from foreign_imports import bring, check
 
 from edge_perception.core.errors import EdgePerceptionError, ModelError
+from edge_perception.models.adapters._boxes import Candidates
 from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.releases.first_look import implausible
 from edge_perception.releases.label_files import read_labels
 from edge_perception.releases.recognising import recognise
 
@@ -281,6 +283,7 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
     "lists of shares": (
         Signature(lists(("detected_boxes", "detected_scores", "detected_classes"), 0)),
         {"labels": "coco80"}, "family=torchvision"),
+    "five axes": (Signature({"dets": np.zeros((1, 3, 6, 100, 32))}), {}, "any family that is"),
     "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
                   '--assume outputs=["output0"] or ["1902"]'),
     "boxes and scores": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))), {},
@@ -396,10 +399,19 @@ def test_quantised_outputs_and_unknown_operator_sets_are_refused(tmp_path: Path)
         recognise(path)
 
 
-def test_an_output_without_a_shape_gets_that_of_a_run(tmp_path: Path) -> None:
+def test_an_output_without_a_shape_gets_that_of_a_run_and_thin_boxes_are_told(
+    tmp_path: Path,
+) -> None:
     signature = Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS)
     path = graphs.write(tmp_path / "model.onnx", signature)
     model = onnx.load(str(path))
     model.graph.output[0].type.tensor_type.ClearField("shape")
     onnx.save(model, str(path))
-    check(bring(path, {})[1], "center")
+    bundle, seen, _ = bring(path, {})
+    check(seen, "center")
+    thin = Candidates(
+        boxes=np.array([[10.0, 10.0, 10.2, 50.0]] * 3),
+        scores=np.full(3, 0.9),
+        labels=np.zeros(3, np.int64),
+    )
+    assert "0.2 px thin" in implausible(bundle.manifest, thin)[0]
