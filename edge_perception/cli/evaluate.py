@@ -16,6 +16,7 @@ from edge_perception.core.errors import ConfigurationError
 NAME = "evaluate"
 HELP = "AP, sounds and calibration of a model set, for every subset of the sensors"
 _QUICK, _EXTRA_SHARE = 40, 0.2
+_DRIVES, _QUICK_DRIVES = 16, 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rigs",
         type=int,
         help="of them seen by rigs of up to six cameras and two LiDARs (default: a fifth)",
+    )
+    parser.add_argument(
+        "--drives",
+        type=int,
+        help="simulated drives of 8 s for tracks and sirens, a quarter of them with six cameras; "
+        f"0: none (default: {_DRIVES}, with --quick {_QUICK_DRIVES})",
     )
     parser.add_argument(
         "--processes", type=int, choices=(1, 2, 3, 4), default=2, help="at once (%(default)s)"
@@ -237,6 +244,21 @@ def _real(models: Any, most: int) -> dict[str, Any]:
         rig.close()
 
 
+def _driven(args: argparse.Namespace, drives: int) -> list[Any]:
+    """Return the results of so many drives, a quarter of them with six cameras."""
+    from edge_perception.evaluation.drive_recordings import FIRST_DRIVE, ONE_CAMERA, SURROUND
+    from edge_perception.evaluation.drives import DrivePlan, run_drives
+
+    if not drives:
+        return []
+    around = drives // 4
+    tasks = [(FIRST_DRIVE + index, ONE_CAMERA) for index in range(drives - around)]
+    tasks += [(FIRST_DRIVE + index, SURROUND) for index in range(around)]
+    plan = DrivePlan(models=args.models, cache=args.cache.expanduser())
+    progress = Progress(len(tasks), "drives")
+    return run_drives(plan, tasks, processes=args.processes, progress=progress)
+
+
 def _simulated(args: argparse.Namespace) -> int:
     from edge_perception.evaluation.frames import FIRST_SEED
     from edge_perception.evaluation.report import build_report, without_nan
@@ -252,6 +274,11 @@ def _simulated(args: argparse.Namespace) -> int:
             f"--frames, --extra, --rigs: expected at least 1 and 0 to {frames}, got {frames}, "
             f"{extra} and {rigs}"
         )
+    drives = args.drives
+    if drives is None:
+        drives = _QUICK_DRIVES if args.quick else _DRIVES
+    if drives < 0:
+        raise ConfigurationError(f"--drives: expected 0 or more, got {drives}")
     models = load_set(args.models)
     seeds = range(FIRST_SEED, FIRST_SEED + frames)
     plan = Plan(
@@ -269,7 +296,7 @@ def _simulated(args: argparse.Namespace) -> int:
         "frames": frames,
         "frames_with_disturbances": extra,
         "first_seed": FIRST_SEED,
-        **build_report(results, models),
+        **build_report(results, models, _driven(args, drives)),
     }
     report["robustness"] |= _real(models, args.real)
     for line in lines(report):

@@ -28,6 +28,7 @@ MODE = {
     Mode.NONE: "#9aa5b1",
 }
 CUT = "#d1495b"
+EMERGENCY = "#c2185b"
 LATENCY = "#2b6cb0"
 SOUND = {"siren": "#2b6cb0", "car_horn": "#c05621"}
 OTHER_SOUND = "#718096"

@@ -163,6 +163,9 @@ class SoundEvent:
     track_id: int = 0  # of the object in this view that it comes from; 0: none
     candidates: tuple[tuple[int, float], ...] = ()  # tracks it may come from, probabilities
     origin: str = ""  # where it comes from, in words; empty: nothing is said
+    # Directions of what else sounds at that moment, the loudest first. Without a `bearing_rad` any
+    # of them may be its own: several sounds were heard at once.
+    other_bearings_rad: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edge_perception.core.types import UNKNOWN
 from edge_perception.evaluation.confidence import confidence_table
+from edge_perception.evaluation.drive_recordings import ONE_CAMERA
+from edge_perception.evaluation.drive_tables import (
+    RIGHT_TARGET,
+    emergency_table,
+    track_table,
+)
+from edge_perception.evaluation.drives import WAYS, DriveResult
 from edge_perception.evaluation.matching import Judged, ap_table
 from edge_perception.evaluation.rig import SUBSETS, ModelSet, shipped_thresholds
 from edge_perception.evaluation.robustness import robustness_table
@@ -28,8 +35,16 @@ _FULL = SUBSETS[0]
 NEAR_DEG = 20.0  # a bearing that points at the right road user
 
 
-def build_report(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
-    """Return all tables; NaN stands for what could not be measured."""
+def build_report(
+    results: Sequence[Result], models: ModelSet, drives: Sequence[DriveResult] = ()
+) -> dict[str, Any]:
+    """Return all tables; NaN stands for what could not be measured.
+
+    Args:
+        results: of single frames.
+        models: that made them.
+        drives: for tracks and sirens; none: these tables are empty.
+    """
     report: dict[str, Any] = {"subsets": _subsets(results, models)}
     report["conditions"] = _conditions(results)
     report["decision_vs_feature"] = _levels(results)
@@ -38,7 +53,9 @@ def build_report(results: Sequence[Result], models: ModelSet) -> dict[str, Any]:
     report["int8_delta"] = _int8(results)
     report["robustness"] = {"simulated": _robustness(results)}
     report["rigs"] = _rigs(results)
-    report["targets"] = targets(report)
+    report["tracks"] = track_table(drives)
+    report["emergency"] = emergency_table(drives)
+    report["targets"] = targets(report) | drive_targets(report["emergency"])
     return report
 
 
@@ -231,6 +248,16 @@ def targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
         for name, (value, sign, limit) in rows.items()
     }  # fmt: skip
+
+
+def drive_targets(emergency: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is asked of sirens in drives."""
+    if ONE_CAMERA not in emergency:
+        return {}
+    value = emergency[ONE_CAMERA][WAYS[0].name]["visible"]["right"]
+    reached = bool(value >= RIGHT_TARGET)
+    entry = {"value": value, "limit": f">= {RIGHT_TARGET:g}", "reached": reached}
+    return {"siren: right object where it is visible": entry}
 
 
 def without_nan(value: Any) -> Any:

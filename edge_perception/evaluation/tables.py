@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from edge_perception.evaluation import robustness
+from edge_perception.evaluation import drive_tables, robustness
 from edge_perception.evaluation.matching import CLASSES
 from edge_perception.evaluation.surround import TRIALS
 
@@ -32,6 +32,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
                 yield f"{name:>8}  {_number(entry['map'])}  {_number(entry['map_camera_view'])}"
     yield from robustness.lines(report["robustness"])
     yield from _rigs(report)
+    yield from drive_tables.lines(report)
     yield ""
     int8 = report["int8_delta"]
     if int8 is None:

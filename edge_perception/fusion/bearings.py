@@ -1,7 +1,8 @@
 """Where a siren is heard from over time: how well that fits a track, or somebody unseen.
 
 Directions of sounds are sharp most of the time and now and then quite wrong, for as long as an echo
-or another sound is louder. So each direction is a mixture of the right one and of anything. An
+or another sound is louder. So what is heard at a moment is a mixture: any of its directions may be
+the right one, or none. An
 unseen source is followed on a circle of bearings (a histogram filter): it explains a steady
 direction as well as a track does, only that nobody knew it beforehand.
 """
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 
 _CELLS = 120  # of the circle
 _ANGLES: NDArray[np.float64] = np.linspace(0.0, 2.0 * math.pi, _CELLS, endpoint=False)
-_WRONG = 0.15  # share of directions that are of something else
+_WRONG, _WRONG_AMONG_OTHERS = 0.15, 0.25  # chance that none is right: of a sound alone, of several
+_LOUDEST = 0.9  # of the rest: that a sound alone is the first, if there are more; else all alike
+_SAME_RAD = math.radians(10.0)  # of the direction of another sound
+_THEIRS, _THEIRS_ALONE = 0.95, 0.0  # chance that it is that one: among several, alone
+# Reverberation and sounds in the same cells pull a direction aside, for seconds.
+_PULLED, _PULL_RAD = 0.5, math.radians(10.0)
+MOST_DIRECTIONS = 4  # of a moment
 _WEIGHT = 0.25  # windows of sound overlap: of four neighbours one is evidence
 _DRIFT_RADPS = math.radians(15.0)  # how fast a source goes around, standard deviation
 _ANYWHERE = 0.01  # chance that another one is heard from now on
@@ -35,38 +42,91 @@ class Unseen:
     std_rad: float
 
 
-def noise_of(bearings_rad: Sequence[float]) -> float:
-    """Return the standard deviation of directions by what lies between neighbours, rad."""
-    if len(bearings_rad) < 2:
-        return _LEAST_RAD * 2.0
-    steps = np.abs(wrapped(np.diff(bearings_rad)))
-    return float(np.clip(2.0 * np.median(steps), _LEAST_RAD, _MOST_RAD))
+@dataclass(frozen=True, kw_only=True)
+class Directions:
+    """What was heard at T moments: K directions each, NaN where there are fewer."""
+
+    bearings_rad: NDArray[np.float64]  # (T, K)
+    chances: NDArray[np.float64]  # (T, K), of each to be the right one, 0 where there is none
+
+    @staticmethod
+    def of(
+        heard: Sequence[tuple[Sequence[float], bool]], others_rad: Sequence[float] = ()
+    ) -> Directions:
+        """Return moments.
+
+        Args:
+            heard: directions of each, the loudest first, and whether that sound was alone.
+            others_rad: from where sounds of other kinds were heard alone: what comes from there
+                among several is likely to be theirs.
+        """
+        others = np.asarray(others_rad, np.float64)
+        bearings = np.full((len(heard), MOST_DIRECTIONS), np.nan)
+        chances = np.zeros((len(heard), MOST_DIRECTIONS))
+        for row, (told, alone) in enumerate(heard):
+            count = min(len(told), MOST_DIRECTIONS)
+            bearings[row, :count] = told[:count]
+            right = 1.0 - (_WRONG if alone else _WRONG_AMONG_OTHERS)
+            first = 1.0 if count < 2 else (_LOUDEST if alone else 1.0 / count)
+            chances[row, 1:count] = right * (1.0 - first) / max(count - 1, 1)
+            chances[row, 0] = right * first
+            if len(others):
+                off = np.abs(wrapped(bearings[row, :count, None] - others)).min(axis=1)
+                theirs = _THEIRS_ALONE if alone else _THEIRS
+                chances[row, :count] *= np.where(off < _SAME_RAD, 1.0 - theirs, 1.0)
+        return Directions(bearings_rad=bearings, chances=chances)
+
+    @property
+    def noise_rad(self) -> float:
+        """Standard deviation of directions by what lies between neighbours."""
+        if len(self.bearings_rad) < 2:
+            return _LEAST_RAD * 2.0
+        before, after = self.bearings_rad[:-1, :, None], self.bearings_rad[1:, None, :]
+        steps = np.nanmin(np.abs(wrapped(after - before)), axis=(1, 2))  # of who goes on
+        return float(np.clip(2.0 * np.median(steps), _LEAST_RAD, _MOST_RAD))
 
 
 def log_likelihood(
-    off_rad: NDArray[np.float64] | float, std_rad: NDArray[np.float64] | float
+    bearings_rad: NDArray[np.float64],
+    chances: NDArray[np.float64],
+    source_rad: NDArray[np.float64],
+    std_rad: NDArray[np.float64] | float,
 ) -> NDArray[np.float64]:
-    """Return how likely directions are, so far beside their source; overlaps taken into account."""
-    right = np.exp(-0.5 * np.square(np.divide(wrapped(off_rad), std_rad))) / (
-        math.sqrt(2.0 * math.pi) * np.asarray(std_rad)
-    )
-    return np.asarray(_WEIGHT * np.log((1.0 - _WRONG) * right + _WRONG * _UNIFORM))
+    """Return how likely moments are for a source; the overlap of windows taken into account.
+
+    Args:
+        bearings_rad: (…, K), of `Directions`.
+        chances: (…, K), the same.
+        source_rad: (…,), where the source was.
+        std_rad: (…,), noise of a direction.
+    """
+    std = np.asarray(std_rad)[..., None]
+    off = wrapped(bearings_rad - source_rad[..., None])
+    right = (1.0 - _PULLED) * _normal(off, std) + _PULLED * _normal(off, np.hypot(std, _PULL_RAD))
+    told = np.where(chances > 0.0, chances * right, 0.0).sum(axis=-1)
+    return np.asarray(_WEIGHT * np.log(told + (1.0 - chances.sum(axis=-1)) * _UNIFORM))
 
 
-def follow(times_s: Sequence[float], bearings_rad: Sequence[float], std_rad: float) -> Unseen:
+def _normal(off: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-0.5 * np.square(off / std)) / (math.sqrt(2.0 * math.pi) * std))
+
+
+def follow(times_s: Sequence[float], heard: Directions, std_rad: float) -> Unseen:
     """Follow a source that nobody sees.
 
     Args:
-        times_s: of the directions, ascending, at least one.
-        bearings_rad: of each.
+        times_s: of the moments, ascending, at least one.
+        heard: at each.
         std_rad: noise of a direction.
     """
     belief = np.full(_CELLS, 1.0 / _CELLS)
     told, before_s = [], times_s[0]
-    for at_s, bearing in zip(times_s, bearings_rad, strict=True):
+    # (T, cells)
+    likely = log_likelihood(heard.bearings_rad[:, None], heard.chances[:, None], _ANGLES, std_rad)
+    for at_s, row in zip(times_s, likely, strict=True):
         belief = _spread(belief, _DRIFT_RADPS * max(at_s - before_s, 0.0))
         before_s = at_s
-        belief = belief * np.exp(log_likelihood(_ANGLES - bearing, std_rad))
+        belief = belief * np.exp(row)
         total = float(belief.sum())
         told.append(math.log(total))
         belief = belief / total

@@ -15,8 +15,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge_perception.core.types import DetectedObject, SoundEvent
-from edge_perception.fusion.bearings import Unseen, follow, log_likelihood, noise_of, wrapped
-from edge_perception.fusion.classes import PERSON, VEHICLE, is_siren
+from edge_perception.fusion.bearings import (
+    MOST_DIRECTIONS,
+    Directions,
+    Unseen,
+    follow,
+    log_likelihood,
+    wrapped,
+)
+from edge_perception.fusion.classes import PERSON, VEHICLE, is_siren, is_voice
 from edge_perception.fusion.config import NS
 from edge_perception.fusion.tracks import TrackPlace
 
@@ -27,7 +34,8 @@ _LATE_S = 0.25  # a direction is that of the newest half second of a window: of 
 _KEPT_S = 1.5  # of where tracks were
 _CENTER_RAD = math.radians(1.0)  # a siren is not in the middle of its vehicle
 _NEAREST_M = 2.0
-_UNSEEN = 0.3  # chance beforehand that a siren comes from nobody who is tracked
+_UNSEEN = 0.15  # chance beforehand that a siren comes from nobody who is tracked
+_MASKED = 0.45  # chance that the one direction of several sounds is never that of the siren
 _MOVING_MPS, _MOVING = 1.5, 3.0  # who drives is so many times likelier to sound a siren
 _SHARES = {VEHICLE: 1.0, PERSON: 0.05}  # police on two wheels are called cyclists
 _OTHER_SHARE = 0.3
@@ -36,10 +44,11 @@ _MOST_CANDIDATES, _LEAST_SHARE = 5, 0.02  # that are told
 
 @dataclass(frozen=True, kw_only=True)
 class _Heard:
-    """One direction of a siren, and where tracks were at that moment: bearing, noise."""
+    """A moment of a siren, and where tracks were then: bearing, noise."""
 
     at_ns: int
-    bearing_rad: float
+    bearings_rad: tuple[float, ...]  # the loudest first; any of them may be the siren's
+    alone: bool  # nothing as loud was recognised: the loudest is likely to be the siren
     tracks: Mapping[int, tuple[float, float]]
 
 
@@ -72,11 +81,13 @@ class Hearing:
     def __init__(self) -> None:
         self._where: deque[tuple[int, dict[int, tuple[float, float]]]] = deque()
         self._sirens: dict[str, _Siren] = {}
+        self._others: deque[tuple[int, float]] = deque()  # when and where other sounds were alone
 
     def forget(self) -> None:
         """Begin anew."""
         self._where.clear()
         self._sirens.clear()
+        self._others.clear()
 
     def attach(
         self,
@@ -101,13 +112,25 @@ class Hearing:
         )
         for event in told:
             if is_siren(event.class_name):
-                self._hear(event)
+                rivals = [
+                    item.class_name for item in told
+                    if (item.source, item.window_end_ns) == (event.source, event.window_end_ns)
+                    and not is_siren(item.class_name)
+                ]  # fmt: skip
+                self._hear(event, alone=all(map(is_voice, rivals)))
+            elif math.isfinite(event.bearing_rad):
+                self._others.append((event.window_end_ns, event.bearing_rad))
+        while self._others and abs(stamp_ns - self._others[0][0]) > REMEMBERED_S * NS:
+            self._others.popleft()
+        others = [bearing for _, bearing in self._others]
         self._sirens = {
             name: siren for name, siren in self._sirens.items()
             if abs(stamp_ns - siren.last_ns) <= SILENT_S * NS
         }  # fmt: skip
         beliefs = {
-            name: _believe(siren, places) for name, siren in self._sirens.items() if siren.heard
+            name: _believe(siren, places, others)
+            for name, siren in self._sirens.items()
+            if siren.heard
         }
         indices = {place.track_id: place.index for place in places}
         told = tuple(
@@ -136,16 +159,23 @@ class Hearing:
         while stamp_ns - self._where[0][0] > _KEPT_S * NS:
             self._where.popleft()
 
-    def _hear(self, event: SoundEvent) -> None:
+    def _hear(self, event: SoundEvent, *, alone: bool) -> None:
         siren = self._sirens.setdefault(event.source, _Siren())
         siren.last_ns = max(siren.last_ns, event.window_end_ns)
-        if math.isnan(event.bearing_rad):
+        told = (event.bearing_rad, *event.other_bearings_rad)
+        bearings = tuple(value for value in told if math.isfinite(value))[:MOST_DIRECTIONS]
+        if not bearings:
             return
         at_ns = event.window_end_ns - round(_LATE_S * NS)
         if siren.heard and at_ns <= siren.heard[-1].at_ns:
             return
         siren.heard.append(
-            _Heard(at_ns=at_ns, bearing_rad=event.bearing_rad, tracks=self._tracks_at(at_ns))
+            _Heard(
+                at_ns=at_ns,
+                bearings_rad=bearings,
+                alone=alone,
+                tracks=self._tracks_at(at_ns),
+            )
         )
         while at_ns - siren.heard[0].at_ns > REMEMBERED_S * NS:
             siren.heard.popleft()
@@ -185,30 +215,55 @@ class Hearing:
         return tuple(found)
 
 
-def _believe(siren: _Siren, places: Sequence[TrackPlace]) -> _Belief:
-    """Weigh all tracks, and nobody of them, by the directions of the last seconds."""
-    heard = list(siren.heard)
-    bearings = [item.bearing_rad for item in heard]
+def _believe(siren: _Siren, places: Sequence[TrackPlace], others_rad: Sequence[float]) -> _Belief:
+    """Weigh all tracks, and nobody of them, by the directions of the last seconds.
+
+    Where something else sounds and only one direction is found, all of these moments may be of that
+    other sound, however steady it is: then they tell nothing.
+    """
+    everything = list(siren.heard)
+    belief = _weigh(everything, places, others_rad)
+    clear = [item for item in everything if item.alone or len(item.bearings_rad) > 1]
+    if len(clear) == len(everything):
+        return belief
+    rest = _weigh(clear, places, others_rad).shares if clear else {}
+    everybody = sum(_prior(place) for place in places)
+    nothing = {p.track_id: (1.0 - _UNSEEN) * _prior(p) / everybody for p in places}
+    shares = {
+        name: (1.0 - _MASKED) * share + _MASKED * (rest or nothing).get(name, 0.0)
+        for name, share in belief.shares.items()
+    }
+    ranked = sorted(shares.items(), key=lambda pair: (-pair[1], pair[0]))
+    return replace(belief, shares=dict(ranked))
+
+
+def _weigh(
+    heard: Sequence[_Heard], places: Sequence[TrackPlace], others_rad: Sequence[float]
+) -> _Belief:
+    """Weigh all tracks by some moments, at least one."""
+    directions = Directions.of([(item.bearings_rad, item.alone) for item in heard], others_rad)
     times_s = [(item.at_ns - heard[-1].at_ns) / NS for item in heard]
-    noise = noise_of(bearings)
-    unseen = follow(times_s, bearings, noise)
+    noise = directions.noise_rad
+    unseen = follow(times_s, directions, noise)
     prior = {place.track_id: _prior(place) for place in places}
+    # Who was there and is not tracked any more is nobody's rival, and may still be the source.
+    gone = {name for item in heard for name in item.tracks} - prior.keys()
+    prior |= dict.fromkeys(gone, 1.0)
     everybody = sum(prior.values())
     logs = {0: math.log(_UNSEEN) + float(unseen.log_likelihood.sum())}
     for name, share in prior.items():
         # Before a track was there its direction is as likely as that of somebody unseen.
-        off = [
-            item.bearing_rad - item.tracks[name][0] if name in item.tracks else math.nan
-            for item in heard
-        ]
-        wide = [math.hypot(item.tracks.get(name, (0.0, 0.0))[1], noise) for item in heard]
-        own = log_likelihood(np.array(off), np.array(wide))
-        fit = float(np.where(np.isnan(own), unseen.log_likelihood, own).sum())
+        where = np.array([item.tracks.get(name, (math.nan, 0.0)) for item in heard])
+        wide = np.hypot(where[:, 1], noise)
+        own = log_likelihood(directions.bearings_rad, directions.chances, where[:, 0], wide)
+        fit = float(np.where(np.isnan(where[:, 0]), unseen.log_likelihood, own).sum())
         logs[name] = math.log((1.0 - _UNSEEN) * share / everybody) + fit
     most = max(logs.values())
     weights = {name: math.exp(value - most) for name, value in logs.items()}
     total = sum(weights.values())
-    ranked = sorted(((-weight / total, name) for name, weight in weights.items() if name))
+    ranked = sorted(
+        (-weight / total, name) for name, weight in weights.items() if name and name not in gone
+    )
     return _Belief(
         unseen=unseen,
         shares={name: -share for share, name in ranked},

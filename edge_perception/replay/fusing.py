@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from edge_perception.core.types import Feature, Instant, PublishedView
 from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.view import published
+from edge_perception.models.fusion_model import BundleFusionModel
+from edge_perception.replay.encoding import Emergence
 from edge_perception.replay.virtual import FUSION, NS, LatencyModel
+from edge_perception.running.vehicle_plan import VehiclePlan
 
+AFTER_END_NS = NS  # cycles still close for this long
 # The node's thread looks again and again while a deadline has passed and nothing is due; virtual
 # time would stand still.
 _LOOK_AGAIN_NS = 100_000
@@ -84,3 +89,95 @@ class FusionStage:
             if times.total_ns:
                 self._wake_ns = self._busy_until_ns
                 return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jump:
+    """The node clock moves on without the steady one."""
+
+    steady_ns: int
+    by_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSwap:
+    """Fusion gets other models."""
+
+    steady_ns: int
+    models: tuple[BundleFusionModel, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """Odometry arrives."""
+
+    steady_ns: int
+    pose: Pose
+
+
+Event = Emergence | Jump | FusionSwap | Motion
+
+
+class FusionRun:
+    """One fusion that is told what happens on the vehicle, event by event.
+
+    Encoders do not depend on fusion: several runs can be told the same events.
+
+    Args:
+        plan: configuration and policy.
+        models: for the feature level; none: decisions are fused.
+        latency: declared latency of fusion.
+        start_ns: node clock when the vehicle starts.
+    """
+
+    def __init__(
+        self,
+        plan: VehiclePlan,
+        models: tuple[BundleFusionModel, ...],
+        *,
+        latency: LatencyModel,
+        start_ns: int,
+    ) -> None:
+        self._time = NodeTime(start_ns)
+        self._fusion = Fusion(
+            config=plan.fusion, now=self._time.instant(NS), models=models, policy=plan.policy
+        )
+        self._stage = FusionStage(self._fusion, self._time, latency)
+
+    @property
+    def measured_s(self) -> list[float]:
+        """Real time of fusing, a bounded sample."""
+        return self._stage.measured_s
+
+    def tell(
+        self, event: Event, on_error: Callable[[str, Exception], None]
+    ) -> Iterator[PublishedView]:
+        """Yield what is published up to an event and because of it.
+
+        Args:
+            event: in the order in which they happen.
+            on_error: is told the source of a frame that could not be inferred, and why.
+        """
+        if not isinstance(event, Emergence):
+            yield from self._stage.until(event.steady_ns)
+            self._change(event)
+            return
+        try:
+            feature = event.feature()
+        except Exception as error:  # as the node's worker: one bad frame ends no sensor
+            on_error(event.source, error)
+            return
+        if feature is not None:
+            yield from self._stage.offer(feature, event.at_ns)
+
+    def _change(self, event: Jump | FusionSwap | Motion) -> None:
+        if isinstance(event, Jump):
+            self._time.offset_ns += event.by_ns
+        elif isinstance(event, FusionSwap):
+            self._fusion.set_models(event.models)
+        else:
+            self._fusion.add_odometry(event.pose)
+
+    def finish(self, last_ns: int) -> Iterator[PublishedView]:
+        """Yield what is still due; `last_ns`: node clock at the last message."""
+        yield from self._stage.until(self._time.steady(last_ns) + AFTER_END_NS)

@@ -17,16 +17,13 @@ from edge_perception.core.errors import EdgePerceptionError, TransformError
 from edge_perception.core.transforms import transforms_of
 from edge_perception.core.types import PublishedView
 from edge_perception.encoders.ways import WayChoice
-from edge_perception.fusion.fusion import Fusion
-from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.odometry import pose_from_msg
-from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.stamps import NS
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 from edge_perception.replay.encoding import Emergence, EncoderStage
-from edge_perception.replay.fusing import FusionStage, NodeTime
+from edge_perception.replay.fusing import Event, FusionRun, FusionSwap, Jump, Motion, NodeTime
 from edge_perception.replay.metering import LOOP_FRAMES, Looped, run_loop
 from edge_perception.replay.model_changes import ModelChanges, Swap
 from edge_perception.replay.stats import ReplayStats
@@ -35,7 +32,6 @@ from edge_perception.replay.virtual import LatencyModel
 from edge_perception.running.vehicle_plan import SourcePlan
 
 MAX_GAP_NS = 30 * NS  # a longer silence of all topics is a jump of the recorder's clock
-AFTER_END_NS = NS  # cycles still close for this long
 SILENT_PERIODS = 5  # of a source's rate: another way of it is read then
 LOOP_EVERY = 12 * LOOP_FRAMES  # outputs between two turns of the bare models in a loop
 _AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
@@ -48,33 +44,6 @@ class ReadMessage:
     message: RecordedMessage
     source: str | None  # that it feeds; None: a calibration
     content: Any  # of an input: decoded, or the error that came instead
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Jump:
-    """The node clock moves on without the steady one."""
-
-    steady_ns: int
-    by_ns: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _FusionSwap:
-    """Fusion gets other models."""
-
-    steady_ns: int
-    models: tuple[BundleFusionModel, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Motion:
-    """Odometry arrives."""
-
-    steady_ns: int
-    pose: Pose
-
-
-_Event = Emergence | _Jump | _FusionSwap | _Motion
 
 
 class LockStep:
@@ -105,19 +74,15 @@ class LockStep:
     ) -> None:
         self._vehicle, self._binding, self._decoder = vehicle, binding, decoder
         # Encoders run ahead of fusion: each has its own view of a clock that jumps.
-        self._time, self._arrivals = NodeTime(start_ns), NodeTime(start_ns)
+        self._arrivals = NodeTime(start_ns)
         self._encoders = EncoderStage(
             vehicle.pipelines,
             latency,
             stateful={source.name for source in vehicle.plan.sources if source.spec.stateful},
         )
-        fusion = Fusion(
-            config=vehicle.plan.fusion,
-            now=self._time.instant(NS),
-            models=vehicle.fusion_models,
-            policy=vehicle.plan.policy,
+        self._fusion = FusionRun(
+            vehicle.plan, vehicle.fusion_models, latency=latency, start_ns=start_ns
         )
-        self._fusion = FusionStage(fusion, self._time, latency)
         self._models = ModelChanges(vehicle, swaps)
         self._alter = alter
         self._measure_bare = measure_bare
@@ -172,34 +137,16 @@ class LockStep:
         messages: Iterable[ReadMessage],
         progress: Callable[[RecordedMessage], None] | None,
     ) -> Iterator[PublishedView]:
-        for event in self._events(messages, progress):
-            yield from self._fuse(event)
-        yield from self._fusion.until(self._time.steady(self._last_ns) + AFTER_END_NS)
+        for event in self.events(messages, progress):
+            yield from self._fusion.tell(event, self.stats.note_error)
+        yield from self._fusion.finish(self._last_ns)
 
-    def _fuse(self, event: _Event) -> Iterator[PublishedView]:
-        if isinstance(event, _Jump):
-            yield from self._fusion.until(event.steady_ns)
-            self._time.offset_ns += event.by_ns
-        elif isinstance(event, _FusionSwap):
-            yield from self._fusion.until(event.steady_ns)
-            self._fusion.fusion.set_models(event.models)
-        elif isinstance(event, _Motion):
-            yield from self._fusion.until(event.steady_ns)
-            self._fusion.fusion.add_odometry(event.pose)
-        else:
-            try:
-                feature = event.feature()
-            except Exception as error:  # as the node's worker: one bad frame ends no sensor
-                self.stats.note_error(event.source, error)
-                return
-            if feature is not None:
-                yield from self._fusion.offer(feature, event.at_ns)
-
-    def _events(
+    def events(
         self,
         messages: Iterable[ReadMessage],
-        progress: Callable[[RecordedMessage], None] | None,
-    ) -> Iterator[_Event]:
+        progress: Callable[[RecordedMessage], None] | None = None,
+    ) -> Iterator[Event]:
+        """Yield what fusion is told, in its order: for a `FusionRun` of one's own."""
         for read in messages:
             message = read.message
             self.stats.messages += 1
@@ -218,23 +165,23 @@ class LockStep:
                 yield from self._message(read)
         yield from self._encoders.finish()
 
-    def _change_models(self, now_ns: int) -> Iterator[_Event]:
+    def _change_models(self, now_ns: int) -> Iterator[Event]:
         self._models.prepare(self._encoders, now_ns)
         for swap in self._models.due(now_ns):
             steady_ns = self._arrivals.steady(swap.at_ns)
             yield from self._encoders.until(steady_ns)
-            yield _FusionSwap(steady_ns=steady_ns, models=self._models.fusion_models)
+            yield FusionSwap(steady_ns=steady_ns, models=self._models.fusion_models)
 
-    def _jump(self, gap_ns: int) -> Iterator[_Event]:
+    def _jump(self, gap_ns: int) -> Iterator[Event]:
         """Let the node clock jump: one second passes on the steady clock."""
         yield from self._encoders.finish()
         self.stats.clock_jumps.append(
             f"nothing arrived for {gap_ns / NS:.1f} s: taken as a jump of the recorder's clock"
         )
-        yield _Jump(steady_ns=self._arrivals.steady(self._last_ns) + NS, by_ns=gap_ns - NS)
+        yield Jump(steady_ns=self._arrivals.steady(self._last_ns) + NS, by_ns=gap_ns - NS)
         self._arrivals.offset_ns += gap_ns - NS
 
-    def _odometry(self, message: RecordedMessage) -> Iterator[_Event]:
+    def _odometry(self, message: RecordedMessage) -> Iterator[Event]:
         steady_ns = self._arrivals.steady(message.log_time_ns)
         base_frame = self._vehicle.plan.fusion.cycle.base_frame
         decoded = self._decoded(message)
@@ -246,7 +193,7 @@ class LockStep:
             self.stats.note_error(message.topic, error)
             return
         yield from self._encoders.until(steady_ns)
-        yield _Motion(steady_ns=steady_ns, pose=pose)
+        yield Motion(steady_ns=steady_ns, pose=pose)
 
     def _decoded(self, message: RecordedMessage) -> Any | None:
         """Return the content of a message; None: its bytes are no such message."""

@@ -126,7 +126,7 @@ def _kept(record: dict[str, Any]) -> dict[str, Any]:
         if None in item["velocity_mps"]:
             del item["velocity_mps"]  # not known
     for event in record["sound_events"]:
-        for name in ("bearing_std_rad", "candidates", "origin"):
+        for name in ("bearing_std_rad", "candidates", "origin", "other_bearings_rad"):
             event.pop(name, None)
     return record
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
+from edge_perception.core.picture_tracks import draw_track
 from edge_perception.validation.findings import Finding
 from edge_perception.validation.labels import BINS
 from edge_perception.validation.metrics import MODES, RunFigures, Series
@@ -194,14 +195,21 @@ def above(
     for record, color, style in ((then, _THEN, "--"), (now, _NOW, "-")):
         for item in (record or {}).get("objects", ()):
             _box(axes, item["center_m"], item["size_m"], item["yaw_rad"], color=color, ls=style)
+    axes.set_xlim(-8, 62)
+    axes.set_ylim(-22, 22)
+    for item in (now or then or {}).get("objects", ()):
+        draw_track(
+            axes, item["center_m"], item.get("velocity_mps") or (None, None),
+            track_id=item.get("track_id") or 0,
+            is_emergency=bool(item.get("emergency_evidence")), font_size=6.0,
+        )  # fmt: skip
     marks = [("this run", _NOW, "-"), ("baseline", _THEN, "--"), ("labels", _LABEL, "-")]
     shown_marks = [bool(now), bool(then), bool(labels)]
     for (label, color, style), there in zip(marks, shown_marks, strict=True):
         if there:
             axes.plot([], [], color=color, ls=style, label=label)
-    axes.legend(loc="lower right", fontsize=8, ncols=3)
-    axes.set_xlim(-8, 62)
-    axes.set_ylim(-22, 22)
+    axes.plot([], [], color=_INK, marker=">", ms=4, label="a second later; #: track")
+    axes.legend(loc="lower right", fontsize=7, ncols=4)
     axes.set_aspect("equal")
     axes.set_xlabel("ahead, m")
     axes.set_ylabel("left, m")

@@ -180,6 +180,7 @@ def _located(event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **event,
         "bearing_std": event.get("bearing_std_rad"),
+        "other_bearings": event.get("other_bearings_rad") or (),
         "candidate_track_ids": [name for name, _ in candidates],
         "candidate_probabilities": [share for _, share in candidates],
     }

@@ -16,7 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Wedge
 
-from edge_perception.core.picture_style import DPI, EVIDENCE, INK, MUTED, WIDTH_PX, evidence
+from edge_perception.core.picture_style import (
+    DPI,
+    EMERGENCY,
+    EVIDENCE,
+    INK,
+    MUTED,
+    WIDTH_PX,
+    evidence,
+)
+from edge_perception.core.picture_tracks import draw_track
 from edge_perception.core.types import DetectedObject
 from edge_perception.samples.matching import AHEAD_M, CAR, Region, compare
 from edge_perception.samples.truth import LabelledBox, footprint
@@ -110,6 +119,10 @@ def _draw_object(axes: Axes, item: DetectedObject) -> None:
     axes.add_patch(Polygon(corners, facecolor=color, edgecolor=color, alpha=0.75, lw=1, zorder=3))
     front = corners[:2].mean(axis=0)
     axes.plot(*zip(item.center_m[:2], front, strict=True), color="white", lw=1.5, zorder=5)
+    draw_track(
+        axes, item.center_m[:2], item.velocity_mps[:2], track_id=item.track_id,
+        is_emergency=bool(item.emergency_evidence),
+    )  # fmt: skip
 
 
 def _legend(axes: Axes, objects: Sequence[DetectedObject]) -> None:
@@ -125,7 +138,13 @@ def _legend(axes: Axes, objects: Sequence[DetectedObject]) -> None:
         Line2D([], [], marker="o", color="#777777", mfc="white", lw=0, label="correct"),
         Line2D([], [], marker="x", color="#777777", mew=2, lw=0, label="false"),
         Patch(color="#fdf3d8", label="field of view of the camera"),
+        Line2D([], [], color=INK, marker=">", label="where it is a second later; #: its track"),
     ]
+    if any(item.emergency_evidence for item in objects):
+        handles.append(
+            Line2D([], [], marker="o", ms=12, mfc="none", mec=EMERGENCY, mew=2.5, lw=0,
+                   label="the siren that is heard is its")
+        )  # fmt: skip
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.065), ncol=4, fontsize=12,
         frameon=False,

@@ -15,9 +15,11 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Wedge
 
 from edge_perception.core.picture_style import CUT, DPI, EVIDENCE, INK, MUTED, WIDTH_PX, evidence
+from edge_perception.core.picture_tracks import draw_track
 from edge_perception.core.types import DetectedObject
 from edge_perception.samples.matching import MATCH_M
 from edge_perception.samples.truth import LabelledBox, MountedCamera, footprint, matrix_of
@@ -129,6 +131,12 @@ def _draw(axes: Axes, panel: Panel) -> None:
         color = EVIDENCE[evidence(item.sources)]
         axes.add_patch(Polygon(_outline(item), facecolor=color, alpha=0.75, lw=0, zorder=3))
     axes.set(xlim=(-_Y_M[1], -_Y_M[0]), ylim=_X_M, aspect="equal")
+    for item in panel.objects:
+        (x, y), (vx, vy) = item.center_m[:2], item.velocity_mps[:2]
+        draw_track(
+            axes, (-y, x), (-vy, vx), track_id=item.track_id,
+            is_emergency=bool(item.emergency_evidence), font_size=7.0,
+        )  # fmt: skip
     axes.set_xlabel("left and right, m", fontsize=12, color=INK)
     title = f"{panel.title}\n{count}\n{panel.level}"
     axes.set_title(title, loc="left", fontsize=12, color=INK)
@@ -153,7 +161,8 @@ def _legend(figure: pyplot.Figure) -> None:
         Patch(facecolor="none", edgecolor=CUT, lw=2, label="labelled, not found"),
         Patch(color=_LIT, label="view of a camera"),
         Patch(color=_DARK, label="camera without an image"),
+        Line2D([], [], color=INK, marker="^", label="a second later; #: its track"),
     ]
-    legend = figure.legend(handles=handles, loc="lower center", ncol=7, fontsize=11, frameon=False)
+    legend = figure.legend(handles=handles, loc="lower center", ncol=8, fontsize=11, frameon=False)
     for text in legend.get_texts():
         text.set_color(MUTED)

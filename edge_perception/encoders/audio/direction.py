@@ -33,6 +33,10 @@ _TONE, _AROUND_BINS = 10.0, 21
 # How far the best azimuth stands above the mean of all, 1: every cell agrees. Simulated street
 # noise stays below 0.1 in all of 41 windows, sirens at 0 dB are above 0.3 in 95 % of 62.
 _LEAST_PROMINENCE = 0.3
+MOST_SOUNDS = 3  # at once
+_AGREES = 0.6  # of a cell with the azimuth of a sound: it is of that sound
+_APART = math.radians(12.0)  # of two sounds
+_LEAST_CELLS = 0.15  # of all that tell: of fewer nothing is told
 _MOST_FLAT = 0.1  # width of an array by its length, below which it counts as a line
 
 
@@ -101,23 +105,58 @@ class DirectionFinder:
         Returns:
             rad about +z, 0 along +x, -pi to pi; NaN where no direction stands out.
         """
+        return next(iter(self.bearings(samples, most=1)), UNKNOWN)
+
+    def bearings(self, samples: NDArray[np.float32], most: int = MOST_SOUNDS) -> tuple[float, ...]:
+        """Return the azimuths of the sounds in (N, C) samples that stand out, the loudest first.
+
+        Sounds rarely share a cell of time and frequency (Yilmaz and Rickard, Blind Separation of
+        Speech Mixtures via Time-Frequency Masking, 2004): cells that agree with one azimuth are
+        taken out, and the rest is looked at again.
+
+        Returns:
+            As `bearing`, up to `most` of them; what comes from nearly the same place is one.
+        """
         if len(samples) < self._size:
-            return UNKNOWN
+            return ()
         frames = sliding_window_view(samples, self._size, axis=0)[:: self._size // 2]
         spectra = scipy.fft.rfft(frames * self._window, axis=2)[:, :, self._band]
         power = np.square(np.abs(spectra)).mean(axis=1)  # (frame, bin)
         cells = _telling(power)
-        count = int(cells.sum())
+        least = max(1, int(_LEAST_CELLS * cells.sum()))
         cross = spectra[:, self._first] * spectra[:, self._second].conj()  # (frame, pair, bin)
         cross /= np.maximum(np.abs(cross), np.float32(1e-20))
+        found: list[float] = []
+        while len(found) < most and cells.sum() >= least:
+            best, azimuth = self._best(cross, cells)
+            if best < 0:
+                break
+            if all(abs(math.remainder(azimuth - other, 2.0 * math.pi)) > _APART for other in found):
+                found.append(azimuth)
+            agreeing = self._agreement(cross, best) > _AGREES
+            if not (cells & agreeing).any():
+                break
+            cells = cells & ~agreeing
+        return tuple(found)
+
+    def _best(
+        self, cross: NDArray[np.complexfloating], cells: NDArray[np.bool_]
+    ) -> tuple[int, float]:
+        """Return the azimuth that most cells agree on, as an index and in rad; -1: none."""
+        count = int(cells.sum())
         summed = (cross * cells[:, None]).sum(axis=0).ravel()
         response = (self._steering @ summed).real / (count * len(self._first))
         # No delay at all: from straight above, or one channel given several times.
         above = summed.real.sum() / (count * len(self._first))
         best = float(response.max())
         if best - response.mean() < _LEAST_PROMINENCE or best < above:
-            return UNKNOWN
-        return _peak(response)
+            return -1, UNKNOWN
+        return int(response.argmax()), _peak(response)
+
+    def _agreement(self, cross: NDArray[np.complexfloating], azimuth: int) -> NDArray[np.floating]:
+        """Return how well each cell, (frame, bin), agrees with an azimuth, 1: wholly."""
+        steering = self._steering[azimuth].reshape(len(self._first), -1)
+        return np.asarray((cross * steering).real.mean(axis=1))
 
 
 def _telling(power: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.types import Geometry, SoundEvent
+from edge_perception.core.types import UNKNOWN, Geometry, SoundEvent
 from edge_perception.encoders.audio.direction import SPAN_S, DirectionFinder
 from edge_perception.encoders.audio.stream import AudioWindow
 
@@ -24,8 +24,8 @@ class SoundLocator:
     ) -> tuple[tuple[SoundEvent, ...], str]:
         """Return the events with bearings, and a warning where channels and array do not fit.
 
-        The direction is that of the loudest sound. With two events at once it could be that of
-        either, so neither gets one.
+        The bearing is that of the loudest sound. With two events at once it could be that of
+        either, so neither gets one; all directions are told beside it.
         """
         if geometry.microphones_m is None or not window.recent:
             return events, ""
@@ -35,12 +35,16 @@ class SoundLocator:
                 f"no bearings: microphone_positions has {wanted} microphones, "
                 f"the sound {channels} channels"
             )
-        if len(events) != 1:
+        if not events:
             return events, ""
         finder = self._finder_for(geometry.microphones_m, geometry.T_base_sensor, window)
         span = round(SPAN_S * window.device_rate_hz)
-        bearing = finder.bearing(np.concatenate(window.recent)[-span:])
-        return (replace(events[0], bearing_rad=bearing),), ""
+        bearings = finder.bearings(np.concatenate(window.recent)[-span:])
+        if len(events) > 1:
+            return tuple(replace(event, other_bearings_rad=bearings) for event in events), ""
+        bearing = bearings[0] if bearings else UNKNOWN
+        alone = replace(events[0], bearing_rad=bearing, other_bearings_rad=bearings[1:])
+        return (alone,), ""
 
     def _finder_for(
         self, microphones_m: NDArray[np.float64], T: NDArray[np.float64], window: AudioWindow

@@ -190,6 +190,7 @@ def sound_event_msg(event: SoundEvent) -> msg.SoundEvent:
         candidate_track_ids=[name for name, _ in event.candidates],
         candidate_probabilities=[float(share) for _, share in event.candidates],
         origin=event.origin,
+        other_bearings=[float(value) for value in event.other_bearings_rad],
     )
 
 
@@ -216,4 +217,5 @@ def sound_event_from_msg(event: msg.SoundEvent) -> SoundEvent:
         track_id=event.track_id,
         candidates=tuple(zip(map(int, names), map(float, shares), strict=True)),
         origin=event.origin,
+        other_bearings_rad=tuple(map(float, event.other_bearings)),
     )

@@ -8,7 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.picture_style import EVIDENCE, WIDTH_PX, bgr, evidence, spoken
+from edge_perception.core.picture_style import (
+    EMERGENCY,
+    EVIDENCE,
+    WIDTH_PX,
+    bgr,
+    evidence,
+    spoken,
+)
+from edge_perception.core.picture_tracks import STANDING_MPS
 from edge_perception.core.types import DetectedObject
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -57,7 +65,9 @@ def camera_picture(
         _draw_box(canvas, corners, EVIDENCE[kind])
         x, y = int(corners[:, 0].min()), int(corners[:, 1].min())
         if item.center_m[0] <= _NAMED_M:
-            labels.append((x, y, f"{spoken(item.class_name)} {item.center_m[0]:.0f} m", kind))
+            labels.append((x, y, _name(item), kind))
+        if item.emergency_evidence:
+            _draw_ring(canvas, corners)
     _draw_labels(canvas, labels)
     return np.vstack([_bar(title, shown, width_px), canvas])
 
@@ -97,6 +107,21 @@ def _draw_box(canvas: NDArray[np.uint8], corners: NDArray, color: str) -> None:
     width = 2 if np.ptp(corners[:, 1]) > 50 else 1
     for a, b in _EDGES:
         cv2.line(canvas, points[a].tolist(), points[b].tolist(), bgr(color), width, cv2.LINE_AA)
+
+
+def _name(item: DetectedObject) -> str:
+    track = f" #{item.track_id}" if item.track_id else ""
+    speed_mps = float(np.hypot(*item.velocity_mps[:2]))
+    moving = f" {speed_mps:.0f} m/s" if speed_mps > STANDING_MPS else ""  # NaN: not known
+    siren = "EMERGENCY " if item.emergency_evidence else ""
+    return f"{siren}{spoken(item.class_name)}{track} {item.center_m[0]:.0f} m{moving}"
+
+
+def _draw_ring(canvas: NDArray[np.uint8], corners: NDArray) -> None:
+    """Draw a frame around the vehicle that a siren is of."""
+    low = np.clip(corners.min(axis=0) - 6, -20000, 20000).round().astype(int)
+    high = np.clip(corners.max(axis=0) + 6, -20000, 20000).round().astype(int)
+    cv2.rectangle(canvas, low.tolist(), high.tolist(), bgr(EMERGENCY), 3, cv2.LINE_AA)
 
 
 def _draw_labels(canvas: NDArray[np.uint8], labels: list[tuple[int, int, str, str]]) -> None:

@@ -119,7 +119,29 @@ def test_only_an_event_alone_gets_the_direction_of_the_loudest_sound():
     assert turned(alone.bearing_rad, 0.8) < 2.0
     both, warning = locator.locate((siren(), siren("car_horn")), heard_now, geometry)
     assert all(math.isnan(event.bearing_rad) for event in both)
+    for event in both:
+        (other,) = event.other_bearings_rad
+        assert turned(other, 0.8) < 2.0
     assert not warning
+
+
+def test_two_sounds_at_once_have_a_direction_each_the_louder_first():
+    finder = DirectionFinder(SQUARE, 16_000)
+    samples = chord(0.8, (700.0, 1400.0, 2100.0)) + 0.6 * chord(-2.0, (900.0, 1750.0, 2600.0))
+    first, second = finder.bearings(samples)
+    assert turned(first, 0.8) < 3.0
+    assert turned(second, -2.0) < 6.0
+    assert finder.bearing(samples) == first
+    assert len(finder.bearings(chord(0.8, (700.0, 1400.0, 2100.0)))) == 1
+
+
+def chord(bearing_rad, tones_hz, rate_hz=16_000):
+    """Tones from far away, as the four microphones hear them, (8000, 4)."""
+    t = np.arange(8000) / rate_hz
+    earlier_s = SQUARE[:, :2] @ (math.cos(bearing_rad), math.sin(bearing_rad)) / 343.0
+    phases = 2 * np.pi * (t[:, None] + earlier_s)
+    noise = np.random.default_rng(3).normal(0, 0.003, (8000, 4))
+    return (0.2 * sum(np.sin(phases * tone) for tone in tones_hz) + noise).astype(np.float32)
 
 
 def test_the_newest_half_second_counts_at_the_rate_of_the_device():

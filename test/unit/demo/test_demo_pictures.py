@@ -1,11 +1,13 @@
 """Pictures are written, as wide as promised, and show what they are given."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from made_up_run import OPTICAL, PLAY_NS, car, found
 
-from edge_perception.core.picture_style import EVIDENCE, bgr, evidence
+from edge_perception.core.picture_style import EMERGENCY, EVIDENCE, bgr, evidence
 from edge_perception.demo.cuts import CutReport
 from edge_perception.observe.overview.picture import box_corners, camera_picture
 from edge_perception.samples.matching import Region
@@ -50,6 +52,38 @@ def test_objects_behind_the_camera_are_not_drawn():
     assert (draw([found(-10, 0), found(0.2, 0)]) == draw([])).all()
 
 
+def siren_car(x, y):
+    return replace(
+        found(x, y, sources=("camera",)), track_id=7, velocity_mps=(6.0, 0.0, 0.0),
+        emergency_evidence="siren heard",
+    )  # fmt: skip
+
+
+def test_the_vehicle_of_a_siren_is_framed():
+    def framed(picture):
+        return int((picture == np.array(bgr(EMERGENCY), np.uint8)).all(axis=2).sum())
+
+    assert framed(draw([siren_car(15, 4)])) > 200
+    assert not framed(draw([found(15, 4)]))
+
+
+def test_a_track_says_its_number_and_where_it_is_a_second_later(pyplot):
+    from edge_perception.core.picture_tracks import draw_track
+
+    figure, axes = pyplot.subplots()
+    axes.set(xlim=(0, 50), ylim=(-20, 20))
+    track = {"track_id": 7, "is_emergency": False}
+    draw_track(axes, (10.0, 2.0), (6.0, -1.0), **track)
+    draw_track(axes, (20.0, 2.0), (None, None), **track)
+    draw_track(axes, (60.0, 2.0), (6.0, 0.0), **track)  # not on the picture
+    draw_track(axes, (30.0, 2.0), (float("nan"), float("nan")), track_id=8, is_emergency=True)
+    texts = [item.get_text() for item in axes.texts]
+    arrows = [item.xy for item in axes.texts if item.arrow_patch is not None]
+    pyplot.close(figure)
+    assert [text for text in texts if text] == ["#7", "#7", "EMERGENCY #8"]
+    assert arrows == [(16.0, 1.0)]
+
+
 def test_corners_of_a_box():
     corners = box_corners(found(10, 0))
     assert corners.shape == (8, 3)
@@ -70,12 +104,14 @@ def test_the_birdseye_picture(tmp_path, pyplot):
     birdseye_picture(
         path,
         points_m=np.random.default_rng(0).uniform(-60, 60, (1000, 3)).astype(np.float32),
-        objects=[found(10, 0), found(20, 5, sources=("camera",))],
+        objects=[found(10, 0), siren_car(20, 5), found(200, 5)],
         boxes=[car(10, 0)],
         region=Region(T_camera_base=np.linalg.inv(OPTICAL), K=K, image_size=(1920, 1080)),
         title="test",
     )
-    assert cv2.imread(str(path)).shape[1] == 1600
+    drawn = cv2.imread(str(path))
+    assert drawn.shape[1] == 1600
+    assert int((drawn == np.array(bgr(EMERGENCY), np.uint8)).all(axis=2).sum()) > 50
     assert not pyplot.get_fignums()
 
 

@@ -12,7 +12,7 @@ from edge_perception.evaluation.surround import TRIALS
 from edge_perception.simulation.rigs import RIGS
 
 SET = Path(__file__).parents[3] / "models" / "bev_lite"
-FRAMES = ("--frames", "2", "--extra", "1", "--rigs", "1")
+FRAMES = ("--frames", "2", "--extra", "1", "--rigs", "1", "--drives", "0")
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,8 @@ def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
 def test_wrong_numbers_and_folders_are_refused(folder, capsys):
     assert main(["evaluate", "--frames", "3", "--extra", "4"]) == 2
     assert "0 to 3" in capsys.readouterr().err
+    assert main(["evaluate", "--drives", "-1"]) == 2
+    assert "--drives: expected 0 or more" in capsys.readouterr().err
     assert main(["evaluate", "--models", str(folder / "nowhere")]) == 1
     assert "camera" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 """Which object a siren comes from."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,20 +13,26 @@ NS = 1_000_000_000
 START_NS = 1_000 * NS
 
 
-def run(paths, source, *, steps=40, error=lambda k: 0.0, hidden=(), heard=lambda k: True):
-    """Hear a siren from where `source` is; return the last objects and events, and all marks."""
+def run(
+    paths, source, *, steps=40, error=lambda k: 0.0, hidden=(), heard=lambda k: True,
+    horn=None, horn_steps=99, untracked=lambda k: (),
+):  # fmt: skip
+    """Hear a siren from where `source` is; return the last objects and events, and all marks.
+
+    horn: path of somebody who sounds a horn beside it, the louder one, for so many steps.
+    """
     hearing, marks, past = Hearing(), [], []
     for k in range(steps):
         stamp_ns = START_NS + k * NS // 10
         where = {name: path(k / 10) for name, path in paths.items()}
         past.append(source(k / 10))
-        shown = [name for name in paths if name not in hidden]
+        shown = [name for name in paths if name not in (*hidden, *untracked(k))]
         places = [
             TrackPlace(
                 track_id=name, group="vehicle", center_m=where[name], spread_m=0.2, speed_mps=0.0,
                 index=shown.index(name) if name in shown else -1,
             )
-            for name in paths
+            for name in paths if name not in untracked(k)
         ]  # fmt: skip
         objects = [
             DetectedObject(
@@ -40,7 +47,13 @@ def run(paths, source, *, steps=40, error=lambda k: 0.0, hidden=(), heard=lambda
             class_name="siren", score=0.9, window_start_ns=stamp_ns - NS, window_end_ns=stamp_ns,
             source="audio", bearing_rad=bearing,
         )  # fmt: skip
-        objects, events = hearing.attach(objects, [event] if heard(k) else [], places, stamp_ns)
+        events = [event] if heard(k) else []
+        if horn is not None and k < horn_steps:
+            x, y = horn(k / 10)
+            both = (math.atan2(y, x), bearing)[: 1 + (horn != source)]
+            event = replace(event, bearing_rad=math.nan, other_bearings_rad=both)
+            events = [event, replace(event, class_name="car_horn")]
+        objects, events = hearing.attach(objects, events, places, stamp_ns)
         marks.append([item.track_id for item in objects if item.emergency_evidence])
     return objects, events, marks
 
@@ -101,6 +114,29 @@ def test_two_in_one_direction_share_the_probability():
     assert shares[4] > 0.2 < shares[6]
     assert sum(shares.values()) <= 1.0001
     assert [item.emergency for item in objects if item.track_id == 6] == [shares[6]]
+
+
+def test_two_directions_beside_a_horn_are_both_kept_until_it_is_over():
+    marks = run(STREET, STREET[4], horn=STREET[5], horn_steps=15)[2]
+    assert 5 not in {name for row in marks for name in row}, "who sounds the horn is accused"
+    assert all(row == [4] for row in marks[20:])
+
+
+def test_one_direction_of_two_sounds_accuses_nobody():
+    objects, _, _ = run({1: STREET[1], 5: STREET[5], 3: STREET[3]}, STREET[5], horn=STREET[5])
+    assert max(item.emergency for item in objects) < 0.75
+    alone = run({1: STREET[1], 5: STREET[5], 3: STREET[3]}, STREET[5])[0]
+    assert max(item.emergency for item in alone) > 0.9
+
+
+def test_who_left_the_tracks_is_not_replaced_by_the_next_in_that_direction():
+    def gone(k):
+        return (4,) if k >= 30 else ()
+
+    _, events, marks = run({**STREET, 6: moving(60, 9)}, STREET[4], untracked=gone, steps=42)
+    assert marks[28] == [4]
+    assert not any(marks[31:]), "another one is taken for it"
+    assert events[0].origin.startswith("heard, not seen")
 
 
 def test_without_a_direction_nobody_is_accused():
