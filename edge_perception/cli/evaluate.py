@@ -98,8 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drives",
         type=int,
-        help="simulated drives of 8 s for tracks and sirens, a quarter of them with six cameras; "
-        f"0: none (default: {_DRIVES}, with --quick {_QUICK_DRIVES})",
+        help="simulated drives of 8 s for tracks and sirens, and a quarter of them again with six "
+        f"cameras; 0: none (default: {_DRIVES}, with --quick {_QUICK_DRIVES})",
     )
     parser.add_argument(
         "--processes", type=int, choices=(1, 2, 3, 4), default=2, help="at once (%(default)s)"
@@ -245,15 +245,14 @@ def _real(models: Any, most: int) -> dict[str, Any]:
 
 
 def _driven(args: argparse.Namespace, drives: int) -> list[Any]:
-    """Return the results of so many drives, a quarter of them with six cameras."""
+    """Return the results of so many drives, and of a quarter of them with six cameras."""
     from edge_perception.evaluation.drive_recordings import FIRST_DRIVE, ONE_CAMERA, SURROUND
     from edge_perception.evaluation.drives import DrivePlan, run_drives
 
     if not drives:
         return []
-    around = drives // 4
-    tasks = [(FIRST_DRIVE + index, ONE_CAMERA) for index in range(drives - around)]
-    tasks += [(FIRST_DRIVE + index, SURROUND) for index in range(around)]
+    tasks = [(FIRST_DRIVE + index, ONE_CAMERA) for index in range(drives)]
+    tasks += [(FIRST_DRIVE + index, SURROUND) for index in range(drives // 4)]
     plan = DrivePlan(models=args.models, cache=args.cache.expanduser())
     progress = Progress(len(tasks), "drives")
     return run_drives(plan, tasks, processes=args.processes, progress=progress)

@@ -42,7 +42,9 @@ def draw_track(
                                       "shrinkB": 0, "clip_on": True},
         )  # fmt: skip
     if is_emergency:
-        axes.plot([x], [y], "o", ms=26, mfc="none", mec=EMERGENCY, mew=2.5, zorder=8)
+        axes.plot(
+            [x], [y], "o", ms=2.2 * font_size + 6.0, mfc="none", mec=EMERGENCY, mew=2.5, zorder=8
+        )
     number = f"#{track_id}" if track_id else ""
     text = f"EMERGENCY {number}".strip() if is_emergency else number
     if text:

@@ -36,7 +36,6 @@ from edge_perception.replay.lockstep import LockStep
 from edge_perception.replay.vehicle import SharedModels, build_vehicle
 from edge_perception.replay.virtual import NS, LatencyModel, StageClock
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
-from edge_perception.samples.drive import TRUTH
 
 SETTLED_S = 2.0  # of a drive, after which a siren can have been heard
 
@@ -103,6 +102,8 @@ class Drives:
         Raises:
             EdgePerceptionError: a model cannot be used, or a frame could not be inferred.
         """
+        from edge_perception.samples.drive import TRUTH  # what writes recordings needs ROS
+
         path = recorded_drive(seed, rig, self._plan.cache, self._plan.seconds)
         views = {way.name: _Seen() for way in self._plan.ways}
         bag = open_recording(path)

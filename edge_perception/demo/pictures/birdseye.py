@@ -75,7 +75,7 @@ def birdseye_picture(
             loc="left", fontsize=13, color=INK, pad=12,
         )  # fmt: skip
         _legend(axes, objects)
-        figure.subplots_adjust(left=0.045, right=0.985, top=0.905, bottom=0.125)
+        figure.subplots_adjust(left=0.045, right=0.985, top=0.905, bottom=0.14)
         figure.savefig(path)
     finally:
         pyplot.close(figure)
