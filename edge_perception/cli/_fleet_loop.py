@@ -200,7 +200,7 @@ def _export(args: argparse.Namespace) -> Path:
 
     folder = args.out / f"set-{time.time_ns()}"
     mined = MinedSet(folder)
-    count = sum(mined.add(path) for path in recordings_in([args.out / "collected"]))
+    count = sum(mined.add_if_usable(path) for path in recordings_in([args.out / "collected"]))
     mined.write()
     for text in mined.left_out:
         say("left out", text)

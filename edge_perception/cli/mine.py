@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     find.add_argument("--before", type=number(0, 600), default=1.0, metavar="S")
     find.add_argument("--after", type=number(0, 600), default=1.0, metavar="S")
     find.add_argument(
-        "--per-hour", type=whole(0, 100_000), default=_BUDGET, metavar="N", help="(%(default)s)"
+        "--per-hour",
+        type=whole(0, 100_000),
+        default=_BUDGET,
+        metavar="N",
+        help="0: all (%(default)s)",
     )
     find.add_argument("--params-file", type=Path, action="append", default=[], help="repeatable")
     export = steps.add_parser("export", help="images, sweeps and pre-labels of kept moments")
@@ -82,19 +86,14 @@ def _find(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from edge_perception.core.errors import EdgePerceptionError
     from edge_perception.evaluation.mining import MinedSet, recordings_in
 
     paths = list(recordings_in(args.events))
     mined, count = MinedSet(args.out), 0
     for path in paths:
-        try:
-            found = mined.add(path, args.params_file)
-        except EdgePerceptionError as error:  # one file of many
-            mined.left_out.append(str(error))
-            continue
-        count += found
-        print(f"{path.name}: {found} moments")
+        if found := mined.add_if_usable(path, args.params_file):
+            count += found
+            print(f"{path.name}: {found} moments")
     mined.write()
     for text in mined.left_out:
         print(f"left out: {text}")

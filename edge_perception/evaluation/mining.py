@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_perception.core.errors import ConfigurationError, UnknownNameError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, UnknownNameError
 from edge_perception.core.json_file import read_json_object
 from edge_perception.evaluation.recorded import RecordedFrame, RecordedFrames
 from edge_perception.fusion.geometry import box_corners, image_rectangles
@@ -141,6 +141,14 @@ class MinedSet:
                 count += 1
         self.left_out += [f"{path.name}: {text}" for text in frames.left_out]
         return count
+
+    def add_if_usable(self, path: Path, params_files: Sequence[Path] = ()) -> int:
+        """Export the moments of one recording of many; one that cannot be used is `left_out`."""
+        try:
+            return self.add(path, params_files)
+        except EdgePerceptionError as error:
+            self.left_out.append(str(error))
+            return 0
 
     def _key(self, path: Path) -> str:
         """Return what a recording is called in this set: files of two robots may share a name."""

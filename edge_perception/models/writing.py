@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from edge_perception.backends import DEFAULT_BACKEND, Backend, BackendOptions, backends
 from edge_perception.core.errors import BundleError, ConfigurationError, ManifestError
+from edge_perception.core.schema import decode
 from edge_perception.core.version import parse_version
-from edge_perception.models.golden import save_arrays
+from edge_perception.models.golden import rounded, save_arrays
 from edge_perception.models.graph import load_graph, opset_of
 from edge_perception.models.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
     Bundle,
+    Gates,
     file_entry,
     load_bundle,
     without_retired,
@@ -109,7 +111,10 @@ def _fill(
     try:
         _check_graph(manifest, session)
         save_arrays(work / _GOLDEN["inputs"], golden_inputs)
-        save_arrays(work / _GOLDEN["outputs"], session.infer(golden_inputs))
+        gates = decode(Gates, manifest.get("gates", {}), "manifest.gates", error=ManifestError)
+        outputs = session.infer(golden_inputs)
+        told = {name: rounded(name, values, gates) for name, values in outputs.items()}
+        save_arrays(work / _GOLDEN["outputs"], told, small=True)
     finally:
         session.close()
     manifest.setdefault("schema_version", SCHEMA_VERSION)

@@ -26,10 +26,18 @@ from edge_perception.models.golden import (
     compare_golden,
     generated_inputs,
     read_golden,
+    rounded,
     save_arrays,
 )
 from edge_perception.models.loading import ModelOptions, open_bundle
-from edge_perception.models.manifest import TensorSpec, file_entry, load_bundle, parse_manifest
+from edge_perception.models.manifest import (
+    Gates,
+    OutputGate,
+    TensorSpec,
+    file_entry,
+    load_bundle,
+    parse_manifest,
+)
 from edge_perception.models.writing import write_bundle
 
 
@@ -303,3 +311,26 @@ def test_an_older_manifest_may_have_fields_that_nothing_reads_any_more(tmp_path:
         golden_inputs={"raster": np.ones((1, 2, 4, 4), np.float32)},
     )
     assert "providers" not in (made.path / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_golden_outputs_lose_digits_that_their_gates_are_far_from_seeing(dtype):
+    rng = np.random.default_rng(1)
+    values = (rng.normal(0.0, 3.0, 5000) * rng.choice([1e-3, 1.0, 30.0], 5000)).astype(dtype)
+    values[:3] = np.nan, np.inf, -np.inf
+    gates = Gates(absolute_tolerance=2e-3, relative_tolerance=2e-3)
+    made = rounded("y", values, gates)
+    assert made.dtype == values.dtype
+    np.testing.assert_array_equal(made[:3], values[:3])
+    limit = gates.absolute_tolerance + gates.relative_tolerance * np.abs(values[3:])
+    assert (np.abs(made[3:] - values[3:]) <= limit / 16).all()
+    assert len(np.unique(made)) < len(np.unique(values)) or dtype == "float16"
+    # Gates of quantised models allow everything but another direction.
+    wide = Gates(outputs={"y": OutputGate(absolute_tolerance=10.0, cosine=0.99)})
+    finite = values[3:].astype(np.float64)
+    made = rounded("y", values, wide)[3:].astype(np.float64)
+    assert finite @ made / np.linalg.norm(finite) / np.linalg.norm(made) > 0.999_999
+    for kept in (np.arange(5), np.zeros(4, dtype)):
+        np.testing.assert_array_equal(rounded("y", kept, gates), kept)
+    exact = Gates(absolute_tolerance=0.0)
+    np.testing.assert_array_equal(rounded("y", values, exact), values)

@@ -1,0 +1,133 @@
+"""`mine find` on a recording, and `fleet loop` from what it found to a proposal or a refusal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge_perception.cli.main import main
+from edge_perception.core.share import share_file
+from edge_perception.recordings.own_parameters import parameters_path
+from edge_perception.recordings.reader import Recording, open_recording
+from edge_perception.recordings.writer import RecordingWriter
+
+SHORT_NS = 1_000_000_000
+ROBOTS = 6
+
+
+@pytest.fixture(scope="module")
+def short(drive, tmp_path_factory):
+    """The first second of the drive."""
+    path = tmp_path_factory.mktemp("short") / "short.mcap"
+    recording = Recording(drive)
+    with RecordingWriter(path) as writer:
+        for topic in recording.topics.values():
+            writer.add_topic(topic)
+        for message in recording.messages():
+            if message.log_time_ns < recording.start_ns + SHORT_NS:
+                writer.write(message.topic, message.data, log_time_ns=message.log_time_ns)
+    parameters_path(path).write_text(parameters_path(drive).read_text())
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(short, tmp_path_factory):
+    out = tmp_path_factory.mktemp("found")
+    asked = ["--triggers", "disagreement", "--before", "0.3", "--after", "0.2"]
+    assert main(["mine", "find", str(short), "--out", str(out), *asked]) == 0
+    return out
+
+
+def test_found_moments_are_files_of_the_recorder(found, short):
+    (path,) = sorted(found.glob("*.mcap"))
+    kept, whole = open_recording(path), open_recording(short)
+    assert set(kept.topics) == {*whole.topics, "/perception/fused"}
+    (text,) = kept.metadata("events").values()
+    at_ns, _, reason = text.partition(": ")
+    assert reason == "disagreement: car of lidar alone"
+    stamps = [m.log_time_ns for m in kept.messages(["/perception/fused"])]
+    assert int(at_ns) in stamps
+    assert int(at_ns) - 3e8 <= stamps[0] < stamps[-1] <= int(at_ns) + 2e8
+    assert parameters_path(path).is_file()
+
+
+def test_a_trigger_that_is_none_is_refused_by_name(short, tmp_path, capsys):
+    asked = ["mine", "find", str(short), "--out", str(tmp_path / "none")]
+    assert main([*asked, "--triggers", "moon"]) == 2
+    assert "unknown trigger 'moon'" in capsys.readouterr().err
+
+
+def copy_for(robot, found, folder):
+    """The same moments as another robot would have kept them."""
+    folder.mkdir(parents=True)
+    for path in found.glob("*.mcap"):
+        kept = Recording(path)
+        with RecordingWriter(folder / path.name) as writer:
+            for topic in kept.topics.values():
+                writer.add_topic(topic)
+            for message in kept.messages():
+                writer.write(message.topic, message.data, log_time_ns=message.log_time_ns)
+            writer.add_metadata("events", dict(kept.metadata("events")))
+            writer.add_metadata("robot", {"name": robot})
+        shutil.copy(parameters_path(path), folder)
+
+
+@pytest.fixture
+def loop(drive, found, tmp_path):
+    """Runs the loop on drives that were driven and mined before."""
+    for module in ("tuf", "obstore"):
+        pytest.importorskip(module, reason=f"{module}: `make setup-fleet` (extra `fleet`)")
+    out = tmp_path / "loop"
+    (out / "drives").mkdir(parents=True)
+    for number in range(ROBOTS):
+        robot = f"robot-{number:02}"
+        (out / "drives" / f"{robot}_{7000 + number}_1s.mcap").symlink_to(drive)
+        copy_for(robot, found, out / "robots" / robot / "events")
+    (out / "robots" / "robot-00" / "events" / "broken_1_doubt.mcap").write_bytes(b"cut off")
+
+    def run(models: Path, candidate: Path) -> int:
+        asked = ["--out", str(out), "--models", str(models), "--candidate", str(candidate)]
+        sizes = ["--robots", str(ROBOTS), "--seconds", "1", "--held-out", "0.8"]
+        return main(["fleet", "loop", "--simulated", *asked, *sizes])
+
+    return run
+
+
+def test_the_loop_proposes_what_is_better_and_refuses_what_is_not(loop, tmp_path, capsys):
+    from edge_perception.models.manifest import load_bundle
+    from edge_perception.releases.repacking import repack
+
+    good, bad = share_file("models/bev_lite"), tmp_path / "bad"
+    for role in ("camera", "lidar", "audio"):
+        (bad / role).parent.mkdir(exist_ok=True)
+        (bad / role).symlink_to(good / role)
+    changes = {"version": "9.9.9"}
+    spoilt = repack(load_bundle(good / "fusion"), bad / "fusion", changes=changes, scale=0.3)
+    assert loop(good, spoilt.path) == 1
+    told = capsys.readouterr().out
+    steps = [line.split()[0] for line in told.splitlines()]
+    assert steps == [
+        *("drives", "mined", "uploaded", "collected", "left", "exported", "labelled"),
+        *("left", "set", "judged", "refused"),
+    ]
+    assert f"uploaded   {ROBOTS + 1} new" in told
+    assert "left out   broken_1_doubt.mcap" in told  # one of many, not the end of all
+    assert "not better: mAP" in told
+    registry = tmp_path / "loop" / "registry"
+    assert not registry.exists()
+    # The other way round; what is there is not sent or collected again.
+    candidate = tmp_path / "candidate"
+    shutil.copytree(good / "fusion", candidate, symlinks=False)
+    (candidate / "signatures.json").unlink()
+    assert loop(bad, candidate) == 0
+    told = capsys.readouterr().out
+    assert "uploaded   0 new" in told
+    assert f"collected  0 new, {ROBOTS + 1} known" in told
+    assert main(["registry", "status", str(registry), "--json"]) == 0
+    (release,) = json.loads(capsys.readouterr().out)["release"]
+    assert release["channels"] == "dev"
+    evidence = json.loads((tmp_path / "loop" / "evidence.json").read_text())
+    assert (evidence["better"], evidence["groups"]) == (True, 5)
