@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -32,9 +33,9 @@ def owner(tmp_path):
     return Owner(tmp_path)
 
 
-@pytest.fixture
-def s3(monkeypatch):
-    """A bucket on an S3 server of PyPI (moto)."""
+@pytest.fixture(scope="session")
+def s3_server():
+    """Address of an S3 server of PyPI (moto), which starts slowly: one for all tests."""
     server = shutil.which("moto_server")
     if server is None or subprocess.run([server, "--help"], capture_output=True).returncode != 0:
         pytest.skip("no S3 server: moto[server] from PyPI, in an environment of its own")
@@ -50,26 +51,32 @@ def s3(monkeypatch):
         start_new_session=True,
     )
     try:
-        endpoint = f"http://127.0.0.1:{port}"
-        for name, value in {
-            "AWS_ENDPOINT": endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "k",
-            "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        end_s = time.monotonic() + 30
+        end_s = time.monotonic() + 60
         while True:
-            try:
-                request = urllib.request.Request(f"{endpoint}/fleet", method="PUT")
-                urllib.request.urlopen(request, timeout=2).close()
-                break
-            except OSError:
-                if time.monotonic() > end_s or process.poll() is not None:
-                    pytest.skip("moto_server does not start here")
-                time.sleep(0.1)
-        yield "s3://fleet/registry"
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > end_s or process.poll() is not None:
+                pytest.skip("moto_server does not start here")
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A folder in a bucket of its own, and the environment to reach it."""
+    for name, value in {
+        "AWS_ENDPOINT": s3_server,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"fleet-{secrets.token_hex(4)}"
+    request = urllib.request.Request(f"{s3_server}/{bucket}", method="PUT")
+    urllib.request.urlopen(request, timeout=30).close()
+    return f"s3://{bucket}/registry"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import itertools
 import json
+import threading
 
 import pytest
 from fleet_rig import TEAM, Owner, Wire, copy_of, ns
 
-from edge_perception.core.errors import ClockNotSetError, FleetError, LinkError, RegistryError
+from edge_perception.core.errors import ClockNotSetError, LinkError, RegistryError
+from edge_perception.fleet import places
 
 
 @pytest.fixture
@@ -192,9 +196,37 @@ def test_unsigned_metadata(owner, robot, wire):
     refused(robot, "sign")
 
 
-def test_slow_links_are_links(owner, robot, wire):
+def test_a_link_that_broke_is_no_attack(owner, robot, wire):
     wire.break_after = 0
     with pytest.raises(LinkError):
         robot.poll()
-    assert isinstance(LinkError("x"), FleetError)
     assert ns(owner.now) == robot.sync.trusted.refreshed_ns
+
+
+def test_slow_retrieval_is_given_up(owner, monkeypatch):
+    """A mirror that drips bytes for ever holds a robot up for a bounded time."""
+    monkeypatch.setattr(places, "_TIMEOUT_S", 1)
+    ended = threading.Event()
+
+    class Drips(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "10000")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the robot hung up
+                while not ended.wait(0.05):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Drips) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            place = places.ObjectPlace(f"http://127.0.0.1:{server.server_port}")
+            with pytest.raises(LinkError, match="timestamp"):
+                owner.robot("slow", place=place).poll()
+        finally:
+            ended.set()
+            server.shutdown()

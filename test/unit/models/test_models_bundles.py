@@ -134,7 +134,7 @@ def test_more_files_and_their_hashes(tmp_path: Path) -> None:
     assert (bundle.path / "notes.txt").read_bytes() == b"notes"
     inputs, outputs = read_golden(bundle)
     np.testing.assert_array_equal(inputs["raster"], 1.0)
-    np.testing.assert_array_equal(outputs["heatmap"], HEADS["heatmap"])
+    np.testing.assert_allclose(outputs["heatmap"], HEADS["heatmap"], atol=2e-3 / 16)  # of the gates
 
 
 @pytest.mark.parametrize(
