@@ -86,7 +86,7 @@ def loop(drive, found, tmp_path):
         robot = f"robot-{number:02}"
         (out / "drives" / f"{robot}_{7000 + number}_1s.mcap").symlink_to(drive)
         copy_for(robot, found, out / "robots" / robot / "events")
-    (out / "robots" / "robot-00" / "events" / "broken_1_doubt.mcap").write_bytes(b"cut off")
+    (out / "robots" / "robot-00" / "events" / "event_1_broken.mcap").write_bytes(b"cut off")
 
     def run(models: Path, candidate: Path) -> int:
         asked = ["--out", str(out), "--models", str(models), "--candidate", str(candidate)]
@@ -96,38 +96,35 @@ def loop(drive, found, tmp_path):
     return run
 
 
-def test_the_loop_proposes_what_is_better_and_refuses_what_is_not(loop, tmp_path, capsys):
+def test_the_loop_proposes_what_is_better_and_does_nothing_twice(loop, tmp_path, capsys):
     from edge_perception.models.manifest import load_bundle
     from edge_perception.releases.repacking import repack
 
-    good, bad = share_file("models/bev_lite"), tmp_path / "bad"
+    good, bad, candidate = share_file("models/bev_lite"), tmp_path / "bad", tmp_path / "candidate"
     for role in ("camera", "lidar", "audio"):
         (bad / role).parent.mkdir(exist_ok=True)
         (bad / role).symlink_to(good / role)
-    changes = {"version": "9.9.9"}
-    spoilt = repack(load_bundle(good / "fusion"), bad / "fusion", changes=changes, scale=0.3)
-    assert loop(good, spoilt.path) == 1
-    told = capsys.readouterr().out
-    steps = [line.split()[0] for line in told.splitlines()]
-    assert steps == [
-        *("drives", "mined", "uploaded", "collected", "left", "exported", "labelled"),
-        *("left", "set", "judged", "refused"),
-    ]
-    assert f"uploaded   {ROBOTS + 1} new" in told
-    assert "left out   broken_1_doubt.mcap" in told  # one of many, not the end of all
-    assert "not better: mAP" in told
-    registry = tmp_path / "loop" / "registry"
-    assert not registry.exists()
-    # The other way round; what is there is not sent or collected again.
-    candidate = tmp_path / "candidate"
-    shutil.copytree(good / "fusion", candidate, symlinks=False)
+    repack(load_bundle(good / "fusion"), bad / "fusion", changes={"version": "0.0.1"}, scale=0.3)
+    shutil.copytree(good / "fusion", candidate)
     (candidate / "signatures.json").unlink()
     assert loop(bad, candidate) == 0
     told = capsys.readouterr().out
-    assert "uploaded   0 new" in told
-    assert f"collected  0 new, {ROBOTS + 1} known" in told
+    assert [line.split()[0] for line in told.splitlines()] == [
+        *("drives", "mined", "uploaded", "collected", "left", "exported", "labelled"),
+        *("left", "set", "judged", "proposed"),
+    ]
+    assert f"uploaded   {ROBOTS + 1} new" in told
+    assert "event_1_broken.mcap" in told  # one of many is left out, and not the end of all
+    assert "better: mAP" in told
+    registry = tmp_path / "loop" / "registry"
     assert main(["registry", "status", str(registry), "--json"]) == 0
     (release,) = json.loads(capsys.readouterr().out)["release"]
     assert release["channels"] == "dev"
     evidence = json.loads((tmp_path / "loop" / "evidence.json").read_text())
     assert (evidence["better"], evidence["groups"]) == (True, 5)
+    # Again: what is there is not sent or collected; what serves already is no candidate.
+    assert loop(good, candidate) == 2
+    said = capsys.readouterr()
+    assert "uploaded   0 new" in said.out
+    assert f"collected  0 new, {ROBOTS + 1} known" in said.out
+    assert "is what serves already" in said.err
