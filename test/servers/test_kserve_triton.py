@@ -107,6 +107,15 @@ def test_a_doubtful_frame_is_asked_about_and_a_server_of_another_release_is_refu
     route.close()
 
 
+def test_crops_are_asked_about_compressed(triton: Triton) -> None:
+    route = cloud_rig.Route(f"site {triton.http} deadline_ms={PATIENCE_MS}", send="crops")
+    seen = {"objects": [cloud_rig.box(score=0.5, ahead_m=20.0)]}
+    assert [route.handle(**seen), route.handle(**seen)] == ["answered"] * 2
+    assert route.late[-1].crops == 1
+    assert route.tiers[0].budget.used(0.0) < 2_000_000  # two frames are 4.5 MB
+    route.close()
+
+
 def test_a_model_of_another_signature_is_refused(url: str) -> None:
     with pytest.raises(BackendError, match="input 'log_mel' expects"):
         connect(url, "audio", model="bev_lite_lidar")
