@@ -6,7 +6,13 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from edge_perception.cli._optimize_smaller import make_judge, say, split_frames, whole_bundle
+from edge_perception.cli._optimize_smaller import (
+    judged_by,
+    make_judge,
+    say,
+    split_frames,
+    whole_bundle,
+)
 from edge_perception.cli._optimize_told import repeated, tell
 from edge_perception.core.errors import ConfigurationError
 
@@ -15,6 +21,7 @@ def compare(args: argparse.Namespace) -> int:
     """Judge and time bundles in one run."""
     from edge_perception.backends import DEFAULT_BACKEND
     from edge_perception.optimize.bag_frames import FrameStore
+    from edge_perception.optimize.candidates import Remembered
     from edge_perception.optimize.comparing import Comparing, check_family
     from edge_perception.optimize.configuration import Configuration
     from edge_perception.optimize.findings import Outcome
@@ -37,5 +44,8 @@ def compare(args: argparse.Namespace) -> int:
         args.bag, args.frames = args.judge_bag, args.judge_frames
         judged = split_frames(store, first, args)[1] if args.judge_bag else []
         judge = make_judge(args, first, store, ([], judged), stack)
-        Comparing(ways, names, judge, outcome, say).run(rounds=args.rounds, runs=args.runs)
+        remembered = Remembered(args.work / "remembered.json")
+        Comparing(
+            ways, names, judge, outcome, say, remembered=remembered, about=judged_by(args)
+        ).run(rounds=args.rounds, runs=args.runs)
     return tell(outcome, args)

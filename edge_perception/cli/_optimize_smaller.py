@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.cli._optimize_told import repeated, tell
+from edge_perception.cli._optimize_variants import (
+    check_each_target,
+    gate_of,
+    target_folder,
+    write_chosen,
+    write_each,
+)
 from edge_perception.cli._progress import Progress
 from edge_perception.core.errors import ConfigurationError
 
@@ -36,6 +43,9 @@ def quantize(args: argparse.Namespace) -> int:
 
     bundle = whole_bundle(args.model, args.folder)
     target = target_folder(args, f"{bundle.manifest.name}_int8")
+    methods = args.method or METHOD_NAMES
+    if args.each:
+        check_each_target(args, target, methods)
     if not args.bag:
         raise ConfigurationError(
             "--bag: expected recordings to calibrate with, got none; ranges of random data say "
@@ -68,9 +78,9 @@ def quantize(args: argparse.Namespace) -> int:
         trials = stack.enter_context(Trials(bundle, judge, args.work, about))
         outcome.figures["judge"] = {"measure": judge.what, "frames": judge.frames}
         outcome.figures["gate_points"] = args.gate
-        run = Quantizing(quantiser, trials, allowed=args.gate, outcome=outcome, say=say)
+        run = Quantizing(quantiser, trials, gate=gate_of(args), outcome=outcome, say=say)
         best = run.run(
-            args.method or METHOD_NAMES, mixed=not args.no_mixed,
+            methods, mixed=not args.no_mixed,
             progress=Progress(len(quantiser.layers), "layers"),
         )  # fmt: skip
         outcome.figures["base"] = {
@@ -78,9 +88,11 @@ def quantize(args: argparse.Namespace) -> int:
             "score_points": best.verdict.base if best else None,
         }  # fmt: skip
         if best is not None:
-            written = _write(args, bundle, target, best, outcome)
+            written = write_chosen(args, bundle, target, best, outcome)
             outcome.figures["bundle"] = written.manifest.name
             say(f"{written.manifest.name} is in {written.path}")
+            if args.each:
+                outcome.figures["bundles"] = write_each(args, bundle, target, run.tried, outcome)
     return tell(outcome, args)
 
 
@@ -106,14 +118,6 @@ def read_model(bundle: Any) -> bytes:
     from edge_perception.models.loading import whole_model
 
     return whole_model(bundle)
-
-
-def target_folder(args: argparse.Namespace, name: str) -> Path:
-    """Return where the new bundle goes; refused before the work where it may not."""
-    target: Path = args.into.expanduser() / (args.name or name)
-    if target.exists() and not args.replace:
-        raise ConfigurationError(f"{target}: exists already: --replace, --name or --into")
-    return target
 
 
 def split_frames(store: Any, bundle: Any, args: argparse.Namespace) -> tuple[list, list]:
@@ -170,6 +174,8 @@ def make_judge(
     from edge_perception.evaluation.rig import load_set
     from edge_perception.optimize.judging import AgreementJudge, LabelledJudge, with_role
 
+    if args.skip and not args.simulated:
+        raise ConfigurationError("--skip: expected --simulated with it, got none")
     role = bundle.manifest.role
     taken, judged = frames
     recordings = args.judge_bag or args.bag
@@ -197,7 +203,7 @@ def make_judge(
     for recording in labelled if not args.simulated else []:
         judge.add_recorded(recording, share, used)
     if args.simulated:
-        judge.add_simulated(args.simulated, args.cache.expanduser())
+        judge.add_simulated(args.simulated, args.cache.expanduser(), skip=args.skip)
     if not judge.frames:
         raise ConfigurationError("--judge labels: no labelled frame can be used")
     return judge
@@ -205,45 +211,12 @@ def make_judge(
 
 def judged_by(args: argparse.Namespace) -> str:
     """Return what names the frames that candidates are judged on."""
-    bags = [str(path.resolve()) for path in (args.judge_bag or args.bag)]
-    return f"{bags} {args.judge_frames} {args.simulated} {args.judge} {args.models}"
+    bags = [_stamped(path.resolve()) for path in (args.judge_bag or args.bag)]
+    return f"{bags} {args.judge_frames} {args.simulated} {args.skip} {args.judge}"
 
 
-def _write(args: argparse.Namespace, bundle: Any, target: Path, best: Any, outcome: Any) -> Any:
-    from edge_perception.models.manifest import Bundle
-    from edge_perception.optimize.candidates import write_variant
-
-    calibration = outcome.figures["calibration"]
-    measured = best.row(args.gate)
-    metrics = dict(bundle.manifest.provenance.metrics)
-    metrics["optimize"] = {
-        "judge": outcome.figures["judge"], "gate_points": args.gate,
-        **{k: v for k, v in measured.items() if v == v},
-    }  # fmt: skip
-    provenance = {
-        "licence": bundle.manifest.provenance.licence,
-        "source": bundle.manifest.provenance.source,
-        "training_script": bundle.manifest.provenance.training_script,
-        "data": bundle.manifest.provenance.data,
-        "metrics": metrics,
-        "model_card": bundle.manifest.provenance.model_card,
-    }
-    changes: dict[str, Any] = {
-        "name": target.name,
-        "provenance": provenance,
-        "resources": {"peak_memory_bytes": round(1e6 * best.memory_mb)},
-    }
-    if best.precision == "int8" and best.name != "dynamic":
-        changes["calibration_set"] = {
-            "name": f"{bundle.manifest.role} frames", "sha256": calibration["sha256"],
-            "samples": calibration["frames"], "source": ", ".join(calibration["recordings"]),
-        }  # fmt: skip
-    before = bundle.manifest
-    note = (
-        f"\n## {best.precision.upper()}\n\nMade of {before.name} {before.version} by "
-        f"`edge-perception optimize quantize`: {best.name}"
-        f"{f' ({best.note})' if best.note else ''}; {outcome.figures['judge']['measure']} on "
-        f"{outcome.figures['judge']['frames']} frames: {best.verdict.loss:.2f} points lost.\n"
-    )
-    made: Bundle = write_variant(bundle, target, best, changes, note=note, replace_it=args.replace)
-    return made
+def _stamped(recording: Path) -> str:
+    """Return what names a recording until it is written again."""
+    files = sorted(recording.iterdir()) if recording.is_dir() else [recording]
+    stats = [file.stat() for file in files if file.exists()]
+    return f"{recording} {[(stat.st_size, stat.st_mtime_ns) for stat in stats]}"

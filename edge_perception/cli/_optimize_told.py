@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_perception.optimize.candidate_table import TITLE as CANDIDATES
+from edge_perception.optimize.candidate_table import readable
 from edge_perception.optimize.findings import ERROR, Outcome, save_outcome, write_text
 
 _ROWS, _BEFORE = 12, 4
@@ -40,7 +42,9 @@ def _print(outcome: Outcome) -> None:
         if finding.change:
             print(f"      change: {finding.change}")
     for title, rows in outcome.tables.items():
-        if title == "layers" or title.startswith("layers of "):
+        if title == CANDIDATES:
+            _markdown(readable(rows))
+        elif title == "layers" or title.startswith("layers of "):
             _table(title, _telling(rows))
         else:
             _table(title, rows)
@@ -65,6 +69,17 @@ def _table(title: str, rows: list[dict[str, Any]]) -> None:
         print("  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
     if len(rows) > _ROWS:
         print(f"  and {len(rows) - _ROWS} more, all of them in the JSON")
+
+
+def _markdown(rows: list[dict[str, str]]) -> None:
+    """Print all rows as a table that can be put into a document as it is."""
+    if not rows:
+        return
+    names = list(rows[0])
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
+    lines = [names, ["-" * width for width in widths], *([row[n] for n in names] for row in rows)]
+    for line in lines:
+        print("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |")
 
 
 def _cell(value: Any) -> str:

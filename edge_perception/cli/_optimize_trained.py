@@ -16,10 +16,10 @@ from edge_perception.cli._optimize_smaller import (
     read_model,
     say,
     split_frames,
-    target_folder,
     whole_bundle,
 )
 from edge_perception.cli._optimize_told import repeated, tell
+from edge_perception.cli._optimize_variants import gate_of, target_folder
 from edge_perception.cli._progress import Progress
 from edge_perception.core.errors import ConfigurationError
 
@@ -223,6 +223,7 @@ def _finish(
     from edge_perception.optimize.findings import ERROR, write_bytes
     from edge_perception.optimize.graph_check import check_graph
     from edge_perception.optimize.parity import ParityInput, compare_sources
+    from edge_perception.optimize.quantizing import tell_doubts
     from edge_perception.optimize.sources import OnnxSource
 
     outcome = work.outcome
@@ -240,23 +241,29 @@ def _finish(
     if outcome.passed and work.judge is not None:
         trials = stack.enter_context(Trials(work.bundle, work.judge, args.work, judged_by(args)))
         best = trials.candidate(name, data, precision)
-        outcome.tables["candidates"] = [best.row(args.gate)]
+        gate = gate_of(args)
+        outcome.tables["candidates"] = [best.row(gate)]
         outcome.figures["base"] = {
             "p50_ms": trials.base_ms(), "bytes": len(read_model(work.bundle)),
             "score_points": best.verdict.base,
         }  # fmt: skip
-        if not best.verdict.within(args.gate):
-            why = best.verdict.failure or f"loses {best.verdict.loss:.2f} points"
+        if not gate.holds(best.verdict):
+            low, high = best.verdict.interval
+            why = best.verdict.failure or (
+                f"loses {best.verdict.loss:.2f} points ({low:.2f} to {high:.2f} with 95 %)"
+            )
             outcome.add(
-                ERROR, "gate", f"{name} {why}, allowed {args.gate:g}",
+                ERROR, "gate", f"{name} {why}: not {gate}",
                 "--steps, more frames, a smaller --share, or --gate",
             )  # fmt: skip
+        else:
+            tell_doubts(outcome, best, gate, work.judge.frames)
     if outcome.passed:
         write_bytes(args.out, data)
         outcome.figures["file"] = args.out.name
         if work.target is not None and golden_frames(work.bundle):
             from edge_perception.optimize.candidates import Candidate
-            from edge_perception.optimize.judging import Verdict
+            from edge_perception.optimize.verdicts import Verdict
 
             unjudged = Candidate(
                 name=name, data=data, precision=precision,

@@ -1,7 +1,8 @@
 """`edge-perception COMMAND …`: finds the commands of this folder and runs one.
 
 A command is a module of this folder with NAME, HELP, add_arguments(parser) and run(args) -> int.
-One that moves messages of sensors also has TRANSPORT = True.
+One that moves messages of sensors also has TRANSPORT = True; one whose libraries a checkout keeps
+in an environment beside `.venv` has the name of that as BESIDE.
 It imports at its top what every machine has; ROS and other heavy parts are imported by `run`, so
 that one command works where another's needs are missing.
 
@@ -16,8 +17,10 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
+import edge_perception
 import edge_perception.cli
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders
@@ -26,6 +29,7 @@ from edge_perception.running.ending import watch_signals
 PROGRAM = "edge-perception"
 OK, FAILED, USAGE = 0, 1, 2
 _TRANSPORT_TAKEN = "EDGE_PERCEPTION_TRANSPORT_TAKEN"  # never twice
+_BESIDE_TAKEN = "EDGE_PERCEPTION_BESIDE_TAKEN"  # never twice
 _PARTS = ("NAME", "HELP", "add_arguments", "run")
 
 
@@ -49,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv is None and getattr(commands[args.command], "TRANSPORT", False):
             _take_transport()
+        if argv is None and getattr(commands[args.command], "BESIDE", ""):
+            _take_environment(commands[args.command].BESIDE)
         return int(commands[args.command].run(args))
     except ConfigurationError as error:
         return _say(str(error), USAGE)
@@ -79,6 +85,19 @@ def _take_transport() -> None:
         print(f"transport: {choose_transport(os.environ).reason}", file=sys.stderr, flush=True)
     environment = {**os.environ, **added, _TRANSPORT_TAKEN: "1"}
     os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], environment)
+
+
+def _take_environment(name: str) -> None:
+    """Go on in the environment beside this one that has a command's libraries, if there is one."""
+    here = Path(sys.prefix)
+    python = here.parent / name / "bin" / "python"
+    if here.name == name or not python.exists() or _BESIDE_TAKEN in os.environ:
+        return
+    package = str(Path(edge_perception.__path__[0]).parent)
+    paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
+    environment = {**os.environ, "PYTHONPATH": paths, _BESIDE_TAKEN: "1"}
+    print(f"{PROGRAM}: with the libraries of {name}", file=sys.stderr, flush=True)
+    os.execve(python, [str(python), "-m", __spec__.name, *sys.argv[1:]], environment)
 
 
 def discover_commands() -> tuple[dict[str, ModuleType], dict[str, str]]:

@@ -7,6 +7,7 @@ status: 0 passed, 1 found what must not be or missed the gate, 2 wrong usage or 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from edge_perception.cli._numbers import number, whole
@@ -15,7 +16,9 @@ from edge_perception.core.errors import ConfigurationError, ModelError
 
 NAME = "optimize"
 HELP = "check, export, compare, quantise, prune and distil a model, with gates and a report"
+BESIDE = ".venv-optimize"  # where a checkout has PyTorch
 _OPSET = 18
+_RESUMED = ("quantize", "prune", "distill", "qat", "compare")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +152,10 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-mixed", action="store_true", help="leave out mixed precision by sensitivity"
     )
+    parser.add_argument(
+        "--each", action="store_true",
+        help="also write every other candidate within the gate, as NAME_METHOD",
+    )  # fmt: skip
     _add_gate(parser)
     _add_target(parser)
 
@@ -157,6 +164,10 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gate", type=number(0.0, 100.0), default=1.0, metavar="POINTS",
         help="of mAP, or of decisions, that may be lost (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sure", action="store_true",
+        help="the upmost end of the 95 %% intervals, of all lights too, must be within the gate",
     )  # fmt: skip
     _add_judged(parser)
 
@@ -176,6 +187,10 @@ def _add_judged(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulated", type=whole(0, 100000), default=0, metavar="N",
         help="judge by mAP on N simulated frames instead, which nothing was trained on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip", type=whole(0, 100000), default=0, metavar="N",
+        help="of the simulated frames, leave out the first N: those that a choice was made with",
     )  # fmt: skip
     parser.add_argument(
         "--cache", type=Path, default=Path("~/.cache/edge_perception/evaluation"),
@@ -314,3 +329,8 @@ def run(args: argparse.Namespace) -> int:
         return actions[args.action](args)
     except ModelError as error:  # a model that cannot be used is an input, here
         raise ConfigurationError(str(error)) from error
+    except KeyboardInterrupt:
+        if args.action in _RESUMED:
+            print(f"interrupted: the same command goes on with what is in {args.work}",
+                  file=sys.stderr, flush=True)  # fmt: skip
+        raise

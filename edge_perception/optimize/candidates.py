@@ -19,8 +19,9 @@ from edge_perception.models.manifest import Bundle
 from edge_perception.models.writing import write_bundle
 from edge_perception.optimize.configuration import Configuration
 from edge_perception.optimize.findings import write_text
-from edge_perception.optimize.judging import Judge, Verdict, failed
+from edge_perception.optimize.judging import Judge
 from edge_perception.optimize.measuring import Runner, compare
+from edge_perception.optimize.verdicts import Gate, Verdict, failed
 
 _ROUNDS, _RUNS = 5, 10
 # Rounding may fall to the other side on another processor; the map as a whole must not change.
@@ -43,14 +44,14 @@ class Candidate:
     note: str = ""
     backend: str = DEFAULT_BACKEND  # the runtime that it was judged and timed on
 
-    def row(self, allowed: float) -> dict[str, Any]:
+    def row(self, gate: Gate) -> dict[str, Any]:
         """Return plain data."""
         return {
             "candidate": self.name, "bytes": len(self.data), "ratio": self.ratio,
             "ratio_low": self.ratio_low, "ratio_high": self.ratio_high, "p50_ms": self.p50_ms,
             "memory_mb": self.memory_mb, "loss_points": self.verdict.loss,
             "loss_low": self.verdict.interval[0], "loss_high": self.verdict.interval[1],
-            "score_points": self.verdict.score, "within_gate": self.verdict.within(allowed),
+            "score_points": self.verdict.score, "within_gate": gate.holds(self.verdict),
             "backend": self.backend,
             "note": self.verdict.failure or self.note,
         }  # fmt: skip
@@ -76,6 +77,16 @@ class Remembered:
         write_text(self._path, json.dumps(self._known))
 
 
+def about_of(judge: Judge, frames: str) -> str:
+    """Return what a verdict of a judge depends on, beside the candidate.
+
+    Args:
+        judge: of the models that it knows.
+        frames: names the frames and how they were taken.
+    """
+    return f"{judge.about} {frames} {judge.what} {judge.frames}"
+
+
 class Trials:
     """Judges and times candidates of one bundle."""
 
@@ -90,7 +101,7 @@ class Trials:
         """
         self.bundle, self._judge = bundle, judge
         self.frames = judge.frames
-        self._about = f"{bundle.sha256} {about} {judge.what} {judge.frames}"
+        self._about = about_of(judge, about)
         self.remembered = Remembered(work / "remembered.json")
         self._folder = tempfile.TemporaryDirectory(prefix="edge_perception_candidates_")
         self._base: Runner | None = None

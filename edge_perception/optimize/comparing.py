@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.models.loading import open_bundle, whole_model
 from edge_perception.models.manifest import Bundle
+from edge_perception.optimize.candidates import Remembered, about_of
 from edge_perception.optimize.configuration import Configuration
 from edge_perception.optimize.findings import ERROR, NOTE, Outcome
-from edge_perception.optimize.judging import Judge, Verdict
+from edge_perception.optimize.judging import Judge
 from edge_perception.optimize.measuring import Runner
+from edge_perception.optimize.verdicts import Verdict, failed
 
 
 class Comparing:
@@ -27,6 +30,8 @@ class Comparing:
         ways: bundles of one role and feature space, each with the runtime that it runs on.
         names: of the ways, for people.
         judge: says what each costs; its base is the first way's bundle.
+        remembered: verdicts of an interrupted command.
+        about: which frames they are on.
         outcome: is added to.
         say: is told what is done.
     """
@@ -38,7 +43,11 @@ class Comparing:
         judge: Judge,
         outcome: Outcome,
         say: Callable[[str], None],
+        *,
+        remembered: Remembered,
+        about: str,
     ) -> None:
+        self._remembered, self._about = remembered, about_of(judge, about)
         self._ways, self._names, self._judge = list(ways), list(names), judge
         self._outcome, self._say = outcome, say
 
@@ -84,24 +93,26 @@ class Comparing:
         )  # fmt: skip
 
     def _judged(self, way: Configuration, name: str) -> Verdict:
+        key = f"compared {way.bundle.sha256} {way.backend} {self._about}"
+        known = self._remembered.get(key)
+        verdict = Verdict(**known) if known else self._verdict(way, name)
+        if verdict.failure:
+            self._outcome.add(ERROR, "does_not_run", f"{name}: {verdict.failure}")
+            return verdict
+        self._remembered.put(key, asdict(verdict))
+        self._say(f"{name}: loses {verdict.loss:.2f} points")
+        return verdict
+
+    def _verdict(self, way: Configuration, name: str) -> Verdict:
         try:
             loaded = open_bundle(way.bundle, way.options())
         except EdgePerceptionError as error:
-            return self._failed(name, error)
+            return failed(error)
         try:
-            verdict = self._judge.judge(loaded.backend)
+            self._say(f"{name} on {self._judge.frames} frames")
+            return self._judge.judge(loaded.backend)
         finally:
             loaded.backend.close()
-        self._say(f"{name}: {verdict.failure or f'loses {verdict.loss:.2f} points'}")
-        if verdict.failure:
-            self._outcome.add(ERROR, "does_not_run", f"{name}: {verdict.failure}")
-        return verdict
-
-    def _failed(self, name: str, error: Exception) -> Verdict:
-        from edge_perception.optimize.judging import failed
-
-        self._outcome.add(ERROR, "does_not_run", f"{name}: {error}")
-        return failed(error)
 
     def _timed(
         self, rounds: int, runs: int

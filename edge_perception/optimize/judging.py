@@ -1,14 +1,13 @@
 """What a candidate costs: mAP on labelled frames, agreement of decisions on others, by slice.
 
-A loss is in points: of mAP (100 is everything), or of decisions without a partner. The base is the
-model that the candidate was made of, on the same frames.
+A loss (`verdicts`) is of the model that the candidate was made of, on the same frames.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,90 +19,39 @@ from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.types import Feature, Geometry
 from edge_perception.encoders import encoders
 from edge_perception.encoders.checked_model import check_outputs
-from edge_perception.evaluation.frames import FIRST_SEED, Truth, load_frame
-from edge_perception.evaluation.matching import Judged, ap_table, mean_ap
+from edge_perception.evaluation.frames import FIRST_SEED, Truth, load_frame, simulator_digest
+from edge_perception.evaluation.matching import Judged, ap_table
 from edge_perception.evaluation.recorded import RecordedFrames, judge_features
 from edge_perception.evaluation.rig import ModelSet, Rig
 from edge_perception.models.manifest import Bundle
 from edge_perception.optimize.bag_frames import BagFrame, FrameStore, light_copy
+from edge_perception.optimize.verdicts import (
+    POINTS,
+    Verdict,
+    drawn,
+    failed,
+    gated_loss,
+    paired_error,
+    share_error,
+)
 from edge_perception.releases.behaviour import match, match_images
 
-POINTS = 100.0
-_DRAWS = 40
 ALL = "all"
 LEAST_DECISIONS = 20  # fewer tell nothing
 _LEAST_OBJECTS = 30  # of a slice that is told
 FUSED = "fused"
-_INTERVAL = 1.96  # standard errors on both sides: 95 %
-_SURE = 2.0  # standard errors from which the loss of a slice is one
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What was lost."""
-
-    loss: float  # points, the most of what the gate looks at (`gated_loss`)
-    base: float  # points of the model before: mAP fused, or 100 of agreement
-    score: float  # the same of the candidate
-    slices: Mapping[str, float] = field(default_factory=dict)  # loss by slice, points
-    error: float = 0.0  # standard error of the loss, points: what other frames would make of it
-    errors: Mapping[str, float] = field(default_factory=dict)  # the same of slices that are gated
-    failure: str = ""  # it does not run, or gives NaN
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where the loss lies with 95 %, points."""
-        return self.loss - _INTERVAL * self.error, self.loss + _INTERVAL * self.error
-
-    def within(self, allowed: float) -> bool:
-        """Whether the gate holds."""
-        return not self.failure and self.loss <= allowed
-
-
-def gated_loss(
-    losses: Mapping[str, float], errors: Mapping[str, float], whole: Collection[str]
-) -> tuple[float, float]:
-    """Return the loss that the gate looks at, and its standard error, points.
-
-    The largest of the whole and of the slices; a slice of few objects goes up and down by points
-    between models that hardly differ, so its loss counts where it is no chance.
-
-    Args:
-        losses: by slice.
-        errors: standard errors of the whole and of the slices that may count.
-        whole: slices that are everything.
-    """
-    counted = [n for n in errors if n in whole or losses[n] > _SURE * errors[n]]
-    worst = max(counted, key=lambda name: losses[name])
-    return losses[worst], errors[worst]
 
 
 class Judge(Protocol):
     """Says what a candidate costs."""
 
     what: str  # the measure, for people
+    about: str  # what its verdicts depend on beside the candidate and the frames' names
     frames: int
 
     def judge(self, session: Backend) -> Verdict:
         """Run a candidate on all frames."""
         ...
-
-
-def drawn(frames: Sequence[Judged]) -> NDArray[np.float64]:
-    """Return mAP in points of the frames drawn again (bootstrap), the same draws for all models."""
-    rng = np.random.default_rng(0)
-    draws = (rng.integers(len(frames), size=len(frames)) for _ in range(_DRAWS))
-    return np.array([POINTS * mean_ap(Judged.joined([frames[i] for i in d])) for d in draws])
-
-
-def paired_error(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    """Return the standard error of a loss, points, of what both models make of the same draws."""
-    return float(np.nan_to_num(np.nanstd(before - after)))
-
-
-def failed(error: Exception) -> Verdict:
-    """Return the verdict on what does not run."""
-    return Verdict(loss=POINTS, base=POINTS, score=0.0, failure=str(error).splitlines()[0][:300])
 
 
 class AgreementJudge:
@@ -122,6 +70,7 @@ class AgreementJudge:
             ConfigurationError: the model decides too little on them to be compared.
         """
         self._bundle, self._frames = bundle, list(frames)
+        self.about = bundle.sha256
         self.frames = len(self._frames)
         decided = sum(_count(frame.output) for frame in self._frames)
         if decided < LEAST_DECISIONS:
@@ -134,17 +83,17 @@ class AgreementJudge:
         """Run a candidate on all frames."""
         manifest = self._bundle.manifest
         encoder = encoders()[manifest.role].make_encoder(manifest, session)
-        counts: dict[str, NDArray] = defaultdict(lambda: np.zeros(2))
+        frames: dict[str, list[tuple[float, float]]] = defaultdict(list)
         try:
             for frame in self._frames:
                 outputs = session.infer(frame.inputs)
                 check_outputs(outputs, manifest)
                 decided = encoder.postprocess(outputs, frame.frame, frame.geometry)
-                for name, paired, total in agreed(decided, frame.output):
-                    for key in (name,) if name != ALL else (ALL, *frame.tags):
-                        counts[key] += (paired, total)
+                for name, counted in _by_slice(decided, frame).items():
+                    frames[name].append(counted)
         except EdgePerceptionError as error:
             return failed(error)
+        counts = {name: np.sum(counted, axis=0) for name, counted in frames.items()}
         losses = {
             name: float(POINTS * (1 - paired / total))
             for name, (paired, total) in counts.items()
@@ -152,15 +101,22 @@ class AgreementJudge:
         }
         losses.setdefault(ALL, POINTS)
         errors = {
-            name: _share_error(losses[name], counts[name][1])
-            for name in losses
-            if name == ALL or name in LIGHTS
+            name: share_error(frames[name]) for name in losses if name == ALL or name in LIGHTS
         }
         loss, spread = gated_loss(losses, errors, (ALL,))
         return Verdict(
             loss=loss, base=POINTS, score=POINTS - losses[ALL], slices=losses, error=spread,
             errors=errors,
         )  # fmt: skip
+
+
+def _by_slice(decided: Any, frame: BagFrame) -> dict[str, tuple[float, float]]:
+    """Return decisions with a partner, and all, of one frame by slice."""
+    counts: dict[str, NDArray] = defaultdict(lambda: np.zeros(2))
+    for name, paired, total in agreed(decided, frame.output):
+        for key in (name,) if name != ALL else (ALL, *frame.tags):
+            counts[key] += (paired, total)
+    return {name: (float(paired), float(total)) for name, (paired, total) in counts.items()}
 
 
 def agreed(ours: Any, theirs: Any) -> Iterator[tuple[str, float, float]]:
@@ -177,12 +133,6 @@ def agreed(ours: Any, theirs: Any) -> Iterator[tuple[str, float, float]]:
             yield name, 2.0 * paired, float(total)
     heard, expected = ({e.class_name for e in o.sound_events} for o in (ours, theirs))
     yield ALL, 2.0 * len(heard & expected), float(len(heard) + len(expected))
-
-
-def _share_error(loss: float, count: float) -> float:
-    """Return the standard error of a share of decisions, points."""
-    share = loss / POINTS
-    return float(POINTS * np.sqrt(share * (1 - share) / max(count, 1.0)))
 
 
 def _count(output: Any) -> int:
@@ -216,6 +166,7 @@ class LabelledJudge:
             store: keeps the inputs of frames.
         """
         self._rig, self._role, self._store = Rig(models), role, store
+        self.about = " ".join(models.bundle(r).sha256 for r in ("camera", "lidar", "fusion"))
         self._manifest = models.bundle(role).manifest
         self._frames: list[_Labelled] = []
         self._base: dict[str, float] | None = None
@@ -247,9 +198,10 @@ class LabelledJudge:
                 break
             self._add(frame, (), frame.image, frame.cloud)
 
-    def add_simulated(self, count: int, cache: Any) -> None:
-        """Take simulated frames that nothing was trained or tuned on."""
-        for seed in range(FIRST_SEED, FIRST_SEED + count):
+    def add_simulated(self, count: int, cache: Any, *, skip: int = 0) -> None:
+        """Take simulated frames that nothing was trained or tuned on, all but the first `skip`."""
+        self.about += f" simulated by {simulator_digest()} from {skip}"
+        for seed in range(FIRST_SEED + skip, FIRST_SEED + skip + count):
             frame = load_frame(seed, cache, delays_ms=())
             self._add(frame, (frame.light,), frame.images[0], frame.cloud)
 

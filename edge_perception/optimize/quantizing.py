@@ -21,6 +21,7 @@ from edge_perception.optimize.methods import (
     made,
 )
 from edge_perception.optimize.ranges import Frames, Method
+from edge_perception.optimize.verdicts import Gate
 
 MIXED = "mixed"
 _ALSO = ("openvino",)  # the best graphs are judged and timed there too
@@ -34,7 +35,7 @@ class Quantizing:
     Args:
         quantiser: the graph and its calibration frames.
         trials: judges and times candidates.
-        allowed: points that may be lost.
+        gate: what may be lost.
         outcome: is added to.
         say: is told what is tried.
     """
@@ -44,11 +45,11 @@ class Quantizing:
         quantiser: Quantiser,
         trials: Trials,
         *,
-        allowed: float,
+        gate: Gate,
         outcome: Outcome,
         say: Callable[[str], None],
     ) -> None:
-        self._quantiser, self._trials, self._allowed = quantiser, trials, allowed
+        self._quantiser, self._trials, self._gate = quantiser, trials, gate
         self._outcome, self._say = outcome, say
         self.tried: list[Candidate] = []
         self._methods: dict[str, Method] = {}
@@ -61,29 +62,17 @@ class Quantizing:
             self._try(METHODS[name])
         if mixed:
             self._mixed(progress)
-        self._outcome.tables["candidates"] = [c.row(self._allowed) for c in self.tried]
-        good = [c for c in self.tried if c.verdict.within(self._allowed)]
+        self._outcome.tables["candidates"] = [c.row(self._gate) for c in self.tried]
+        good = [c for c in self.tried if self._gate.holds(c.verdict)]
         if not good:
             self._refuse()
             return None
         best = min(good, key=lambda c: (c.ratio if np.isfinite(c.ratio) else np.inf, len(c.data)))
-        self._outcome.figures["chosen"] = best.row(self._allowed)
+        self._outcome.figures["chosen"] = best.row(self._gate)
         self._outcome.tables["slices"] = [
             {"slice": name, "loss_points": loss} for name, loss in best.verdict.slices.items()
         ]
-        for name, loss in best.verdict.slices.items():
-            if loss > self._allowed:
-                self._outcome.add(
-                    WARNING, "slice", f"{best.name}: {name} loses {loss:.2f} points, more than "
-                    f"{self._allowed:g}; the gate looks at all frames and at light",
-                )  # fmt: skip
-        low, high = best.verdict.interval
-        if high > self._allowed:
-            self._outcome.add(
-                WARNING, "frames", f"{self._trials.frames} frames put the loss of {best.name} "
-                f"between {low:.2f} and {high:.2f} points (95 %), the gate is {self._allowed:g}: "
-                "other frames might say otherwise", "--judge-frames or --simulated, more of them",
-            )  # fmt: skip
+        tell_doubts(self._outcome, best, self._gate, self._trials.frames)
         if best.backend != DEFAULT_BACKEND:
             self._outcome.add(
                 NOTE, "backend", f"{best.name} is chosen as it runs on {best.backend}: set "
@@ -97,14 +86,16 @@ class Quantizing:
         return best
 
     def _refuse(self) -> None:
-        nearest = min(self.tried, key=lambda c: c.verdict.loss, default=None)
+        nearest = min(self.tried, key=lambda c: self._gate.lost(c.verdict), default=None)
         text = "nothing could be tried"
         if nearest is not None:
+            low, high = nearest.verdict.interval
             text = nearest.verdict.failure or (
-                f"the nearest, {nearest.name}, loses {nearest.verdict.loss:.2f} points"
+                f"the nearest, {nearest.name}, loses {nearest.verdict.loss:.2f} points "
+                f"({low:.2f} to {high:.2f} with 95 %)"
             )
         self._outcome.add(
-            ERROR, "gate", f"no candidate is within {self._allowed:g} points: {text}",
+            ERROR, "gate", f"no candidate is {self._gate}: {text}",
             "--gate, more and other --bag to calibrate with, or QAT",
         )  # fmt: skip
 
@@ -185,7 +176,7 @@ class Quantizing:
                 rows = self._sensitivity(method if method.kind == "static" else None, progress)
                 self._outcome.tables["sensitivity"] = rows
                 order = [row["layer"] for row in sorted(rows, key=lambda row: -row["worth"])]
-            if best.verdict.within(self._allowed):
+            if self._gate.holds(best.verdict):
                 self._say(f"  {best.name} is within the gate with every layer in 8 bits")
                 continue
             self._mix(method, best.backend, order)
@@ -199,7 +190,7 @@ class Quantizing:
             if backend == DEFAULT_BACKEND:
                 fit = static or fit
             if fit:
-                found.append(min(fit, key=lambda c: c.verdict.loss))
+                found.append(min(fit, key=lambda c: self._gate.lost(c.verdict)))
         return found
 
     def _mix(self, method: Method, backend: str, order: Sequence[str]) -> None:
@@ -208,7 +199,7 @@ class Quantizing:
         def holds(count: int) -> bool:
             verdict = self._trials.verdict(made(method, self._quantiser, order[:count]), backend)
             self._say(f"  {name}: {count} layers in float lose {verdict.loss:.2f} points")
-            return verdict.within(self._allowed)
+            return self._gate.holds(verdict)
 
         count = self._least(holds, len(order) - 1)
         if count is None:
@@ -255,6 +246,39 @@ class Quantizing:
             self._trials.remembered.put(key, known)
         rows: list[dict[str, Any]] = known
         return rows
+
+
+def tell_doubts(outcome: Outcome, best: Candidate, gate: Gate, frames: int) -> None:
+    """Add what a candidate loses beyond the gate where that does not look or cannot tell.
+
+    Args:
+        outcome: is added to.
+        best: the candidate that passed.
+        gate: that it passed.
+        frames: that it was judged on.
+    """
+    verdict = best.verdict
+    untold = gate.untold(verdict)
+    for name in untold:
+        low, high = verdict.interval_of(name)
+        outcome.add(
+            WARNING, "slice_not_told", f"{best.name}: {name} loses {verdict.slices[name]:.2f} "
+            f"points, more than {gate.points:g}, but its frames are too few to tell ({low:.2f} to "
+            f"{high:.2f} with 95 %): the gate did not count it", "more frames of it, or --sure",
+        )  # fmt: skip
+    for name, loss in verdict.slices.items():
+        if loss > gate.points and name not in untold:
+            outcome.add(
+                WARNING, "slice", f"{best.name}: {name} loses {loss:.2f} points, more than "
+                f"{gate.points:g}; the gate looks at all frames and at light",
+            )  # fmt: skip
+    low, high = verdict.interval
+    if high > gate.points:
+        outcome.add(
+            WARNING, "frames", f"{frames} frames put the loss of {best.name} between {low:.2f} and "
+            f"{high:.2f} points (95 %), the gate is {gate.points:g}: other frames might say "
+            "otherwise", "more of --judge-frames or --simulated, or --sure",
+        )  # fmt: skip
 
 
 def _named(name: str, backend: str) -> str:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from edge_perception.optimize.candidate_table import TITLE as CANDIDATES
+from edge_perception.optimize.candidate_table import readable
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING
 from edge_perception.optimize.graph_page import STYLE
 
@@ -91,7 +93,8 @@ def _section(outcome: dict[str, Any]) -> str:
         for f in findings
     )
     tables = "".join(
-        f"<h3>{_text(title)}</h3>{_bars(title, rows)}{_table(rows)}"
+        f"<h3>{_text(title)}</h3>{_bars(title, rows)}"
+        f"{_table(readable(rows) if title == CANDIDATES else rows)}"
         for title, rows in outcome["tables"].items()
         if rows
     )

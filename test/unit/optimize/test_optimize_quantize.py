@@ -21,7 +21,6 @@ from edge_perception.optimize.calibration import (
 from edge_perception.optimize.candidates import Candidate
 from edge_perception.optimize.findings import Outcome
 from edge_perception.optimize.graph_check import run_graph
-from edge_perception.optimize.judging import Verdict, drawn, gated_loss, paired_error
 from edge_perception.optimize.methods import (
     METHODS,
     Quantiser,
@@ -34,6 +33,7 @@ from edge_perception.optimize.methods import (
 )
 from edge_perception.optimize.quantizing import Quantizing
 from edge_perception.optimize.ranges import least_squares
+from edge_perception.optimize.verdicts import Gate, Verdict
 
 
 def graph(nodes, weights, inputs, outputs):
@@ -276,7 +276,9 @@ class MadeUpTrials:
 
 def run_of(quantiser, trials, methods, allowed=1.0):
     outcome = Outcome(step="quantize", subject="small")
-    run = Quantizing(quantiser, trials, allowed=allowed, outcome=outcome, say=lambda _: None)
+    run = Quantizing(
+        quantiser, trials, gate=Gate(points=allowed), outcome=outcome, say=lambda _: None
+    )
     return run.run(methods, mixed=True, progress=lambda _done: None), outcome
 
 
@@ -300,30 +302,6 @@ def test_few_frames_for_a_narrow_gate_are_told(quantiser, tmp_path):
         found = [f.text for f in outcome.findings if f.code == "frames"]
         assert len(found) == told
     assert "8 frames put the loss of minmax between -0.58 and 0.98 points (95 %)" in found[0]
-
-
-def test_the_error_of_a_loss_grows_with_what_differs_from_frame_to_frame():
-    from edge_perception.evaluation.matching import Judged
-
-    def frame(hits):
-        n = len(hits)
-        hit = np.repeat(np.array(hits, bool)[:, None], 4, axis=1)
-        return Judged(
-            label=np.zeros(n, np.int8), score=np.linspace(0.9, 0.5, n).astype(np.float32), hit=hit,
-            counts=np.ones((n, 4), bool), range_m=np.full(n, 10.0, np.float32),
-            wanted_label=np.zeros(3, np.int8), wanted_range_m=np.full(3, 10.0, np.float32),
-        )  # fmt: skip
-
-    good, bad = frame([1, 1, 1]), frame([1, 0, 0])
-    assert paired_error(drawn([good] * 8), drawn([good] * 8)) == 0.0
-    assert paired_error(drawn([good] * 8), drawn([bad, *[good] * 7])) > 1.0
-
-
-def test_a_slice_counts_where_its_loss_is_no_chance():
-    losses = {"lidar": 0.2, "fused": 0.1, "night fused": 1.5, "car lidar": 9.0}
-    errors = {"lidar": 0.3, "fused": 0.2, "night fused": 0.9}
-    assert gated_loss(losses, errors, ("lidar", "fused")) == (0.2, 0.3)
-    assert gated_loss(losses, {**errors, "night fused": 0.5}, ("lidar", "fused")) == (1.5, 0.5)
 
 
 def test_beyond_the_gate_nothing_is_chosen_and_the_nearest_is_named(quantiser, tmp_path):

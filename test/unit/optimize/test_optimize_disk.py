@@ -1,0 +1,47 @@
+"""A disk that is full: the kernel refuses what is longer than a limit, as it does there."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from edge_perception.optimize.bag_frames import FrameStore
+from edge_perception.optimize.candidates import Remembered
+from edge_perception.optimize.findings import write_bytes
+
+
+@contextmanager
+def room_for(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_was_there_stays_and_nothing_half_written_is_left(tmp_path):
+    file = tmp_path / "model.onnx"
+    write_bytes(file, b"before")
+    with room_for(4096), pytest.raises(OSError, match=r"model\.onnx"):
+        write_bytes(file, bytes(8192))
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_frames_that_have_no_room_name_their_file():
+    with FrameStore() as store, room_for(4096), pytest.raises(OSError, match=r"0\.npy"):
+        store.keep({"raster": np.zeros(4096, np.float32)})
+
+
+def test_verdicts_that_have_no_room_leave_those_before(tmp_path):
+    file = tmp_path / "remembered.json"
+    remembered = Remembered(file)
+    remembered.put("one", 1.0)
+    with room_for(512), pytest.raises(OSError, match="remembered"):
+        remembered.put("two", "x" * 1024)
+    assert Remembered(file).get("one") == 1.0
+    assert Remembered(file).get("two") is None
