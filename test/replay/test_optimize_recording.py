@@ -32,7 +32,9 @@ def quantize(drive, folder, *more, remembered=None):
 @pytest.fixture(scope="module")
 def made(drive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantized")
-    code, found = quantize(drive, folder, "--method", "minmax", "--no-mixed", "--gate", "50")
+    code, found = quantize(
+        drive, folder, "--method", "minmax", "--no-mixed", "--gate", "50", "--each"
+    )
     return code, found, folder
 
 
@@ -48,6 +50,9 @@ def test_a_bundle_within_the_gate_is_a_variant_with_its_figures(made):
     chosen = bundle.manifest.provenance.metrics["optimize"]
     assert chosen["candidate"] == found["figures"]["chosen"]["candidate"]
     assert chosen["ratio"] > 0
+    assert found["figures"]["bundles"] == ["bev_lite_lidar_int8_minmax"]
+    each = load_bundle(folder / "models" / "bev_lite_lidar_int8_minmax")
+    assert each.read("model.onnx") == bundle.read("model.onnx")
     assert chosen["memory_mb"] >= 0
     assert found["figures"]["judge"]["measure"] == "mAP"
     assert 4 <= found["figures"]["judge"]["frames"] <= 8  # none of those calibrated with
