@@ -74,7 +74,6 @@ class _Models:
         if plan.fusion_model.model:
             self._wanted[FUSION] = (plan.fusion_model, FUSION)
         self.names = list(self._wanted)
-        self._unloaded = list(self.names)
         self.counted: dict[str, _Counted] = {}
         self.loaded: dict[str, LoadedModel] = {}
 
@@ -82,13 +81,12 @@ class _Models:
         """Return how a model runs, the device plan followed."""
         return planned_options(self._wanted[name][0], name).options
 
-    def of(self, _options: ModelOptions, _role: str) -> LoadedModel:
-        """Return the next model of the vehicle, which asks in the order of its sources."""
-        return metered(self.load(self._unloaded[0]), is_shared=True)
+    def of(self, _options: ModelOptions, role: str, _modality: str = "") -> LoadedModel:
+        """Return the model of a source, or of fusion."""
+        return metered(self.load(role), is_shared=True)
 
     def load(self, name: str) -> LoadedModel:
         """Load a model as its node does."""
-        self._unloaded.remove(name)
         options, modality = self._wanted[name]
         loaded = load_model(options, role=name, modality=modality, profiling=True)
         self.loaded[name] = loaded
