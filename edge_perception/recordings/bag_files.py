@@ -69,7 +69,7 @@ def _listed(path: Path, metadata: BagMetadata, found: BagFiles) -> None:
         file = next((way for way in ways if way.is_file()), None)
         if file is None:
             found.missing.append(f"{path.name}: {NAME} lists {name}, which is not there")
-        elif file in found.files:
+        elif _is_among(file, found.files):
             found.notes.append(f"{path.name}: {NAME} lists {name} twice: read once")
         else:
             found.files.append(file)
@@ -80,7 +80,7 @@ def _unlisted(there: Iterable[Path], found: BagFiles) -> None:
     stems = {_NUMBER.sub("", _plain(file).stem) for file in found.files}
     known = {_plain(file) for file in found.files}
     for file in there:
-        if file in found.files:
+        if _is_among(file, found.files):
             continue
         plain = _plain(file)
         if plain in known:
@@ -90,6 +90,11 @@ def _unlisted(there: Iterable[Path], found: BagFiles) -> None:
             found.notes.append(f"{file.name}: not listed in {NAME}: read too")
         else:
             found.notes.append(f"{file.name}: not listed in {NAME}: not read")
+
+
+def _is_among(file: Path, files: Iterable[Path]) -> bool:
+    """Whether a file is one of these, whatever way leads to it: `..`, links."""
+    return any(file.samefile(other) for other in files)
 
 
 def _of_one(path: Path, there: list[Path]) -> list[Path]:

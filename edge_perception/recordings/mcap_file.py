@@ -19,7 +19,7 @@ import lz4.frame
 import zstandard
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Attachment, Channel, Metadata
+from mcap.records import Attachment, Channel, Metadata, Statistics
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.mcap_walk import (
@@ -40,6 +40,7 @@ from edge_perception.recordings.storage import (
     in_order,
     ros_type,
 )
+from edge_perception.recordings.unpacking import plain_message
 
 _QOS = "offered_qos_profiles"
 _DAMAGE = (ValueError, RuntimeError, OSError, EOFError, MemoryError, zstandard.ZstdError)
@@ -57,8 +58,12 @@ class McapFile:
         found = self._found = walk(path)
         self._blocks: list[Block] = []
         self._undeclared = {key for block in found.blocks for key in block.channels}
-        lost = self._count()
+        lost = self._count(by_index=found.statistics is not None)
         held = self._held()
+        if found.statistics is not None and not _agree(found.statistics, held):
+            # The indexes of chunks or the summary say what is not so: the messages themselves tell.
+            lost = self._count(by_index=False)
+            held = self._held()
         total = sum(reach.count for reach in held.values())
         self.channels = [
             self._stored(channel, held.get(key, Reach())) for key, channel in found.channels.items()
@@ -150,10 +155,15 @@ class McapFile:
 
     # -- counting --
 
-    def _count(self) -> list[str]:
-        """Take over the blocks; unpack those that do not say what they hold."""
-        lost = []
-        whole = self._found.has_summary and not self._found.damage
+    def _count(self, *, by_index: bool) -> list[str]:
+        """Take over the blocks; unpack those that do not say what they hold.
+
+        Args:
+            by_index: believe the message indexes of chunks, which nothing obliges to be complete;
+                only where statistics will be held against them.
+        """
+        self._blocks, lost = [], []
+        whole = by_index and self._found.has_summary and not self._found.damage
         for block in self._found.blocks:
             # A summary need not repeat the channels and schemas that chunks declare.
             if whole and block.channels and self._all_declared():
@@ -237,7 +247,7 @@ class McapFile:
                         type=ros_type(schema.name) if schema else "",
                         log_time_ns=log_ns,
                         publish_time_ns=publish_ns,
-                        data=data[at + MESSAGE.size : end],
+                        data=_plain(data[at + MESSAGE.size : end]),
                     )
                 )
         return found
@@ -282,6 +292,21 @@ class McapFile:
             f"{self.path.name}: damaged near byte {block.at} ({error or type(error).__name__}): "
             f"{what or 'an unknown number of messages'} lost"
         )
+
+
+def _plain(data: bytes) -> bytes:
+    """Return the bytes of a message; as they are where they cannot be unpacked."""
+    try:
+        return plain_message(data)
+    except (zstandard.ZstdError, ValueError):
+        return data
+
+
+def _agree(said: Statistics, held: Mapping[int, Reach]) -> bool:
+    """Whether as many messages are held as the statistics say, of each channel."""
+    counts = {key: reach.count for key, reach in held.items() if reach.count}
+    told = {key: count for key, count in said.channel_message_counts.items() if count}
+    return said.message_count == sum(counts.values()) and told in ({}, counts)
 
 
 def _claims(found: Walk, held: Mapping[int, Reach], name: str) -> list[str]:

@@ -107,7 +107,7 @@ def _name(
         return default
     word = str(value).strip().lower().replace(" ", "_").replace("-", "_")
     word = word.removeprefix("rmw_qos_policy_").removeprefix(f"{policy}_")
-    word = word.removeprefix(f"{policy}policy.")
+    word = word.removeprefix("qos").removeprefix(f"{policy}policy.").removesuffix(".0")
     for name, number in numbers.items():
         if word in (name, str(number)):
             return name
@@ -120,7 +120,7 @@ def _depth(value: object, odd: list[str]) -> int:
     if value is None:
         return RELIABLE.depth
     try:
-        number = int(str(value).strip())
+        number = int(str(value).strip().removesuffix(".0"))
     except ValueError:
         odd.append(f"depth: expected a number, got {value!r:.40}")
         return RELIABLE.depth

@@ -6,7 +6,7 @@ recording says of itself and is not so is a contradiction: nobody may pass a ver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,13 +51,13 @@ class Recording:
         self._on_damage = on_damage or _raise
         found = find_files(path)
         notes = [*found.notes]
-        self._parts = [_opened(file, scratch or own_scratch(), notes) for file in found.files]
+        self._parts, unread = _all_opened(found.files, scratch or own_scratch(), notes)
         held = self._contents = contents_of(self._parts, found.metadata)
         self.topics: Mapping[str, Topic] = held.topics
         self.skipped: tuple[SkippedTopic, ...] = held.skipped
         self.notes: tuple[str, ...] = (*notes, *held.notes)  # what is odd and costs no message
         # What files and metadata.yaml say of the messages and is not so.
-        self.contradictions: tuple[str, ...] = (*found.missing, *held.contradictions)
+        self.contradictions: tuple[str, ...] = (*found.missing, *unread, *held.contradictions)
         full = [c for c in held.channels if is_readable(c) and c.count]
         self.start_ns = min((c.first_ns for c in full), default=0)
         self.end_ns = max((c.last_ns for c in full), default=0)
@@ -189,6 +189,28 @@ def open_recording(
         told = "".join(f"; {text}" for text in recording.contradictions)
         raise ConfigurationError(f"{path}: the recording holds no message{held}{told}")
     return recording
+
+
+def _all_opened(
+    files: Sequence[Path], scratch: Path, notes: list[str]
+) -> tuple[list[StorageFile], list[str]]:
+    """Open the files of a recording; also return why some of several cannot be read.
+
+    A recorder that is killed leaves its last file empty, and the others are whole.
+
+    Raises:
+        ConfigurationError: not one can be read.
+    """
+    opened: list[StorageFile] = []
+    errors: list[ConfigurationError] = []
+    for file in files:
+        try:
+            opened.append(_opened(file, scratch, notes))
+        except ConfigurationError as error:
+            errors.append(error)
+    if errors and not opened:
+        raise errors[0]
+    return opened, [f"one of {len(files)} files is not read: {error}" for error in errors]
 
 
 def _opened(file: Path, scratch: Path, notes: list[str]) -> StorageFile:

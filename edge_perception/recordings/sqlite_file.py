@@ -20,7 +20,7 @@ from edge_perception.recordings.storage import (
     StoredChannel,
     ros_type,
 )
-from edge_perception.recordings.unpacking import ZSTD_MAGIC, copied
+from edge_perception.recordings.unpacking import copied, plain_message
 
 MAGIC = b"SQLite format 3\0"
 _TIMED = "typeof(timestamp) = 'integer'"
@@ -173,7 +173,7 @@ class SqliteFile:
                     channel = self._topics[key]
                     try:
                         plain = _unpacked(data)
-                    except (zstandard.ZstdError, TypeError) as error:
+                    except (zstandard.ZstdError, TypeError, ValueError) as error:
                         on_damage(
                             f"{self.path.name}: damaged: {channel.topic} at {time_ns * 1e-9:.3f} s "
                             f"({error}): 1 message lost"
@@ -195,16 +195,15 @@ def _text(data: bytes) -> str:
 
 
 def _unpacked(data: Any) -> bytes:
-    """Return a message's bytes: with compression of each message it begins as zstd does.
+    """Return the bytes of a message, unpacked.
 
     Raises:
         TypeError: they are none.
+        ValueError, ZstdError: as `plain_message`.
     """
     if not isinstance(data, bytes):  # SQLite holds any type in any column
         raise TypeError(f"expected bytes, got {type(data).__name__}")
-    if not data.startswith(ZSTD_MAGIC):  # CDR begins with 00
-        return data
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return plain_message(data)
 
 
 def _definitions(base: sqlite3.Connection) -> dict[str, tuple[str, str]]:

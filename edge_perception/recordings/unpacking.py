@@ -18,6 +18,7 @@ from edge_perception.core.errors import ConfigurationError
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZSTD_ENDS = (".zstd", ".zst")
 _PART_BYTES = 1 << 20
+_LARGEST_BYTES = 1 << 29  # of one message; far more than any sensor's
 
 
 @cache
@@ -75,6 +76,22 @@ def _unpack(packed: BinaryIO, plain: BinaryIO) -> str:
             return str(error)
         rest = frame.unused_data
     return "" if frame.eof else "it breaks off"
+
+
+def plain_message(data: bytes) -> bytes:
+    """Return a message's bytes: with compression of each message it begins as zstd does.
+
+    Raises:
+        ZstdError: it cannot be unpacked.
+        ValueError: what it unpacks to is larger than any message.
+    """
+    if not data.startswith(ZSTD_MAGIC):  # CDR begins with 00
+        return data
+    with zstandard.ZstdDecompressor().stream_reader(data) as packed:
+        plain = packed.read(_LARGEST_BYTES + 1)
+    if len(plain) > _LARGEST_BYTES:
+        raise ValueError(f"a message of {len(data)} bytes unpacks to more than {_LARGEST_BYTES}")
+    return bytes(plain)
 
 
 def copied(paths: Sequence[Path], scratch: Path) -> Path:

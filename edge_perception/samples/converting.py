@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from edge_perception.core.transforms import STATIC, TF_TYPE
 from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA, TopicQos
 from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.samples import serialised
+from edge_perception.samples.checking import check_log
 from edge_perception.samples.datasets import BASE_FRAME, CameraStream, LidarStream, Log
 from edge_perception.samples.truth import (
     ATTACHMENT,
@@ -40,7 +42,11 @@ def write_log(log: Log, path: Path, *, progress: Callable[[int], None]) -> Groun
 
     Returns:
         The labels, as the recording carries them.
+
+    Raises:
+        ConfigurationError: as `check_log`.
     """
+    check_log(log)
     truth = ground_truth(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     with RecordingWriter(path) as writer:
@@ -151,13 +157,16 @@ def _odometry(log: Log) -> Iterator[_Row]:
 
 def _images(camera: CameraStream) -> Iterator[_Row]:
     frame_id = _frame(camera)
-    for stamp_ns, file in zip(camera.stamps_ns, camera.files, strict=True):
+    each = camera.of_each or [(camera.K, camera.image_size)] * len(camera.files)
+    for stamp_ns, file, (K, size) in zip(camera.stamps_ns, camera.files, each, strict=True):
         arrival_ns = stamp_ns + _DELAY_NS
 
-        def info(stamp_ns: int = stamp_ns) -> bytes:
+        def info(
+            stamp_ns: int = stamp_ns, K: NDArray[np.float64] = K, size: tuple[int, int] = size
+        ) -> bytes:
             return serialised.camera_info(
-                camera.K,
-                camera.image_size,
+                K,
+                size,
                 stamp_ns=stamp_ns,
                 frame_id=frame_id,
                 distortion=camera.distortion,

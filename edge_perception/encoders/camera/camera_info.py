@@ -34,6 +34,7 @@ _BROWN_NAMES = {
     "radialtangential",
     "brownconrady",  # RealSense
     "brown",
+    "rational",
     "opencv",
     "pinhole",
     "opencvpinhole",  # Isaac Sim
@@ -45,7 +46,13 @@ _FISHEYE_NAMES = {
     "opencvfisheye",  # Isaac Sim
     "kannalabrandt",
     "kannalabrandt4",  # RealSense
+    "kannalabrandt8",  # ORB-SLAM, which counts the focal lengths too
 }
+# Parts of the names of other lenses: without coefficients they are no pinhole either.
+_WIDE = re.compile(
+    "fisheye|omni|^mei|^ucm|eucm|unified|doublesphere|^ds|theta|scaramuzza|ocam|equirect|spheric"
+    "|panoram|cylindr|stereograph|orthograph|equisolid|equidist|equiang|kannala|fov|catadioptric"
+)
 _NO_NAMES = {"", "none", "nodistortion", "unknown", "perspective", "rectilinear"}
 _OFF_CENTRE = (0.3, 0.7)  # of the image; both axes alike beyond it: K is of another size
 _ALIKE = 0.1
@@ -108,7 +115,7 @@ def _geometry(
     notes: list[str] = []
     _check(K, message)
     model, D = _distortion(name, D, notes)
-    sizes = _sizes(K, message)
+    sizes = _sizes(K, message, notes)
     size = next(iter(sizes))
     return Geometry(
         T_base_sensor=np.eye(4) if T_base_sensor is None else T_base_sensor,
@@ -121,16 +128,23 @@ def _geometry(
     )
 
 
-def _sizes(K: NDArray[np.float64], message: Any) -> dict[tuple[int, int], NDArray[np.float64]]:
+def _sizes(
+    K: NDArray[np.float64], message: Any, notes: list[str]
+) -> dict[tuple[int, int], NDArray[np.float64]]:
     """Return K by image size, that with region of interest and binning first.
 
-    Drivers differ in whether they apply them to the image: its size tells.
+    Drivers differ in whether they apply them to the image: its size tells. Where the region is not
+    inside the full image, width and height are those of the region already, and so is K, whose
+    principal point is inside them.
     """
     full = (int(message.width), int(message.height))
     roi = message.roi
     binning = (max(int(message.binning_x), 1), max(int(message.binning_y), 1))
     cropped, cropped_K = full, K
-    if roi.width and roi.height:
+    inside = roi.x_offset + roi.width <= full[0] and roi.y_offset + roi.height <= full[1]
+    if roi.width and roi.height and not inside:
+        notes.append("roi of camera_info is not inside its image: k is that of the image as it is")
+    elif roi.width and roi.height:
         cropped, cropped_K = (int(roi.width), int(roi.height)), K.copy()
         cropped_K[0, 2] -= roi.x_offset
         cropped_K[1, 2] -= roi.y_offset
@@ -179,7 +193,11 @@ def _check(K: NDArray[np.float64], message: Any) -> None:
 def _distortion(
     name: str, D: NDArray[np.float64], notes: list[str]
 ) -> tuple[str, NDArray[np.float64]]:
-    """Return one of our three models and its coefficients; "": the lens bends nothing."""
+    """Return one of our three models and its coefficients; "": the lens bends nothing.
+
+    Names that nobody knows, and no coefficient that is not zero: a pinhole, unless the name is that
+    of a wide lens.
+    """
     if not np.isfinite(D).all():
         raise InvalidFrameError(f"camera_info: d expects finite coefficients, got {D.tolist()}")
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
@@ -187,7 +205,7 @@ def _distortion(
         model, size = "equidistant", _FISHEYE_SIZE
         # A fisheye with zeros is still no pinhole.
         fits = D.size >= size and not D[size:].any()
-    elif not D.any():
+    elif not D.any() and not _WIDE.search(plain):
         return "", D
     else:
         model, size = _brown(name, plain, D)

@@ -19,7 +19,13 @@ from edge_perception.encoders.camera.compressed import (
     decode_one_channel,
 )
 from edge_perception.encoders.camera.cv_bridge_fallback import image_through_cv_bridge
-from edge_perception.encoders.camera.encodings import DEPTH, ENCODINGS, decode_raw, to_bgr
+from edge_perception.encoders.camera.encodings import (
+    DEPTH,
+    ENCODINGS,
+    decode_raw,
+    known_encoding,
+    to_bgr,
+)
 from edge_perception.encoders.camera.sixteen_bits import SignificantBits, full_scale
 
 MAX_EDGE = 16384  # px; larger than any camera, small enough to stay decodable
@@ -58,7 +64,7 @@ def _raw(
 ) -> NDArray[np.uint8]:
     size = (int(message.width), int(message.height))
     _check_size(*size)
-    encoding = ENCODINGS.get(message.encoding)
+    encoding = known_encoding(message.encoding, notes)
     if encoding is None:
         return _unknown(message)
     big_endian = bool(message.is_bigendian)
@@ -112,7 +118,7 @@ def _compressed(
         bgr = _eight_bits(decode_compressed(file), bits, notes)
     except InvalidFrameError as error:
         raise InvalidFrameError(f"compressed image (format '{text}'): {error}") from error
-    return np.ascontiguousarray(bgr[..., ::-1]) if "compressed rgb" in text else bgr
+    return np.ascontiguousarray(bgr[..., ::-1]) if "compressed rgb" in text.lower() else bgr
 
 
 def _eight_bits(

@@ -23,6 +23,7 @@ from edge_perception.encoders.camera.sixteen_bits import (
     native_order,
 )
 
+_PLANE_ROWS = (8, 16, 32, 64)  # of which codecs make planes a multiple
 _MOST_PADDING = 256  # bytes of a row; more of it, as much for each pixel, is of the pixels
 
 Plane: TypeAlias = NDArray[Any]  # uint8 or uint16
@@ -52,6 +53,27 @@ class Encoding:
     def is_one_plane(self) -> bool:
         """Whether a pixel is one value: grey, or one colour of a mosaic."""
         return self.channels == 1 and self.rows == (1, 1)
+
+
+# GenICam's colours of the first two pixels, which some drivers hand on: BayerRG8.
+_MOSAICS = {"rg": "rggb", "gb": "gbrg", "gr": "grbg", "bg": "bggr"}
+
+
+def known_encoding(name: str, notes: list[str]) -> Encoding | None:
+    """Return an encoding by its name, also in capitals or as GenICam calls it; None: unknown.
+
+    Args:
+        name: of the message.
+        notes: takes that it is written otherwise than sensor_msgs/image_encodings does.
+    """
+    found = ENCODINGS.get(name)
+    if found is not None:
+        return found
+    known = _OTHER_NAMES.get(name.strip().lower())
+    if known is None:
+        return None
+    notes.append(f"encoding '{name}' is read as {known}")
+    return ENCODINGS[known]
 
 
 def decode_raw(
@@ -84,6 +106,8 @@ def decode_raw(
     _check_multiple("height", height, encoding.height_multiple)
     rows = height * encoding.rows[0] // encoding.rows[1]
     step = _row_step(encoding, (width, rows), step, data.size, notes)
+    if data.size >= step * rows + width * encoding.channels * encoding.item_bytes:
+        data = _without_rest(encoding, data, height, step, notes)
     dtype = np.dtype("u1" if encoding.item_bytes == 1 else ">u2" if big_endian else "<u2")
     pixels: NDArray = np.ndarray(
         (rows, width, encoding.channels),
@@ -117,9 +141,10 @@ def _row_step(
 ) -> int:
     """Return the bytes from one row to the next.
 
-    A step of zero, or one of more rows than there is data, tells nothing: where the rows fill the
-    data without a gap they are read so. A step of several bytes more for each pixel, all of them
-    there, says that the encoding is another one.
+    A step that is no row's length tells nothing: where the rows fill the data without a gap they
+    are read so (drivers that convert keep the step of what they converted). But a step of one
+    value a pixel may be that of planes, one behind the other; and one of several bytes more for
+    each pixel, all of them there, says that the encoding is another one.
 
     Args:
         encoding: of the rows.
@@ -145,7 +170,8 @@ def _row_step(
             f"got {available}"
         )
     turned = rows != width and step == rows * encoding.channels * encoding.item_bytes
-    if 0 < step < row_bytes or turned or available != row_bytes * rows:
+    planes = encoding.channels > 1 and step == width * encoding.item_bytes
+    if planes or turned or available != row_bytes * rows:
         why = ": width and height swapped?" if turned else ""
         raise InvalidFrameError(
             f"step: expected at least {row_bytes} bytes a row, and {rows} rows in {available} "
@@ -153,6 +179,36 @@ def _row_step(
         )
     notes.append("step is no length of a row: the rows fill the data without a gap")
     return row_bytes
+
+
+def _without_rest(
+    encoding: Encoding, data: NDArray[np.uint8], height: int, step: int, notes: list[str]
+) -> NDArray[np.uint8]:
+    """Return the data without what lies behind the last row, or between the planes.
+
+    Codecs make the planes of Y and of colours higher than the image, up to a multiple of some rows:
+    the colours begin behind the rows that were added. What else has whole rows more than the image
+    may have its colours anywhere.
+
+    Raises:
+        InvalidFrameError: the image has planes, and the data does not tell where the second is.
+    """
+    rows = height * encoding.rows[0] // encoding.rows[1]
+    if encoding.rows == (1, 1) or data.size % step or not data[step * rows :].any():
+        notes.append("the data behind the last row is left out: the height or the data is stale")
+        return data[: step * rows]
+    held = data.size // step
+    higher = held * encoding.rows[1] // encoding.rows[0]
+    if higher * encoding.rows[0] != held * encoding.rows[1] or higher not in {
+        -(-height // multiple) * multiple for multiple in _PLANE_ROWS
+    }:
+        raise InvalidFrameError(
+            f"data: expected {rows} rows of {step} bytes in planes of {height} rows of Y and the "
+            f"colours, got {held} rows"
+        )
+    notes.append(f"planes of {higher} rows for images of {height}: the rows added are left out")
+    planes = data.reshape(held, step)
+    return np.concatenate([planes[:height], planes[higher : higher + rows - height]]).reshape(-1)
 
 
 def _check_multiple(what: str, value: int, multiple: int) -> None:
@@ -252,4 +308,10 @@ ENCODINGS: dict[str, Encoding] = {
         for order in ("rggb", "bggr", "gbrg", "grbg")
         for bits in (8, 16)
     },
+}
+
+_OTHER_NAMES = {name.lower(): name for name in ENCODINGS} | {
+    f"bayer{start}{bits}": f"bayer_{order}{bits}"
+    for start, order in _MOSAICS.items()
+    for bits in (8, 16)
 }

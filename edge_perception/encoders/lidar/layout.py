@@ -16,6 +16,7 @@ from edge_perception.core.errors import InvalidFrameError
 
 # sensor_msgs/PointField.datatype -> NumPy type without byte order
 _DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+_PCL = (9, 10, 11)  # pcl::PCLPointField: int64, uint64, bool
 INTENSITY = ("intensity", "intensities", "i", "reflectivity", "remission", "signal")
 RING = ("ring", "channel", "line", "laser_id")
 TIME = ("time", "t", "timestamp", "time_offset", "time_stamp", "offset_time")
@@ -58,11 +59,35 @@ def cloud_view(message: Any, notes: list[str] | None = None) -> NDArray[np.void]
         raise InvalidFrameError(
             f"point cloud: data expects a buffer of bytes, got {type(message.data).__name__}"
         ) from error
+    _check_whole_points(message, data)
     row_step = _row_step(message, data.size, notes)
     view: NDArray[np.void] = np.ndarray(
         (height, width), dtype, data, strides=(row_step, point_step)
     )
     return _in_right_order(view.reshape(-1), notes)
+
+
+def _check_whole_points(message: Any, data: NDArray[np.uint8]) -> None:
+    """Refuse data that has more bytes for every point than point_step says, all of them in use.
+
+    Either a point is larger (drivers that declare x, y, z and copy their own structure) or there
+    are more points: read by the wrong one of the two, every point but the first is somewhere else.
+
+    Raises:
+        InvalidFrameError: the length of the data can mean both.
+    """
+    width, height, point_step = int(message.width), int(message.height), int(message.point_step)
+    row_step, points = int(message.row_step), width * height
+    held, rest = divmod(data.size, points)
+    if rest or not point_step < held <= MAX_POINT_STEP:
+        return
+    if height > 1 and row_step > width * point_step and row_step * height == data.size:
+        return  # rows say where they end
+    if data[points * point_step :].any():
+        raise InvalidFrameError(
+            f"point cloud: data has {held} bytes for each of {message.width} x {message.height} "
+            f"points, point_step says {point_step}: one of width, height and point_step is wrong"
+        )
 
 
 def _row_step(message: Any, size: int, notes: list[str]) -> int:
@@ -110,7 +135,7 @@ def _dtype(message: Any, point_step: int, notes: list[str]) -> np.dtype:
     order = ">" if message.is_bigendian else "<"
     fields: dict[str, tuple[str, int]] = {}
     for field in message.fields:
-        if field.name not in _KNOWN:
+        if field.name not in _KNOWN or _is_left_out(field, point_step, notes):
             continue
         kind, offset = _kind(field, notes), int(field.offset)
         if offset + int(kind[1]) > point_step:
@@ -139,6 +164,27 @@ def _dtype(message: Any, point_step: int, notes: list[str]) -> np.dtype:
             "itemsize": point_step,
         }
     )
+
+
+def _is_left_out(field: Any, point_step: int, notes: list[str]) -> bool:
+    """Whether a field that places nothing is of a kind that cannot be read here.
+
+    PointField has no integers of 64 bits: times of that size come as two of 32, or with a number
+    of PCL's own (9 to 11: int64, uint64, bool). The points are where they are without them.
+    """
+    if field.name in _COORDINATES or field.name in INTENSITY:
+        return False
+    kind = _DATATYPES.get(int(field.datatype))
+    count = int(field.count)
+    fits = int(field.offset) + count * (int(kind[1]) if kind else 1) <= point_step
+    if (
+        not fits
+        or (kind is not None and count <= 1)
+        or (kind is None and field.datatype not in _PCL)
+    ):
+        return False
+    notes.append(f"field '{field.name}' is of a kind that PointField does not have: not read")
+    return True
 
 
 def _kind(field: Any, notes: list[str]) -> str:

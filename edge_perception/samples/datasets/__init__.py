@@ -52,6 +52,8 @@ class CameraStream:
     files: Sequence[Path]  # JPEG or PNG
     source: str = "camera"
     distortion: tuple[float, ...] = ()  # plumb_bob; empty: rectified
+    # K and size of each image, where they are not those of all; empty: they are
+    of_each: Sequence[tuple[NDArray[np.float64], tuple[int, int]]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,14 @@ from edge_perception.samples.datasets import Sweep, Wanted
 from edge_perception.samples.truth import LabelledBox, points_in_box, pose_of
 
 NS = 1_000_000_000
+MAX_INTENSITY = 255.0
 _AHEAD_RAD = 0.1
 
 
 def read_text(path: Path) -> str:
     """Return the content of a text file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # a mark in front is no part of a name
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: expected a text file: {error}") from error
 
@@ -42,6 +43,34 @@ def read_floats(path: Path, columns: int) -> NDArray[np.float32]:
     return values.reshape(-1, columns)
 
 
+def check_columns(
+    path: Path,
+    intensity: NDArray[np.float32],
+    ring: NDArray[np.float32] | None = None,
+) -> None:
+    """Refuse points of another layout: the columns behind x, y, z tell, and nothing else does.
+
+    Args:
+        path: of the file.
+        intensity: what is read as it, (N,).
+        ring: what is read as numbers of lasers, (N,).
+
+    Raises:
+        ConfigurationError: they are no such thing.
+    """
+    shown = intensity[np.isfinite(intensity)]
+    if len(shown) and not 0.0 <= shown.min() <= shown.max() <= MAX_INTENSITY:
+        raise ConfigurationError(
+            f"{path}: expected an intensity of 0 to {MAX_INTENSITY:g} behind x, y, z (float32), "
+            f"got {shown.min():g} to {shown.max():g}: points of another layout?"
+        )
+    if ring is not None and not (np.mod(ring, 1) == 0).all():
+        raise ConfigurationError(
+            f"{path}: expected numbers of lasers as the fifth float32 of a point, got others: "
+            "points of another layout?"
+        )
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """Return width and height of a JPEG or PNG file."""
     try:
@@ -52,8 +81,17 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def transform(translation: Sequence[float], wxyz: Sequence[float]) -> NDArray[np.float64]:
-    """Return a (4, 4) transform of a place and a quaternion w, x, y, z of any length but zero."""
-    w, x, y, z = np.asarray(wxyz, np.float64) / np.linalg.norm(wxyz)
+    """Return a (4, 4) transform of a place and a quaternion w, x, y, z of any length but zero.
+
+    Raises:
+        ValueError: it is none.
+    """
+    length = float(np.linalg.norm(np.asarray(wxyz, np.float64)))
+    if not (np.isfinite(np.asarray(translation, np.float64)).all() and 1e-6 < length < np.inf):
+        raise ValueError(
+            f"expected a place and a quaternion, got {list(translation)} and {list(wxyz)}"
+        )
+    w, x, y, z = np.asarray(wxyz, np.float64) / length
     px, py, pz = map(float, translation)
     return matrix((px, py, pz), (x, y, z, w))
 

@@ -9,34 +9,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.samples.datasets._files import box, read_text
+from edge_perception.samples.datasets import Sweep
+from edge_perception.samples.datasets._files import (
+    MAX_INTENSITY,
+    box,
+    check_columns,
+    read_floats,
+    read_text,
+)
 from edge_perception.samples.truth import LabelledBox
 
 ORIGIN = "KITTI Vision Benchmark Suite, © Geiger, Lenz, Stiller, Urtasun, CC BY-NC-SA 3.0"
 CAMERA = "2"  # left colour
 VELO_HEIGHT_M = 1.73
+_NO_SIDE = -1.0
+_ROTATION = 0.01  # how far from orthonormal; calibrations are rounded
 T_BASE_VELO = np.eye(4)
 T_BASE_VELO[2, 3] = VELO_HEIGHT_M
-CLASSES = {
-    "Car": "car",
-    "Truck": "truck",
-    "Pedestrian": "pedestrian",
-    "Person_sitting": "pedestrian",
-    "Person (sitting)": "pedestrian",
-    "Cyclist": "cyclist",
-    "Van": "other",  # the benchmark neither asks for vans nor punishes cars found on them
-    "Tram": "other",
-    "Misc": "other",
+_CLASSES = {
+    "car": "car",
+    "truck": "truck",
+    "pedestrian": "pedestrian",
+    "person_sitting": "pedestrian",
+    "person (sitting)": "pedestrian",
+    "cyclist": "cyclist",
+    "van": "other",  # the benchmark neither asks for vans nor punishes cars found on them
+    "tram": "other",
+    "misc": "other",
 }
+
+
+def class_of(label: str) -> str:
+    """Return our class of a label, which tools of others write in small letters."""
+    return _CLASSES.get(label.lower(), "other")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Where the rectified cameras are."""
+    """Where the rectified cameras are.
+
+    Raises:
+        ConfigurationError: the rotation to the cameras is none.
+    """
 
     path: Path  # of the file that names the cameras
     T_rect_velo: NDArray[np.float64]  # (4, 4), Velodyne to the rectified frame of camera 0
     P: dict[str, NDArray[np.float64]]  # (3, 4) by camera, of that rectified frame
+
+    def __post_init__(self) -> None:
+        R = self.T_rect_velo[:3, :3]
+        if np.abs(R @ R.T - np.eye(3)).max() > _ROTATION:
+            raise ConfigurationError(
+                f"{self.path}: expected rotations from Velodyne to camera, got {R.tolist()}"
+            )
 
     def K(self, camera: str) -> NDArray[np.float64]:
         """Return the intrinsics of a camera."""
@@ -61,7 +86,12 @@ class Calibration:
                 f"{self.path}: has no camera '{camera}'; it has "
                 + (", ".join(sorted(self.P)) or "none")
             )
-        return self.P[name]
+        P = self.P[name]
+        if P[0, 0] <= 0 or P[1, 1] <= 0 or P[2, 2] == 0:
+            raise ConfigurationError(
+                f"{self.path}: P{name} expects focal lengths above 0, got {P.tolist()}"
+            )
+        return P
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -90,6 +120,19 @@ def calibration_rows(path: Path) -> dict[str, NDArray[np.float64]]:
     return rows
 
 
+def reflectance_sweep(path: Path) -> Sweep:
+    """Return the points of a Velodyne file: x, y, z (m) and reflectance, 0 to 1.
+
+    That of others who use the layout is 0 to 255.
+    """
+    values = read_floats(path, 4)
+    check_columns(path, values[:, 3])
+    of_one = np.nanmax(values[:, 3], initial=0.0) <= 1.0
+    return Sweep(
+        xyz_m=values[:, :3], intensity=values[:, 3] * np.float32(MAX_INTENSITY if of_one else 1.0)
+    )
+
+
 def row(
     rows: dict[str, NDArray[np.float64]], path: Path, names: tuple[str, ...], size: int
 ) -> NDArray[np.float64]:
@@ -113,23 +156,27 @@ def square(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def boxes_of_labels(path: Path, calibration: Calibration) -> tuple[LabelledBox, ...]:
     """Read label_2/<frame>.txt; regions called DontCare have no box and are left out.
 
+    So are rows of others whose sides are -1, as KITTI marks what is known in the image alone.
+
     A row: type, truncation, occlusion, alpha, image box (4), height, width, length, bottom centre
     in the rectified camera frame (3), rotation about its y axis.
     """
     boxes = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()
-        if not words or words[0] == "DontCare":
+        if not words or words[0].lower() == "dontcare":
             continue
         try:
             values = [float(word) for word in words[1:]]
             height, width, length, x, y, z, turn = values[7:14]
         except ValueError as error:
             raise ConfigurationError(f"{path}:{number}: expected a label: {error}") from error
+        if height == width == length == _NO_SIDE:
+            continue
         boxes.append(
             box(
                 words[0],
-                CLASSES.get(words[0], "other"),
+                class_of(words[0]),
                 T=calibration.T_base_rect,
                 center_m=(x, y - height / 2, z),
                 heading=(np.cos(turn), 0.0, -np.sin(turn)),

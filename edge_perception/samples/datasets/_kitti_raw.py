@@ -20,7 +20,6 @@ from edge_perception.samples.datasets import (
     LabelledMoment,
     LidarStream,
     Log,
-    Sweep,
     Wanted,
 )
 from edge_perception.samples.datasets._files import (
@@ -36,12 +35,13 @@ from edge_perception.samples.datasets._files import (
 )
 from edge_perception.samples.datasets._kitti_files import (
     CAMERA,
-    CLASSES,
     ORIGIN,
     T_BASE_VELO,
     Calibration,
     calibration_rows,
     camera_folder,
+    class_of,
+    reflectance_sweep,
     row,
     square,
 )
@@ -72,6 +72,9 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
     numbers = [int(file.stem) for file in files]
     lidar_stamps = read_stamps(points / "timestamps.txt")
     kept = [index for index, n in enumerate(numbers) if n < len(lidar_stamps)]
+    notes = []
+    if len(kept) < len(numbers):
+        notes.append(f"{len(numbers) - len(kept)} sweeps of {drive.name} have no stamp: left out")
     kept = [kept[index] for index in part(len(kept), wanted, points)]
     files, numbers = [files[i] for i in kept], [numbers[i] for i in kept]
     stamps = [lidar_stamps[n] for n in numbers]
@@ -81,7 +84,14 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
     )
     image_of = dict(zip([int(f.stem) for f in cameras[0].files], cameras[0].stamps_ns, strict=True))
     tracklets = _tracklets(drive / "tracklet_labels.xml")
-    notes = [] if tracklets is not None else [f"{drive.name} has no tracklet_labels.xml: no labels"]
+    if tracklets is None:
+        notes.append(f"{drive.name} has no tracklet_labels.xml: no labels")
+    notes += [
+        f"{camera.source}: {len(numbers) - len(camera.files)} images of {drive.name} are not "
+        "there, or have no stamp"
+        for camera in cameras
+        if len(camera.files) < len(numbers)
+    ]
     labels = tuple(
         LabelledMoment(
             name=f"{name}/{number:010d}",
@@ -99,7 +109,7 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
             LidarStream(
                 T_base_sensor=T_BASE_VELO,
                 stamps_ns=stamps,
-                load=lambda index: _sweep(files[index]),
+                load=lambda index: reflectance_sweep(files[index]),
                 duration_s=0.05,  # the stamp is when it looks ahead, half a turn before its end
             ),
         ),
@@ -112,11 +122,6 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
 
 def _base(xyz_m: NDArray) -> NDArray:
     return xyz_m + T_BASE_VELO[:3, 3].astype(np.float32)
-
-
-def _sweep(path: Path) -> Sweep:
-    values = read_floats(path, 4)
-    return Sweep(xyz_m=values[:, :3], intensity=values[:, 3] * np.float32(255))
 
 
 def _calibration(day: Path) -> Calibration:
@@ -184,6 +189,8 @@ def _odometry(drive: Path, day: Path, numbers: list[int]) -> tuple[Pose, ...]:
             continue
         try:
             lat, lon, alt, roll, pitch, yaw = map(float, read_text(file).split()[:6])
+            if not all(map(math.isfinite, (lat, lon, alt, roll, pitch, yaw))):
+                raise ValueError(f"got {lat}, {lon}, {alt}, {roll}, {pitch}, {yaw}")
         except ValueError as error:
             raise ConfigurationError(f"{file}: expected numbers of oxts: {error}") from error
         scale = scale or math.cos(math.radians(lat))
@@ -221,7 +228,7 @@ def _tracklets(path: Path) -> dict[int, tuple[LabelledBox, ...]] | None:
                 found[first + index].append(
                     box(
                         label,
-                        CLASSES.get(label, "other"),
+                        class_of(label),
                         T=T_BASE_VELO,
                         center_m=(x, y, z + height / 2),
                         heading=(math.cos(yaw), math.sin(yaw), 0.0),

@@ -16,11 +16,10 @@ from edge_perception.samples.datasets import (
     LabelledMoment,
     LidarStream,
     Log,
-    Sweep,
     Wanted,
 )
 from edge_perception.samples.datasets import _kitti_raw as raw
-from edge_perception.samples.datasets._files import NS, chosen, folder, part, read_floats, size_of
+from edge_perception.samples.datasets._files import NS, chosen, folder, part, size_of
 from edge_perception.samples.datasets._kitti_files import (
     CAMERA,
     ORIGIN,
@@ -29,6 +28,7 @@ from edge_perception.samples.datasets._kitti_files import (
     boxes_of_labels,
     camera_folder,
     read_calibration,
+    reflectance_sweep,
 )
 
 _START_NS = 1_317_000_000 * NS  # of the object benchmark, which has no stamps
@@ -67,7 +67,7 @@ def _load_object(path: Path, wanted: Wanted) -> Log:
     stamps = [_START_NS + index * _PERIOD_NS for index in range(len(names))]
     calibrations = [read_calibration(path / "calib" / f"{name}.txt") for name in names]
     cameras = tuple(
-        _camera(path, number, names, stamps, calibrations[0], first=index == 0)
+        _camera(path, number, names, stamps, calibrations, first=index == 0)
         for index, number in enumerate(wanted.cameras or (CAMERA,))
     )
     labels = path / "label_2"
@@ -89,9 +89,11 @@ def _load_object(path: Path, wanted: Wanted) -> Log:
     )
     if spread_m > 0.01:
         notes.append(
-            f"calibrations differ from frame to frame by up to {spread_m:.3f}; that of {names[0]} "
-            "is used for all, labels are placed with their own"
+            f"poses of the camera differ from frame to frame by up to {spread_m:.3f}; that of "
+            f"{names[0]} is used for all, labels are placed with their own"
         )
+    if 0 < len(moments) < len(names):
+        notes.append(f"{len(names) - len(moments)} of {len(names)} frames have no labels")
     return Log(
         name=path.name,
         origin=ORIGIN,
@@ -100,7 +102,7 @@ def _load_object(path: Path, wanted: Wanted) -> Log:
             LidarStream(
                 T_base_sensor=T_BASE_VELO,
                 stamps_ns=stamps,
-                load=lambda index: read_sweep(velodyne / f"{names[index]}.bin"),
+                load=lambda index: reflectance_sweep(velodyne / f"{names[index]}.bin"),
             ),
         ),
         labels=moments,
@@ -113,17 +115,20 @@ def _camera(
     number: str,
     names: list[str],
     stamps: list[int],
-    calibration: Calibration,
+    calibrations: list[Calibration],
     *,
     first: bool,
 ) -> CameraStream:
+    """Return the images of a camera, each with the calibration and the size of its own day."""
     images = camera_folder(path, number, "image_{}")
     files = [_image(images, name) for name in names]
+    each = [(c.K(number), size_of(file)) for c, file in zip(calibrations, files, strict=True)]
     return CameraStream(
         source="camera" if first else f"camera_{int(number)}",
-        T_base_sensor=calibration.T_base_camera(number),
-        K=calibration.K(number),
-        image_size=size_of(files[0]),
+        T_base_sensor=calibrations[0].T_base_camera(number),
+        K=each[0][0],
+        image_size=each[0][1],
+        of_each=each,
         stamps_ns=stamps,
         files=files,
     )
@@ -134,12 +139,6 @@ def _image(images: Path, name: str) -> Path:
         if (images / (name + suffix)).is_file():
             return images / (name + suffix)
     raise ConfigurationError(f"{images / name}: expected a .png or .jpg image, there is none")
-
-
-def read_sweep(path: Path) -> Sweep:
-    """Return the points of a Velodyne file: x, y, z (m) and reflectance, 0 to 1."""
-    values = read_floats(path, 4)
-    return Sweep(xyz_m=values[:, :3], intensity=values[:, 3] * np.float32(255))
 
 
 SPEC = DatasetSpec(

@@ -28,10 +28,12 @@ from edge_perception.samples.datasets import (
 )
 from edge_perception.samples.datasets._files import (
     box,
+    check_columns,
     chosen,
     odometry,
     part,
     read_floats,
+    size_of,
 )
 from edge_perception.samples.datasets._files import transform as transform_of
 from edge_perception.samples.truth import LabelledBox
@@ -233,7 +235,7 @@ def _camera(channel: str, images: list[_Shot], *, first: bool, root: Path) -> Ca
         source="camera" if first else f"camera_{channel.removeprefix('CAM_').lower()}",
         T_base_sensor=_pose(sensor),
         K=np.array(sensor["camera_intrinsic"], np.float64).reshape(3, 3),
-        image_size=images[0].size,
+        image_size=images[0].size if min(images[0].size) > 0 else size_of(images[0].file),
         stamps_ns=[s.stamp_ns for s in images],
         files=[s.file for s in images],
     )
@@ -246,6 +248,7 @@ def _pose(sensor: Row) -> NDArray[np.float64]:
 def _sweep(path: Path) -> Sweep:
     """Read .pcd.bin: x, y, z (m), intensity (0 to 255) and ring, float32 each."""
     values = read_floats(path, 5)
+    check_columns(path, values[:, 3], values[:, 4])
     return Sweep(xyz_m=values[:, :3], intensity=values[:, 3], ring=values[:, 4].astype(np.uint16))
 
 

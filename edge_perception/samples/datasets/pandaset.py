@@ -171,7 +171,7 @@ def _poses(path: Path) -> list[NDArray[np.float64]]:
 def _stamps(path: Path) -> list[int]:
     try:
         return [round(float(seconds) * NS) for seconds in read_json(path)]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(f"{path}: expected seconds: {error}") from error
 
 
@@ -189,9 +189,9 @@ def _camera(
     _check_counts(where, kept[-1], {"image": files, "pose": poses, "stamp": stamps})
     found = read_json(where / "intrinsics.json")
     try:
-        K = np.array([[found["fx"], 0, found["cx"]], [0, found["fy"], found["cy"]], [0, 0, 1]])
-    except (KeyError, TypeError) as error:
-        raise ConfigurationError(f"{where}/intrinsics.json: expected {error}") from error
+        fx, fy, cx, cy = (float(found[name]) for name in ("fx", "fy", "cx", "cy"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{where}/intrinsics.json: expected numbers: {error}") from error
     # The vehicle moves between sweep and exposure; over many frames that shifts a pose by the
     # mean of it, which the fusion takes out by the stamps.
     T = mean_transform(
@@ -200,7 +200,7 @@ def _camera(
     return CameraStream(
         source="camera" if first else f"camera_{channel.removesuffix('_camera')}",
         T_base_sensor=T,
-        K=K.astype(np.float64),
+        K=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]),
         image_size=size_of(files[kept[0]]),
         stamps_ns=[stamps[index] for index in kept],
         files=[files[index] for index in kept],

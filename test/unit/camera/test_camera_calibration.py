@@ -107,6 +107,51 @@ def test_region_of_interest_and_binning() -> None:
     np.testing.assert_allclose(geometry.intrinsics, [[250, 0, 109.75], [0, 255, 99.75], [0, 0, 1]])
 
 
+@pytest.mark.parametrize(
+    ("x_offset", "y_offset", "width", "height"), [(100, 0, 640, 480), (0, 300, 320, 200)]
+)
+def test_a_region_that_is_not_inside_the_image_moves_nothing(
+    x_offset: int, y_offset: int, width: int, height: int
+) -> None:
+    """Drivers that say the region's size as that of the image, and a calibration of it."""
+    roi = SimpleNamespace(
+        x_offset=x_offset, y_offset=y_offset, width=width, height=height, do_rectify=False
+    )
+    geometry = geometry_from_camera_info(camera_info(roi=roi))
+    assert geometry.image_size == (640, 480)
+    plain = geometry_from_camera_info(camera_info())
+    np.testing.assert_array_equal(geometry.intrinsics, plain.intrinsics)
+    assert "roi of camera_info is not inside its image" in geometry.notes[0]
+
+
+@pytest.mark.parametrize("d", [[], [0.0] * 4, [0.0] * 6])
+@pytest.mark.parametrize(
+    "name",
+    ["omni", "omnidirectional", "mei", "ucm", "eucm", "double_sphere", "ds", "ftheta", "fisheye62",
+     "fthetaPolynomial", "fisheyePolynomial", "equirectangular", "cylindrical", "stereographic",
+     "scaramuzza", "ocam", "equisolid", "kannala_brandt6", "thin_prism_fisheye"],
+)  # fmt: skip
+def test_a_wide_lens_without_coefficients_is_no_pinhole(name: str, d: list[float]) -> None:
+    with pytest.raises(InvalidFrameError, match=r"unknown distortion_model|expects 4 finite"):
+        geometry_from_camera_info(camera_info(distortion_model=name, d=d))
+
+
+@pytest.mark.parametrize("name", ["rectified", "division", "Inverse Brown Conrady", "none", ""])
+def test_a_lens_that_bends_nothing_is_one(name: str) -> None:
+    geometry = geometry_from_camera_info(camera_info(distortion_model=name, d=[0.0] * 5))
+    assert geometry.distortion is None
+
+
+@pytest.mark.parametrize(
+    ("name", "d", "like"),
+    [("KannalaBrandt8", EQUIDISTANT, "equidistant"), ("rational", RATIONAL, "rational_polynomial")],
+)
+def test_other_names_of_lenses_that_are_known(name: str, d: list[float], like: str) -> None:
+    geometry = geometry_from_camera_info(camera_info(distortion_model=name, d=d))
+    assert geometry.distortion_model == like
+    np.testing.assert_array_equal(geometry.distortion, d)
+
+
 def test_image_of_another_size() -> None:
     geometry = geometry_from_camera_info(camera_info())
     half = geometry_of_image(geometry, (320, 240))

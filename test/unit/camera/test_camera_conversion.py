@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import array
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from camera_messages import image_msg
@@ -119,6 +121,81 @@ def test_yuv_in_planes(encoding: str, padding: int) -> None:
     np.testing.assert_allclose(got.astype(int), blocks().astype(int), atol=3)
 
 
+def higher_planes(encoding: str, height: int, rows: int) -> SimpleNamespace:
+    """An image of `height` rows in planes made higher by `rows`, as codecs do."""
+    image = cv2.resize(blocks(), (16, height), interpolation=cv2.INTER_NEAREST)
+    yuv = yuv601(image)
+    order = [2, 1] if encoding == "nv21" else [1, 2]
+    chroma = yuv[::2, ::2, order].reshape(height // 2, 16)
+    rubbish = np.full((rows, 16), 0x55, np.uint8)
+    planes = np.concatenate([yuv[..., 0], rubbish, chroma, rubbish[: rows // 2]])
+    message = image_msg(planes, encoding, size=(16, height))
+    message.image = image
+    return message
+
+
+@pytest.mark.parametrize(("height", "rows"), [(20, 4), (24, 8), (40, 24), (12, 20)])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_colours_behind_a_plane_that_a_codec_made_higher(
+    encoding: str, height: int, rows: int
+) -> None:
+    message = higher_planes(encoding, height, rows)
+    frame = image_from_msg(message)
+    np.testing.assert_allclose(frame.bgr.astype(int), message.image.astype(int), atol=3)
+    assert f"planes of {height + rows} rows for images of {height}" in frame.notes[0]
+
+
+def test_planes_of_which_nobody_knows_where_the_second_begins_are_refused() -> None:
+    with pytest.raises(InvalidFrameError, match=r"expected 30 rows .* in planes of 20 .* got 33"):
+        image_from_msg(higher_planes("nv12", 20, 2))
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "nv12"])
+def test_data_behind_the_last_row_is_told(bgr: np.ndarray, encoding: str) -> None:
+    rows = planar("nv12") if encoding == "nv12" else bgr
+    message = image_msg(rows, encoding, size=(16, 16) if encoding == "nv12" else None)
+    before = image_from_msg(message)
+    message.data += b"\x33" * (message.step + 1)
+    frame = image_from_msg(message)
+    np.testing.assert_array_equal(frame.bgr, before.bgr)
+    assert frame.notes == (
+        "the data behind the last row is left out: the height or the data is stale",
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [("RGB8", "rgb8"), ("Mono16", "mono16"), ("YUYV", "yuyv"), ("BayerRG8", "bayer_rggb8"),
+     ("BayerGB16", "bayer_gbrg16"), ("BayerGR8", "bayer_grbg8"), ("BayerBG8", "bayer_bggr8")],
+)  # fmt: skip
+def test_names_of_encodings_as_others_write_them(written: str, known: str) -> None:
+    shape = (HEIGHT, WIDTH, 3) if known == "rgb8" else (HEIGHT, WIDTH, 2)
+    kind = np.uint16 if known.endswith("16") else np.uint8
+    rows = np.random.default_rng(3).integers(0, 256, shape).astype(kind)
+    if known not in ("rgb8", "yuyv"):
+        rows = rows[..., :1]
+    frame = image_from_msg(image_msg(rows, written))
+    np.testing.assert_array_equal(frame.bgr, image_from_msg(image_msg(rows, known)).bgr)
+    assert frame.notes[0] == f"encoding '{written}' is read as {known}"
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("smooth", [True, False], ids=["smooth", "with noise"])
+def test_an_order_of_bytes_that_is_not_the_one_told(bits: int, smooth: bool) -> None:
+    """A smooth picture read in the wrong order is rough, but no noise."""
+    y, x = np.mgrid[0:96, 0:128]
+    picture = 0.5 + 0.4 * np.sin(x / 17) * np.cos(y / 13)
+    picture += 0.0 if smooth else np.random.default_rng(1).normal(0, 0.02, picture.shape)
+    rows = np.rint(picture.clip(0, 1) * (2**bits - 1)).astype(np.uint16)
+    right = image_msg(rows, "mono16", big_endian=True)
+    wrong = image_msg(rows, "mono16", big_endian=True)
+    wrong.is_bigendian = 0
+    expected, found = image_from_msg(right), image_from_msg(wrong)
+    assert not [note for note in expected.notes if "is_bigendian" in note]
+    np.testing.assert_array_equal(found.bgr, expected.bgr)
+    assert "is_bigendian is wrong" in found.notes[0]
+
+
 @pytest.mark.parametrize("big_endian", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("order", ["rggb", "bggr", "gbrg", "grbg"])
@@ -196,7 +273,8 @@ def test_last_row_may_lack_its_padding(bgr: np.ndarray) -> None:
         ({"width": 20000}, "got 20000 x 12"),
         ({"width": 2**31, "height": 2**31}, "image size"),
         ({"step": 36}, "bgr8 image: step: .* got 36: width and height swapped"),
-        ({"step": 47}, "bgr8 image: step: expected at least 48 bytes a row, and 12 .*, got 47"),
+        ({"step": 16}, "bgr8 image: step: expected at least 48 bytes a row, and 12 .*, got 16"),
+        ({"step": 47, "data": b"\1" * 580}, "step: expected at least 48 bytes a row, .* got 47"),
         ({"step": 0, "data": b"\1" * 700}, "got 0"),
         ({"data": b"\0" * (48 * 12 - 1)}, "expected at least 576 bytes for 16 x 12, got 575"),
         ({"data": b""}, "got 0"),
@@ -212,6 +290,16 @@ def test_refused(bgr: np.ndarray, changes: dict, text: str) -> None:
         text = "cv_bridge|unknown"
     with pytest.raises(InvalidFrameError, match=text):
         image_from_msg(message)
+
+
+@pytest.mark.parametrize("step", [32, 47, 1, 1000])
+def test_a_step_that_is_no_length_of_a_row_tells_nothing(bgr: np.ndarray, step: int) -> None:
+    """A driver that converts keeps the step of what it converted: 2 bytes a pixel of uyvy."""
+    message = image_msg(bgr, "bgr8")
+    message.step = step
+    frame = image_from_msg(message)
+    np.testing.assert_array_equal(frame.bgr, bgr)
+    assert frame.notes == ("step is no length of a row: the rows fill the data without a gap",)
 
 
 @settings(max_examples=150, deadline=None)

@@ -252,6 +252,28 @@ def test_a_count_of_zero_is_one_value() -> None:
     assert cloud.notes == ("fields with count 0 are read as one value",)
 
 
+@pytest.mark.parametrize(
+    ("datatype", "count"), [(6, 2), (9, 1), (10, 1), (11, 4)], ids=["2 x uint32", "9", "10", "11"]
+)
+@pytest.mark.parametrize("name", ["timestamp", "ring", "t"])
+def test_a_time_of_64_bits_costs_no_point(name: str, datatype: int, count: int) -> None:
+    """PointField has no such type; PCL writes its own numbers, drivers two of 32 bits."""
+    message = cloud_msg({**xyz(), "intensity": np.full(12, 51.0), name: np.ones(12)}, {name: "f8"})
+    message.fields[-1].datatype, message.fields[-1].count = datatype, count
+    cloud = cloud_from_msg(message)
+    np.testing.assert_array_equal(cloud.xyz_m, stacked(xyz()))
+    np.testing.assert_allclose(cloud.intensity, 0.2, atol=1e-6)
+    assert cloud.notes == (f"field '{name}' is of a kind that PointField does not have: not read",)
+
+
+@pytest.mark.parametrize(("datatype", "count"), [(6, 2**31), (10, 9), (12, 1), (0, 1)])
+def test_a_field_beyond_its_point_is_still_refused(datatype: int, count: int) -> None:
+    message = cloud_msg({**xyz(), "timestamp": np.ones(12)}, {"timestamp": "f8"})
+    message.fields[-1].datatype, message.fields[-1].count = datatype, count
+    with pytest.raises(InvalidFrameError, match="'timestamp'"):
+        cloud_from_msg(message)
+
+
 def test_integers_have_no_unit() -> None:
     with pytest.raises(InvalidFrameError, match="'x' expects float32 or float64, in m"):
         cloud_from_msg(cloud_msg(xyz(), dict.fromkeys("xyz", "i2")))
@@ -270,6 +292,24 @@ def test_data_behind_the_last_row_is_told() -> None:
     cloud = cloud_from_msg(message)
     np.testing.assert_array_equal(cloud.xyz_m, stacked(xyz())[:5])
     assert "behind the last row is left out" in cloud.notes[0]
+
+
+@pytest.mark.parametrize("height", [1, 3])
+def test_more_bytes_for_each_point_than_point_step_says(height: int) -> None:
+    """x, y, z are declared, and the sensor's own structure is copied: which point is where?"""
+    values = {**xyz(), "layer": np.arange(12), "time": np.ones(12)}
+    message = cloud_msg(values, {"layer": "i4"}, height=height)
+    message.fields, message.point_step, message.row_step = message.fields[:3], 12, 144 // height
+    with pytest.raises(
+        InvalidFrameError, match=r"data has 20 bytes for each .* point_step says 12"
+    ):
+        cloud_from_msg(message)
+
+
+def test_room_for_more_points_that_holds_nothing_is_left_out() -> None:
+    message = cloud_msg(xyz())
+    message.data += bytes(len(message.data))
+    np.testing.assert_array_equal(cloud_from_msg(message).xyz_m, stacked(xyz()))
 
 
 def test_nothing_but_nan() -> None:

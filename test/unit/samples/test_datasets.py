@@ -8,6 +8,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import cv2
 import datasets_mini as mini
 import numpy as np
 import pytest
@@ -232,6 +233,197 @@ def test_damaged_and_missing_files_are_named_and_never_a_stack_trace(kind, tmp_p
     assert len(refused) > 10
     assert not [text for text in refused if str(tmp_path) not in text]
     shutil.rmtree(tmp_path / "whole")
+
+
+def _each(pattern, change):
+    """Return a change of the text of all files of a pattern."""
+
+    def spoil(folder):
+        files = sorted(folder.rglob(pattern))
+        assert files
+        for file in files:
+            file.write_text(change(file.read_text()))
+
+    return spoil
+
+
+def _rows(pattern, **values):
+    def change(text):
+        rows = json.loads(text)
+        for row in rows if isinstance(rows, list) else [rows]:
+            row.update(values)
+        return json.dumps(rows)
+
+    return _each(pattern, change)
+
+
+def _points(columns, shape):
+    """Return a change of points of `columns` float32 to another layout."""
+
+    def spoil(folder):
+        for file in folder.rglob("*.bin"):
+            values = np.fromfile(file, "<f4").reshape(-1, columns)
+            whole = len(values) // columns * columns
+            np.ascontiguousarray(shape(values)[:whole]).tofile(file)
+
+    return spoil
+
+
+def _row_of(name, numbers):
+    def change(text):
+        lines = text.splitlines()
+        return "\n".join(f"{name}: {numbers}" if x.startswith(name) else x for x in lines)
+
+    return change
+
+
+CAR = "Car 0.00 0 0.10 10 20 30 40 "
+ODD = {
+    "a label that is nan": (
+        "kitti_object",
+        _each("label_2/*.txt", lambda t: t + CAR + "nan 1 1 1 1 1 0\n"),
+        "expected a finite place",
+    ),
+    "a label without sides": (
+        "kitti_object",
+        _each("label_2/*.txt", lambda t: t + CAR + "0 0 0 1 1 9 0\n"),
+        "size expects above 0 m",
+    ),
+    "five columns": (
+        "kitti_object",
+        _points(4, lambda v: np.pad(v, ((0, 0), (0, 1)))),
+        "points of another layout",
+    ),
+    "float64": ("kitti_object", _points(4, lambda v: v.astype("<f8")), "points of another layout"),
+    "no rotation": (
+        "kitti_object",
+        _each("calib/*.txt", _row_of("R0_rect", "0 " * 9)),
+        "expected rotations from Velodyne to camera",
+    ),
+    "no focal length": (
+        "kitti_object",
+        _each("calib/*.txt", _row_of("P2", "0 " * 12)),
+        "P2 expects focal lengths above 0",
+    ),
+    "oxts that are nan": (
+        "kitti_raw",
+        _each("oxts/data/*.txt", lambda t: t.replace("49.0", "nan")),
+        "expected numbers of oxts",
+    ),
+    "a tracklet without height": (
+        "kitti_raw",
+        _each("tracklet_labels.xml", lambda t: t.replace("<h>1.6", "<h>0")),
+        "size expects above 0 m",
+    ),
+    "a box without a side": (
+        "nuscenes",
+        _rows("sample_annotation.json", size=[0, 0, 0]),
+        "size expects above 0 m",
+    ),
+    "a box without a rotation": (
+        "nuscenes",
+        _rows("sample_annotation.json", rotation=[0, 0, 0, 0]),
+        "expected a place and a quaternion",
+    ),
+    "a vehicle nowhere": (
+        "nuscenes",
+        _rows("ego_pose.json", translation=[float("nan")] * 3),
+        "expected a place and a quaternion",
+    ),
+    "no intrinsics": (
+        "nuscenes",
+        _rows("calibrated_sensor.json", camera_intrinsic=[[0] * 3] * 3),
+        "focal lengths above 0",
+    ),
+    "four columns": ("nuscenes", _points(5, lambda v: v[:, :4]), "points of another layout"),
+    "a pose without a rotation": (
+        "pandaset",
+        _rows("lidar/poses.json", heading=dict.fromkeys("wxyz", 0)),
+        "expected a place and a quaternion",
+    ),
+    "a focal length of zero": ("pandaset", _rows("intrinsics.json", fx=0), "focal lengths above 0"),
+    "a focal length of letters": ("pandaset", _rows("intrinsics.json", fx="a"), "expected numbers"),
+    "stamps in nanoseconds": (
+        "pandaset",
+        _each("lidar/timestamps.json", lambda t: json.dumps([s * 1e9 for s in json.loads(t)])),
+        "not in the unit",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "spoil", "said"), ODD.values(), ids=list(ODD))
+def test_content_that_nothing_would_ever_fit_is_refused_by_name(
+    tmp_path, capsys, kind, spoil, said
+):
+    dataset, make = mini.MAKERS[kind]
+    make(tmp_path / "data")
+    spoil(tmp_path / "data")
+    sequence = ["--sequence", "scene-0061"] if kind == "nuscenes" else []
+    out = tmp_path / "out.mcap"
+    assert main(["convert", dataset, str(tmp_path / "data"), str(out), *sequence]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_labels_of_kitti_as_tools_of_others_write_them(tmp_path):
+    """Small letters, a mark in front, a score behind, and what is known in the image alone."""
+    mini.kitti_object(tmp_path)
+
+    def change(text):
+        car = text.splitlines()[0].replace("Car", "car") + " 0.98"
+        nothing = "dontcare" + text.splitlines()[1].removeprefix("DontCare")
+        return f"\ufeff{car}\n{nothing}\n{CAR}-1 -1 -1 -1000 -1000 -1000 -10\n"
+
+    _each("label_2/*.txt", change)(tmp_path)
+    log = datasets()["kitti"].load(tmp_path, Wanted())
+    assert [[b.class_name for b in moment.boxes] for moment in log.labels] == [["car"]] * 4
+    np.testing.assert_allclose(log.labels[0].boxes[0].center_m, mini.CENTER, atol=1e-4)
+
+
+def test_images_of_kitti_have_the_calibration_and_the_size_of_their_own_day(tmp_path):
+    """The frames of the object benchmark are of several days and cameras' sizes."""
+    mini.kitti_object(tmp_path)
+    calibration = tmp_path / "training" / "calib" / "000002.txt"
+    text = calibration.read_text()
+    row = next(line for line in text.splitlines() if line.startswith("P2"))
+    P = np.array(row.split()[1:], np.float64).reshape(3, 4)
+    P[:2] *= 1.5
+    calibration.write_text(text.replace(row, f"P2: {mini.numbers(P)}"))
+    image = tmp_path / "training" / "image_2" / "000002.png"
+    cv2.imwrite(str(image), cv2.resize(cv2.imread(str(image)), (192, 144)))
+    path = tmp_path / "out.mcap"
+    assert main(["convert", "kitti", str(tmp_path), str(path)]) == 0
+    decoder, recording = MessageDecoder(), Recording(path)
+    infos = [decoder.decode(m.data, m.type) for m in recording.messages(["/camera/camera_info"])]
+    assert [(i.width, i.height) for i in infos] == [(128, 96), (128, 96), (192, 144), (128, 96)]
+    assert [i.k[0] for i in infos] == pytest.approx([90, 90, 135, 90])
+
+
+def test_images_of_nuscenes_tell_their_size_where_the_tables_do_not(tmp_path):
+    mini.nuscenes(tmp_path)
+    _rows("sample_data.json", width=0, height=0)(tmp_path)
+    log = datasets()["nuscenes"].load(tmp_path, Wanted(sequence="scene-0061"))
+    assert log.cameras[0].image_size == (mini.WIDTH, mini.HEIGHT)
+
+
+def test_reflectance_of_0_to_255_is_not_made_brighter_still(tmp_path):
+    mini.kitti_object(tmp_path)
+    log = datasets()["kitti"].load(tmp_path, Wanted())
+    before = log.lidars[0].load(0).intensity
+    for file in tmp_path.rglob("*.bin"):
+        values = np.fromfile(file, "<f4").reshape(-1, 4)
+        values[:, 3] *= 255
+        values.tofile(file)
+    np.testing.assert_allclose(log.lidars[0].load(0).intensity, before, rtol=1e-6)
+
+
+def test_stamps_that_do_not_grow_and_sweeps_without_one_are_told(tmp_path, capsys):
+    mini.kitti_raw(tmp_path)
+    _each("velodyne_points/timestamps.txt", lambda t: (t.splitlines()[0] + "\n") * 3)(tmp_path)
+    assert main(["convert", "kitti", str(tmp_path), str(tmp_path / "out.mcap")]) == 0
+    said = capsys.readouterr().out
+    assert "1 sweeps of 2011_09_26_drive_0001_sync have no stamp: left out" in said
+    assert "lidar: 2 of 3 stamps do not grow" in said
 
 
 # -- pickles --

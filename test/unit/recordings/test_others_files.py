@@ -1,0 +1,160 @@
+"""Recordings as other tools write them: every message is read once, or it is named."""
+
+import struct
+
+import pytest
+import zstandard
+from mcap.opcode import Opcode
+from mcap.writer import CompressionType, Writer
+
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.recordings.decoding import MessageDecoder
+from edge_perception.recordings.qos import TopicQos, read_qos
+from edge_perception.recordings.reader import Recording
+
+TYPE, EACH, START_NS = "std_msgs/msg/String", 10, 10**18
+
+
+def text(index):
+    return b"\0\1\0\0" + struct.pack("<I", 3) + b"%02d\0" % index
+
+
+def mcap(path, *, wrap=lambda data: data, start=0, statistics=True):
+    """Two topics in turn, a chunk for each message."""
+    with path.open("wb") as file:
+        writer = Writer(
+            file, chunk_size=1, compression=CompressionType.LZ4, use_statistics=statistics
+        )
+        writer.start("ros2", "another")
+        schema = writer.register_schema(TYPE, "ros2msg", b"string data")
+        channels = [writer.register_channel(topic, "cdr", schema) for topic in ("/a", "/b")]
+        for index in range(start, start + 2 * EACH):
+            time_ns = START_NS + index * 10**8
+            writer.add_message(channels[index % 2], time_ns, wrap(text(index)), time_ns)
+        writer.finish()
+    return path
+
+
+def records(path, change):
+    """Write a file anew from its records, of which `change` gives none, one or several."""
+    data, at, kept = path.read_bytes(), 8, []
+    while at < len(data) - 8:
+        opcode, length = struct.unpack_from("<BQ", data, at)
+        record = data[at : at + 9 + length]
+        kept += change(opcode, record)
+        at += 9 + length
+    path.write_bytes(data[:8] + b"".join(kept) + data[-8:])
+    return path
+
+
+def is_index_of_b(opcode, record):
+    return opcode == Opcode.MESSAGE_INDEX and struct.unpack_from("<H", record, 9) == (2,)
+
+
+def read(path):
+    recording = Recording(path)
+    decoder = MessageDecoder(recording.definitions())
+    return recording, [decoder.decode(m.data, m.type).data for m in recording.messages()]
+
+
+def expected(first=0, files=1):
+    return [f"{index:02d}" for index in range(first, first + files * 2 * EACH)]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda o, r: [] if is_index_of_b(o, r) else [r], id="one channel not indexed"),
+        pytest.param(lambda o, r: [r, r] if o == Opcode.MESSAGE_INDEX else [r], id="indexed twice"),
+        pytest.param(lambda o, r: [] if o == Opcode.MESSAGE_INDEX else [r], id="nothing indexed"),
+    ],
+)
+def test_indexes_that_are_not_complete_cost_no_message(tmp_path, change, statistics):
+    path = records(mcap(tmp_path / "a.mcap", statistics=statistics), change)
+    recording, found = read(path)
+    assert found == expected()
+    assert recording.counts == {"/a": EACH, "/b": EACH}
+    assert recording.contradictions == ()
+
+
+def test_statistics_that_the_messages_contradict_are_told(tmp_path):
+    def less(opcode, record):
+        at = 9  # of message_count, uint64
+        return (
+            [record[:at] + struct.pack("<Q", 7) + record[at + 8 :]] if opcode == 0x0B else [record]
+        )
+
+    recording, found = read(records(mcap(tmp_path / "a.mcap"), less))
+    assert found == expected()
+    assert recording.contradictions == ("a.mcap: its index says 7 messages, it holds 20",)
+
+
+def test_messages_compressed_each_by_itself_are_unpacked(tmp_path):
+    """As `ros2 bag record --compression-mode message` writes them, with any storage."""
+    _, found = read(mcap(tmp_path / "a.mcap", wrap=zstandard.compress))
+    assert found == expected()
+
+
+def test_a_compressed_message_that_is_damaged_costs_itself_only(tmp_path):
+    def wrap(data):
+        packed = zstandard.compress(data)
+        return packed[:7] if data == text(4) else packed
+
+    recording = Recording(mcap(tmp_path / "a.mcap", wrap=wrap))
+    assert [m.data for m in recording.messages()].count(zstandard.compress(text(4))[:7]) == 1
+    assert recording.message_count == sum(1 for _ in recording.messages())
+
+
+def folder_of(path, listed):
+    path.mkdir()
+    mcap(path / "a_0.mcap")
+    mcap(path / "a_1.mcap", start=2 * EACH)
+    lines = "".join(f"  - {name}\n" for name in listed)
+    (path / "metadata.yaml").write_text(
+        f"rosbag2_bagfile_information:\n  storage_identifier: mcap\n  relative_file_paths:\n{lines}"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        ["a_0.mcap", "../a/a_1.mcap"],
+        ["./a_1.mcap", "a_0.mcap", "../a/../a/a_1.mcap"],
+        ["/gone/a/a_0.mcap", "C:\\bags\\a\\a_1.mcap"],
+    ],
+)
+def test_a_file_is_read_once_whatever_way_leads_to_it(tmp_path, listed):
+    _, found = read(folder_of(tmp_path / "a", listed))
+    assert found == expected(files=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89MCAP0\r\n", b"#ROSBAG V2.0\n"])
+def test_one_file_that_cannot_be_read_is_told_and_the_others_are_read(tmp_path, content):
+    path = folder_of(tmp_path / "a", ["a_0.mcap", "a_1.mcap"])
+    (path / "a_1.mcap").write_bytes(content)
+    recording, found = read(path)
+    assert found == expected()
+    (told,) = recording.contradictions
+    assert told.startswith("one of 2 files is not read")
+    assert "a_1.mcap" in told
+    (path / "a_0.mcap").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"a_0\.mcap: expected"):
+        Recording(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "reliability", "durability", "depth"),
+    [
+        ("- reliability: 1\n  durability: 2\n  depth: 0", "reliable", "volatile", 5),  # Humble
+        ("- reliability: best_effort\n  durability: transient_local\n  depth: 3",
+         "best_effort", "transient_local", 3),  # Iron
+        ("- reliability: 2.0\n  depth: 10.0", "best_effort", "volatile", 10),
+        ("- reliability: ReliabilityPolicy.BEST_EFFORT\n"
+         "  durability: QoSDurabilityPolicy.TRANSIENT_LOCAL", "best_effort", "transient_local", 5),
+    ],
+)  # fmt: skip
+def test_qos_in_the_words_of_others(written, reliability, durability, depth):
+    qos = TopicQos(reliability=reliability, durability=durability, depth=depth)
+    assert read_qos(written) == (qos, "")
