@@ -18,6 +18,7 @@ from edge_perception.core.errors import ConfigurationError
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZSTD_ENDS = (".zstd", ".zst")
 _PART_BYTES = 1 << 20
+_FEW_BYTES = 1 << 12  # zstd may make 128 KiB of every 4
 _LARGEST_BYTES = 1 << 29  # of one message; far more than any sensor's
 
 
@@ -87,10 +88,16 @@ def plain_message(data: bytes) -> bytes:
     """
     if not data.startswith(ZSTD_MAGIC):  # CDR begins with 00
         return data
-    with zstandard.ZstdDecompressor().stream_reader(data) as packed:
-        plain = packed.read(_LARGEST_BYTES + 1)
-    if len(plain) > _LARGEST_BYTES:
-        raise ValueError(f"a message of {len(data)} bytes unpacks to more than {_LARGEST_BYTES}")
+    told = zstandard.frame_content_size(data)  # below 0: it does not say
+    if 0 <= told <= _LARGEST_BYTES:
+        return bytes(zstandard.ZstdDecompressor().decompress(data))
+    frame, plain = zstandard.ZstdDecompressor().decompressobj(), bytearray()
+    for at in range(0, len(data) if told < 0 else 0, _FEW_BYTES):
+        plain += frame.decompress(data[at : at + _FEW_BYTES])
+        if len(plain) > _LARGEST_BYTES:
+            break
+    if not frame.eof:
+        raise ValueError(f"a message of {len(data)} bytes breaks off, or unpacks to too much")
     return bytes(plain)
 
 

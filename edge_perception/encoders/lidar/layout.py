@@ -59,8 +59,8 @@ def cloud_view(message: Any, notes: list[str] | None = None) -> NDArray[np.void]
         raise InvalidFrameError(
             f"point cloud: data expects a buffer of bytes, got {type(message.data).__name__}"
         ) from error
-    _check_whole_points(message, data)
     row_step = _row_step(message, data.size, notes)
+    _check_whole_points(message, data)
     view: NDArray[np.void] = np.ndarray(
         (height, width), dtype, data, strides=(row_step, point_step)
     )
