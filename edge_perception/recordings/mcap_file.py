@@ -33,6 +33,7 @@ from edge_perception.recordings.mcap_walk import (
 )
 from edge_perception.recordings.storage import (
     CDR,
+    LATEST_NS,
     OnDamage,
     RecordedMessage,
     Span,
@@ -60,7 +61,7 @@ class McapFile:
         self._undeclared = {key for block in found.blocks for key in block.channels}
         lost = self._count(by_index=found.statistics is not None)
         held = self._held()
-        if found.statistics is not None and not _agree(found.statistics, held):
+        if found.statistics is not None and not _agree(found.statistics, held, self._untimed()):
             # The indexes of chunks or the summary say what is not so: the messages themselves tell.
             lost = self._count(by_index=False)
             held = self._held()
@@ -74,7 +75,12 @@ class McapFile:
                 f"{path.name}: {found.damage or 'it has no index'}; recovered {total} messages"
                 f"{_length(self.channels)}, up to there"
             )
-        self.contradictions = [*lost, *_claims(found, held, path.name)]
+        untimed = self._untimed()
+        self.contradictions = [*lost, *_claims(found, held, untimed, path.name)]
+        if untimed:
+            self.contradictions.append(
+                f"{path.name}: {untimed.total()} messages without a time: they arrive after 2038"
+            )
         if found.behind:
             self.contradictions.append(
                 f"{path.name}: {found.behind} bytes behind its end are not read: two recordings "
@@ -194,7 +200,10 @@ class McapFile:
         for opcode, at, end in each_record(data):
             if opcode == Opcode.MESSAGE:
                 key, _, log_ns, _ = MESSAGE.unpack_from(data, at)
-                counted.note(key, 1, log_ns, log_ns)
+                if log_ns > LATEST_NS:
+                    counted.untimed[key] += 1
+                else:
+                    counted.note(key, 1, log_ns, log_ns)
             else:
                 self._found.declare(opcode, data[at:end])
         return counted
@@ -205,6 +214,9 @@ class McapFile:
             for key, part in block.channels.items():
                 held.setdefault(key, Reach()).add(part.count, part.first_ns, part.last_ns)
         return held
+
+    def _untimed(self) -> Counter[int]:
+        return sum((block.untimed for block in self._blocks), Counter())
 
     def _stored(self, channel: Channel, reach: Reach) -> StoredChannel:
         schema = self._found.schemas.get(channel.schema_id)
@@ -238,7 +250,7 @@ class McapFile:
             if opcode != Opcode.MESSAGE:
                 continue
             key, _, log_ns, publish_ns = MESSAGE.unpack_from(data, at)
-            if key in wanted:
+            if key in wanted and log_ns <= LATEST_NS:
                 channel = self._found.channels[key]
                 schema = self._found.schemas.get(channel.schema_id)
                 found.append(
@@ -302,14 +314,14 @@ def _plain(data: bytes) -> bytes:
         return data
 
 
-def _agree(said: Statistics, held: Mapping[int, Reach]) -> bool:
+def _agree(said: Statistics, held: Mapping[int, Reach], untimed: Counter[int]) -> bool:
     """Whether as many messages are held as the statistics say, of each channel."""
-    counts = {key: reach.count for key, reach in held.items() if reach.count}
+    counts = untimed + Counter({key: reach.count for key, reach in held.items()})
     told = {key: count for key, count in said.channel_message_counts.items() if count}
-    return said.message_count == sum(counts.values()) and told in ({}, counts)
+    return said.message_count == counts.total() and told in ({}, dict(counts))
 
 
-def _claims(found: Walk, held: Mapping[int, Reach], name: str) -> list[str]:
+def _claims(found: Walk, held: Mapping[int, Reach], untimed: Counter[int], name: str) -> list[str]:
     """Hold the summary's statistics against what was found."""
     texts = [
         f"{name}: {part.count} messages of channel {key}, which is not declared"
@@ -322,13 +334,11 @@ def _claims(found: Walk, held: Mapping[int, Reach], name: str) -> list[str]:
     whole = Reach()
     for part in held.values():
         whole.add(part.count, part.first_ns, part.last_ns)
-    if said.message_count != whole.count:
-        return [
-            *texts,
-            f"{name}: its index says {said.message_count} messages, it holds {whole.count}",
-        ]
+    total = whole.count + untimed.total()
+    if said.message_count != total:
+        return [*texts, f"{name}: its index says {said.message_count} messages, it holds {total}"]
     for key, count in sorted(said.channel_message_counts.items()):
-        held_now = held[key].count if key in held else 0
+        held_now = (held[key].count if key in held else 0) + untimed[key]
         if count != held_now:
             topic = found.channels[key].topic if key in found.channels else f"channel {key}"
             texts.append(f"{name}: its index says {count} of {topic}, it holds {held_now}")
@@ -336,7 +346,7 @@ def _claims(found: Walk, held: Mapping[int, Reach], name: str) -> list[str]:
         ("starts", said.message_start_time, whole.first_ns),
         ("ends", said.message_end_time, whole.last_ns),
     ):
-        if whole.count and claim != is_ns:
+        if whole.count and not untimed and claim != is_ns:
             texts.append(
                 f"{name}: its index says that it {what} at {claim * 1e-9:.3f} s, "
                 f"its messages say {is_ns * 1e-9:.3f} s"

@@ -7,6 +7,7 @@ a footer, the magic again.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -20,6 +21,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, ChunkIndex, Footer, Schema, Statistics
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.recordings.storage import LATEST_NS
 
 MAGIC = b"\x89MCAP0\r\n"
 MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
@@ -66,6 +68,7 @@ class Block:
     chunk: ChunkHead | None  # None: records as they are
     channels: dict[int, Reach] = field(default_factory=dict)  # empty: it does not say
     whole: Reach = field(default_factory=Reach)
+    untimed: Counter[int] = field(default_factory=Counter)  # by channel: their arrival is no time
 
     def note(self, channel: int, count: int, first_ns: int, last_ns: int) -> None:
         """Add messages of a channel."""
@@ -211,8 +214,13 @@ class _Walker:
 
     def _take_index(self, body: bytes) -> None:
         channel, length = _INDEX.unpack_from(body)
-        times = np.frombuffer(body, "<u8", length // 8, _INDEX.size)[::2]
-        if self._chunk is not None and len(times):
+        stored = np.frombuffer(body, "<u8", length // 8, _INDEX.size)[::2]
+        if self._chunk is None or not len(stored):
+            return
+        times = stored[stored <= LATEST_NS]
+        if len(times) < len(stored):
+            self._chunk.untimed[channel] += len(stored) - len(times)
+        if len(times):
             self._chunk.note(channel, len(times), int(times.min()), int(times.max()))
 
     def _take_message(self, at: int, length: int) -> None:
@@ -222,7 +230,10 @@ class _Walker:
             self._loose = Block(at=begins, size=0, chunk=None)
             self._found.blocks.append(self._loose)
         self._loose.size = ends - self._loose.at
-        self._loose.note(channel, 1, log_ns, log_ns)
+        if log_ns > LATEST_NS:
+            self._loose.untimed[channel] += 1
+        else:
+            self._loose.note(channel, 1, log_ns, log_ns)
 
     def _beyond(self, at: int) -> None:
         """Take from the summary, where there is one, what lies behind the damage."""

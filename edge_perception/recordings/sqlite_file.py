@@ -15,6 +15,7 @@ import zstandard
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.storage import (
     CDR,
+    LATEST_NS,
     OnDamage,
     RecordedMessage,
     StoredChannel,
@@ -23,7 +24,7 @@ from edge_perception.recordings.storage import (
 from edge_perception.recordings.unpacking import copied, plain_message
 
 MAGIC = b"SQLite format 3\0"
-_TIMED = "typeof(timestamp) = 'integer'"
+_TIMED = f"typeof(timestamp) = 'integer' AND timestamp BETWEEN 0 AND {LATEST_NS}"
 # SQLite's own message cites a damaged schema; Python then fails to read the message.
 _DAMAGE = (sqlite3.Error, UnicodeError)
 _UNFINISHED = ("-wal", "-journal")  # beside a file: what was not written into it yet
@@ -118,7 +119,7 @@ class SqliteFile:
                 f"FROM messages WHERE {_TIMED} GROUP BY topic_id"
             )
         }
-        ((untimed,),) = base.execute(f"SELECT COUNT(*) FROM messages WHERE NOT {_TIMED}")
+        ((untimed,),) = base.execute(f"SELECT COUNT(*) FROM messages WHERE NOT ({_TIMED})")
         if untimed:
             self.contradictions.append(f"{self.path.name}: {untimed} messages without a time")
         definitions = _definitions(base)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 OnDamage = Callable[[str], None]
 CDR = "cdr"
+LATEST_NS = (2**31 - 1) * 10**9  # a time of ROS has seconds of int32; a later arrival is none
 _DDS_TYPE = re.compile(r"(?P<package>\w+)::(?P<kind>\w+)::(dds_::)?(?P<name>\w+?)_?")
 
 

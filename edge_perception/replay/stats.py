@@ -20,6 +20,7 @@ class ReplayStats:
     first_error: dict[str, str] = field(default_factory=dict)
     clock_jumps: list[str] = field(default_factory=list)
     stamp_faults: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)  # by topic: the message before again
     notes: list[str] = field(default_factory=list)  # of inputs read otherwise than they say
     dropped: dict[str, int] = field(default_factory=dict)
     bare_s: float = 0.0  # inference alone in a loop, for as many frames

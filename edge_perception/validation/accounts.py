@@ -103,6 +103,11 @@ def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
 def _remarks(stats: ReplayStats) -> list[str]:
     remarks = [*stats.clock_jumps, *stats.notes]
     remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
+    remarks += [
+        f"{topic}: {n} messages are the one before byte for byte: taken once"
+        for topic, n in sorted(stats.repeated.items())
+        if n
+    ]
     for where, n in sorted(stats.errors.items()):
         first = stats.first_error[where]
         remarks.append(f"{where}: {n} messages cannot be used, the first: {first}")

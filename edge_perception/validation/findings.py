@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Finding:
     """One kind of difference, named."""
 
-    # model, parameter, messages, states, conditions, frames, timing, objects, events, limit
+    # recording, source, model, parameter, messages, states, conditions, frames, timing, objects,
+    # events, limit
     kind: str
     text: str
     count: int = 1

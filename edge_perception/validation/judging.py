@@ -27,6 +27,7 @@ from edge_perception.validation.result import BagResult, ValidationOptions
 from edge_perception.validation.segments import segment_length_s
 from edge_perception.validation.thresholds import Limits
 
+_SAME_SENSORS = {"subset", "latency", "swap"}  # what-if changes that leave messages as they are
 RECORDING = "recording"  # kind of a finding: not all of it arrived
 _MIN_SCORE = "fusion.decision.min_score"
 _BASE_FRAME = "fusion.base_frame"
@@ -71,11 +72,31 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
         result.comparison = differ.run(counted(), then())
         result.findings += result.comparison.findings
     account["peak_mb"] = max(account["peak_mb"], peak_mb())
-    result.findings += _label_findings(result)
+    result.findings += [*_unused_findings(result), *_label_findings(result)]
     result.findings += limit_findings(result, options.thresholds.limits)
     if options.update_baseline and options.baseline is not None and not result.incomplete:
         path = write_baseline(options.baseline, _head_of(result), fused)
         result.findings.append(Finding(kind="baseline", text=f"written to {path}", failed=False))
+
+
+def _unused_findings(result: BagResult) -> list[Finding]:
+    """Name the sources of which messages came and not one was used: nothing is said about them.
+
+    Where the replay was changed on purpose that may be what was wanted.
+    """
+    assert result.figures is not None
+    if not result.settings.what_if().keys() <= _SAME_SENSORS:
+        return []
+    figures = result.figures
+    return [
+        Finding(
+            kind="source",
+            text=f"{name}: {count} came and not one was used, of {figures.messages} messages: "
+            + figures.not_used.get(name, "it was never in time"),
+        )
+        for name, count in sorted(figures.received.items())
+        if count and not figures.contributed[name]
+    ]
 
 
 def _label_findings(result: BagResult) -> list[Finding]:

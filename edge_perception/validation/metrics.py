@@ -13,6 +13,7 @@ from edge_perception.validation.labels import BINS, Labels, bin_of
 
 NS = 1_000_000_000
 WORST, _CANDIDATES, _APART_S = 3, 32, 1.0  # frames shown; kept to choose from; between them
+_REFUSED = ("INVALID", "STALE")  # states that say why what came is not used
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
 
 
@@ -81,6 +82,9 @@ class RunFigures:
         self.modes: Counter[str] = Counter()
         self.levels: Counter[str] = Counter()
         self.states: dict[str, Counter[str]] = {}
+        self.received: Counter[str] = Counter()  # features that came, by source
+        self.contributed: Counter[str] = Counter()  # views that used one, by source
+        self.not_used: dict[str, str] = {}  # why the newest was not, by source
         self.mode_line = Series()
         self.ages: dict[str, Series] = {}
         self.end_to_end, self.wait, self.fusion = Percentiles(), Percentiles(), Percentiles()
@@ -104,6 +108,10 @@ class RunFigures:
         for status in record["sources"]:
             name = status["source"]
             self.states.setdefault(name, Counter())[status["state"]] += 1
+            self.received[name] = max(self.received[name], status["received"])
+            self.contributed[name] += status["contributed"]
+            if status["state"] in _REFUSED and status["reason"]:
+                self.not_used[name] = status["reason"]
             if status["age_s"] is not None:
                 self.ages.setdefault(name, Series()).add(time_s, status["age_s"])
         for percentiles, key in (
