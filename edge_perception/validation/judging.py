@@ -72,14 +72,14 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
         result.comparison = differ.run(counted(), then())
         result.findings += result.comparison.findings
     account["peak_mb"] = max(account["peak_mb"], peak_mb())
-    result.findings += [*_unused_findings(result), *_label_findings(result)]
+    result.findings += [*unused_findings(result), *_label_findings(result)]
     result.findings += limit_findings(result, options.thresholds.limits)
     if options.update_baseline and options.baseline is not None and not result.incomplete:
         path = write_baseline(options.baseline, _head_of(result), fused)
         result.findings.append(Finding(kind="baseline", text=f"written to {path}", failed=False))
 
 
-def _unused_findings(result: BagResult) -> list[Finding]:
+def unused_findings(result: BagResult) -> list[Finding]:
     """Name the sources of which messages came and not one was used: nothing is said about them.
 
     Where the replay was changed on purpose that may be what was wanted.

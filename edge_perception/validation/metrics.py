@@ -84,7 +84,7 @@ class RunFigures:
         self.states: dict[str, Counter[str]] = {}
         self.received: Counter[str] = Counter()  # features that came, by source
         self.contributed: Counter[str] = Counter()  # views that used one, by source
-        self.not_used: dict[str, str] = {}  # why the newest was not, by source
+        self.not_used: dict[str, str] = {}  # why the first that came was not, by source
         self.mode_line = Series()
         self.ages: dict[str, Series] = {}
         self.end_to_end, self.wait, self.fusion = Percentiles(), Percentiles(), Percentiles()
@@ -110,8 +110,8 @@ class RunFigures:
             self.states.setdefault(name, Counter())[status["state"]] += 1
             self.received[name] = max(self.received[name], status["received"])
             self.contributed[name] += status["contributed"]
-            if status["state"] in _REFUSED and status["reason"]:
-                self.not_used[name] = status["reason"]
+            if status["received"] and not status["contributed"] and status["state"] in _REFUSED:
+                self.not_used.setdefault(name, status["reason"])
             if status["age_s"] is not None:
                 self.ages.setdefault(name, Series()).add(time_s, status["age_s"])
         for percentiles, key in (

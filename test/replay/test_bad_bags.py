@@ -155,8 +155,11 @@ def test_missing_topics_and_calibration_are_flagged(drive, tmp_path, capsys):
     assert "lidar: the recording has none of /lidar/points" in said
     assert json.loads((tmp_path / "out" / "result.json").read_text())["passed"] is False
     code, said = validate(capsys, only, "--subset", "camera,audio", "--out", tmp_path / "meant")
-    assert code == 0
+    assert code == 1, "of a camera of which nothing could be used nothing is known"
     assert "camera: the recording has no calibration on /camera/camera_info" in said
+    assert "FAILED source: camera: " in said
+    assert "came and not one was used" in said
+    assert "source: audio" not in said
 
 
 def test_repeated_and_backward_stamps_are_flagged(drive, tmp_path, capsys):
@@ -167,14 +170,16 @@ def test_repeated_and_backward_stamps_are_flagged(drive, tmp_path, capsys):
             back = with_stamp_ns(message.data, read_stamp_ns(message.data) - 5 * NS)
             return [replace(message, data=back)]
         if message.topic == POINTS and 50 < index < 55:
-            return [message, message]
-        return [message]
+            other = replace(message, data=message.data[:-1] + bytes([message.data[-1] ^ 1]))
+            return [message, other]
+        return [message, message] if message.topic == POINTS and 60 < index < 70 else [message]
 
     odd = rewrite(drive, tmp_path / "odd.mcap", change)
     code, said = validate(capsys, odd, "--out", tmp_path / "out")
     assert code == 0
     assert f"{POINTS}: stamps go back in" in said
     assert f"{POINTS}: stamps repeat in" in said
+    assert "messages are the one before byte for byte: taken once" in said
 
 
 def test_a_reset_of_the_recorders_clock_is_flagged_and_costs_no_time(drive, tmp_path, capsys):

@@ -106,6 +106,25 @@ def test_a_compressed_message_that_is_damaged_costs_itself_only(tmp_path):
     assert recording.message_count == sum(1 for _ in recording.messages())
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+def test_an_arrival_that_is_no_time_is_told_and_left_out(tmp_path, statistics):
+    """A clock that was not set yet, or a field that nobody filled: 2^64 - 1."""
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=1, use_statistics=statistics)
+        writer.start("ros2", "another")
+        schema = writer.register_schema(TYPE, "ros2msg", b"string data")
+        channel = writer.register_channel("/a", "cdr", schema)
+        for index, time_ns in enumerate((START_NS, 2**64 - 1, START_NS + 1, 2**62)):
+            writer.add_message(channel, time_ns, text(index), time_ns)
+        writer.finish()
+    recording, found = read(path)
+    assert found == ["00", "02"]
+    assert recording.end_ns == START_NS + 1
+    told = "a.mcap: 2 messages without a time: they arrive after 2038"
+    assert recording.contradictions == (told,)
+
+
 def folder_of(path, listed):
     path.mkdir()
     mcap(path / "a_0.mcap")

@@ -1,0 +1,49 @@
+"""A source of which messages came and not one was used: no verdict passes over it."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_perception.validation.judging import unused_findings
+from edge_perception.validation.metrics import RunFigures
+from edge_perception.validation.result import BagResult
+from edge_perception.validation.settings import ReplaySettings
+
+REFUSED = {"state": "INVALID", "reason": "stamp 37.00 s ahead", "received": 3, "contributed": False}
+SILENT = {"state": "STALE", "reason": "silence 0.5 s", "received": 3, "contributed": False}
+MISSING = {"state": "MISSING", "reason": "nothing", "received": 0, "contributed": False}
+USED = {"state": "OK", "reason": "", "received": 3, "contributed": True}
+
+
+def findings(*statuses, **settings):
+    figures = RunFigures(0, None)
+    for index, status in enumerate(statuses):
+        figures.add(
+            {
+                "published_ns": index * 10**8, "valid": True, "deadline_missed": False,
+                "mode": "FULL", "level": "HYBRID", "objects": [], "sound_events": [],
+                "end_to_end_s": 0.1, "wait_s": 0.1, "fusion_s": 0.1,
+                "sources": [{"source": "lidar", "age_s": 0.1, **status}],
+            }
+        )  # fmt: skip
+    result = BagResult(
+        name="a", settings=ReplaySettings(bag="a.mcap", **settings), folder=Path("a")
+    )
+    result.figures = figures
+    return unused_findings(result)
+
+
+def test_what_came_and_was_never_used_fails_with_the_first_reason():
+    (found,) = findings(MISSING, REFUSED, SILENT)
+    assert found.failed
+    assert found.text == "lidar: 3 came and not one was used, of 3 messages: stamp 37.00 s ahead"
+
+
+@pytest.mark.parametrize("statuses", [(REFUSED, USED, SILENT), (MISSING, MISSING)])
+def test_what_was_used_once_or_never_came_is_no_such_finding(statuses):
+    assert findings(*statuses) == []
+
+
+def test_a_replay_that_was_changed_on_purpose_is_not_blamed():
+    assert findings(REFUSED, drop=("lidar@0s-9s",)) == []
+    assert len(findings(REFUSED, subset=("lidar",))) == 1
