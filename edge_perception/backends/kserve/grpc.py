@@ -104,27 +104,20 @@ class GrpcRemote:
         self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
     ) -> dict[str, NDArray]:
         """Run the model within the time."""
-        end_s = time.monotonic() + timeout_s
         self.sent = self.received = 0
-        try:
-            if self.shared.offered is None:
-                server = self._call("ServerMetadata", {}, timeout_s)
-                self.shared.offers(tuple(server.extensions))
-            region = self.shared.region(inputs, outputs, _left(end_s))
-            try:
-                found = self._infer(inputs, outputs, _left(end_s), region)
-            except RemoteError:
-                raise
-            except BackendError:
-                if region is None:
-                    raise
-                self.shared.abandon()  # a server that restarted within a frame lost it
-                found = self._infer(inputs, outputs, _left(end_s), None)
-        except RemoteError:
-            self.shared.lost()
-            raise
-        self.shared.served()
-        return found
+
+        def run(region: Region | None, left_s: float) -> dict[str, NDArray]:
+            return self._infer(inputs, outputs, left_s, region)
+
+        return self.shared.carry(inputs, outputs, timeout_s, run)
+
+    def extensions(self, timeout_s: float) -> tuple[str, ...]:
+        """Ask what the server can do beside the protocol.
+
+        Raises:
+            RemoteError: no answer in time.
+        """
+        return tuple(self._call("ServerMetadata", {}, timeout_s).extensions)
 
     def register(self, name: str, key: str, size: int, timeout_s: float) -> None:
         """Let the server map a region of shared memory.
@@ -218,13 +211,6 @@ class GrpcRemote:
 
 def _texts(entries: Any) -> dict[str, str]:
     return {entry.key: entry.value.decode("utf-8", "replace") for entry in entries}
-
-
-def _left(end_s: float) -> float:
-    left_s = end_s - time.monotonic()
-    if left_s <= 0:
-        raise RemoteError("kserve: deadline passed")
-    return left_s
 
 
 def _parameters(place: Place | None) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class HttpRemote:
         end_s = time.monotonic() + timeout_s
         server = self._json("GET", self._root, end_s)
         model = self._json("GET", self._base, end_s)
-        self._learn(server)
+        self.shared.offers(self._learn(server))
         try:
             return ModelMetadata(
                 server=f"{server.get('name', 'server')} {server.get('version', '')}".strip(),
@@ -105,28 +105,21 @@ class HttpRemote:
         self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
     ) -> dict[str, NDArray]:
         """Run the model within the time."""
-        end_s = time.monotonic() + timeout_s
         self.sent = self.received = 0
-        try:
-            if self.shared.offered is None:
-                self._learn(self._json("GET", self._root, end_s))
-            region = self.shared.region(inputs, outputs, _left(end_s))
-            try:
-                found = self._infer(inputs, outputs, end_s, region)
-            except RemoteError:
-                raise
-            except BackendError:
-                if region is None:
-                    raise
-                self.shared.abandon()  # a server that restarted within a frame lost it
-                found = self._infer(inputs, outputs, end_s, None)
-        except (RemoteError, TimeoutError) as error:
-            self.shared.lost()
-            if isinstance(error, TimeoutError):
-                raise RemoteError(f"kserve: {self._host}:{self._port}: {error}") from error
-            raise
-        self.shared.served()
-        return found
+
+        def run(region: Region | None, left_s: float) -> dict[str, NDArray]:
+            return self._infer(inputs, outputs, time.monotonic() + left_s, region)
+
+        return self.shared.carry(inputs, outputs, timeout_s, run)
+
+    def extensions(self, timeout_s: float) -> tuple[str, ...]:
+        """Ask what the server can do beside the protocol.
+
+        Raises:
+            RemoteError: no answer in time.
+            BackendError: it answers nonsense.
+        """
+        return self._learn(self._json("GET", self._root, time.monotonic() + timeout_s))
 
     def register(self, name: str, key: str, size: int, timeout_s: float) -> None:
         """Let the server map a region of shared memory.
@@ -151,10 +144,10 @@ class HttpRemote:
         end_s = time.monotonic() + timeout_s
         self._exchange("POST", path, end_s, json.dumps(document).encode(), headers)
 
-    def _learn(self, server: Mapping[str, Any]) -> None:
+    def _learn(self, server: Mapping[str, Any]) -> tuple[str, ...]:
         extensions = tuple(_listed(server.get("extensions")))
         self._binary = "binary_tensor_data" in extensions
-        self.shared.offers(extensions)
+        return extensions
 
     def _infer(
         self,

@@ -12,8 +12,9 @@ import contextlib
 import math
 import mmap
 import os
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +54,15 @@ class Place:
 
 class Registry(Protocol):
     """The server's side, over one of the transports."""
+
+    def extensions(self, timeout_s: float) -> tuple[str, ...]:
+        """Ask what the server can do beside the protocol.
+
+        Raises:
+            RemoteError: no answer in time.
+            BackendError: it answers nonsense.
+        """
+        ...
 
     def register(self, name: str, key: str, size: int, timeout_s: float) -> None:
         """Let the server map a region.
@@ -156,7 +166,52 @@ class SharedTensors:
         self.offered = EXTENSION in extensions
         self._why_not = "" if self.offered else "the server does not offer it"
 
-    def region(
+    def carry(
+        self,
+        inputs: Mapping[str, NDArray],
+        outputs: tuple[TensorInfo, ...],
+        timeout_s: float,
+        run: Callable[[Region | None, float], dict[str, NDArray]],
+    ) -> dict[str, NDArray]:
+        """Run a frame with its tensors in the region, else with tensors that are sent.
+
+        A server that refuses the frame with the region, because it restarted and lost it, is asked
+        once more without. After no answer the region is given up, and the next server asked anew.
+
+        Args:
+            inputs: of the frame.
+            outputs: those that are asked for.
+            timeout_s: for everything.
+            run: runs the frame; is given the region with the inputs in it or None, and the seconds
+                that are left.
+
+        Raises:
+            RemoteError: no answer in time.
+            BackendError: as `run`.
+        """
+        end_s = time.monotonic() + timeout_s
+        try:
+            if self.offered is None:
+                self.offers(self._registry.extensions(_left(end_s)))
+            region = self._filled(inputs, outputs, _left(end_s))
+            try:
+                found = run(region, _left(end_s))
+            except RemoteError:
+                raise
+            except BackendError:
+                if region is None:
+                    raise
+                self._abandon()
+                found = run(None, _left(end_s))
+        except RemoteError:
+            self._abandon()
+            if self._asked:
+                self.offered = None  # who answers next may be another one
+            raise
+        self._tidy()
+        return found
+
+    def _filled(
         self, inputs: Mapping[str, NDArray], outputs: tuple[TensorInfo, ...], timeout_s: float
     ) -> Region | None:
         """Return the region with the inputs in it; None: tensors are sent.
@@ -174,7 +229,7 @@ class SharedTensors:
                 sizes[info.name] = math.prod(info.shape) * np.dtype(info.dtype).itemsize
         sizes = {name: size for name, size in sizes.items() if size}
         if self._region is None or self._region.sizes != sizes:
-            self.abandon()
+            self._abandon()
             try:
                 self._region = Region(sizes, self._registry, timeout_s)
             except RemoteError:
@@ -187,20 +242,14 @@ class SharedTensors:
                 self._region.put(name, array)
         return self._region
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Use the region no more: the server may still write into it, or has lost it."""
         if self._region is not None:
             self._stale.append(self._region.name)
             self._region = None
 
-    def lost(self) -> None:
-        """Note that the server did not answer: who answers next may be another one."""
-        self.abandon()
-        if self._asked:
-            self.offered = None
-
-    def served(self) -> None:
-        """Note an answer: nothing is in work now, and what was abandoned can be given back."""
+    def _tidy(self) -> None:
+        """Give back what was abandoned: after an answer nothing is in work."""
         stale, self._stale = self._stale, []
         for name in stale:
             with contextlib.suppress(BackendError):  # a restarted server does not know it
@@ -208,5 +257,12 @@ class SharedTensors:
 
     def close(self) -> None:
         """Give everything back."""
-        self.abandon()
-        self.served()
+        self._abandon()
+        self._tidy()
+
+
+def _left(end_s: float) -> float:
+    left_s = end_s - time.monotonic()
+    if left_s <= 0:
+        raise RemoteError("kserve: deadline passed")
+    return left_s
