@@ -235,20 +235,40 @@ class DemoObserver:
     def _say_alert(self, event: CutEvent, spans: Sequence[AlertSpan]) -> None:
         if self._missing:
             return
-        cut = _pulled(event, self._began_s)
-        source = event.cut.name.strip("/")
-        span = next(
-            (s for s in spans if s.alert == _LOST and s.labels.get("source") == source), None
-        )
-        if span is None:
-            self._problems.append(f"{source} was pulled and {_LOST} did not fire")
-            return
-        self._say(
-            f"alert      {span.alert}: {source} pulled at {cut['from_s']} s, fired at "
-            f"{span.fired_s} s; back at {cut['to_s']} s, resolved at {span.resolved_s} s"
-        )
-        if span.resolved_s is None:
-            self._problems.append(f"{source} came back and {_LOST} was not resolved")
+        line, problems = of_pull(_pulled(event, self._began_s), spans)
+        self._problems += problems
+        if line:
+            self._say(f"alert      {line}")
+
+
+def of_pull(cut: Mapping[str, Any], spans: Sequence[AlertSpan]) -> tuple[str, list[str]]:
+    """Return what the alerts of a lost source say of a pull, and what is wrong with it.
+
+    An alert that stood before the pull, or ended before the return, is not of this pull.
+
+    Args:
+        cut: as `ALERTS_FILE` has it: source, from_s, to_s.
+        spans: all alerts, in the order in which they fired.
+    """
+    source, from_s, to_s = cut["source"], cut["from_s"], cut["to_s"]
+    if from_s is None:
+        return "", [f"{source}: the recording ended before it was pulled"]
+    lost = [s for s in spans if s.alert == _LOST and s.labels.get("source") == source]
+    during = [s for s in lost if from_s <= s.fired_s and (to_s is None or s.fired_s <= to_s)]
+    if not during:
+        before = [s for s in lost if s.fired_s < from_s <= (s.resolved_s or from_s)]
+        why = f": it stood since {before[-1].fired_s} s" if before else ""
+        return "", [f"{source} was pulled at {from_s} s and {_LOST} did not fire{why}"]
+    span = during[-1]  # the one that stood when the source came back
+    line = (
+        f"{_LOST}: {source} pulled at {from_s} s, fired at {during[0].fired_s} s; "
+        f"back at {to_s} s, resolved at {span.resolved_s} s"
+    )
+    if span.resolved_s is None:
+        return line, [f"{source} came back and {_LOST} was not resolved"]
+    if to_s is not None and span.resolved_s < to_s:
+        return line, [f"{_LOST} was resolved at {span.resolved_s} s, before {source} came back"]
+    return line, []
 
 
 def _pulled(event: CutEvent, began_s: float) -> dict[str, Any]:

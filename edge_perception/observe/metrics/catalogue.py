@@ -479,6 +479,22 @@ METRICS = (
         source="/diagnostics model_cache_hit_rate",
         labels=(_SOURCE,),
     ),
+    Metric(
+        name="session_users",
+        kind=Kind.GAUGE,
+        text="Sources that share the session of a source, itself included; left out where none "
+        "does.",
+        source="/diagnostics session_users",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="batch_frames_mean",
+        kind=Kind.GAUGE,
+        text="Frames in a run of a model that may run several together, on average since the "
+        "start, without frames that ran alone because it did not pay.",
+        source="/diagnostics batch_frames_mean",
+        labels=(_SOURCE,),
+    ),
     # -- of the metrics themselves --
     Metric(
         name="metrics_missed_views",

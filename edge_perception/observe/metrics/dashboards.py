@@ -270,6 +270,8 @@ def _resources() -> list[dict[str, Any]]:
             [(f"rate({series('load_frames')}{{{_HERE}}}[1m])", "{{source}} {{way}}")],
         ),
         gauge("model_cache_hit_ratio", "{{source}}"),
+        gauge("session_users", "{{source}}"),
+        gauge("batch_frames_mean", "{{source}}"),
         rates("machine_disk_traffic_bytes", "Disk, bytes a second", "{{direction}}"),
         rates("machine_network_bytes", "Network, bytes a second", "{{direction}}"),
     ]

@@ -1,4 +1,4 @@
-"""What nodes tell of resources and of load control on /diagnostics, as values of the metrics."""
+"""What nodes tell of resources, load and sessions on /diagnostics, as values of the metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ RESOURCES: Mapping[str, str] = {
 }
 _THROTTLED = "throttled"
 _LOAD_STEP, _LOAD_FRAMES, _HITS = "load_step", "load_frames", "model_cache_hit_ratio"
-NAMES = (*RESOURCES.values(), _THROTTLED, _LOAD_STEP, _LOAD_FRAMES, _HITS)
+# Of encoders whose session others use too, or whose frames run together; metrics of the same names.
+SHARING = ("session_users", "batch_frames_mean")
+NAMES = (*RESOURCES.values(), _THROTTLED, _LOAD_STEP, _LOAD_FRAMES, _HITS, *SHARING)
 _GAUGES = tuple(
     name
     for name in NAMES
@@ -46,18 +48,17 @@ class Told:
 
     def __init__(self) -> None:
         self._resources: tuple[Mapping[str, str], int] | None = None
-        self._load: dict[str, tuple[Mapping[str, str], int]] = {}
+        self._encoders: dict[str, tuple[Mapping[str, str], int]] = {}
 
     def on_resources(self, values: Mapping[str, str], steady_ns: int) -> None:
         """Take the values of the resources node."""
         self._resources = (values, steady_ns)
 
     def on_encoder(self, source: str, values: Mapping[str, str], steady_ns: int) -> None:
-        """Take the values of an encoder; one without load control tells none of it."""
-        if _LOAD_STEP in values:
-            self._load[source] = (values, steady_ns)
-            while len(self._load) > _MOST_SOURCES:
-                self._load.pop(next(iter(self._load)))
+        """Take the values of an encoder; one without load control, or alone, tells none of it."""
+        self._encoders[source] = (values, steady_ns)
+        while len(self._encoders) > _MOST_SOURCES:
+            self._encoders.pop(next(iter(self._encoders)))
 
     def show(self, board: Board, steady_ns: int) -> None:
         """Put what is still so on the board.
@@ -68,9 +69,14 @@ class Told:
         board.forget(*_GAUGES)
         if self._resources is not None and _is_of_now(self._resources[1], steady_ns):
             _show_resources(board, self._resources[0])
-        for source, (values, at_ns) in self._load.items():
-            if _is_of_now(at_ns, steady_ns):
+        for source, (values, at_ns) in self._encoders.items():
+            if not _is_of_now(at_ns, steady_ns):
+                continue
+            if _LOAD_STEP in values:
                 _show_load(board, source, values)
+            for name in SHARING:
+                if name in values:
+                    board.put(name, source, value=float(values[name]))
 
 
 def _is_of_now(at_ns: int, steady_ns: int) -> bool:

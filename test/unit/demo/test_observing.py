@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'observe', is missing")
 
 from edge_perception.demo import observed
-from edge_perception.demo.observed import DemoObserver, StateChange
+from edge_perception.demo.observed import AlertSpan, DemoObserver, StateChange, of_pull
 from edge_perception.recordings.player import CutEvent, PlayReport
 from edge_perception.recordings.schedule import Cut
 
@@ -65,7 +65,7 @@ def test_an_alert_that_fired_and_was_resolved_is_told_with_its_times(tmp_path, m
 @pytest.mark.parametrize(
     ("alerts", "problem"),
     [
-        ((), "lidar was pulled and EdgePerceptionSourceLost did not fire"),
+        ((), "lidar was pulled at 10.0 s and EdgePerceptionSourceLost did not fire"),
         ((alert("firing", 16.0, 0.0),), "lidar came back and EdgePerceptionSourceLost was not"),
     ],
 )
@@ -75,6 +75,34 @@ def test_an_alert_that_does_not_come_or_stays_is_not_as_expected(
     made, _ = observer(tmp_path, monkeypatch, alerts=alerts)
     (found,) = made.write(tmp_path / "r.mcap", (), report())
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("spans", "pull", "problem"),
+    [
+        ([(8.1, 9.1)], (10.2, 22.1), "did not fire"),
+        ([(8.1, None)], (10.2, 22.1), "did not fire: it stood since 8.1 s"),
+        ([(8.1, 30.0)], (10.2, 22.1), "did not fire: it stood since 8.1 s"),
+        ([(25.0, 26.0)], (10.2, 22.1), "did not fire"),
+        ([(15.2, 18.0)], (10.2, 22.1), "was resolved at 18.0 s, before lidar came back"),
+        ([(16.7, 23.6)], (None, None), "the recording ended before it was pulled"),
+        ([(8.1, 9.1), (16.7, 23.6)], (10.2, 22.1), None),
+        ([(15.2, 18.0), (20.0, 23.6)], (10.2, 22.1), None),
+    ],
+)
+def test_an_alert_of_another_time_is_none_of_the_pull(spans, pull, problem):
+    told = [
+        AlertSpan(
+            alert="EdgePerceptionSourceLost", labels={"source": "lidar"}, text="",
+            fired_s=fired_s, resolved_s=resolved_s,
+        )
+        for fired_s, resolved_s in spans
+    ]  # fmt: skip
+    cut = {"source": "lidar", "from_s": pull[0], "to_s": pull[1]}
+    line, problems = of_pull(cut, told)
+    assert (problem is None) == (not problems)
+    assert problem is None or problem in problems[0]
+    assert problem is not None or "resolved at 23.6 s" in line
 
 
 def test_without_prometheus_no_alert_is_claimed(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from edge_perception.observe.metrics.drift_values import DriftValues
 from edge_perception.observe.metrics.exposition import registry_of
 from edge_perception.observe.metrics.server import MetricsServer, PortError, is_loopback
 from edge_perception.observe.metrics.state import PipelineState
-from edge_perception.observe.metrics.told import RESOURCES
+from edge_perception.observe.metrics.told import RESOURCES, SHARING
 from edge_perception.releases.slo import Slo
 
 ACCEPT_OPEN = "application/openmetrics-text; version=1.0.0"
@@ -48,7 +48,7 @@ def registry():
     state.told.on_resources({**told, "throttling": "none"}, S)
     load = {"load_step": "0 of 1: nothing given up", "load_skipped": "0", "load_reused": "0",
             "model_cache_hit_rate": "0.50"}  # fmt: skip
-    state.told.on_encoder("camera", load, S)
+    state.told.on_encoder("camera", load | dict.fromkeys(SHARING, "1"), S)
     return registry_of(state, lambda: S)
 
 

@@ -257,6 +257,9 @@ def test_what_is_told_becomes_metrics_and_nothing_else_does():
     load = {"load_step": "2 of 3: tiny", "load_skipped": "4", "load_reused": "0",
             "model_cache_hit_rate": "nan"}  # fmt: skip
     told.on_encoder("lidar", load, S)
+    told.on_encoder("camera", {"session_users": "2", "batch_frames_mean": "1.75"}, S)
+    told.on_encoder("camera_rear", {"session_users": "2", "batch_frames_mean": "nan"}, S)
+    told.on_encoder("audio", {"provider": "CPU"}, S)
     told.show(board, S)
     shown = {series.metric.name: series.numbers for series in board.series}
     assert shown["machine_cpu_ratio"] == {(): 0.5}
@@ -267,8 +270,11 @@ def test_what_is_told_becomes_metrics_and_nothing_else_does():
     assert shown["load_step"] == {("lidar",): 2.0}
     assert shown["load_frames"][("lidar", "skipped")] == 4.0
     assert shown["model_cache_hit_ratio"] == {}, "nobody asked the cache yet"
+    assert shown["session_users"] == {("camera",): 2.0, ("camera_rear",): 2.0}
+    assert shown["batch_frames_mean"] == {("camera",): 1.75}, "the other ran none yet"
     told.show(board, 60 * S)
     shown = {series.metric.name: series.numbers for series in board.series}
     assert not shown["machine_cpu_ratio"], "what is old is not of now"
+    assert not shown["session_users"]
     assert shown["load_frames"][("lidar", "skipped")] == 4.0, "a counter stays"
     assert set(NAMES) <= {metric.name for metric in METRICS}
