@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import wave
 from functools import partial
@@ -113,6 +114,19 @@ def evaluate(net: nn.Module, threshold: float = 0.5, windows: int = 2000) -> dic
     return report
 
 
+def mixed(net: nn.Module, begun: nn.Module, share: float) -> nn.Module:
+    """Return `begun` moved towards `net`, which was trained on from it, by a share of the way.
+
+    On the way between both lie networks that know the new and have not lost the old (Wortsman et
+    al., Robust fine-tuning of zero-shot models, 2022).
+    """
+    result = copy.deepcopy(begun).eval()
+    with torch.no_grad():
+        for kept, new in zip(result.parameters(), net.parameters(), strict=True):
+            kept.lerp_(new, share)
+    return result
+
+
 def main() -> None:
     """Train, evaluate, save the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -127,7 +141,14 @@ def main() -> None:
         action="store_true",
         help="begin with the bundled weights, and keep the embedding fit for the bundled fusion",
     )
+    parser.add_argument(
+        "--share", type=float, default=1.0,
+        help="with --from-bundle: how far from the bundled weights to the trained ones",
+    )  # fmt: skip
+    parser.add_argument("--held-out", type=int, default=2000, help="synthetic windows")
     arguments = parser.parse_args()
+    if not arguments.from_bundle and arguments.share != 1.0:
+        parser.error("--share is a way from the bundled weights: give --from-bundle")
     torch.manual_seed(0)
     torch.set_num_threads(1)
     plan = Plan(
@@ -140,7 +161,13 @@ def main() -> None:
         net = audio_net()[0]
         loss = partial(audio_loss, other=fusion_sound_head().requires_grad_(requires_grad=False))
     average = train(plan, net, AudioSamples(arguments.pool), loss)
-    report = {**evaluate(average), "from_bundle": arguments.from_bundle}
+    if arguments.from_bundle:
+        average = mixed(average, audio_net()[0], arguments.share)
+    report = {
+        **evaluate(average, windows=arguments.held_out),
+        "from_bundle": arguments.from_bundle, "share": arguments.share,
+        "windows": arguments.held_out,
+    }  # fmt: skip
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
     print(json.dumps(report, indent=1).replace("\n    ", " "))

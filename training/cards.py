@@ -136,7 +136,12 @@ def _fusion_table(report: dict) -> list[str]:
 
 
 def _audio_table(report: dict) -> list[str]:
-    lines = ["F1 on held-out synthetic windows at 0.5, sound louder than -3 dB of the noise:", ""]
+    count = report.get("windows", 2000)
+    lines = [
+        f"F1 on {count} held-out synthetic windows, most of them with sounds that are like sirens, "
+        "at 0.5; sound louder than -3 dB of the noise:",
+        "",
+    ]
     lines += [f"- {name}: {value:.2f}" for name, value in report["synthetic_held_out_f1"].items()]
     lines += ["", "Highest score in recorded clips:", "", "| clip | siren | car_horn | speech |"]
     lines.append("|---|---|---|---|")

@@ -201,3 +201,42 @@ def singing(rng: np.random.Generator, samples: int) -> Wave:
         return wave * arc(length, 0.05, 0.1)
 
     return row(rng, samples, one, (0.0, rng.uniform(0.0, 0.3)))
+
+
+def yowl(rng: np.random.Generator, samples: int) -> Wave:
+    """Cats that fight or call: long cries that rise, hang and break, sometimes of two at once."""
+    wave = np.zeros(samples)
+    for _ in range(int(rng.integers(1, 3))):
+        base, spread = rng.uniform(260, 950), rng.uniform(0.05, 0.8)
+        rough = rng.uniform(0.01, 0.4)
+
+        def one(base: float = base, spread: float = spread, rough: float = rough) -> Wave:
+            length = seconds(rng.uniform(0.25, 2.5))
+            shape = 1 + spread * rng.uniform(-0.6, 1.0, int(rng.integers(3, 7)))
+            wave = voiced(rng, curve(rng, length, list(base * shape), 0.05),
+                          partials=int(rng.integers(3, 25)), fall=rng.uniform(0.1, 1.6),
+                          breath=rough, formants=int(rng.integers(0, 3)))  # fmt: skip
+            opened = np.sin(np.pi * np.linspace(0, 1, length)) ** rng.uniform(0.3, 2)
+            bright = normalised(band(rng, wave, rng.uniform(900, 3500)))
+            wave = normalised(wave) * (1 - 0.7 * opened) + bright * opened
+            return wave * arc(length, rng.uniform(0.05, 0.4), rng.uniform(0.1, 0.5))
+
+        wave += rng.uniform(0.4, 1) * row(rng, samples, one, (0.05, 1.2))
+    return wave
+
+
+def beast(rng: np.random.Generator, samples: int) -> Wave:
+    """Horses, donkeys, elephants, foxes, peacocks, seals: cries that jump, tremble and rasp."""
+    base, tremble_hz = rng.uniform(150, 1400), rng.uniform(5, 25)
+    deep, jump = rng.uniform(0.0, 0.9), rng.uniform(0.5, 2.0)
+
+    def one() -> Wave:
+        length = seconds(rng.uniform(0.15, 1.5))
+        knots = [base, base * jump, base * jump * rng.uniform(0.7, 1.2), base * rng.uniform(0.5, 1)]
+        beat = np.sin(2 * np.pi * tremble_hz * np.arange(length) / RATE_HZ)
+        pitch = curve(rng, length, knots, 0.08) * (1 + 0.08 * deep * beat)
+        wave = voiced(rng, pitch, partials=20, fall=rng.uniform(0.0, 1.4),
+                      breath=rng.uniform(0.03, 0.8), formants=int(rng.integers(0, 3)))  # fmt: skip
+        return wave * (1 + deep * beat) * arc(length, 0.1, 0.3)
+
+    return row(rng, samples, one, (0.02, rng.uniform(0.1, 1.2)))

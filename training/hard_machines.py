@@ -116,3 +116,46 @@ def breaking(rng: np.random.Generator, samples: int) -> Wave:
         tones = sum(np.sin(2 * np.pi * f * t) for f in rng.uniform(1200, 7500, 3))
         wave[at : at + length] += rng.exponential(1.0) * tones * np.exp(-t * rng.uniform(15, 120))
     return wave
+
+
+def rail(rng: np.random.Generator, samples: int) -> Wave:
+    """A tram or train that starts, runs or stops: tones of its drive, wheels, a squeal in curves.
+
+    Each tone follows the speed as it likes, so that they do not rise together as a siren's do.
+    """
+    t = np.arange(samples) / RATE_HZ
+    speed = np.clip(rng.uniform(0.2, 1.0) + rng.uniform(-0.3, 0.3) * t, 0.05, 1.6)
+    wave = rng.uniform(0.2, 1.2) * noise(rng, samples, rng.uniform(0.6, 2.0)) * speed
+    for _ in range(int(rng.integers(1, 5))):
+        top, follows = rng.uniform(200, 3000), rng.uniform(0.0, 1.0)
+        pitch = top * (1 - follows + follows * speed)
+        if rng.random() < 0.3:  # an inverter that changes its pulses
+            pitch = pitch * 2 ** (-np.floor(speed * rng.uniform(2, 6)) / 3)
+        tone = voiced(rng, np.clip(pitch, 60, 6000), partials=int(rng.integers(1, 12)),
+                      fall=rng.uniform(0.2, 2.0), breath=rng.uniform(0.05, 0.6))  # fmt: skip
+        wave = wave + rng.uniform(0.1, 1.0) * tone
+    if rng.random() < 0.3:
+        wave = wave + rng.uniform(0.1, 1.0) * squeak(rng, samples)
+    return wave
+
+
+def whine(rng: np.random.Generator, samples: int) -> Wave:
+    """Power tools, mixers, scooters, blowers that run up, hold and run down, rough with teeth."""
+    base, rise_s = rng.uniform(150, 2800), rng.uniform(0.15, 2.0)
+    rough, teeth = rng.uniform(0.1, 1.5), rng.uniform(0, 0.8)
+
+    def one() -> Wave:
+        up, down = seconds(rise_s), seconds(rise_s * rng.uniform(0.5, 3))
+        held = seconds(rng.uniform(0.1, 3.0))
+        sag = (
+            1 - rng.uniform(0, 0.4) * np.sin(np.pi * np.linspace(0, rng.integers(1, 4), held)) ** 2
+        )
+        pitch = base * np.concatenate([
+            1 - np.exp(-np.linspace(0, 4, up)), sag, np.exp(-np.linspace(0, 3, down)),
+        ])  # fmt: skip
+        wave = voiced(rng, np.clip(pitch, 40, 6000), partials=int(rng.integers(4, 30)),
+                      fall=rng.uniform(0.0, 1.4), breath=rough)  # fmt: skip
+        turn = 2 * np.pi * np.cumsum(pitch) / RATE_HZ / rng.integers(2, 12)
+        return wave * (1 + teeth * np.sin(turn)) * arc(len(wave), 0.05, 0.1)
+
+    return row(rng, samples, one, (0.05, 1.0))

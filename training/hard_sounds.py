@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training import hard_calls, hard_machines, hard_tones
+from training import hard_calls, hard_machines, hard_music, hard_tones
 from training.sounds import Wave
 
 Maker = Callable[[np.random.Generator, int], Wave]
@@ -54,7 +54,21 @@ HARD: dict[str, Maker] = {
     "wind": hard_machines.wind,
     "water": hard_machines.water,
     "breaking": hard_machines.breaking,
+    "yowl": hard_calls.yowl,
+    "beast": hard_calls.beast,
+    "rail": hard_machines.rail,
+    "whine": hard_machines.whine,
+    "strings": hard_music.strings,
+    "game tune": hard_music.game_tune,
+    "arpeggio": hard_music.arpeggio,
+    "solo": hard_music.solo,
+    "band": hard_music.band,
 }
+# What was taken for a siren most often, and the widest kinds, are heard more often than others.
+_OFTEN = {"strings": 4.0, "game tune": 3.0, "solo": 3.0, "arpeggio": 1.5, "band": 1.5, "yowl": 2.0,
+          "rail": 2.0, "whine": 1.5}  # fmt: skip
+SHARES = np.array([_OFTEN.get(name, 1.0) for name in HARD])
+SHARES = SHARES / SHARES.sum()
 # Long steady chords are what a horn is: of these nobody says whether one is in them.
-LIKE_HORNS = ("brass", "organ", "cattle")
+LIKE_HORNS = ("brass", "organ", "cattle", "solo", "band")
 VOICES = ("baby", "laughter", "singing")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import sounds
-from training.hard_sounds import HARD, LIKE_HORNS, VOICES
+from training.hard_sounds import HARD, LIKE_HORNS, SHARES, VOICES
 from training.sounds import CLASSES, Wave, normalised
 
 _MAKERS = (sounds.siren, sounds.horn, sounds.engine, sounds.speech, sounds.rain)
@@ -15,6 +15,8 @@ _ALARMS = (0, 1, 3)  # classes that may be louder than all else, or hidden in it
 _SIREN, _HORN, _SPEECH = 0, 1, 3
 _ARRAYS = 0.4  # share that is the mean of several microphones
 _NOTHING = 0.1  # share without any sound of a class
+_BOTH = 0.12  # share with a siren and a horn about as loud: neither may hide the other
+_BOTH_DB = 6.0  # how far apart they are at most
 _HIDDEN_DB = -3.0  # below the noise nobody says whether it is heard
 _DROWNED_DB = 9.0  # so far below a sound that is like it, neither
 
@@ -36,10 +38,15 @@ def mixture(
     shares = (0.4, 0.35, 0.3, 0.4, 0.15)
     if rng.random() < _NOTHING:
         shares = (0.0,) * len(CLASSES)
+    together_db = rng.uniform(0, 20) if rng.random() < _BOTH else None
+    if together_db is not None:
+        shares = (1.0, 1.0, *shares[2:])
     for k, (share, make) in enumerate(zip(shares, _MAKERS, strict=True)):
         if rng.random() >= share:
             continue
         levels[k] = rng.uniform(-6, 24) if k in _ALARMS else rng.uniform(0, 20)
+        if together_db is not None and k in (_SIREN, _HORN):
+            levels[k] = together_db + rng.uniform(-_BOTH_DB, _BOTH_DB) / 2
         sound = sounds.simulated(k, rng, samples) if rng.random() < 0.3 else make(rng, samples)
         sound = sound * sounds.presence(rng, samples, brief=k in (_HORN, _SPEECH))
         sound = array(rng, sound)
@@ -71,7 +78,7 @@ def _hard(
     rng: np.random.Generator, samples: int, levels: NDArray, labels: NDArray, certain: NDArray
 ) -> Wave:
     """Return one sound that is like another; what it drowns is certain no more."""
-    kind = str(rng.choice(list(HARD)))
+    kind = str(rng.choice(list(HARD), p=SHARES))
     level_db = rng.uniform(-3, 24)
     # Longer than the window, and cut: most of what is heard has begun before.
     longer = samples + int(rng.uniform(0, 3) * samples)

@@ -5,15 +5,29 @@ A window of sound costs many times what a step of the small network does on it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
+from edge_perception.simulation import sounds as simulator
+from training import (
+    hard_calls,
+    hard_machines,
+    hard_music,
+    hard_parts,
+    hard_sounds,
+    hard_tones,
+    mixtures,
+    sounds,
+)
 from training.mixtures import mixture
 
 CACHE = Path("training_out/cache/sounds")
+_MAKERS = (simulator, sounds, mixtures, hard_sounds, hard_parts, hard_calls, hard_machines,
+           hard_music, hard_tones)  # fmt: skip
 _CHUNK = 250
 _OFFSET = 0.001  # as `log_offset` of the patches
 
@@ -36,8 +50,9 @@ class Pool:
     """The first so many windows, from disk where they are there."""
 
     def __init__(self, config: LogMelConfig, size: int) -> None:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        chunks = [_chunk(config, first) for first in range(0, size, _CHUNK)]
+        folder = CACHE / synthesiser_digest()
+        folder.mkdir(parents=True, exist_ok=True)
+        chunks = [_chunk(config, folder, first) for first in range(0, size, _CHUNK)]
         self._all = {n: np.concatenate([c[n] for c in chunks])[:size] for n in chunks[0]}
 
     def drawn(self, rng: np.random.Generator) -> Sample:
@@ -65,8 +80,14 @@ class Pool:
         return {name: array[index] for name, array in self._all.items()}
 
 
-def _chunk(config: LogMelConfig, first: int) -> Sample:
-    path = CACHE / f"{first:07d}.npz"
+def synthesiser_digest() -> str:
+    """Return what tells windows of one synthesiser from those of another."""
+    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in _MAKERS)
+    return hashlib.sha256(sources).hexdigest()[:12]
+
+
+def _chunk(config: LogMelConfig, folder: Path, first: int) -> Sample:
+    path = folder / f"{first:07d}.npz"
     if not path.exists():
         made = [made_patch(config, index) for index in range(first, first + _CHUNK)]
         partial = path.with_suffix(".partial.npz")
