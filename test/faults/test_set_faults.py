@@ -68,7 +68,10 @@ def install_bad(maker, kind, version, release):
         maker.store.install(maker.signed(bundle), maker.trust, now_ns=time.time_ns())
 
 
-@pytest.mark.parametrize("composed", [False, True], ids=["separate", "composed"])
+@pytest.mark.parametrize(
+    "composed",
+    [pytest.param(False, id="separate"), pytest.param(True, id="composed", marks=MATRIX)],
+)
 def test_a_whole_set_passes_every_stage_is_watched_and_rolls_back(harness, maker, composed):
     maker.install_set(NEW, 10)
     with SetRobot(harness, maker, composed=composed) as robot:
