@@ -83,7 +83,7 @@ def broken(message, **changes):
 IMAGES = {
     "unknown encoding": ({"encoding": "hsv12"}, "hsv12"),
     "zero size": ({"width": 0, "height": 0}, "0"),
-    "step shorter than a row": ({"step": 10}, "step"),
+    "step of one plane": ({"step": 320}, "step"),
     "truncated data": ({"data": sensors.filled(np.zeros(100, np.uint8))}, "100"),
     "absurd size": ({"width": 2**31, "height": 2**31, "step": 2**31}, "2147483648"),
 }
