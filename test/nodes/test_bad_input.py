@@ -198,7 +198,7 @@ def test_around_refused_frames_the_log_tells_of_every_frame(camera):
     told = camera.harness.subscribe(Log, "/rosout", 100)
     assert camera.send(sensors.image(time.time_ns())).valid
     for _ in range(5):
-        camera.send(broken(sensors.image(time.time_ns()), step=1), lambda f: not f.valid)
+        camera.send(broken(sensors.image(time.time_ns()), step=320), lambda f: not f.valid)
     first = told.wait(lambda line: "details for 10 s" in line.msg)
     assert first.name == "camera_encoder"
     assert told.wait(lambda line: "refused: " in line.msg and line.level == Log.DEBUG)
