@@ -218,7 +218,7 @@ NODES = {
 @pytest.mark.parametrize(
     ("step", "victim"),
     [
-        ("shadow 100%", "fusion"),
+        pytest.param("shadow 100%", "fusion", marks=MATRIX),
         pytest.param("shadow 100%", "lidar", marks=MATRIX),
         pytest.param("commit", "fusion", marks=MATRIX),
         pytest.param("commit", "lidar", marks=MATRIX),

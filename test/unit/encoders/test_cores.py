@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 class Pipeline:
     source = "camera"
     serving = SimpleNamespace(changing=False)
+    place = SimpleNamespace(await_calibration=lambda: None)
 
     def process(self, job):
         return frozenset(os.sched_getaffinity(0))
