@@ -8,7 +8,6 @@ in several ways, as by vehicles that lose a sensor.
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from pathlib import Path
 import cv2
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.core.types import FusedView
 from edge_perception.evaluation.drive_recordings import (
     ONE_CAMERA,
@@ -25,6 +23,7 @@ from edge_perception.evaluation.drive_recordings import (
     recorded_drive,
 )
 from edge_perception.evaluation.drive_truth import DriveTruth, Step, steps_of_view
+from edge_perception.evaluation.pool import run_all
 from edge_perception.evaluation.sirens import SirenMoment, SirenWatch
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.own_parameters import with_own_parameters
@@ -192,20 +191,6 @@ def _refuse(source: str, error: Exception) -> None:
     raise ConfigurationError(f"a frame of {source} could not be inferred: {error}") from error
 
 
-_drives: Drives | None = None
-
-
-def _begin(plan: DrivePlan, plugins: Sequence[Path]) -> None:
-    global _drives
-    add_plugin_folders(plugins)
-    _drives = Drives(plan)
-
-
-def _one(task: tuple[int, str]) -> DriveResult:
-    assert _drives is not None
-    return _drives(*task)
-
-
 def run_drives(
     plan: DrivePlan,
     tasks: Sequence[tuple[int, str]],
@@ -221,17 +206,4 @@ def run_drives(
         processes: how many at once; 1 stays in this process.
         progress: is told how many are done.
     """
-    results = []
-    if processes == 1:
-        drives = Drives(plan)
-        for count, task in enumerate(tasks, 1):
-            results.append(drives(*task))
-            progress(count)
-        return results
-    # Spawned: threads of the inference runtime do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, initializer=_begin, initargs=(plan, plugin_folders())) as pool:
-        for count, result in enumerate(pool.imap(_one, tasks), 1):
-            results.append(result)
-            progress(count)
-    return results
+    return run_all(Drives, plan, tasks, processes=processes, progress=progress)

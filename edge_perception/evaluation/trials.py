@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.core.types import DetectedObject, Feature, Geometry, SoundEvent
 from edge_perception.evaluation.frames import SampleFrame, load_frame
 from edge_perception.evaluation.matching import Judged, judge_frame
+from edge_perception.evaluation.pool import run_all
 from edge_perception.evaluation.rig import (
     MODALITIES,
     SUBSETS,
@@ -178,20 +177,6 @@ def _heard(events: Sequence[SoundEvent], frame: SampleFrame) -> tuple[Heard, ...
     return tuple(result)
 
 
-_trials: Trials | None = None
-
-
-def _begin(plan: Plan, plugins: Sequence[Path]) -> None:
-    global _trials
-    add_plugin_folders(plugins)
-    _trials = Trials(plan)
-
-
-def _one(seed: int) -> Result:
-    assert _trials is not None
-    return _trials(seed)
-
-
 def run_trials(
     plan: Plan, seeds: Sequence[int], *, processes: int, progress: Callable[[int], None]
 ) -> list[Result]:
@@ -203,21 +188,8 @@ def run_trials(
         processes: how many at once; 1 stays in this process.
         progress: is told how many are done.
     """
-    results = []
-    if processes == 1:
-        trials = Trials(plan)
-        for count, seed in enumerate(seeds, 1):
-            results.append(trials(seed))
-            progress(count)
-        return results
-    # Spawned: threads of the inference runtime do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, initializer=_begin, initargs=(plan, plugin_folders())) as pool:
-        for count, result in enumerate(pool.imap_unordered(_one, seeds, chunksize=4), 1):
-            results.append(result)
-            progress(count)
-    order = {seed: index for index, seed in enumerate(seeds)}
-    return sorted(results, key=lambda item: order[item.seed])
+    tasks = [(seed,) for seed in seeds]
+    return run_all(Trials, plan, tasks, processes=processes, progress=progress, chunk=4)
 
 
 __all__ = ["MODALITIES", "Heard", "Plan", "Result", "Trials", "run_trials"]

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from copies import copy_recording
 
 from edge_perception.cli.main import main
 from edge_perception.core.share import share_file
@@ -21,16 +22,9 @@ ROBOTS = 6
 @pytest.fixture(scope="module")
 def short(drive, tmp_path_factory):
     """The first second of the drive."""
+    until_ns = open_recording(drive).start_ns + SHORT_NS
     path = tmp_path_factory.mktemp("short") / "short.mcap"
-    recording = Recording(drive)
-    with RecordingWriter(path) as writer:
-        for topic in recording.topics.values():
-            writer.add_topic(topic)
-        for message in recording.messages():
-            if message.log_time_ns < recording.start_ns + SHORT_NS:
-                writer.write(message.topic, message.data, log_time_ns=message.log_time_ns)
-    parameters_path(path).write_text(parameters_path(drive).read_text())
-    return path
+    return copy_recording(drive, path, lambda m: m if m.log_time_ns < until_ns else None)
 
 
 @pytest.fixture(scope="module")

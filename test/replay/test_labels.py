@@ -5,11 +5,10 @@ import json
 import datasets_mini as mini
 import pytest
 import yaml
+from copies import copy_recording
 
 from edge_perception.cli.main import main
-from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
-from edge_perception.recordings.writer import RecordingWriter
 from edge_perception.samples.labels_file import SCHEMA
 from edge_perception.samples.truth import read_ground_truth
 
@@ -17,15 +16,8 @@ from edge_perception.samples.truth import read_ground_truth
 @pytest.fixture(scope="module")
 def bare(drive, tmp_path_factory):
     """The drive without what it knows about itself, and its labels."""
-    path = tmp_path_factory.mktemp("bare") / "bare.mcap"
-    recording = Recording(drive)
-    with RecordingWriter(path) as writer:
-        for topic in recording.topics.values():
-            writer.add_topic(topic)
-        for message in recording.messages():
-            writer.write(message.topic, message.data, log_time_ns=message.log_time_ns)
-    parameters_path(path).write_text(parameters_path(drive).read_text())
-    return path, read_ground_truth(recording)
+    path = copy_recording(drive, tmp_path_factory.mktemp("bare") / "bare.mcap")
+    return path, read_ground_truth(Recording(drive))
 
 
 def document(truth, shift_ns=0, **changes):

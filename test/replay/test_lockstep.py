@@ -4,10 +4,8 @@ import itertools
 import json
 
 import pytest
+from copies import copy_recording, later
 
-from edge_perception.recordings.own_parameters import parameters_path
-from edge_perception.recordings.reader import open_recording
-from edge_perception.recordings.writer import RecordingWriter
 from edge_perception.validation.accounts import peak_mb
 from edge_perception.validation.merging import read_lines
 from edge_perception.validation.pairing import pair
@@ -132,17 +130,10 @@ def test_pairs_of_messages_follow_the_time_of_publication():
 
 
 def test_a_first_calibration_behind_the_first_image_holds_for_it(replay, plain, drive, tmp_path):
-    recording, path, rows = open_recording(drive), tmp_path / "behind.mcap", []
-    for message in recording.messages():
-        later = 10**7 if message.topic.endswith("camera_info") else 0
-        rows.append((message.log_time_ns + later, message.topic, message.data))
-    with RecordingWriter(path) as writer:
-        for topic in recording.topics.values():
-            writer.add_topic(topic)
-        for at_ns, topic, data in sorted(rows, key=lambda row: row[0]):
-            writer.write(topic, data, log_time_ns=at_ns)
-    parameters_path(path).write_text(parameters_path(drive).read_text())
-    behind = replay(bag=path)
+    def change(message):
+        return later(message, 10**7) if message.topic.endswith("camera_info") else message
+
+    behind = replay(bag=copy_recording(drive, tmp_path / "behind.mcap", change))
     assert not behind.failure
     assert boxes(behind) == boxes(plain)
     assert not any(source(r, "camera")["refused"] for r in records(behind))

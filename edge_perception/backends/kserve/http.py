@@ -6,13 +6,11 @@ Extension". A server without the extension is given and gives JSON numbers.
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import json
 import math
 import time
 import urllib.parse
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import TensorInfo
+from edge_perception.backends.kserve.compression import GZIP, packed, unpacked
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
 from edge_perception.backends.kserve.shared_memory import Region, SharedTensors
 from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
@@ -28,8 +27,6 @@ from edge_perception.core.errors import BackendError
 _HEADER = "Inference-Header-Content-Length"
 _BUSY = {429, 502, 503, 504}
 _MOST_BYTES = 1 << 30
-_GZIP, _GZIP_LEVEL = "gzip", 1  # a robot's processor has little time
-_WITH_GZIP_HEADER = 31  # of zlib
 
 
 class HttpRemote:
@@ -158,14 +155,14 @@ class HttpRemote:
     ) -> dict[str, NDArray]:
         body, headers = self._request(inputs, outputs, region)
         if self._compressed and region is None:
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            headers |= {"Content-Encoding": _GZIP, "Accept-Encoding": _GZIP}
+            body = packed(body)
+            headers |= {"Content-Encoding": GZIP, "Accept-Encoding": GZIP}
         self._admit(len(body))
         self.sent += len(body)
         data, told = self._exchange("POST", f"{self._base}/infer", end_s, body, headers)
         self.received += len(data)
-        if told.get("Content-Encoding", "") == _GZIP:
-            data = memoryview(_unpacked(data))
+        if told.get("Content-Encoding", "") == GZIP:
+            data = memoryview(unpacked(data, _MOST_BYTES, "kserve: answer"))
         found, self.answered = _outputs(data, told.get(_HEADER), region)
         return found
 
@@ -285,17 +282,6 @@ def _body(
     if length is not None and size != length:
         raise http.client.IncompleteRead(b"", length - size)
     return b"".join(pieces)
-
-
-def _unpacked(data: memoryview) -> bytes:
-    stream = zlib.decompressobj(_WITH_GZIP_HEADER)
-    try:
-        plain = stream.decompress(data, _MOST_BYTES)
-    except zlib.error as error:
-        raise BackendError(f"kserve: answer is no gzip: {error}") from error
-    if not stream.eof:
-        raise BackendError(f"kserve: answer is cut off, or of more than {_MOST_BYTES} bytes")
-    return plain
 
 
 def _outputs(

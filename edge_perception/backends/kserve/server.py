@@ -8,11 +8,9 @@ its own.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import socket
 import threading
-import zlib
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import Backend, TensorInfo
+from edge_perception.backends.kserve.compression import GZIP, packed, unpacked
 from edge_perception.backends.kserve.tensors import DATATYPES, from_raw, raw
 from edge_perception.core.errors import BackendError, EdgePerceptionError
 
 _HEADER = "Inference-Header-Content-Length"
 _MOST_BYTES = 1 << 28  # of a request
-_GZIP, _GZIP_LEVEL, _WITH_GZIP_HEADER = "gzip", 1, 31
 
 
 class ModelServer:
@@ -103,9 +101,9 @@ class ModelServer:
             body, header, status = json.dumps({"error": str(error)}).encode(), 0, 400
             handler.close_connection = True  # part of the request may be unread
         handler.send_response(status)
-        if header and _GZIP in handler.headers.get("Accept-Encoding", ""):
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            handler.send_header("Content-Encoding", _GZIP)
+        if header and GZIP in handler.headers.get("Accept-Encoding", ""):
+            body = packed(body)
+            handler.send_header("Content-Encoding", GZIP)
         handler.send_header("Content-Length", str(len(body)))
         if header:
             handler.send_header(_HEADER, str(header))
@@ -204,16 +202,9 @@ def _plain(data: bytes, headers: Any) -> bytes:
     encoding = headers.get("Content-Encoding", "identity")
     if encoding == "identity":
         return data
-    if encoding != _GZIP:
-        raise BackendError(f"Content-Encoding: expected {_GZIP}, got '{encoding}'")
-    stream = zlib.decompressobj(_WITH_GZIP_HEADER)
-    try:
-        plain = stream.decompress(data, _MOST_BYTES)
-    except zlib.error as error:
-        raise BackendError(f"expected {_GZIP}: {error}") from error
-    if not stream.eof:
-        raise BackendError(f"expected at most {_MOST_BYTES} bytes of {_GZIP}, got more or half")
-    return plain
+    if encoding != GZIP:
+        raise BackendError(f"Content-Encoding: expected {GZIP}, got '{encoding}'")
+    return unpacked(data, _MOST_BYTES, "request")
 
 
 def _inputs(header: Mapping[str, Any], rest: memoryview) -> dict[str, NDArray]:

@@ -1,0 +1,59 @@
+"""Tasks in several processes, each with a worker of its own that is made once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from edge_perception.core.plugins import add_plugin_folders, plugin_folders
+
+T = TypeVar("T")
+_worker: Callable[..., Any] | None = None  # of this process
+
+
+def _begin(make: Callable[[Any], Callable[..., Any]], plan: Any, plugins: Sequence[Any]) -> None:
+    global _worker
+    add_plugin_folders(plugins)
+    _worker = make(plan)
+
+
+def _one(task: tuple[Any, ...]) -> Any:
+    assert _worker is not None
+    return _worker(*task)
+
+
+def run_all(
+    make: Callable[[Any], Callable[..., T]],
+    plan: Any,
+    tasks: Sequence[tuple[Any, ...]],
+    *,
+    processes: int,
+    progress: Callable[[int], None],
+    chunk: int = 1,
+) -> list[T]:
+    """Return the results of all tasks, in their order.
+
+    Args:
+        make: makes a worker of the plan, in the process that it works in.
+        plan: can be sent to another process.
+        tasks: arguments of the worker's calls.
+        processes: how many at once; 1 stays in this process.
+        progress: is told how many are done.
+        chunk: tasks that a process takes at a time.
+    """
+    results: list[T] = []
+    if processes == 1:
+        work = make(plan)
+        for count, task in enumerate(tasks, 1):
+            results.append(work(*task))
+            progress(count)
+        return results
+    # Spawned: threads of the inference runtime do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    begun = (make, plan, plugin_folders())
+    with context.Pool(processes, initializer=_begin, initargs=begun) as pool:
+        for count, result in enumerate(pool.imap(_one, tasks, chunksize=chunk), 1):
+            results.append(result)
+            progress(count)
+    return results
