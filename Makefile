@@ -1,6 +1,8 @@
 # Every target is one command on a fresh machine: what is missing is set up first.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Files without nodes on two workers, then all tests with nodes on one: their deadlines need the cores.
+WORKERS ?= -n 2 --dist loadscope
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
@@ -41,10 +43,10 @@ demo: setup ## play a recording into the real nodes, pictures and summary in dem
 	@$(ENV) edge-perception demo $(DEMO_ARGS)
 
 test: setup ## all tests
-	@$(ENV) pytest $(PYTEST_ARGS)
+	@$(ENV) pytest $(WORKERS) $(PYTEST_ARGS)
 
 check: setup ## format, lint, types and all tests: what CI runs
-	@$(ENV) ruff format --check . && ruff check . && mypy && pytest $(PYTEST_ARGS)
+	@$(ENV) ruff format --check . && ruff check . && mypy && pytest $(WORKERS) $(PYTEST_ARGS)
 
 bench: setup ## benchmarks against the usual way, figures as JSON in bench_out/
 	@$(ENV) edge-perception bench all $(BENCH_ARGS)

@@ -16,6 +16,8 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LAYERS_WITH_ROS = ("nodes", "launch", "faults")
+# In these layers, and no deadline of running nodes in them.
+WITHOUT_NODES = ("test_fault_matrix_virtual", "test_fuzzing", "test_store_faults")
 # Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
 DOMAIN_PORT_BASE = 32768
 DOMAINS = range(1, 101)
@@ -49,12 +51,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        # Nodes last, see `pytest_xdist_make_scheduler`; of the others the short ones last.
+        items.sort(key=lambda item: (_has_nodes(item.nodeid), "test/unit/" in item.nodeid))
     if config.getoption("--whole-matrix"):
         return
     skip = pytest.mark.skip(reason="a cell of a longer matrix: `make matrix` runs it")
     for item in items:
         if item.get_closest_marker("matrix"):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give whole files to the workers of `-n`, and all tests with nodes to one of them, at the end.
+
+    Nodes have deadlines, and tests beside them would take the cores that these are measured on.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class NodesLast(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "nodes" if _has_nodes(nodeid) else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False
+    return NodesLast(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,6 +109,11 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 def _needs_ros(path: Path) -> bool:
     return path.parts[0] in LAYERS_WITH_ROS or path.stem.endswith("_in_nodes")
+
+
+def _has_nodes(nodeid: str) -> bool:
+    path = (ROOT / nodeid.split("::")[0]).relative_to(TESTS)
+    return _needs_ros(path) and path.stem not in WITHOUT_NODES
 
 
 @pytest.fixture(scope="session")
