@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder", type=Path, action="append", default=[], help="more folders of bundles"
     )
     parser.add_argument(
-        "--budget-s", type=float, default=120.0, help="nothing new is tried after it (%(default)s)"
+        "--budget-s",
+        type=float,
+        default=120.0,
+        help="for all of it: ways alone, in the set, and the choice at the end (%(default)s)",
     )
     parser.add_argument(
         "--allowed-loss",

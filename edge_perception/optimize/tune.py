@@ -20,6 +20,9 @@ _ALONE_RUNS = 8
 _FINALISTS = 3
 _ROUNDS, _SETS = 3, 6
 _LAST_ROUNDS = 7
+# Of the budget: until then ways run alone, and until then in the set. The rest is for the choice
+# against the default, without which nothing is known.
+_ALONE_SHARE, _SET_SHARE = 0.4, 0.85
 _BETTER = 0.98  # of the time: less is noise
 _HOPELESS = 1.3  # times the best alone
 FASTER = "faster"
@@ -88,7 +91,7 @@ class Tuner:
         Args:
             variants: bundles by role, the served one first.
             cores: that may be used.
-            budget_s: after it no further way is tried.
+            budget_s: for all of it; a way that is being tried at the end of its share is finished.
             allowed_loss: points of mAP that a choice may cost in all.
             accuracy: gives the mAP of a setting, in points, always on the same frames.
             say: takes progress lines.
@@ -99,7 +102,8 @@ class Tuner:
         self._variants, self._cores, self._say = variants, cores, say
         self._allowed, self._accuracy, self._steady_s = allowed_loss, accuracy, steady_s
         self._measured: list[tuple[dict[str, Configuration], float]] = []
-        self._end_s = steady_s() + budget_s
+        self._began_s, self._budget_s = steady_s(), budget_s
+        self._end_s = self._began_s
         self._sources = {role: (sources or {}).get(role, 1) for role in variants}
         default = {
             role: Configuration(bundle=found[0], sources=self._sources[role])
@@ -118,8 +122,16 @@ class Tuner:
             # The dearest model first: what is won there is won for all.
             took = base.run(_SETS)["role_ms"]
             order = sorted(self._variants, key=lambda role: -sum(took[role]))
-            finalists = {role: self._finalists(role) for role in order}
+            finalists: dict[str, list[Tried]] = {}
+            share = {
+                role: sum(took[role]) / sum(sum(took[other]) for other in order[place:])
+                for place, role in enumerate(order)
+            }
             for role in order:
+                self._give(share[role], _ALONE_SHARE)
+                finalists[role] = self._finalists(role)
+            for role in order:
+                self._give(share[role], _SET_SHARE)
                 self._tune(role, finalists[role])
             if found.chosen != found.default:
                 found.last = compare(base, found.chosen, rounds=_LAST_ROUNDS, sets=_SETS)
@@ -131,17 +143,26 @@ class Tuner:
                 found.last = compare(base, found.default, rounds=_ROUNDS, sets=_SETS)
         return found
 
+    def _give(self, share: float, until: float) -> None:
+        """Give a role its part of the time that a stage still has: what it leaves is the others'.
+
+        Args:
+            share: what it takes of the time of all roles that are left; so much can be won.
+            until: part of the whole budget at which the stage ends.
+        """
+        now_s = self._steady_s()
+        left_s = self._began_s + until * self._budget_s - now_s
+        self._end_s = now_s + share * max(left_s, 0.0)
+
     def _tune(self, role: str, finalists: Sequence[Tried]) -> None:
         """Choose the way of one model, the others as they are chosen now."""
-        found = self._found
-        if not finalists:
-            return
-        with Runner(found.chosen) as base:
-            for tried in finalists:
-                if self._over():
-                    self._note(tried, verdict="not tried in the set: no time left")
-                    continue
-                self._try_in_set(role, tried, base)
+        found, left = self._found, list(finalists)
+        if left and not self._over():
+            with Runner(found.chosen) as base:
+                while left and not self._over():
+                    self._try_in_set(role, left.pop(0), base)
+        for tried in left:
+            self._note(tried, verdict="not tried in the set: no time left")
         best = min(
             (t for t in found.tried if t.role == role and t.verdict == FASTER),
             key=lambda t: t.set_ratio or 1.0,

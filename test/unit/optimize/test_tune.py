@@ -1,6 +1,7 @@
 """Tuning on real sessions of the smallest model, with accuracies that the tests choose."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -76,7 +77,7 @@ def faked(ratio, golden=()):
     return run
 
 
-def tuned(audio, accuracy=lambda setting: 60.0, **options):
+def tuned(audio, accuracy=lambda setting: 60.0, clock=time.monotonic, **options):
     tuner = Tuner(
         {"audio": [audio]},
         cores=2,
@@ -84,6 +85,7 @@ def tuned(audio, accuracy=lambda setting: 60.0, **options):
         allowed_loss=1.0,
         accuracy=accuracy,
         say=lambda _: None,
+        steady_s=clock,
     )
     return tuner.run()
 
@@ -134,6 +136,29 @@ def test_without_time_the_default_stays_and_that_is_said(audio):
     assert found.chosen == found.default
     assert found.out_of_time
     assert "the budget ended" in " ".join(plan_of(found, {}).notes)
+
+
+@pytest.mark.parametrize("budget_s", [20.0, 60.0, 200.0])
+def test_ways_alone_leave_time_for_the_set_and_that_for_the_last_comparison(
+    audio, monkeypatch, budget_s
+):
+    way_s, set_s, now_s = 3.0, 5.0, [0.0]
+    compared = faked(1.2)
+
+    def alone(_role, ways, *, runs):
+        for way in ways:
+            now_s[0] += way_s
+            yield way, {"p50_ms": 1.0, "memory_mb": 10.0}
+
+    def compare(*args, **options):
+        now_s[0] += set_s
+        return compared(*args, **options)
+
+    monkeypatch.setattr(tune, "alone", alone)
+    monkeypatch.setattr(tune, "compare", compare)
+    found = tuned(audio, budget_s=budget_s, clock=lambda: now_s[0])
+    assert any(item.verdict == "no faster in the set" for item in found.tried)
+    assert now_s[0] <= budget_s + way_s + set_s
 
 
 def test_the_plan_has_what_is_cheaper_in_the_chosen_way_from_large_to_tiny(audio):
