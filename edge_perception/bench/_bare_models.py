@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from edge_perception.bench._models import Models
 from edge_perception.bench._recording import load_clip, load_poses
 from edge_perception.bench._role import serve
-from edge_perception.nodes import raw
+from edge_perception.nodes.topics import raw
 
 PERIOD_S = 0.1
 

@@ -23,8 +23,8 @@ from edge_perception.bench._recording import AUDIO_BLOCK, AUDIO_RATE_HZ, Clip, l
 from edge_perception.bench._role import serve
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.msg import AudioChunk
-from edge_perception.nodes import qos, raw
-from edge_perception.nodes.receiver import Receiver
+from edge_perception.nodes.topics import qos, raw
+from edge_perception.nodes.topics.receiver import Receiver
 
 TICK_S = 0.05
 BLOCK_S = AUDIO_BLOCK / AUDIO_RATE_HZ

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from edge_perception import msg
 from edge_perception.bench._role import serve
 from edge_perception.core.conditions import CONDITIONS
-from edge_perception.nodes import qos
+from edge_perception.nodes.topics import qos
 
 RATE_HZ = 10.0
 SOURCES = ("camera_front", "camera_rear", "lidar", "audio")

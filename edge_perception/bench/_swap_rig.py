@@ -19,8 +19,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from edge_perception import msg, srv
 from edge_perception.bench._swap_check import FeatureSeen, FusedSeen, RunSeen
 from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.nodes import qos, raw
 from edge_perception.nodes.conversion import stamp_ns, time_msg
+from edge_perception.nodes.topics import qos, raw
 
 _RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 PERIODS_S = {"camera": 0.05, "lidar": 0.1, "audio": 0.1}

@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from edge_perception.bench._role import serve
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.lidar.layout import cloud_view
-from edge_perception.nodes.receiver import Receiver
+from edge_perception.nodes.topics.receiver import Receiver
 
 _LOOK_S = 0.05
 QUIET_S = 1.0  # nothing for this long after the publisher's last message: lost

@@ -21,8 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from edge_perception import msg
 from edge_perception.bench._models import Models
 from edge_perception.bench._recording import load_poses
-from edge_perception.nodes import qos
 from edge_perception.nodes.conversion import stamp_ns
+from edge_perception.nodes.topics import qos
 
 SLOP_S = 0.05
 QUEUE = 10

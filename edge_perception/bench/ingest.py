@@ -98,8 +98,8 @@ def _ways(
 ) -> dict[str, Callable[[], Any]]:
     from rclpy.serialization import deserialize_message
 
-    from edge_perception.nodes.message_types import message_type
-    from edge_perception.nodes.raw import reader
+    from edge_perception.nodes.topics.message_types import message_type
+    from edge_perception.nodes.topics.raw import reader
 
     read, message_class = reader(type_name), message_type(type_name)
     return {

@@ -63,10 +63,10 @@ _FEED, _BARE = "edge_perception.bench._feed", "edge_perception.bench._bare_model
 _NODES = {
     COMPOSED: ("composition:main",),
     SEPARATE: (
-        "encoder_node:camera",
-        "encoder_node:lidar",
-        "encoder_node:audio",
-        "fusion_node:main",
+        "encoder.node:camera",
+        "encoder.node:lidar",
+        "encoder.node:audio",
+        "fusion.node:main",
     ),
     PLANNED: ("composition:main",),
     CONTROLLED: ("composition:main",),

@@ -72,7 +72,7 @@ class _Sensors:
 
     def __init__(self, folder: Path, *, cameras: int, lidars: int) -> None:
         from edge_perception.bench._recording import load_clip
-        from edge_perception.nodes import raw
+        from edge_perception.nodes.topics import raw
 
         clip = load_clip(folder)
         read_image, read_cloud = (
@@ -144,7 +144,7 @@ def _pipeline(folder: Path, modality: str, index: int) -> Any:
     from edge_perception.encoders.pipeline import EncoderPipeline
     from edge_perception.encoders.serving import ServedModel
     from edge_perception.models.loading import ModelOptions
-    from edge_perception.nodes import raw
+    from edge_perception.nodes.topics import raw
     from edge_perception.releases.loading import load_model
 
     spec = encoders()[modality]

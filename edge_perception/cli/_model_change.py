@@ -161,7 +161,7 @@ def history(args: argparse.Namespace) -> int:
 def events(args: argparse.Namespace) -> int:
     """Print the latched events, and with --follow those that come."""
     from edge_perception import msg
-    from edge_perception.nodes import qos
+    from edge_perception.nodes.topics import qos
 
     with _Caller(args.manager) as caller:
         topic = args.manager.rsplit("/", 1)[0] + "/model_events"

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_args: argparse.Namespace) -> int:
     """Print the file."""
-    from edge_perception.nodes.parameter_file import parameter_file
+    from edge_perception.running.parameter_file import parameter_file
 
     print(parameter_file(), end="")
     return 0

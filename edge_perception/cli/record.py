@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
+    from edge_perception.nodes.recorder.node import EventRecorderNode
+    from edge_perception.nodes.recorder.plan import RecordPlan
     from edge_perception.recordings.budget import BudgetOptions
 
     plan = RecordPlan.of(

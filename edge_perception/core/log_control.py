@@ -1,6 +1,6 @@
 """What of many log lines is written: repetitions are counted, details come around an anomaly.
 
-Pure: the clock is an argument. `nodes/node_log.py` writes what is decided here.
+Pure: the clock is an argument. `nodes/common/node_log.py` writes what is decided here.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _deactivated(running: Session) -> float:
 
 def _second_launch(running: Session) -> float:
     """Start a second LiDAR encoder, as a second launch does, and end it once it was named."""
-    code = "from edge_perception.nodes.encoder_node import lidar; lidar()"
+    code = "from edge_perception.nodes.encoder.node import lidar; lidar()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

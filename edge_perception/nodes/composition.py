@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from edge_perception.core.types import Feature
 from edge_perception.encoders import modality_of
 from edge_perception.fusion.publishers import Route
-from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
-from edge_perception.nodes.spin import run
+from edge_perception.nodes.common.base import PerceptionNode
+from edge_perception.nodes.common.spin import run
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager.node import ModelManagerNode
 
 
 class Reference:

@@ -17,12 +17,12 @@ def _run(module: str, function: str) -> int:
     return int(getattr(importlib.import_module(f"edge_perception.nodes.{module}"), function)())
 
 
-encoder = functools.partial(_run, "encoder_node", "main")
-camera_encoder = functools.partial(_run, "encoder_node", "camera")
-lidar_encoder = functools.partial(_run, "encoder_node", "lidar")
-audio_encoder = functools.partial(_run, "encoder_node", "audio")
-fusion = functools.partial(_run, "fusion_node", "main")
-model_manager = functools.partial(_run, "model_manager_node", "main")
+encoder = functools.partial(_run, "encoder.node", "main")
+camera_encoder = functools.partial(_run, "encoder.node", "camera")
+lidar_encoder = functools.partial(_run, "encoder.node", "lidar")
+audio_encoder = functools.partial(_run, "encoder.node", "audio")
+fusion = functools.partial(_run, "fusion.node", "main")
+model_manager = functools.partial(_run, "manager.node", "main")
 perception = functools.partial(_run, "composition", "main")
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
 from edge_perception.cdr import CdrReader, UnsupportedCdrError
-from edge_perception.nodes.message_types import message_type
+from edge_perception.nodes.topics.message_types import message_type
 
 
 def read_view(data: bytes) -> Any:

@@ -1,10 +1,11 @@
-"""Which room uses which: rooms.yaml held against the imports of the sources."""
+"""Which room uses which: rooms.yaml and inner_rooms.yaml held against the imports."""
 
 from __future__ import annotations
 
 import ast
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,9 +14,14 @@ import edge_perception.core
 
 PACKAGE = Path(edge_perception.core.__file__).resolve().parents[1]
 MESSAGES = {"msg", "srv", "action"}  # generated; the rings say who may use them
-ROOMS: dict[str, dict[str, str]] = yaml.safe_load(
-    (Path(__file__).parent / "rooms.yaml").read_text(encoding="utf-8")
-)
+
+
+def table(name: str) -> Any:
+    return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+ROOMS: dict[str, dict[str, str]] = table("rooms.yaml")
+INNER: dict[str, dict[str, dict[str, str]]] = table("inner_rooms.yaml")
 LEAVES = {"faults", "bench", "demo", "cli"}
 
 
@@ -49,6 +55,13 @@ def room(module: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
+def inner(module: str) -> str:
+    """The room within a room; empty: the file lies in none."""
+    path = MODULES.get(module, PACKAGE / "__init__.py")
+    parts = path.relative_to(PACKAGE).parts
+    return parts[1] if len(parts) > 2 else ""
+
+
 def test_every_file_is_in_a_room() -> None:
     rooms = {room(module) for module in MODULES} - {""}
     assert rooms == set(ROOMS)
@@ -71,6 +84,28 @@ def test_a_room_uses_what_it_says_and_nothing_above_itself(name: str) -> None:
     undeclared = {other: files for other, files in uses.items() if other not in ROOMS[name]}
     assert not undeclared
     assert set(ROOMS[name]) == set(uses), "declared, but not used"
+
+
+def test_a_room_within_a_room_uses_what_it_says_and_nothing_above_itself() -> None:
+    found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for module, used in USES.items():
+        for other in used:
+            edge = (room(module), inner(module), inner(other))
+            if edge[0] == room(other) and edge[1] and edge[2] and edge[1] != edge[2]:
+                found[edge].append(f"{module} -> {other}")
+    said = {
+        (name, one, other)
+        for name, rooms in INNER.items()
+        for one, uses in rooms.items()
+        for other in uses
+    }
+    assert not {edge: files for edge, files in found.items() if edge not in said}
+    assert said == set(found), "declared, but not used"
+    for name, rooms in INNER.items():
+        order = list(rooms)
+        for one, uses in rooms.items():
+            assert all(order.index(other) < order.index(one) for other in uses), (name, one)
+            assert all(reason.strip() for reason in uses.values()), (name, one)
 
 
 def test_nothing_but_the_commands_uses_a_leaf() -> None:
@@ -100,5 +135,5 @@ def test_the_page_of_the_architecture_names_every_room() -> None:
     if not page.is_file():
         pytest.skip("docs are not installed beside the package")
     text = page.read_text(encoding="utf-8")
-    missing = [name for name in ROOMS if f"`{name}/`" not in text]
+    missing = [name for name in [*ROOMS, *INNER["nodes"]] if f"`{name}/`" not in text]
     assert not missing

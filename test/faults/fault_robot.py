@@ -10,9 +10,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg, srv
-from edge_perception.nodes import qos
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.manager.node import ModelManagerNode
+from edge_perception.nodes.topics import qos
 
 
 class FaultRobot:

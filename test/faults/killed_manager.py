@@ -9,8 +9,8 @@ import sys
 
 from failing_files import CountingFileSystem
 
-from edge_perception.nodes.model_manager_node import ModelManagerNode
-from edge_perception.nodes.spin import run
+from edge_perception.nodes.common.spin import run
+from edge_perception.nodes.manager.node import ModelManagerNode
 
 
 class Killing(CountingFileSystem):

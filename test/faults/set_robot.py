@@ -13,12 +13,12 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from edge_perception import msg, srv
-from edge_perception.nodes import qos
 from edge_perception.nodes.composition import sink_of
 from edge_perception.nodes.conversion import time_msg
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager.node import ModelManagerNode
+from edge_perception.nodes.topics import qos
 from edge_perception.samples.truth import pose_of
 from edge_perception.simulation.generate import generate_frame
 from edge_perception.simulation.scenario import Camera, Scenario

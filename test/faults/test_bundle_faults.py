@@ -26,7 +26,7 @@ from edge_perception import srv
 from edge_perception.core.errors import BundleError, EdgePerceptionError, SignatureError
 from edge_perception.models.golden import read_golden, save_arrays
 from edge_perception.models.manifest import file_entry, load_bundle
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.releases import archive, signing
 from edge_perception.releases.admission import AdmissionLimits
 

@@ -25,8 +25,8 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from edge_perception.cli.main import main
 from edge_perception.msg import AudioChunk, Feature, FusedPerception, SourceStatus
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.observe.doctor import machine
 from edge_perception.observe.doctor.observation import Cause
 from edge_perception.observe.doctor.observe import observe

@@ -13,7 +13,7 @@ from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg
 from edge_perception.encoders.watchdog import InferenceWatchdog, Remedy, WatchdogLimits
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 NS = 1_000_000_000
 FAST = {"watchdog.hung_after_s": 0.3, "watchdog.hung_after_budgets": 1.0, "budget_ms": 100.0}
@@ -109,7 +109,9 @@ def test_a_new_session_takes_over(lidar):
 
 def test_the_process_ends_when_sessions_keep_hanging(harness, monkeypatch):
     ended = threading.Event()
-    monkeypatch.setattr("edge_perception.nodes.hang_guard.os._exit", lambda code: ended.set())
+    monkeypatch.setattr(
+        "edge_perception.nodes.encoder.hang_guard.os._exit", lambda code: ended.set()
+    )
     node = harness.add(EncoderNode, "lidar", parameters={**FAST, "watchdog.session_restarts": 0})
     publisher = harness.driver.create_publisher(
         PointCloud2, "lidar/points", qos_profile_sensor_data

@@ -24,8 +24,8 @@ from edge_perception.cli import _manager_watch
 from edge_perception.cli.main import main
 from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
-from edge_perception.nodes import qos
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.topics import qos
 from edge_perception.releases.journal import Record
 from edge_perception.releases.loading import load_model
 from edge_perception.releases.starts import Starts
@@ -126,7 +126,7 @@ def test_who_asked_hears_that_the_manager_died(
 
 def test_who_asked_hears_that_the_manager_ended(harness, maker, ros_domain, capsys):
     robot = FaultRobot(harness, maker, manager=False)
-    command = python("edge_perception.nodes.model_manager_node:main")
+    command = python("edge_perception.nodes.manager.node:main")
     process = start(command, maker, ros_domain, admission_latency_factor=50.0)
 
     stopped = []
@@ -174,7 +174,7 @@ def test_a_swap_right_after_the_start_of_a_manager_waits_for_its_nodes(harness, 
 )
 def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, step):
     command = [sys.executable, "-c"]
-    command.append("from edge_perception.nodes.encoder_node import lidar; lidar()")
+    command.append("from edge_perception.nodes.encoder.node import lidar; lidar()")
     parameters = maker.node_parameters
     process = start_encoder(command, ros_domain, parameters)
 
@@ -255,11 +255,11 @@ def test_swap_and_rollback_of_a_node_on_another_machine(
         for command, parameters in (
             # The key of the manager has to be brought to the other machine.
             (
-                python("edge_perception.nodes.encoder_node:lidar"),
+                python("edge_perception.nodes.encoder.node:lidar"),
                 {"model_store": str(other), "manager_key": str(maker.root / "manager.pub")},
             ),
             (
-                python("edge_perception.nodes.model_manager_node:main"),
+                python("edge_perception.nodes.manager.node:main"),
                 {"admission_latency_factor": 50.0},
             ),
         )

@@ -15,7 +15,7 @@ from set_robot import SetRobot
 
 from edge_perception import msg, srv
 from edge_perception.bench._bad_models import bad_bundle
-from edge_perception.nodes import qos
+from edge_perception.nodes.topics import qos
 from edge_perception.releases.store import ReleaseStore
 
 HERE = Path(__file__).resolve().parent
@@ -210,8 +210,8 @@ def test_kill_of_the_manager_while_a_set_changes(harness, maker, ros_domain, ste
 
 
 NODES = {
-    "fusion": "edge_perception.nodes.fusion_node:main",
-    "lidar": "edge_perception.nodes.encoder_node:lidar",
+    "fusion": "edge_perception.nodes.fusion.node:main",
+    "lidar": "edge_perception.nodes.encoder.node:lidar",
 }
 
 

@@ -20,10 +20,10 @@ from edge_perception import msg, srv
 from edge_perception.core.errors import BundleError, SignatureError
 from edge_perception.models import device_keys
 from edge_perception.models.manifest import load_bundle
-from edge_perception.nodes import qos
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.request_token import sign_request
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.links.request_token import sign_request
+from edge_perception.nodes.topics import qos
 from edge_perception.releases import signing
 from edge_perception.releases.archive import unpack
 from edge_perception.releases.downgrade import apply_downgrade, make_downgrade

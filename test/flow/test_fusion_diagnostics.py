@@ -4,7 +4,7 @@ import pytest
 from fusion_rig import MS, Rig, make_config, times
 
 from edge_perception.core.health import Level, Report
-from edge_perception.nodes.fusion_health import FusionHealth
+from edge_perception.nodes.fusion.health import FusionHealth
 
 SOURCES = ("camera", "lidar", "audio")
 PERIOD_MS = 100

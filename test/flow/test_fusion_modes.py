@@ -11,7 +11,7 @@ from edge_perception.core.types import Geometry, Mode, SourceState
 from edge_perception.encoders import source_defaults
 from edge_perception.fusion.config import CycleConfig, SourceConfig
 from edge_perception.fusion.policy import Action, DegradationPolicy, ModePolicy
-from edge_perception.nodes.fusion_health import FusionHealth
+from edge_perception.nodes.fusion.health import FusionHealth
 
 DEADLINE_MS = CycleConfig().deadline_s * 1e3
 

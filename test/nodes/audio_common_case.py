@@ -17,7 +17,7 @@ from harness import wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
 from edge_perception import msg
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 RATE_HZ, CHUNK = 16_000, 1_600
 START_NS = 1_000 * 10**9

@@ -6,8 +6,8 @@ import pytest
 from bond.msg import Status
 from harness import wait_until
 
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.manager.node import ModelManagerNode
 
 
 class Side:

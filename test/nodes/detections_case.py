@@ -12,7 +12,7 @@ from vision_msgs.msg import Detection3DArray
 from edge_perception import msg
 from edge_perception.core.types import DetectedObject, Feature, ModelVersion
 from edge_perception.nodes.conversion import feature_msg
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.fusion.node import FusionNode
 
 CAR = DetectedObject(
     class_name="car", score=0.9, center_m=(10.0, 2.0, 0.8), size_m=(4.5, 1.8, 1.6), yaw_rad=0.5

@@ -13,7 +13,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from edge_perception.nodes.executor import EnduringExecutor
+from edge_perception.nodes.common.executor import EnduringExecutor
 
 _SHOWN = 2000  # characters of a message: tensors are long
 

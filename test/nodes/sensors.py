@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from edge_perception.msg import AudioChunk
 from edge_perception.nodes.conversion import time_msg
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 RATE_HZ = 16000
 CHUNK = 1600

@@ -15,7 +15,7 @@ pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'obser
 from edge_perception import msg
 from edge_perception.core.types import Feature, ModelVersion
 from edge_perception.nodes.conversion import feature_msg
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.observe.metrics.node import MetricsNode
 from edge_perception.observe.metrics.servers import AlertServers, missing_packages
 

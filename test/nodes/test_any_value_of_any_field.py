@@ -39,8 +39,8 @@ from edge_perception.nodes.conversion import (
     stamp_ns,
     time_msg,
 )
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
 
 SEED = 21
 MIXED = 12

@@ -11,7 +11,7 @@ from harness import wait_until
 
 from edge_perception import msg
 from edge_perception.encoders.audio.clip import read_wav
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.releases.importing import import_model
 
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from edge_perception import msg
 from edge_perception.encoders import place
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 
 class Source:

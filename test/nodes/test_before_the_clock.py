@@ -11,8 +11,8 @@ from sensor_msgs.msg import PointCloud2
 
 from edge_perception.msg import FusedPerception, SourceStatus
 from edge_perception.nodes.conversion import time_msg
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
 
 NS = 10**9
 STEP_NS = NS // 10

@@ -35,7 +35,7 @@ from edge_perception.nodes.conversion import (
     tensor_msg,
     time_msg,
 )
-from edge_perception.nodes.raw import reader
+from edge_perception.nodes.topics.raw import reader
 
 FEATURE = Feature(
     stamp_ns=1_700_000_000_123_456_789,

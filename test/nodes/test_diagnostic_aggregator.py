@@ -19,10 +19,11 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception.core.share import share_file
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager.node import ModelManagerNode
+from edge_perception.nodes.recorder.node import EventRecorderNode
+from edge_perception.nodes.recorder.plan import RecordPlan
 from edge_perception.recordings.ring import RingOptions
 from edge_perception.recordings.triggers import TriggerOptions
 

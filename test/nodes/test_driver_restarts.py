@@ -13,7 +13,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2, PointField
 
 from edge_perception import msg
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 ERROR = b"\x02"
 

@@ -20,8 +20,8 @@ from harness import wait_until
 from rclpy.qos import qos_profile_sensor_data
 
 from edge_perception import msg
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.message_types import is_installed, message_type
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.topics.message_types import is_installed, message_type
 
 CASES = [
     case

@@ -9,7 +9,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo
 
 from edge_perception import msg
-from edge_perception.nodes.event_recorder import EventRecorderNode, RecordPlan
+from edge_perception.nodes.recorder.node import EventRecorderNode
+from edge_perception.nodes.recorder.plan import RecordPlan
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.ring import RingOptions
 from edge_perception.recordings.triggers import KINDS, TriggerOptions

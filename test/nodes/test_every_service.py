@@ -24,9 +24,9 @@ from rcl_interfaces.srv import (
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception.msg import Feature
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager.node import ModelManagerNode
 
 NODES = {
     "camera_encoder": (EncoderNode, ("camera",)),

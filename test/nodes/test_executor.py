@@ -11,8 +11,8 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.services import answering
+from edge_perception.nodes.common.base import PerceptionNode
+from edge_perception.nodes.common.services import answering
 from edge_perception.srv import SwapModel
 
 

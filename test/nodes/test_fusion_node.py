@@ -20,8 +20,8 @@ from visualization_msgs.msg import MarkerArray
 from edge_perception import msg
 from edge_perception.core.types import DetectedObject, Feature, ModelVersion
 from edge_perception.nodes.conversion import feature_msg, tensor_msg, time_msg
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
 
 CAR = DetectedObject(
     class_name="car", score=0.9, center_m=(10.0, 0.0, 0.8), size_m=(4.5, 1.8, 1.6), yaw_rad=0.1

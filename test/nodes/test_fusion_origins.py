@@ -16,7 +16,7 @@ from harness import Harness, wait_until
 from edge_perception import msg
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ModelVersion
 from edge_perception.nodes.conversion import feature_msg, tensor_msg
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.fusion.node import FusionNode
 
 LARGE = 118_000_000
 VERSION = ModelVersion(role="lidar", name="hand-made", version="1.0.0", sha256="0" * 64)
@@ -131,7 +131,7 @@ def test_decisions_of_a_stranger_are_refused_by_name_until_the_first_one_ends(ha
         stranger.close()
 
 
-FUSION = "from edge_perception.nodes.fusion_node import main; main()"
+FUSION = "from edge_perception.nodes.fusion.node import main; main()"
 
 
 @contextmanager

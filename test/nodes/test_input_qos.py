@@ -5,7 +5,7 @@ from harness import wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 
 def test_a_sensor_topic_can_be_made_reliable(harness):

@@ -13,9 +13,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
 from edge_perception.msg import Feature, FusedPerception
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.input_topics import input_topic
+from edge_perception.nodes.encoder.input_topics import input_topic
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.running.process_plan import topic_remaps
 
 SAID = "the one before is used"

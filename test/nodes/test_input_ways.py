@@ -14,8 +14,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from edge_perception import msg
-from edge_perception.nodes import endpoints
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.topics import endpoints
 
 RAW, COMPRESSED = "camera/image_raw", "camera/image_raw/compressed"
 

@@ -16,8 +16,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'observe', is missing")
 
 from edge_perception import msg
-from edge_perception.nodes import qos
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.topics import qos
 from edge_perception.observe.metrics.node import MetricsNode
 
 

@@ -18,7 +18,7 @@ from releases import Maker
 from edge_perception import action, srv
 from edge_perception.cli import _model_change
 from edge_perception.cli.main import main
-from edge_perception.nodes import swap_coordinator
+from edge_perception.nodes.changes import coordinator as swap_coordinator
 
 OLD, NEW = "1.0.0", "2.0.0"
 STEPS = ["begin", "admitted", "prepared", "commit", "committed", "done"]

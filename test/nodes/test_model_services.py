@@ -13,9 +13,9 @@ from releases import Maker
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg, srv
-from edge_perception.nodes import qos
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.manager.node import ModelManagerNode
+from edge_perception.nodes.topics import qos
 from edge_perception.releases.managed import ManagedStore
 
 
@@ -99,7 +99,8 @@ def test_a_swap_takes_effect_at_a_stamp_and_rolls_back(robot, prepared):
 
 
 def test_a_rollback_takes_the_session_that_is_still_loaded(robot, prepared, monkeypatch):
-    from edge_perception.nodes import change_steps, encoder_models
+    from edge_perception.nodes.changes import steps as change_steps
+    from edge_perception.nodes.encoder import models as encoder_models
 
     def must_not_run(*_, **__):
         raise AssertionError("a rollback loads, verifies and admits nothing")

@@ -10,7 +10,7 @@ import sys
 import rclpy.logging
 from rclpy.impl.logging_severity import LoggingSeverity
 
-from edge_perception.nodes.node_log import DETAIL_LINES, NodeLog
+from edge_perception.nodes.common.node_log import DETAIL_LINES, NodeLog
 from edge_perception.running.log_format import JSON, JSON_FORMAT, VARIABLE, log_environment
 from edge_perception.running.node_options import NodeOptions
 
@@ -98,7 +98,7 @@ def test_a_level_that_somebody_set_meanwhile_stays(capfd):
 
 PROGRAM = """
 import rclpy.logging
-from edge_perception.nodes.node_log import NodeLog
+from edge_perception.nodes.common.node_log import NodeLog
 from edge_perception.running.node_options import NodeOptions
 log = NodeLog(rclpy.logging.get_logger("encoder"), NodeOptions())
 log.warning('a "quoted" path C:\\\\temp\\nof two lines {severity} ä')

@@ -6,7 +6,7 @@ from harness import wait_until
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.fusion.node import FusionNode
 
 
 def test_simulated_time_may_be_switched_on_and_off(harness):

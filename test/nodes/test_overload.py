@@ -14,8 +14,8 @@ from sensor_msgs.msg import Image
 
 from edge_perception import msg
 from edge_perception.models.quiet import under_way
-from edge_perception.nodes import qos
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.topics import qos
 
 
 class Turnstile:

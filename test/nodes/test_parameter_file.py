@@ -13,12 +13,12 @@ import yaml
 from rclpy.context import Context
 
 from edge_perception.encoders import encoders
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
-from edge_perception.nodes.parameter_file import parameter_file
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager.node import ModelManagerNode
 from edge_perception.running.node_arguments import checked_arguments
 from edge_perception.running.node_parameters import known_names
+from edge_perception.running.parameter_file import parameter_file
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "perception.yaml"
 

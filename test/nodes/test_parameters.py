@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
-from edge_perception.nodes.base import PerceptionNode
+from edge_perception.nodes.common.base import PerceptionNode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from edge_perception.cli.main import main
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.recordings.qos import SENSOR_DATA
 from edge_perception.recordings.writer import RecordingWriter, Topic
 

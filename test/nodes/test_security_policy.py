@@ -11,9 +11,9 @@ import pytest
 from harness import wait_until
 
 from edge_perception.core.share import share_file
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
-from edge_perception.nodes.model_manager_node import ModelManagerNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager.node import ModelManagerNode
 from edge_perception.observe.metrics.node import MetricsNode
 from edge_perception.observe.resources.node import ResourcesNode
 from edge_perception.observe.traces.node import TracesNode

@@ -7,7 +7,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 
-from edge_perception.nodes.spin import serve
+from edge_perception.nodes.common.spin import serve
 from edge_perception.running.ending import Ending, Stage
 
 
@@ -114,7 +114,7 @@ class Recorded(Node):
 
 HEAD = """
 import os, signal, threading
-from edge_perception.nodes import spin
+from edge_perception.nodes.common import spin
 from edge_perception.running import ending
 ending.START_S = ending.CLOSE_S = ending.END_S = 0.3
 

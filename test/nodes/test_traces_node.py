@@ -18,8 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from edge_perception import msg
 from edge_perception.core.health import Level
 from edge_perception.nodes.conversion import stamp_ns
-from edge_perception.nodes.encoder_node import EncoderNode
-from edge_perception.nodes.fusion_node import FusionNode
+from edge_perception.nodes.encoder.node import EncoderNode
+from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.observe.traces.node import TracesNode
 
 WHOLE = {"fused view", "wait", "fusion", "lidar frame", "receive", "queue", "preprocess",

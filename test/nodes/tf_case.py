@@ -17,7 +17,7 @@ from tf2_msgs.msg import TFMessage
 
 from edge_perception import msg
 from edge_perception.nodes.conversion import feature_from_msg
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 
 STATIC = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STRAIGHT, OPTICAL = (0.0, 0.0, 0.0, 1.0), (-0.5, 0.5, -0.5, 0.5)

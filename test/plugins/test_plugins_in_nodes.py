@@ -20,7 +20,7 @@ from sensor_msgs.msg import PointCloud2
 from edge_perception import msg
 from edge_perception.cli.main import main
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.nodes.encoder_node import EncoderNode
+from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.recordings.qos import SENSOR_DATA
 from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.running.process_plan import choose_sources

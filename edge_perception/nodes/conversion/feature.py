@@ -32,7 +32,7 @@ from edge_perception.nodes.conversion.parts import (
     time_msg,
 )
 from edge_perception.nodes.conversion.tensors import tensor_from_msg, tensor_msg, tensor_record
-from edge_perception.nodes.message_types import message_type
+from edge_perception.nodes.topics.message_types import message_type
 
 FEATURE_TYPE = "edge_perception/msg/Feature"
 _MOST = {"tensors": 64, "objects": 5000, "image_objects": 5000, "sound_events": 1000}

@@ -16,11 +16,11 @@ from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.health import Health, Level
 from edge_perception.core.periodic import Periodic
 from edge_perception.encoders import modality_of
-from edge_perception.nodes import qos
-from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.commit_watch import facts_of
-from edge_perception.nodes.polled import PolledTopics
-from edge_perception.nodes.spin import run
+from edge_perception.nodes.common.base import PerceptionNode
+from edge_perception.nodes.common.spin import run
+from edge_perception.nodes.conversion.view_facts import facts_of
+from edge_perception.nodes.topics import qos
+from edge_perception.nodes.topics.polled import PolledTopics
 from edge_perception.observe.fused_reading import read_view
 from edge_perception.observe.metrics.catalogue import STALE_S
 from edge_perception.observe.metrics.drift_values import drift_values

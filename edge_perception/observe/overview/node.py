@@ -18,7 +18,7 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import PublishedView
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.nodes.conversion import feature_from_msg, header_msg, published_from_msg
-from edge_perception.nodes.polled import PolledTopics
+from edge_perception.nodes.topics.polled import PolledTopics
 from edge_perception.observe.overview.annotator import Annotator
 from edge_perception.recordings.stamps import read_stamp_ns
 

@@ -8,8 +8,8 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-from edge_perception.nodes import qos, raw
 from edge_perception.nodes.conversion import FEATURE_TYPE, latency_from_msg, stamp_ns
+from edge_perception.nodes.topics import qos, raw
 from edge_perception.observe.profiling.asking import asked_parameters
 from edge_perception.observe.profiling.trace import STAGES, FeatureTiming, Recording, ViewTiming
 

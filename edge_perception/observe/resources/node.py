@@ -16,9 +16,9 @@ from edge_perception.core.periodic import Periodic
 from edge_perception.monitoring.resources.battery_message import battery_readings
 from edge_perception.monitoring.resources.reading import Missing, Reading
 from edge_perception.monitoring.resources.watch import Resources, ResourceWatch
-from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.polled import PolledTopics
-from edge_perception.nodes.spin import run
+from edge_perception.nodes.common.base import PerceptionNode
+from edge_perception.nodes.common.spin import run
+from edge_perception.nodes.topics.polled import PolledTopics
 from edge_perception.observe.resources.findings import findings
 from edge_perception.observe.resources.nodes_seen import NodesSeen
 from edge_perception.running.node_options import ResourcesNodeOptions

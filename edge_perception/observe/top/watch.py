@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
 from edge_perception import msg
-from edge_perception.nodes.polled import PolledTopics
+from edge_perception.nodes.topics.polled import PolledTopics
 from edge_perception.observe.top.gather import Gather
 
 _TAKE_S = 0.1

@@ -11,9 +11,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from edge_perception import msg
 from edge_perception.core.health import Health, Level
 from edge_perception.core.periodic import Periodic
-from edge_perception.nodes.base import PerceptionNode
-from edge_perception.nodes.polled import PolledTopics
-from edge_perception.nodes.spin import run
+from edge_perception.nodes.common.base import PerceptionNode
+from edge_perception.nodes.common.spin import run
+from edge_perception.nodes.topics.polled import PolledTopics
 from edge_perception.observe.fused_reading import read_view
 from edge_perception.observe.traces.spans import in_share, is_slow, spans_of, trace_id
 from edge_perception.running.node_options import TracesNodeOptions

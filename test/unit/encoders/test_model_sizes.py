@@ -11,7 +11,7 @@ from edge_perception.encoders import encoders
 from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.loading import ModelOptions
-from edge_perception.nodes import encoder_load
+from edge_perception.nodes.encoder import load as encoder_load
 
 MB = 2**20
 

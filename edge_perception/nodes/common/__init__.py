@@ -1,0 +1,1 @@
+"""What every node has: lifecycle, parameters, log, time, diagnostics, services, its end."""

@@ -1,0 +1,1 @@
+"""The encoder node: the messages of one sensor to features."""

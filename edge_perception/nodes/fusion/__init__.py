@@ -1,0 +1,1 @@
+"""The fusion node: features to one fused view a cycle."""

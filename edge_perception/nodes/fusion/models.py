@@ -1,0 +1,334 @@
+"""The fusion models of one node: the current one, the prepared one, and those that leave."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from edge_perception.core.errors import InvalidOutputError, SwapError
+from edge_perception.core.types import Feature, FusedView, ModelVersion, SourceState
+from edge_perception.encoders import EncoderOutput
+from edge_perception.encoders.serving import Sample
+from edge_perception.fusion.finite import is_finite
+from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.model import FusionModel, FusionOutput
+from edge_perception.models.fusion_model import BundleFusionModel
+from edge_perception.models.kept import KeptModel
+from edge_perception.models.loading import LoadedModel
+from edge_perception.models.manifest import Bundle
+from edge_perception.models.memory import release_model
+from edge_perception.nodes.fusion.trial_fusion import TrialFusion
+from edge_perception.releases.candidate import OFF, SHADOW, CandidateTrial
+
+_LEAVES_AFTER_NS = 1_000_000_000  # a source that died never passes the stamp
+Change = Callable[[Callable[[Fusion], None]], None]
+# Makes the fusion of a trial: models, spaces of the candidate, spaces that exclude one another.
+MakeTrialFusion = Callable[
+    [tuple[FusionModel, ...], frozenset[str], frozenset[str], CandidateTrial], TrialFusion
+]
+
+
+class FusionModels:
+    """Keeps the models of a set and of its successor until the last old feature has passed."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel | None,
+        *,
+        admits: Callable[[], bool] = lambda: False,
+        trial_fusion: MakeTrialFusion | None = None,
+    ) -> None:
+        """Serve a model.
+
+        Args:
+            loaded: what serves first; None: decisions only.
+            admits: whether a model that leaves may stay loaded.
+            trial_fusion: makes the fusion of candidates of another feature space.
+        """
+        self._make_trial_fusion = trial_fusion
+        self._trial_fusion: TrialFusion | None = None
+        self._kept = KeptModel[LoadedModel](
+            bundle=lambda model: model.bundle, release=release_model, admits=admits
+        )
+        self.loaded = loaded
+        self._model = BundleFusionModel(loaded) if loaded else None
+        self._prepared: LoadedModel | None = None
+        self._candidate: BundleFusionModel | None = None  # the prepared one, on trial
+        self._trial: CandidateTrial | None = None
+        self._leaving: tuple[LoadedModel | None, int] | None = None  # and the stamp of the change
+
+    @property
+    def models(self) -> tuple[FusionModel, ...]:
+        """What fuses when nothing changes."""
+        return (self._model,) if self._model else ()
+
+    def input_bytes(self, modality: str) -> int | None:
+        """Return the most that a model takes of a modality; None: there is no model."""
+        leaving = self._leaving[0] if self._leaving else None
+        models = [item for item in (self.loaded, self._prepared, leaving) if item is not None]
+        sizes = [
+            math.prod(max(side, 1) for side in spec.shape) * np.dtype(spec.dtype).itemsize
+            for loaded in models
+            for spec in loaded.bundle.manifest.inputs
+            if spec.modality == modality
+        ]
+        return max(sizes, default=0) if models else None
+
+    @property
+    def trial(self) -> CandidateTrial:
+        """Counts of the prepared model.
+
+        Raises:
+            SwapError: nothing is prepared.
+        """
+        if self._trial is None:
+            raise SwapError("fusion: no prepared model to try")
+        return self._trial
+
+    @property
+    def kept(self) -> Bundle | None:
+        """The model that served before and is still loaded; None: none is."""
+        return self._kept.bundle
+
+    def make_room(self) -> None:
+        """Let it go where the machine has no room for it any more."""
+        self._kept.make_room()
+
+    def prepare_kept(self, sha256: str) -> bool:
+        """Prepare the model that served before; False: it is not loaded any more."""
+        loaded = self._kept.take(sha256)
+        if loaded is None:
+            return False
+        self.prepare(loaded)
+        return True
+
+    def prepare(self, loaded: LoadedModel) -> None:
+        """Keep a warm model beside the current one."""
+        same = self.loaded is not None and _spaces(self.loaded) == _spaces(loaded)
+        self._prepared, self._candidate = loaded, BundleFusionModel(loaded)
+        self._trial = CandidateTrial(loaded.bundle.manifest, same_space=same, stateful=same)
+
+    def try_out(self, change: Change) -> None:
+        """Let the prepared model take part as its trial says.
+
+        With the features that the current model takes, it runs on the same ones. Else the encoders
+        hand over what it needs, and the set that does not serve is fused beside.
+        """
+        prepared, trial = self._prepared, self.trial
+        assert prepared is not None
+        assert self._candidate is not None
+        candidate = _Locked(self._candidate)
+        current = tuple(_Locked(model) for model in self.models)
+        exclusive = self._exclusive(prepared)
+        models: tuple[FusionModel, ...] = current
+        if trial.same_space and current:
+            models = (ShadowedModel(current[0], candidate, trial),)
+        elif trial.mode != OFF:
+            guarded = GuardedModel(candidate, trial)
+            if trial.mode != SHADOW:
+                models = (*models, guarded)
+            self._fuse_beside((*current, _Failing(candidate, trial)), exclusive, trial)
+        change(lambda fusion: fusion.set_models(models, exclusive=exclusive))
+
+    def _fuse_beside(
+        self, models: tuple[FusionModel, ...], exclusive: frozenset[str], trial: CandidateTrial
+    ) -> None:
+        if self._trial_fusion is None and self._make_trial_fusion is not None:
+            assert self._prepared is not None
+            spaces = _spaces(self._prepared)
+            self._trial_fusion = self._make_trial_fusion(models, spaces, exclusive, trial)
+
+    def offer_beside(self, feature: Feature) -> None:
+        """Take a feature of the model that did not serve its frame; from any thread."""
+        beside = self._trial_fusion
+        if beside is not None:
+            beside.offer(feature)
+
+    def _end_trial(self) -> None:
+        beside, self._trial_fusion = self._trial_fusion, None
+        if beside is not None:
+            beside.stop()
+
+    def commit(self, stamp_ns: int, change: Change) -> ModelVersion:
+        """Let the prepared model fuse from a stamp on; the old one stays for old features."""
+        prepared = self._prepared
+        if prepared is None:
+            raise SwapError("fusion: no prepared model to commit")
+        self._end_trial()  # what serves from now on is asked by one thread
+        new, old = BundleFusionModel(prepared), self.models
+        exclusive = self._exclusive(prepared)
+        change(
+            lambda fusion: fusion.set_models(
+                (*old, new), exclusive=exclusive, successors=(new, *old), from_stamp_ns=stamp_ns
+            )
+        )
+        self._leaving = (self.loaded, stamp_ns)
+        self.loaded, self._model = prepared, new
+        self._prepared = self._candidate = self._trial = None
+        return new.version
+
+    def abort(self, change: Change) -> None:
+        """Drop the prepared model."""
+        self._end_trial()
+        prepared, self._prepared = self._prepared, None
+        self._candidate = self._trial = None
+        if prepared is not None:
+            change(lambda fusion: fusion.set_models(self.models))
+            release_model(prepared)
+
+    def on_view(self, view: FusedView, now_ns: int, change: Change) -> None:
+        """Let the old model go once every live source has passed the stamp; fusion thread."""
+        beside = self._trial_fusion
+        if beside is not None:
+            beside.on_view(view)
+        if self._leaving is None:
+            return
+        loaded, stamp_ns = self._leaving
+        live = [source for source in view.sources if source.state is SourceState.OK]
+        passed = view.oldest_stamp_ns >= stamp_ns and all(s.stamp_ns >= stamp_ns for s in live)
+        if not passed and now_ns < stamp_ns + _LEAVES_AFTER_NS:
+            return
+        self._leaving = None
+        change(lambda fusion: fusion.set_models(self.models))
+        if loaded is not None:
+            self._kept.keep(loaded)
+
+    @property
+    def changing(self) -> bool:
+        """Whether an old model has not left yet."""
+        return self._leaving is not None
+
+    def close(self) -> None:
+        """Release everything."""
+        self._end_trial()
+        self._kept.drop()
+        for loaded in (self.loaded, self._prepared, self._leaving and self._leaving[0]):
+            if loaded:
+                loaded.backend.close()
+        self.loaded = self._model = self._prepared = self._leaving = None
+        self._candidate = self._trial = None
+
+    def _exclusive(self, prepared: LoadedModel) -> frozenset[str]:
+        """Feature spaces that only one of the two models takes."""
+        old = _spaces(self.loaded) if self.loaded else frozenset()
+        return old ^ _spaces(prepared)
+
+
+class _Locked:
+    """A model that two threads ask."""
+
+    def __init__(self, model: BundleFusionModel) -> None:
+        self._model, self._lock = model, model.lock
+        self.version, self.compatible = model.version, model.compatible
+        self.misfit = model.misfit
+
+    def run(self, features: Mapping[str, Feature]) -> FusionOutput:
+        """Fuse, one thread at a time."""
+        with self._lock:
+            return self._model.run(features)
+
+
+class _Failing:
+    """A candidate beside what serves: its first failure ends the trial."""
+
+    def __init__(self, candidate: FusionModel, trial: CandidateTrial) -> None:
+        self._candidate, self._trial = candidate, trial
+        self.version, self.compatible = candidate.version, candidate.compatible
+
+    def misfit(self, feature: Feature) -> str:
+        """Why a feature of its own space cannot be taken, which is the candidate's end."""
+        return _end_of(self._candidate, feature, self._trial, SHADOW)
+
+    def run(self, features: Mapping[str, Feature]) -> FusionOutput:
+        """Fuse; an error is the candidate's end."""
+        try:
+            return self._candidate.run(features)
+        except Exception as error:
+            self._trial.fail(f"shadow: {error}")
+            raise
+
+
+class ShadowedModel:
+    """The current model and a candidate of the same features: both run, one of them serves."""
+
+    def __init__(self, model: FusionModel, candidate: FusionModel, trial: CandidateTrial) -> None:
+        self._model, self._candidate, self._trial = model, candidate, trial
+        self.version, self.compatible = model.version, model.compatible
+        self.misfit = model.misfit  # what the candidate alone cannot take makes it fail in `run`
+
+    def run(self, features: Mapping[str, Feature]) -> FusionOutput:
+        """Fuse with the model that serves this stamp; what the other does is only counted.
+
+        In its share of a canary the candidate serves. Where it fails, the current model does.
+        """
+        stamp_ns = max(feature.stamp_ns for feature in features.values())
+        serves = self._trial.serves(stamp_ns)
+        beside = serves or self._trial.shadows(stamp_ns)
+        current, current_s = _timed(self._model, features)
+        if not beside:
+            return current
+        try:
+            candidate, candidate_s = _timed(self._candidate, features)
+            _check_finite(candidate)
+        except Exception as error:  # the candidate's end, not ours
+            self._trial.fail(f"{self._trial.mode}: {error}")
+            return current
+        samples = _sample(candidate, candidate_s), _sample(current, current_s)
+        if serves:
+            self._trial.served(samples[0])
+        self._trial.compared(*samples, served=serves)
+        return replace(candidate, version=self._candidate.version) if serves else current
+
+
+class GuardedModel:
+    """A candidate that fuses features of its own space; its first failure ends the trial."""
+
+    def __init__(self, candidate: FusionModel, trial: CandidateTrial) -> None:
+        self._candidate, self._trial = candidate, trial
+        self.version, self.compatible = candidate.version, candidate.compatible
+
+    def misfit(self, feature: Feature) -> str:
+        """Why a feature of its own space cannot be taken, which is the candidate's end."""
+        return _end_of(self._candidate, feature, self._trial, "canary")
+
+    def run(self, features: Mapping[str, Feature]) -> FusionOutput:
+        """Fuse; an error is counted and goes on to fusion, which then takes the decisions."""
+        try:
+            output, inference_s = _timed(self._candidate, features)
+        except Exception as error:
+            self._trial.fail(f"canary: {error}")
+            raise
+        self._trial.served(_sample(output, inference_s))
+        return output
+
+
+def _end_of(candidate: FusionModel, feature: Feature, trial: CandidateTrial, how: str) -> str:
+    """Return the candidate's misfit; a candidate that cannot take its own features has failed."""
+    why = candidate.misfit(feature)
+    if why:
+        trial.fail(f"{how}: {why}")
+    return why
+
+
+def _timed(model: FusionModel, features: Mapping[str, Feature]) -> tuple[FusionOutput, float]:
+    started_s = time.monotonic()
+    output = model.run(features)
+    return output, time.monotonic() - started_s
+
+
+def _check_finite(output: FusionOutput) -> None:
+    for box in output.objects:
+        if not is_finite(box):
+            raise InvalidOutputError(f"{box.class_name} is not finite")
+
+
+def _sample(output: FusionOutput, inference_s: float) -> Sample:
+    return Sample(outputs={}, output=EncoderOutput(objects=output.objects), inference_s=inference_s)
+
+
+def _spaces(loaded: LoadedModel) -> frozenset[str]:
+    return frozenset(loaded.bundle.manifest.compatible_with)

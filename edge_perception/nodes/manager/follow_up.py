@@ -1,0 +1,121 @@
+"""What the manager does unasked: at start and after changes it looks whether the nodes agree."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+
+from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.nodes.changes.coordinator import SwapCoordinator
+from edge_perception.nodes.changes.parts import ManagerParts
+from edge_perception.nodes.common.in_thread import in_thread
+from edge_perception.nodes.common.node_time import STEADY
+from edge_perception.releases.garbage import Keeping, Removed, collect_garbage
+from edge_perception.releases.slots import ModelSet
+
+_RECONCILE_PERIOD_S = 1.0
+_FIND_PERIOD_S = 0.1
+_LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
+
+
+class FollowUp:
+    """Timers that run only while there is something to follow up."""
+
+    def __init__(
+        self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
+    ) -> None:
+        self._parts, self._coordinator = parts, coordinator
+        self._looks_left = 0
+        self._left: dict[str, str] = {}  # models of the last change, which the nodes may keep
+
+        def timer(period_s: float, callback: Callable[[], Any]) -> Any:
+            return parts.node.create_timer(
+                period_s, callback, callback_group=group, clock=STEADY, autostart=False
+            )
+
+        self._reconciler = timer(_RECONCILE_PERIOD_S, self._on_reconcile)
+        self._finder = timer(_FIND_PERIOD_S, self._on_find)
+        self._looker = timer(_LOOK_AFTER_NS / 1e9, self._on_look)
+        coordinator.steps.late = self._reconciler.reset
+        coordinator.steps.committed = self._on_committed
+
+    def start(self) -> None:
+        """Bring the nodes to the current set as soon as there are any."""
+        self._finder.reset()
+        self._reconciler.reset()
+
+    def stop(self) -> None:
+        """Stop; safe more than once."""
+        for timer in (self._finder, self._reconciler, self._looker):
+            timer.cancel()
+
+    def _on_committed(self, stamp_ns: int, left: ModelSet) -> None:
+        """Ask the nodes again, soon after the stamp, until they keep the models that left."""
+        self._left = dict(left)
+        delay_ns = stamp_ns - self._parts.node.get_clock().now().nanoseconds
+        self._looks_left = _LOOKS
+        self._looker.timer_period_ns = _LOOK_AFTER_NS + max(delay_ns, 0)
+        self._looker.reset()
+
+    def _on_find(self) -> None:
+        if not self._coordinator.serving.watch():
+            self._finder.cancel()
+
+    async def _on_reconcile(self) -> None:
+        """Bring the nodes to the current set of the store: at start, and where one was late."""
+        store = self._parts.managed.readable
+        if self._coordinator.busy or store is None or not self._parts.client.nodes():
+            return
+        self._reconciler.cancel()
+        try:
+            wanted = store.slots.get("current")
+            serving = await self._coordinator.serving.found(wanted)
+            if not self._parts.managed.off and serving.differing(wanted):
+                await self._coordinator.go_to(wanted, "start with the current set", unasked=True)
+        except EdgePerceptionError as error:
+            self._parts.events.tell("not reconciled", error=True, reason=f"current set: {error}")
+            return
+        await self._tidy()  # a manager that died after a change did not
+
+    async def _on_look(self) -> None:
+        """Learn after a change what the nodes keep, so that a rollback need not ask them."""
+        if self._coordinator.busy or self._parts.managed.readable is None:
+            return
+        self._looks_left -= 1
+        self._looker.timer_period_ns *= 2  # a sensor may be silent
+        kept = False
+        with contextlib.suppress(SwapError):  # a node that is silent now is asked again
+            serving = await self._coordinator.serving.look()
+            kept = all(serving.kept.get(role) == sha256 for role, sha256 in self._left.items())
+        if kept or self._looks_left <= 0:
+            self._looker.cancel()
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Make room on the disk: what nothing uses any more goes."""
+        parts, latest = self._parts, self._coordinator.serving.latest
+        if parts.managed.off or latest is None:
+            return
+        options = parts.options()
+        keeping = Keeping(
+            newest=options.keep_releases,
+            least_free_bytes=options.keep_free_mb * 2**20,
+            refused=False,  # who looks for what was wrong needs them, until they are old
+        )
+        store = parts.managed.store
+        gone: list[Removed] = []
+
+        def work() -> None:
+            store.journal.repair()
+            also = {*latest.models.values(), *latest.kept.values()}
+            gone.extend(collect_garbage(store, keeping, also_in_use=also))
+
+        error = await in_thread(parts.node, work)
+        names = ", ".join(f"{item.name} {item.version} ({item.why})" for item in gone)
+        if error is not None:
+            parts.events.tell("not tidied", error=True, reason=str(error))
+        elif gone:
+            parts.events.tell("removed", reason=names)

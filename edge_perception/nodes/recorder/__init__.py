@@ -1,0 +1,1 @@
+"""The event recorder: messages into a ring, events out of it."""
