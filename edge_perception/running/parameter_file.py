@@ -53,7 +53,7 @@ def parameter_file() -> str:
 
 
 def _parameters(group: Group) -> str:
-    lines = []
+    lines: list[str] = []
     hints, prefix = typing.get_type_hints(group.cls), group.prefix
     for field in dataclasses.fields(group.cls):
         default = group.defaults.get(field.name, field.default)

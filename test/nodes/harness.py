@@ -96,7 +96,7 @@ class Harness:
         self.driver.create_subscription(type_, topic, received.add, qos)
         return received
 
-    def call(self, type_: Any, name: str, request: Any, timeout_s: float = 20.0) -> Any:
+    def call(self, type_: Any, name: str, request: Any, timeout_s: float = 60.0) -> Any:
         client = self.driver.create_client(type_, name)
         assert client.wait_for_service(timeout_s), f"no service {name}"
         done = threading.Event()
