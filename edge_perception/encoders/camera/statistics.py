@@ -12,6 +12,7 @@ from edge_perception.monitoring.scores import falling, rising
 
 ROWS, COLUMNS = 48, 64
 _FULL = 250  # a pixel this bright carries no more information
+_NO_IMAGE = 4  # what is not brighter may lie outside the lens
 _CELLS = (6, 8)  # rows and columns of the map of detail
 _MOVED = 2.0  # grey values by which the cells change when the vehicle moves
 
@@ -44,17 +45,26 @@ class ImageStatistics:
         weighted = 29 * blue.astype(np.uint16) + 150 * green.astype(np.uint16)
         luma = ((weighted + 77 * red.astype(np.uint16)) >> 8).astype(np.uint8)
         p5, p95, p99 = _percentiles(luma, (0.05, 0.95, 0.99))
-        means = [float(plane.mean()) for plane in (blue, green, red)]
+        # The round image of a wide lens has black corners, which are no night.
+        seen = luma[luma > _NO_IMAGE]
+        p75 = _percentiles(seen, (0.75,))[0] if seen.size else 0.0
         fine = self._fine(bgr, step_y, step_x)
+        # Of red over blue: the light's, and what the scene adds to it.
+        tint = (red.astype(np.float32) - blue) / np.maximum(luma, 16)
+        full = darkest >= _FULL
         return {
             "brightness": float(luma.mean()),
             "contrast": p95 - p5,
             "sky": float(luma[: max(1, len(luma) // 3)].mean()),
             "highlights": p99,
-            "warmth": (means[2] - means[0]) / max(sum(means) / 3.0, 1.0),
+            "lit": p75,
+            # What is brightest shows the colour of the light, be the scene brown or green.
+            "warmth": float(tint[luma >= p75].mean()),
+            "tint_spread": float(tint.std()),
             # The darkest channel of hazy air is never dark (dark channel prior, He 2009).
             "veil": _percentiles(darkest, (0.05,))[0] / max(p95, 1.0),
-            "saturated": float((darkest >= _FULL).mean()),
+            "saturated": float(full.mean()),
+            "halo": _halo(full, luma),
             "sharpness": float(fine.mean()) if fine.size else float("nan"),
             "dull_cells": self._dull(fine, luma),
         }
@@ -101,6 +111,24 @@ def _cells(values: NDArray) -> NDArray[np.float32] | None:
     return np.asarray(cells.mean((1, 3), dtype=np.float32))
 
 
+def _halo(full: NDArray[np.bool_], luma: NDArray[np.uint8]) -> float:
+    """Return how bright it is beside saturated pixels, 0 to 1, the median; without any 0.
+
+    A lamp or a sun shines into what is beside it; a sky that is exposed too long ends at a roof.
+    """
+    if not full.any():
+        return 0.0
+    near = full.copy()
+    for axis in (0, 1):
+        padded = np.pad(near, [(1, 1) if at == axis else (0, 0) for at in (0, 1)])
+        size = near.shape[axis]
+        near = np.logical_or.reduce(
+            [padded.take(range(k, k + size), axis=axis) for k in range(3)]
+        )
+    ring = luma[near & ~full]
+    return float(np.median(ring)) / 255.0 if ring.size else 0.0
+
+
 def _percentiles(values: NDArray[np.uint8], parts: tuple[float, ...]) -> list[float]:
     counts = np.cumsum(np.bincount(values.reshape(-1), minlength=256))
     return [float(np.searchsorted(counts, part * values.size)) for part in parts]
@@ -108,15 +136,18 @@ def _percentiles(values: NDArray[np.uint8], parts: tuple[float, ...]) -> list[fl
 
 def image_scores(seen: Mapping[str, float]) -> dict[str, float]:
     """Return the score of each condition that a camera tells; NaN: not known yet."""
-    night = falling(seen["sky"], 78.0, 24.0)
-    warm = rising(seen["warmth"], 0.09, 0.14)
+    # A dark upper part alone may be trees, and a dark image a road in the shade.
+    night = falling(seen["sky"], 78.0, 24.0) * falling(seen["lit"], 100.0, 20.0)
+    warm = rising(seen["warmth"], 0.2, 0.08)
     dusk = (1.0 - night) * warm
+    # In fog everything takes the colour of the light; a pale road below a blue sky does not. At
+    # night the lamps make the range, and hide the veil.
+    one_colour = falling(seen["tint_spread"], 0.19, 0.06)
     return {
         "night": night,
         "dusk": dusk,
         "day": (1.0 - night) * (1.0 - warm),
-        "glare": rising(seen["saturated"], 0.04, 0.04),
-        # At night the lamps make the range, and hide the veil.
-        "fog": (1.0 - night) * rising(seen["veil"], 0.36, 0.12),
+        "glare": rising(seen["saturated"], 0.02, 0.02) * rising(seen["halo"], 0.76, 0.08),
+        "fog": (1.0 - night) * rising(seen["veil"], 0.36, 0.12) * one_colour,
         "dirty_lens": rising(seen["dull_cells"], 0.12, 0.1),
     }

@@ -20,6 +20,7 @@ from edge_perception.releases.slo import MEMORY, ROLL_BACK, STATES, Objective, S
 JOB = "edge_perception"
 PAGE, TICKET = "page", "ticket"
 _MOST_BAD = 0.9  # a burn rate may ask for more than all views; then this share is enough
+_LEAST_VIEWS = 600  # a minute at 10 Hz: the bad views of a start are no burn
 _HEAD = "# Written by `edge-perception metrics --write`; the SLO file gives the limits.\n"
 
 
@@ -109,6 +110,8 @@ def _burn(objective: Objective, burn: Burn) -> dict[str, Any]:
     expression = " and ".join(
         f"{bad_share(window)}{chosen} > {at_most:g}" for window in (burn.long, burn.short)
     )
+    events = f"increase({series('slo_events')}{chosen}[{burn.long}])"
+    expression += f" and {events} > {_LEAST_VIEWS}"
     allowed = f"{1.0 - objective.target:.3g}"
     return {
         "alert": f"EdgePerceptionBudgetBurns{burn.name}",

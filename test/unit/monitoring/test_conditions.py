@@ -73,22 +73,75 @@ def test_glare_of_a_low_sun_and_none_of_a_white_wall_half_as_bright():
     assert "glare" not in told(ImageStatistics(), image(np.minimum(sun, 200)))
 
 
+def _fisheye(bgr):
+    mask = cv2.circle(np.zeros(bgr.shape[:2], np.uint8), (240, 160), 130, 1, -1)
+    return bgr * mask[..., None]
+
+
+def _below_trees(bgr):
+    dark = bgr.copy()
+    dark[:90] = dark[:90] // 5
+    dark[140:] = np.maximum(dark[140:], 150)  # a sunlit road
+    return dark
+
+
+def _sky_exposed_too_long(bgr):
+    white = bgr.copy()
+    white[:60], white[60:90] = 255, 60  # down to the edge of a roof
+    return white
+
+
+def _pale_road_below_a_blue_sky(bgr):
+    rows = np.arange(len(bgr))[:, None]
+    colours = [(195, 160, 125), (120, 150, 170), (140, 140, 140)]
+    bands = [rows < 130, (rows >= 130) & (rows < 160), rows >= 160]
+    pale = np.select([np.repeat(band, bgr.shape[1], axis=1)[..., None] for band in bands], colours)
+    return pale + np.random.default_rng(0).normal(0, 5, bgr.shape)
+
+
+def _autumn(bgr):
+    brown = bgr.astype(np.float32)
+    brown[90:, :, 2] *= 1.6
+    return brown.clip(0, 255)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [_fisheye, _below_trees, _sky_exposed_too_long, _pale_road_below_a_blue_sky, _autumn],
+)
+def test_a_clear_day_however_it_looks(changed):
+    frame = image(changed(simulated("day", "clear").image.bgr))
+    assert told(ImageStatistics(), frame).names == {"day"}
+
+
+def test_those_days_would_mislead_a_single_statistic():
+    bgr = simulated("day", "clear").image.bgr
+    seen = [ImageStatistics().of(image(f(bgr))) for f in (_fisheye, _below_trees)]
+    assert all(item["sky"] < 78.0 for item in seen)
+    pale = ImageStatistics().of(image(_pale_road_below_a_blue_sky(bgr)))
+    assert pale["veil"] > 0.42
+    assert ImageStatistics().of(image(_sky_exposed_too_long(bgr)))["saturated"] > 0.1
+
+
 @pytest.mark.parametrize("muddy", [True, False])
 def test_mud_that_stays_while_the_scene_moves(muddy):
     rng = np.random.default_rng(4)
     fine, coarse = rng.integers(0, 255, (2, 270, 3000, 3), np.uint8)
     scene = 0.7 * cv2.GaussianBlur(fine, (0, 0), 1.2).astype(np.float32) - 70.0
     scene += 10.0 * cv2.GaussianBlur(coarse, (0, 0), 25).astype(np.float32) - 1150.0
+    smooth = cv2.GaussianBlur(scene, (0, 0), 20)
+    noise = rng.normal(0, 2, (270, 560, 3)).astype(np.float32)
     statistics = ImageStatistics()
     mask = np.zeros((270, 480, 1), np.float32)
     for centre in ((90, 150), (330, 200), (210, 230)):
         mask = cv2.circle(mask, centre, 55, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
     for step in range(60):
-        seen = scene[:, step * 40 : step * 40 + 480]
+        here = slice(step * 40, step * 40 + 480)
+        seen = scene[:, here]
         if muddy:
-            seen = seen * (1 - mask) + 0.6 * cv2.GaussianBlur(seen, (0, 0), 20) * mask
-        frame = image((seen + rng.normal(0, 2, seen.shape)).clip(0, 255))
+            seen = seen * (1 - mask) + 0.6 * smooth[:, here] * mask
+        frame = image((seen + noise[:, step : step + 480]).clip(0, 255))
         scores = statistics.scores(statistics.of(frame, AT_ROOF))
     assert (scores["dirty_lens"] > 0.6) is muddy
 
@@ -97,8 +150,9 @@ def test_a_standing_vehicle_does_not_take_a_wall_for_dirt():
     rng, statistics = np.random.default_rng(5), ImageStatistics()
     wall = cv2.GaussianBlur(rng.integers(0, 255, (270, 480, 3), np.uint8), (0, 0), 1.2)
     wall[120:, 150:300] = 128
-    for _ in range(80):
-        frame = image((wall + rng.normal(0, 4, wall.shape)).clip(0, 255))
+    noise = rng.normal(0, 4, (270, 560, 3))
+    for step in range(80):
+        frame = image((wall + noise[:, step : step + 480]).clip(0, 255))
         scores = statistics.scores(statistics.of(frame, AT_ROOF))
     assert np.isnan(scores["dirty_lens"])
 
@@ -129,6 +183,32 @@ def test_points_without_the_order_of_beams_or_intensity_leave_rain_unknown():
     )
     for unknown in (shuffled, dataclasses.replace(cloud, intensity=None)):
         assert not {"rain", "snow"} & set(told(SweepStatistics(), unknown).known)
+
+
+@pytest.mark.parametrize("filled_in", [0.0, 1.0])
+def test_an_intensity_that_is_filled_in_tells_of_no_weather(filled_in):
+    cloud = simulated("dusk", "rain").cloud
+    constant = np.full(len(cloud.xyz_m), filled_in, np.float32)
+    both = told(SweepStatistics(), dataclasses.replace(cloud, intensity=constant))
+    assert not {"rain", "snow", "fog"} & set(both.known)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_courtyard_of_dark_walls_is_no_fog(ordered):
+    cloud, rng = _tunnel(), np.random.default_rng(2)
+    low = cloud.xyz_m[(cloud.xyz_m[:, 2] < 2.0) & (np.abs(cloud.xyz_m[:, 0]) < 25.0)]
+    xyz = low if ordered else rng.permutation(low)
+    dim = np.where(rng.random(len(xyz)) < 0.6, 0.02, 0.09).astype(np.float32)
+    yard = dataclasses.replace(cloud, xyz_m=xyz, intensity=dim)
+    assert told(SweepStatistics(), yard).names == frozenset()
+
+
+def test_branches_above_the_road_are_no_tunnel():
+    cloud, rng = _tunnel(), np.random.default_rng(3)
+    above = cloud.xyz_m[:, 2] > 2.9
+    xyz = cloud.xyz_m.copy()
+    xyz[above] *= rng.uniform(0.6, 1.6, (above.sum(), 1)).astype(np.float32)
+    assert told(SweepStatistics(), dataclasses.replace(cloud, xyz_m=xyz)).names == frozenset()
 
 
 def _tunnel():

@@ -263,6 +263,16 @@ def test_a_budget_that_burns_fires_by_its_speed(tmp_path):
     alert_cases(tmp_path, slo, cases)
 
 
+def test_the_bad_views_of_a_start_are_no_burn(tmp_path):
+    slo = Slo(objectives=(Objective(name="errors", indicator="errors", target=0.98),))
+    chosen = f'{BASE},objective="errors"'
+    series = {  # 20 bad views of the first 20, at 10 Hz
+        f"edge_perception_slo_events_total{{{chosen}}}": "20+150x2",
+        f"edge_perception_slo_good_events_total{{{chosen}}}": "0+150x2",
+    }
+    alert_cases(tmp_path, slo, [names_case(series, "15s", {"30s": []})])
+
+
 def test_a_burn_that_is_over_ends_with_its_short_window(tmp_path):
     slo = Slo(objectives=(Objective(name="errors", indicator="errors", target=0.98),))
     chosen = f'{BASE},objective="errors"'
