@@ -122,9 +122,7 @@ def _halo(full: NDArray[np.bool_], luma: NDArray[np.uint8]) -> float:
     for axis in (0, 1):
         padded = np.pad(near, [(1, 1) if at == axis else (0, 0) for at in (0, 1)])
         size = near.shape[axis]
-        near = np.logical_or.reduce(
-            [padded.take(range(k, k + size), axis=axis) for k in range(3)]
-        )
+        near = np.logical_or.reduce([padded.take(range(k, k + size), axis=axis) for k in range(3)])
     ring = luma[near & ~full]
     return float(np.median(ring)) / 255.0 if ring.size else 0.0
 
