@@ -141,7 +141,7 @@ def _route(spec: Any, url: str, clock: Any) -> tuple[Any, list[Any]]:
         spec,
         tiers,
         PrivacyFilter(options, has_images=True),
-        CropCutter(options, has_images=True),
+        CropCutter(options, spec),
         clock=clock,
         sink=sent.append,
         on_error=on_error,

@@ -1,6 +1,6 @@
 """What crops of doubtful objects save of a question to a server, and what they cost of its answer.
 
-Simulated streets, the real camera model on both sides, the real route and an HTTP server. What a
+Simulated streets, the real model on both sides, the real route and an HTTP server. What a
 server says of the crops is held against what it says in the same places of the whole frame.
 """
 
@@ -21,11 +21,12 @@ _WAYS = {
 }
 
 
-def crop_savings(frames: int) -> dict[str, Any]:
+def crop_savings(frames: int, role: str) -> dict[str, Any]:
     """Return bytes of a question with its answer by what is sent, and how alike answers are.
 
     Args:
         frames: doubtful ones to ask about.
+        role: camera or lidar.
     """
     from edge_perception.backends.kserve.server import ModelServer
     from edge_perception.core.share import share_file
@@ -34,16 +35,16 @@ def crop_savings(frames: int) -> dict[str, Any]:
     from edge_perception.models.manifest import load_bundle
     from edge_perception.models.triton_repository import stated_by
 
-    bundle = load_bundle(share_file("models/bev_lite/camera"))
-    spec = encoders()["camera"]
-    backend = open_bundle(bundle, ModelOptions(model="bev_lite/camera")).backend
+    bundle = load_bundle(share_file(f"models/bev_lite/{role}"))
+    spec = encoders()[role]
+    backend = open_bundle(bundle, ModelOptions(model=f"bev_lite/{role}")).backend
     encoder = spec.make_encoder(bundle.manifest, backend)
     server = ModelServer(bundle.manifest.name, backend, stated_by(bundle))
     routes = {name: _Asked(spec, server.url, *way) for name, way in _WAYS.items()}
     asked, same, said, took_s = 0, 0, 0, dict.fromkeys(_WAYS, 0.0)
     try:
         for seed in _SEEDS:
-            doubtful = _doubtful(seed, encoder, bundle)
+            doubtful = _doubtful(seed, encoder, bundle, role)
             if doubtful is None:
                 continue
             answers = {}
@@ -67,15 +68,16 @@ def crop_savings(frames: int) -> dict[str, Any]:
         backend.close()
     count = max(asked - 1, 1)
     used = {name: route.bytes for name, route in routes.items()}
-    return {
-        "cloud_bytes_per_question": {name: round(used[name] / count) for name in used},
-        "cloud_crops_bytes_share": round(used["crops"] / max(used["frame"], 1), 4),
-        "cloud_crops_of_gzip_share": round(used["crops"] / max(used["frame_gzip"], 1), 4),
-        "cloud_question_ms": {name: round(took_s[name] / count * 1e3, 1) for name in used},
-        "cloud_crops_questions": count,
-        "cloud_crops_said": said,
-        "cloud_crops_same_share": round(same / said, 4) if said else None,
+    found = {
+        "bytes_per_question": {name: round(used[name] / count) for name in used},
+        "crops_bytes_share": round(used["crops"] / max(used["frame"], 1), 4),
+        "crops_of_gzip_share": round(used["crops"] / max(used["frame_gzip"], 1), 4),
+        "question_ms": {name: round(took_s[name] / count * 1e3, 1) for name in used},
+        "crops_questions": count,
+        "crops_said": said,
+        "crops_same_share": round(same / said, 4) if said else None,
     }
+    return {f"cloud_{role}_{name}": value for name, value in found.items()}
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -107,7 +109,7 @@ class _Asked:
         self._tiers = make_tiers(
             parsed_tiers(options.tiers), spec, _no_bundle, steady_s=time.monotonic
         )
-        self._cutter = CropCutter(options, has_images=True)
+        self._cutter = CropCutter(options, spec)
         self._route = CloudRoute(
             options,
             spec,
@@ -133,12 +135,11 @@ class _Asked:
     def within(self, evidence: Any, doubtful: Any) -> tuple[Any, ...]:
         """Return what evidence of the whole frame says of the places of the crops."""
         from edge_perception.encoders import EncoderOutput
-        from edge_perception.fleet.cloud.crops import within_crops
 
         frame, geometry = doubtful.frame, doubtful.geometry
         crops = self._cutter.find(frame, doubtful.feature, geometry, least_bits=_DOUBT_BITS)
         output = EncoderOutput(objects=evidence.objects)
-        return within_crops(output, crops, frame, geometry).objects
+        return self._cutter.within(output, crops, frame, geometry).objects
 
     def close(self) -> None:
         """Close the connection."""
@@ -146,17 +147,19 @@ class _Asked:
             tier.close()
 
 
-def _doubtful(seed: int, encoder: Any, bundle: Any) -> Any:
+def _doubtful(seed: int, encoder: Any, bundle: Any, role: str) -> Any:
     """Return a doubtful frame of a simulated street; None: the robot is sure of this one."""
     from edge_perception.core.doubt import doubt_bits
-    from edge_perception.core.types import Feature
+    from edge_perception.core.types import Feature, Geometry
     from edge_perception.fleet.cloud.route import Doubtful
     from edge_perception.simulation.generate import generate_frame
     from edge_perception.simulation.scenario import random_scenario
 
-    scenario = replace(random_scenario(seed), sensors=("camera",))
+    scenario = replace(random_scenario(seed), sensors=(role,))
     street = generate_frame(scenario, seed, 1.0)
     frame, geometry = street.image, street.camera_geometry
+    if role == "lidar":
+        frame, geometry = street.cloud, Geometry(T_base_sensor=street.T_base_lidar)
     assert frame is not None
     output = encoder.postprocess(
         encoder.infer(encoder.preprocess(frame, geometry)), frame, geometry
@@ -164,9 +167,9 @@ def _doubtful(seed: int, encoder: Any, bundle: Any) -> Any:
     feature = Feature(
         stamp_ns=street.stamp_ns,
         frame_id=frame.frame_id,
-        source="camera",
-        modality="camera",
-        model=bundle.version_for("camera"),
+        source=role,
+        modality=role,
+        model=bundle.version_for(role),
         sequence=1,
         objects=output.objects,
         image_objects=output.image_objects,

@@ -29,7 +29,7 @@ _MOST_ROUNDS, _SOAK_S = 200, 3600.0
 _START = datetime(2026, 6, 1, tzinfo=timezone.utc)
 _TEAM, _BASE, _BAD, _GOOD = "perception", "1.0.0", "1.1.0", "1.2.0"
 MOST_TOUCHED, MOST_DELTA, MOST_COST = 0.015, 0.25, 1.02
-_QUICK_S, _FULL_S = 20.0, 90.0  # of frames
+_QUICK_S, _FULL_S = 30.0, 90.0  # of frames
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from edge_perception.bench._fleet_frames import delta_shares
 
     cloud = cloud_cost(seconds=12.0 if args.quick else 90.0)
-    cloud |= crop_savings(frames=10 if args.quick else 100)
+    for role in ("camera", "lidar"):
+        cloud |= crop_savings(10 if args.quick else 100, role)
     for name, value in cloud.items():
         say(f"{name}: {value}")
     if args.cloud:

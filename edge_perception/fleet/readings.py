@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edge_perception.core.errors import FleetError
@@ -22,6 +22,7 @@ PRIORITIES: Mapping[str, int] = {
     "metric": 2,
 }
 LEAST = max(PRIORITIES.values())
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,4 +128,4 @@ def check_text(text: str, where: str) -> None:
 
 def encode_reading(reading: Reading) -> bytes:
     """Return a reading as it is kept."""
-    return json.dumps(asdict(reading), sort_keys=True, separators=(",", ":")).encode("utf-8")
+    return _JSON.encode(vars(reading)).encode("utf-8")

@@ -107,8 +107,8 @@ def test_a_doubtful_frame_is_asked_about_and_a_server_of_another_release_is_refu
     route.close()
 
 
-def test_crops_are_asked_about_compressed(triton: Triton) -> None:
-    route = cloud_rig.Route(f"site {triton.http} deadline_ms={PATIENCE_MS}", send="crops")
+def test_crops_are_asked_about_compressed(url: str) -> None:
+    route = cloud_rig.Route(f"site {url} deadline_ms={PATIENCE_MS}", send="crops")
     seen = {"objects": [cloud_rig.box(score=0.5, ahead_m=20.0)]}
     assert [route.handle(**seen), route.handle(**seen)] == ["answered"] * 2
     assert route.late[-1].crops == 1

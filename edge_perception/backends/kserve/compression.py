@@ -1,9 +1,10 @@
-"""Bodies of the protocol over HTTP in gzip, for both ends of it."""
+"""Bodies of the protocol in gzip, for both ends of it."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterable
 
 from edge_perception.core.errors import BackendError
 
@@ -15,6 +16,12 @@ _WITH_GZIP_HEADER = 31  # of zlib
 def packed(body: bytes) -> bytes:
     """Return a body in gzip; the same body gives the same bytes."""
     return gzip.compress(body, _LEVEL, mtime=0)
+
+
+def packed_bytes(parts: Iterable[bytes]) -> int:
+    """Return how long parts are in gzip, one after the other."""
+    stream = zlib.compressobj(_LEVEL, wbits=_WITH_GZIP_HEADER)
+    return sum(len(stream.compress(part)) for part in parts) + len(stream.flush())
 
 
 def unpacked(data: bytes | memoryview, most_bytes: int, what: str) -> bytes:

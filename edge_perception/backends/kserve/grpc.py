@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import TensorInfo
+from edge_perception.backends.kserve.compression import packed_bytes
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
 from edge_perception.backends.kserve.shared_memory import Place, Region, SharedTensors
 from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
@@ -35,6 +36,7 @@ class GrpcRemote:
         version: str = "",
         *,
         shared_memory: str = "false",
+        compressed: bool = False,
         admit: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Open the channel; nothing is sent yet.
@@ -44,7 +46,9 @@ class GrpcRemote:
             model: its name there.
             version: its version there; empty: the newest.
             shared_memory: as of `KserveOptions`.
-            admit: called with the bytes of the tensors of a question before it is sent; may raise.
+            compressed: questions by gzip, where no shared memory is used; answers where the
+                server compresses them.
+            admit: called with the bytes of a question before it is sent; may raise.
 
         Raises:
             MissingExtraError: grpcio is not installed.
@@ -59,7 +63,7 @@ class GrpcRemote:
             raise BackendError(f"kserve: expected grpc://host:port, got {url}")
         self._grpc, self._message = grpc, messages.message_class
         self._model, self._version = model, version
-        self._admit = admit
+        self._compressed, self._admit = compressed, admit
         self.answered = ""
         self.sent = self.received = 0
         options = [
@@ -144,9 +148,12 @@ class GrpcRemote:
         timeout_s: float,
         region: Region | None,
     ) -> dict[str, NDArray]:
+        end_s = time.monotonic() + timeout_s
         places = {} if region is None else region.places
         contents = [raw(array) for name, array in inputs.items() if name not in places]
-        size = sum(map(len, contents))
+        compressed = self._compressed and region is None
+        # gRPC compresses, and does not tell how far; what is counted is never less than it sends.
+        size = packed_bytes(contents) if compressed else sum(map(len, contents))
         self._admit(size)
         self.sent += size
         request = {
@@ -167,7 +174,9 @@ class GrpcRemote:
             ],
             "raw_input_contents": contents,
         }
-        answer = self._call("ModelInfer", request, timeout_s)
+        left_s = max(end_s - time.monotonic(), 0.001)
+        answer = self._call("ModelInfer", request, left_s, compressed=compressed)
+        # Whether the answer came compressed is not told either: it counts as it is now.
         self.received += sum(map(len, answer.raw_output_contents))
         self.answered = answer.model_version
         if len(answer.raw_output_contents) != len(answer.outputs):
@@ -188,7 +197,9 @@ class GrpcRemote:
         self.shared.close()
         self._channel.close()
 
-    def _call(self, name: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
+    def _call(
+        self, name: str, fields: Mapping[str, Any], timeout_s: float, *, compressed: bool = False
+    ) -> Any:
         call = self._calls.get(name)
         if call is None:
             call = self._channel.unary_unary(
@@ -198,7 +209,9 @@ class GrpcRemote:
             )
             self._calls[name] = call
         try:
-            return call(self._message(f"{name}Request")(**fields), timeout=timeout_s)
+            how = self._grpc.Compression.Gzip if compressed else None
+            message = self._message(f"{name}Request")(**fields)
+            return call(message, timeout=timeout_s, compression=how)
         except self._grpc.RpcError as error:
             code = error.code()
             text = f"kserve: {name}: {code.name}: {error.details()}"

@@ -201,7 +201,7 @@ def open_remote(
         model: its name there.
         version: its version there; empty: the newest.
         shared_memory: auto, true or false, see `KserveOptions`.
-        compressed: questions and answers by gzip; over HTTP only.
+        compressed: questions and answers by gzip.
         admit: called with the bytes of each question before it is sent; may raise.
 
     Raises:
@@ -211,10 +211,10 @@ def open_remote(
     if url.startswith("grpc://"):
         from edge_perception.backends.kserve.grpc import GrpcRemote
 
-        if compressed:
-            raise BackendError(f"kserve: {url}: compression is for http(s):// only")
-        return GrpcRemote(url, model, version, shared_memory=shared_memory, admit=admit)
-    return HttpRemote(
+        transport: type[GrpcRemote] | type[HttpRemote] = GrpcRemote
+    else:
+        transport = HttpRemote
+    return transport(
         url, model, version, shared_memory=shared_memory, compressed=compressed, admit=admit
     )
 

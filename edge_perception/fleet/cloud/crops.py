@@ -1,7 +1,7 @@
-"""Sends of a doubtful frame what is in doubt: sharp there, coarse everywhere else.
+"""Sends of a doubtful frame what is in doubt; of the rest next to nothing.
 
-The image keeps its size and place, so any server takes it and what it says needs no way back: a box
-lies where it lies in the frame. Coarse parts are next to nothing in a compressed question.
+The frame keeps its size and place, so any server takes it and what it says needs no way back: a box
+lies where it lies in the frame. What is left of the rest takes little in a compressed question.
 """
 
 from __future__ import annotations
@@ -11,27 +11,21 @@ from typing import Any
 
 from edge_perception.core.doubt import entropy_bits
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.types import Feature, Geometry, ImageFrame, ImageObject
-from edge_perception.encoders import EncoderOutput
+from edge_perception.core.types import Feature, Geometry
+from edge_perception.encoders import EncoderOutput, EncoderSpec
+from edge_perception.fleet.cloud.cropped import Croppable, CroppedImage, CroppedSweep
 from edge_perception.fleet.cloud.options import FRAME, CloudOptions
-from edge_perception.fleet.cloud.privacy import coarsen
-from edge_perception.fleet.cloud.regions import (
-    Area,
-    Box,
-    UnplacedError,
-    area_of,
-    grown,
-    image_box,
-    solid_box,
-)
+from edge_perception.fleet.cloud.regions import Box, UnplacedError
+
+_CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """Which parts of an image a server sees."""
+    """Which parts of a frame a server sees: px of an image, m along x and y of the base frame."""
 
-    boxes: tuple[Box, ...]  # of what is in doubt, within the image
-    areas: tuple[Area, ...]  # the same with what is around it
+    boxes: tuple[Box, ...]  # of what is in doubt, within the frame
+    areas: tuple[Box, ...]  # the same with what is around it
 
     def cover(self, other: Crops) -> bool:
         """Whether all that another frame is in doubt of is in what was sent of this one."""
@@ -46,27 +40,31 @@ class Crops:
 
 
 class CropCutter:
-    """Cuts what is in doubt out of images of one source."""
+    """Cuts what is in doubt out of frames of one source."""
 
-    def __init__(self, options: CloudOptions, *, has_images: bool) -> None:
+    def __init__(self, options: CloudOptions, spec: EncoderSpec) -> None:
         """Check the options.
 
         Args:
             options: how much around it is sent.
-            has_images: whether frames of the source are images.
+            spec: modality of the source.
 
         Raises:
-            ConfigurationError: there is no image to cut anything out of.
+            ConfigurationError: nothing can be cut out of such frames.
         """
-        self._margin, self._context_px = options.crop_margin, options.crop_context_px
-        if not has_images and options.send != FRAME:
+        self._kind: Croppable | None = None
+        if spec.calibration is not None:
+            self._kind = CroppedImage(options.crop_margin, options.crop_context_px)
+        elif any(topic.type in _CLOUD_TYPES for topic in spec.topics):
+            self._kind = CroppedSweep(options.crop_margin)
+        if self._kind is None and options.send != FRAME:
             raise ConfigurationError(
-                f"cloud.send: frames of this source are no images, expected '{FRAME}', got "
-                f"'{options.send}'"
+                f"cloud.send: frames of modality {spec.modality} are neither images nor sweeps, "
+                f"expected '{FRAME}', got '{options.send}'"
             )
 
     def find(self, frame: Any, feature: Feature, geometry: Geometry, *, least_bits: float) -> Crops:
-        """Return where what is in doubt lies in an image.
+        """Return where what is in doubt lies in a frame.
 
         Args:
             frame: of the source.
@@ -75,63 +73,50 @@ class CropCutter:
             least_bits: decisions of at least this entropy; the most doubtful one in any case.
 
         Raises:
-            UnplacedError: it cannot be told where one lies, or none is in the image.
+            UnplacedError: it cannot be told where one lies, or none is in the frame.
         """
-        if not isinstance(frame, ImageFrame):
-            raise UnplacedError("no image")
-        height, width = frame.bgr.shape[:2]
+        kind = self._kind
+        if kind is None or not kind.takes(frame):
+            raise UnplacedError("a frame of another kind")
         decided = feature.objects or feature.image_objects
         limit = min(least_bits, max((entropy_bits(item.score) for item in decided), default=0.0))
         boxes, areas = [], []
         for item in decided:
             if entropy_bits(item.score) < limit:
                 continue
-            box = _box_of(item, frame, geometry)
-            inside = None if box is None else area_of(box, width, height)
-            if box is None or inside is None:
-                continue
-            area = area_of(grown(box, self._margin), width, height)
-            assert area is not None
-            boxes.append(tuple(map(float, inside)))
-            areas.append(area)
+            box = kind.box(item, frame, geometry)
+            area = None if box is None else kind.crop(box, frame, geometry)
+            if area is not None:
+                boxes.append(area.inside)
+                areas.append(area.around)
         if not areas:
-            raise UnplacedError("nothing in doubt lies in the image")
-        return Crops(boxes=tuple(boxes), areas=tuple(areas))  # type: ignore[arg-type]
+            raise UnplacedError("nothing in doubt lies in the frame")
+        return Crops(boxes=tuple(boxes), areas=tuple(areas))
 
-    def cut(self, frame: ImageFrame, crops: Crops) -> ImageFrame:
-        """Return an image that is sharp in its crops only; the one given is not changed."""
-        height, width = frame.bgr.shape[:2]
-        image = frame.bgr.copy()
-        cells = max(width, height) if self._context_px else 0
-        coarsen(image, (0, 0, width, height), cells=cells, least=self._context_px)
-        for x0, y0, x1, y1 in crops.areas:
-            image[y0:y1, x0:x1] = frame.bgr[y0:y1, x0:x1]
-        return replace(frame, bgr=image)
+    def cut(self, frame: Any, crops: Crops, geometry: Geometry) -> Any:
+        """Return a frame that is whole in its crops only; the one given is not changed."""
+        assert self._kind is not None
+        return self._kind.cut(frame, crops.areas, geometry)
 
+    def within(
+        self, output: EncoderOutput, crops: Crops, frame: Any, geometry: Geometry
+    ) -> EncoderOutput:
+        """Return what a server said of its crops: of the rest it saw too little to say anything."""
+        kind = self._kind
+        assert kind is not None
 
-def within_crops(
-    output: EncoderOutput, crops: Crops, frame: ImageFrame, geometry: Geometry
-) -> EncoderOutput:
-    """Return what a server said of its crops: of the rest it saw too little to say anything."""
+        def shown(item: Any) -> bool:
+            try:
+                return crops.show(kind.box(item, frame, geometry))
+            except UnplacedError:
+                return False
 
-    def shown(item: Any) -> bool:
-        try:
-            return crops.show(_box_of(item, frame, geometry))
-        except UnplacedError:
-            return False
-
-    return replace(
-        output,
-        objects=tuple(item for item in output.objects if shown(item)),
-        image_objects=tuple(item for item in output.image_objects if shown(item)),
-    )
+        return replace(
+            output,
+            objects=tuple(item for item in output.objects if shown(item)),
+            image_objects=tuple(item for item in output.image_objects if shown(item)),
+        )
 
 
-def _box_of(item: Any, frame: ImageFrame, geometry: Geometry) -> Box | None:
-    if isinstance(item, ImageObject):
-        return image_box(item, frame, geometry)
-    return solid_box(item, frame, geometry)
-
-
-def _within(box: Box, area: Area) -> bool:
+def _within(box: Box, area: Box) -> bool:
     return area[0] <= box[0] <= box[2] <= area[2] and area[1] <= box[1] <= box[3] <= area[3]

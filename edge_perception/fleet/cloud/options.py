@@ -44,8 +44,8 @@ class CloudOptions:
     )
     send: str = parameter(
         FRAME,
-        "what of a doubtful image leaves: frame: all of it; crops: what is in doubt, and the rest "
-        "in coarse cells, which costs next to nothing where the question is compressed",
+        "what of a doubtful frame leaves: frame: all of it; crops: what is in doubt, and of images "
+        "the rest in coarse cells, which costs next to nothing where the question is compressed",
         choices=(FRAME, CROPS),
     )
     crop_margin: float = parameter(
@@ -117,11 +117,10 @@ def _check_crops(privacy: str, tiers: tuple[TierOptions, ...]) -> None:
             f"cloud.send: '{CROPS}' are sharp, and cloud.privacy '{PIXELATE}' leaves nothing sharp"
         )
     for tier in tiers:
-        if tier.gzip == FALSE or tier.url.startswith("grpc://"):
-            why = "gzip=false" if tier.gzip == FALSE else "gRPC"
+        if tier.gzip == FALSE:
             raise ConfigurationError(
                 f"cloud.send: '{CROPS}' are no smaller than frames without compression: expected "
-                f"an http(s):// server that takes gzip, got {why} of {tier.name}"
+                f"a server that takes gzip, got gzip=false of {tier.name}"
             )
 
 
@@ -144,8 +143,8 @@ class TierOptions:
     )
     gzip: str = parameter(
         AUTO,
-        "questions and answers compressed, over HTTP (Triton and `models serve` take that); auto: "
-        "where crops are sent",
+        "questions and answers compressed (Triton and `models serve` take that; answers over gRPC "
+        "as the server likes); auto: where crops are sent",
         choices=(AUTO, TRUE, FALSE),
     )
     failures: int = parameter(3, "failures in a row that open the breaker", low=1, high=1000)
@@ -177,7 +176,7 @@ def _tier(text: str) -> TierOptions:
             f"deadline_ms=150', got '{text}'"
         )
     values = dict(part.split("=", 1) for part in parts[2:])
-    tier = options_of(
+    return options_of(
         TierOptions,
         values,
         f"cloud.tiers: {parts[0]}",
@@ -185,6 +184,3 @@ def _tier(text: str) -> TierOptions:
         name=parts[0],
         url=parts[1],
     )
-    if tier.gzip == TRUE and tier.url.startswith("grpc://"):
-        raise ConfigurationError(f"cloud.tiers: {tier.name}: gzip=true is for http(s):// only")
-    return tier

@@ -23,10 +23,10 @@ class UnplacedError(FleetError):
     """Where a decision lies in the image cannot be told."""
 
 
-def grown(box: Box, margin: float) -> Box:
-    """Return a box with so much of its size more on each side."""
+def grown(box: Box, margin: float, *, least: float = _LEAST_MARGIN_PX) -> Box:
+    """Return a box with so much of its size more on each side, and `least` in any case."""
     x0, y0, x1, y1 = box
-    by_x, by_y = (max(side * margin, _LEAST_MARGIN_PX) for side in (x1 - x0, y1 - y0))
+    by_x, by_y = (max(side * margin, least) for side in (x1 - x0, y1 - y0))
     return x0 - by_x, y0 - by_y, x1 + by_x, y1 + by_y
 
 

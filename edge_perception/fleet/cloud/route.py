@@ -23,7 +23,7 @@ from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import UNKNOWN, Feature, Geometry, LateEvidence
 from edge_perception.encoders import EncoderOutput, EncoderSpec
 from edge_perception.fleet.cloud.cache import AnswerCache
-from edge_perception.fleet.cloud.crops import CropCutter, Crops, within_crops
+from edge_perception.fleet.cloud.crops import CropCutter, Crops
 from edge_perception.fleet.cloud.options import CROPS, CloudOptions
 from edge_perception.fleet.cloud.privacy import PrivacyFilter
 from edge_perception.fleet.cloud.regions import UnplacedError
@@ -207,7 +207,7 @@ class CloudRoute:
             crops: which parts of it are sent; None: all.
         """
         if crops is not None:
-            frame = self._cutter.cut(frame, crops)
+            frame = self._cutter.cut(frame, crops, asked.geometry)
         best, why = None, ""
         for tier in self._tiers:
             reason = tier.why_not()
@@ -224,7 +224,7 @@ class CloudRoute:
                 why = "answer too late"
                 break
             if crops is not None:
-                output = within_crops(output, crops, asked.frame, asked.geometry)
+                output = self._cutter.within(output, crops, asked.frame, asked.geometry)
             best = replace(
                 _evidence(asked, tier, output, self._now_s() - began_s),
                 hidden=hidden,

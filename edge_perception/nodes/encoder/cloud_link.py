@@ -76,7 +76,7 @@ class CloudLink:
             self._spec,
             tiers,
             privacy,
-            CropCutter(options, has_images=has_images),
+            CropCutter(options, self._spec),
             clock=self._node.clock,
             sink=self._publisher.publish,
             on_error=self._on_error,

@@ -116,8 +116,3 @@ def test_questions_that_are_none(adder, monkeypatch, body, encoding, text):
         assert text in response.read().decode()
     finally:
         connection.close()
-
-
-def test_grpc_is_not_compressed_by_us():
-    with pytest.raises(BackendError, match="http"):
-        open_remote("grpc://127.0.0.1:1", "adder", compressed=True)

@@ -10,7 +10,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from edge_perception.bench import observe, pipeline, soak, transport
+import numpy as np
+
+from edge_perception.bench import _fleet_cost, observe, pipeline, soak, transport
 from edge_perception.bench._report import deliver, median, quantiles
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench._timing import allocated, compare, ratio
@@ -150,3 +152,31 @@ def test_memory_that_grows_with_every_frame_is_told_from_buffers_that_fill_at_fi
     assert flat["memory_ratio"] == 1.0
     assert leaking["memory_ratio"] > 1.1
     assert 900 < leaking["bytes_a_frame"] < 1150
+
+
+def fleet_turns(extra, *, seed=1):
+    """Frames of 20 ms, at another pace of the core in each turn; `extra` is what telling adds."""
+    rng = np.random.default_rng(seed)
+    for number in range(32):
+        told, pace = number % 4 in (1, 2), rng.uniform(0.7, 1.4)
+        own = pace * 0.02 * (1.0 + rng.exponential(0.01, 40))
+        if told:
+            own = own + pace * extra(rng)
+        yield _fleet_cost.Turn(
+            told=told,
+            own_s=list(own),
+            wall_s=list(own),
+            beside_s=list(pace * 0.001 * rng.normal(1.0, 0.005, 40)),
+        )
+
+
+def test_what_telemetry_costs_frames_is_found_on_a_core_that_changes_its_pace():
+    free = _fleet_cost.compared(list(fleet_turns(lambda _: 0.0)))
+    low, high = free["p99_ratio_interval"]
+    assert 0.98 < low <= free["p99_ratio"] <= high < 1.02
+    assert not 0.98 < free["wall_p99_ratio"] < 1.02
+    stalls = _fleet_cost.compared(list(fleet_turns(lambda rng: 0.002 * (rng.random(40) < 0.04))))
+    assert stalls["p99_ratio_interval"][0] > 1.02
+    assert stalls["p50_ratio"] < 1.01
+    few = _fleet_cost.compared(list(fleet_turns(lambda _: 0.0))[:16])
+    assert few["p99_ratio"] is None

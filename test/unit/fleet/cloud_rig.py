@@ -124,7 +124,7 @@ class Route:
             SPEC,
             self.tiers,
             PrivacyFilter(self.options, has_images=True),
-            CropCutter(self.options, has_images=True),
+            CropCutter(self.options, SPEC),
             clock=self.clock,
             sink=self.late.append,
             on_error=self.errors.append,

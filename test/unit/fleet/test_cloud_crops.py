@@ -1,4 +1,4 @@
-"""Crops of what is in doubt: nothing else leaves sharp, and a server speaks of nothing else."""
+"""Crops of what is in doubt: nothing else leaves whole, and a server speaks of nothing else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.encoders import EncoderOutput
-from edge_perception.fleet.cloud.crops import CropCutter, within_crops
+from edge_perception.core.types import Geometry, PointCloud
+from edge_perception.encoders import EncoderOutput, encoders
+from edge_perception.fleet.cloud.crops import CropCutter
 from edge_perception.fleet.cloud.options import CloudOptions
 from edge_perception.fleet.cloud.regions import UnplacedError, area_of, solid_box
 
@@ -29,7 +30,7 @@ def server():
 
 def cutter_of(**options):
     given = CloudOptions(tiers=("a http://h:1",), privacy="none", **options)
-    return CropCutter(given, has_images=True)
+    return CropCutter(given, rig.SPEC)
 
 
 def crops_of(cutter=None, image=None, **seen):
@@ -116,11 +117,11 @@ def test_of_the_rest_a_server_saw_too_little_to_say_anything():
         objects=(DOUBTED, beside, behind),
         image_objects=(rig.flat("car", 0, 0, 9, 9), rig.flat("car", 150, 110, 170, 130)),
     )
-    kept = within_crops(said, crops, rig.frame(), rig.GEOMETRY)
+    kept = cutter_of().within(said, crops, rig.frame(), rig.GEOMETRY)
     assert kept.objects == (DOUBTED,)
     assert kept.image_objects == said.image_objects[1:]
     nowhere = replace(rig.GEOMETRY, intrinsics=None)
-    assert within_crops(said, crops, rig.frame(), nowhere).objects == ()
+    assert cutter_of().within(said, crops, rig.frame(), nowhere).objects == ()
 
 
 def test_a_question_is_smaller_and_the_budget_counts_what_went_over_the_link(server):
@@ -186,9 +187,8 @@ def test_an_earlier_answer_serves_where_its_crops_hold_what_is_in_doubt_now(serv
     ("options", "text"),
     [
         ({"privacy": "pixelate"}, "nothing sharp"),
-        ({"tiers": ("a grpc://h:1",)}, "got gRPC of a"),
         ({"tiers": ("a http://h:1 gzip=false",)}, "got gzip=false of a"),
-        ({"tiers": ("a grpc://h:1 gzip=true",), "send": "frame"}, "http"),
+        ({"tiers": ("a grpc://h:1 gzip=false",)}, "got gzip=false of a"),
     ],
 )
 def test_crops_that_would_save_nothing_are_refused(options, text):
@@ -197,7 +197,37 @@ def test_crops_that_would_save_nothing_are_refused(options, text):
         CloudOptions(**given)
 
 
-def test_sweeps_and_sounds_have_no_crops():
+def test_sounds_have_no_crops():
     options = CloudOptions(tiers=("a http://h:1",), privacy="none", send="crops")
-    with pytest.raises(ConfigurationError, match="expected 'frame'"):
-        CropCutter(options, has_images=False)
+    with pytest.raises(ConfigurationError, match=r"modality audio .* expected 'frame'"):
+        CropCutter(options, encoders()["audio"])
+
+
+def test_of_a_sweep_the_points_around_what_is_in_doubt_leave_and_no_others():
+    options = CloudOptions(tiers=("a http://h:1",), privacy="none", send="crops")
+    cutter = CropCutter(options, encoders()["lidar"])
+    rng = np.random.default_rng(0)
+    base_m = rng.uniform([-20, -20, -1], [60, 20, 3], (20_000, 3))
+    # The sensor looks backwards, so that its frame is not the base frame.
+    pose = np.array([[-1, 0, 0, 1.0], [0, -1, 0, 0.0], [0, 0, 1, 1.9], [0, 0, 0, 1]])
+    geometry = Geometry(T_base_sensor=pose, pose_source="parameter")
+    sweep = PointCloud(
+        stamp_ns=rig.START_NS,
+        frame_id="lidar",
+        xyz_m=((base_m - pose[:3, 3]) @ pose[:3, :3]).astype(np.float32),
+        intensity=np.arange(len(base_m), dtype=np.float32),
+    )
+    seen = rig.feature(objects=[DOUBTED, SURE])
+    crops = cutter.find(sweep, seen, geometry, least_bits=0.7)
+    assert np.allclose(crops.boxes, [(18.0, -0.9, 22.0, 0.9)])
+    ((x0, y0, x1, y1),) = crops.areas
+    assert np.allclose((x0, y0, x1, y1), (14.0, -4.9, 26.0, 4.9))
+    cut = cutter.cut(sweep, crops, geometry)
+    inside = (base_m[:, 0] > x0) & (base_m[:, 0] < x1) & (abs(base_m[:, 1]) < y1)
+    np.testing.assert_array_equal(cut.intensity, np.flatnonzero(inside))
+    np.testing.assert_array_equal(cut.xyz_m, sweep.xyz_m[inside])
+    said = EncoderOutput(objects=(DOUBTED, SURE, replace(DOUBTED, center_m=(20.0, 6.0, 0.8))))
+    assert cutter.within(said, crops, sweep, geometry).objects == (DOUBTED,)
+    nothing_there = rig.feature(objects=[replace(DOUBTED, center_m=(90.0, 0.0, 0.8))])
+    with pytest.raises(UnplacedError):
+        cutter.find(sweep, nothing_there, geometry, least_bits=0.7)
