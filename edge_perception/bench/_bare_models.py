@@ -74,7 +74,7 @@ class BareModels:
 
     def paced(self, seconds: float) -> dict[str, list[float]]:
         """Return how long a set takes at 10 Hz, ms: encoders beside each other, then fusion."""
-        found = {}
+        found: dict[str, list[float]] = {}
         for name, run in (("took_ms", self._beside), ("recording_ms", self._on_recording)):
             took = found[name] = []
             start = time.monotonic()

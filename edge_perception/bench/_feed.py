@@ -148,7 +148,7 @@ class Feed:
         return len(waiting)
 
     def _result(self, sent: list[int]) -> dict[str, Any]:
-        first = {}
+        first: dict[int, int] = {}
         for stamp, arrival in list(self._views):
             first.setdefault(stamp, arrival)
         ages = [(first[stamp] - stamp) / 1e6 for stamp in sent if stamp in first]

@@ -91,13 +91,16 @@ class _Asked:
 
     def __init__(self, spec: Any, url: str, send: str, how: str) -> None:
         from edge_perception.core.clock import SystemClock
+        from edge_perception.core.types import LateEvidence
         from edge_perception.fleet.cloud.crops import CropCutter
         from edge_perception.fleet.cloud.options import CloudOptions, parsed_tiers
         from edge_perception.fleet.cloud.privacy import PrivacyFilter
         from edge_perception.fleet.cloud.route import CloudRoute
         from edge_perception.fleet.cloud.tier import make_tiers
 
-        self._clock, self._late, self.bytes = SystemClock(), [], 0
+        self._clock, self.bytes = SystemClock(), 0
+        late: list[LateEvidence] = []
+        self._late = late
         options = CloudOptions(
             tiers=(f"site {url} mb_per_hour=1e6 deadline_ms=20000 {how}",),
             privacy="none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import tempfile
 from pathlib import Path
@@ -39,7 +40,7 @@ def delta_shares() -> dict[str, float]:
                 source,
                 Path(folder) / name,
                 changes={"version": "9.9.9", "release": 999},
-                edit=lambda model, share=share: _move(model, share),
+                edit=functools.partial(_move, share=share),
             )
             archive = pack(bundle, Path(folder) / f"{name}.bundle")
             pairs = {name: (source.model_path, bundle.model_path)}

@@ -117,11 +117,13 @@ def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[st
     for index in np.argsort(-gaps_s)[:count]:
         last = int(np.searchsorted(requested, ended[index], side="right")) - 1
         swap = run.swaps[last] if last >= 0 else None
+        requested_ns = None if swap is None else swap.requested_ns
+        stamp_ns = None if swap is None else swap.stamp_ns
         found.append(
             {
                 "cycles": round(float(gaps_s[index]) / cycle_s, 3),
-                "after_request_s": _since(ended[index], swap and swap.requested_ns),
-                "after_stamp_s": _since(ended[index], swap and swap.stamp_ns),
+                "after_request_s": _since(ended[index], requested_ns),
+                "after_stamp_s": _since(ended[index], stamp_ns),
             }
         )
     return found

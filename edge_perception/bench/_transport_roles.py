@@ -6,6 +6,7 @@ import struct
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _LOOK_S = 0.05
 QUIET_S = 1.0  # nothing for this long after the publisher's last message: lost
 TYPES = {"image": "sensor_msgs/msg/Image", "cloud": "sensor_msgs/msg/PointCloud2"}
 CLASSES = {"image": Image, "cloud": PointCloud2}
-CONVERT = {"image": image_from_msg, "cloud": cloud_view}
+CONVERT: dict[str, Callable[[Any], Any]] = {"image": image_from_msg, "cloud": cloud_view}
 POINT_BYTES = 20
 
 

@@ -44,15 +44,16 @@ def run(args: argparse.Namespace) -> int:
     rounds, seconds = (2, 5.0) if args.quick else (5, 20.0)
     costs = measure_cost(rounds, seconds)
     drift = measure_drift(args.seeds or (2 if args.quick else 10))
+    summary = summarise(costs, drift)
     result = {
         "benchmark": NAME,
         "machine": machine(),
-        "summary": summarise(costs, drift),
+        "summary": summary,
         "cost": costs,
         "drift": drift,
     }
     deliver(result, args)
-    return 0 if met(result["summary"]) else 1
+    return 0 if met(summary) else 1
 
 
 def measure_cost(rounds: int, seconds: float) -> list[dict[str, float]]:

@@ -109,17 +109,17 @@ def _lidar() -> dict[str, Callable[[], Any]]:
     angle, distance = noise.uniform(-np.pi, np.pi, POINTS), noise.uniform(2, 50, POINTS)
     height = 0.1 * noise.exponential(3.0, POINTS)
     xyz = np.stack([distance * np.cos(angle), distance * np.sin(angle), height], axis=1)
-    cloud = {
-        "stamp_ns": 1,
-        "frame_id": "lidar",
-        "xyz_m": xyz.astype(np.float32),
-        "intensity": noise.random(POINTS, np.float32),
-    }
+    xyz_m, intensity = xyz.astype(np.float32), noise.random(POINTS, np.float32)
     spec, geometry = encoders()["lidar"], Geometry()
     loaded = load_model(ModelOptions(model=spec.default_model), role="lidar")
     encoder = spec.make_encoder(loaded.bundle.manifest, loaded.backend)
-    # A new frame each time: the encoder keeps what it made of the frame before.
-    return {OURS: lambda: encoder.preprocess(PointCloud(**cloud), geometry)}
+
+    def whole() -> Any:
+        # A new frame each time: the encoder keeps what it made of the frame before.
+        cloud = PointCloud(stamp_ns=1, frame_id="lidar", xyz_m=xyz_m, intensity=intensity)
+        return encoder.preprocess(cloud, geometry)
+
+    return {OURS: whole}
 
 
 def _audio() -> dict[str, Callable[[], Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 from edge_perception.cli._manager_watch import ManagerWatch
@@ -270,5 +269,4 @@ def _print_line(stamp: int, name: str, error: bool, reason: str, models: Any) ->
 
 
 def _plain(model: Any) -> dict[str, str]:
-    names: Callable[[Any], Any] = type(model).get_fields_and_field_types
-    return {name: getattr(model, name) for name in names()}
+    return {name: getattr(model, name) for name in type(model).get_fields_and_field_types()}

@@ -222,7 +222,7 @@ def list_store(root: Path, *, as_json: bool) -> int:
         raise ConfigurationError(f"--store: expected a store of releases, got {root}")
     store = ReleaseStore(root)
     slots = {slot: set(store.slots.get(slot).values()) for slot in SLOTS}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": release.manifest.name,
             "role": release.manifest.role,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 NAME = "faults"
 HELP = "run the fault matrix: detection, recovery, gaps and wrong OK of every fault"
@@ -35,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    results, extra, passed = [], {}, True
+    results, passed = [], True
+    extra: dict[str, Any] = {}
+    kills: dict[str, Any] | None = None
     if args.layer != "nodes":
         print("virtual time: the logic with every fault", flush=True)
         results += [run_virtual(row) for row in rows() if args.only in row.name]
@@ -52,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
         extra["kills"] = kills
         passed &= kills is None or kills["availability"] >= 0.999
     print(table(results))
-    if extra.get("kills"):
-        kills = extra["kills"]
+    if kills:
         print(
             f"{kills['kills']} random kills in {kills['minutes']:g} minutes: availability "
             f"{kills['availability']:.3%}, wanted 99.9 %; longest gap {kills['longest_gap_s']} s"

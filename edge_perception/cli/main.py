@@ -51,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        if argv is None and getattr(commands[args.command], "TRANSPORT", False):
+        command = commands[args.command]
+        if argv is None and getattr(command, "TRANSPORT", False):
             _take_transport()
-        if argv is None and getattr(commands[args.command], "BESIDE", ""):
-            _take_environment(commands[args.command].BESIDE)
-        return int(commands[args.command].run(args))
+        if argv is None and hasattr(command, "BESIDE"):
+            _take_environment(command.BESIDE)
+        return int(command.run(args))
     except ConfigurationError as error:
         return _say(str(error), USAGE)
     except EdgePerceptionError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
@@ -92,10 +92,11 @@ def run(args: argparse.Namespace) -> int:
     ).run()
     plan = plan_of(found, names)
     write_device_plan(args.out, plan)
-    for path, text in (
+    reports: tuple[tuple[Path | None, Callable[[], str]], ...] = (
         (args.json, lambda: json.dumps(as_json(found, plan), indent=2)),
         (args.page, lambda: page(found, plan)),
-    ):
+    )
+    for path, text in reports:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text(), encoding="utf-8")

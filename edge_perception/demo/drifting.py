@@ -78,6 +78,8 @@ class _Altered:
 def _darker(image: Any) -> bytes:
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)
+    from edge_perception.samples.images import decoded
+
+    pixels = decoded(bytes(image.data), "image of the recording")
     darker = cv2.convertScaleAbs(pixels, alpha=DARKER)
     return bytes(cv2.imencode(".jpg", darker, (cv2.IMWRITE_JPEG_QUALITY, 92))[1].tobytes())

@@ -118,10 +118,10 @@ def _richest(
 
 
 def _image(recording: Recording, stamp_ns: int) -> NDArray[np.uint8]:
-    import cv2
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import CompressedImage
 
+    from edge_perception.samples.images import decoded
+
     message = deserialize_message(message_at(recording, IMAGE, stamp_ns), CompressedImage)
-    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-    return np.asarray(image, np.uint8)
+    return decoded(bytes(message.data), f"{IMAGE} at {stamp_ns}")

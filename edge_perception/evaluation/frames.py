@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import edge_perception.simulation
 from edge_perception.core.types import AudioBlock, Geometry, ImageFrame, PointCloud
+from edge_perception.samples.images import decoded
 from edge_perception.simulation.audio import generate_audio
 from edge_perception.simulation.camera import Visibility, pinhole_of
 from edge_perception.simulation.generate import generate_frame, lidar_pose
@@ -151,7 +152,7 @@ def _frame(seed: int, stored: dict[str, NDArray]) -> SampleFrame:
             delay = int(name.removeprefix("jpeg_"))
             images[delay] = ImageFrame(
                 stamp_ns=stamp_ns - delay * 1_000_000, frame_id="camera",
-                bgr=cv2.imdecode(jpeg, cv2.IMREAD_COLOR),
+                bgr=decoded(jpeg, f"frame {seed}: {name}"),
             )  # fmt: skip
     return SampleFrame(
         seed=seed,
@@ -159,7 +160,7 @@ def _frame(seed: int, stored: dict[str, NDArray]) -> SampleFrame:
         light=scenario.light,
         cloud=PointCloud(
             stamp_ns=stamp_ns, frame_id="lidar",
-            xyz_m=stored["xyz_cm"].astype(np.float32) / 100,
+            xyz_m=stored["xyz_cm"].astype(np.float32) / np.float32(100),
             intensity=stored["intensity"].astype(np.float32),
         ),
         images=images,

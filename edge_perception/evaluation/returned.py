@@ -127,12 +127,12 @@ def _from_images(data: Mapping[str, Any], labels: Path, folder: Path) -> dict[st
         ]
     for number, item in enumerate(_rows(data, "annotations", labels)):
         where = f"annotation {item.get('id', number)}"
-        image = images.get(item.get("image_id"))
-        if image is None:
+        shown_in = images.get(item.get("image_id"))
+        if shown_in is None:
             raise ConfigurationError(f"{labels}: {where}: no image {item.get('image_id')}")
-        returned, stamp_ns = found[image["recording"]], int(image["stamp_ns"])
-        index = (item.get("attributes") or {}).get("box")
-        before = exported.get((image["id"], index))
+        returned, stamp_ns = found[shown_in["recording"]], int(shown_in["stamp_ns"])
+        index: Any = (item.get("attributes") or {}).get("box")
+        before = exported.get((shown_in["id"], index))
         name = names.get(item.get("category_id"))
         if before is None:
             returned.left_out.append(f"{where}: drawn in the image, it has no box in space")
@@ -141,7 +141,7 @@ def _from_images(data: Mapping[str, Any], labels: Path, folder: Path) -> dict[st
         elif _overlap(item["bbox"], before["bbox"]) < _SAME:
             returned.left_out.append(f"{where}: moved in the image, its box in space is not known")
         else:
-            box = boxes[image["recording"]][stamp_ns][index]
+            box = boxes[shown_in["recording"]][stamp_ns][index]
             returned.frames[stamp_ns].append({**box, "label": name})
     return found
 

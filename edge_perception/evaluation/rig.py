@@ -21,7 +21,7 @@ from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.models.adapters.bev_center import BevCenterOptions, Calibration
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import ModelOptions, open_bundle
-from edge_perception.models.manifest import Bundle, load_bundle
+from edge_perception.models.manifest import Bundle, Manifest, load_bundle
 
 MODALITIES = ("camera", "lidar", "audio")
 SUBSETS = (
@@ -155,7 +155,7 @@ class Rig:
         for loaded in self._loaded.values():
             loaded.backend.close()
 
-    def _manifest(self, role: str):
+    def _manifest(self, role: str) -> Manifest:
         return self._loaded[role].bundle.manifest
 
     def feature(self, role: str, data: object, geometry: Geometry, source: str = "") -> Feature:

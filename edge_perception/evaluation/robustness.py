@@ -71,7 +71,7 @@ def robustness_table(rows: Sequence[Row], *, few: bool = False) -> dict[str, Any
     kinds: dict[str, Any] = {}
     for kind, group in KINDS.items():
         before = (_NARROW, UNCHANGED) if kind == _NARROW else (UNCHANGED, "")
-        entries = {}
+        entries: dict[str, dict[str, Any]] = {}
         for name in group.alterations:
             points = _difference(rows, before, (kind, name))
             bound = group.bound_points
@@ -105,7 +105,7 @@ def real_sweeps(data: Path | None) -> list[LabelledSweep]:
                     stamp_ns=1,
                     frame_id="lidar",
                     xyz_m=np.ascontiguousarray(frame.xyz_m, np.float32),
-                    intensity=frame.intensity.astype(np.float32) / 255,
+                    intensity=frame.intensity.astype(np.float32) / np.float32(255),
                 ),
                 pose=Geometry(T_base_sensor=np.eye(4), pose_source="parameter"),
                 truth=Truth(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from edge_perception.evaluation.frames import (
 )
 from edge_perception.evaluation.matching import Judged, judge_frame
 from edge_perception.evaluation.rig import Rig
+from edge_perception.samples.images import decoded
 from edge_perception.simulation.camera import pinhole_of
 from edge_perception.simulation.generate import generate_rig, lidar_pose_of
 from edge_perception.simulation.rigs import RIGS, with_rig
@@ -123,8 +123,8 @@ def _frame(seed: int, stored: Mapping[str, NDArray]) -> RigFrame:
     geometry = {}
     for camera in (scenario.camera, *scenario.more_cameras):
         pinhole = pinhole_of(camera)
-        bgr = cv2.imdecode(stored[f"jpeg_{camera.name}"], cv2.IMREAD_COLOR)
-        data[camera.name] = ImageFrame(stamp_ns=stamp_ns, frame_id=camera.name, bgr=bgr)  # type: ignore[arg-type]
+        bgr = decoded(stored[f"jpeg_{camera.name}"], f"frame {seed}: {camera.name}")
+        data[camera.name] = ImageFrame(stamp_ns=stamp_ns, frame_id=camera.name, bgr=bgr)
         geometry[camera.name] = Geometry(
             T_base_sensor=pinhole.T_base_camera, intrinsics=pinhole.intrinsics,
             image_size=(pinhole.width, pinhole.height),
@@ -132,7 +132,7 @@ def _frame(seed: int, stored: Mapping[str, NDArray]) -> RigFrame:
     for lidar in (scenario.lidar, *scenario.more_lidars):
         data[lidar.name] = PointCloud(
             stamp_ns=stamp_ns, frame_id=lidar.name,
-            xyz_m=stored[f"xyz_cm_{lidar.name}"].astype(np.float32) / 100,
+            xyz_m=stored[f"xyz_cm_{lidar.name}"].astype(np.float32) / np.float32(100),
             intensity=stored[f"intensity_{lidar.name}"].astype(np.float32),
         )  # fmt: skip
         geometry[lidar.name] = Geometry(T_base_sensor=lidar_pose_of(lidar))

@@ -202,7 +202,9 @@ def _recovered(observed: Sequence[Observed], end_s: float, affected: Sequence[st
     return math.inf
 
 
-def _quiet(observed: Sequence[Observed], affected: Sequence[str], start_s: float, end_s: float):
+def _quiet(
+    observed: Sequence[Observed], affected: Sequence[str], start_s: float, end_s: float
+) -> bool:
     return all(_fine(i, affected) for i in observed if start_s <= i.at_s < end_s)
 
 

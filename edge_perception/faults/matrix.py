@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edge_perception.core.bounds import MOST_COUNT
 from edge_perception.core.types import Feature, Mode, SourceState
@@ -210,8 +211,13 @@ def _stamps() -> Iterator[Row]:
 
 
 def _content() -> Iterator[Row]:
-    def row(name: str, source: str, text: str, *, real: bool = False, **more) -> Row:
-        expected = {"modes": (Mode.DEGRADED,), "states": (INVALID,), "worthless": True, **more}
+    def row(name: str, source: str, text: str, *, real: bool = False, **more: Any) -> Row:
+        expected: dict[str, Any] = {
+            "modes": (Mode.DEGRADED,),
+            "states": (INVALID,),
+            "worthless": True,
+            **more,
+        }
         return Row(
             name=text,
             streams=((name, (source,)),),
@@ -219,8 +225,8 @@ def _content() -> Iterator[Row]:
             real=real,
         )
 
-    doubtful = {"modes": (Mode.FULL,), "states": (), "warns": True}
-    nothing = {"modes": (Mode.FULL,), "states": (), "worthless": False}
+    doubtful: dict[str, Any] = {"modes": (Mode.FULL,), "states": (), "warns": True}
+    nothing: dict[str, Any] = {"modes": (Mode.FULL,), "states": (), "worthless": False}
     yield row("frozen", "camera", "frozen image", real=True)
     yield row("black", "camera", "black image", real=True)
     yield row("white", "camera", "white image")
@@ -243,7 +249,7 @@ def _content() -> Iterator[Row]:
     yield row("endless_fields", "lidar", "LiDAR fields of 2^31 values")
     yield row("ten_times_points", "lidar", "ten times the points", **nothing)
     yield row("sector_lost", "lidar", "LiDAR sector lost", real=True, **doubtful)
-    interrupted = {
+    interrupted: dict[str, Any] = {
         "modes": (Mode.FULL, Mode.DEGRADED),
         "states": (INVALID, *SILENT),
         "recovery_s": AUDIO_RECOVERY_S,

@@ -28,9 +28,13 @@ PROCESS_RECOVERY_S = 12.0  # respawn delay, start of Python and ROS, loading of 
 
 def _kill(name: str) -> Callable[[Session], float]:
     def action(running: Session) -> float:
+        def started_again() -> bool:
+            running.supervisor.poll()
+            return name in running.supervisor.pids
+
         os.kill(running.supervisor.pids[name], signal.SIGKILL)
         watch(running, 1.0)
-        wait_polling(lambda: running.supervisor.poll() or name in running.supervisor.pids, 5.0)
+        wait_polling(started_again, 5.0)
         return time.monotonic()
 
     return action

@@ -98,5 +98,10 @@ def wait_polling(condition: Callable[[], bool], timeout_s: float) -> bool:
 def watch(running: Session, seconds: float) -> float:
     """Let time pass under supervision; returns the time."""
     end = time.monotonic() + seconds
-    wait_polling(lambda: running.supervisor.poll() or time.monotonic() >= end, seconds + 1.0)
+
+    def over() -> bool:
+        running.supervisor.poll()
+        return time.monotonic() >= end
+
+    wait_polling(over, seconds + 1.0)
     return time.monotonic()

@@ -341,7 +341,7 @@ def endless(message: Any, context: Context) -> list[Delivery]:
 def sky(message: Any, context: Context) -> list[Delivery]:
     """As many points as ever, all 500 m above the road."""
     points = _points(message)
-    return _at(message, points[:, :3] + np.float32([0.0, 0.0, 500.0]))
+    return _at(message, points[:, :3] + np.array([0.0, 0.0, 500.0], np.float32))
 
 
 @fault("lidar")

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -179,7 +179,7 @@ class VirtualRun:
         nominal_s = self.phase_s[source] + number * PERIOD_S
         for delay_s, item in self._injector.apply(source, message, nominal_s):
             arrival_s = now.steady_ns / NS + delay_s + TRANSPORT_S
-            self.at(arrival_s, lambda item=item: self._arrive(source, item))
+            self.at(arrival_s, partial(self._arrive, source, item))
 
     # -- encoders --
 

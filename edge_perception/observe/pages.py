@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from edge_perception.core.picture_style import INK, MUTED
 
 COLORS = ("#1d6fb8", "#d97706", "#2f9e5b", "#b8487a", "#7a5ad6", "#0f9aa8", "#7b8794", "#b42318")
-_SETTINGS = {"svg.hashsalt": "edge_perception", "svg.fonttype": "none", "font.size": 8}
 _STYLE = f"""
 body{{font:14px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1240px;padding:20px;color:{INK}}}
 h1{{font-size:22px}}h2{{font-size:17px;margin-top:28px}}p{{max-width:900px}}
@@ -29,7 +28,7 @@ th{{color:{MUTED};font-weight:500}}
 def svg(figure: Figure) -> str:
     """Return a figure as an SVG element; the same figure gives the same text."""
     buffer = io.StringIO()
-    with rc_context(_SETTINGS):
+    with rc_context({"svg.hashsalt": "edge_perception", "svg.fonttype": "none", "font.size": 8}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     text = buffer.getvalue()
     return re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>", "", text, flags=re.DOTALL).strip()

@@ -32,7 +32,7 @@ def check_log(log: Log) -> tuple[str, ...]:
     """
     where = log.name
     notes: list[str] = []
-    for stream in (*log.cameras, *log.lidars):
+    for stream in log.streams:
         _check_pose(stream.T_base_sensor, f"{where}: pose of {stream.source}")
         notes += _check_stamps(stream.stamps_ns, f"{where}: {stream.source}")
     for camera in log.cameras:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,7 +76,7 @@ def message_count(log: Log) -> int:
 
 def parameters(log: Log) -> str:
     """Return a parameter file: which sensors there are and when; their poses are in tf."""
-    sources = [stream.source for stream in (*log.cameras, *log.lidars)]
+    sources = [stream.source for stream in log.streams]
     fusion: dict[str, Any] = {"sources": sources}
     fusion |= {f"{stream.source}.time_offset_s": log.lidar_ahead_s for stream in log.lidars}
     if log.poses:
@@ -114,8 +115,7 @@ def ground_truth(log: Log) -> GroundTruth:
 
 
 def _start_ns(log: Log) -> int:
-    streams = (*log.cameras, *log.lidars)
-    stamps = [s for stream in streams for s in stream.stamps_ns]
+    stamps = [s for stream in log.streams for s in stream.stamps_ns]
     return min([*stamps, *(pose.stamp_ns for pose in log.poses)])
 
 
@@ -151,7 +151,7 @@ def _odometry(log: Log) -> Iterator[_Row]:
             pose.stamp_ns + _DELAY_NS,
             1,
             ODOMETRY,
-            lambda pose=pose: serialised.odometry(pose, base_frame=BASE_FRAME),
+            functools.partial(serialised.odometry, pose, base_frame=BASE_FRAME),
         )
 
 
@@ -196,7 +196,7 @@ def _sweeps(lidar: LidarStream) -> Iterator[_Row]:
             arrival_ns,
             4,
             f"/{lidar.source}/points",
-            lambda index=index, stamp_ns=stamp_ns: _cloud(lidar, index, stamp_ns),
+            functools.partial(_cloud, lidar, index, stamp_ns),
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.types import DetectedObject
-from edge_perception.samples.truth import GroundTruth, LabelledBox, matrix_of
+from edge_perception.samples.truth import GroundTruth, LabelledBox, inverse, matrix_of
 
 MATCH_M = 2.0
 AHEAD_M = 40.0
@@ -70,7 +70,7 @@ class Region:
     def of(cls, truth: GroundTruth) -> Region:
         """Return the region that the camera of a recording sees."""
         return cls(
-            T_camera_base=np.linalg.inv(matrix_of(truth.T_base_camera)),
+            T_camera_base=inverse(matrix_of(truth.T_base_camera)),
             K=truth.K,
             image_size=truth.image_size,
         )

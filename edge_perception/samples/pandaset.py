@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.samples.images import decoded
 from edge_perception.samples.scene import Scene, SceneFrame
-from edge_perception.samples.truth import LabelledBox, LabelledSound, points_in_box
+from edge_perception.samples.truth import LabelledBox, LabelledSound, inverse, points_in_box
 
 ORIGIN = "PandaSet, © Hesai and Scale AI, CC BY 4.0; front camera and Pandar64, base frame = LiDAR"
 CLIP = "siren_horn_voice.wav"
@@ -66,8 +67,8 @@ def load_pandaset(data: Path) -> Scene:
         sequences=tuple(sequences),
         start_ns=start_ns,
         intrinsics=K,
-        image_size=_jpeg_size(sequences[0][0].jpeg),
-        T_base_camera=np.linalg.inv(mean_transform(poses)),
+        image_size=_jpeg_size(sequences[0][0].jpeg, f"{data}/pandaset"),
+        T_base_camera=inverse(mean_transform(poses)),
         T_base_lidar=np.eye(4),
         clip_name=CLIP,
         clip=clip[:, None],
@@ -152,8 +153,6 @@ def read_wav(path: Path) -> tuple[NDArray[np.int16], int]:
         raise ConfigurationError(f"{path}: expected a WAV file: {error}") from error
 
 
-def _jpeg_size(jpeg: bytes) -> tuple[int, int]:
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    return image.shape[1], image.shape[0]
+def _jpeg_size(jpeg: bytes, where: str) -> tuple[int, int]:
+    height, width = decoded(jpeg, where).shape[:2]
+    return width, height

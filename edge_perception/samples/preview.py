@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 
@@ -15,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
 from edge_perception.core.picture_style import INK, MUTED, OTHER_SOUND, SOUND
+from edge_perception.samples.images import decoded
 from edge_perception.samples.scene import Scene, SceneFrame
 from edge_perception.samples.truth import footprint
 
@@ -37,7 +37,7 @@ def preview(path: Path, scene: Scene, *, title: str) -> None:
     try:
         grid = figure.add_gridspec(2, 2, height_ratios=(4, 1), width_ratios=(1.25, 1))
         image = figure.add_subplot(grid[0, 0])
-        bgr = cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        bgr = decoded(frame.jpeg, frame.name)
         image.imshow(bgr[..., ::-1])
         image.set_axis_off()
         _from_above(figure.add_subplot(grid[0, 1]), scene, frame)

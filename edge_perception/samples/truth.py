@@ -148,6 +148,11 @@ def pose_of(T: NDArray) -> Pose:
     return (x, y, z, qx, qy, qz, qw)
 
 
+def inverse(T: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a (4, 4) transform the other way round."""
+    return np.asarray(np.linalg.inv(T), np.float64)
+
+
 def matrix_of(pose: Pose) -> NDArray[np.float64]:
     """Return a pose as a (4, 4) transform."""
     T = np.eye(4)

@@ -114,7 +114,9 @@ def generate_audio(
     rng = stream(seed, "audio", round(start_s * 1e6))
     count = round(duration_s * SAMPLE_RATE_HZ)
     microphones = np.array(scenario.microphones.positions_m, np.float64)
-    loud, quiet, tracks = [], [], []
+    loud: list[NDArray[np.float32]] = []
+    quiet: list[NDArray[np.float32]] = []
+    tracks = []
     for source in _sources(world, rng, start_s, count):
         heard = propagate(source.wave, source.path, microphones, start_s, count)
         level = _LEVEL[source.class_name] * float(rng.uniform(0.6, 1.5))

@@ -118,5 +118,5 @@ def clutter(rng: np.random.Generator) -> list[Part]:
         t = 0.15
         return [box((-0.19, 0.19), (-0.19, 0.19), (-0.1, 0.75), Material.SIGN, (0.05, 0.35, 0.9),
                     taper=(t, t, t, t))]  # fmt: skip
-    colour = tuple(float(v) for v in rng.uniform(0.1, 0.6, 3))
-    return [box((-hx, hx), (-hy, hy), (-0.3, z), Material.WALL, colour)]
+    blue, green, red = rng.uniform(0.1, 0.6, 3).tolist()
+    return [box((-hx, hx), (-hy, hy), (-0.3, z), Material.WALL, (blue, green, red))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -209,7 +209,7 @@ def simulate_sequence(
         rate_hz: Rate of cameras and LiDARs.
     """
     world = World(scenario, seed)
-    blocks = []
+    blocks: Sequence[AudioBlock] = ()
     if "audio" in scenario.sensors:
         sound = generate_audio(scenario, seed, duration_s, start_ns=start_ns, world=world)
         blocks = sound.blocks()
@@ -219,7 +219,9 @@ def simulate_sequence(
         for sensor in scenario.sources
         for index in range(int(duration_s * rate_hz + 1e-9))
     ]
-    plan = [(start_ns + round(t * 1e9), sensor, t, None) for t, sensor in times]
+    plan: list[tuple[int, str, float, AudioBlock | None]] = [
+        (start_ns + round(t * 1e9), sensor, t, None) for t, sensor in times
+    ]
     plan += [(b.stamp_ns, "audio", (b.stamp_ns - start_ns) * 1e-9, b) for b in blocks]
     for stamp_ns, sensor, t_s, block in sorted(plan, key=lambda item: (item[0], item[1])):
         if any(o.sensor == sensor and o.start_s <= t_s < o.end_s for o in scenario.outages):

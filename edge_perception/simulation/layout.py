@@ -119,28 +119,29 @@ def _fill_block(
     x0, x1, y0, y1 = block
     left = y0 > 0
     y_front = y0 if left else y1
-    along_x = [(x0, x1, "x")]
+    # Start, end, and the x of the side that its plots look to; None: to the main street.
+    rows: list[tuple[float, float, float | None]] = [(x0, x1, None)]
     # The side that looks at the cross street, if it is one.
     side_x = x1 if x1 < EXTENT_M else (x0 if x0 > -EXTENT_M else None)
     if side_x is not None:
-        along_x.append((y0 + 14.0, y1, "y") if left else (y0, y1 - 14.0, "y"))
-    for start, end, axis in along_x:
+        rows.append((y0 + 14.0, y1, side_x) if left else (y0, y1 - 14.0, side_x))
+    for start, end, side in rows:
         at = start
         while at < end - 4.0:
             width = min(float(rng.uniform(8, 30)), end - at)
             setback = float(rng.choice([0.0, rng.uniform(0.5, 7.0)], p=[0.6, 0.4]))
             depth = 12.0
-            if axis == "x":
+            if side is None:
                 near = y_front + setback if left else y_front - setback
                 far = near + depth if left else near - depth
                 plot = (at, at + width, min(near, far), max(near, far))
             else:
-                inward = -1.0 if side_x == x1 else 1.0
-                near = side_x + inward * setback
+                inward = -1.0 if side == x1 else 1.0
+                near = side + inward * setback
                 far = near + inward * depth
                 plot = (min(near, far), max(near, far), at, at + width)
             kind = rng.random()
-            if kind < 0.12 and axis == "x" and width > 12:
+            if kind < 0.12 and side is None and width > 12:
                 lots.append(plot)
             elif kind < 0.2:
                 furniture.fence(rng, plot, statics)

@@ -41,7 +41,8 @@ def apply_lens(
     toned = root * np.sqrt(root)
     deviation = {"day": 0.012, "dusk": 0.02, "night": 0.03}[light]
     grain = _grain(height, width, rng) * np.float32(deviation * 255.0)
-    return cv2.convertScaleAbs(np.maximum(toned * 255 + cv2.merge([grain] * 3), 0))
+    bytes_ = cv2.convertScaleAbs(np.maximum(toned * 255 + cv2.merge([grain] * 3), 0))
+    return np.asarray(bytes_, np.uint8)
 
 
 @functools.lru_cache(maxsize=1)
@@ -65,7 +66,8 @@ def _bloom(glow: NDArray, *, wide: bool) -> NDArray[np.float32]:
     )
     near = cv2.GaussianBlur(small, (0, 0), width / 500.0)
     far = cv2.GaussianBlur(small, (0, 0), width / (60.0 if wide else 120.0))
-    return cv2.resize(0.9 * near + 1.6 * far, (width, height), interpolation=cv2.INTER_LINEAR)
+    light = cv2.resize(0.9 * near + 1.6 * far, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(light, np.float32)
 
 
 def _streaks(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -75,7 +77,7 @@ def _streaks(height: int, width: int, rng: np.random.Generator) -> NDArray[np.fl
     length = rng.integers(height // 60 + 2, height // 20 + 4, count)
     for a, b, n in zip(u.tolist(), v.tolist(), length.tolist(), strict=True):
         cv2.line(layer, (a, b), (a + n // 8, b + n), 0.5, 1)
-    return cv2.blur(layer, (2, 3))[..., None]
+    return np.asarray(cv2.blur(layer, (2, 3)), np.float32)[..., None]
 
 
 def _dirt(colour: NDArray, share: float, seed: int) -> NDArray[np.float32]:

@@ -37,4 +37,5 @@ def lookup(tile: NDArray[np.float32], u: NDArray, v: NDArray) -> NDArray[np.floa
 def lookup_smooth(tile: NDArray[np.float32], u: NDArray, v: NDArray) -> NDArray[np.float32]:
     """Return the noise at texture coordinates (in texels, wrapped, bilinear), (H, W)."""
     u, v = np.mod(u, SIZE).astype(np.float32), np.mod(v, SIZE).astype(np.float32)
-    return cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    smooth = cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(smooth, np.float32)

@@ -71,13 +71,14 @@ def _ground_depth(ground: Ground, camera: Pinhole) -> NDArray[np.float32]:
     # Corner-aligned enlargement, so that a coarse sample stays at its pixel.
     u = np.arange(camera.width, dtype=np.float32) / _GROUND_STEP
     v = np.arange(camera.height, dtype=np.float32) / _GROUND_STEP
-    return cv2.remap(
+    depth = cv2.remap(
         coarse,
         np.ascontiguousarray(np.broadcast_to(u, (camera.height, camera.width))),
         np.ascontiguousarray(np.broadcast_to(v[:, None], (camera.height, camera.width))),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return np.asarray(depth, np.float32)
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def _check_contradictions(scenario: Scenario) -> None:
         raise ScenarioError("lidar.dropout", "is set, but sensors has no lidar")
     for index, outage in enumerate(scenario.outages):
         name = f"outages[{index}]"
-        more = (s.name for s in (*scenario.more_cameras, *scenario.more_lidars))
+        more = [*(c.name for c in scenario.more_cameras), *(s.name for s in scenario.more_lidars)]
         _choice(outage.sensor, (*SENSORS, *more), f"{name}.sensor")
         if outage.sensor not in (*scenario.sensors, *scenario.sources):
             have = ", ".join(dict.fromkeys((*scenario.sensors, *scenario.sources)))

@@ -100,7 +100,7 @@ class World:
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
         shift = np.array([x, y, 0], np.float32)
-        vertices = (solids.vertices_m - shift) @ rotation
+        vertices = np.asarray((solids.vertices_m - shift) @ rotation, np.float32)
         feet = (anchor - shift) @ rotation
         vertices[:, :, 2] += ground.height(feet[:, 0], feet[:, 1])[:, None]
         return Solids(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Wedge
@@ -39,7 +40,7 @@ _MAX_POINTS = 60_000
 def birdseye_picture(
     path: Path,
     *,
-    points_m: NDArray[np.float32],
+    points_m: NDArray[np.floating],
     objects: Sequence[DetectedObject],
     boxes: Sequence[LabelledBox],
     region: Region,
@@ -81,17 +82,17 @@ def birdseye_picture(
         pyplot.close(figure)
 
 
-def _draw_ground(axes: Axes, points_m: NDArray[np.float32], region: Region) -> None:
+def _draw_ground(axes: Axes, points_m: NDArray[np.floating], region: Region) -> None:
     inside = (
         (points_m[:, 0] > _X_M[0]) & (points_m[:, 0] < _X_M[1])
         & (points_m[:, 1] > _Y_M[0]) & (points_m[:, 1] < _Y_M[1])
     )  # fmt: skip
     shown = points_m[inside][:: max(1, int(inside.sum()) // _MAX_POINTS)]
     axes.scatter(shown[:, 0], shown[:, 1], s=0.9, c=_POINT, linewidths=0, zorder=1)
-    lens = np.linalg.inv(region.T_camera_base)[:2, 3]
+    x, y = np.linalg.inv(region.T_camera_base)[:2, 3].tolist()
     half_deg = np.degrees(np.arctan2(region.image_size[0] / 2, region.K[0, 0]))
     axes.add_patch(
-        Wedge(lens, 200.0, -half_deg, half_deg, color="#fdf3d8", alpha=0.7, zorder=0, lw=0)
+        Wedge((x, y), 200.0, -half_deg, half_deg, color="#fdf3d8", alpha=0.7, zorder=0, lw=0)
     )
     axes.axvline(AHEAD_M, color=MUTED, lw=1.2, ls=(0, (6, 4)), zorder=2)
     axes.text(AHEAD_M + 0.4, _Y_M[1] - 1.3, f"{AHEAD_M:g} m", color=MUTED, fontsize=12)
@@ -127,7 +128,7 @@ def _draw_object(axes: Axes, item: DetectedObject) -> None:
 
 def _legend(axes: Axes, objects: Sequence[DetectedObject]) -> None:
     kinds = [evidence(item.sources) for item in objects]
-    handles = [
+    handles: list[Artist] = [
         Patch(color=color, alpha=0.75, label=f"fused, seen by {kind}")
         for kind, color in EVIDENCE.items()
         if kind != "other" or "other" in kinds

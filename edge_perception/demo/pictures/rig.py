@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Wedge
 
@@ -150,8 +152,8 @@ def _outline(box: LabelledBox | DetectedObject) -> NDArray[np.float64]:
     return np.stack([-corners[:, 1], corners[:, 0]], axis=1)
 
 
-def _legend(figure: pyplot.Figure) -> None:
-    handles = [
+def _legend(figure: Figure) -> None:
+    handles: list[Artist] = [
         Patch(color=color, alpha=0.75, label=f"seen by {kind}")
         for kind, color in EVIDENCE.items()
         if kind != "other"

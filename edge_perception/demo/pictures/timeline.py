@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from edge_perception.core.picture_style import (
@@ -158,7 +159,7 @@ def _draw_latency(axes: Axes, entries: Sequence[PublishedView], start_ns: int) -
         axes.spines[side].set_visible(False)
 
 
-def _legends(figure: pyplot.Figure, entries: Sequence[PublishedView]) -> None:
+def _legends(figure: Figure, entries: Sequence[PublishedView]) -> None:
     states = {status.state for entry in entries for status in entry.view.sources}
     modes = {entry.view.mode for entry in entries}
     sounds = sorted({event.class_name for entry in entries for event in entry.view.sound_events})

@@ -125,7 +125,9 @@ class SectionBuilder:
         self._classes: dict[str, int] = {}
         self._with_objects: list[float] = []
 
-    def add(self, values: Mapping[str, Sequence[float]], classes: Iterable[str] = ()) -> None:
+    def add(
+        self, values: Mapping[str, Sequence[float] | NDArray], classes: Iterable[str] = ()
+    ) -> None:
         """Take what one frame gave."""
         self.frames += 1
         for name, items in values.items():

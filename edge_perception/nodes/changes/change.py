@@ -102,6 +102,17 @@ class Change:
     stopped: str = ""  # why it must not go on; empty: it may
 
     @property
+    def begun(self) -> Record:
+        """Its newest step in the journal.
+
+        Raises:
+            SwapError: it has none.
+        """
+        if self.record is None:
+            raise SwapError(f"change {self.transaction_id} is not in the journal")
+        return self.record
+
+    @property
     def nodes(self) -> dict[str, str]:
         """Node by role."""
         return self.serving.nodes

@@ -55,7 +55,7 @@ class ChangeSteps:
         def decide() -> None:
             nonlocal decided
             self.deciding(change)
-            store.note(change.record)
+            store.note(change.begun)
             decided = True
             store.slots.point(previous=change.before, current=change.after)
             store.served(change.after)
@@ -71,7 +71,7 @@ class ChangeSteps:
             if not skip_trial:
                 await self._try(change)
             change.check()
-            change.record = change.record.next("commit")
+            change.record = change.begun.next("commit")
             await self.durably(decide)
             self._event(change, "commit")
             await self._commit(change)
@@ -148,8 +148,7 @@ class ChangeSteps:
         """Let every node drop what it prepared; the models that ran go on."""
         await self._nodes.drop(change)
         try:
-            assert change.record is not None
-            self._store.note(change.record.next("aborted", reason=str(error)))
+            self._store.note(change.begun.next("aborted", reason=str(error)))
         except ModelError as problem:  # recovery at the next start says the same
             self._parts.node.get_logger().error(f"journal: {problem}")
         self._event(change, "aborted", error=True, reason=str(error))
@@ -206,8 +205,7 @@ class ChangeSteps:
             raise error
 
     async def _step(self, change: Change, step: str) -> None:
-        assert change.record is not None
-        record = change.record = change.record.next(step)
+        record = change.record = change.begun.next(step)
         await self.durably(lambda: self._store.note(record))
         self._event(change, step)
 

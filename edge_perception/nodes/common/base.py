@@ -36,7 +36,7 @@ class PerceptionNode(LifecycleNode):
     # Between questions for the health; nodes on which nothing waits may be asked less often.
     HEALTH_PERIOD_S = Diagnostics.CHECK_PERIOD_S
 
-    def __init__(self, name: str, **kwargs) -> None:
+    def __init__(self, name: str, **kwargs: Any) -> None:
         self._parameter_sets: list[ParameterSet] = []
         self._log: NodeLog | None = None
         self._requests = RequestNotes(self)
@@ -158,7 +158,8 @@ class PerceptionNode(LifecycleNode):
         """Stop and release; safe in every state and more than once."""
         self.diagnostics.stop()
         self._release()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def destroy_node(self) -> None:
         """Destroy the node, and with the last one of its context the participant.

@@ -62,11 +62,11 @@ class EnduringExecutor(SingleThreadedExecutor):
             return
         self._failures = 0
         task()
-        error = task.exception()
-        if isinstance(error, ExternalShutdownException):
-            raise error
-        if error is not None:
-            self._on_error(node, _name(entity), error)
+        failure = task.exception()
+        if isinstance(failure, ExternalShutdownException):
+            raise failure
+        if failure is not None:
+            self._on_error(node, _name(entity), failure)
 
     # What cannot be taken (a request with broken bytes) must be noted inside of the task: an
     # exception there leaves the entity marked as in work, and it is never asked again.

@@ -88,16 +88,17 @@ class EncoderModels:
 
     def load_again(self) -> EncoderPipeline:
         """Return a new session of the model that serves; who asked decides whether to use it."""
-        bundle, geometry = self.pipeline.model.loaded.bundle, self.pipeline.place.calibrated
+        before = self.configured
+        bundle = before.model.loaded.bundle
         loaded = self._load(
             name=bundle.manifest.name,
             version=bundle.manifest.version,
             sha256=bundle.sha256,
-            instead_of=self.pipeline.model.loaded.backend,
+            instead_of=before.model.loaded.backend,
         )
-        self._let_variants_go(self.pipeline)  # but not what the hung thread may still use
-        pipeline = self._pipeline_of(loaded, geometry)
-        pipeline.model.learn_from(self.pipeline.model)
+        self._let_variants_go(before)  # but not what the hung thread may still use
+        pipeline = self._pipeline_of(loaded, before.place.calibrated)
+        pipeline.model.learn_from(before.model)
         return pipeline
 
     def close(self) -> None:
@@ -154,18 +155,19 @@ class EncoderModels:
 
     def prepare_kept(self, sha256: str) -> bool:
         """Prepare the model that served before; False: it is not loaded any more."""
-        kept = self._kept.take(sha256) if self.pipeline is not None else None
-        if kept is None:
+        pipeline = self.pipeline
+        kept = self._kept.take(sha256) if pipeline is not None else None
+        if pipeline is None or kept is None:
             return False
         if self._spec.stateful:  # its windows ended when it left
             kept = ServedModel.build(self._spec, kept.loaded)
         kept.since_ns = kept.frames = 0
-        self.pipeline.prepare(kept, trial=self._trial_of(kept.loaded), warm=True)
+        pipeline.prepare(kept, trial=self._trial_of(kept.loaded), warm=True)
         return True
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a model beside the running one."""
-        pipeline = self._configured()
+        pipeline = self.configured
         pipeline.serving.loading = True
         try:
             self._kept.make_room()
@@ -179,7 +181,7 @@ class EncoderModels:
             pipeline.serving.loading = False
 
     def _trial_of(self, loaded: LoadedModel) -> CandidateTrial:
-        serving = self.pipeline.model.loaded.bundle.manifest
+        serving = self.configured.model.loaded.bundle.manifest
         manifest = loaded.bundle.manifest
         return CandidateTrial(
             manifest,
@@ -199,14 +201,20 @@ class EncoderModels:
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model serve frames from a stamp on."""
-        return self._configured().serving.commit(effective_stamp_ns)
+        return self.configured.serving.commit(effective_stamp_ns)
 
     def abort_model(self) -> None:
         """Drop the prepared model; after a cleanup there is none."""
         if self.pipeline is not None:
             self.pipeline.serving.abort()
 
-    def _configured(self) -> EncoderPipeline:
+    @property
+    def configured(self) -> EncoderPipeline:
+        """The pipeline.
+
+        Raises:
+            SwapError: there is none; the node is not configured.
+        """
         if self.pipeline is None:
             raise SwapError(f"{self._node.get_name()} is not configured")
         return self.pipeline

@@ -15,7 +15,7 @@ from rclpy.utilities import remove_ros_args
 
 from edge_perception import msg
 from edge_perception.cdr import CdrError
-from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
+from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, SwapError
 from edge_perception.core.health import Health, worst
 from edge_perception.core.log_control import Burst
 from edge_perception.core.types import Feature, Geometry
@@ -160,8 +160,20 @@ class EncoderNode(PerceptionNode):
         return self._spec.modality if name == GENERIC else name
 
     @property
-    def _pipeline(self) -> EncoderPipeline | None:
-        return self._models.pipeline
+    def _pipeline(self) -> EncoderPipeline:
+        return self._models.configured
+
+    @property
+    def _inference(self) -> EncoderWorker:
+        if self._worker is None:
+            raise SwapError(f"{self.get_name()} was never active")
+        return self._worker
+
+    @property
+    def _inputs(self) -> InputWays:
+        if self._receiver is None:
+            raise SwapError(f"{self.get_name()} was never active")
+        return self._receiver
 
     @property
     def geometry(self) -> Geometry:
@@ -198,11 +210,12 @@ class EncoderNode(PerceptionNode):
         self.get_logger().warning("inference goes on in a new session")
 
     def _started_worker(self) -> EncoderWorker:
-        self._pipeline.frames.on_note = self._on_note
-        self._pipeline.beside = self._beside or self._on_beside
-        self._pipeline.seen = self._cloud.seen
+        pipeline = self._pipeline
+        pipeline.frames.on_note = self._on_note
+        pipeline.beside = self._beside or self._on_beside
+        pipeline.seen = self._cloud.seen
         worker = EncoderWorker(
-            pipeline=self._pipeline,
+            pipeline=pipeline,
             sink=self._on_feature,
             on_error=self._on_error,
             cores=usable_cores(self._source.config.cores),
@@ -261,19 +274,23 @@ class EncoderNode(PerceptionNode):
 
     def health(self) -> Health:
         """Judge the encoder."""
-        listened = [topic for topic in self._receiver.listened if topic in self._topics]
+        listened = [topic for topic in self._inputs.listened if topic in self._topics]
         health = self._health_evidence.judge(
             pipeline=self._pipeline,
             limits=self._limits.config,
             topics=" or ".join(self._topic_and_publishers(topic) for topic in listened),
             now=self.clock.now(),
-            arrivals=self._receiver.arrivals(),
+            arrivals=self._inputs.arrivals(),
         )
         frames = [self._topic(topic) for topic in listened if not topic.latched]
-        load = self._pipeline.load.finding()
-        cloud = self._cloud.finding()
-        said = worst(health, load, cloud, *self._shared.findings(frames))
-        values = {**health.values, **load.values, **cloud.values, **self._receiver.describe()}
+        load = self._pipeline.load
+        found = [] if load is None else [load.finding()]
+        found.append(self._cloud.finding())
+        said = worst(health, *found, *self._shared.findings(frames))
+        values = dict(health.values)
+        for finding in found:
+            values |= finding.values
+        values |= self._inputs.describe()
         return replace(health, level=said.level, message=said.message, values=values)
 
     # -- the path of a frame --
@@ -291,14 +308,14 @@ class EncoderNode(PerceptionNode):
                 self._health_evidence.on_message(received)
                 job = self._pipeline.accept(message, stamp, header.frame_id, received)
             if job is not None:
-                self._worker.put(job)
+                self._inference.put(job)
 
     def _on_refused_message(self, way: str, error: CdrError) -> None:
         if self._choice.current not in ("", way):
             return
         received = self.clock.now()
         self._health_evidence.on_message(received)
-        self._worker.put(self._pipeline.refuse(str(error), received))
+        self._inference.put(self._pipeline.refuse(str(error), received))
 
     def _silence_ns(self) -> int:
         """Return for how long a topic must be silent until another one of the sensor is heard."""
@@ -353,16 +370,18 @@ class EncoderNode(PerceptionNode):
         self.get_logger().info(f"{self._source.config.source}: {text}")
 
     def _on_content_limits(self, limits: Any) -> None:
-        if self._pipeline is not None:
-            self._pipeline.frames.set_content_limits(limits)
+        if self._models.pipeline is not None:
+            self._models.pipeline.frames.set_content_limits(limits)
 
     def _on_load(self, options: LoadOptions) -> None:
-        if self._pipeline is not None and self._pipeline.load is not None:
-            self._pipeline.load.control.options = options
+        pipeline = self._models.pipeline
+        if pipeline is not None and pipeline.load is not None:
+            pipeline.load.control.options = options
 
     def _on_advice(self, variant: str, condition: str) -> None:
-        if self._pipeline is not None and self._pipeline.load is not None:
-            self._pipeline.load.advise(variant, condition, self.clock.now().steady_ns)
+        pipeline = self._models.pipeline
+        if pipeline is not None and pipeline.load is not None:
+            pipeline.load.advise(variant, condition, self.clock.now().steady_ns)
 
     def _on_error(self, error: Exception) -> None:
         self._models.last_error = f"{type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ class TransformListener:
             receiver.subscribe(
                 TF_TYPE,
                 topic,
-                lambda message, static=static: self.add(message, static=static),
+                functools.partial(self.add, static=static),
                 profile,
                 on_refused=self._on_refused,
                 # Bridges and players publish it without keeping it.

@@ -86,7 +86,8 @@ class FusionHealth:
             counters: of fusion.
         """
         with self._lock:
-            if self._view is None:
+            view = self._view
+            if view is None:
                 return Health(level=Level.WARN, message=self._last_error or "no view yet")
             silence_s = (now.steady_ns - self._published_ns) / 1e9
             # A view follows the last one within the deadline, or with the fastest source's frame.
@@ -94,7 +95,7 @@ class FusionHealth:
             period_s = max(config.cycle.deadline_s, fastest_s)
             self._rate.set_window(window_for(1.0 / period_s))
             findings = [
-                Health(level=Level.OK, message=self._view.mode.name, values=self._values(now)),
+                Health(level=Level.OK, message=view.mode.name, values=self._values(view, now)),
                 *_of_counters(counters, now),
             ]
             limit_s = period_s * self.SILENT_AFTER_PERIODS
@@ -107,17 +108,16 @@ class FusionHealth:
                 )
             if self._last_error:
                 findings.append(Health(level=Level.ERROR, message=self._last_error))
-            findings.extend(_of_view(self._view))
+            findings.extend(_of_view(view))
             own = replace(worst(*findings), evidence_s=silence_s, period_s=period_s)
-            parts = _parts(self._view, config, heard_ns, now)
+            parts = _parts(view, config, heard_ns, now)
             # OK speaks for every source: it rests on the stalest of their evidence.
             stalest = max(own, *parts.values(), key=lambda part: part.evidence_s / part.period_s)
             return replace(
                 own, parts=parts, evidence_s=stalest.evidence_s, period_s=stalest.period_s
             )
 
-    def _values(self, now: Instant) -> dict[str, str]:
-        view = self._view
+    def _values(self, view: FusedView, now: Instant) -> dict[str, str]:
         fusion_ms = [value * 1e3 for value in self._fusion.percentile(50, 95)]
         values = {
             "mode": view.mode.name,

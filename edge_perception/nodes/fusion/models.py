@@ -62,7 +62,7 @@ class FusionModels:
         self._leaving: tuple[LoadedModel | None, int] | None = None  # and the stamp of the change
 
     @property
-    def models(self) -> tuple[FusionModel, ...]:
+    def models(self) -> tuple[BundleFusionModel, ...]:
         """What fuses when nothing changes."""
         return (self._model,) if self._model else ()
 

@@ -120,6 +120,12 @@ class FusionNode(PerceptionNode):
         """Names of the sources."""
         return self._options.config.sources
 
+    @property
+    def _cycles(self) -> FusionWorker:
+        if self._worker is None:
+            raise SwapError(f"{self.get_name()} was never active")
+        return self._worker
+
     # -- lifecycle --
 
     def configure(self) -> None:
@@ -207,8 +213,8 @@ class FusionNode(PerceptionNode):
 
     def health(self) -> Health:
         """Judge the last fused view."""
-        heard_ns = self._worker.last_arrivals_ns()
-        counters = self._worker.counters()
+        heard_ns = self._cycles.last_arrivals_ns()
+        counters = self._cycles.counters()
         health = self._evidence.judge(self._config(), heard_ns, self.clock.now(), counters)
         limit_deg = self._options.config.calibration_warn_deg
         health = with_calibration(health, self._calibration.offsets_deg(), limit_deg)
@@ -236,14 +242,14 @@ class FusionNode(PerceptionNode):
 
     def _on_odometry(self, message: Any) -> None:
         try:
-            self._worker.move(pose_from_msg(message, self._cycle.config.base_frame))
+            self._cycles.move(pose_from_msg(message, self._cycle.config.base_frame))
         except EdgePerceptionError as error:
             self._on_error(error)
 
     def accept(self, feature: Feature, route: Route | None = None) -> None:
         """Take a feature by reference, and whose it is; from any thread."""
         if self.is_active:
-            self._worker.offer(feature, route)
+            self._cycles.offer(feature, route)
 
     def accept_beside(self, feature: Feature) -> None:
         """Take what the model of a trial that does not serve made of a frame; from any thread."""
@@ -272,7 +278,7 @@ class FusionNode(PerceptionNode):
             publisher.publish(view)
         self._evidence.on_view(view, missed=sent.deadline_missed, now=now)
         self._tell(sent)
-        self._models.on_view(view, now.node_ns, self._worker.change)
+        self._models.on_view(view, now.node_ns, self._cycles.change)
 
     def _tell(self, sent: PublishedView) -> None:
         """Tell of a view for who looks at an anomaly."""
@@ -349,17 +355,17 @@ class FusionNode(PerceptionNode):
         trial = self._models.trial
         if mode in MODES:
             trial.set_mode(mode, share, deadline_ms=deadline_ms)
-            self._models.try_out(self._worker.change)
+            self._models.try_out(self._cycles.change)
         return trial
 
     def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
         """Let the prepared model fuse cycles from a stamp on."""
         self._since_ns = effective_stamp_ns
-        return self._models.commit(effective_stamp_ns, self._worker.change)
+        return self._models.commit(effective_stamp_ns, self._cycles.change)
 
     def abort_model(self) -> None:
         """Drop the prepared model."""
-        self._models.abort(self._worker.change)
+        self._models.abort(self._cycles.change)
 
     @property
     def model_changing(self) -> bool:

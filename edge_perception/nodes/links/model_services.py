@@ -91,10 +91,10 @@ class ModelServices:
             response.reason = str(error)
             return response
         started_ns = self._node.get_clock().now().nanoseconds
-        error = await self._prepare(request)
-        if error is not None:
+        failure = await self._prepare(request)
+        if failure is not None:
             self._sequence.failed()
-            response.reason = str(error)
+            response.reason = str(failure)
             return response
         self._sequence.prepared()
         response.success, response.transaction_id = True, transaction_id

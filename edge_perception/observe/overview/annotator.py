@@ -73,7 +73,7 @@ class Annotator:
             frame.bgr,
             view.objects,
             K=feature.geometry.intrinsics,
-            T_camera_base=np.linalg.inv(feature.geometry.T_base_sensor),
+            T_camera_base=np.asarray(np.linalg.inv(feature.geometry.T_base_sensor), np.float64),
             title=_title(published, status.state.name),
             width_px=self._width_px,
         )

@@ -52,7 +52,7 @@ def camera_picture(
     """
     scale = width_px / image_bgr.shape[1]
     size = (width_px, round(image_bgr.shape[0] * scale))
-    canvas = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
+    canvas = np.asarray(cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
     K_scaled = np.diag([scale, scale, 1.0]) @ K
     shown: dict[str, int] = dict.fromkeys(EVIDENCE, 0)
     labels: list[tuple[int, int, str, str]] = []

@@ -75,7 +75,7 @@ def trace_of(recording: Recording) -> str:
                 continue
             # Frames overlap: while one is inferred the next is on its way.
             thread = STAGES.index(stage) if stage in ("receive", "queue") else 2
-            details = {"sequence": feature.sequence, "dropped": feature.dropped}
+            details: dict[str, float] = {"sequence": feature.sequence, "dropped": feature.dropped}
             events.append(_event(stage, track, thread, at_ns, duration_s, details))
             at_ns += duration_s * 1e9
     for view in recording.views:

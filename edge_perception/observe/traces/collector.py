@@ -155,14 +155,14 @@ class _Spans(IdGenerator, SpanProcessor):
         self._attributes = {"service.namespace": namespace or "/", "host.name": vehicle}
         self._tracers: dict[str, trace.Tracer] = {}  # by node: each is a service of its own
         self._made: list[ReadableSpan] = []
-        self._next: Span | None = None
+        self._trace_id = self._span_id = 0  # of the span that is made now
 
     def of(self, traces: Sequence[Sequence[Span]]) -> list[ReadableSpan]:
         self._made = []
         for spans in traces:
             contexts: dict[int, Any] = {}
             for span in spans:
-                self._next = span
+                self._trace_id, self._span_id = span.trace_id, span.span_id
                 made = self._tracer(span.node).start_span(
                     span.name,
                     context=contexts.get(span.parent_id),
@@ -189,10 +189,10 @@ class _Spans(IdGenerator, SpanProcessor):
         return self._tracers[node]
 
     def generate_trace_id(self) -> int:
-        return self._next.trace_id
+        return self._trace_id
 
     def generate_span_id(self) -> int:
-        return self._next.span_id
+        return self._span_id
 
     def on_end(self, span: ReadableSpan) -> None:
         self._made.append(span)

@@ -79,6 +79,11 @@ class Log:
     lidar_ahead_s: float = 0.0  # when a sweep passes straight ahead, against its stamp
     notes: tuple[str, ...] = field(default=())  # what the recording is not
 
+    @property
+    def streams(self) -> tuple[CameraStream | LidarStream, ...]:
+        """All its sensors."""
+        return (*self.cameras, *self.lidars)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:

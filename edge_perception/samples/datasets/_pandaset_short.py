@@ -18,6 +18,7 @@ from edge_perception.samples.datasets import (
 )
 from edge_perception.samples.datasets._files import ahead_s, odometry, part, size_of
 from edge_perception.samples.pandaset import boxes_of, mean_transform
+from edge_perception.samples.truth import inverse
 
 ORIGIN = "PandaSet, © Hesai and Scale AI, CC BY 4.0 with the PandaSet terms"
 
@@ -53,7 +54,7 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
         ),
         cameras=(
             CameraStream(
-                T_base_sensor=np.linalg.inv(T_camera),
+                T_base_sensor=inverse(T_camera),
                 K=K,
                 image_size=size_of(images[0]),
                 stamps_ns=image_ns,

@@ -36,7 +36,7 @@ from edge_perception.samples.datasets._files import (
     size_of,
 )
 from edge_perception.samples.datasets._files import transform as transform_of
-from edge_perception.samples.truth import LabelledBox
+from edge_perception.samples.truth import LabelledBox, inverse
 
 ORIGIN = "nuScenes, © Motional, CC BY-NC-SA 4.0 with the nuScenes terms"
 LIDAR, CAMERA = "LIDAR_TOP", "CAM_FRONT"
@@ -211,7 +211,7 @@ class _Scene:
         for sweep in sweeps:
             if not sweep.key:
                 continue
-            T = np.linalg.inv(sweep.T_global_base)
+            T = inverse(sweep.T_global_base)
             boxes = tuple(
                 _box(row, categories[instances[row["instance_token"]]["category_token"]]["name"], T)
                 for row in rows[sweep.sample]
