@@ -153,14 +153,15 @@ class _Asked:
 def _doubtful(seed: int, encoder: Any, bundle: Any, role: str) -> Any:
     """Return a doubtful frame of a simulated street; None: the robot is sure of this one."""
     from edge_perception.core.doubt import doubt_bits
-    from edge_perception.core.types import Feature, Geometry
+    from edge_perception.core.types import Feature, Geometry, ImageFrame, PointCloud
     from edge_perception.fleet.cloud.route import Doubtful
     from edge_perception.simulation.generate import generate_frame
     from edge_perception.simulation.scenario import random_scenario
 
     scenario = replace(random_scenario(seed), sensors=(role,))
     street = generate_frame(scenario, seed, 1.0)
-    frame, geometry = street.image, street.camera_geometry
+    frame: ImageFrame | PointCloud | None = street.image
+    geometry = street.camera_geometry
     if role == "lidar":
         frame, geometry = street.cloud, Geometry(T_base_sensor=street.T_base_lidar)
     assert frame is not None
