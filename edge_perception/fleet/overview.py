@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_perception.fleet.documents import Rollout
+from edge_perception.fleet.documents import PAUSED, RUNNING, Rollout
 from edge_perception.fleet.figures import is_drift
+from edge_perception.fleet.membership import Device, in_stage
 from edge_perception.fleet.tables import Tables, models_of
 
-_MOST_FAILURES = 500
+_MOST_FAILURES = _MOST_ROBOTS = 500  # of a list on the page
 _DAY_NS = 86_400 * 10**9
 _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1180px;padding:20px;color:#1f2937}
@@ -38,9 +39,11 @@ def overview(
         now_ns: wall clock.
         silent_s: a robot that said nothing for longer is silent.
     """
-    devices = tables.rows("SELECT device, seen_ns, models FROM devices ORDER BY device")
+    devices = tables.rows(
+        "SELECT device, seen_ns, models, device_class, device_groups FROM devices ORDER BY device"
+    )
     versions: Counter[tuple[str, str]] = Counter()
-    for _, _, models in devices:
+    for _, _, models, _, _ in devices:
         for role, item in models_of(models).items():
             versions[role, str(item.get("version") or item.get("sha256", ""))] += 1
     limit_ns = now_ns - round(silent_s * 1e9)
@@ -48,7 +51,7 @@ def overview(
     return {
         "at": _iso(now_ns),
         "robots": len(devices),
-        "silent": [device for device, seen_ns, _ in devices if seen_ns < limit_ns],
+        "silent": [device for device, seen_ns, *_ in devices if seen_ns < limit_ns],
         "dropped": int(dropped[0][0]),
         "aside": _aside(tables),
         "versions": [
@@ -70,8 +73,40 @@ def overview(
             for r in rollouts
         ],
         "failures": _failures(tables),
-        "devices": [device for device, _, _ in devices],
+        "devices": [
+            {
+                "robot": device,
+                "heard": _iso(seen_ns),
+                "models": _served(models),
+                "stages": _stages(
+                    Device(id=device, device_class=kind, groups=tuple(groups.split(","))), rollouts
+                ),
+            }
+            for device, seen_ns, models, kind, groups in devices
+        ],
     }
+
+
+def _served(models: str) -> str:
+    """Return what serves on a robot, by role."""
+    found = models_of(models)
+    return ", ".join(
+        f"{role} {item.get('version') or str(item.get('sha256', ''))[:12]}"
+        for role, item in sorted(found.items())
+    )
+
+
+def _stages(device: Device, rollouts: Sequence[Rollout]) -> str:
+    """Return in which stage of each rollout that goes on a robot is."""
+    return ", ".join(
+        f"{r.id}: "
+        + next(
+            (str(n + 1) for n in range(len(r.stages)) if in_stage(device, r.salt, r.stages, n)),
+            "in none",
+        )
+        for r in rollouts
+        if r.state in (RUNNING, PAUSED)
+    )
 
 
 def _objectives(tables: Tables, now_ns: int) -> list[dict[str, Any]]:
@@ -168,8 +203,10 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
     cells = "".join(
         f"<i class='{'failed' if d in failed else 'silent' if d in silent else ''}' "
         f"title='{html.escape(d, quote=True)}'></i>"
-        for d in found["devices"]
+        for d in (row["robot"] for row in found["devices"])
     )
+    robots = found["devices"][:_MOST_ROBOTS]
+    more = len(found["devices"]) - len(robots)
     rollouts = [{**row, "evidence": "\n".join(row["evidence"])} for row in found["rollouts"]]
     objectives = [{**row, "good": f"{row['good']:.2%}"} for row in found["objectives"]]
     parts = [
@@ -186,6 +223,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "<h2>Samples for labelling</h2>" + _table(found["samples"]),
         "<h2>Kept aside: of a schema or kind that this version cannot read</h2>"
         + _table(found["aside"]),
+        "<h2>Robots</h2>" + _table(robots) + (f"<p>and {more} more</p>" if more else ""),
         "<h2>Silent</h2>" + _table([{"robot": name} for name in sorted(silent)]),
         "<h2>Failures, the newest first</h2>" + _table(found["failures"]),
     ]

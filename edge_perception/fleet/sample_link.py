@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_perception.core.errors import FleetError, LinkError
+from edge_perception.core.errors import FleetError
 from edge_perception.fleet.places import ObjectPlace
 from edge_perception.fleet.readings import Reading
 from edge_perception.fleet.sample_ledger import SampleLedger
-from edge_perception.fleet.schedule import PollSchedule, QuietHours
+from edge_perception.fleet.schedule import Pace, PollSchedule, QuietHours
 from edge_perception.fleet.uploading import Uploader
 
 _PERIOD_S = 30.0
@@ -51,8 +51,9 @@ class SampleLink:
             ConfigurationError: the storage cannot be meant.
             FleetError: the ledger cannot be written.
         """
-        self._url, self._kb_s, self._quiet, self._tell = url, most_kb_s, quiet, tell
+        self._url, self._tell = url, tell
         self._ended = threading.Event()
+        self._pace = Pace(most_kb_s, quiet, self._ended, time.time_ns)
         self._telling: set[str] = set()
         self._ledger = SampleLedger(ledger)
         self._uploader = Uploader(
@@ -61,7 +62,7 @@ class SampleLink:
             ObjectPlace(url),
             self._ledger,
             most_day_bytes=most_day_bytes,
-            paced=self._paced,
+            paced=self._pace,
         )
         self.sent = self.waiting = 0
         self.problem = ""  # why the newest attempt failed; empty: it did not
@@ -91,8 +92,7 @@ class SampleLink:
         schedule = PollSchedule(_PERIOD_S, random.Random())
         wait_s = 0.0
         while not self._ended.wait(wait_s):
-            now_ns = time.time_ns()
-            if self._quiet is not None and self._quiet.holds(now_ns):
+            if self._pace.is_quiet:
                 wait_s = _PERIOD_S
                 continue
             try:
@@ -126,7 +126,3 @@ class SampleLink:
 
     def _kept(self, sha256: str) -> None:
         self._ledger.told(sha256)
-
-    def _paced(self, count: int) -> None:
-        if self._ended.wait(count / (self._kb_s * 1000.0) if self._kb_s else 0.0):
-            raise LinkError("the node ends")

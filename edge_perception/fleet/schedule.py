@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.errors import ConfigurationError, LinkError
 
 _JITTER = 0.2  # of the period, to either side
 _LONGEST_S = 6 * 3600.0
@@ -60,3 +62,39 @@ def parse_quiet_hours(text: str) -> QuietHours | None:
         raise ConfigurationError(f"quiet_hours: expected HH:MM-HH:MM in UTC, got '{text}'")
     begin_h, begin_m, end_h, end_m = map(int, match.groups())
     return QuietHours(begin_min=begin_h * 60 + begin_m, end_min=end_h * 60 + end_m)
+
+
+class Pace:
+    """Between pieces of what is fetched or sent: no faster than allowed, none in quiet hours.
+
+    Args:
+        most_kb_s: on average; 0: as fast as it goes.
+        quiet: when nothing moves.
+        ended: set when the node ends.
+        now_ns: wall clock.
+    """
+
+    def __init__(
+        self,
+        most_kb_s: float,
+        quiet: QuietHours | None,
+        ended: threading.Event,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._kb_s, self._quiet, self._ended, self._now_ns = most_kb_s, quiet, ended, now_ns
+
+    def __call__(self, count: int) -> None:
+        """Wait after so many bytes.
+
+        Raises:
+            LinkError: the node ends, or quiet hours began; what came stays.
+        """
+        if self._ended.wait(count / (self._kb_s * 1000.0) if self._kb_s else 0.0):
+            raise LinkError("the node ends")
+        if self.is_quiet:
+            raise LinkError("quiet hours began")
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is a time in which nothing is fetched, sent or changed."""
+        return self._quiet is not None and self._quiet.holds(self._now_ns())

@@ -8,6 +8,8 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import failing_files
@@ -16,7 +18,7 @@ from fleet_rig import Wire, ns, weights
 
 from edge_perception.core.errors import LinkError, RegistryError
 from edge_perception.fleet.delta import apply_delta, make_delta
-from edge_perception.fleet.schedule import PollSchedule, parse_quiet_hours
+from edge_perception.fleet.schedule import Pace, PollSchedule, parse_quiet_hours
 
 HEAD = 20_000  # of 60,000 bytes: the last third
 
@@ -139,6 +141,37 @@ def test_quiet_hours_may_pass_midnight(owner):
     assert hours is not None
     held = [h for h in range(24) if hours.holds(ns(owner.now.replace(hour=h)))]
     assert held == [0, 1, 2, 3, 4, 5, 22, 23]
+
+
+def test_a_download_that_runs_into_quiet_hours_goes_on_after_them(owner):
+    wire, clock = Wire(owner.place), iter([21, 21, 22])
+    document = owner.add(owner.bundle())
+    pace = Pace(
+        0.0,
+        parse_quiet_hours("22:00-06:00"),
+        threading.Event(),
+        lambda: ns(owner.now.replace(hour=next(clock, 7))),
+    )
+    robot = owner.robot(place=wire, paced=pace)
+    robot.poll()
+    wire.fetched.clear()
+    with pytest.raises(LinkError, match="quiet hours"):
+        robot.fetch(document)
+    assert len(wire.fetched) == 3
+    robot.fetch(document)
+    assert len(wire.fetched) == len(document.archive.pieces)
+
+
+def test_what_is_fetched_is_no_faster_than_allowed_and_the_end_of_the_node_ends_it():
+    ended = threading.Event()
+    pace = Pace(100.0, None, ended, lambda: 0)
+    began_s = time.monotonic()
+    for _ in range(3):
+        pace(5_000)
+    assert time.monotonic() - began_s >= 0.15
+    ended.set()
+    with pytest.raises(LinkError, match="the node ends"):
+        pace(10**9)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_003])

@@ -34,7 +34,7 @@ from edge_perception.fleet.options import FleetOptions
 from edge_perception.fleet.places import ObjectPlace
 from edge_perception.fleet.readings import Reading
 from edge_perception.fleet.sample_link import SampleLink
-from edge_perception.fleet.schedule import PollSchedule, parse_quiet_hours
+from edge_perception.fleet.schedule import Pace, PollSchedule, parse_quiet_hours
 from edge_perception.fleet.sync import FOLDER, Plan, Sync
 from edge_perception.fleet.telemetry import Telemetry
 from edge_perception.nodes.changes.change import Caller
@@ -170,6 +170,9 @@ class FleetLink:
             raise ConfigurationError(f"fleet_root_file: {error}") from error
         if not trust_file:
             raise ConfigurationError("fleet_registry: expected a trust_file beside it, got none")
+        self._ended = threading.Event()
+        quiet = parse_quiet_hours(options.quiet_hours)
+        self._pace = Pace(options.most_kb_s, quiet, self._ended, time.time_ns)
         self._sync = Sync(
             device=self._device,
             store=self._parts.managed.store,
@@ -179,9 +182,8 @@ class FleetLink:
             team=options.team,
             channel=options.channel,
             keep_free_bytes=options.keep_free_mb * 2**20,
-            paced=self._paced,
+            paced=self._pace,
         )
-        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="fleet", daemon=True)
         self._thread.start()
 
@@ -190,10 +192,9 @@ class FleetLink:
     def _work(self) -> None:
         sync, ended = self._sync, self._ended
         schedule = PollSchedule(self._options.poll_period_s, random.Random())
-        quiet = parse_quiet_hours(self._options.quiet_hours)
         wait_s = min(schedule.first_s(), 60.0)
         while sync is not None and not ended.wait(wait_s):
-            if quiet is not None and quiet.holds(time.time_ns()):
+            if self._pace.is_quiet:
                 wait_s = 60.0
                 continue
             try:
@@ -221,17 +222,13 @@ class FleetLink:
         away_s = time.time() - sync.trusted.refreshed_ns / 1e9
         return away_s > self._options.offline_warn_days * _DAY_S
 
-    def _paced(self, count: int) -> None:
-        """Wait so that no more comes on average than is allowed; the end of the node ends it."""
-        kb_s = self._options.most_kb_s
-        if self._ended.wait(count / (kb_s * 1000.0) if kb_s else 0.0):
-            raise LinkError("the node ends")
-
     # -- changes, in the executor --
 
     async def _on_wake(self) -> None:
         if self._acting or self._coordinator.busy or self._parts.managed.off:
             return
+        if self._pace.is_quiet:
+            return  # what was fetched is changed to at the first poll after it
         self._acting = True
         try:
             await self._act(self._plan)

@@ -16,7 +16,9 @@ from edge_perception.nodes.common.node_time import STEADY
 from edge_perception.releases.garbage import Keeping, Removed, collect_garbage
 from edge_perception.releases.slots import ModelSet
 
-_RECONCILE_PERIOD_S = 1.0
+_RECONCILE_PERIOD_S, _RECONCILE_MOST_S = 1.0, 30.0  # from the first to later looks
+# A node is there before it answers: it loads its model first, on a busy machine for a while.
+_PATIENCE_NS = 60_000_000_000
 _FIND_PERIOD_S = 0.1
 _LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
 
@@ -29,6 +31,8 @@ class FollowUp:
     ) -> None:
         self._parts, self._coordinator = parts, coordinator
         self._looks_left = 0
+        self._silent_ns: int | None = None  # since when nodes do not answer, steady clock
+        self._silent_told = False
         self._left: dict[str, str] = {}  # models of the last change, which the nodes may keep
 
         def timer(period_s: float, callback: Callable[[], Any]) -> Any:
@@ -72,13 +76,36 @@ class FollowUp:
         self._reconciler.cancel()
         try:
             wanted = store.slots.get("current")
-            serving = await self._coordinator.serving.found(wanted)
+            try:
+                serving = await self._coordinator.serving.found(wanted)
+            except SwapError as error:
+                self._ask_again(str(error))
+                return
+            self._all_answer()
             if not self._parts.managed.off and serving.differing(wanted):
                 await self._coordinator.go_to(wanted, "start with the current set", unasked=True)
         except EdgePerceptionError as error:
             self._parts.events.tell("not reconciled", error=True, reason=f"current set: {error}")
             return
         await self._tidy()  # a manager that died after a change did not
+
+    def _ask_again(self, text: str) -> None:
+        """Look again at nodes that do not answer; only those that stay silent are an error."""
+        now_ns = self._parts.steady_ns()
+        if self._silent_ns is None:
+            self._silent_ns = now_ns
+        elif now_ns - self._silent_ns >= _PATIENCE_NS and not self._silent_told:
+            self._silent_told = True
+            self._parts.events.tell("not reconciled", error=True, reason=f"current set: {text}")
+        period_ns = min(2 * self._reconciler.timer_period_ns, round(_RECONCILE_MOST_S * 1e9))
+        self._reconciler.timer_period_ns = period_ns
+        self._reconciler.reset()
+
+    def _all_answer(self) -> None:
+        if self._silent_told:
+            self._parts.events.tell("reconciled", reason="current set: all nodes answer")
+        self._silent_ns, self._silent_told = None, False
+        self._reconciler.timer_period_ns = round(_RECONCILE_PERIOD_S * 1e9)
 
     async def _on_look(self) -> None:
         """Learn after a change what the nodes keep, so that a rollback need not ask them."""

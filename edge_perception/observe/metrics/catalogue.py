@@ -23,7 +23,8 @@ EVENTS = (
     "begin", "prepare", "prepared", "verified", "admitted", "shadow", "canary", "commit",
     "committed", "late", "done", "aborted", "recovered", "removed", "rolled_back",
     "not_rolled_back", "watch", "watched", "watch_failed", "not_watched", "burns", "burnt",
-    "breaker_open", "breaker_closed", "not_noted", "not_reconciled", "not_tidied", "other",
+    "breaker_open", "breaker_closed", "not_noted", "not_reconciled",
+    "reconciled", "not_tidied", "other",
 )  # fmt: skip
 BOOLEAN = ("false", "true")
 TOPICS = ("fused", "model_events", "diagnostics")
