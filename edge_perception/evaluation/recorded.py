@@ -86,7 +86,8 @@ class RecordedFrames:
             raise ConfigurationError(f"{path}: expected labels beside it or inside it, got none")
         self._labels: OwnLabels = labels
         self._lidar, self._camera = self._source("lidar"), self._source("camera")
-        self.left_out: list[str] = []  # labelled moments that cannot be used, and why
+        # Labelled moments that cannot be used, and why; labels of unknown names.
+        self.left_out: list[str] = [labels.note] if labels.note else []
 
     def _source(self, modality: str) -> SourcePlan:
         for source in self._plan.sources:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ import yaml
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
-from edge_perception.fusion.classes import common_name
 from edge_perception.recordings.reader import Recording
+from edge_perception.samples.label_names import (
+    OTHER,
+    OUR_CLASSES,
+    check_own_names,
+    class_of_label,
+    told,
+)
 from edge_perception.samples.truth import (
     ATTACHMENT,
     STRAIGHT,
@@ -34,7 +41,6 @@ SCHEMA = "edge_perception/ground_truth/1"
 SUFFIXES = (".ground_truth.yaml", ".ground_truth.yml", ".ground_truth.json")
 _MAX_BYTES = 512 << 20
 _UNIT = 0.01  # how far the length of a quaternion may be from one
-_OURS = ("car", "truck", "bus", "pedestrian", "cyclist", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,7 @@ class OwnLabels:
 
     truth: GroundTruth
     stamp_tolerance_s: float
+    note: str = ""  # names that are not known, with counts; empty: all are
 
 
 def find_labels(recording: Path) -> Path | None:
@@ -112,7 +119,12 @@ def labels_of(bag: Recording, named: Path | None = None) -> OwnLabels | None:
     except EdgePerceptionError:
         return None
     truth = ground_truth_of(text, f"{bag.path}: {ATTACHMENT}")
-    return OwnLabels(truth=truth, stamp_tolerance_s=0.0)
+    unknown: Counter[str] = Counter()
+    frames = tuple(
+        replace(frame, boxes=tuple(_named(box, unknown) for box in frame.boxes))
+        for frame in truth.frames
+    )
+    return OwnLabels(truth=replace(truth, frames=frames), stamp_tolerance_s=0.0, note=told(unknown))
 
 
 def read_labels_file(path: Path) -> OwnLabels:
@@ -126,11 +138,7 @@ def read_labels_file(path: Path) -> OwnLabels:
         raise ConfigurationError(f"{path}: schema: expected {SCHEMA}, got nothing")
     file = decode(LabelsFile, data, path.name)
     _check_numbers(file, path)
-    for label, ours in file.classes.items():
-        if ours not in _OURS:
-            raise ConfigurationError(
-                f"{path}: classes.{label}: expected one of {', '.join(_OURS)}, got '{ours}'"
-            )
+    check_own_names(file.classes, f"{path}: classes")
     stamps = [frame.stamp_ns for frame in file.frames]
     if len(set(stamps)) < len(stamps):
         twice = next(stamp for stamp in stamps if stamps.count(stamp) > 1)
@@ -138,7 +146,7 @@ def read_labels_file(path: Path) -> OwnLabels:
     shown = tuple(
         Shown(stamp_ns=frame.stamp_ns, frame=index) for index, frame in enumerate(file.frames)
     )
-    camera = file.camera
+    camera, unknown = file.camera, Counter[str]()
     truth = GroundTruth(
         origin=file.origin or path.name,
         base_frame=file.base_frame,
@@ -150,14 +158,14 @@ def read_labels_file(path: Path) -> OwnLabels:
         frames=tuple(
             LabelledFrame(
                 name=frame.name or str(frame.stamp_ns),
-                boxes=tuple(_box(box, file.classes) for box in frame.boxes),
+                boxes=tuple(_box(box, file.classes, unknown) for box in frame.boxes),
             )
             for frame in file.frames
         ),
         sweeps=shown,
         images=shown,
     )
-    return OwnLabels(truth=truth, stamp_tolerance_s=file.stamp_tolerance_s)
+    return OwnLabels(truth=truth, stamp_tolerance_s=file.stamp_tolerance_s, note=told(unknown))
 
 
 def _check_numbers(file: LabelsFile, path: Path) -> None:
@@ -193,10 +201,23 @@ def _check_numbers(file: LabelsFile, path: Path) -> None:
         )
 
 
-def _box(box: FileBox, classes: Mapping[str, str]) -> LabelledBox:
+def _named(box: LabelledBox, unknown: Counter[str]) -> LabelledBox:
+    """Return a box of one of our classes: who wrote it into the recording may use another name."""
+    if box.class_name in OUR_CLASSES:
+        return box
+    ours = class_of_label(box.class_name)
+    if ours is None:
+        unknown[box.class_name] += 1
+    return replace(box, class_name=ours or OTHER)
+
+
+def _box(box: FileBox, classes: Mapping[str, str], unknown: Counter[str]) -> LabelledBox:
+    ours = class_of_label(box.label, classes)
+    if ours is None:
+        unknown[box.label] += 1
     return LabelledBox(
         label=box.label,
-        class_name=classes.get(box.label) or common_name(box.label) or "other",
+        class_name=ours or OTHER,
         center_m=box.center_m,
         size_m=box.size_m,
         yaw_rad=box.yaw_rad,

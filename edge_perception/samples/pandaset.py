@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.samples.images import decoded
+from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.scene import Scene, SceneFrame
 from edge_perception.samples.truth import LabelledBox, LabelledSound, inverse, points_in_box
 
@@ -23,17 +24,6 @@ CLIP_SOUNDS = (
     LabelledSound(class_name="siren", start_s=2.0, end_s=7.0),
     LabelledSound(class_name="car_horn", start_s=5.0, end_s=5.7),
 )
-CLASSES = {
-    "Car": "car",
-    "Pickup Truck": "truck",
-    "Medium-sized Truck": "truck",
-    "Semi-truck": "truck",
-    "Bus": "bus",
-    "Pedestrian": "pedestrian",
-    "Pedestrian with Object": "pedestrian",
-    "Bicycle": "cyclist",
-    "Motorcycle": "cyclist",
-}
 
 
 def has_pandaset(data: Path) -> bool:
@@ -114,7 +104,7 @@ def boxes_of(data: dict[str, NDArray], xyz_m: NDArray) -> tuple[LabelledBox, ...
         boxes.append(
             LabelledBox(
                 label=label,
-                class_name=CLASSES.get(label, "other"),
+                class_name=class_of_label(label) or OTHER,
                 center_m=tuple(center),
                 size_m=tuple(size),
                 yaw_rad=yaw,

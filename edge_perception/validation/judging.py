@@ -105,7 +105,8 @@ def _label_findings(result: BagResult) -> list[Finding]:
     labels = result.figures.labels
     if labels is None:
         return []
-    return [*_frame_finding(result, labels.base_frame), *_shown_finding(result, labels)]
+    notes = [Finding(kind="labels", text=labels.note, failed=False)] if labels.note else []
+    return [*_frame_finding(result, labels.base_frame), *notes, *_shown_finding(result, labels)]
 
 
 def _frame_finding(result: BagResult, frame: str) -> list[Finding]:

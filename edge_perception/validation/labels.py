@@ -30,8 +30,10 @@ BINS = 50  # of scores
 class Labels:
     """Objects against the labels of a recording."""
 
-    def __init__(self, truth: GroundTruth, *, stamp_tolerance_s: float = 0.0) -> None:
-        self._truth = truth
+    def __init__(
+        self, truth: GroundTruth, *, stamp_tolerance_s: float = 0.0, note: str = ""
+    ) -> None:
+        self._truth, self.note = truth, note
         self._region = Region.of(truth)
         tolerance_ns = round(stamp_tolerance_s * NS)
         self._sweeps = _Stamps(truth.sweeps, tolerance_ns)
@@ -135,7 +137,7 @@ def labels_for(settings: ReplaySettings) -> Labels | None:
     truth = found.truth
     if not any(truth.image_size):
         truth = _with_camera(truth, settings, bag)
-    return Labels(truth, stamp_tolerance_s=found.stamp_tolerance_s)
+    return Labels(truth, stamp_tolerance_s=found.stamp_tolerance_s, note=found.note)
 
 
 def _with_camera(truth: GroundTruth, settings: ReplaySettings, bag: Recording) -> GroundTruth:

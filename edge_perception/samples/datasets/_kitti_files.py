@@ -17,6 +17,7 @@ from edge_perception.samples.datasets._files import (
     read_floats,
     read_text,
 )
+from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.truth import LabelledBox
 
 ORIGIN = "KITTI Vision Benchmark Suite, © Geiger, Lenz, Stiller, Urtasun, CC BY-NC-SA 3.0"
@@ -26,22 +27,6 @@ _NO_SIDE = -1.0
 _ROTATION = 0.01  # how far from orthonormal; calibrations are rounded
 T_BASE_VELO = np.eye(4)
 T_BASE_VELO[2, 3] = VELO_HEIGHT_M
-_CLASSES = {
-    "car": "car",
-    "truck": "truck",
-    "pedestrian": "pedestrian",
-    "person_sitting": "pedestrian",
-    "person (sitting)": "pedestrian",
-    "cyclist": "cyclist",
-    "van": "other",  # the benchmark neither asks for vans nor punishes cars found on them
-    "tram": "other",
-    "misc": "other",
-}
-
-
-def class_of(label: str) -> str:
-    """Return our class of a label, which tools of others write in small letters."""
-    return _CLASSES.get(label.lower(), "other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +161,7 @@ def boxes_of_labels(path: Path, calibration: Calibration) -> tuple[LabelledBox, 
         boxes.append(
             box(
                 words[0],
-                class_of(words[0]),
+                class_of_label(words[0]) or OTHER,
                 T=calibration.T_base_rect,
                 center_m=(x, y - height / 2, z),
                 heading=(np.cos(turn), 0.0, -np.sin(turn)),

@@ -40,11 +40,11 @@ from edge_perception.samples.datasets._kitti_files import (
     Calibration,
     calibration_rows,
     camera_folder,
-    class_of,
     reflectance_sweep,
     row,
     square,
 )
+from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.truth import LabelledBox
 
 _EARTH_M = 6378137.0
@@ -228,7 +228,7 @@ def _tracklets(path: Path) -> dict[int, tuple[LabelledBox, ...]] | None:
                 found[first + index].append(
                     box(
                         label,
-                        class_of(label),
+                        class_of_label(label) or OTHER,
                         T=T_BASE_VELO,
                         center_m=(x, y, z + height / 2),
                         heading=(math.cos(yaw), math.sin(yaw), 0.0),

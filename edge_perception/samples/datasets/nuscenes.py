@@ -36,21 +36,11 @@ from edge_perception.samples.datasets._files import (
     size_of,
 )
 from edge_perception.samples.datasets._files import transform as transform_of
+from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.truth import LabelledBox, inverse
 
 ORIGIN = "nuScenes, © Motional, CC BY-NC-SA 4.0 with the nuScenes terms"
 LIDAR, CAMERA = "LIDAR_TOP", "CAM_FRONT"
-_CLASSES = (  # the first prefix of a category that fits
-    ("vehicle.car", "car"),
-    ("vehicle.truck", "truck"),
-    ("vehicle.bus", "bus"),
-    ("vehicle.bicycle", "cyclist"),
-    ("vehicle.motorcycle", "cyclist"),
-    ("human.pedestrian.stroller", "other"),
-    ("human.pedestrian.wheelchair", "other"),
-    ("human.pedestrian.personal_mobility", "other"),
-    ("human.pedestrian", "pedestrian"),
-)
 Row = Mapping[str, Any]
 
 
@@ -257,7 +247,7 @@ def _box(row: Row, category: str, T_base_global: NDArray[np.float64]) -> Labelle
     T = transform_of(row["translation"], row["rotation"])
     return box(
         category,
-        next((ours for prefix, ours in _CLASSES if category.startswith(prefix)), "other"),
+        class_of_label(category) or OTHER,
         T=T_base_global,
         center_m=T[:3, 3].tolist(),
         heading=T[:3, 0].tolist(),

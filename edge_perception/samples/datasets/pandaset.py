@@ -40,7 +40,8 @@ from edge_perception.samples.datasets._files import (
     transform,
 )
 from edge_perception.samples.datasets._pandas_pickle import read_table
-from edge_perception.samples.pandaset import CLASSES, mean_transform
+from edge_perception.samples.label_names import OTHER, class_of_label
+from edge_perception.samples.pandaset import mean_transform
 from edge_perception.samples.truth import LabelledBox
 
 CAMERA = "front_camera"
@@ -247,7 +248,7 @@ def _boxes(path: Path, T_base_world: NDArray[np.float64]) -> tuple[LabelledBox, 
         boxes.append(
             box(
                 str(label),
-                CLASSES.get(str(label), "other"),
+                class_of_label(str(label)) or OTHER,
                 T=T_base_world,
                 center_m=(x, y, z),
                 heading=(-math.sin(yaw), math.cos(yaw), 0.0),

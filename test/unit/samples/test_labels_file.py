@@ -2,13 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import DetectedObject
-from edge_perception.samples.labels_file import SCHEMA, find_labels, read_labels_file
+from edge_perception.samples.label_names import class_of_label
+from edge_perception.samples.labels_file import SCHEMA, find_labels, labels_of, read_labels_file
 from edge_perception.samples.matching import RULE_WITHOUT_CAMERA, Region, compare
 
 CAR = {"label": "Car", "center_m": [12.0, 1.0, 0.8], "size_m": [4.4, 1.8, 1.5], "yaw_rad": 0.1}
@@ -39,6 +42,57 @@ def test_labels_get_our_classes(tmp_path):
     truth = read_labels_file(write(tmp_path / "x.yaml", document)).truth
     names = [box.class_name for box in truth.frames[0].boxes]
     assert names == ["pedestrian", "cyclist", "truck", "other"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "names"),
+    [
+        ("car", ("vehicle.car", "Car", "TYPE_VEHICLE", "Vehicle", "REGULAR_VEHICLE", "CAR")),
+        ("truck", ("vehicle.truck", "Pickup Truck", "Semi-truck", "BOX_TRUCK", "Truck")),
+        ("bus", ("vehicle.bus.rigid", "vehicle.bus.bendy", "SCHOOL_BUS", "school bus", "Bus")),
+        (
+            "pedestrian",
+            ("human.pedestrian.adult", "human.pedestrian.police_officer", "Person_sitting"),
+        ),
+        ("pedestrian", ("TYPE_PEDESTRIAN", "Pedestrian with Object", "PEDESTRIAN", "person")),
+        ("cyclist", ("vehicle.bicycle", "TYPE_CYCLIST", "BICYCLIST", "Motorcycle", "rider")),
+        ("other", ("Van", "DontCare", "vehicle.trailer", "human.pedestrian.stroller", "TYPE_SIGN")),
+        ("other", ("movable_object.trafficcone", "static_object.bicycle_rack", "Tram / Subway")),
+        (None, ("tree", "vehicles", "", "auto", "car park")),
+    ],
+)
+def test_names_of_well_known_data_sets(ours, names):
+    assert [class_of_label(name) for name in names] == [ours] * len(names)
+
+
+def test_names_that_are_not_known_are_told_with_their_counts(tmp_path):
+    labels = ["vehicle.car", "tree", "Baum", "tree", "Lkw"]
+    document = {
+        **FILE,
+        "classes": {"Lkw": "truck"},
+        "frames": [{"stamp_ns": 1, "boxes": [{**CAR, "label": name} for name in labels]}],
+    }
+    found = read_labels_file(write(tmp_path / "x.yaml", document))
+    names = [box.class_name for box in found.truth.frames[0].boxes]
+    assert names == ["car", "other", "other", "other", "truck"]
+    assert "'tree' (2), 'Baum' (1); `classes`" in found.note
+    assert read_labels_file(write(tmp_path / "y.yaml", FILE)).note == ""
+
+
+def test_labels_inside_a_recording_have_other_names_too(tmp_path):
+    truth = read_labels_file(write(tmp_path / "x.yaml", FILE)).truth
+    frame = truth.frames[0]
+    others = tuple(
+        replace(frame.boxes[0], class_name=name)
+        for name in ("vehicle.bus.rigid", "car", "other", "tree")
+    )
+    inside = replace(truth, frames=(replace(frame, boxes=others), truth.frames[1]))
+    bag = SimpleNamespace(path=tmp_path / "x.mcap", attachment=lambda _: inside.to_json())
+    bag.path.with_name("x.yaml").unlink()
+    found = labels_of(bag)
+    names = [box.class_name for box in found.truth.frames[0].boxes]
+    assert names == ["bus", "car", "other", "other"]
+    assert "'tree' (1)" in found.note
 
 
 def test_without_a_camera_the_region_is_a_sector_ahead(tmp_path):
