@@ -59,7 +59,7 @@ class LidarSamples(Dataset):
         return lidar_sample(sweep)
 
     def _draw(self, rng: np.random.Generator, *, is_real: bool) -> Sweep:
-        if is_real:
+        if is_real and self._real:
             return self._real[rng.integers(len(self._real))]
         return cached_sweep(int(rng.integers(self._frames)))
 

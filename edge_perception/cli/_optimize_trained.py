@@ -53,6 +53,8 @@ def prune(args: argparse.Namespace) -> int:
             kept = (1 - args.share) ** ((turn + 1) / args.rounds)
             made = pruned(made, share=1 - kept, keep=args.keep, multiple=args.multiple, whole=whole)
             say(f"{before['operations']} operations become {size_of(made)['operations']}")
+            if not turn and not _rehearsed(args, work, made, "fp32"):
+                return 2
             if args.train:
                 made = fine_tuned(made, args.train)
             elif args.steps:
@@ -70,6 +72,8 @@ def distill(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         work = _begin(args, "distill", stack)
         work.outcome.figures["after"] = size_of(work.source)
+        if not _rehearsed(args, work, work.source, "fp32"):
+            return 2
         _taught(args, work, work.source, _told(args, work, stack))
         return _finish(args, work, work.source, "distilled", "fp32", stack)
 
@@ -84,8 +88,10 @@ def qat(args: argparse.Namespace) -> int:
             raise ConfigurationError(
                 "qat: expected frames to begin the ranges with: --bag of a --bundle, or --data"
             )
-        told = [] if args.train or not args.steps else _told(args, work, stack)
         made = with_quantisers(folded(work.source), work.frames[:100])
+        if not _rehearsed(args, work, stripped(made), "int8"):
+            return 2
+        told = [] if args.train or not args.steps else _told(args, work, stack)
         if args.train:
             made = fine_tuned(made, args.train)
         elif args.steps:
@@ -214,29 +220,63 @@ def _taught(
     }  # fmt: skip
 
 
+def _rehearsed(args: argparse.Namespace, work: Work, made: Any, precision: str) -> bool:
+    """Export and run what is going to be trained; False: told what must not be.
+
+    Weights do not decide whether a graph exports and runs, so hours of training are not spent on
+    one that does not.
+    """
+    from dataclasses import replace
+
+    outcome = replace(work.outcome, findings=[], figures={}, tables={})
+    _exported(args, work, made, precision, outcome, quick=True)
+    if not outcome.passed:
+        tell(outcome, args)
+    return bool(outcome.passed)
+
+
+def _exported(
+    args: argparse.Namespace,
+    work: Work,
+    made: Any,
+    precision: str,
+    outcome: Any,
+    *,
+    quick: bool = False,
+) -> bytes:
+    """Return the graph of a module, checked and compared with it."""
+    from edge_perception.optimize.eight_bits import runnable
+    from edge_perception.optimize.exporting import export
+    from edge_perception.optimize.graph_check import check_graph
+    from edge_perception.optimize.parity import ParityInput, compare_sources
+    from edge_perception.optimize.sources import OnnxSource
+
+    eight = precision == "int8"
+    data = export(made, opset=args.opset, outputs=work.names, traced=eight)
+    data = runnable(data) if eight else data
+    graph = OnnxSource(name=args.out.name, data=data)
+    inputs = dict(made.inputs)
+    check_graph(graph.name, data, outcome, inputs, opset=args.opset, quick=quick)
+    if outcome.passed:
+        # A value that lies between two steps may be rounded either way: not exact, but the same.
+        presets = {} if eight else {"": "exact"}
+        frames = [ParityInput(inputs=frame) for frame in work.frames[:4]] or [
+            ParityInput(inputs=inputs)
+        ]
+        compare_sources(graph, made, frames, outcome, wanted=presets)
+    return data
+
+
 def _finish(
     args: argparse.Namespace, work: Work, made: Any, name: str, precision: str, stack: ExitStack
 ) -> int:
     """Export, check, compare with the module as trained, judge; files are there when all passed."""
     from edge_perception.optimize.candidates import Trials, write_variant
-    from edge_perception.optimize.exporting import export
     from edge_perception.optimize.findings import ERROR, write_bytes
-    from edge_perception.optimize.graph_check import check_graph
-    from edge_perception.optimize.parity import ParityInput, compare_sources
     from edge_perception.optimize.quantizing import tell_doubts
-    from edge_perception.optimize.sources import OnnxSource
 
     outcome = work.outcome
-    data = export(made, opset=args.opset, outputs=work.names, traced=precision == "int8")
-    graph = OnnxSource(name=args.out.name, data=data)
-    inputs = dict(made.inputs)
-    check_graph(graph.name, data, outcome, inputs, opset=args.opset)
-    # A value that lies between two steps may be rounded either way: not exact, but the same.
-    presets = {"": "exact"} if precision == "fp32" else {}
-    frames = [ParityInput(inputs=frame) for frame in work.frames[:4]] or [
-        ParityInput(inputs=inputs)
-    ]
-    compare_sources(graph, made, frames, outcome, wanted=presets)
+    data = _exported(args, work, made, precision, outcome)
     best = None
     if outcome.passed and work.judge is not None:
         trials = stack.enter_context(Trials(work.bundle, work.judge, args.work, judged_by(args)))

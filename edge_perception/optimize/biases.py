@@ -21,9 +21,10 @@ def channel_means(
     data: bytes, tensors: Sequence[str], frames: Frames
 ) -> dict[str, NDArray[np.float64]]:
     """Return the mean of each channel (axis 1) of tensors over frames; those that are there."""
+    import onnx
     import onnxruntime
 
-    model = graph_of("graph", data)
+    model = onnx.shape_inference.infer_shapes(graph_of("graph", data))
     there = {name for node in model.graph.node for name in node.output}
     names = [name for name in tensors if name in there]
     options = onnxruntime.SessionOptions()

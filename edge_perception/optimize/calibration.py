@@ -16,7 +16,7 @@ from edge_perception.models.graph import graph_of, with_outputs
 from edge_perception.optimize.differences import CLASS_KINDS, kind_of
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING, Outcome
 from edge_perception.optimize.graph_page import node_costs
-from edge_perception.optimize.methods import METHODS, Quantiser
+from edge_perception.optimize.methods import METHODS, Quantiser, results
 from edge_perception.optimize.ranges import Frames, measure_ranges
 
 LEAST_FRAMES = 16
@@ -135,24 +135,28 @@ def check_layers(
         outcome: is added to.
         what: the candidate, for people.
     """
-    before, after = graph_of("before", quantiser.data), _shaped(data)
-    outputs = {
-        node.name: node.output[0] for node in before.graph.node if node.name in quantiser.layers
-    }
-    inferred = _shaped(quantiser.data)
-    known = [_tensor_names(graph) for graph in (inferred, after)]
-    names = [t for t in outputs.values() if all(t in k for k in known)]
-    if not names:
+    graphs = [_shaped(item) for item in (data, quantiser.data)]
+    known = [_tensor_names(graph) for graph in graphs]
+    # By layer: a tensor may bear the name of the activation that its layer took in.
+    tensors = [results(item) for item in (data, quantiser.data)]
+    layers = [
+        layer
+        for layer in quantiser.layers
+        if all(t.get(layer) in k for t, k in zip(tensors, known, strict=True))
+    ]
+    if not layers:
         outcome.add(
             NOTE, "layers", f"{what}: its layers have other names, so they were not compared"
         )
         return []
-    ours, theirs = (_run(graph, names, frames) for graph in (after, inferred))
+    ours, theirs = (
+        _run(graph, [names[layer] for layer in layers], frames)
+        for graph, names in zip(graphs, tensors, strict=True)
+    )
     broken, rows = [], []
-    for layer, tensor in outputs.items():
-        if tensor not in names:
-            continue
-        why, db = _collapsed(ours[tensor], theirs[tensor])
+    for layer in layers:
+        mine, tensor = (names[layer] for names in tensors)
+        why, db = _collapsed(ours[mine], theirs[tensor])
         rows.append({"layer": layer, "tensor": tensor, "sqnr_db": db, "collapsed": why})
         if why:
             broken.append(layer)

@@ -93,6 +93,18 @@ def nncf_library() -> Any:
     return nncf
 
 
+def quantiser_hooks() -> Any:
+    """Return what gives the storage of a module's quantisers.
+
+    Raises:
+        MissingExtraError: NNCF is not installed.
+    """
+    nncf_library()
+    from nncf.torch.function_hook import get_hook_storage
+
+    return get_hook_storage
+
+
 def free_abandoned_builds(folder: Path) -> list[Path]:
     """Remove the locks of extensions whose compiler was killed; else PyTorch waits for ever.
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import ModelError
 from edge_perception.models.graph import graph_of
 from edge_perception.optimize.biases import channel_means, convolutions, shifted
+from edge_perception.optimize.eight_bits import in_order, runnable
 from edge_perception.optimize.libraries import four_bit_quantizer, nncf_library
 from edge_perception.optimize.ranges import (
+    ACTIVATIONS,
     CONVOLUTIONS,
     PRODUCTS,
     Frames,
@@ -81,15 +83,6 @@ def with_names(data: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def in_order(model: Any) -> bytes:
-    """Return a graph whose nodes stand after those that they take from, as ONNX wants it."""
-    from onnxruntime.quantization.onnx_model import ONNXModel
-
-    ordered = ONNXModel(model)
-    ordered.topological_sort()
-    return bytes(ordered.model.SerializeToString())
-
-
 def layers(data: bytes) -> list[str]:
     """Return the nodes that static quantisation may take, in the graph's order."""
     model = graph_of("model.onnx", data)
@@ -100,6 +93,26 @@ def layers(data: bytes) -> list[str]:
         if node.op_type in (*CONVOLUTIONS, *PRODUCTS)
         and len(node.input) > 1
         and node.input[1] in weights
+    ]
+
+
+def results(data: bytes) -> dict[str, str]:
+    """Return the first output of every node, by the node's name."""
+    return {node.name: node.output[0] for node in graph_of("graph", data).graph.node}
+
+
+def activations(data: bytes, taken: Sequence[str]) -> list[str]:
+    """Return the activations of layers that are taken: the least of eight bits does their work.
+
+    Else a layer's result would be rounded twice, the first time with half of the steps below zero,
+    and runtimes would go to float and back in between.
+    """
+    made_by = results(data)
+    outputs = {made_by[name] for name in taken}
+    return [
+        node.name
+        for node in graph_of("graph", data).graph.node
+        if node.op_type in ACTIVATIONS and node.input[0] in outputs
     ]
 
 
@@ -139,15 +152,16 @@ class Quantiser:
         if key not in self._lost:
             few = self.frames[:: max(1, len(self.frames) // _BIAS_FRAMES)][:_BIAS_FRAMES]
             shifts: dict[str, NDArray] = {}
-            made_by = {n.name: n.output[0] for n in graph_of("graph", self.data).graph.node}
+            made_by = results(self.data)
             kinds = convolutions(self.data)
             order = [n for n in self.layers if n in kinds and n not in set(exclude)]
             wanted = channel_means(self.data, [made_by[n] for n in order], few)
             for name in order:
                 data = self._quantised(method, exclude, shifts)
-                got = channel_means(data, [made_by[name]], few)
-                if made_by[name] in got:
-                    shifts[name] = wanted[made_by[name]] - got[made_by[name]]
+                own = results(data).get(name, "")  # named after the activation that it took in
+                got = channel_means(data, [own], few)
+                if own in got:
+                    shifts[name] = wanted[made_by[name]] - got[own]
             self._lost[key] = shifts
         return self._lost[key]
 
@@ -167,8 +181,9 @@ class Quantiser:
             quantizer = QDQQuantizer(
                 shifted(self.data, shifts),
                 method.per_channel, True, QuantType.QInt8,
-                QuantType.QInt8 if method.symmetric else QuantType.QUInt8, ranges, taken, [],
-                [*CONVOLUTIONS, *PRODUCTS],
+                QuantType.QInt8 if method.symmetric else QuantType.QUInt8, ranges,
+                [*taken, *activations(self.data, taken)], [],
+                [*CONVOLUTIONS, *PRODUCTS, *ACTIVATIONS],
                 {"ActivationSymmetric": method.symmetric, "WeightSymmetric": True},
             )  # fmt: skip
             quantizer.quantize_model()
@@ -241,7 +256,7 @@ def with_nncf(data: bytes, frames: Frames, exclude: Sequence[str] = ()) -> bytes
             subset_size=len(some),
             ignored_scope=nncf.IgnoredScope(names=list(exclude)) if exclude else None,
         )
-    return bytes(model.SerializeToString())
+    return runnable(bytes(model.SerializeToString()))
 
 
 def made(method: Method, quantiser: Quantiser, exclude: Sequence[str] = ()) -> bytes:

@@ -182,13 +182,10 @@ class Quantizing:
             self._mix(method, best.backend, order)
 
     def _bests(self) -> list[Candidate]:
-        """Return what loses least on each runtime; on the default one not NNCF's, which is slow."""
+        """Return what loses least on each runtime."""
         found = []
         for backend in (DEFAULT_BACKEND, *_ALSO):
             fit = [c for c in self._good("static", "nncf") if c.backend == backend]
-            static = [c for c in self._good("static") if c.backend == backend]
-            if backend == DEFAULT_BACKEND:
-                fit = static or fit
             if fit:
                 found.append(min(fit, key=lambda c: self._gate.lost(c.verdict)))
         return found

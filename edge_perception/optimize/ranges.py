@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 PRODUCTS = ("MatMul", "Gemm")
+ACTIVATIONS = ("Relu", "Clip")
 _HISTOGRAM_CHUNK = 4  # frames whose tensors are held at a time
 _CLIPS = np.linspace(1.0, 0.1, 46)  # of the whole range, tried as its end
 Frames = Sequence[Mapping[str, NDArray]]
@@ -91,7 +92,7 @@ def measure_ranges(data: bytes, frames: Frames, method: Method) -> Any:
         path = Path(folder) / "model.onnx"
         path.write_bytes(data)
         calibrator = create_calibrator(
-            path, [*CONVOLUTIONS, *PRODUCTS],
+            path, [*CONVOLUTIONS, *PRODUCTS, *ACTIVATIONS],
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             calibrate_method=kinds[method.ranges], extra_options=options,
         )  # fmt: skip

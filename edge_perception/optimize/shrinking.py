@@ -18,6 +18,7 @@ from edge_perception.optimize.libraries import (
     nncf_library,
     operation_counter,
     pruning_library,
+    quantiser_hooks,
     torch_library,
 )
 from edge_perception.optimize.ranges import quiet
@@ -229,10 +230,19 @@ def with_quantisers(source: TorchSource, frames: Sequence[Mapping[str, NDArray]]
 
 
 def stripped(source: TorchSource) -> TorchSource:
-    """Return a trained module with plain quantisation in the place of what trained it."""
-    nncf = nncf_library()
+    """Return a copy of a trained module with plain quantisation in the place of what trained it."""
+    nncf, hooks_of = nncf_library(), quantiser_hooks()
     tensors = source.tensors()
     example = tensors[0] if len(tensors) == 1 else tensors
+    shared: dict[int, list[str]] = {}
+    for name, hook in hooks_of(source.module).named_hooks(remove_duplicate=False):
+        shared.setdefault(id(hook), []).append(name)
     with quiet(), hushed():
         module = nncf.strip(source.module.eval(), example_input=example)
+    # Tensors that are stacked or added share one quantiser, and NNCF replaces it at its first place
+    # only; what stays at the others would become an operator that OpenVINO alone has.
+    hooks = hooks_of(module)
+    for first, *others in shared.values():
+        for name in others:
+            hooks.set_submodule(name, hooks.get_submodule(first))
     return replace(source, module=module.eval())

@@ -89,6 +89,16 @@ def test_every_static_method_gives_eight_bits_that_say_nearly_the_same(quantiser
     assert 0 < np.square(got - wanted).sum() < 0.1 * np.square(wanted).sum()
 
 
+def test_a_layer_is_rounded_once_after_its_activation(quantiser):
+    model = onnx.load_model_from_string(made(METHODS["minmax"], quantiser))
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("Conv") == 4
+    assert "Relu" not in kinds  # steps from zero on
+    assert kinds.count("QuantizeLinear") == 5  # the input and each layer
+    some = made(METHODS["minmax"], quantiser, exclude=["conv3"])  # the last one stays in float
+    assert [n.op_type for n in onnx.load_model_from_string(some).graph.node].count("Relu") == 1
+
+
 def test_what_layers_lose_in_the_mean_is_given_back(quantiser):
     # Half of the channels of a layer that is followed by a mean: rounding must not move it.
     plain, corrected = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+import onnxruntime
 import pytest
 from optimize_commands import run_commands, why_not
 from optimize_user import NETS
@@ -45,6 +46,23 @@ def small():
     torch.manual_seed(3)
     return Small(), example()
 
+class Joined(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = Block(2, 8), Block(1, 8)
+        self.both = Block(16, 8)
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, images):
+        left = self.left(images[:, :2])
+        seen = self.both(torch.cat([left, self.right(images[:, 2:])], dim=1)) + left
+        return self.head(seen), seen.mean(dim=(2, 3))
+
+def joined():
+    torch.manual_seed(0)
+    return Joined(), example()
+
 def own_training(module):
     for parameter in module.parameters():
         parameter.data *= 0.5
@@ -79,7 +97,10 @@ def told(tmp_path_factory):
             "--rate", "0.01", "--alpha", "0.9", "--own-loss", "nets:own_loss",
         ),
         "distill again": [],
-        "qat": command("qat", "nets:made", "qat", *data, "--steps", "5"),
+        "qat": command("qat", "nets:joined", "qat", *data, "--steps", "5"),
+        "cannot run": command(
+            "prune", "nets:made", "none", *data, "--steps", "9", "--opset", "99"
+        ),
         "no frames": command("qat", "nets:made", "none"),
         "wrong frames": command("qat", "nets:made", "none", "--data", "nets:wrong_frames"),
         "breaking frames": command(
@@ -138,9 +159,29 @@ def test_the_graph_of_qat_runs_as_it_was_trained(told):
     assert told["qat"].code == 0, told["qat"].err
     model = onnx.load(told["folder"] / "qat.onnx")
     kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("QuantizeLinear") >= 6
-    assert "BatchNormalization" not in kinds
+    assert {*kinds} <= {
+        "QuantizeLinear", "DequantizeLinear", "Conv", "Relu", "Slice", "Concat", "Add",
+        "ReduceMean",
+    }  # fmt: skip
+    kept = [t.data_type for t in model.graph.initializer if len(t.dims) == 4]
+    assert kept == 4 * [onnx.TensorProto.INT8]
+    assert layers_in_eight_bits(told["folder"] / "qat.onnx") >= 3  # all but what gives an output
     assert all(row["cosine"] > 0.999 for row in told["qat"].outcome["tables"]["outputs"])
+
+
+def layers_in_eight_bits(path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path.with_suffix(".run.onnx"))
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(options.optimized_model_filepath).graph.node
+    return [node.op_type for node in nodes].count("QLinearConv")
+
+
+def test_what_cannot_be_exported_or_run_is_refused_before_it_is_trained(told):
+    assert told["cannot run"].code == 2, told["cannot run"]
+    assert "opset" in told["cannot run"].err + told["cannot run"].out
+    assert "teaching" not in told["cannot run"].err
+    assert not (told["folder"] / "none.onnx").exists()
 
 
 def test_what_lacks_is_named_before_anything_is_written(told):
