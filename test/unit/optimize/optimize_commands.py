@@ -87,7 +87,7 @@ def run_python(folder: Path, code: str, given: str = "") -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,  # against hanging alone: a busy machine takes its time
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -12,7 +12,7 @@ from edge_perception.cli.main import main
 
 needs_torch = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 JSON = ["--work", "work", "--json"]
-pytestmark = pytest.mark.timeout(300)  # one process runs all commands, also on a busy machine
+pytestmark = pytest.mark.timeout(900)  # one process runs all commands, also on a busy machine
 
 
 @pytest.fixture(scope="module")

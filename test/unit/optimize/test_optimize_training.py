@@ -10,7 +10,7 @@ from optimize_user import NETS
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
-    pytest.mark.timeout(300),  # one process runs all commands, also on a busy machine
+    pytest.mark.timeout(900),  # one process runs all commands, also on a busy machine
 ]
 
 TRAINING = """
