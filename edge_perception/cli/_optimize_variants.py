@@ -27,7 +27,10 @@ def target_folder(args: argparse.Namespace, name: str) -> Path:
 
 def check_each_target(args: argparse.Namespace, target: Path, methods: Sequence[str]) -> None:
     """Refuse before the work where a bundle of `--each` may not go."""
-    names = [*methods, *(f"{name} corrected" for name in methods), "mixed"]
+    from edge_perception.optimize.quantizing import SPARED
+
+    names = [*methods, *(f"{name} corrected" for name in methods)]
+    names += [*(f"{name} {SPARED}" for name in names), "mixed"]
     for name in (*names, *(f"{name} openvino" for name in names)):
         there = each_target(target, name)
         if there.exists() and not args.replace:

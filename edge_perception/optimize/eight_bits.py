@@ -12,6 +12,7 @@ from edge_perception.models.graph import graph_of
 from edge_perception.optimize.ranges import CONVOLUTIONS, PRODUCTS
 
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+_MOVES = ("Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Tile")
 
 
 def runnable(data: bytes) -> bytes:
@@ -128,8 +129,8 @@ def _take_stacked(graph: Any, known: Mapping[str, NDArray]) -> None:
     made_by = {name: node for node in graph.node for name in node.output}
     outputs = {value.name for value in graph.output}
     for node in [n for n in graph.node if n.op_type == "Concat"]:
-        given = [made_by.get(name) for name in node.input]
-        if any(part is None or part.op_type != _DQ for part in given):
+        given = [_rounded(name, made_by) for name in node.input]
+        if any(part is None for part in given):
             continue
         steps = {tuple(_step(known.get(name)) for name in part.input[1:]) for part in given}
         result = node.output[0]
@@ -145,6 +146,14 @@ def _take_stacked(graph: Any, known: Mapping[str, NDArray]) -> None:
         ])  # fmt: skip
         for layer in layers:
             layer.input[list(layer.input).index(result)] = names[1]
+
+
+def _rounded(name: str, made_by: Mapping[str, Any]) -> Any:
+    """Return what a tensor was rounded by, also where its values were moved since; else None."""
+    node = made_by.get(name)
+    while node is not None and node.op_type in _MOVES:
+        node = made_by.get(node.input[0])
+    return node if node is not None and node.op_type == _DQ else None
 
 
 def _step(array: NDArray | None) -> tuple[str, float] | None:

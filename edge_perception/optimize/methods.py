@@ -116,6 +116,25 @@ def activations(data: bytes, taken: Sequence[str]) -> list[str]:
     ]
 
 
+def first_layers(data: bytes) -> list[str]:
+    """Return the layers that no other layer stands before: they see what the sensor says.
+
+    They have few channels, for which runtimes have quick kernels in float and slow ones in 8 bits,
+    and their rounding goes through all that follows.
+    """
+    graph = graph_of("model.onnx", data).graph
+    known = set(layers(data))
+    after_layer: set[str] = set()  # tensors that a layer has a part in
+    found = []
+    for node in graph.node:
+        behind = any(name in after_layer for name in node.input)
+        if node.name in known and not behind:
+            found.append(node.name)
+        if node.name in known or behind:
+            after_layer.update(node.output)
+    return found
+
+
 class Quantiser:
     """Static quantisation of one graph; each kind of range is measured once."""
 

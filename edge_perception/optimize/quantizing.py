@@ -18,12 +18,14 @@ from edge_perception.optimize.methods import (
     METHODS,
     Quantiser,
     UnsuitableError,
+    first_layers,
     made,
 )
 from edge_perception.optimize.ranges import Frames, Method
 from edge_perception.optimize.verdicts import Gate
 
 MIXED = "mixed"
+SPARED = "but first"
 _ALSO = ("openvino",)  # the best graphs are judged and timed there too
 _SENSITIVITY_FRAMES = 8
 _LAYER_FRAMES = 4
@@ -60,6 +62,7 @@ class Quantizing:
         """Try the methods; return the quickest one that the gate lets pass, None where none is."""
         for name in methods:
             self._try(METHODS[name])
+        self._spare_first()
         if mixed:
             self._mixed(progress)
         self._outcome.tables["candidates"] = [c.row(self._gate) for c in self.tried]
@@ -131,6 +134,20 @@ class Quantizing:
         if method.kind == "static":
             frames = self._quantiser.frames[:_LAYER_FRAMES]
             check_layers(self._quantiser, data, frames, self._outcome, method.name)
+
+    def _spare_first(self) -> None:
+        """Try what is best on the default runtime with the first layers in float."""
+        first = first_layers(self._quantiser.data)
+        good = [c for c in self._good("static", "nncf") if c.backend == DEFAULT_BACKEND]
+        if not good or not 0 < len(first) < len(self._quantiser.layers):
+            return
+        best = min(good, key=lambda c: self._gate.lost(c.verdict))
+        method = self._methods[best.name]
+        note = f"{', '.join(first)} in float"
+        self._take(
+            f"{best.name} {SPARED}", made(method, self._quantiser, first), method,
+            DEFAULT_BACKEND, note,
+        )  # fmt: skip
 
     def _take(
         self, name: str, data: bytes, method: Method, backend: str, note: str = ""

@@ -26,6 +26,7 @@ from edge_perception.optimize.methods import (
     Quantiser,
     UnsuitableError,
     dynamic,
+    first_layers,
     half,
     layers,
     made,
@@ -302,6 +303,17 @@ def test_sensitive_layers_go_back_to_float_until_the_gate_holds(quantiser, tmp_p
 def test_the_quickest_within_the_gate_is_chosen(quantiser, tmp_path):
     best, _ = run_of(quantiser, MadeUpTrials(tmp_path, loss=0.5), ["minmax", "fp16"])
     assert best.name == "minmax"
+
+
+def test_what_is_best_is_also_tried_with_the_first_layer_in_float(quantiser, tmp_path):
+    assert first_layers(quantiser.data) == ["conv0"]
+    _, outcome = run_of(quantiser, MadeUpTrials(tmp_path, loss=0.5), ["minmax"])
+    names = [row["candidate"] for row in outcome.tables["candidates"]]
+    assert names == ["minmax", "minmax but first"]
+    assert outcome.tables["candidates"][1]["note"] == "conv0 in float"
+    spared = made(METHODS["minmax"], quantiser, first_layers(quantiser.data))
+    weights = {t.name for t in onnx.load_model_from_string(spared).graph.initializer}
+    assert "w0" in weights
 
 
 def test_few_frames_for_a_narrow_gate_are_told(quantiser, tmp_path):
