@@ -48,9 +48,10 @@ def check(args: argparse.Namespace) -> int:
 
 def export_model(args: argparse.Namespace) -> int:
     """Export, check, compare; the file and the bundle are there only when all passed."""
+    from edge_perception.core.whole_file import write_whole
     from edge_perception.models.graph import graph_of
     from edge_perception.optimize.exporting import export
-    from edge_perception.optimize.findings import Outcome, write_bytes, write_text
+    from edge_perception.optimize.findings import Outcome, write_text
     from edge_perception.optimize.graph_check import check_graph, check_opset
     from edge_perception.optimize.graph_page import graph_page
     from edge_perception.optimize.parity import ParityInput, compare_sources
@@ -76,7 +77,7 @@ def export_model(args: argparse.Namespace) -> int:
         frames = [ParityInput(inputs=source.inputs)]
         compare_sources(graph, source, frames, outcome, layers=True, wanted=exact)
     if outcome.passed:
-        write_bytes(args.out, data)
+        write_whole(args.out, data)
         write_text(args.work / "graph.html", graph_page(graph.name, graph_of(graph.name, data)))
         outcome.figures.update(file=args.out.name, page="graph.html")
         if args.adapter:

@@ -271,8 +271,9 @@ def _finish(
     args: argparse.Namespace, work: Work, made: Any, name: str, precision: str, stack: ExitStack
 ) -> int:
     """Export, check, compare with the module as trained, judge; files are there when all passed."""
+    from edge_perception.core.whole_file import write_whole
     from edge_perception.optimize.candidates import Trials, write_variant
-    from edge_perception.optimize.findings import ERROR, write_bytes
+    from edge_perception.optimize.findings import ERROR
     from edge_perception.optimize.quantizing import tell_doubts
 
     outcome = work.outcome
@@ -299,7 +300,7 @@ def _finish(
         else:
             tell_doubts(outcome, best, gate, work.judge.frames)
     if outcome.passed:
-        write_bytes(args.out, data)
+        write_whole(args.out, data)
         outcome.figures["file"] = args.out.name
         if work.target is not None and golden_frames(work.bundle):
             from edge_perception.optimize.candidates import Candidate

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edge_perception.core.whole_file import write_whole
 from edge_perception.fleet.documents import PAUSED, RUNNING, Rollout
 from edge_perception.fleet.figures import is_drift
 from edge_perception.fleet.membership import Device, in_stage
@@ -227,9 +228,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "<h2>Silent</h2>" + _table([{"robot": name} for name in sorted(silent)]),
         "<h2>Failures, the newest first</h2>" + _table(found["failures"]),
     ]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, ("\n".join(parts) + "\n").encode())
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from edge_perception.core.picture_style import INK, MUTED
+from edge_perception.core.whole_file import write_whole
 
 COLORS = ("#1d6fb8", "#d97706", "#2f9e5b", "#b8487a", "#7a5ad6", "#0f9aa8", "#7b8794", "#b42318")
 _STYLE = f"""
@@ -54,6 +55,4 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
         f"<title>{text(title)}</title><style>{_STYLE}</style><h1>{text(title)}</h1>",
         *parts,
     ]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n".join(page) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, ("\n".join(page) + "\n").encode())

@@ -153,7 +153,8 @@ def check_layers(
         _run(graph, [names[layer] for layer in layers], frames)
         for graph, names in zip(graphs, tensors, strict=True)
     )
-    broken, rows = [], []
+    broken: list[str] = []
+    rows: list[dict[str, Any]] = []
     for layer in layers:
         mine, tensor = (names[layer] for names in tensors)
         why, db = _collapsed(ours[mine], theirs[tensor])

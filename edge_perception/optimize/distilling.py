@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.whole_file import write_whole
 from edge_perception.optimize.differences import CLASS_KINDS, kind_of
-from edge_perception.optimize.findings import write_bytes
 from edge_perception.optimize.libraries import torch_library
 from edge_perception.optimize.sources import TorchSource, call_factory, where_raised
 from edge_perception.optimize.torch_check import named_outputs
@@ -159,7 +159,7 @@ class _Training:
             },
             data,
         )  # fmt: skip
-        write_bytes(path, data.getvalue())
+        write_whole(path, data.getvalue())
 
 
 def _pictures(torch: Any, frames: Sequence[Any], chosen: Any, name: str) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.whole_file import write_whole
 from edge_perception.evaluation.report import without_nan
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -54,32 +53,8 @@ class Outcome:
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, of text."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file beside its place and move it there: it is whole, or not there.
-
-    Raises:
-        OSError: it cannot be written; the error names the file.
-    """
-    partial = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        partial = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    except OSError as error:  # of a full disk it does not say where
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+    """Write a text, whole or not at all."""
+    write_whole(path, text.encode())
 
 
 def save_outcome(outcome: Outcome, work: Path) -> Path:

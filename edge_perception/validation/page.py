@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_perception.core.whole_file import write_whole
 from edge_perception.validation import plots
 from edge_perception.validation.metrics import RunFigures
 from edge_perception.validation.result import BagResult
@@ -46,9 +47,7 @@ def write_page(
     if len(pictured) < len(results):
         parts.append(f"<p>{_WITHOUT_PICTURES}</p>")
     parts += [_section(result, pictures=result.name in pictured) for result in results]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, ("\n".join(parts) + "\n").encode())
 
 
 def pictured_runs(results: Sequence[BagResult]) -> set[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from edge_perception.core.whole_file import write_whole
 from edge_perception.optimize.bag_frames import FrameStore
 from edge_perception.optimize.candidates import Remembered
-from edge_perception.optimize.findings import write_bytes
 
 
 @contextmanager
@@ -25,11 +26,25 @@ def room_for(size):
 
 def test_what_was_there_stays_and_nothing_half_written_is_left(tmp_path):
     file = tmp_path / "model.onnx"
-    write_bytes(file, b"before")
+    write_whole(file, b"before")
     with room_for(4096), pytest.raises(OSError, match=r"model\.onnx"):
-        write_bytes(file, bytes(8192))
+        write_whole(file, bytes(8192))
     assert file.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_device_or_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"told")
+    assert os.read(reader, 10) == b"told"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(OSError, match="pictures"):
+        (tmp_path / "pictures").mkdir()
+        write_whole(tmp_path / "pictures", b"told")
+    assert (tmp_path / "pictures").is_dir()
 
 
 def test_frames_that_have_no_room_name_their_file():

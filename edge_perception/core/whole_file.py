@@ -1,0 +1,42 @@
+"""Files that are whole, or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and move it there: it is whole, or as it was.
+
+    What is no file but takes bytes, such as `/dev/stdout`, `/dev/null` or a pipe of a shell, is
+    written to: a file moved there would take its place for every other program.
+
+    Args:
+        path: of the file; its folders are made.
+        data: what it holds.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
+    """
+    partial = None
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb", buffering=0) as taker:
+                taker.write(data)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        partial = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as error:  # of a full disk it does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
