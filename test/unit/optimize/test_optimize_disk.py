@@ -41,8 +41,8 @@ def test_a_device_or_a_pipe_is_written_to_and_stays(tmp_path):
     assert os.read(reader, 10) == b"told"
     os.close(reader)
     assert pipe.is_fifo()
+    (tmp_path / "pictures").mkdir()
     with pytest.raises(OSError, match="pictures"):
-        (tmp_path / "pictures").mkdir()
         write_whole(tmp_path / "pictures", b"told")
     assert (tmp_path / "pictures").is_dir()
 
