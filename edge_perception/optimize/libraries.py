@@ -100,8 +100,8 @@ def quantiser_hooks() -> Any:
         MissingExtraError: NNCF is not installed.
     """
     nncf_library()
-    from nncf.torch.function_hook import get_hook_storage
-
+    with extra("optimize"):
+        from nncf.torch.function_hook import get_hook_storage
     return get_hook_storage
 
 
