@@ -112,19 +112,19 @@ def _cells(values: NDArray) -> NDArray[np.float32] | None:
 
 
 def _halo(full: NDArray[np.bool_], luma: NDArray[np.uint8]) -> float:
-    """Return how bright it is beside saturated pixels, 0 to 1, the median; without any 0.
+    """Return how bright it is beside saturated pixels, 0 to 1, the median; without any NaN.
 
     A lamp or a sun shines into what is beside it; a sky that is exposed too long ends at a roof.
     """
     if not full.any():
-        return 0.0
+        return float("nan")
     near = full.copy()
     for axis in (0, 1):
         padded = np.pad(near, [(1, 1) if at == axis else (0, 0) for at in (0, 1)])
         size = near.shape[axis]
         near = np.logical_or.reduce([padded.take(range(k, k + size), axis=axis) for k in range(3)])
     ring = luma[near & ~full]
-    return float(np.median(ring)) / 255.0 if ring.size else 0.0
+    return float(np.median(ring)) / 255.0 if ring.size else float("nan")
 
 
 def _percentiles(values: NDArray[np.uint8], parts: tuple[float, ...]) -> list[float]:
@@ -140,12 +140,13 @@ def image_scores(seen: Mapping[str, float]) -> dict[str, float]:
     dusk = (1.0 - night) * warm
     # In fog everything takes the colour of the light; a pale road below a blue sky does not. At
     # night the lamps make the range, and hide the veil.
+    halo = rising(seen["halo"], 0.76, 0.08) if seen["halo"] == seen["halo"] else 0.0
     one_colour = falling(seen["tint_spread"], 0.19, 0.06)
     return {
         "night": night,
         "dusk": dusk,
         "day": (1.0 - night) * (1.0 - warm),
-        "glare": rising(seen["saturated"], 0.02, 0.02) * rising(seen["halo"], 0.76, 0.08),
+        "glare": rising(seen["saturated"], 0.02, 0.02) * halo,
         "fog": (1.0 - night) * rising(seen["veil"], 0.36, 0.12) * one_colour,
         "dirty_lens": rising(seen["dull_cells"], 0.12, 0.1),
     }

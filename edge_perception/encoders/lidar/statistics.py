@@ -80,12 +80,12 @@ def _told(
 
 
 def _level(heights_m: NDArray[np.float32]) -> float:
-    """Return the share of points within 0.6 m of their median height; of fewer than ten 0.
+    """Return the share of points within 0.6 m of their median height; of fewer than ten NaN.
 
     The ceiling of a tunnel is level over 6 m; branches above a road are at any height.
     """
     if len(heights_m) < 10:
-        return 0.0
+        return NAN
     return float((np.abs(heights_m - np.median(heights_m)) < 0.6).mean())
 
 
@@ -116,10 +116,11 @@ def sweep_scores(seen: Mapping[str, float]) -> dict[str, float]:
     if drops == drops:
         fog = max(fog, near * rising(dim, 0.2, 0.1) * rising(drops, 0.009, 0.008))
     many = rising(drops, 0.016, 0.012)
-    overhead = rising(seen.get("overhead_share", NAN), 0.12, 0.1)
+    ceiling, overhead = seen.get("ceiling_share", NAN), seen.get("overhead_share", NAN)
+    level = rising(ceiling, 0.8, 0.15) if ceiling == ceiling else 0.0
     return {
         "fog": fog,
         "snow": many * (1.0 - fog),
         "rain": rising(drops, 0.0024, 0.002) * (1.0 - many) * (1.0 - fog),
-        "tunnel": overhead * rising(seen.get("ceiling_share", NAN), 0.8, 0.15),
+        "tunnel": level * rising(overhead, 0.12, 0.1),
     }

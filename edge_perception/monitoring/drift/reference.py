@@ -24,7 +24,9 @@ SUFFIX = ".drift.json"
 BINS = 20  # of equal shares of the reference
 LEAST_FRAMES = 100  # fewer are no reference
 MAX_BYTES = 4_000_000
-_SHARES, _SHARE_FLOOR = ("_share", "saturated", "dull_cells"), 0.002
+# What hardly varies in the reference may vary a little: shares come in steps, one drop in a sweep
+# is no rain, and a white wall in the sun no other camera.
+_FLOORS = (("_share", 0.002), ("dull_cells", 0.002), ("saturated", 0.01))
 _KEPT_VALUES = 200_000  # of one quantity
 
 
@@ -168,9 +170,8 @@ def _quantity(name: str, frames: list[NDArray]) -> QuantityReference | None:
     if len(values) > _KEPT_VALUES:
         values = values[:: -(-len(values) // _KEPT_VALUES)]
     mean, spread = float(values.mean()), float(values.std())
-    # What hardly varies in the reference may vary a little: shares come in steps, and one drop
-    # in a sweep is no rain.
-    floor = max(floor_of(mean, 0.0), _SHARE_FLOOR if name.endswith(_SHARES) else 0.0)
+    least = max((least for end, least in _FLOORS if name.endswith(end)), default=0.0)
+    floor = max(floor_of(mean, 0.0), least)
     edges = _apart(np.unique(np.quantile(values, np.arange(1, BINS) / BINS)), floor)
     if len(edges) < 2:  # practically constant: is it this value, or above or below it?
         edges = np.array([edges[0] - 2.0 * floor, edges[0] + 2.0 * floor])
