@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -101,7 +102,16 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, handler)
     for problem in problems:
         print(f"NOT AS EXPECTED: {problem}", file=sys.stderr)
+    if problems:
+        print(_machine(), file=sys.stderr)
     return 1 if problems else 0
+
+
+def _machine() -> str:
+    """Say how busy the machine is: what came late may be its fault, and not the pipeline's."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    busy = ": busy with other work too" if load > 2.0 * cores else ""
+    return f"machine: load average {load:.1f} of the last minute, {cores} cores{busy}"
 
 
 def _say(text: str) -> None:
