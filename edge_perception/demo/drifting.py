@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +22,69 @@ HISS = 600.0  # standard deviation of the noise, of a full scale of 32767
 TITLE = f"Images at {DARKER:.0%} of their brightness and a microphone that hisses, from the start"
 
 
-def drift_page(recording: Path, params_files: Sequence[Path], folder: Path, page: Path) -> str:
-    """Make references, hold the altered recording against them, write the page; return lines.
+def demo_references(
+    recording: Path, params_files: Sequence[Path], folder: Path
+) -> tuple[dict[str, Path], list[str]]:
+    """Write the references of a recording; return their files by source, and what is missing.
 
     Args:
         recording: as the demo plays it.
         params_files: of the vehicle.
         folder: for the references.
-        page: to write.
     """
-    references, missing = [], []
+    written, missing = {}, []
+    folder.mkdir(parents=True, exist_ok=True)
     for name, made in make_references([recording], params_files=params_files):
         if isinstance(made, Reference):
-            references.append(folder / f"{name}{SUFFIX}")
-            made.write(references[-1])
+            written[name] = folder / f"{name}{SUFFIX}"
+            made.write(written[name])
         else:
             missing.append(f"{name}: no reference: {made}")
+    return written, missing
+
+
+def parameters_of(references: Mapping[str, Path]) -> str:
+    """Return a parameter file by which the encoders take these references."""
+    return "".join(
+        f"/**/{name}_encoder:\n  ros__parameters:\n    monitor.drift_reference: "
+        f"{json.dumps(str(path.resolve()))}\n"
+        for name, path in sorted(references.items())
+    )
+
+
+def live_drift(metrics: str, sources: Iterable[str]) -> Iterator[str]:
+    """Yield what the metrics of the running nodes say of drift, a line a source.
+
+    Args:
+        metrics: as they were scraped.
+        sources: those that have a reference.
+    """
+    for source in sources:
+        label = f'{{source="{source}"}}'
+        known = f"edge_perception_drift_known{label} 1.0" in metrics
+        found = re.search(
+            rf"^edge_perception_drifted_quantities{re.escape(label)} (\S+)$", metrics, re.M
+        )
+        said = f"{float(found[1]):.0f} quantities drifted" if known and found else "not known yet"
+        yield f"drift      live, {source}: {said}"
+
+
+def drift_page(
+    recording: Path, params_files: Sequence[Path], references: Sequence[Path], page: Path
+) -> str:
+    """Hold the altered recording against references, write the page; return lines.
+
+    Args:
+        recording: as the demo plays it.
+        params_files: of the vehicle.
+        references: of the recording as it is.
+        page: to write.
+    """
     held = list(held_against(recording, params_files, references, alter=_Altered()))
     write_drift_page(page, [(TITLE, held)])
     found = [line for item in held for line in item.findings]
     judged = [item.source for item in held if item.judged]
-    said = [*missing, f"judged: {', '.join(judged) or 'nothing'}"]
+    said = [f"judged: {', '.join(judged) or 'nothing'}"]
     return "drift      " + "\n           ".join([*said, *(found or ["nothing was found to drift"])])
 
 

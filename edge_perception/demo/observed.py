@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.extras import extra
-from edge_perception.demo.drifting import drift_page
+from edge_perception.demo.drifting import (
+    demo_references,
+    drift_page,
+    live_drift,
+    parameters_of,
+)
 from edge_perception.observe.metrics.dashboards import dashboards
 from edge_perception.observe.metrics.panels import write_dashboard
 from edge_perception.observe.metrics.servers import (
@@ -92,7 +97,20 @@ class DemoObserver:
         self._changes: list[StateChange] = []
         self._problems: list[str] = []
         self._alerts: Sequence[Mapping[str, Any]] = ()
+        self._references: Mapping[str, Path] = {}
         self._began_s = self._ended_s = 0.0
+
+    def prepare(self, recording: Path, params_files: Sequence[Path]) -> Sequence[Path]:
+        """Make references of the recording, so that the nodes can tell drift from it."""
+        self._say(
+            "drift      the recording passes the encoders once, as the reference of the nodes"
+        )
+        self._references, missing = demo_references(recording, params_files, self.folder)
+        for line in missing:
+            self._say(f"           {line}")
+        path = self.folder / "params.yaml"
+        path.write_text(parameters_of(self._references), encoding="utf-8")
+        return [path] if self._references else []
 
     @property
     def executables(self) -> Mapping[str, Sequence[str]]:
@@ -146,8 +164,11 @@ class DemoObserver:
             self._say_changes()
         for event in lost:
             self._say_alert(event, spans)
-        self._say("drift      the recording passes the encoders twice, as it is and altered")
-        self._say(drift_page(recording, params_files, self.folder, self.folder / DRIFT_PAGE))
+        for line in live_drift(self._metrics, self._references):
+            self._say(line)
+        self._say("drift      the recording passes the encoders again, altered")
+        references = list(self._references.values())
+        self._say(drift_page(recording, params_files, references, self.folder / DRIFT_PAGE))
         names = sorted(path.name for path in self.folder.iterdir())
         self._say(f"written to {self.folder}/: {', '.join(names)}")
         return self._problems

@@ -55,6 +55,10 @@ Say = Callable[[str], None]
 class Beside(Protocol):
     """Who looks at the nodes while the recording is played."""
 
+    def prepare(self, recording: Path, params_files: Sequence[Path]) -> Sequence[Path]:
+        """Return more parameter files for the nodes, before they start."""
+        ...
+
     @property
     def executables(self) -> Mapping[str, Sequence[str]]:
         """More nodes of the run, with their arguments."""
@@ -134,6 +138,8 @@ def run_demo(options: DemoOptions, say: Say = print) -> Outcome:
     parameters = options.out / "params.yaml"
     parameters.write_text(choice.to_yaml(), encoding="utf-8")
     files = [parameters_path(path), parameters, *options.params_files]
+    if options.beside is not None:
+        files += options.beside.prepare(path, files)
     with reserved_domain(options.domain_id) as domain_id:
         observed = _observe(options, Recording(path), truth, files, domain_id, say)
     run = _run(options, choice, truth, observed)

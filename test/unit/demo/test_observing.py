@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+import yaml
 
 pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'observe', is missing")
 
 from edge_perception.demo import observed
+from edge_perception.demo.drifting import live_drift, parameters_of
 from edge_perception.demo.observed import AlertSpan, DemoObserver, StateChange, of_pull
 from edge_perception.recordings.player import CutEvent, PlayReport
 from edge_perception.recordings.schedule import Cut
@@ -114,3 +117,47 @@ def test_without_prometheus_no_alert_is_claimed(tmp_path, monkeypatch):
     assert told["not_evaluated_because"] == "not installed: Debian's prometheus"
     assert any("alerts     not evaluated, not installed: Debian's prometheus" in s for s in said)
     assert any("11.0 s lidar STALE" in line for line in said)
+
+
+def test_the_nodes_get_the_references_of_the_recording(tmp_path):
+    files = {"camera": tmp_path / "camera.drift.json", "lidar": tmp_path / 'a "b".drift.json'}
+    params = yaml.safe_load(parameters_of(files))
+    assert {node: held["ros__parameters"] for node, held in params.items()} == {
+        f"/**/{name}_encoder": {"monitor.drift_reference": str(path)}
+        for name, path in files.items()
+    }
+
+
+def test_live_drift_is_told_as_the_metrics_have_it():
+    metrics = (
+        'edge_perception_drift_known{source="camera"} 1.0\n'
+        'edge_perception_drifted_quantities{source="camera"} 2.0\n'
+        'edge_perception_drift_known{source="lidar"} 0.0\n'
+    )
+    assert list(live_drift(metrics, ("camera", "lidar"))) == [
+        "drift      live, camera: 2 quantities drifted",
+        "drift      live, lidar: not known yet",
+    ]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_scrape_that_fails_is_a_problem_only_at_the_end(tmp_path, monkeypatch, back):
+    made, _ = observer(tmp_path, monkeypatch)
+    answers = [OSError("timed out"), io.BytesIO(b"y 1.0\n")]
+    answers = iter(answers if back else answers[::-1])
+
+    class Twice:
+        def wait(self, _):
+            self.left = getattr(self, "left", 3) - 1
+            return not self.left
+
+    def asked(*_, **__):
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(observed.urllib.request, "urlopen", asked)
+    made._sample(Twice())
+    assert made._metrics == "y 1.0\n"
+    assert len(made._problems) == (0 if back else 1)
