@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders.audio.byte_order import ByteOrder
+from edge_perception.encoders.audio.container import WavHeader, without_header
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 384_000
@@ -72,7 +73,8 @@ def block_from_chunk(message: Any, order: ByteOrder | None = None) -> AudioBlock
 
     Raises:
         InvalidFrameError: the format is neither s16le nor f32le, rate, channels or size are out of
-            range, the data is no whole number of frames, or a sample is NaN or Inf.
+            range, the data is no whole number of frames or a file of another kind, a WAV header
+            in it says otherwise, or a sample is NaN or Inf.
     """
     if message.format not in CHUNK_FORMATS:
         raise InvalidFrameError(
@@ -109,7 +111,8 @@ def decode_samples(
 ) -> NDArray[np.float32]:
     """Return interleaved bytes (or a typed array of samples) as (N, C) float32, full scale 1.0.
 
-    With `order` whole numbers of two and four bytes are read in the order in which they are sound.
+    A WAV header in front of the samples is taken off. With `order` whole numbers of two and four
+    bytes are read in the order in which they are sound.
 
     Raises:
         InvalidFrameError: as in `block_from_chunk`.
@@ -120,7 +123,9 @@ def decode_samples(
         )
     if not 1 <= channels <= MAX_CHANNELS:
         raise InvalidFrameError(f"channels expects 1 to {MAX_CHANNELS}, got {channels}")
-    raw = memoryview(data).cast("B")
+    raw, header = without_header(memoryview(data).cast("B"))
+    if header is not None:
+        _check_header(header, sample_format, rate_hz, channels)
     sample_bytes = sample_format.bytes
     frame_bytes = sample_bytes * channels
     frames, rest = divmod(len(raw), frame_bytes)
@@ -145,6 +150,19 @@ def decode_samples(
     else:
         _check_float(samples)
     return samples.reshape(frames, channels)
+
+
+def _check_header(
+    header: WavHeader, sample_format: SampleFormat, rate_hz: int, channels: int
+) -> None:
+    """Refuse a WAV header that says other things of the samples than the message does."""
+    same = SAMPLE_FORMATS[header.sample_format] == sample_format
+    if not same or (header.rate_hz, header.channels) != (rate_hz, channels):
+        name = next((n for n, f in SAMPLE_FORMATS.items() if f == sample_format), "another format")
+        raise InvalidFrameError(
+            f"the WAV header in the data says {header}; expected {name}, {rate_hz} Hz, "
+            f"{channels} channels, as told beside it"
+        )
 
 
 def _stored(raw: memoryview, sample_format: SampleFormat) -> NDArray:
