@@ -61,7 +61,8 @@ class Tables:
                 with extra("postgresql"):
                     import psycopg
                 self._errors = (psycopg.Error, OSError)
-                self._db: Any = psycopg.connect(url)
+                # A database made without a locale is SQL_ASCII, and its texts came as bytes.
+                self._db: Any = psycopg.connect(url, client_encoding="UTF8")
             else:
                 path = Path(url.removeprefix("sqlite://")).expanduser()
                 path.parent.mkdir(parents=True, exist_ok=True)

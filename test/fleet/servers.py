@@ -145,7 +145,9 @@ class Postgres:
             shutil.chown(self.folder, self.user)
         self.port = free_port()
         self.data = self.folder / "data"
-        self._run("initdb", "-D", str(self.data), "-U", "fleet", "-A", "trust", "-N")
+        # As it is made where no locale is set.
+        how = ("--encoding=SQL_ASCII", "--no-locale")
+        self._run("initdb", "-D", str(self.data), "-U", "fleet", "-A", "trust", "-N", *how)
         where = f"-p {self.port} -h 127.0.0.1 -k {self.folder}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-w", "-D", str(self.data), "-l", log, "-o", where, "start")

@@ -11,6 +11,7 @@ from servers import Mosquitto, Postgres
 
 from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.ingest import Ingest, IngestService
+from edge_perception.fleet.overview import overview, write_page
 from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.tables import Tables
 from edge_perception.fleet.telemetry import Telemetry
@@ -117,6 +118,11 @@ def test_the_same_into_postgresql(broker, postgres, tmp_path):
     assert found["Share of good views by objective"][0][1:] == ("availability", 0.75)
     assert found["Newest failures"][0][2:] == ("refused", "NaN")
     assert all(found.values())
+    shown = overview(tables, [], 10**18, silent_s=60.0)
+    assert [row["robot"] for row in shown["devices"]] == ["r1", "r2", "r3"]
+    assert shown["devices"][2]["models"] == "audio tagger 1.0.0"
+    write_page(shown, tmp_path / "fleet.html")
+    assert "<td>tagger 1.0.0</td>" in (tmp_path / "fleet.html").read_text()
     tables.close()
 
 
