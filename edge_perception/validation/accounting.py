@@ -17,6 +17,8 @@ from edge_perception.replay.stats import ReplayStats
 from edge_perception.validation.digest import RecordingDigest
 
 UNUSED = "not used"
+_AT_TIMES = ("calibration of ", "transforms")  # roles of what need not come all the time
+_UNEVEN_NS, _UNEVEN_PERIODS = 1_000_000_000, 5  # that sources may begin or end apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class TopicCount:
     held: int  # messages in the files, as they count them
     replayed: int  # of these
     unusable: int = 0  # of these: their bytes are no such message
+    first_ns: int = 0  # arrival of the first one that was replayed; 0: there is none
+    last_ns: int = 0
 
     @property
     def is_used(self) -> bool:
@@ -62,6 +66,7 @@ def counts_of(
         "held": dict(bag.counts),
         "read": dict(digest.counts),
         "unusable": dict(stats.undecoded),
+        "spans": dict(digest.spans),
         "problems": [*bag.contradictions, *binding.missing],
     }
 
@@ -71,9 +76,13 @@ def account_for(accounts: Sequence[Mapping[str, Any]]) -> Accounting:
     first = accounts[0]["counts"]
     read: Counter[str] = Counter()
     unusable: Counter[str] = Counter()
+    spans: dict[str, list[int]] = {}
     for account in accounts:
         read.update(account["counts"]["read"])
         unusable.update(account["counts"]["unusable"])
+        for name, (begin, end) in account["counts"]["spans"].items():
+            known = spans.setdefault(name, [begin, end])
+            known[:] = min(known[0], begin), max(known[1], end)
     topics = tuple(
         TopicCount(
             topic=name,
@@ -82,6 +91,8 @@ def account_for(accounts: Sequence[Mapping[str, Any]]) -> Accounting:
             held=first["held"].get(name, 0),
             replayed=0 if role.startswith(UNUSED) else read[name],
             unusable=unusable[name],
+            first_ns=spans.get(name, (0, 0))[0],
+            last_ns=spans.get(name, (0, 0))[1],
         )
         for name, role in sorted(first["roles"].items())
     )
@@ -105,6 +116,40 @@ def _unusable(topics: Sequence[TopicCount]) -> list[str]:
         for row in topics
         if row.is_used and row.replayed and row.unusable >= row.replayed
     ]
+
+
+def uneven(topics: Sequence[Mapping[str, Any]], start_ns: int) -> list[str]:
+    """Name sources that begin later or end earlier than the others, with the times.
+
+    Args:
+        topics: of `to_json`.
+        start_ns: of the recording.
+    """
+    spans: dict[str, list[int]] = {}
+    counts: Counter[str] = Counter()
+    for row in topics:
+        role = str(row["role"])
+        if not row["replayed"] or role.startswith((UNUSED, *_AT_TIMES)):
+            continue
+        span = spans.setdefault(role, [row["first_ns"], row["last_ns"]])
+        span[:] = min(span[0], row["first_ns"]), max(span[1], row["last_ns"])
+        counts[role] += row["replayed"]
+    begin_ns = min((span[0] for span in spans.values()), default=0)
+    end_ns = max((span[1] for span in spans.values()), default=0)
+    told = []
+    for name, (first_ns, last_ns) in sorted(spans.items()):
+        period_ns = (last_ns - first_ns) / max(counts[name] - 1, 1)
+        most_ns = max(_UNEVEN_NS, _UNEVEN_PERIODS * period_ns)
+        for at_ns, apart_ns, what, than in (
+            (first_ns, first_ns - begin_ns, "first message came", "after that of the others"),
+            (last_ns, end_ns - last_ns, "last message came", "before that of the others"),
+        ):
+            if apart_ns > most_ns:
+                told.append(
+                    f"{name}: its {what} at {(at_ns - start_ns) * 1e-9:.1f} s, "
+                    f"{apart_ns * 1e-9:.1f} s {than}"
+                )
+    return told
 
 
 def to_json(accounting: Accounting) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class RecordingDigest:
         self._segment = segment
         self.content = self.timing = 0
         self.counts: Counter[str] = Counter()  # messages by topic
+        self.spans: dict[str, list[int]] = {}  # arrival of the first and the last one, by topic
 
     def over(self, messages: Iterator[RecordedMessage]) -> Iterator[RecordedMessage]:
         """Pass messages on and note those of the segment."""
@@ -43,6 +44,8 @@ class RecordingDigest:
         checksum = zlib.crc32(message.data)  # as MCAP's own; SHA-256 takes as long as reading
         self.content += _number(hashlib.sha256(f"{head}{len(message.data)}|{checksum}".encode()))
         self.counts[message.topic] += 1
+        span = self.spans.setdefault(message.topic, [message.log_time_ns] * 2)
+        span[:] = min(span[0], message.log_time_ns), max(span[1], message.log_time_ns)
 
 
 def _number(digest: Any) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edge_perception.validation.accounting import uneven
 from edge_perception.validation.accounts import peak_mb
 from edge_perception.validation.baseline import SCHEMA as BASELINE_SCHEMA
 from edge_perception.validation.baseline import (
@@ -73,6 +74,10 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
         result.findings += result.comparison.findings
     account["peak_mb"] = max(account["peak_mb"], peak_mb())
     result.findings += [*unused_findings(result), *_label_findings(result)]
+    result.findings += [
+        Finding(kind="source", text=text, failed=False)
+        for text in uneven(account["topics"], start_ns)
+    ]
     result.findings += limit_findings(result, options.thresholds.limits)
     if options.update_baseline and options.baseline is not None and not result.incomplete:
         path = write_baseline(options.baseline, _head_of(result), fused)
