@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training import hard_calls, hard_machines, hard_music, hard_tones
+from training import hard_any, hard_calls, hard_machines, hard_music, hard_tones
 from training.sounds import Wave
 
 Maker = Callable[[np.random.Generator, int], Wave]
@@ -63,12 +63,15 @@ HARD: dict[str, Maker] = {
     "arpeggio": hard_music.arpeggio,
     "solo": hard_music.solo,
     "band": hard_music.band,
+    "cry": hard_any.cry,
+    "notes": hard_any.notes,
+    "slide": hard_any.slide,
 }
 # What was taken for a siren most often, and the widest kinds, are heard more often than others.
-_OFTEN = {"strings": 4.0, "game tune": 3.0, "solo": 3.0, "arpeggio": 1.5, "band": 1.5, "yowl": 2.0,
-          "rail": 2.0, "whine": 1.5}  # fmt: skip
+_OFTEN = {"strings": 4.0, "game tune": 3.0, "solo": 3.0, "arpeggio": 1.5, "band": 1.5, "yowl": 3.0,
+          "rail": 2.0, "whine": 1.5, "rooster": 1.5, "baby": 1.5, "cat": 1.5, "cry": 8.0, "notes": 7.0, "slide": 2.0}  # fmt: skip
 SHARES = np.array([_OFTEN.get(name, 1.0) for name in HARD])
 SHARES = SHARES / SHARES.sum()
 # Long steady chords are what a horn is: of these nobody says whether one is in them.
-LIKE_HORNS = ("brass", "organ", "cattle", "solo", "band")
-VOICES = ("baby", "laughter", "singing")
+LIKE_HORNS = ("brass", "organ", "cattle", "solo", "band", "notes", "cry")
+VOICES = ("baby", "laughter", "singing", "cry")

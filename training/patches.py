@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
 from edge_perception.simulation import sounds as simulator
 from training import (
+    hard_any,
     hard_calls,
     hard_machines,
     hard_music,
@@ -26,7 +27,7 @@ from training import (
 from training.mixtures import mixture
 
 CACHE = Path("training_out/cache/sounds")
-_MAKERS = (simulator, sounds, mixtures, hard_sounds, hard_parts, hard_calls, hard_machines,
+_MAKERS = (simulator, sounds, mixtures, hard_sounds, hard_parts, hard_any, hard_calls, hard_machines,
            hard_music, hard_tones)  # fmt: skip
 _CHUNK = 250
 _OFFSET = 0.001  # as `log_offset` of the patches

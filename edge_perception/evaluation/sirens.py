@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_perception.core.sound_names import is_siren
 from edge_perception.core.types import FusedView
 from edge_perception.evaluation.drive_truth import TrueObject
-from edge_perception.fusion.classes import group_of, is_siren
+from edge_perception.fusion.classes import group_of
 from edge_perception.fusion.hearing import LEAST_HEARD, REMEMBERED_S, SILENT_S
 
 NEAR_M = 4.0  # between the centre of an object and that of the road user that it is

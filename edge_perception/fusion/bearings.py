@@ -43,6 +43,20 @@ class Unseen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moment:
+    """What was heard of a siren at once."""
+
+    bearings_rad: tuple[float, ...]  # the loudest first; any of them may be the siren's
+    alone: bool  # nothing as loud was recognised: the loudest is likely to be the siren
+    told_apart: bool = False  # by its pitch: the first is likely to be the siren, loud or not
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the siren is likely to be among the directions."""
+        return self.alone or self.told_apart or len(self.bearings_rad) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Directions:
     """What was heard at T moments: K directions each, NaN where there are fewer."""
 
@@ -51,28 +65,30 @@ class Directions:
 
     @staticmethod
     def of(
-        heard: Sequence[tuple[Sequence[float], bool]], others_rad: Sequence[float] = ()
+        heard: Sequence[Moment], others_rad: Sequence[float] = ()
     ) -> Directions:
         """Return moments.
 
         Args:
-            heard: directions of each, the loudest first, and whether that sound was alone.
+            heard: each of them.
             others_rad: from where sounds of other kinds were heard alone: what comes from there
                 among several is likely to be theirs.
         """
         others = np.asarray(others_rad, np.float64)
         bearings = np.full((len(heard), MOST_DIRECTIONS), np.nan)
         chances = np.zeros((len(heard), MOST_DIRECTIONS))
-        for row, (told, alone) in enumerate(heard):
-            count = min(len(told), MOST_DIRECTIONS)
-            bearings[row, :count] = told[:count]
-            right = 1.0 - (_WRONG if alone else _WRONG_AMONG_OTHERS)
-            first = 1.0 if count < 2 else (_LOUDEST if alone else 1.0 / count)
+        for row, item in enumerate(heard):
+            told = item.bearings_rad[:MOST_DIRECTIONS]
+            count = len(told)
+            bearings[row, :count] = told
+            right = 1.0 - (_WRONG if item.alone else _WRONG_AMONG_OTHERS)
+            known = item.alone or item.told_apart
+            first = 1.0 if count < 2 else (_LOUDEST if known else 1.0 / count)
             chances[row, 1:count] = right * (1.0 - first) / max(count - 1, 1)
             chances[row, 0] = right * first
             if len(others):
                 off = np.abs(wrapped(bearings[row, :count, None] - others)).min(axis=1)
-                theirs = _THEIRS_ALONE if alone else _THEIRS
+                theirs = _THEIRS_ALONE if known else _THEIRS
                 chances[row, :count] *= np.where(off < _SAME_RAD, 1.0 - theirs, 1.0)
         return Directions(bearings_rad=bearings, chances=chances)
 

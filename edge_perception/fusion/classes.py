@@ -47,15 +47,3 @@ def common_name(class_name: str) -> str | None:
 def group_of(class_name: str) -> str:
     """Return the classes' group inside which sensors may disagree; others stand alone."""
     return _GROUPS.get(class_name, class_name)
-
-
-def is_voice(class_name: str) -> bool:
-    """Whether a sound is somebody who speaks, also as AudioSet names it: no siren is as quiet."""
-    name = class_name.strip().lower()
-    return any(word in name for word in ("speech", "speaking", "conversation", "voice"))
-
-
-def is_siren(class_name: str) -> bool:
-    """Whether a sound is the siren of a vehicle, also as AudioSet names them."""
-    name = class_name.strip().lower()
-    return ("siren" in name and "civil" not in name) or name == "emergency vehicle"

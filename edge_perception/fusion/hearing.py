@@ -14,16 +14,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edge_perception.core.sound_names import is_siren, is_voice
 from edge_perception.core.types import DetectedObject, SoundEvent
 from edge_perception.fusion.bearings import (
     MOST_DIRECTIONS,
     Directions,
+    Moment,
     Unseen,
     follow,
     log_likelihood,
     wrapped,
 )
-from edge_perception.fusion.classes import PERSON, VEHICLE, is_siren, is_voice
+from edge_perception.fusion.classes import PERSON, VEHICLE
 from edge_perception.fusion.config import NS
 from edge_perception.fusion.tracks import TrackPlace
 
@@ -47,8 +49,7 @@ class _Heard:
     """A moment of a siren, and where tracks were then: bearing, noise."""
 
     at_ns: int
-    bearings_rad: tuple[float, ...]  # the loudest first; any of them may be the siren's
-    alone: bool  # nothing as loud was recognised: the loudest is likely to be the siren
+    moment: Moment
     tracks: Mapping[int, tuple[float, float]]
 
 
@@ -172,8 +173,11 @@ class Hearing:
         siren.heard.append(
             _Heard(
                 at_ns=at_ns,
-                bearings_rad=bearings,
-                alone=alone,
+                moment=Moment(
+                    bearings_rad=bearings,
+                    alone=alone,
+                    told_apart=math.isfinite(event.bearing_rad),
+                ),
                 tracks=self._tracks_at(at_ns),
             )
         )
@@ -223,7 +227,7 @@ def _believe(siren: _Siren, places: Sequence[TrackPlace], others_rad: Sequence[f
     """
     everything = list(siren.heard)
     belief = _weigh(everything, places, others_rad)
-    clear = [item for item in everything if item.alone or len(item.bearings_rad) > 1]
+    clear = [item for item in everything if item.moment.is_clear]
     if len(clear) == len(everything):
         return belief
     rest = _weigh(clear, places, others_rad).shares if clear else {}
@@ -241,7 +245,7 @@ def _weigh(
     heard: Sequence[_Heard], places: Sequence[TrackPlace], others_rad: Sequence[float]
 ) -> _Belief:
     """Weigh all tracks by some moments, at least one."""
-    directions = Directions.of([(item.bearings_rad, item.alone) for item in heard], others_rad)
+    directions = Directions.of([item.moment for item in heard], others_rad)
     times_s = [(item.at_ns - heard[-1].at_ns) / NS for item in heard]
     noise = directions.noise_rad
     unseen = follow(times_s, directions, noise)

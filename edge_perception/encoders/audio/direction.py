@@ -8,13 +8,14 @@ far away compared with the array and about level with it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
+from scipy.ndimage import maximum_filter1d, median_filter
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import UNKNOWN
@@ -37,6 +38,8 @@ MOST_SOUNDS = 3  # at once
 _AGREES = 0.6  # of a cell with the azimuth of a sound: it is of that sound
 _APART = math.radians(12.0)  # of two sounds
 _LEAST_CELLS = 0.15  # of all that tell: of fewer nothing is told
+_HELD_S = 0.24  # after which a tone is looked for again: a wail has moved on by then
+_LEAST_HELD_CELLS = 10  # that can be looked for
 _MOST_FLAT = 0.1  # width of an array by its length, below which it counts as a line
 
 
@@ -69,6 +72,16 @@ def check_array(positions_m: NDArray[np.float64]) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocatedSound:
+    """A sound with a direction."""
+
+    azimuth_rad: float  # about +z, 0 along +x, -pi to pi
+    # Share of its tones that are still there a quarter of a second later: near 1 of what holds its
+    # pitch, little of what wails. NaN: it is too short.
+    held: float
+
+
 class DirectionFinder:
     """Azimuth of the sound that dominates. One thread uses it."""
 
@@ -83,6 +96,7 @@ class DirectionFinder:
             ConfigurationError: as `check_array`.
         """
         check_array(positions_m)
+        self._rate_hz = rate_hz
         self._size = scipy.fft.next_fast_len(round(_FRAME_S * rate_hz), real=True)
         self._window = np.hanning(self._size).astype(np.float32)
         frequency_hz = np.fft.rfftfreq(self._size, 1.0 / rate_hz)
@@ -108,32 +122,40 @@ class DirectionFinder:
         return next(iter(self.bearings(samples, most=1)), UNKNOWN)
 
     def bearings(self, samples: NDArray[np.float32], most: int = MOST_SOUNDS) -> tuple[float, ...]:
-        """Return the azimuths of the sounds in (N, C) samples that stand out, the loudest first.
+        """Return the azimuths of `sounds`."""
+        return tuple(sound.azimuth_rad for sound in self.sounds(samples, most))
+
+    def sounds(
+        self, samples: NDArray[np.float32], most: int = MOST_SOUNDS
+    ) -> tuple[LocatedSound, ...]:
+        """Return the sounds in (N, C) samples that stand out by direction, the loudest first.
 
         Sounds rarely share a cell of time and frequency (Yilmaz and Rickard, Blind Separation of
         Speech Mixtures via Time-Frequency Masking, 2004): cells that agree with one azimuth are
         taken out, and the rest is looked at again.
 
         Returns:
-            As `bearing`, up to `most` of them; what comes from nearly the same place is one.
+            Up to `most` of them; what comes from nearly the same place is one.
         """
         if len(samples) < self._size:
             return ()
         frames = sliding_window_view(samples, self._size, axis=0)[:: self._size // 2]
         spectra = scipy.fft.rfft(frames * self._window, axis=2)[:, :, self._band]
         power = np.square(np.abs(spectra)).mean(axis=1)  # (frame, bin)
-        cells = _telling(power)
+        telling = cells = _telling(power)
         least = max(1, int(_LEAST_CELLS * cells.sum()))
         cross = spectra[:, self._first] * spectra[:, self._second].conj()  # (frame, pair, bin)
         cross /= np.maximum(np.abs(cross), np.float32(1e-20))
-        found: list[float] = []
+        found: list[LocatedSound] = []
+        lag = round(_HELD_S * self._rate_hz / (self._size // 2))
         while len(found) < most and cells.sum() >= least:
             best, azimuth = self._best(cross, cells)
             if best < 0:
                 break
-            if all(abs(math.remainder(azimuth - other, 2.0 * math.pi)) > _APART for other in found):
-                found.append(azimuth)
             agreeing = self._agreement(cross, best) > _AGREES
+            if all(apart(azimuth, other.azimuth_rad) > _APART for other in found):
+                held = _held(telling & agreeing, lag)
+                found.append(LocatedSound(azimuth_rad=azimuth, held=held))
             if not (cells & agreeing).any():
                 break
             cells = cells & ~agreeing
@@ -164,6 +186,22 @@ def _telling(power: NDArray[np.float32]) -> NDArray[np.bool_]:
     loud = power >= min(_LOUD * np.median(power), np.quantile(power, 1.0 - _LEAST_SHARE))
     tones = loud & (power > _TONE * median_filter(power, size=(1, _AROUND_BINS)))
     return tones if tones.sum() >= len(power) else loud
+
+
+def _held(cells: NDArray[np.bool_], lag: int) -> float:
+    """Return the share of cells, (frame, bin), that are there `lag` frames later, or beside it."""
+    before, after = cells[:-lag], cells[lag:]
+    sounding = after.any(axis=1)  # what fell silent has not changed its pitch
+    count = int(before[sounding].sum())
+    if count < _LEAST_HELD_CELLS:
+        return math.nan
+    near = maximum_filter1d(after.astype(np.uint8), 3, axis=1) > 0
+    return float((before & near)[sounding].sum()) / count
+
+
+def apart(first_rad: float, second_rad: float) -> float:
+    """Return the angle between two directions, rad, 0 to pi."""
+    return abs(math.remainder(first_rad - second_rad, 2.0 * math.pi))
 
 
 def _azimuths_for(apart_m: NDArray[np.float64]) -> int:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.sound_names import is_held_tone, is_siren, is_voice
 from edge_perception.core.types import UNKNOWN, Geometry, SoundEvent
-from edge_perception.encoders.audio.direction import SPAN_S, DirectionFinder
+from edge_perception.encoders.audio.direction import (
+    SPAN_S,
+    DirectionFinder,
+    LocatedSound,
+    apart,
+)
 from edge_perception.encoders.audio.stream import AudioWindow
+
+_NS = 1_000_000_000
+_REMEMBERED_S = 1.0  # of what a direction is like: a two-tone siren stays on one tone for as long
+_SAME_RAD = math.radians(15.0)
+_LEAST_GAP = 0.15  # between the most and the least held direction: less tells nothing
 
 
 class SoundLocator:
@@ -18,14 +32,17 @@ class SoundLocator:
     def __init__(self) -> None:
         self._finder: DirectionFinder | None = None
         self._steered_for: tuple[int, bytes] | None = None
+        self._segment: int | None = None
+        self._heard: deque[tuple[int, LocatedSound]] = deque()  # at the end of which window
 
     def locate(
         self, events: tuple[SoundEvent, ...], window: AudioWindow, geometry: Geometry
     ) -> tuple[tuple[SoundEvent, ...], str]:
         """Return the events with bearings, and a warning where channels and array do not fit.
 
-        The bearing is that of the loudest sound. With two events at once it could be that of
-        either, so neither gets one; all directions are told beside it.
+        The bearing of an event alone is that of the loudest sound. With several at once any
+        direction may be that of each: a siren and horns are told apart by who holds the pitch,
+        others get no bearing. All other directions are told beside it.
         """
         if geometry.microphones_m is None or not window.recent:
             return events, ""
@@ -39,12 +56,51 @@ class SoundLocator:
             return events, ""
         finder = self._finder_for(geometry.microphones_m, geometry.T_base_sensor, window)
         span = round(SPAN_S * window.device_rate_hz)
-        bearings = finder.bearings(np.concatenate(window.recent)[-span:])
-        if len(events) > 1:
-            return tuple(replace(event, other_bearings_rad=bearings) for event in events), ""
-        bearing = bearings[0] if bearings else UNKNOWN
-        alone = replace(events[0], bearing_rad=bearing, other_bearings_rad=bearings[1:])
-        return (alone,), ""
+        sounds = finder.sounds(np.concatenate(window.recent)[-span:])
+        self._remember(sounds, window)
+        if len(events) == 1:
+            return (_with_bearing(events[0], sounds[:1], sounds),), ""
+        wailing, holding = self._told_apart(events, sounds)
+        own = {event.class_name: holding for event in events if is_held_tone(event.class_name)}
+        own |= {event.class_name: wailing for event in events if is_siren(event.class_name)}
+        return tuple(_with_bearing(e, own.get(e.class_name, ()), sounds) for e in events), ""
+
+    def _remember(self, sounds: Sequence[LocatedSound], window: AudioWindow) -> None:
+        if window.segment != self._segment:
+            self._segment = window.segment
+            self._heard.clear()
+        self._heard.extend((window.window_end_ns, s) for s in sounds if not math.isnan(s.held))
+        while self._heard and window.window_end_ns - self._heard[0][0] > _REMEMBERED_S * _NS:
+            self._heard.popleft()
+
+    def _told_apart(
+        self, events: Sequence[SoundEvent], sounds: Sequence[LocatedSound]
+    ) -> tuple[list[LocatedSound], list[LocatedSound]]:
+        """Return the sounds whose pitch moves and those that hold it; none: that tells nothing."""
+        loud = [event.class_name for event in events if not is_voice(event.class_name)]
+        sirens = [name for name in loud if is_siren(name)]
+        if not sirens or len(sirens) == len(loud):
+            return [], []
+        if not all(is_siren(name) or is_held_tone(name) for name in loud):
+            return [], []
+        held = [(self._held(sound), sound) for sound in sounds]
+        held = [(value, sound) for value, sound in held if not math.isnan(value)]
+        values = [value for value, _ in held]
+        if len(values) < 2 or max(values) - min(values) < _LEAST_GAP:
+            return [], []
+        middle = 0.5 * (max(values) + min(values))
+        return (
+            [sound for value, sound in held if value < middle],
+            [sound for value, sound in held if value >= middle],
+        )
+
+    def _held(self, sound: LocatedSound) -> float:
+        """Return how well the pitch was held in that direction of late."""
+        values = [
+            before.held for _, before in self._heard
+            if apart(before.azimuth_rad, sound.azimuth_rad) < _SAME_RAD
+        ]  # fmt: skip
+        return sum(values) / len(values) if values else math.nan
 
     def _finder_for(
         self, microphones_m: NDArray[np.float64], T: NDArray[np.float64], window: AudioWindow
@@ -55,3 +111,13 @@ class SoundLocator:
             self._finder = DirectionFinder(positions, window.device_rate_hz)
             self._steered_for = key
         return self._finder
+
+
+def _with_bearing(
+    event: SoundEvent, own: Sequence[LocatedSound], sounds: Sequence[LocatedSound]
+) -> SoundEvent:
+    """Return an event that comes from one of `own`: from that one, if there is no other."""
+    mine = own[0] if len(own) == 1 else None
+    others = tuple(sound.azimuth_rad for sound in sounds if sound is not mine)
+    bearing = UNKNOWN if mine is None else mine.azimuth_rad
+    return replace(event, bearing_rad=bearing, other_bearings_rad=others)

@@ -135,6 +135,59 @@ def test_two_sounds_at_once_have_a_direction_each_the_louder_first():
     assert len(finder.bearings(chord(0.8, (700.0, 1400.0, 2100.0)))) == 1
 
 
+def wailing(bearing_rad, rate_hz=16_000):
+    """As `chord`, of a pitch that rises by half within the half second."""
+    t = np.arange(8000) / rate_hz
+    at_s = t[:, None] + SQUARE[:, :2] @ (math.cos(bearing_rad), math.sin(bearing_rad)) / 343.0
+    return sum(0.2 * np.sin(2 * np.pi * k * 800.0 * (at_s + 0.5 * at_s**2)) for k in (1, 2)).astype(
+        np.float32
+    )
+
+
+def test_what_holds_its_pitch_is_told_from_what_wails():
+    finder = DirectionFinder(SQUARE, 16_000)
+    (held,) = finder.sounds(chord(0.8, (700.0, 1400.0, 2100.0)))
+    (moved,) = finder.sounds(wailing(0.8))
+    assert held.held > 0.9
+    assert moved.held < 0.5
+    (brief,) = finder.sounds(chord(0.8, (700.0, 1400.0, 2100.0))[:3000])
+    assert math.isnan(brief.held), "shorter than the time after which a tone is looked for again"
+
+
+HORN_HZ = (410.0, 490.0, 820.0, 980.0, 1230.0, 1470.0)
+
+
+@pytest.mark.parametrize(("loud", "louder"), [(1.0, "horn"), (0.4, "siren")])
+def test_a_siren_beside_a_horn_has_the_direction_whose_pitch_moves(loud, louder):
+    heard_now = window(loud * chord(-2.0, HORN_HZ) + wailing(0.8))
+    events = (siren(), siren("Vehicle horn, car horn, honking"), siren("Speech"))
+    (wail, horn, voice), _ = SoundLocator().locate(
+        events, heard_now, Geometry(microphones_m=SQUARE)
+    )
+    assert turned(wail.bearing_rad, 0.8) < 4.0, louder
+    assert turned(horn.bearing_rad, -2.0) < 12.0  # each pulls the other's direction aside
+    assert wail.other_bearings_rad == (horn.bearing_rad,)
+    assert math.isnan(voice.bearing_rad), "a voice is none of the two"
+    assert set(voice.other_bearings_rad) == {wail.bearing_rad, horn.bearing_rad}
+
+
+def test_two_that_hold_their_pitch_are_not_told_apart():
+    both = window(chord(0.8, HORN_HZ) + 0.8 * chord(-2.0, (700.0, 1400.0, 2100.0)))
+    events, _ = SoundLocator().locate(
+        (siren(), siren("car_horn")), both, Geometry(microphones_m=SQUARE)
+    )
+    assert all(math.isnan(event.bearing_rad) for event in events)
+    assert all(len(event.other_bearings_rad) == 2 for event in events)
+
+
+def test_a_siren_beside_what_may_wail_as_well_gets_no_bearing_of_its_own():
+    both = window(chord(-2.0, HORN_HZ) + wailing(0.8))
+    events, _ = SoundLocator().locate(
+        (siren(), siren("Dog")), both, Geometry(microphones_m=SQUARE)
+    )
+    assert all(math.isnan(event.bearing_rad) for event in events)
+
+
 def chord(bearing_rad, tones_hz, rate_hz=16_000):
     """Tones from far away, as the four microphones hear them, (8000, 4)."""
     t = np.arange(8000) / rate_hz

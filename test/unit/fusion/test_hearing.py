@@ -16,10 +16,12 @@ START_NS = 1_000 * NS
 def run(
     paths, source, *, steps=40, error=lambda k: 0.0, hidden=(), heard=lambda k: True,
     horn=None, horn_steps=99, untracked=lambda k: (),
+    told_apart=False,
 ):  # fmt: skip
     """Hear a siren from where `source` is; return the last objects and events, and all marks.
 
     horn: path of somebody who sounds a horn beside it, the louder one, for so many steps.
+    told_apart: whether the microphones know which direction is whose.
     """
     hearing, marks, past = Hearing(), [], []
     for k in range(steps):
@@ -51,8 +53,9 @@ def run(
         if horn is not None and k < horn_steps:
             x, y = horn(k / 10)
             both = (math.atan2(y, x), bearing)[: 1 + (horn != source)]
-            event = replace(event, bearing_rad=math.nan, other_bearings_rad=both)
-            events = [event, replace(event, class_name="car_horn")]
+            first, second = (bearing, both[0]) if told_apart else (math.nan, math.nan)
+            event = replace(event, bearing_rad=first, other_bearings_rad=both)
+            events = [event, replace(event, class_name="car_horn", bearing_rad=second)]
         objects, events = hearing.attach(objects, events, places, stamp_ns)
         marks.append([item.track_id for item in objects if item.emergency_evidence])
     return objects, events, marks
@@ -114,6 +117,12 @@ def test_two_in_one_direction_share_the_probability():
     assert shares[4] > 0.2 < shares[6]
     assert sum(shares.values()) <= 1.0001
     assert [item.emergency for item in objects if item.track_id == 6] == [shares[6]]
+
+
+def test_a_siren_told_from_a_horn_by_its_pitch_keeps_its_bearing_however_long_the_horn_lasts():
+    objects, _, marks = run(STREET, STREET[4], horn=STREET[5], told_apart=True)
+    assert all(row == [4] for row in marks[15:])
+    assert max(objects, key=lambda item: item.emergency).track_id == 4
 
 
 def test_two_directions_beside_a_horn_are_both_kept_until_it_is_over():
