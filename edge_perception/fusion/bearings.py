@@ -64,9 +64,7 @@ class Directions:
     chances: NDArray[np.float64]  # (T, K), of each to be the right one, 0 where there is none
 
     @staticmethod
-    def of(
-        heard: Sequence[Moment], others_rad: Sequence[float] = ()
-    ) -> Directions:
+    def of(heard: Sequence[Moment], others_rad: Sequence[float] = ()) -> Directions:
         """Return moments.
 
         Args:

@@ -182,9 +182,7 @@ def test_two_that_hold_their_pitch_are_not_told_apart():
 
 def test_a_siren_beside_what_may_wail_as_well_gets_no_bearing_of_its_own():
     both = window(chord(-2.0, HORN_HZ) + wailing(0.8))
-    events, _ = SoundLocator().locate(
-        (siren(), siren("Dog")), both, Geometry(microphones_m=SQUARE)
-    )
+    events, _ = SoundLocator().locate((siren(), siren("Dog")), both, Geometry(microphones_m=SQUARE))
     assert all(math.isnan(event.bearing_rad) for event in events)
 
 
