@@ -68,8 +68,9 @@ HARD: dict[str, Maker] = {
     "slide": hard_any.slide,
 }
 # What was taken for a siren most often, and the widest kinds, are heard more often than others.
-_OFTEN = {"strings": 4.0, "game tune": 3.0, "solo": 3.0, "arpeggio": 1.5, "band": 1.5, "yowl": 3.0,
-          "rail": 2.0, "whine": 1.5, "rooster": 1.5, "baby": 1.5, "cat": 1.5, "cry": 8.0, "notes": 7.0, "slide": 2.0}  # fmt: skip
+_OFTEN = {"cry": 8.0, "notes": 7.0, "strings": 4.0, "game tune": 3.0, "solo": 3.0, "yowl": 3.0,
+          "rail": 2.0, "slide": 2.0, "arpeggio": 1.5, "band": 1.5, "whine": 1.5, "rooster": 1.5,
+          "baby": 1.5, "cat": 1.5}  # fmt: skip
 SHARES = np.array([_OFTEN.get(name, 1.0) for name in HARD])
 SHARES = SHARES / SHARES.sum()
 # Long steady chords are what a horn is: of these nobody says whether one is in them.

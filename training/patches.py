@@ -27,8 +27,8 @@ from training import (
 from training.mixtures import mixture
 
 CACHE = Path("training_out/cache/sounds")
-_MAKERS = (simulator, sounds, mixtures, hard_sounds, hard_parts, hard_any, hard_calls, hard_machines,
-           hard_music, hard_tones)  # fmt: skip
+_MAKERS = (simulator, sounds, mixtures, hard_sounds, hard_parts, hard_any, hard_calls,
+           hard_machines, hard_music, hard_tones)  # fmt: skip
 _CHUNK = 250
 _OFFSET = 0.001  # as `log_offset` of the patches
 
