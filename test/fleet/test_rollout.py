@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from fleet_rig import TEAM, ns
+from fleet_rig import TEAM, Wire, ns
 
 from edge_perception.cli.main import main
-from edge_perception.core.errors import FleetError
+from edge_perception.core.errors import FleetError, LinkError
 from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.documents import PAUSED, RUNNING, STOPPED, Stage
 from edge_perception.fleet.ingest import Ingest
@@ -110,6 +110,26 @@ def test_robots_decide_by_the_document(fleet, owner):
     assert robots[outside].update() == []
     with pytest.raises(FleetError, match="is stopped"):
         change(owner.registry(), TEAM, stopped, Verdict(verdict=PASS, text=""), owner.now)
+
+
+def test_a_stop_reaches_a_robot_that_was_away_for_a_month(fleet, owner):
+    wire = Wire(owner.place)
+    robot = owner.robot("away", device=Device(id=fleet.first[0]), place=wire)
+    assert robot.update() == ["1.0.0"]
+    owner.later(days=1)
+    with owner.change() as registry:
+        stopped = change(
+            registry, TEAM, fleet.rollout, Verdict(verdict=STOP, text="burns"), owner.now
+        )
+    for _ in range(3):  # it cannot be reached, and what it believes expires
+        wire.break_after = 0
+        with pytest.raises(LinkError):
+            robot.poll()
+        owner.later(days=10)
+        with owner.change():
+            pass
+    wire.break_after = None
+    assert robot.poll().retreats == {fleet.digest: f"rollout {stopped.id} was stopped: burns"}
 
 
 def test_a_stage_waits_soaks_and_passes(fleet, owner):
