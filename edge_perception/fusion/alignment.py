@@ -7,8 +7,10 @@ while others are slow is therefore matched by stamp and not by arrival.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping
 
+from edge_perception.fusion.one_set import Sets, fits, in_order, space_of
 from edge_perception.fusion.state import Arrival, SourceTrack
 
 HISTORY = 4  # unused features kept of each source
@@ -71,25 +73,19 @@ class Aligner:
             left_out.append(oldest)
             del candidates[oldest]
 
-    def select_one_set(
-        self, window_ns: int, pacing: Collection[str], exclusive: frozenset[str]
-    ) -> Selection:
-        """Pick as `select` does, but never features of two of the `exclusive` feature spaces.
+    def select_one_set(self, window_ns: int, pacing: Collection[str], sets: Sets) -> Selection:
+        """Pick as `select` does, but never features of two sets that replace one another.
 
         While a set of models is swapped at a stamp, unused features of both sets are here. The
         old set goes first where every source of `pacing` still has a feature of it; otherwise the
         newest set is picked, and what is left of the older one has no partner any more.
         """
         selection = self.select(window_ns)
-        if len({space_of(pick) for pick in selection.picks.values()} & exclusive) < 2:
+        if fits(selection.picks.values(), sets):
             return selection
-        newest_ns: dict[str, int] = {}
-        for unused in self._unused.values():
-            for item in unused:
-                space = space_of(item)
-                newest_ns[space] = max(newest_ns.get(space, 0), item.stamp_ns)
-        for space in sorted(exclusive & newest_ns.keys(), key=lambda name: newest_ns[name]):
-            selection = self._select_without(exclusive - {space}, window_ns)
+        known = frozenset().union(*sets)
+        for each in in_order(itertools.chain(*self._unused.values()), sets):
+            selection = self._select_without(known - each, window_ns)
             if all(name in selection.picks for name in pacing):
                 break
         return selection
@@ -135,23 +131,6 @@ def count_late(track: SourceTrack, arrival: Arrival) -> None:
     if not arrival.counted_late:
         arrival.counted_late = True
         track.late += 1
-
-
-def space_of(arrival: Arrival) -> str:
-    """Return the feature space of a feature; empty: none."""
-    return arrival.feature.model.feature_space
-
-
-def of_set(
-    arrivals: Mapping[str, Arrival], picks: Mapping[str, Arrival], exclusive: frozenset[str]
-) -> dict[str, Arrival]:
-    """Return the arrivals that may join these picks, see `Fusion.set_models`."""
-    picked = {space_of(pick) for pick in picks.values()} & exclusive
-    return {
-        name: arrival
-        for name, arrival in arrivals.items()
-        if not picked or space_of(arrival) not in exclusive - picked
-    }
 
 
 def settle_ns(selection: Selection, tracks: Mapping[str, SourceTrack], window_ns: int) -> int:

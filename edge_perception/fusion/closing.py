@@ -9,6 +9,7 @@ from edge_perception.core.types import ClosedBy, Instant, Mode, SourceState
 from edge_perception.fusion.alignment import Aligner, count_late, settle_ns
 from edge_perception.fusion.config import NS, FusionConfig
 from edge_perception.fusion.intake import Intake
+from edge_perception.fusion.one_set import Sets, largest_set
 from edge_perception.fusion.schedule import Schedule
 from edge_perception.fusion.state import Arrival
 
@@ -78,7 +79,7 @@ class Closing:
         raws: Mapping[str, SourceState],
         *,
         compensated: bool,
-        exclusive: frozenset[str],
+        sets: Sets,
     ) -> Closed | None:
         """Return the cycle that closes now; None: none does.
 
@@ -86,16 +87,16 @@ class Closing:
             now: the present moment.
             raws: state of each source, without hysteresis.
             compensated: odometry tells the motion between stamps.
-            exclusive: feature spaces that never meet, see `Fusion.set_models`.
+            sets: feature spaces of sets that never meet, see `Fusion.set_models`.
         """
         pacing = self._intake.pacing(raws)
         if self._schedule.fixed:
-            return self._on_timer(now, pacing)
+            return self._on_timer(now, pacing, sets)
         self._aligner.drop_older(self._intake.tracks, now.node_ns)
         opened_ns = self._aligner.opened_ns
         if opened_ns is None:
             return None if pacing else self._when_idle(now, raws)
-        return self._aligned(now, pacing, opened_ns, compensated, exclusive)
+        return self._aligned(now, pacing, opened_ns, compensated, sets)
 
     def _aligned(
         self,
@@ -103,11 +104,11 @@ class Closing:
         pacing: Collection[str],
         opened_ns: int,
         compensated: bool,
-        exclusive: frozenset[str],
+        sets: Sets,
     ) -> Closed | None:
         tracks = self._intake.tracks
         self.applied_ns = self.compensated_ns if compensated else self.window_ns
-        selection = self._aligner.select_one_set(self.applied_ns, pacing, exclusive)
+        selection = self._aligner.select_one_set(self.applied_ns, pacing, sets)
         closed_by = self._schedule.due(
             complete=all(name in selection.picks for name in pacing),
             settle_ns=settle_ns(selection, tracks, self.window_ns),
@@ -131,14 +132,14 @@ class Closing:
             return Closed(picks={}, by=ClosedBy.DEADLINE, opened_ns=now.steady_ns)
         return None
 
-    def _on_timer(self, now: Instant, pacing: Collection[str]) -> Closed | None:
+    def _on_timer(self, now: Instant, pacing: Collection[str], sets: Sets) -> Closed | None:
         """Close on the timer, with the freshest feature of every source that is in time."""
         tick_ns = self._schedule.take_tick(now.steady_ns)
         if tick_ns is None:
             return None
         tracks = self._intake.tracks
         picks = {name: newest for name in pacing if (newest := tracks[name].newest)}
-        return Closed(picks=picks, by=ClosedBy.TIMER, opened_ns=tick_ns)
+        return Closed(picks=largest_set(picks, sets), by=ClosedBy.TIMER, opened_ns=tick_ns)
 
     def on_view(
         self,

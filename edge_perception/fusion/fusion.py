@@ -11,11 +11,10 @@ The way of a frame: ``intake`` (what arrives, states) → ``closing`` (which fea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_perception.core.types import ClosedBy, Feature, FusedView, Instant, Mode, SourceState
-from edge_perception.fusion.alignment import of_set
 from edge_perception.fusion.closing import Closed, Closing
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.cycle import Cycle
@@ -26,6 +25,7 @@ from edge_perception.fusion.judgement import Judge
 from edge_perception.fusion.meeting import Apart, Meetings
 from edge_perception.fusion.model import FusionModel
 from edge_perception.fusion.motion import EgoMotion, Pose
+from edge_perception.fusion.one_set import Sets, TwoSets, of_set, sets_of
 from edge_perception.fusion.policy import DegradationPolicy, default_policy
 from edge_perception.fusion.publishers import Route
 from edge_perception.fusion.state import Arrival
@@ -59,6 +59,7 @@ class Fusion:
         self._judge = Judge(policy or default_policy())
         self._meetings = Meetings()
         self._motion = EgoMotion()
+        self._two_sets = TwoSets()
         self.set_models(models)
         self._sequence = 0
         self._closed: Counter[ClosedBy] = Counter()
@@ -77,7 +78,7 @@ class Fusion:
         self,
         models: tuple[FusionModel, ...],
         *,
-        exclusive: Collection[str] = (),
+        exclusive: Iterable[Collection[str]] = (),
         successors: tuple[FusionModel, ...] | None = None,
         from_stamp_ns: int = 0,
     ) -> None:
@@ -85,12 +86,12 @@ class Fusion:
 
         Args:
             models: those that may fuse from now on.
-            exclusive: feature spaces of sets that replace one another: features of two of them
-                never meet in one cycle.
+            exclusive: feature spaces of each of the sets that replace one another: features of two
+                sets never meet in one cycle, unless both go on for longer than a change takes.
             successors: those that fuse cycles whose oldest stamp is at or after `from_stamp_ns`.
             from_stamp_ns: see `successors`.
         """
-        self._models, self._exclusive = models, frozenset(exclusive)
+        self._models, self._exclusive = models, sets_of(exclusive)
         self._successors = models if successors is None else successors
         self._from_stamp_ns = from_stamp_ns
 
@@ -155,13 +156,16 @@ class Fusion:
         """Return the cycle that is due now; None: nothing is. Cheap, runs no model."""
         self._observe(now)
         raws = self._intake.raw_states(now)
+        tracks = self._intake.tracks
+        newest = [tracks[name].newest for name, raw in raws.items() if raw is SourceState.OK]
+        sets = self._two_sets.apart(filter(None, newest), self._exclusive, now.steady_ns)
         closed = self._closing.due(
             now,
             raws,
             compensated=self._motion.reaches(now.node_ns - self._closing.compensated_ns),
-            exclusive=self._exclusive,
+            sets=sets,
         )
-        return None if closed is None else self._cycle(now, raws, closed)
+        return None if closed is None else self._cycle(now, raws, closed, sets)
 
     def fuse(
         self, cycle: Cycle, on_error: Callable[[Exception], None] = lambda _: None
@@ -200,8 +204,10 @@ class Fusion:
         """Return when `close` must be called again if nothing arrives; steady clock."""
         return self._closing.next_ns(self._intake.clock.last)
 
-    def _cycle(self, now: Instant, raws: dict[str, SourceState], closed: Closed) -> Cycle:
-        reused = of_set(self._intake.reused(now, raws), closed.picks, self._exclusive)
+    def _cycle(
+        self, now: Instant, raws: dict[str, SourceState], closed: Closed, sets: Sets
+    ) -> Cycle:
+        reused = of_set(self._intake.reused(now, raws), closed.picks, sets)
         used = {**closed.picks, **reused}
         evidence_ns = {name: arrival.evidence_ns for name, arrival in used.items()}
         paced = (closed.picks or used).values()

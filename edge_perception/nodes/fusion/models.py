@@ -16,6 +16,7 @@ from edge_perception.encoders.serving import Sample
 from edge_perception.fusion.finite import is_finite
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.model import FusionModel, FusionOutput
+from edge_perception.fusion.one_set import Sets, sets_of
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.kept import KeptModel
 from edge_perception.models.loading import LoadedModel
@@ -26,9 +27,9 @@ from edge_perception.releases.candidate import OFF, SHADOW, CandidateTrial
 
 _LEAVES_AFTER_NS = 1_000_000_000  # a source that died never passes the stamp
 Change = Callable[[Callable[[Fusion], None]], None]
-# Makes the fusion of a trial: models, spaces of the candidate, spaces that exclude one another.
+# Makes the fusion of a trial: models, spaces of the candidate, those of sets that never meet.
 MakeTrialFusion = Callable[
-    [tuple[FusionModel, ...], frozenset[str], frozenset[str], CandidateTrial], TrialFusion
+    [tuple[FusionModel, ...], frozenset[str], Sets, CandidateTrial], TrialFusion
 ]
 
 
@@ -60,6 +61,9 @@ class FusionModels:
         self._candidate: BundleFusionModel | None = None  # the prepared one, on trial
         self._trial: CandidateTrial | None = None
         self._leaving: tuple[LoadedModel | None, int] | None = None  # and the stamp of the change
+        # Spaces of the models that served or were dropped last. An encoder may be told of a change
+        # before fusion is, and a late feature may come long after.
+        self._before = self._dropped = frozenset[str]()
 
     @property
     def models(self) -> tuple[BundleFusionModel, ...]:
@@ -98,19 +102,31 @@ class FusionModels:
         """Let it go where the machine has no room for it any more."""
         self._kept.make_room()
 
-    def prepare_kept(self, sha256: str) -> bool:
+    def prepare_kept(self, sha256: str, change: Change) -> bool:
         """Prepare the model that served before; False: it is not loaded any more."""
         loaded = self._kept.take(sha256)
         if loaded is None:
             return False
-        self.prepare(loaded)
+        self.prepare(loaded, change)
         return True
 
-    def prepare(self, loaded: LoadedModel) -> None:
+    def prepare(self, loaded: LoadedModel, change: Change) -> None:
         """Keep a warm model beside the current one."""
         same = self.loaded is not None and _spaces(self.loaded) == _spaces(loaded)
         self._prepared, self._candidate = loaded, BundleFusionModel(loaded)
         self._trial = CandidateTrial(loaded.bundle.manifest, same_space=same, stateful=same)
+        self._alone(change)
+
+    def _alone(self, change: Change) -> None:
+        """Let the model that serves fuse, and keep apart from it what may come of other sets."""
+        models, sets = self.models, self._sets()
+        change(lambda fusion: fusion.set_models(models, exclusive=sets))
+
+    def _sets(self) -> Sets:
+        """Return the spaces of each set whose features may come now."""
+        known = [self.loaded, self._prepared, self._leaving and self._leaving[0]]
+        spaces = [_spaces(loaded) for loaded in known if loaded]
+        return sets_of([*spaces, self._before, self._dropped])
 
     def try_out(self, change: Change) -> None:
         """Let the prepared model take part as its trial says.
@@ -123,7 +139,7 @@ class FusionModels:
         assert self._candidate is not None
         candidate = _Locked(self._candidate)
         current = tuple(_Locked(model) for model in self.models)
-        exclusive = self._exclusive(prepared)
+        exclusive = self._sets()
         models: tuple[FusionModel, ...] = current
         if trial.same_space and current:
             models = (ShadowedModel(current[0], candidate, trial),)
@@ -135,7 +151,7 @@ class FusionModels:
         change(lambda fusion: fusion.set_models(models, exclusive=exclusive))
 
     def _fuse_beside(
-        self, models: tuple[FusionModel, ...], exclusive: frozenset[str], trial: CandidateTrial
+        self, models: tuple[FusionModel, ...], exclusive: Sets, trial: CandidateTrial
     ) -> None:
         if self._trial_fusion is None and self._make_trial_fusion is not None:
             assert self._prepared is not None
@@ -160,7 +176,7 @@ class FusionModels:
             raise SwapError("fusion: no prepared model to commit")
         self._end_trial()  # what serves from now on is asked by one thread
         new, old = BundleFusionModel(prepared), self.models
-        exclusive = self._exclusive(prepared)
+        exclusive = self._sets()
         change(
             lambda fusion: fusion.set_models(
                 (*old, new), exclusive=exclusive, successors=(new, *old), from_stamp_ns=stamp_ns
@@ -177,7 +193,8 @@ class FusionModels:
         prepared, self._prepared = self._prepared, None
         self._candidate = self._trial = None
         if prepared is not None:
-            change(lambda fusion: fusion.set_models(self.models))
+            self._dropped = _spaces(prepared)
+            self._alone(change)
             release_model(prepared)
 
     def on_view(self, view: FusedView, now_ns: int, change: Change) -> None:
@@ -193,7 +210,8 @@ class FusionModels:
         if not passed and now_ns < stamp_ns + _LEAVES_AFTER_NS:
             return
         self._leaving = None
-        change(lambda fusion: fusion.set_models(self.models))
+        self._before = _spaces(loaded) if loaded is not None else frozenset()
+        self._alone(change)
         if loaded is not None:
             self._kept.keep(loaded)
 
@@ -211,11 +229,6 @@ class FusionModels:
                 loaded.backend.close()
         self.loaded = self._model = self._prepared = self._leaving = None
         self._candidate = self._trial = None
-
-    def _exclusive(self, prepared: LoadedModel) -> frozenset[str]:
-        """Feature spaces that only one of the two models takes."""
-        old = _spaces(self.loaded) if self.loaded else frozenset()
-        return old ^ _spaces(prepared)
 
 
 class _Locked:

@@ -17,6 +17,7 @@ from edge_perception.encoders import sets_pace
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.model import FusionModel
+from edge_perception.fusion.one_set import Sets
 from edge_perception.nodes.fusion.worker import FusionWorker
 from edge_perception.releases.behaviour import Decisions
 from edge_perception.releases.candidate import SHADOW, CandidateTrial
@@ -35,7 +36,7 @@ class TrialFusion:
         clock: Clock,
         models: tuple[FusionModel, ...],
         spaces: Collection[str],
-        exclusive: Collection[str],
+        exclusive: Sets,
         trial: CandidateTrial,
         on_error: Callable[[Exception], None],
     ) -> None:
@@ -46,7 +47,7 @@ class TrialFusion:
             clock: the clocks.
             models: current and candidate; each takes the features of its space.
             spaces: feature spaces of the candidate.
-            exclusive: spaces of sets that never meet in one cycle.
+            exclusive: spaces of each of the sets that never meet in one cycle.
             trial: takes what is compared.
             on_error: takes what is wrong with the machinery, not with the candidate.
         """
