@@ -241,9 +241,17 @@ def with_weights(name: str, data: bytes, read: Callable[[str], bytes]) -> bytes:
         read: returns another file of the bundle, verified.
 
     Raises:
-        ModelError: no valid model, or a tensor is not within its file.
+        ModelError: no valid model, a tensor is not within its file, or a part was compiled into a
+            file beside it.
     """
     model = graph_of(name, data)
+    for node in (node for graph in (model.graph, *model.functions) for node in _nodes(graph)):
+        embedded = [item.i for item in node.attribute if item.name == "embed_mode"]
+        if node.op_type == "EPContext" and embedded == [0]:
+            raise ModelError(
+                f"{name}: node '{node.name}' is a part that was compiled into a file of its own; "
+                "expected it embedded (embed_mode 1)"
+            )
     tensors = [
         tensor
         for graph in (model.graph, *model.functions)
@@ -278,8 +286,21 @@ def _external(graph: Any, found: set[str]) -> None:
 def _tensors(graph: Any) -> Iterator[Any]:
     """Yield the weights of a graph and of the graphs inside it."""
     yield from getattr(graph, "initializer", ())
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of the graphs inside it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)

@@ -29,6 +29,11 @@ from edge_perception.models.sessions import SESSIONS, Opened
 DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
 CODE = ".wasm"  # files of a bundle that are adapters, not weights
 SIGNED = ("auto", "true", "false")
+# Who is on the ROS domain can clean a node up, set its parameters and configure it again.
+HELD = "trust_file is set, so what is loaded and how it is checked holds from the start on"
+# In every ONNX file that names others: the key of a tensor's place, and compiled parts. Where they
+# are only names of something else, the graph is read once more and nothing is found.
+_NAMES_FILES = (b"\x08location", b"EPContext")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,11 @@ class ModelOptions:
         high=2**20,
     )
 
+    @property
+    def held(self) -> str:
+        """Why none of these may change after the start of the process; empty: they may."""
+        return HELD if self.trust_file else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
@@ -159,17 +169,16 @@ def backend_options(options: ModelOptions) -> BackendOptions:
 def whole_model(bundle: Bundle) -> bytes:
     """Read the model; weights in other files of the bundle are put into it.
 
+    A runtime that is given bytes looks for such files in the folder that the process runs in,
+    where nobody signed them: what the graph names is in the manifest, or the model does not load.
+
     Raises:
-        BundleError: a file is not what the manifest says.
-        ModelError: the graph is none, or names a file that is not in the manifest.
+        BundleError: a file is not what the manifest says, or not in it.
+        ModelError: the graph is none, or names what cannot be put into it.
     """
     manifest = bundle.manifest
-    known = {manifest.model, manifest.provenance.model_card, DRIFT_REFERENCE}
-    if manifest.golden is not None:
-        known |= {manifest.golden.inputs, manifest.golden.outputs}
     data = bundle.read(manifest.model)
-    others = sorted(name for name in set(manifest.files) - known if not name.endswith(CODE))
-    if not others or not manifest.model.endswith(".onnx"):
+    if not any(mark in data for mark in _NAMES_FILES):
         return data
     from edge_perception.models.graph import with_weights  # needs onnx, which most bundles do not
 

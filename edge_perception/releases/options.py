@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_perception.core.parameter import parameter
-from edge_perception.models.loading import SIGNED
+from edge_perception.models.loading import HELD, SIGNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +62,8 @@ class ManagerOptions:
         low=0,
         high=2**20,
     )
+
+    @property
+    def held(self) -> str:
+        """Why none of these may change after the start of the process; empty: they may."""
+        return HELD if self.trust_file else ""

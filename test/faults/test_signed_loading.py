@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from fault_robot import FaultRobot
 from harness import wait_until
+from rclpy.parameter import Parameter
 from releases import Maker, installed
 
 from edge_perception import msg, srv
 from edge_perception.core.errors import BundleError, SignatureError
 from edge_perception.models import device_keys
+from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
 from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.nodes.fusion.node import FusionNode
@@ -305,3 +307,19 @@ def test_unsigned_model_does_not_start_where_only_signed_ones_may(harness, maker
     signing.sign_bundle(bundle, [maker.key])
     node = harness.add(EncoderNode, "lidar", parameters={**parameters, **asks})
     assert node.state == "active", node._failure
+
+
+@pytest.mark.parametrize("name", ["trust_file", "require_signed", "model_folders", "backend"])
+def test_unsigned_models_do_not_get_in_by_parameters_of_a_node_that_was_cleaned_up(
+    harness, maker, folder, name
+):
+    """Who is on the domain can clean up, set and configure: not what says who may serve."""
+    parameters = {"trust_file": str(maker.trust_file), "autostart": False}
+    node = harness.add(EncoderNode, "lidar", parameters=parameters)
+    value = {"trust_file": "", "require_signed": "false", "model_folders": [str(folder)]}
+    answer = node.set_parameters([Parameter(name, value=value.get(name, "kserve"))])[0]
+    assert not answer.successful
+    assert f"{name}: cannot change: trust_file is set" in answer.reason
+    assert getattr(node._models._options.config, name) == getattr(
+        ModelOptions(model="", trust_file=str(maker.trust_file)), name
+    )

@@ -30,6 +30,10 @@ class Options:
     cores: tuple[int, ...] = ()
     places: tuple[float, ...] = ()
 
+    @property
+    def held(self):
+        return "y was asked for, so it holds from the start on" if self.fixed == "y" else ""
+
 
 class OptionsNode(PerceptionNode):
     def __init__(self, **kwargs):
@@ -147,10 +151,18 @@ def test_configuration_is_set_after_cleanup_and_holds_from_the_next_configure_on
     refused = set_parameter(harness, "part.fixed", "y")
     assert "after cleanup" in refused.reason
     assert change(harness, Transition.TRANSITION_CLEANUP)
-    assert set_parameter(harness, "part.fixed", "y").successful
+    assert set_parameter(harness, "part.fixed", "w").successful
     assert change(harness, Transition.TRANSITION_CONFIGURE)
-    assert node.options.config.fixed == "y"
+    assert node.options.config.fixed == "w"
     assert not set_parameter(harness, "part.fixed", "z").successful
+
+
+def test_what_says_that_it_is_held_changes_in_no_state(harness, node):
+    assert set_parameter(harness, "part.fixed", "y").successful
+    for name, value in (("part.fixed", "x"), ("part.ratio", 0.1)):
+        reason = set_parameter(harness, name, value).reason
+        assert f"{name}: cannot change: y was asked for, so it holds from the start on" in reason
+    assert node.options.config.fixed == "y"
 
 
 def test_what_is_read_only_says_so_and_is_refused_in_every_state(harness, node):

@@ -2,8 +2,8 @@
 
 Field metadata: ``text``, ``unit``, ``min``, ``max``, ``choices``, ``dynamic=True`` for what may
 change while the node runs, and ``read_only=True`` for what holds from its start on. What is neither
-may change while the node is unconfigured. A value that does not fit is refused with the allowed
-range.
+may change while the node is unconfigured, unless the dataclass says by `held` why nothing of it
+may. A value that does not fit is refused with the allowed range.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class ParameterSet(Generic[C]):
                     continue
                 if field.metadata.get("read_only", False):
                     return f"{parameter.name}: read-only, it is set at the start of the process"
+                if held := getattr(self.config, "held", ""):
+                    return f"{parameter.name}: cannot change: {held} of the process"
                 if not field.metadata.get("dynamic", False) and not self._configurable():
                     return (
                         f"{parameter.name}: cannot change while the node runs; "

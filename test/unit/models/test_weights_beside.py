@@ -67,3 +67,36 @@ def test_what_is_not_in_the_bundle_or_in_the_file_is_refused(split):
         with_weights("m", moved, split.read)
     with pytest.raises(ModelError, match="expected an ONNX model"):
         with_weights("m", b"\xff" * 50, split.read)
+
+
+@pytest.mark.parametrize("model", ["model.onnx", "model.bin"])
+def test_weights_that_the_manifest_does_not_name_are_not_taken_from_the_working_folder(
+    split, tmp_path, monkeypatch, model
+):
+    """A runtime that is given bytes looks there: nobody signed what lies there."""
+    manifest = json.loads((split.path / MANIFEST_NAME).read_text())
+    del manifest["files"]["weights.bin"]
+    manifest["files"][model] = manifest["files"].pop("model.onnx")
+    manifest["model"] = model
+    (split.path / "model.onnx").rename(split.path / model)
+    (split.path / MANIFEST_NAME).write_text(json.dumps(manifest))
+    monkeypatch.chdir(split.path)
+    with pytest.raises(BundleError, match=r"no file 'weights\.bin' in its manifest"):
+        open_bundle(load_bundle(split.path), ModelOptions(model=""))
+
+
+@pytest.mark.parametrize(("embedded", "refused"), [(0, True), (1, False)])
+def test_a_part_that_was_compiled_into_a_file_of_its_own_is_refused(embedded, refused):
+    make = onnx.helper
+    values = [make.make_tensor_value_info(name, 1, (1,)) for name in "xy"]
+    part = make.make_node(
+        "EPContext", ["x"], ["y"], name="part", domain="com.microsoft", embed_mode=embedded,
+        ep_cache_context="engine.bin",
+    )  # fmt: skip
+    graph = make.make_graph([part], "g", values[:1], values[1:])
+    data = make.make_model(graph).SerializeToString()
+    if not refused:
+        assert with_weights("m", data, lambda _: b"") == data
+        return
+    with pytest.raises(ModelError, match="'part' is a part that was compiled into a file"):
+        with_weights("m", data, lambda _: b"")
