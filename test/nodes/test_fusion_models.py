@@ -7,7 +7,7 @@ import pytest
 
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.loading import ModelOptions, open_bundle
-from edge_perception.nodes.fusion_models import FusionModels
+from edge_perception.nodes.fusion.models import FusionModels
 from edge_perception.releases.candidate import SHADOW
 
 
