@@ -333,7 +333,9 @@ class FusionNode(PerceptionNode):
 
     def prepare_kept(self, sha256: str) -> bool:
         """Prepare the model that served before; False: it is not loaded any more."""
-        return self._models.prepare_kept(sha256, self._worker.change)
+        if not self.is_active:
+            return False
+        return self._models.prepare_kept(sha256, self._cycles.change)
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
         """Load and warm a fusion model beside the running one."""
@@ -348,7 +350,7 @@ class FusionNode(PerceptionNode):
             sha256=sha256,
             beside=True,
         )
-        self._models.prepare(loaded, self._worker.change)
+        self._models.prepare(loaded, self._cycles.change)
 
     def try_model(self, mode: str, share: float, deadline_ms: float) -> CandidateTrial:
         """Let the prepared model run on some cycles; STATUS changes nothing."""
