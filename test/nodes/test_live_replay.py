@@ -11,7 +11,6 @@ from edge_perception.validation.result import ValidationOptions
 from edge_perception.validation.settings import ReplaySettings
 
 
-@pytest.mark.timeout(240)
 def test_lock_step_and_live_agree(tmp_path, ros_domain):
     path = tmp_path / "drive.mcap"
     build_recording(simulated_scene(), path, BuildOptions(duration_s=4.0))

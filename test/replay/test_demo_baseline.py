@@ -23,7 +23,6 @@ def demo_recording(tmp_path_factory):
     return path
 
 
-@pytest.mark.timeout(240)
 def test_the_demo_recording_passes_and_a_drop_is_named(demo_recording, tmp_path, capsys):
     asked = ["validate", str(demo_recording), "--quiet", "--baseline", str(BASELINES)]
     assert main([*asked, "--out", str(tmp_path / "a")]) == 0, capsys.readouterr().out
