@@ -1,7 +1,5 @@
 """The same recording in lock step and through the real nodes gives the same fused results."""
 
-import pytest
-
 from edge_perception.samples.build import BuildOptions, build_recording
 from edge_perception.samples.simulated import simulated_scene
 from edge_perception.validation.bags import run_bags
