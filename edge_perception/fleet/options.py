@@ -27,7 +27,8 @@ class FleetOptions:
         600.0, "between questions to the registry, give or take a fifth", unit="s", low=1, high=1e6
     )
     quiet_hours: str = parameter(
-        "", "time of the day, UTC, in which nothing is fetched or changed, such as 22:00-06:00"
+        "",
+        "time of the day, UTC, in which no release is fetched or changed to, such as 22:00-06:00",
     )
     most_kb_s: int = parameter(
         0, "fetched per second on average; 0: as fast as it comes", unit="kB/s", low=0, high=10**7

@@ -14,6 +14,7 @@ from releases import Maker
 
 from edge_perception.fleet.documents import STOPPED, Rollout, RolloutsDocument, Stage
 from edge_perception.fleet.registry import utc_now
+from edge_perception.fleet.schedule import QuietHours
 
 
 @pytest.fixture
@@ -37,8 +38,13 @@ def fleet(tmp_path):
     return owner, maker
 
 
-def test_a_robot_takes_a_release_and_gives_it_back(harness, fleet, tmp_path):
+def test_a_robot_takes_a_release_and_gives_it_back_in_quiet_hours_too(
+    harness, fleet, tmp_path, monkeypatch
+):
     from test_model_services import Robot
+
+    quiet: list[str] = []
+    monkeypatch.setattr(QuietHours, "holds", lambda *_: bool(quiet))
 
     owner, maker = fleet
     bundle = maker.signed_bundle(name="second", scale=1.0)
@@ -49,6 +55,7 @@ def test_a_robot_takes_a_release_and_gives_it_back(harness, fleet, tmp_path):
         "fleet_poll_period_s": 1.0,
         "fleet_device_id": "robot-1",
         "fleet_keep_free_mb": 0,
+        "fleet_quiet_hours": "22:00-06:00",
     }
     robot = Robot(harness, maker, parameters=options)
     seeds = itertools.count()
@@ -65,7 +72,8 @@ def test_a_robot_takes_a_release_and_gives_it_back(harness, fleet, tmp_path):
         return maker.store.slots.get("current").get("lidar", "")
 
     wait_until(lambda: model().version == "9.9.9" and current() == digest, "it serves", 60.0)
-    # The operator stops the rollout: it goes back by itself.
+    # The operator stops the rollout: it goes back by itself, whatever the hour.
+    quiet.append("from now on")
     rollout = Rollout(
         id="x",
         name="second",

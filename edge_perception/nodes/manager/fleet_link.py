@@ -194,12 +194,9 @@ class FleetLink:
         schedule = PollSchedule(self._options.poll_period_s, random.Random())
         wait_s = min(schedule.first_s(), 60.0)
         while sync is not None and not ended.wait(wait_s):
-            if self._pace.is_quiet:
-                wait_s = 60.0
-                continue
             try:
-                plan = sync.poll(time.time_ns())
-                for document in plan.offers:
+                plan = sync.poll(time.time_ns())  # in quiet hours too: a stop waits for nothing
+                for document in () if self._pace.is_quiet else plan.offers:
                     if not self._is_refused(document.manifest_sha256):
                         sync.fetch(document, time.time_ns())
                 self._plan, problem = plan, ""
@@ -227,8 +224,6 @@ class FleetLink:
     async def _on_wake(self) -> None:
         if self._acting or self._coordinator.busy or self._parts.managed.off:
             return
-        if self._pace.is_quiet:
-            return  # what was fetched is changed to at the first poll after it
         self._acting = True
         try:
             await self._act(self._plan)
@@ -242,6 +237,8 @@ class FleetLink:
             if sha256 in serving:
                 await self._retreat(why)
                 return
+        if self._pace.is_quiet:
+            return  # what was fetched is changed to at the first poll after it
         try:
             # What came with the software serves, and is in no slot before the first change.
             models = (await self._coordinator.serving.look()).models
