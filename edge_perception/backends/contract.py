@@ -58,11 +58,6 @@ class BackendInfo:
     outputs: tuple[TensorInfo, ...]
 
     @property
-    def fell_back(self) -> bool:
-        """Whether something else runs than was asked for."""
-        return bool(self.notes)
-
-    @property
     def where(self) -> str:
         """Providers with the nodes on each, for people: ``CUDAExecutionProvider 118 of 120``."""
         total = sum(self.assignment.values())

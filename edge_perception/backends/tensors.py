@@ -17,16 +17,29 @@ def check_inputs(model: str, expected: Sequence[TensorInfo], inputs: Mapping[str
     Raises:
         BackendError: an input is missing, or of another shape or dtype.
     """
+    _check(f"{model}: input", expected, inputs)
+
+
+def check_outputs(expected: Sequence[TensorInfo], outputs: Mapping[str, NDArray]) -> None:
+    """Refuse arrays that a model does not give.
+
+    Raises:
+        BackendError: an output is missing, or of another shape or dtype.
+    """
+    _check("output", expected, outputs)
+
+
+def _check(what: str, expected: Sequence[TensorInfo], arrays: Mapping[str, NDArray]) -> None:
     for info in expected:
-        array = inputs.get(info.name)
+        array = arrays.get(info.name)
         if array is None:
-            raise BackendError(f"{model}: input '{info.name}' is missing, got {sorted(inputs)}")
+            raise BackendError(f"{what} '{info.name}' is missing, got {sorted(arrays)}")
         fits = len(array.shape) == len(info.shape) and all(
             size in (-1, got) for size, got in zip(info.shape, array.shape, strict=True)
         )
         if not fits or array.dtype != info.dtype:
             raise BackendError(
-                f"{model}: input '{info.name}' expects {info.shape} {info.dtype}, "
+                f"{what} '{info.name}' expects {info.shape} {info.dtype}, "
                 f"got {array.shape} {array.dtype}"
             )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from edge_perception.cdr.errors import UnsupportedCdrError
 
@@ -31,15 +31,6 @@ _STRING = re.compile(r"string(?:<(\d+)>)?")
 _SEQUENCE = re.compile(r"sequence<(.+?)(?:, (\d+))?>")
 _ARRAY = re.compile(r"(.+)\[(\d+)\]")
 _NESTED = re.compile(r"(\w+)/(\w+)")
-
-
-class MessageClass(Protocol):
-    """What is needed of a message class."""
-
-    @classmethod
-    def get_fields_and_field_types(cls) -> Mapping[str, str]:
-        """Return type names by field name, in order."""
-        ...
 
 
 Lookup = Callable[[str], Any]  # "package/msg/Type" -> message class

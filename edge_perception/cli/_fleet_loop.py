@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from edge_perception.core.errors import ConfigurationError
 _LABELLER = "simulator"
 _KINDS = ("uncertainty", "disagreement", "entropy", "margin", "doubt", "nearmiss")
 _FOLDER = Path("training")
-TrainingCall = Callable[..., Path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

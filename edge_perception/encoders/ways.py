@@ -49,11 +49,6 @@ class WayChoice:
         self._given_ns = 0  # the newest stamp that the way before gave
 
     @property
-    def is_open(self) -> bool:
-        """Whether there is anything to choose from."""
-        return len(self._ways) > 1
-
-    @property
     def current(self) -> str:
         """The way that counts; empty: none has come yet."""
         return self._current

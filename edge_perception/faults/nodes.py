@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_perception.core.types import SourceState
 from edge_perception.faults.driver import is_healthy
 from edge_perception.faults.integrator_rows import INTEGRATOR_ROWS
 from edge_perception.faults.judge import DEADLINE_S, Expectation, Result, judge
@@ -130,8 +129,3 @@ def random_kills(running: Session, minutes: float, *, seed: int = 0) -> dict[str
         "availability": round(len(seen) / (len(seen) + lost), 5) if seen else 0.0,
         "longest_gap_s": round(max(gaps, default=math.inf), 3),
     }
-
-
-def states_of(result: Result, source: str) -> set[SourceState]:
-    """Return the states a source was reported in over a run."""
-    return {item.sources[source].state for item in result.observed}

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
 from typing import Protocol
 
 from edge_perception.core.errors import BundleError
@@ -48,9 +47,6 @@ class DeviceKey(Protocol):
             BundleError: the key cannot be used.
         """
         ...
-
-
-Opener = Callable[[str, bytes], bytes]  # name for messages, what is on the disk -> what is inside
 
 
 def is_sealed(data: bytes) -> bool:

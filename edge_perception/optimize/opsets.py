@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,6 @@ def newest_opset(runtime: str) -> int:
         session.close()
         return version
     return 0
-
-
-def too_new(opset: int, runtimes: Sequence[str]) -> dict[str, int]:
-    """Return the runtimes that do not take an operator set, with what they do take."""
-    return {name: newest_opset(name) for name in runtimes if newest_opset(name) < opset}
 
 
 def _smallest(version: int) -> bytes:

@@ -20,6 +20,7 @@ import numpy as np
 
 from edge_perception.core.errors import BackendError, EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders
+from edge_perception.core.process_memory import RESIDENT, memory_bytes
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.models.loading import LoadedModel, ModelOptions, open_bundle
 from edge_perception.models.manifest import FUSION, load_bundle
@@ -75,7 +76,7 @@ class SetRunner:
 
     def _open(self, role: str, job: dict[str, Any]) -> None:
         bundle = load_bundle(Path(job["bundle"]))
-        before = _resident()
+        before = memory_bytes(RESIDENT)
         began_s = time.monotonic()
         options = ModelOptions(**job["options"])
         models = self._models[role] = []
@@ -87,7 +88,7 @@ class SetRunner:
             believe_in_batches(loaded.backend)
             loaded.backend.warm_up(bundle.manifest.gates.warm_up_runs)
         load_s = time.monotonic() - began_s
-        memory_mb = max(_resident() - before, 0) / 1e6
+        memory_mb = max(memory_bytes(RESIDENT) - before, 0) / 1e6
         inputs, _ = read_golden(bundle)
         self._inputs[role] = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         info = loaded.backend.describe()
@@ -136,12 +137,6 @@ def _alone(way: dict[str, Any], runs: int) -> dict[str, Any]:
 
 def _say(document: dict[str, Any]) -> None:
     print(json.dumps(document), flush=True)
-
-
-def _resident() -> int:
-    """Return the resident memory in bytes (proc(5), statm)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edge_perception.core.process_memory import MAPPED, PEAK, RESIDENT, memory_bytes
 from edge_perception.models.quiet import yield_cores
 
 _LEAST_RUNS = 20  # however long they take; the deadline ends what takes too long
@@ -65,7 +66,7 @@ def _try(job: dict[str, Any], say: Any) -> dict[str, Any]:
     if outside:
         raise ValueError(f"the graph reads files that are not in the manifest: {outside}")
     # What the interpreter and the libraries have mapped is not the candidate's.
-    mapped, before = _memory("VmSize"), _memory("VmRSS")
+    mapped, before = memory_bytes(MAPPED), memory_bytes(RESIDENT)
     allowed = mapped + job["memory_bytes"]
     # Drivers of accelerators reserve far more addresses than they use: there only what is written
     # counts.
@@ -82,7 +83,7 @@ def _try(job: dict[str, Any], say: Any) -> dict[str, Any]:
     say("warm-up")
     loaded.backend.warm_up(bundle.manifest.gates.warm_up_runs)
     warm_up_s = time.monotonic() - started_s - load_s
-    peak_bytes = max(_memory("VmHWM") - before, 0)  # comparing needs more, serving does not
+    peak_bytes = max(memory_bytes(PEAK) - before, 0)  # comparing needs more, serving does not
     say("golden outputs")
     golden: list[dict[str, Any]] = []
     inputs = generated_inputs(bundle.manifest.inputs)
@@ -131,14 +132,6 @@ def _waited_s() -> float:
         return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
-
-
-def _memory(name: str) -> int:
-    """Return a figure of /proc/self/status in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {name}")
 
 
 if __name__ == "__main__":

@@ -64,11 +64,6 @@ class Changes:
         ):
             check_parts(what, (item.name for item in items), topics)
 
-    @property
-    def longest_delay_ns(self) -> int:
-        """How much later than recorded a message may arrive."""
-        return max((round(item.seconds * NS) for item in self.delays), default=0)
-
 
 def parse_changes(
     *,

@@ -9,8 +9,6 @@ from edge_perception.core.types import SoundEvent
 from edge_perception.recordings.schedule import StampMap
 from edge_perception.samples.truth import SoundClip
 
-ALARMS = ("siren", "car_horn")
-
 
 @dataclass(frozen=True, kw_only=True)
 class HeardSpan:

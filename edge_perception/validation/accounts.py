@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
+from edge_perception.core.process_memory import PEAK, memory_bytes
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
 from edge_perception.replay.binding import Binding
@@ -117,9 +117,7 @@ def _remarks(stats: ReplayStats) -> list[str]:
 def peak_mb() -> float:
     """Return the highest resident size of this process so far, 10^6 bytes."""
     try:  # getrusage() counts what the process was before it became this program
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-        return round(int(kib) * 1024e-6, 1)
-    except (OSError, StopIteration):
+        return round(memory_bytes(PEAK) * 1e-6, 1)
+    except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return round(peak * (1e-6 if sys.platform == "darwin" else 1024e-6), 1)

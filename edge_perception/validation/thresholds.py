@@ -144,21 +144,3 @@ def with_slo(thresholds: Thresholds, slo: Slo) -> Thresholds:
             asked = [limit for limit in (limits.max_end_to_end_p99_ms, objective.at_most) if limit]
             limits = replace(limits, max_end_to_end_p99_ms=min(asked))
     return replace(thresholds, limits=limits)
-
-
-def thresholds_text() -> str:
-    """Return the default thresholds as a commented file."""
-    import dataclasses
-
-    lines = ["# Thresholds of `edge-perception validate`; every value is the default.\n"]
-    lines.append(f"schema: {SCHEMA}\n")
-    for name in ("models_may_change", "parameters_may_change"):
-        lines.append(f"{name}: {str(getattr(Thresholds(), name)).lower()}\n")
-    for name in ("same_device", "other_device", "limits"):
-        lines.append(f"{name}:\n")
-        part = getattr(Thresholds(), name)
-        for item in dataclasses.fields(part):
-            unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
-            value = getattr(part, item.name)
-            lines.append(f"  {item.name}: {value:g}  # {item.metadata['text']}{unit}\n")
-    return "".join(lines)

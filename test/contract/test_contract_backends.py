@@ -123,7 +123,7 @@ def test_describe(backend: Any, spec: BackendSpec) -> None:
     assert info.runtime == spec.name
     assert info.runtime_version
     assert info.provider
-    assert info.fell_back is False
+    assert info.notes == ()
     assert [(t.name, t.dtype, t.shape) for t in info.inputs] == [
         ("a", "float32", (2, 3)),
         ("b", "float32", (2, 3)),

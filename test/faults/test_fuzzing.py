@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz import _FLOATS, _SIZES, _TEXTS, fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_perception import msg
 from edge_perception.core.errors import EdgePerceptionError
-from edge_perception.faults.fuzz import _FLOATS, _SIZES, _TEXTS, fuzz
 from edge_perception.nodes.conversion import feature_from_msg
 
 

@@ -18,7 +18,7 @@ from edge_perception.backends.kserve.breaker import Breaker, BreakerLimits
 from edge_perception.backends.kserve.http import HttpRemote
 from edge_perception.backends.kserve.options import KserveOptions, kserve_options
 from edge_perception.backends.kserve.remote import ModelMetadata, Remote, RemoteError
-from edge_perception.backends.tensors import check_inputs, warm_up
+from edge_perception.backends.tensors import check_inputs, check_outputs, warm_up
 from edge_perception.core.errors import BackendError
 
 _DEFAULT_URL = "http://127.0.0.1:8000"
@@ -138,7 +138,7 @@ class KserveBackend:
             share = 1 + self._options.retries - attempt if not probing else 1
             try:
                 outputs = self._remote.infer(inputs, self._info.outputs, left_s / share)
-                self._check(outputs)
+                check_outputs(self._info.outputs, outputs)
             except RemoteError as error:
                 self._note(error)
                 continue
@@ -150,20 +150,6 @@ class KserveBackend:
             return outputs
         self._breaker.failed(self._steady_s())
         return None
-
-    def _check(self, outputs: Mapping[str, NDArray]) -> None:
-        for info in self._info.outputs:
-            array = outputs.get(info.name)
-            if array is None:
-                raise BackendError(f"output '{info.name}' is missing, got {sorted(outputs)}")
-            fits = len(array.shape) == len(info.shape) and all(
-                size in (-1, got) for size, got in zip(info.shape, array.shape, strict=True)
-            )
-            if not fits or array.dtype != info.dtype:
-                raise BackendError(
-                    f"output '{info.name}' expects {info.shape} {info.dtype}, "
-                    f"got {array.shape} {array.dtype}"
-                )
 
     def _note(self, error: Exception) -> None:
         self._last_error = str(error)

@@ -80,17 +80,6 @@ def run_blocks(
         )
 
 
-def run_clip(
-    encoder: AudioEncoder, intake: AudioIntake, wav: Path, *, pad_s: float = 0.0
-) -> tuple[SoundEvent, ...]:
-    """Return the sound events of a wav file, window times counted from its first sample.
-
-    Give each clip a fresh intake and encoder: both remember the stream they have heard.
-    """
-    windows = run_blocks(encoder, intake, read_wav(wav, pad_s=pad_s))
-    return tuple(event for window in windows for event in window.sound_events)
-
-
 def _read_samples(path: Path) -> tuple[NDArray[np.float32], int]:
     try:
         with wave.open(str(path), "rb") as file:

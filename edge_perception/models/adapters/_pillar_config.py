@@ -32,7 +32,6 @@ class PillarConfig:
     max_points: int | None = None
     point_features: list[str] | None = None
     extra_features: int | None = None
-    downsample: int = 1
     score_threshold: float | None = None
     circle_m: float | None = None
     yaw_norms: list[float] = field(default_factory=list)
@@ -111,7 +110,6 @@ def _autoware(name: str, data: Mapping[str, Any]) -> PillarConfig:
         max_pillars=_largest(data["max_voxel_size"]),
         point_features=features[width],
         extra_features=int(data["encoder_in_feature_size"]) - width,
-        downsample=int(data.get("downsample_factor", 1)),
         score_threshold=_optional(data.get("score_threshold")),
         circle_m=_optional(data.get("circle_nms_dist_threshold")),
         yaw_norms=[float(v) for v in data.get("yaw_norm_thresholds", [])],

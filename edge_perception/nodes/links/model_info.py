@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from pathlib import Path
 
 from rclpy.node import Node
 
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.process_memory import RESIDENT, memory_bytes
 from edge_perception.models.device_plan import planned_options
 from edge_perception.models.loading import LoadedModel, ModelOptions
 from edge_perception.models.manifest import Bundle
@@ -60,9 +60,8 @@ def _runs_as(options: ModelOptions, role: str) -> str:
 def _resident_mb() -> float:
     """Return the resident memory of this process; 0: the machine does not tell."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except (OSError, ValueError, IndexError):
+        return memory_bytes(RESIDENT) / 2**20
+    except OSError:
         return 0.0
 
 

@@ -48,12 +48,6 @@ def dashboard_text(dashboard: dict[str, Any]) -> str:
     return json.dumps(dashboard, indent=1) + "\n"
 
 
-def queries_of(dashboard: dict[str, Any]) -> list[str]:
-    """Return the PromQL of all panels and variables, with variables as any value."""
-    found = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", [])]
-    return [q.replace("$instance", ".*").replace("$source", ".*") for q in found]
-
-
 def _overview() -> list[dict[str, Any]]:
     views = series("fused_views")
     return [

@@ -77,11 +77,3 @@ class Metric:
     def label_names(self) -> tuple[str, ...]:
         """Names of all its labels."""
         return (*(label.name for label in self.labels), *self.attributes)
-
-    @property
-    def most_series(self) -> int:
-        """Number of series that it can have at the very most."""
-        count = len(self.buckets) + 3 if self.kind is Kind.HISTOGRAM else 1
-        for label in self.labels:
-            count *= len(label.values) or label.most
-        return count

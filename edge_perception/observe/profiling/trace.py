@@ -55,11 +55,6 @@ class Recording:
     features: tuple[FeatureTiming, ...]
     views: tuple[ViewTiming, ...]
 
-    def model_names(self) -> list[str]:
-        """Return the names of all models in use."""
-        names = {feature.model for feature in self.features}
-        return sorted(names.union(*(view.models for view in self.views)) - {""})
-
 
 def trace_of(recording: Recording) -> str:
     """Return the trace as JSON."""

@@ -5,11 +5,17 @@ import pytest
 from audio_messages import blocks, tone
 
 from edge_perception.core.errors import ModelError
-from edge_perception.encoders.audio.clip import read_wav, run_blocks, run_clip
+from edge_perception.encoders.audio.clip import read_wav, run_blocks
 from edge_perception.models.adapters.yamnet import CLASS_MAP_NAME, EVENTS, describe, read_class_map
 from edge_perception.releases.importing import import_model
 
 WARNINGS = {"siren", "car_horn"}
+
+
+def run_clip(encoder, intake, wav, *, pad_s=0.0):
+    """Sound events of a file; each asks for a fresh intake and encoder."""
+    windows = run_blocks(encoder, intake, read_wav(wav, pad_s=pad_s))
+    return [event for window in windows for event in window.sound_events]
 
 
 def centers_s(events, name):

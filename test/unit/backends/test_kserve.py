@@ -56,7 +56,7 @@ def test_the_server_answers(connect, server):
     info = session.describe()
     assert info.provider == f"{server.url} adder"
     assert info.runtime_version == "small 1"
-    assert not info.fell_back
+    assert not info.notes
 
 
 def test_the_answer_is_the_callers_own(connect):
@@ -130,11 +130,11 @@ def test_whatever_the_server_does_the_local_model_answers_and_it_is_said(connect
     try:
         np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
         info = session.describe()
-        assert info.fell_back
+        assert info.notes
         assert info.provider == "CPUExecutionProvider"
         server.answer = server.right
         np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
-        assert not session.describe().fell_back
+        assert not session.describe().notes
     finally:
         gate.set()
 
@@ -170,7 +170,7 @@ def test_an_open_breaker_sends_nothing(connect, server):
 def test_a_server_that_is_not_there_at_the_start(connect, server):
     nobody = "http://127.0.0.1:9"
     session = connect(nobody)
-    assert session.describe().fell_back
+    assert session.describe().notes
     np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
         connect(nobody, strict=True)

@@ -74,10 +74,6 @@ def test_the_verdict_names_the_stage_that_takes_most():
     assert "end to end 20.00" in fusion
 
 
-def test_models_of_features_and_views_are_profiled():
-    assert RECORDING.model_names() == ["bev_lite_camera", "bev_lite_fusion"]
-
-
 def tables_of(asked, recording=None, runs=2):
     tables = operator_tables(recording=recording, params_files=(), asked=asked, runs=runs)
     return {table.split(":")[0]: table.splitlines() for table in tables}
