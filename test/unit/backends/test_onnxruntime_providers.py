@@ -86,7 +86,7 @@ def test_a_session_tells_every_node(model):
     session.close()
     assert info.assignment == {CPU: 1}
     assert info.where == CPU
-    assert not info.fell_back
+    assert not info.notes
 
 
 def test_a_provider_of_another_build_is_a_note_or_with_strict_a_refusal(model):
@@ -96,7 +96,7 @@ def test_a_provider_of_another_build_is_a_note_or_with_strict_a_refusal(model):
     session.close()
     if info.provider == CUDA:
         pytest.skip("this machine has CUDA")
-    assert info.fell_back
+    assert info.notes
     assert any(CUDA in note for note in info.notes)
     with pytest.raises(BackendError, match=CUDA):
         backends()["onnxruntime"].load(model, BackendOptions(provider=("cuda",), strict=True))
