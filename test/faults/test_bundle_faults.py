@@ -18,15 +18,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fault_robot import FaultRobot
-from rclpy.clock import ClockType
-from rclpy.time import Time
 from releases import Maker
 
 from edge_perception import srv
 from edge_perception.core.errors import BundleError, EdgePerceptionError, SignatureError
 from edge_perception.models.golden import read_golden, save_arrays
 from edge_perception.models.manifest import file_entry, load_bundle
+from edge_perception.nodes.changes import steps
 from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.manager import services
 from edge_perception.releases import archive, signing
 from edge_perception.releases.admission import AdmissionLimits
 
@@ -77,15 +77,13 @@ def refused_at_the_door(robot, maker, path, error, text, now_ns=None):
 
 
 @contextlib.contextmanager
-def clock_of(node, now_ns):
-    """The node's clock says another time."""
-    clock = node.get_clock()
-    clock._set_ros_time_is_active(True)
-    clock.set_ros_time_override(Time(nanoseconds=now_ns, clock_type=ClockType.ROS_TIME))
-    try:
+def clock_of_the_system(now_ns):
+    """The computer's clock says another time, as the manager reads it."""
+    other = SimpleNamespace(**vars(time) | {"time_ns": lambda: now_ns})
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (services, steps):
+            patched.setattr(module, "time", other)
         yield
-    finally:
-        clock._set_ros_time_is_active(False)
 
 
 # -- what is refused at the door --
@@ -184,9 +182,9 @@ def test_expired_manifest_online_and_offline(robot, maker):
     # Accepted before: without a network it may be used for the days of grace, and no longer.
     request = srv.VerifyModel.Request(name="milk")
     call = robot().harness.call
-    with clock_of(robot().manager, end_ns + DAY_NS):
+    with clock_of_the_system(end_ns + DAY_NS):
         assert call(srv.VerifyModel, "/model_manager/verify_model", request).success
-    with clock_of(robot().manager, end_ns + 31 * DAY_NS):
+    with clock_of_the_system(end_ns + 31 * DAY_NS):
         answer = call(srv.VerifyModel, "/model_manager/verify_model", request)
         assert "30 days of grace" in answer.problems[0]
         robot().refuses("milk", "30 days of grace")
@@ -203,7 +201,7 @@ def test_clock(robot, maker, now_ns, text):
     with pytest.raises(SignatureError, match=text):
         install(maker, path, now_ns=now_ns)
     install(maker, path)
-    with clock_of(robot().manager, now_ns):
+    with clock_of_the_system(now_ns):
         robot().refuses(name, text.split(".*")[0])
 
 

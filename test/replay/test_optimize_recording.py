@@ -50,8 +50,9 @@ def test_a_bundle_within_the_gate_is_a_variant_with_its_figures(made):
     chosen = bundle.manifest.provenance.metrics["optimize"]
     assert chosen["candidate"] == found["figures"]["chosen"]["candidate"]
     assert chosen["ratio"] > 0
-    assert found["figures"]["bundles"] == ["bev_lite_lidar_int8_minmax"]
-    each = load_bundle(folder / "models" / "bev_lite_lidar_int8_minmax")
+    own = "bev_lite_lidar_int8_" + chosen["candidate"].replace(" ", "_")
+    assert own in found["figures"]["bundles"]
+    each = load_bundle(folder / "models" / own)
     assert each.read("model.onnx") == bundle.read("model.onnx")
     assert chosen["memory_mb"] >= 0
     assert found["figures"]["judge"]["measure"] == "mAP"
@@ -67,7 +68,7 @@ def test_beyond_the_gate_there_is_no_bundle_and_known_times_stand(made, drive, m
     monkeypatch.setattr(candidates, "compare", never)
     _, before, folder = made
     code, found = quantize(
-        drive, folder, "--method", "minmax", "--no-mixed", "--gate", "0", "--judge", "agreement",
+        drive, folder, "--method", "minmax", "--no-mixed", "--gate", "0", "--sure", "--judge", "agreement",
         "--name", "other", "--work", str(folder / "again"),
         remembered=folder / "work" / "remembered.json",
     )  # fmt: skip
@@ -75,9 +76,9 @@ def test_beyond_the_gate_there_is_no_bundle_and_known_times_stand(made, drive, m
     assert [f["code"] for f in found["findings"] if f["level"] == "error"] == ["gate"]
     assert found["figures"]["judge"]["measure"] == "agreement of decisions"
     assert not (folder / "models" / "other").exists()
-    (one,), (other,) = (f["tables"]["candidates"] for f in (before, found))
-    assert one["ratio"] == other["ratio"]
-    assert one["loss_points"] != other["loss_points"]
+    first, again = (f["tables"]["candidates"] for f in (before, found))
+    assert [row["ratio"] for row in first] == [row["ratio"] for row in again]
+    assert [row["loss_points"] for row in first] != [row["loss_points"] for row in again]
 
 
 def test_a_page_shows_the_step(made, capsys):
@@ -107,7 +108,7 @@ def test_bundles_are_compared_in_one_run(made, drive, capsys):
     base, small = found["tables"]["candidates"]
     assert (base["ratio"], base["loss_points"]) == (1.0, 0.0)
     assert small["bytes"] < 0.5 * base["bytes"]
-    assert small["loss_points"] > 0
+    assert 0 <= small["loss_points"] < 10  # some decision differs, or none of eight frames
     assert small["loss_low"] < small["loss_points"] < small["loss_high"]
     raw = found["figures"]["times_ms"]["bev_lite_lidar_int8"]
     assert [len(turn) for turn in raw] == [2, 2]
