@@ -68,8 +68,8 @@ def test_beyond_the_gate_there_is_no_bundle_and_known_times_stand(made, drive, m
     monkeypatch.setattr(candidates, "compare", never)
     _, before, folder = made
     code, found = quantize(
-        drive, folder, "--method", "minmax", "--no-mixed", "--gate", "0", "--sure", "--judge", "agreement",
-        "--name", "other", "--work", str(folder / "again"),
+        drive, folder, "--method", "minmax", "--no-mixed", "--gate", "0", "--sure",
+        "--judge", "agreement", "--name", "other", "--work", str(folder / "again"),
         remembered=folder / "work" / "remembered.json",
     )  # fmt: skip
     assert code == 1

@@ -222,7 +222,8 @@ def most_series(metric):
 def test_the_list_is_bounded_and_well_named():
     assert len(BY_NAME) == len(METRICS)
     assert all(metric.text.endswith(".") and metric.source for metric in METRICS)
-    assert sum(map(most_series, METRICS)) < 3300  # an event more is well, a dimension more is not
+    # An event more is well, a dimension more is not.
+    assert sum(map(most_series, METRICS)) < 3300
     board = Board(METRICS)
     with pytest.raises(ValueError, match="no 'MAYBE'"):
         board.put("mode", "MAYBE", value=1.0)
