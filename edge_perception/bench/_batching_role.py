@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.bench._role import serve
+from edge_perception.core.process_memory import RESIDENT, memory_bytes
 from edge_perception.models.golden import read_golden
 from edge_perception.models.loading import LoadedModel, ModelOptions, open_bundle
 from edge_perception.models.manifest import load_bundle
@@ -26,7 +27,7 @@ class Sources:
         self._hz = hz
         found = load_bundle(bundle)
         self._inputs, _ = read_golden(found)
-        before = _resident_mb()
+        before_bytes = memory_bytes(RESIDENT)
         self._models: list[LoadedModel] = []
         for _ in range(count):
             loaded = open_bundle(found, options)
@@ -37,7 +38,7 @@ class Sources:
             if believe:
                 believe_in_batches(loaded.backend)
             self._models.append(loaded)
-        self._memory_mb = _resident_mb() - before
+        self._memory_mb = (memory_bytes(RESIDENT) - before_bytes) / 1e6
         self._pool = ThreadPoolExecutor(count)
 
     def ready(self) -> dict[str, Any]:
@@ -89,11 +90,6 @@ class Sources:
             while period_s and due < time.monotonic() - period_s:
                 due += period_s
         return took
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096 / 1e6
 
 
 def main() -> None:

@@ -96,5 +96,5 @@ class Pace:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it is a time in which nothing is fetched, sent or changed."""
+        """Whether it is a time in which no piece moves and no release is changed to."""
         return self._quiet is not None and self._quiet.holds(self._now_ns())
