@@ -16,7 +16,9 @@ import numpy as np
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options every benchmark has."""
-    parser.add_argument("--quick", action="store_true", help="a short run, seconds to a few minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short run, seconds to a few minutes"
+    )
     parser.add_argument(
         "--json",
         nargs="?",
