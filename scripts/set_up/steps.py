@@ -186,12 +186,21 @@ def requirement_paths(names: tuple[str, ...]) -> list[Path]:
 
 
 def create_venv(target: Path, *, system_site_packages: bool) -> None:
-    """Create a virtual environment, anew where the one there is of another Python or place."""
+    """Create a virtual environment, anew where the one there is of another Python or place.
+
+    Raises:
+        RuntimeError: the folder is a link, or this Python cannot create one.
+    """
     if _venv_fits(target, system_site_packages=system_site_packages):
         return
+    if target.is_symlink():
+        # It is emptied before it is made anew: what a link points to may serve another checkout.
+        raise RuntimeError(f"{target.name} is a link to {target.resolve()}: remove the link")
     print(f"creating {target.name} with Python {sys.version.split()[0]}", flush=True)
     options = ["--system-site-packages"] if system_site_packages else []
-    subprocess.run([sys.executable, "-m", "venv", "--clear", *options, str(target)], check=True)
+    command = [sys.executable, "-m", "venv", "--clear", *options, str(target)]
+    if subprocess.run(command, check=False).returncode:
+        raise RuntimeError(f"{' '.join(command)} failed, see above")
 
 
 def _venv_fits(target: Path, *, system_site_packages: bool) -> bool:

@@ -193,3 +193,23 @@ def test_a_failed_step_says_which_and_shows_its_last_lines(tmp_path, capsys):
     with pytest.raises(RuntimeError, match=r"compiling: exit status 3.*\n(.*\n)*the cause"):
         progress.run_with_progress(command, "compiling", {}, tmp_path / "log")
     assert capsys.readouterr().out.startswith("compiling\n")
+
+
+def test_what_a_link_points_to_is_not_emptied(tmp_path):
+    import steps
+
+    other = tmp_path / "other"
+    (other / "bin").mkdir(parents=True)
+    (other / "bin" / "pip").write_text("of another checkout\n")
+    (tmp_path / ".venv").symlink_to(other)
+    with pytest.raises(RuntimeError, match=r"is a link to .*other: remove the link"):
+        steps.create_venv(tmp_path / ".venv", system_site_packages=False)
+    assert (other / "bin" / "pip").is_file()
+
+
+def test_an_environment_that_cannot_be_made_is_an_error_with_its_command(tmp_path):
+    import steps
+
+    (tmp_path / "file").write_text("no folder\n")
+    with pytest.raises(RuntimeError, match=r"-m venv --clear .* failed, see above"):
+        steps.create_venv(tmp_path / "file" / ".venv", system_site_packages=False)
