@@ -21,9 +21,16 @@ from edge_perception.nodes.common.spin import run
 from edge_perception.nodes.conversion.view_facts import facts_of
 from edge_perception.nodes.topics import qos
 from edge_perception.nodes.topics.polled import PolledTopics
-from edge_perception.observe.fused_reading import read_view
+from edge_perception.observe.fused_reading import read_outline, read_view
 from edge_perception.observe.metrics.catalogue import STALE_S
 from edge_perception.observe.metrics.drift_values import drift_values
+from edge_perception.observe.metrics.status_reading import (
+    Wanted,
+    is_any,
+    is_none,
+    read_statuses,
+)
+from edge_perception.observe.metrics.told import told_by_encoders
 from edge_perception.releases.slo_file import read_slo
 from edge_perception.running.node_options import MetricsNodeOptions
 from edge_perception.running.node_parameters import (
@@ -58,7 +65,7 @@ class MetricsNode(PerceptionNode):
 
     def configure(self) -> None:
         """Read the objectives, and find the library of Prometheus."""
-        from edge_perception.observe.metrics.exposition import registry_of
+        from edge_perception.observe.metrics.exposition import PipelineText
         from edge_perception.observe.metrics.server import checked_address, is_loopback
         from edge_perception.observe.metrics.state import PipelineState
 
@@ -74,20 +81,18 @@ class MetricsNode(PerceptionNode):
             started_ns=now.steady_ns,
             started_stamp_ns=now.node_ns,
         )
-        self._registry = registry_of(self.pipeline, lambda: self.clock.now().steady_ns)
+        self._text = PipelineText(self.pipeline, lambda: self.clock.now().steady_ns)
 
     def activate(self) -> None:
         """Listen, to the pipeline and for Prometheus."""
         topics = self._topics = PolledTopics(self)
-        for type_, topic, name, read, take, depth in (
-            (msg.FusedPerception, "perception/fused", "fused", read_view, self._on_view, 64),
-            (DiagnosticArray, "/diagnostics", "diagnostics", None, self._on_diagnostics, 128),
+        for type_, topic, name, take, depth in (
+            (msg.FusedPerception, "perception/fused", "fused", self._on_view, 64),
+            (DiagnosticArray, "/diagnostics", "diagnostics", self._on_diagnostics, 128),
         ):
-            read = read or functools.partial(_typed, type_)
             profile = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
-            topics.subscribe(type_, topic, self._reading(name, read, take), profile)
-        read_event = functools.partial(_typed, msg.ModelEvent)
-        on_event = self._reading("model_events", read_event, self.pipeline.on_event)
+            topics.subscribe(type_, topic, self._counting(name, take), profile)
+        on_event = self._counting("model_events", self._on_event)
         topics.subscribe(msg.ModelEvent, "model_events", on_event, qos.EVENTS)
         self._tried_s = -math.inf
         self._tend()
@@ -142,7 +147,7 @@ class MetricsNode(PerceptionNode):
 
         options = self._options.config
         try:
-            self._server = MetricsServer(self._registry, options.address, options.port)
+            self._server = MetricsServer(self._text.write, options.address, options.port)
         except PortError as error:
             if str(error) != self._problem:
                 self.get_logger().error(f"{error}; tried again every {_AGAIN_S:g} s")
@@ -151,32 +156,44 @@ class MetricsNode(PerceptionNode):
         self._problem, self.address = "", where(options.address, self._server.port)
         self.get_logger().info(f"metrics at http://{self.address}/metrics")
 
-    def _reading(
-        self, topic: str, read: Callable[[bytes], Any], take: Callable[[Any], None]
-    ) -> Callable[[bytes], None]:
+    def _counting(self, topic: str, take: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """Return a callback for serialised messages; one that cannot be read is counted."""
 
         def on_message(data: bytes) -> None:
             try:
-                take(read(data))
+                take(data)
             except Exception as error:  # the middleware raises bare exceptions of several types
                 self.pipeline.on_bad_message(topic)
                 self._on_error(ConfigurationError(f"{topic}: not counted: {error}"))
 
         return on_message
 
-    def _on_view(self, view: msg.FusedPerception) -> None:
-        self.pipeline.on_view(view, self.clock.now().steady_ns)
+    def _on_view(self, data: bytes) -> None:
+        self.pipeline.on_view(
+            read_outline(data),
+            self.clock.now().steady_ns,
+            whole=functools.partial(read_view, data),
+        )
 
-    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+    def _on_event(self, data: bytes) -> None:
+        self.pipeline.on_event(deserialize_message(data, msg.ModelEvent))
+
+    def _on_diagnostics(self, data: bytes) -> None:
         steady_ns = self.clock.now().steady_ns
-        for status in array.status:
-            space, _, name = f"/{status.name}".rpartition("/")
-            if (space or "/") == self.get_namespace() and _is_ours(name):
-                self.pipeline.on_status(name, status.level[0], steady_ns)
-                values = {item.key: item.value for item in status.values}
-                with self.pipeline.board.lock:
-                    self._on_values(name, values, steady_ns)
+        for status in read_statuses(data, self._wanted):
+            name = status.name.rpartition("/")[2]
+            self.pipeline.on_status(name, status.level, steady_ns)
+            with self.pipeline.board.lock:
+                self._on_values(name, status.values, steady_ns)
+
+    def _wanted(self, name: str) -> Wanted | None:
+        """Return which values of a status are counted; None: it is none of our nodes'."""
+        space, _, name = f"/{name}".rpartition("/")
+        if (space or "/") != self.get_namespace() or not _is_ours(name):
+            return None
+        if name == RESOURCES:
+            return is_any
+        return told_by_encoders if name.endswith(ENCODER) else is_none
 
     def _on_values(self, name: str, values: Mapping[str, str], steady_ns: int) -> None:
         if name == RESOURCES:
@@ -198,10 +215,6 @@ def run_node(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: ROS arguments; those of the process when not given.
     """
     run(lambda: [MetricsNode()], arguments)
-
-
-def _typed(type_: Any, data: bytes) -> Any:
-    return deserialize_message(data, type_)
 
 
 def _is_ours(name: str) -> bool:

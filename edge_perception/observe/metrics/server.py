@@ -1,12 +1,14 @@
-"""Serves a registry over HTTP."""
+"""Serves the metrics over HTTP."""
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import socket
 import threading
+from collections.abc import Callable
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
@@ -14,8 +16,17 @@ from edge_perception.core.extras import extra
 
 with extra("observe"):
     from prometheus_client import CollectorRegistry, make_wsgi_app
+    from prometheus_client.exposition import choose_encoder
 
+_OPEN = "application/openmetrics-text"
 _REQUEST_S = 5.0  # a client that says nothing does not hold a thread for longer
+
+
+class Write(Protocol):
+    """What writes the metrics."""
+
+    def __call__(self, *, is_open: bool) -> bytes:
+        """Return the text, as OpenMetrics or as Prometheus has it."""
 
 
 class PortError(EdgePerceptionError):
@@ -44,8 +55,13 @@ class _Handler(WSGIRequestHandler):
 class MetricsServer:
     """One listening socket and its thread, from the construction to `close`."""
 
-    def __init__(self, registry: CollectorRegistry, address: str, port: int) -> None:
+    def __init__(self, write: Write, address: str, port: int) -> None:
         """Listen.
+
+        Args:
+            write: returns the metrics, as OpenMetrics where `is_open`.
+            address: to listen at.
+            port: 0: one that is free.
 
         Raises:
             PortError: the port is in use, or the address is none of this machine's.
@@ -53,7 +69,11 @@ class MetricsServer:
         kind = _Server6 if checked_address(address).version == 6 else _Server
         try:
             self._server = make_server(
-                address, port, make_wsgi_app(registry), server_class=kind, handler_class=_Handler
+                address,
+                port,
+                application(write),
+                server_class=kind,
+                handler_class=_Handler,
             )
         except OSError as error:
             raise PortError(f"{where(address, port)}: cannot listen: {error.strerror}") from error
@@ -68,6 +88,38 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def application(write: Write) -> Callable[..., list[bytes]]:
+    """Return what answers: the metrics by `write`, anything else as the library does."""
+    other = make_wsgi_app(CollectorRegistry())
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        if environ["REQUEST_METHOD"] != "GET" or environ["PATH_INFO"] == "/favicon.ico":
+            return list(other(environ, start))
+        _, kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        text = write(is_open=kind.startswith(_OPEN))
+        headers = [("Content-Type", kind)]
+        # To compress costs more than to write, and saves nothing where no network is between.
+        if _accepts_gzip(environ) and not _is_of_this_machine(environ):
+            text = gzip.compress(text, compresslevel=1)
+            headers.append(("Content-Encoding", "gzip"))
+        start("200 OK", headers)
+        return [text]
+
+    return answer
+
+
+def _accepts_gzip(environ: dict[str, Any]) -> bool:
+    accepted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",")
+    return any(item.split(";")[0].strip().lower() == "gzip" for item in accepted)
+
+
+def _is_of_this_machine(environ: dict[str, Any]) -> bool:
+    try:
+        return is_loopback(environ.get("REMOTE_ADDR", ""))
+    except ConfigurationError:  # an address with a zone: of a network
+        return False
 
 
 def where(address: str, port: int) -> str:

@@ -71,6 +71,7 @@ class PipelineState:
         self._objectives = [o for o in slo.objectives if o.indicator in EVENT_INDICATORS]
         self._facts = facts
         self._view: Any = None
+        self._whole: Callable[[], Any] | None = None
         self._view_ns = started_ns
         self._started_stamp_ns = started_stamp_ns
         self._counted: dict[str, tuple[int, int]] = {}  # stamp of the newest feature, by source
@@ -83,8 +84,14 @@ class PipelineState:
             for name in ("slo_events", "slo_good_events"):
                 self.board.add(name, objective.name, by=0.0)
 
-    def on_view(self, view: Any, steady_ns: int) -> None:
+    def on_view(self, view: Any, steady_ns: int, *, whole: Callable[[], Any] | None = None) -> None:
         """Take a message of `perception/fused`.
+
+        Args:
+            view: the message; models and conditions may be missing in it where `whole` has them.
+            steady_ns: when it came.
+            whole: returns all of the message; asked when the metrics are read, which most views
+                do not live to see.
 
         Raises:
             ValueError: a mode, level or state of another version of the message; nothing of it is
@@ -100,7 +107,7 @@ class PipelineState:
         facts, board = self._facts(view), self.board
         with board.lock:
             self._count_gap(view)
-            self._view, self._view_ns = view, steady_ns
+            self._view, self._view_ns, self._whole = view, steady_ns, whole
             board.add("fused_views", mode, str(view.valid).lower())
             board.add("fused_level_views", level)
             board.add("fused_cycles", closed_by)
@@ -197,6 +204,8 @@ class PipelineState:
             board.forget(*_OF_VIEW, *_OF_SOURCES, *_OF_DRIFT)
             silence_s = self.silence_s(steady_ns)
             board.put("fused_silence_seconds", value=silence_s)
+            if self._whole is not None:
+                self._view, self._whole = self._whole(), None
             if self._view is not None:
                 self._show_counters(self._view)
                 if silence_s <= STALE_S:

@@ -41,6 +41,16 @@ _GAUGES = tuple(
     if name not in ("machine_disk_traffic_bytes", "machine_network_bytes", _LOAD_FRAMES)
 )
 _MOST_SOURCES = 64
+# Of the some sixty values that an encoder says; what it says of drift begins with `drift`.
+_OF_ENCODERS = frozenset(
+    key.encode()
+    for key in (_LOAD_STEP, "load_skipped", "load_reused", "model_cache_hit_rate", *SHARING)
+)
+
+
+def told_by_encoders(key: bytes) -> bool:
+    """Whether a value of an encoder's status becomes a metric."""
+    return key in _OF_ENCODERS or key.startswith(b"drift")
 
 
 class Told:
