@@ -278,3 +278,32 @@ def test_what_is_told_becomes_metrics_and_nothing_else_does():
     assert not shown["session_users"]
     assert shown["load_frames"][("lidar", "skipped")] == 4.0, "a counter stays"
     assert set(NAMES) <= {metric.name for metric in METRICS}
+
+
+def test_a_value_that_is_no_number_is_named_and_the_page_of_metrics_goes_on():
+    board, told = Board(METRICS), Told()
+    values = {"watts rail": "lots", "watts other": "7.5", "watts": "3", "cpu_share all": "0.5",
+              "network_bytes sideways": "1", "memory_bytes": "nan", "note": "lots"}  # fmt: skip
+    with pytest.raises(ValueError, match="watts rail: ") as refused:
+        told.on_resources(values, S)
+    for part in (
+        "watts rail: expected a number, got 'lots'",
+        "watts: expected a name",
+        "cpu_share all: expected no name, got 'all'",
+        "network_bytes sideways: expected one of ",
+    ):
+        assert part in str(refused.value)
+    assert "other" not in str(refused.value)
+    load = {"load_step": "1 of 2", "load_skipped": "3", "load_reused": "0",
+            "model_cache_hit_rate": "0.5"}  # fmt: skip
+    told.on_encoder("lidar", load, S)
+    for wrong in ({"load_step": "low"}, {"load_skipped": "some"}, {"session_users": ""}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected a number, got"):
+            told.on_encoder("lidar", load | wrong, S)
+    with pytest.raises(ValueError, match="load_reused: expected a number, got ''"):
+        told.on_encoder("camera", {"load_step": "1 of 2", "load_skipped": "3"}, S)
+    told.show(board, S)
+    shown = {series.metric.name: series.numbers for series in board.series}
+    assert shown["power_watts"] == {("other",): 7.5}
+    assert shown["machine_memory_bytes"] == shown["machine_cpu_ratio"] == {}
+    assert shown["load_step"] == {("lidar",): 1.0}

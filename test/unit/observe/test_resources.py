@@ -93,6 +93,42 @@ def test_nonsense_is_named_and_the_rest_is_told(tmp_path):
     assert any("amdgpu power1: not available" in t and "got 'n/a'" in t for t in told)
 
 
+@pytest.mark.parametrize("microwatts", [-5_000_000, 10**15, "nan", "lots", "1e9", ""])
+def test_watts_that_cannot_be_are_named_and_never_a_value(tmp_path, microwatts):
+    sensor = {f"{HWMON}/hwmon4/name": "charger", f"{HWMON}/hwmon4/power1_input": microwatts}
+    plant(tmp_path, ina() | sensor)
+    meter = PowerMeter(tmp_path)
+    for _ in range(2):
+        found = meter.sample(S)
+        assert {item.name for item in found.rails} == {"ina3221 VDD_IN", "ina3221 VDD_CPU_GPU_CV"}
+        assert any("charger power1: not available, because" in m.text for m in found.missing)
+        assert found.total_w == pytest.approx(15.2)
+
+
+def test_a_sensor_that_vanishes_is_gone_and_one_that_comes_back_is_told_again(tmp_path):
+    meter = PowerMeter(tmp_path)
+    plant(tmp_path, ina() | rapl(1_000_000, 1_000_000, 1_000_000))
+    meter.sample(S)
+    plant(tmp_path, rapl(11_000_000, 2_000_000, 3_000_000))
+    names = {item.name for item in meter.sample(2 * S).rails}
+    assert {"ina3221 VDD_IN", "package-0"} <= names
+    gone = tmp_path / f"{HWMON}/hwmon3/curr1_input", tmp_path / f"{RAPL}/intel-rapl:0/energy_uj"
+    kept = [path.read_text() for path in gone]
+    for path in gone:
+        path.unlink()
+    found = meter.sample(3 * S)
+    names = {item.name for item in found.rails}
+    assert not {"ina3221 VDD_IN", "package-0"} & names
+    assert "ina3221 VDD_CPU_GPU_CV" in names
+    assert any("package-0" in item.text for item in found.missing)
+    for path, text in zip(gone, kept, strict=True):
+        path.write_text(text)
+    meter.sample(4 * S)
+    plant(tmp_path, rapl(31_000_000, 3_000_000, 4_000_000))
+    watts = {item.name: item.value for item in meter.sample(5 * S).rails}
+    assert watts["package-0"] == pytest.approx(20.0), "since it came back, not since it went"
+
+
 def test_energy_that_we_may_not_read_is_said_so(tmp_path, monkeypatch):
     plant(tmp_path, rapl(1, 1, 1))
     read = Path.read_text
