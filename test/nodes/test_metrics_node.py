@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -18,6 +19,7 @@ pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'obser
 from edge_perception import msg
 from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.nodes.topics import qos
+from edge_perception.nodes.topics.polled import PolledTopics
 from edge_perception.observe.metrics.node import MetricsNode
 
 
@@ -60,6 +62,8 @@ def test_metrics_of_real_nodes_and_a_port_in_use(harness: Harness):
 
     views = harness.driver.create_publisher(msg.FusedPerception, "perception/fused", qos.FUSED)
     wait_until(views.get_subscription_count, "discovery")
+    assert node._tending is not None
+    node._tending.stop()  # a scrape takes what has come, whatever the node's own rhythm
     views.publish(msg.FusedPerception(mode=77))
     wait_until(lambda: shows('metrics_bad_messages_total{topic="fused"}', 1), "a bad message")
 
@@ -83,3 +87,22 @@ def test_without_the_library_the_node_says_so_and_is_no_reason_to_end(harness, m
     said = diagnostics.wait(lambda array: array.status[0].name == "metrics").status[0]
     assert said.level == DiagnosticStatus.ERROR
     assert "pip install 'edge_perception[observe]'" in said.message
+
+
+def test_a_polled_message_tells_how_long_it_has_waited(harness):
+    node, waited = harness.driver, []
+    topics = PolledTopics(node)
+    topics.subscribe(
+        msg.ModelEvent, "polled", lambda _data: waited.append(topics.waited_ns / 1e9), 10
+    )
+    publisher = node.create_publisher(msg.ModelEvent, "polled", 10)
+    wait_until(publisher.get_subscription_count, "discovery")
+    began_s = time.monotonic()
+    publisher.publish(msg.ModelEvent())
+    wait_until(lambda: time.monotonic() > began_s + 0.3, "time")
+    wait_until(lambda: topics.take() or waited, "the message")
+    assert 0.1 < waited[0] <= time.monotonic() - began_s
+    publisher.publish(msg.ModelEvent())
+    wait_until(lambda: topics.take() or waited[1:], "another")
+    assert waited[1] < waited[0], "no longer than since the take before"
+    topics.close()

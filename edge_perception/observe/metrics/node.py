@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -42,7 +43,7 @@ from edge_perception.running.node_parameters import (
     TRACES,
 )
 
-_TAKE_S = 0.5  # what came meanwhile is counted at once: most of the cost is to wake up
+_TAKE_S = 1.0  # what came meanwhile is counted at once: most of the cost is to wake up
 _AGAIN_S = 2.0  # until a port that is in use is tried again
 _OTHERS = (FUSION, MANAGER, METRICS, RESOURCES, TRACES, "event_recorder")
 
@@ -58,6 +59,7 @@ class MetricsNode(PerceptionNode):
         self._options = self.declare_parameters_of(MetricsNodeOptions)
         self._server: Any = None
         self._topics: PolledTopics | None = None
+        self._taking = threading.Lock()  # by our own thread, and by those of scrapes
         self._tending: Periodic | None = None
         self._tried_s = -math.inf  # to listen, steady clock
         self._problem = ""
@@ -87,7 +89,7 @@ class MetricsNode(PerceptionNode):
         """Listen, to the pipeline and for Prometheus."""
         topics = self._topics = PolledTopics(self)
         for type_, topic, name, take, depth in (
-            (msg.FusedPerception, "perception/fused", "fused", self._on_view, 64),
+            (msg.FusedPerception, "perception/fused", "fused", self._on_view, 128),
             (DiagnosticArray, "/diagnostics", "diagnostics", self._on_diagnostics, 128),
         ):
             profile = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
@@ -105,9 +107,11 @@ class MetricsNode(PerceptionNode):
             self._tending.stop()
         if self._server is not None:
             self._server.close()
-        if self._topics is not None:
-            self._topics.close()
-        self._server = self._topics = self._tending = None
+        with self._taking:  # a scrape may be taking still
+            if self._topics is not None:
+                self._topics.close()
+            self._topics = None
+        self._server = self._tending = None
         self.address = self._problem = ""
 
     def health(self) -> Health:
@@ -135,19 +139,33 @@ class MetricsNode(PerceptionNode):
 
     def _tend(self) -> None:
         """Take what came, and the port where it is not ours yet."""
-        if self._topics is not None:
-            self._topics.take()
+        self._take()
         now_s = self.clock.now().steady_ns / 1e9
         if self._server is None and now_s - self._tried_s >= _AGAIN_S:
             self._tried_s = now_s
             self._listen()
+
+    def _take(self) -> None:
+        with self._taking:
+            if self._topics is not None:
+                self._topics.take()
+
+    def _write(self, *, is_open: bool) -> bytes:
+        """Return the metrics, with all that came until now."""
+        self._take()
+        return self._text.write(is_open=is_open)
+
+    def _arrived_ns(self) -> int:
+        """Return when the message came that is taken now, steady clock."""
+        waited_ns = 0 if self._topics is None else self._topics.waited_ns
+        return self.clock.now().steady_ns - waited_ns
 
     def _listen(self) -> None:
         from edge_perception.observe.metrics.server import MetricsServer, PortError, where
 
         options = self._options.config
         try:
-            self._server = MetricsServer(self._text.write, options.address, options.port)
+            self._server = MetricsServer(self._write, options.address, options.port)
         except PortError as error:
             if str(error) != self._problem:
                 self.get_logger().error(f"{error}; tried again every {_AGAIN_S:g} s")
@@ -171,7 +189,7 @@ class MetricsNode(PerceptionNode):
     def _on_view(self, data: bytes) -> None:
         self.pipeline.on_view(
             read_outline(data),
-            self.clock.now().steady_ns,
+            self._arrived_ns(),
             whole=functools.partial(read_view, data),
         )
 
@@ -179,7 +197,7 @@ class MetricsNode(PerceptionNode):
         self.pipeline.on_event(deserialize_message(data, msg.ModelEvent))
 
     def _on_diagnostics(self, data: bytes) -> None:
-        steady_ns = self.clock.now().steady_ns
+        steady_ns = self._arrived_ns()
         for status in read_statuses(data, self._wanted):
             name = status.name.rpartition("/")[2]
             self.pipeline.on_status(name, status.level, steady_ns)
