@@ -40,6 +40,14 @@ class SourceOptions:
         high=60.0,
     )
     cores: tuple[int, ...] = parameter((), "cores of the inference thread; empty: any")
+    queue_frames: int = parameter(
+        1,
+        "frames that may wait for inference; a frame beyond them pushes out the oldest, so 1 keeps "
+        "the newest",
+        unit="frames",
+        low=1,
+        high=1000,
+    )
 
     @property
     def way(self) -> str:

@@ -1,4 +1,4 @@
-"""The inference thread of one source, behind a newest-wins mailbox."""
+"""The inference thread of one source, behind a mailbox in which the newest frames win."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class EncoderWorker:
         sink: Callable[[Feature], None],
         on_error: Callable[[Exception], None],
         cores: frozenset[int] = frozenset(),
+        queue_frames: int = 1,
     ) -> None:
         """Prepare the thread.
 
@@ -39,8 +40,9 @@ class EncoderWorker:
             sink: takes the features, in this thread.
             on_error: takes what `process` or `sink` raised.
             cores: where the thread runs; empty: anywhere.
+            queue_frames: so many frames may wait, the newest ones.
         """
-        self._cores = cores
+        self._cores, self._queue_frames = cores, queue_frames
         self._pipeline = pipeline
         self._sink = sink
         self._on_error = on_error
@@ -63,13 +65,13 @@ class EncoderWorker:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Hand over the newest frame; while models change, those before it may wait too.
+        """Hand over the newest frame; while models change, more of those before it may wait.
 
         Loading takes a core for moments. Frames that come meanwhile are late then, but not lost.
         """
         received_ns = job.received.steady_ns
         period_s, self._received_ns = (received_ns - self._received_ns) / 1e9, received_ns
-        depth = 1
+        depth = self._queue_frames
         if self._pipeline.serving.changing or under_way():
             waiting = _WAIT_IN_CHANGE_S / max(period_s, 1e-3)
             depth += min(max(int(waiting), 1), _MOST_IN_CHANGE)

@@ -22,7 +22,13 @@ from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.ros_yaml import dump
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
-from edge_perception.validation.live_player import LiveResult, Record, play_into
+from edge_perception.validation.live_player import (
+    MOST_PARTS,
+    LiveResult,
+    Record,
+    play_into,
+    stream_topics,
+)
 from edge_perception.validation.pairing import match_objects
 from edge_perception.validation.settings import ReplaySettings
 
@@ -164,9 +170,11 @@ def play_live(settings: ReplaySettings, *, mode: str, namespace: str = "") -> Li
 def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = "") -> Path:
     """Write the parameters of nodes that are played into strictly: a file of its own.
 
-    Best effort may lose a large message between two processes of a busy machine. Strict playing
-    waits for the feature of each frame, so nothing is gained by letting go of one, and there is
-    no load to control.
+    Nothing may get lost there, however slow the machine is. Best effort may lose a large message
+    between two processes. Strict playing waits for the feature of each frame, so nothing is gained
+    by letting go of one, and there is no load to control. How many parts of a stream give a feature
+    is not known, so more of them are on their way: queues hold them. An inference that takes long
+    has no core; one that hangs is told by the player.
 
     Args:
         settings: the recording and its parameter files.
@@ -177,14 +185,19 @@ def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = ""
     space = (namespace or plan.namespace).strip("/")
     prefix = f"/{space}" if space else ""
     parameters = ParameterFiles(settings.all_params_files(), namespace=space)
+    streams = stream_topics(binding)
     for topic in binding.topics:
         name = f"{prefix}/{binding.names[topic].lstrip('/')}"
-        parameters.override(
-            EVERY_NODE, f"qos_overrides.{name}.subscription.reliability", "reliable", "live"
-        )
+        policies = f"qos_overrides.{name}.subscription"
+        parameters.override(EVERY_NODE, f"{policies}.reliability", "reliable", "live")
+        if topic in streams:
+            parameters.override(EVERY_NODE, f"{policies}.depth", MOST_PARTS, "live")
     for source in plan.sources:
+        node = f"{prefix}/{source.name}_encoder"
+        parameters.override(node, "queue_frames", MOST_PARTS, "live")
+        parameters.override(node, "watchdog.hung_after_budgets", 0.0, "live")
         if source.load.budget_ms > 0.0:  # a frame that is skipped has no feature to wait for
-            parameters.override(f"{prefix}/{source.name}_encoder", "load.budget_ms", 0.0, "live")
+            parameters.override(node, "load.budget_ms", 0.0, "live")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dump(parameters.sections), encoding="utf-8")
     return path

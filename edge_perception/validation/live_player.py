@@ -1,7 +1,8 @@
 """Plays a recording into nodes that run already: waits for them, paces, counts what came.
 
 Strict: inputs are reliable and a source gets its next frame only when few of its frames are on
-their way, so a slow machine plays slower, and a dropped frame is a failure.
+their way, so a slow machine plays slower, and a dropped frame is a failure. Of a stream more parts
+may be on their way, which queues hold.
 Tolerant: real time, drops are told.
 """
 
@@ -24,6 +25,7 @@ from edge_perception.replay.binding import Binding
 from edge_perception.running.vehicle_plan import VehiclePlan
 
 IN_FLIGHT = 1  # frames of one source between player and feature: input queues hold one
+MOST_PARTS = 1000  # of a stream that queues hold while the nodes get no core
 STREAM_WAIT_S = 1.0  # for a stream to catch up; a part of it need not give a feature
 WAIT_S = 20.0  # for one feature: model and machine may be slow, silence is an error
 LAST_S = 2.0  # for the last features where some may have been dropped
@@ -89,6 +91,11 @@ def play_into(
     topics = [bag.topics[name] for name in binding.topics]
     if strict:
         topics = [replace(t, qos=replace(t.qos, reliability="reliable")) for t in topics]
+        streams = stream_topics(binding)
+        topics = [
+            replace(t, qos=replace(t.qos, depth=MOST_PARTS)) if t.name in streams else t
+            for t in topics
+        ]
     latched = {name for name, static in binding.transforms.items() if static}
     topics = [  # as tf2 offers them, whatever the recording kept of it
         replace(t, qos=replace(t.qos, reliability="reliable", durability="transient_local"))
@@ -115,6 +122,11 @@ def play_into(
         if lost:
             raise LiveReplayError(f"frames were dropped: {lost}")
     return result
+
+
+def stream_topics(binding: Binding) -> set[str]:
+    """Return the recorded topics whose messages are parts of a stream, such as blocks of audio."""
+    return {topic for topic, source in binding.inputs.items() if not Pacer.counts(source)}
 
 
 def _open_paths(bag: Recording, binding: Binding, sink: Any, listener: _Listener) -> None:

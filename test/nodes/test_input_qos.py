@@ -24,6 +24,15 @@ def test_a_sensor_topic_can_be_made_reliable(harness):
     }
 
 
+def test_the_queue_of_a_sensor_topic_can_be_made_longer(harness):
+    name = "qos_overrides./audio.subscription.depth"
+    node = harness.add(EncoderNode, "audio", parameters={name: 1000})
+    harness.start()
+    wait_until(lambda: harness.driver.get_subscriptions_info_by_topic("audio"), "audio")
+    depths = {each.topic_name: each.qos_profile.depth for each in node.subscriptions}
+    assert depths["/audio"] == 1000
+
+
 def test_a_calibration_that_was_said_once_before_the_node_began(harness):
     """And one that another driver says again and again is heard beside it."""
     kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

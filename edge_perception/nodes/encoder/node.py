@@ -219,6 +219,7 @@ class EncoderNode(PerceptionNode):
             sink=self._on_feature,
             on_error=self._on_error,
             cores=usable_cores(self._source.config.cores),
+            queue_frames=self._source.config.queue_frames,
         )
         worker.start()
         return worker

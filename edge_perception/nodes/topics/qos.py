@@ -26,8 +26,11 @@ EVENTS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# A link that loses messages may want a reliable sensor topic; the driver must offer it.
-INPUT_OVERRIDES = QoSOverridingOptions(policy_kinds=[QoSPolicyKind.RELIABILITY])
+# A link that loses messages may want a reliable sensor topic, which the driver must offer; a busy
+# machine may want a longer queue.
+INPUT_OVERRIDES = QoSOverridingOptions(
+    policy_kinds=[QoSPolicyKind.RELIABILITY, QoSPolicyKind.DEPTH]
+)
 
 
 def input_qos(topic: TopicSpec) -> QoSProfile:

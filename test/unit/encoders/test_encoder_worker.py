@@ -23,16 +23,19 @@ def job(number, period_ms):
 
 
 @pytest.mark.parametrize(
-    ("changing", "period_ms", "kept"),
+    ("changing", "period_ms", "queue_frames", "kept"),
     [
-        (False, 50, [9]),
-        (True, 50, [5, 6, 7, 8, 9]),  # 0.2 s and the newest
-        (True, 100, [7, 8, 9]),
-        (True, 1000, [8, 9]),
-        (True, 1, [3, 4, 5, 6, 7, 8, 9]),  # bounded in number, too
+        (False, 50, 1, [9]),
+        (False, 50, 4, [6, 7, 8, 9]),
+        (False, 50, 1000, list(range(10))),  # as strict playing asks for: none is lost
+        (True, 50, 1, [5, 6, 7, 8, 9]),  # 0.2 s and the newest
+        (True, 100, 1, [7, 8, 9]),
+        (True, 1000, 1, [8, 9]),
+        (True, 1, 1, [3, 4, 5, 6, 7, 8, 9]),  # bounded in number, too
+        (True, 100, 3, [5, 6, 7, 8, 9]),
     ],
 )
-def test_how_long_a_frame_waits(changing, period_ms, kept, monkeypatch):
+def test_how_long_a_frame_waits(changing, period_ms, queue_frames, kept, monkeypatch):
     monkeypatch.setattr(worker_module, "under_way", lambda: False)
     seen, done = [], threading.Event()
 
@@ -50,7 +53,9 @@ def test_how_long_a_frame_waits(changing, period_ms, kept, monkeypatch):
         after=lambda: None,
         observe=lambda: None,
     )
-    worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=seen.append)
+    worker = EncoderWorker(
+        pipeline=pipeline, sink=None, on_error=seen.append, queue_frames=queue_frames
+    )
     for number in range(10):  # before the thread runs: it is as good as stalled
         worker.put(job(number, period_ms))
     worker.start()
