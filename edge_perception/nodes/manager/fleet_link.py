@@ -1,4 +1,4 @@
-"""The model manager in a fleet: takes releases from a registry, and tells how it goes.
+"""The model manager in a fleet: takes releases from a registry; what it tells is another part.
 
 Off until a registry or a broker is named. All that may wait (network, disk) is done in threads of
 its own; a release that came goes the same way as one that a person asked for.
@@ -9,16 +9,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
 
-from edge_perception import msg
 from edge_perception.core.errors import (
     ClockNotSetError,
     ConfigurationError,
@@ -26,35 +20,25 @@ from edge_perception.core.errors import (
     LinkError,
 )
 from edge_perception.core.health import Level
-from edge_perception.core.types import Mode, SourceState
-from edge_perception.fleet.figures import DriftSeen, Figures
 from edge_perception.fleet.membership import Device
-from edge_perception.fleet.mqtt import BrokerOptions
 from edge_perception.fleet.options import FleetOptions
 from edge_perception.fleet.places import ObjectPlace
-from edge_perception.fleet.readings import Reading
 from edge_perception.fleet.sample_link import SampleLink
 from edge_perception.fleet.schedule import Pace, PollSchedule, parse_quiet_hours
 from edge_perception.fleet.sync import FOLDER, Plan, Sync
-from edge_perception.fleet.telemetry import Telemetry
 from edge_perception.nodes.changes.change import Caller
 from edge_perception.nodes.changes.coordinator import SwapCoordinator
 from edge_perception.nodes.changes.parts import ManagerParts
-from edge_perception.nodes.common.node_time import STEADY
-from edge_perception.nodes.conversion.view_facts import facts_of
-from edge_perception.releases.past import is_bad
+from edge_perception.nodes.manager.fleet_telemetry import FleetTelemetry
 from edge_perception.releases.signing import read_trust
-from edge_perception.releases.slo import DRIFT, MEMORY
-from edge_perception.running.node_parameters import ENCODER
 
 _MACHINE_ID = Path("/etc/machine-id")
-_VIEW_PERIOD_S = 0.2  # views are sampled: what a fleet judges are shares
 _DAY_S = 86400.0
 _AGAIN_S = 6 * 3600.0  # until a release that was refused here is tried again
 
 
 class FleetLink:
-    """Synchronisation and telemetry of one robot."""
+    """Releases from a registry, the upload of samples, and the telemetry of one robot."""
 
     def __init__(
         self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
@@ -62,23 +46,16 @@ class FleetLink:
         self._parts, self._coordinator = parts, coordinator
         self._options, self._group = FleetOptions(), group
         self._sync: Sync | None = None
-        self._telemetry: Telemetry | None = None
+        self._telemetry = FleetTelemetry(parts, group, self._standing)
         self._samples: SampleLink | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._plan = Plan()
         self._absent: dict[str, str] = {}  # offers that no node here could serve, and why
         self._refused: dict[str, tuple[str, float]] = {}  # why and until when, by digest
-        self._counts: Counter[str] = Counter()
-        self._figures, self._drift = Figures(), DriftSeen()
-        self._diagnostics: Any = None  # subscription, while somebody is told
-        self._sampled_s = self._told_s = 0.0
         self._acting = False
         self.problem = ""  # why nothing new comes; empty: it does, or none is wanted
         self._wake = parts.node.create_guard_condition(self._on_wake, callback_group=group)
-        self._teller = parts.node.create_timer(
-            1.0, self._on_tell, callback_group=group, clock=STEADY, autostart=False
-        )
 
     # -- begin and end --
 
@@ -95,7 +72,7 @@ class FleetLink:
             groups=options.groups,
         )
         if options.broker:
-            self._start_telemetry(options)
+            self._telemetry.start(options, self._device)
         if options.samples_to:
             self._start_samples(options)
         if options.registry:
@@ -104,47 +81,15 @@ class FleetLink:
     def stop(self) -> None:
         """End; safe more than once. What was fetched by half is gone on with by the next."""
         self._ended.set()
-        self._teller.cancel()
-        self._parts.events.told = None
+        self._telemetry.stop()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
-        if self._diagnostics is not None:
-            self._parts.node.destroy_subscription(self._diagnostics)
-            self._diagnostics = None
         if self._samples is not None:
             self._samples.stop()
-        if self._telemetry is not None:
-            self._telemetry.close()
+        self._telemetry.close()
         if self._samples is not None:
             self._samples.close()
-        self._thread = self._telemetry = self._sync = self._samples = None
-
-    def _start_telemetry(self, options: FleetOptions) -> None:
-        store = self._parts.managed.readable
-        if store is None:
-            raise ConfigurationError("fleet_broker: expected a model_store, which holds the spool")
-        self._telemetry = Telemetry(
-            self._device.id,
-            store.root / FOLDER / "telemetry.db",
-            BrokerOptions(
-                url=options.broker,
-                ca_file=options.broker_ca,
-                cert_file=options.broker_cert,
-                key_file=options.broker_key,
-            ),
-            quota_bytes=options.spool_mb * 2**20,
-            steady_s=time.monotonic,
-        )
-        self._parts.events.told = self._on_event
-        self._diagnostics = self._parts.node.create_subscription(
-            DiagnosticArray,
-            "/diagnostics",
-            self._on_diagnostics,
-            QoSProfile(depth=50),
-            callback_group=self._group,
-        )
-        self._teller.timer_period_ns = round(options.telemetry_period_s * 1e9)
-        self._teller.reset()
+        self._thread = self._sync = self._samples = None
 
     def _start_samples(self, options: FleetOptions) -> None:
         store = self._parts.managed.readable
@@ -160,7 +105,7 @@ class FleetLink:
             most_day_bytes=options.samples_mb_day * 10**6,
             most_kb_s=options.most_kb_s,
             quiet=parse_quiet_hours(options.quiet_hours),
-            tell=self._telemetry.tell if self._telemetry is not None else None,
+            tell=self._telemetry.takes_readings,
         )
 
     def _start_sync(self, options: FleetOptions, trust_file: str) -> None:
@@ -264,7 +209,7 @@ class FleetLink:
                     skip_trial=False,
                     caller=Caller(),
                 )
-                self._tell_versions()
+                self._telemetry.tell_versions()
             except EdgePerceptionError as error:
                 # What is bad is in quarantine now; what was in its way may be gone by then.
                 self._refused[sha256] = (str(error), time.monotonic() + _AGAIN_S)
@@ -284,102 +229,25 @@ class FleetLink:
             previous = self._parts.managed.store.slots.get("previous")
             await self._coordinator.go_to(previous, why, quarantine=why)
             self._parts.events.tell("gone back", error=True, reason=why)
-            self._tell_versions()
+            self._telemetry.tell_versions()
         except EdgePerceptionError as error:
             self._parts.events.tell("not rolled back", error=True, reason=f"{why}: {error}")
 
-    # -- telemetry --
+    # -- for people --
 
     def on_view(self, data: bytes) -> None:
         """Take a serialised view; the thread of the receiver."""
-        now_s = time.monotonic()
-        if self._telemetry is None or now_s < self._sampled_s + _VIEW_PERIOD_S:
-            return
-        self._sampled_s = now_s
-        view = deserialize_message(data, msg.FusedPerception)
-        facts = facts_of(view, decisions=False)
-        self._counts["views"] += 1
-        for objective in self._parts.slo().objectives:
-            if objective.indicator == DRIFT:
-                self._counts[objective.name] += self._drift.any
-            elif objective.indicator != MEMORY:
-                self._counts[objective.name] += is_bad(objective, facts)
-        self._figures.view(
-            end_to_end_ms=facts.end_to_end_ms,
-            mode=Mode(view.mode).name,
-            valid=facts.valid,
-            missed=facts.deadline_missed,
-            not_ok=[s.source for s in view.sources if s.state != SourceState.OK],
-        )
+        self._telemetry.on_view(data)
 
-    def _on_diagnostics(self, array: DiagnosticArray) -> None:
-        for status in array.status:
-            name = status.name.rpartition("/")[2]
-            said = next((item.value for item in status.values if item.key == "drift"), None)
-            if said is None or not name.endswith(ENCODER):
-                continue
-            change = self._drift.look(name.removesuffix(ENCODER), said)
-            if change is not None:
-                self._tell("drift", {**change, "models": self._models()})
-
-    def _on_tell(self) -> None:
-        counts, self._counts = self._counts, Counter()
-        if counts["views"]:
-            views = counts.pop("views")
-            self._tell("slo", {"views": views, "bad": dict(counts), "models": self._models()})
-        if (figures := self._figures.take()) is not None:
-            self._tell("metric", figures)
-        now_s = time.monotonic()
-        if now_s > self._told_s + 60.0:
-            self._told_s = now_s
-            self._tell_versions()
-
-    def _tell_versions(self) -> None:
-        self._tell(
-            "versions",
-            {
-                "device_class": self._device.device_class,
-                "groups": list(self._device.groups),
-                "models": self._models(),
-                "waiting": {**self._plan.waiting, **self._absent},
-                "problem": self.problem,
-            },
-        )
-
-    def _models(self) -> dict[str, Any]:
-        store = self._parts.managed.readable
-        found = {}
-        for role, sha256 in (store.slots.get("current") if store is not None else {}).items():
-            version = ""
-            if store is not None and store.shelf.has(sha256):
-                manifest = store.shelf.bundle(sha256).manifest
-                version = f"{manifest.name} {manifest.version}"
-            found[role] = {"sha256": sha256, "version": version}
-        return found
-
-    def _on_event(self, event: msg.ModelEvent) -> None:
-        self._tell(
-            "event",
-            {
-                "event": event.event,
-                "error": event.error,
-                "reason": event.reason,
-                "transaction": event.transaction_id,
-                "models": {m.role: m.sha256 for m in event.models},
-            },
-        )
-
-    def _tell(self, kind: str, data: dict[str, Any]) -> None:
-        if self._telemetry is not None:
-            self._telemetry.tell(Reading(kind=kind, stamp_ns=time.time_ns(), data=data))
-
-    # -- for people --
+    def _standing(self) -> dict[str, object]:
+        """Return what the fleet is told of its offers."""
+        return {"waiting": {**self._plan.waiting, **self._absent}, "problem": self.problem}
 
     def level(self) -> tuple[Level, str]:
         """Return what diagnostics say of it."""
         if self.problem:
             return Level.WARN, f"fleet: {self.problem}"
-        if self._telemetry is not None and self._telemetry.problem:
+        if self._telemetry.problem:
             return Level.WARN, f"telemetry: {self._telemetry.problem}"
         if self._samples is not None and self._samples.problem:
             return Level.WARN, f"samples: {self._samples.problem}"
@@ -387,10 +255,10 @@ class FleetLink:
 
     def values(self) -> dict[str, str]:
         """Return how it stands; empty: this robot is in no fleet."""
-        parts = [part for part in (self._telemetry, self._samples) if part is not None]
-        if self._sync is None and not parts:
+        samples = self._samples
+        if self._sync is None and samples is None and not self._telemetry.on:
             return {}
-        told = {name: value for part in parts for name, value in part.values().items()}
+        told = {**self._telemetry.values(), **(samples.values() if samples is not None else {})}
         waits = {**self._plan.waiting, **self._absent}
         waiting = "; ".join(f"{name}: {why}" for name, why in waits.items())
         refused = "; ".join(why for why, _ in self._refused.values())
