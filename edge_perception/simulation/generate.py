@@ -52,14 +52,6 @@ class SimulatedFrame:
             image_size=(width, height),
         )
 
-    @property
-    def points_base_m(self) -> NDArray[np.float32]:
-        """Points of the cloud in the base frame, (N, 3)."""
-        if self.cloud is None:
-            return np.zeros((0, 3), np.float32)
-        T = self.T_base_lidar.astype(np.float32)
-        return self.cloud.xyz_m @ T[:3, :3].T + T[:3, 3]
-
 
 __all__ = [
     "LabelledObject",

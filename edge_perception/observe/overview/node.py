@@ -53,11 +53,6 @@ class OverviewNode:
         self._drawn_s = 0.0
         self.drawn = 0
 
-    @property
-    def listens(self) -> bool:
-        """Whether there is a listener, so that images are taken and drawn."""
-        return self._topics is not None
-
     def spin(self, until: Callable[[], bool]) -> None:
         """Draw until told to end."""
         while not until():
