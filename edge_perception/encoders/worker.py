@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from edge_perception.core.mailbox import Mailbox
@@ -48,7 +49,7 @@ class EncoderWorker:
         self._on_error = on_error
         self._mailbox: Mailbox[Job] = Mailbox()
         self._busy_since_ns = 0  # steady clock; 0: idle
-        self._received_ns = 0  # of the newest frame, steady clock
+        self._received_ns: deque[int] = deque(maxlen=_MOST_IN_CHANGE)  # steady clock, newest last
         self._abandoned = False
         pipeline.dropped = lambda: self._mailbox.dropped
         self._thread = threading.Thread(
@@ -70,11 +71,12 @@ class EncoderWorker:
         Loading takes a core for moments. Frames that come meanwhile are late then, but not lost.
         """
         received_ns = job.received.steady_ns
-        period_s, self._received_ns = (received_ns - self._received_ns) / 1e9, received_ns
         depth = self._queue_frames
         if self._pipeline.serving.changing or under_way():
-            waiting = _WAIT_IN_CHANGE_S / max(period_s, 1e-3)
-            depth += min(max(int(waiting), 1), _MOST_IN_CHANGE)
+            # By age, not by the newest gap: one late callback must not push out those that wait.
+            oldest_ns = received_ns - round(_WAIT_IN_CHANGE_S * 1e9)
+            depth += max(sum(before_ns >= oldest_ns for before_ns in self._received_ns), 1)
+        self._received_ns.append(received_ns)
         self._mailbox.put(job, depth=depth)
 
     def busy_s(self) -> float:

@@ -88,6 +88,17 @@ CALIBRATED = Geometry(
 )
 
 
+def test_one_late_callback_pushes_out_only_what_is_too_old(monkeypatch):
+    monkeypatch.setattr(worker_module, "under_way", lambda: False)
+    pipeline = SimpleNamespace(source="camera", serving=SimpleNamespace(changing=True))
+    worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=None)
+    for at_ms in (0, 50, 100, 190):
+        worker.put(job(at_ms, 1))
+    assert worker.dropped == 0
+    worker.put(job(240, 1))
+    assert worker.dropped == 1
+
+
 def test_the_first_frame_waits_for_its_calibration():
     found = queue.Queue()
     pipeline = Told(found)
