@@ -60,10 +60,10 @@ def pack_batch(
     device: str, spool: str, rows: Sequence[tuple[int, bytes]], dropped: int = 0
 ) -> bytes:
     """Return a batch as it is sent, compressed."""
-    kept = ",".join(f'{{"sequence":{number},"reading":{body.decode()}}}' for number, body in rows)
+    kept = b",".join(b'{"sequence":%d,"reading":%b}' % row for row in rows)
     head = json.dumps({"schema": SCHEMA, "device": device, "spool": spool, "dropped": dropped})
-    text = f'{head[:-1]},"readings":[{kept}]}}'
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(text.encode("utf-8"))
+    text = b'%b,"readings":[%b]}' % (head[:-1].encode("ascii"), kept)
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(text)
 
 
 def unpack(payload: bytes) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """A robot tells: what it says is put aside at once, and a thread brings it to disk and to the link.
 
 Never in the way of a frame: `tell` is an append to a bounded queue, what does not fit is counted.
+The thread works in pieces of about a tenth of a millisecond and sleeps between them. That it lets
+go of the interpreter's lock, as SQLite does for every row, is not enough: it has it back before a
+waiting thread has woken up.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +24,8 @@ from edge_perception.fleet.spool import Spool
 
 _PERIOD_S = 0.5
 _MOST_ASIDE = 10_000
+_MOST_AT_ONCE = 500  # in one transaction
+_BREATH_S = 0.0005  # ten times what a thread takes to wake up
 
 
 class Telemetry:
@@ -53,7 +60,7 @@ class Telemetry:
         self._wake, self._ended = threading.Event(), False
         self.lost = 0  # that nobody could write down
         self.problem = ""
-        self.spool = Spool(path, quota_bytes)
+        self.spool = Spool(path, quota_bytes, breathe=lambda: time.sleep(_BREATH_S))
         self._broker = Broker(
             options,
             name=device,
@@ -109,6 +116,9 @@ class Telemetry:
         self._broke = True
 
     def _work(self) -> None:
+        # Waking up it preempts no inference. Not a low priority: without a core while it holds the
+        # interpreter's lock it would stop all others.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         while not self._ended:
             self._wake.wait(_PERIOD_S)
             self._wake.clear()
@@ -136,9 +146,11 @@ class Telemetry:
         self.spool.link_slow = self._outbox.slow
 
     def _keep(self) -> None:
-        aside = [self._aside[number] for number in range(len(self._aside))]
-        self.spool.add(reading for reading, _ in aside)
-        for _, kept in aside:
-            self._aside.popleft()
-            if kept is not None:
-                kept()
+        for _ in range(0, len(self._aside), _MOST_AT_ONCE):
+            count = min(len(self._aside), _MOST_AT_ONCE)
+            aside = [self._aside[number] for number in range(count)]
+            self.spool.add(reading for reading, _ in aside)
+            for _, kept in aside:
+                self._aside.popleft()
+                if kept is not None:
+                    kept()
