@@ -2,12 +2,16 @@
 
 An event takes the highest score of its labels. Windows overlap, so a real sound shows in several
 of them in a row: an event starts once its score reached `threshold` in `confirm_windows`
-consecutive windows and goes on until the score falls below `release`. That state belongs to one
-stream; it is forgotten when the stream was interrupted.
+consecutive windows and goes on until the score falls below `release`. Sounds that last, such as
+sirens, can be told by `mean_windows` instead: what counts then is the mean of the log-odds over the
+newest windows, so that a meow or a note that is like a siren for half a second is none. That state
+belongs to one stream; it is forgotten when the stream was interrupted.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +27,10 @@ from edge_perception.models.adapters import AdapterSpec, Decisions
 from edge_perception.models.adapters._tagger_graph import recognise
 from edge_perception.models.manifest import Manifest
 
+# Of one window, so that a single one that is sure cannot outweigh several that are not.
+_MOST_LOG_ODDS = 3.0
+_LEAST_SHARE = 0.25  # of `mean_windows`, before the mean of a stream that just began counts
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventRule:
@@ -32,6 +40,10 @@ class EventRule:
     threshold: float = parameter(0.5, low=0.0, high=1.0)
     # Score below which a running event ends; none: the threshold.
     release: float | None = parameter(None, low=0.0, high=1.0)
+    # Windows over which the mean of the log-odds is taken; `threshold`, `release` and the reported
+    # score are then of that mean, scores must be probabilities, and in the place of
+    # `confirm_windows` a quarter of the windows must be there. 1: each window for itself.
+    mean_windows: int = parameter(1, low=1, high=100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +80,7 @@ class SoundDecoder:
         self._segment: int | None = None
         self._runs: dict[str, int] = {}  # consecutive windows above the threshold
         self._active: set[str] = set()
+        self._log_odds: dict[str, deque[float]] = {}  # the newest windows, where a rule wants them
 
     def __call__(self, outputs: Mapping[str, NDArray], context: Any) -> Decisions:
         """Decode one window; `context` is a SoundContext.
@@ -78,7 +91,13 @@ class SoundDecoder:
         if context.segment != self._segment:
             self._segment = context.segment
             self._runs, self._active = dict.fromkeys(self._columns, 0), set()
+            self._log_odds = {
+                name: deque(maxlen=rule.mean_windows)
+                for name, rule in self._options.events.items()
+                if rule.mean_windows > 1
+            }
         scores = self.event_scores(outputs)
+        scores |= {name: self._mean(name, scores[name]) for name in self._log_odds}
         for name, score in scores.items():
             self._update(name, score)
         return Decisions(
@@ -95,7 +114,7 @@ class SoundDecoder:
         )
 
     def event_scores(self, outputs: Mapping[str, NDArray]) -> dict[str, float]:
-        """Return the score of every event, reported or not; changes no state."""
+        """Return every event's score of this window, reported or not; changes no state."""
         raw = outputs.get(self._options.scores)
         if raw is None or raw.shape[-1] != self._labels:
             got = sorted(outputs) if raw is None else raw.shape
@@ -106,14 +125,33 @@ class SoundDecoder:
         best = rows.max(axis=0)
         return {name: float(best[columns].max()) for name, columns in self._columns.items()}
 
+    def _mean(self, name: str, score: float) -> float:
+        """Take one window's score; return that of the newest windows together."""
+        kept = self._log_odds[name]
+        kept.append(_log_odds(score))
+        return 1.0 / (1.0 + math.exp(-sum(kept) / len(kept)))
+
     def _update(self, name: str, score: float) -> None:
         rule = self._options.events[name]
         release = rule.threshold if rule.release is None else rule.release
         self._runs[name] = self._runs[name] + 1 if score >= rule.threshold else 0
-        if self._runs[name] >= self._options.confirm_windows:
+        if name in self._log_odds:  # the mean is of several windows already
+            starts = self._runs[name] > 0 and len(self._log_odds[name]) >= math.ceil(
+                _LEAST_SHARE * rule.mean_windows
+            )
+        else:
+            starts = self._runs[name] >= self._options.confirm_windows
+        if starts:
             self._active.add(name)
         elif score < release:
             self._active.discard(name)
+
+
+def _log_odds(score: float) -> float:
+    if not 0.0 < score < 1.0:
+        return math.copysign(_MOST_LOG_ODDS, score - 0.5)
+    odds = math.log(score) - math.log1p(-score)
+    return min(max(odds, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)
 
 
 def _activate(rows: NDArray[np.float32], activation: str) -> NDArray[np.float32]:

@@ -84,6 +84,55 @@ def test_confirmation_wants_consecutive_windows():
     assert heard == [False, False, False, True, True, False, False]
 
 
+LASTING = {
+    "siren": {"labels": ["police"], "threshold": 0.73, "release": 0.5, "mean_windows": 15},
+    "horn": {"labels": ["horn"], "threshold": 0.6},
+}
+
+
+def lasting(decoder, scores, segment=1):
+    return [
+        "siren" in names(decoder, [[0, s, 0, 0]], window(i, segment)) for i, s in enumerate(scores)
+    ]
+
+
+def test_the_mean_over_windows_tells_what_lasts_from_what_is_brief():
+    quiet, call = [0.01] * 20, [0.99] * 6
+    brief = lasting(SoundDecoder(manifest(events=LASTING)), quiet + call + quiet[:7] + call + quiet)
+    assert not any(brief)
+    # By each window for itself either call is one.
+    each = {**LASTING, "siren": {**LASTING["siren"], "mean_windows": 1}}
+    rule = manifest(events=each, confirm_windows=3)
+    assert sum(lasting(SoundDecoder(rule), quiet + call + quiet[:7] + call + quiet)) == 8
+    heard = lasting(SoundDecoder(manifest(events=LASTING)), quiet + [0.99] * 15)
+    # 10 windows at 3 and 5 at -3 are the first whose mean is 1, log-odds of 0.73.
+    assert heard.index(True) - len(quiet) == 9
+    assert all(heard[29:])
+
+
+def test_the_mean_bridges_windows_that_miss_and_ends_soon_after_the_sound():
+    decoder = SoundDecoder(manifest(events=LASTING))
+    heard = lasting(decoder, [0.99] * 12 + [0.2] * 2 + [0.99] * 6 + [0.01] * 15)
+    assert all(heard[3:20])
+    assert heard.index(False, 3) - 20 <= 8
+
+
+def test_a_stream_that_began_needs_a_quarter_of_the_windows():
+    decoder = SoundDecoder(manifest(events=LASTING))
+    assert lasting(decoder, [1.0] * 5) == [False] * 3 + [True] * 2
+    assert lasting(decoder, [1.0] * 4, segment=2) == [False] * 3 + [True]
+
+
+def test_the_score_of_a_mean_is_that_of_the_mean():
+    decoder = SoundDecoder(manifest(events=LASTING))
+    lasting(decoder, [0.9, 0.8, 0.9])
+    outputs = {"scores": np.array([[0, 0.8, 0, 0]], np.float32)}
+    (event,) = decoder(outputs, window(3)).sound_events
+    odds = (np.log(9) + np.log(4)) / 2
+    assert event.score == pytest.approx(1 / (1 + np.exp(-odds)), rel=1e-5)
+    assert decoder.event_scores(outputs)["siren"] == pytest.approx(0.8)
+
+
 def test_an_interrupted_stream_starts_without_a_past():
     decoder = SoundDecoder(manifest())
     assert names(decoder, [[0, 0.6, 0, 0]]) == ["siren"]
