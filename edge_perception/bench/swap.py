@@ -43,7 +43,7 @@ _STORED = 50  # releases of the store whose opening is timed
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--swaps", type=int, default=500, help="of each set-up (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="40 swaps in all, under 50 s")
+    parser.add_argument("--quick", action="store_true", help="40 swaps in all")
     parser.add_argument(
         "--setups", default="composed,separate", help="composed, separate or both (%(default)s)"
     )
