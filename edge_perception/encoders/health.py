@@ -58,6 +58,11 @@ class HealthLimits:
         dynamic=True,
     )
 
+    @property
+    def silence_s(self) -> float:
+        """Without a message for so long the input is silent, s."""
+        return self.silence_periods / self.rate_hz
+
 
 class EncoderHealth:
     """Collects evidence of one encoder and judges it when asked."""
@@ -141,15 +146,14 @@ class EncoderHealth:
         self, pipeline: EncoderPipeline, limits: HealthLimits, topics: str, now: Instant
     ) -> list[Health]:
         findings = []
-        silence_limit_s = limits.silence_periods / limits.rate_hz
         since_ns = self._last_message_ns or self._started.steady_ns
         silence_s = (now.steady_ns - since_ns) / 1e9
-        if silence_s > silence_limit_s:
+        if silence_s > limits.silence_s:
             findings.append(
                 Health(
                     level=Level.ERROR,
                     message=f"no message on {topics} for {silence_s:.1f} s "
-                    f"> {silence_limit_s:.1f} s",
+                    f"> {limits.silence_s:.1f} s",
                 )
             )
         late_limit_s = limits.late_periods / limits.rate_hz

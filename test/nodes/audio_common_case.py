@@ -72,7 +72,7 @@ def spoil(harness, features, messages):
         kind = type(make(0))
         publishers[topic] = harness.driver.create_publisher(kind, topic, 50)
     harness.start()
-    arrivals = node._receiver.arrivals
+    arrivals = node._inlet.arrivals
     wait_until(lambda: {f"/{topic}" for topic in messages} <= set(arrivals()), "it listens")
     index = itertools.count()
     for topic, make in messages.items():

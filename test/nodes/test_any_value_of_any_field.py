@@ -304,7 +304,7 @@ def test_of_any_message_of_a_sensor(robot):
     messages = robot.sensor_messages()
     assert set(topics) == set(messages)
     for topic, make in messages.items():
-        receiver = topics[topic]._receiver
+        receiver = topics[topic]._inlet
         robot.spoil(topic, make, lambda r=receiver, t=topic: r.arrivals()[t].received, every=20)
     robot.assert_fine()
     # And all of them still work.

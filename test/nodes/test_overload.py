@@ -56,9 +56,9 @@ def test_the_newest_frame_wins_and_the_others_are_counted(camera):
     turnstile = encoder._backend = Turnstile(encoder._backend)
     first_ns = time.time_ns()
     publisher.publish(sensors.image(first_ns))
-    wait_until(lambda: node._worker.busy_s() > 0, "the first image in work")
+    wait_until(lambda: node._inference.worker.busy_s() > 0, "the first image in work")
     stamps = []
-    mailbox = node._worker._mailbox
+    mailbox = node._inference.worker._mailbox
     for _ in range(5):  # five times what the model takes
         stamps.append(time.time_ns())
         publisher.publish(sensors.image(stamps[-1]))

@@ -46,7 +46,7 @@ def test_all_that_arrived_is_told_by_the_node_that_got_it(harness, tmp_path, cap
     for _ in range(2):  # the second time counts from there on
         assert main(["play", str(path), "--restamp"]) == 0
         out = capfd.readouterr().out
-        got = node._receiver.arrivals()[POINTS].received - before
+        got = node._inlet.arrivals()[POINTS].received - before
         before += got
         # Best effort: a busy machine may lose some, and says so.
         assert f"{POINTS}: 8 sent\n    lidar_encoder: {got} received" in out

@@ -198,7 +198,7 @@ def test_no_value_of_any_field_of_a_transform_ends_anything(harness):
     publisher = harness.driver.create_publisher(TFMessage, "/tf", 100)
     wait_until(publisher.get_subscription_count, "tf is heard")
     message = TFMessage(transforms=[step("base_link", "lidar", (0.0, 0.0, 1.7))])
-    arrivals = sensor.node._receiver.arrivals
+    arrivals = sensor.node._inlet.arrivals
 
     def fresh():
         message.transforms[0].header.stamp = sensors.time_msg(time.time_ns())

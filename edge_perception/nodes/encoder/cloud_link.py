@@ -8,16 +8,14 @@ from typing import Any
 
 from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.types import Feature, Geometry
-from edge_perception.encoders import EncoderSpec
 from edge_perception.fleet.cloud.crops import CropCutter
 from edge_perception.fleet.cloud.options import CROPS, CloudOptions, parsed_tiers
 from edge_perception.fleet.cloud.privacy import PrivacyFilter
 from edge_perception.fleet.cloud.route import CloudRoute
 from edge_perception.fleet.cloud.tier import make_tiers
-from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import Bundle
 from edge_perception.nodes.common.base import PerceptionNode
-from edge_perception.nodes.common.parameters import ParameterSet
+from edge_perception.nodes.encoder.parameters import EncoderParameters
 from edge_perception.nodes.links.late_evidence import LatePublisher
 from edge_perception.releases.loading import find_verified
 
@@ -27,22 +25,19 @@ class CloudLink:
 
     Args:
         node: the encoder.
-        spec: its modality.
-        options: which frames, to whom.
-        model: where bundles are found, and who must have signed them.
+        parameters: which frames, to whom; where bundles are found, and who must have signed them.
         on_error: takes what nothing in the route should have raised.
     """
 
     def __init__(
         self,
         node: PerceptionNode,
-        spec: EncoderSpec,
-        options: ParameterSet[CloudOptions],
-        model: ParameterSet[ModelOptions],
+        parameters: EncoderParameters,
         on_error: Callable[[Exception], None],
     ) -> None:
-        self._node, self._spec = node, spec
-        self._options, self._model, self._on_error = options, model, on_error
+        self._node, self._spec, self._on_error = node, parameters.spec, on_error
+        self._source = parameters.source.config.source
+        self._options, self._model = parameters.cloud, parameters.model
         self._route: CloudRoute | None = None
         self._publisher: LatePublisher | None = None
 
@@ -51,7 +46,7 @@ class CloudLink:
         """Takes each frame after its feature has left; None: no server is named."""
         return None if self._route is None else self._route.offer
 
-    def start(self, source: str, serving: Bundle) -> None:
+    def start(self, serving: Bundle) -> None:
         """Begin where a server is named.
 
         Raises:
@@ -66,11 +61,11 @@ class CloudLink:
         tiers = make_tiers(
             parsed_tiers(options.tiers),
             self._spec,
-            lambda name: find_verified(self._model.config, role=source, name=name),
+            lambda name: find_verified(self._model.config, role=self._source, name=name),
             steady_s=time.monotonic,
             compressed=options.send == CROPS,
         )
-        self._publisher = LatePublisher(self._node, source)
+        self._publisher = LatePublisher(self._node, self._source)
         self._route = CloudRoute(
             options,
             self._spec,

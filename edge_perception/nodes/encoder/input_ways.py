@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 
@@ -12,6 +12,7 @@ from edge_perception.core.periodic import Periodic
 from edge_perception.encoders import TopicSpec
 from edge_perception.encoders.arrivals import Arrivals
 from edge_perception.encoders.ways import WayChoice
+from edge_perception.nodes.encoder.input_topics import SensorTopics
 from edge_perception.nodes.topics.receiver import Receiver
 
 _LOOK_S = 0.25
@@ -24,7 +25,6 @@ class InputWays:
         node: makes the subscriptions.
         topics: of the source.
         choice: among the ways of these topics.
-        name_of: name of a topic for this source, before remapping.
         subscribe: subscribes a receiver to a topic.
         beside: subscribes a receiver to what belongs to no way, and is no topic of the source.
         silence_ns: without a message for so long a way is silent.
@@ -35,19 +35,19 @@ class InputWays:
         self,
         node: Node,
         *,
-        topics: Sequence[TopicSpec],
+        topics: SensorTopics,
         choice: WayChoice,
-        name_of: Callable[[TopicSpec], str],
         subscribe: Callable[[Receiver, TopicSpec], None],
         beside: Callable[[Receiver], None],
         silence_ns: Callable[[], int],
         on_error: Callable[[Exception], None],
     ) -> None:
-        self._node, self._choice, self._name_of = node, choice, name_of
+        self._node, self._choice, self._sensor = node, choice, topics
         self._subscribe, self._beside = subscribe, beside
         self._silence_ns, self._on_error = silence_ns, on_error
         self._topics: dict[str, list[TopicSpec]] = {"": []}
-        for topic in topics:
+        calibration = () if topics.calibration is None else (topics.calibration,)
+        for topic in (*topics.frames, *calibration):
             self._topics.setdefault(topic.way, []).append(topic)
         self._receivers: dict[str, Receiver] = {}
         self._lock = threading.Lock()  # of the receivers
@@ -124,13 +124,10 @@ class InputWays:
         self._receivers[way] = receiver
 
     def _is_published(self, way: str) -> bool:
-        return any(self._node.count_publishers(self._resolved(t)) for t in self._topics[way])
+        return any(self._sensor.publishers(topic) for topic in self._topics[way])
 
     def _named(self, way: str) -> str:
-        return f"{way} ({', '.join(map(self._resolved, self._topics[way]))})"
-
-    def _resolved(self, topic: TopicSpec) -> str:
-        return str(self._node.resolve_topic_name(self._name_of(topic)))
+        return f"{way} ({', '.join(map(self._sensor.resolved, self._topics[way]))})"
 
     def _say(self) -> None:
         current = self._choice.current

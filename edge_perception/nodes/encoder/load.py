@@ -31,7 +31,7 @@ _HEAT_S = 1.0  # between looks at sensors; heat is slow
 class LoadEvents:
     """Tells each step of a source: in the log, and on the latched topic `load_events`."""
 
-    def __init__(self, node: Node, source: Callable[[], str]) -> None:
+    def __init__(self, node: Node, source: str) -> None:
         self._node, self._source = node, source
         self._publisher = node.create_publisher(msg.LoadEvent, "load_events", qos.EVENTS)
         self._sequence = 0
@@ -41,7 +41,7 @@ class LoadEvents:
         self._publisher.publish(
             msg.LoadEvent(
                 stamp=self._node.get_clock().now().to_msg(),
-                source=self._source(),
+                source=self._source,
                 sequence=self._sequence,
                 step=event.number,
                 last_step=event.last,

@@ -11,19 +11,16 @@ from edge_perception import msg
 from edge_perception.core.clock import Clock
 from edge_perception.core.errors import SwapError
 from edge_perception.core.types import Geometry, ModelVersion
-from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.load_control import LoadOptions
-from edge_perception.encoders.options import SourceOptions
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.kept import KeptModel
-from edge_perception.models.loading import LoadedModel, ModelOptions, may_keep
+from edge_perception.models.loading import LoadedModel, may_keep
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
-from edge_perception.monitoring.source import MonitorOptions
-from edge_perception.nodes.common.parameters import ParameterSet
 from edge_perception.nodes.encoder.load import LoadEvents, MachineHeat, encoder_load
+from edge_perception.nodes.encoder.parameters import EncoderParameters
 from edge_perception.nodes.links.model_info import kept_infos, model_info
 from edge_perception.releases.candidate import MODES, CandidateTrial
 from edge_perception.releases.loading import load_model
@@ -35,33 +32,22 @@ class EncoderModels:
     def __init__(
         self,
         node: Node,
-        *,
-        spec: EncoderSpec,
+        parameters: EncoderParameters,
         clock: Clock,
-        source: ParameterSet[SourceOptions],
-        options: ParameterSet[ModelOptions],
-        content: ParameterSet | None,
-        load: ParameterSet[LoadOptions],
         pose: Callable[[], SensorPose],
-        monitor: ParameterSet[MonitorOptions],
     ) -> None:
         """Load nothing yet.
 
         Args:
             node: gives its name and the log.
-            spec: the modality.
+            parameters: of the encoder.
             clock: clock of the node.
-            source: which sensor.
-            options: which model serves first, and from where.
-            content: thresholds of the content check; None: the modality has none.
-            load: what may be given up under load.
             pose: makes what says where the sensor sits, for a pipeline of its own.
-            monitor: how drift and conditions are watched.
         """
-        self._node, self._spec, self._clock = node, spec, clock
-        self._source_options, self._options, self._content = source, options, content
-        self._pose, self._load_options, self._monitor = pose, load, monitor
-        self._load_events = LoadEvents(node, lambda: self._source)
+        self._node, self._spec, self._clock = node, parameters.spec, clock
+        self._parameters, self._options, self._pose = parameters, parameters.model, pose
+        self._source = parameters.source.config.source
+        self._load_events = LoadEvents(node, self._source)
         self._heat = MachineHeat(lambda error: node.get_logger().error(f"heat: {error!r}"))
         self.pipeline: EncoderPipeline | None = None
         self.last_error = ""
@@ -71,16 +57,12 @@ class EncoderModels:
             admits=lambda: may_keep(self._options.config),
         )
 
-    @property
-    def _source(self) -> str:
-        return self._source_options.config.source
-
     # -- with the lifecycle of the node --
 
     def load(self) -> None:
         """Load and warm the model that serves first."""
         loaded = self._load()
-        self.pipeline = self._pipeline_of(loaded, self._source_options.config.geometry())
+        self.pipeline = self._pipeline_of(loaded, self._parameters.source.config.geometry())
         self._node.get_logger().info(
             f"{self._source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "
             f"{loaded.info.runtime} {loaded.info.provider}"
@@ -117,21 +99,22 @@ class EncoderModels:
         )
 
     def _pipeline_of(self, loaded: LoadedModel, geometry: Geometry) -> EncoderPipeline:
+        content = self._parameters.content
         pipeline = EncoderPipeline(
             source=self._source,
             spec=self._spec,
             model=ServedModel.build(self._spec, loaded),
             geometry=geometry,
             clock=self._clock,
-            content_limits=self._content.config if self._content else None,
+            content_limits=content.config if content is not None else None,
             pose=self._pose(),
-            monitor=self._monitor.config,
+            monitor=self._parameters.monitor.config,
         )
         pipeline.serving.retired = lambda model: release_model(model.loaded)
         pipeline.serving.left = self._kept.keep
         pipeline.load = encoder_load(
             self._load_events,
-            self._load_options.config,
+            self._parameters.load.config,
             self._spec,
             source=self._source,
             model=self._options.config,
@@ -144,12 +127,30 @@ class EncoderModels:
     def _let_variants_go(self, pipeline: EncoderPipeline) -> None:
         """Give back the variants that do not serve: a model is loaded beside the current one."""
         if pipeline.load is not None:
-            pipeline.load.stand_ins.cache.make_room(self._load_options.config.models_mb * 2**20)
+            models_mb = self._parameters.load.config.models_mb
+            pipeline.load.stand_ins.cache.make_room(models_mb * 2**20)
 
     def _loaded_by(self, pipeline: EncoderPipeline) -> list[Bundle]:
         kept = self._kept.bundle
         loaded = [model.loaded.bundle for model in pipeline.serving.models()]
         return loaded if kept is None else [*loaded, kept]
+
+    # -- what may change while they run --
+
+    def set_content_limits(self, limits: Any) -> None:
+        """Take new thresholds of the content check."""
+        if self.pipeline is not None:
+            self.pipeline.frames.set_content_limits(limits)
+
+    def set_load(self, options: LoadOptions) -> None:
+        """Take new options of load control."""
+        if self.pipeline is not None and self.pipeline.load is not None:
+            self.pipeline.load.control.options = options
+
+    def advise(self, variant: str, condition: str) -> None:
+        """Take which variant should serve in the present condition; empty: the node's own."""
+        if self.pipeline is not None and self.pipeline.load is not None:
+            self.pipeline.load.advise(variant, condition, self._clock.now().steady_ns)
 
     # -- model changes --
 
