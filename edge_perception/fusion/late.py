@@ -65,6 +65,11 @@ class LateBoard:
             return "older than what is held"
         return ""
 
+    def values(self) -> dict[str, str]:
+        """Return what was taken and refused, for people."""
+        refused = ", ".join(f"{why} {n}" for why, n in sorted(self.refused.items()))
+        return {"late_evidence": f"{self.taken} taken; refused: {refused or 'none'}"}
+
     def held(self, now_ns: int) -> tuple[LateEvidence, ...]:
         """Return what is held at a moment of the node clock, by source."""
         if not self._held:

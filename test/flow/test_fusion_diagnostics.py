@@ -24,7 +24,7 @@ class Said:
         now, rig = self.rig.clock.now(), self.rig
         for output in rig.outputs[self.views :]:
             instant = type(now)(node_ns=now.node_ns, steady_ns=round(output.at_ms * MS))
-            self.health.on_view(output.view, missed=False, now=instant)
+            self.health.on_view(output.view, missed=0, now=instant)
         self.views = len(rig.outputs)
         heard_ns = rig.fusion.last_arrivals_ns()
         health = self.health.judge(rig.config, heard_ns, now, rig.fusion.counters)

@@ -25,7 +25,7 @@ def health_of(rig):
     health, now = FusionHealth(), rig.clock.now()
     for output in rig.outputs:
         moment = replace(now, steady_ns=round(output.at_ms * MS))
-        health.on_view(output.view, missed=False, now=moment)
+        health.on_view(output.view, missed=0, now=moment)
     return health.judge(rig.config, rig.fusion.last_arrivals_ns(), now, rig.fusion.counters)
 
 

@@ -353,7 +353,7 @@ def test_of_any_feature_and_odometry(robot):
         every=20,
     )
     assert board.taken
-    receiver = robot.fusion._receiver
+    receiver = robot.fusion._inlets._receiver
     robot.spoil("/odometry", odometry, lambda: receiver.arrivals()["/odometry"].received, every=1)
     robot.assert_fine()
 

@@ -13,11 +13,12 @@ import sensors
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import wait_until
 from nav_msgs.msg import Odometry
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from edge_perception import msg
+from edge_perception import msg, srv
 from edge_perception.core.types import DetectedObject, Feature, ModelVersion
 from edge_perception.nodes.conversion import feature_msg, tensor_msg, time_msg
 from edge_perception.nodes.encoder.node import EncoderNode
@@ -226,6 +227,31 @@ def test_markers_show_the_objects(fusion):
     box = next(marker for marker in markers if marker.ns == "boxes")
     assert box.pose.position.x == pytest.approx(10.0)
     assert 2 * math.atan2(box.pose.orientation.z, box.pose.orientation.w) == pytest.approx(0.1)
+
+
+def test_configured_again_it_has_each_topic_once(harness):
+    node = harness.add(FusionNode, parameters={"autostart": False})
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    topics = sorted(publisher.topic_name for publisher in node.publishers)
+    assert "/perception/fused" in topics
+    assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert sorted(publisher.topic_name for publisher in node.publishers) == topics
+
+
+def test_its_model_is_told_before_it_is_active(harness):
+    node = harness.add(FusionNode, parameters={"autostart": False})
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    harness.start()
+    (info,) = harness.call(
+        srv.GetVersions, "/fusion/get_versions", srv.GetVersions.Request()
+    ).models
+    assert (info.model.role, info.model.name, info.frames_served) == (
+        "fusion",
+        "bev_lite_fusion",
+        0,
+    )
+    assert harness.callback_errors == []
 
 
 class Pipeline:

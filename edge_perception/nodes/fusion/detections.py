@@ -27,6 +27,7 @@ class DetectionPublisher:
     """Publishes perception/detections, only while somebody listens."""
 
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._publisher = (
             node.create_publisher(Detection3DArray, "perception/detections", qos.FUSED)
             if Detection3DArray is not None
@@ -40,6 +41,11 @@ class DetectionPublisher:
         header = header_msg(view.stamp_ns, view.frame_id)
         detections = [_detection(item, header) for item in view.objects]
         self._publisher.publish(Detection3DArray(header=header, detections=detections))
+
+    def close(self) -> None:
+        """Publish no more."""
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
 
 
 def _detection(item: DetectedObject, header: object) -> Detection3D:

@@ -45,25 +45,19 @@ class FusionHealth:
         self._rate = RateMeter()
         self._fusion = LatencyWindow()
         self._missed = 0
-        self._latency: Mapping[str, LatencyStatistics] = {}
         self._last_error = ""
         self.feature_level_views = 0
 
-    def on_view(self, view: FusedView, *, missed: bool, now: Instant) -> None:
-        """Note a published view."""
+    def on_view(self, view: FusedView, *, missed: int, now: Instant) -> None:
+        """Note a published view, and how many were behind their deadline by now."""
         with self._lock:
             self._view, self._published_ns = view, now.steady_ns
             if any(status.contributed for status in view.sources):
                 self._last_error = ""  # an empty view says nothing about what was refused
             self._rate.add(now.steady_ns)
             self._fusion.add(view.fusion_s)
-            self._missed += missed
+            self._missed = missed
             self.feature_level_views += view.level.name == "FEATURE"
-
-    def on_latency(self, statistics: Mapping[str, LatencyStatistics]) -> None:
-        """Note where the time goes."""
-        with self._lock:
-            self._latency = statistics
 
     def on_error(self, error: Exception) -> None:
         """Note an exception in the fusion thread."""
@@ -135,7 +129,6 @@ class FusionHealth:
         values["conditions"] = view.conditions.text
         if view.speed_advice_mps == view.speed_advice_mps:
             values["speed_advice_mps"] = f"{view.speed_advice_mps:.1f}"
-        values |= described(self._latency)
         for status in view.sources:
             values[f"{status.source}.state"] = status.state.name
         return values
@@ -171,10 +164,11 @@ def with_calibration(
     return health
 
 
-def with_objectives(
-    health: Health, objectives: Sequence[Objective], latency: Mapping[str, LatencyStatistics]
+def with_latency(
+    health: Health, latency: Mapping[str, LatencyStatistics], objectives: Sequence[Objective]
 ) -> Health:
-    """Add the operator's objectives of the end-to-end latency that do not hold."""
+    """Add where the time goes, and the operator's objectives of the whole that do not hold."""
+    health = replace(health, values={**health.values, **described(latency)})
     known = latency.get("end_to_end")
     for objective in objectives:
         if known is None or known.count < objective.min_events:

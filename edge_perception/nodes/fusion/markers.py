@@ -29,6 +29,7 @@ class MarkerPublisher:
     """Publishes box, label and velocity of every object on perception/markers."""
 
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._publisher = node.create_publisher(MarkerArray, "perception/markers", qos.FUSED)
 
     def publish(self, view: FusedView) -> None:
@@ -43,6 +44,10 @@ class MarkerPublisher:
             if math.hypot(*item.velocity_mps[:2]) > _STANDING_MPS:  # NaN: not known
                 markers.append(_arrow(item, index, header))
         self._publisher.publish(MarkerArray(markers=markers))
+
+    def close(self) -> None:
+        """Publish no more."""
+        self._node.destroy_publisher(self._publisher)
 
 
 def _marker(item: DetectedObject, index: int, header: object, kind: int, namespace: str) -> Marker:

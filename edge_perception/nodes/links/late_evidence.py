@@ -89,8 +89,3 @@ class LateInlet:
             self._on_error(error)
             return
         self._board.put(late, self._node.clock.now().node_ns)
-
-    def values(self) -> dict[str, str]:
-        """Return what was taken and refused, for people."""
-        refused = ", ".join(f"{why} {n}" for why, n in sorted(self._board.refused.items()))
-        return {"late_evidence": f"{self._board.taken} taken; refused: {refused or 'none'}"}

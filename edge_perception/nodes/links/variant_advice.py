@@ -49,6 +49,10 @@ class AdvicePublisher:
             said = ", ".join(f"{s}: {v} ({why})" for s, (v, why) in variants.items())
             self._node.get_logger().info(f"variants by condition: {said or 'none'}")
 
+    def close(self) -> None:
+        """Publish no more."""
+        self._node.destroy_publisher(self._publisher)
+
 
 class AdviceListener:
     """Hears what is asked of one source."""
