@@ -83,7 +83,7 @@ def test_an_incompatible_publisher_is_still_told(harness, receiver):
     receiver.subscribe(
         "std_msgs/msg/String", "words", lambda _: None, RELIABLE, on_refused=lambda _: None
     )
-    for handler in receiver._subscriptions[0].event_handlers:
+    for handler in receiver._readers[0].subscription.event_handlers:
         handler.callback = told.add
     receiver.start()
     harness.driver.create_publisher(String, "words", BEST_EFFORT)
