@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,22 @@ def test_no_two_files_import_each_other() -> None:
         visit(module, ())
 
 
-def test_the_page_of_the_architecture_names_every_room() -> None:
+@pytest.fixture
+def architecture() -> str:
     page = PACKAGE.parent / "docs" / "architecture.md"
     if not page.is_file():
         pytest.skip("docs are not installed beside the package")
-    text = page.read_text(encoding="utf-8")
-    missing = [name for name in [*ROOMS, *INNER["nodes"]] if f"`{name}/`" not in text]
+    return page.read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_architecture_names_every_room(architecture: str) -> None:
+    missing = [name for name in [*ROOMS, *INNER["nodes"]] if f"`{name}/`" not in architecture]
     assert not missing
+
+
+def test_the_page_of_the_architecture_names_files_that_are_there(architecture: str) -> None:
+    named = re.findall(r"`([a-z_/]+(?:/|\.py))`", architecture)
+    files = [name for name in named if "/" in name and name.strip("/") not in INNER["nodes"]]
+    assert len(files) > 100
+    places = (PACKAGE, PACKAGE.parent)
+    assert not [name for name in files if not any((place / name).exists() for place in places)]
