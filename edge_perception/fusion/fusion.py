@@ -10,11 +10,10 @@ The way of a frame: ``intake`` (what arrives, states) → ``closing`` (which fea
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from edge_perception.core.types import ClosedBy, Feature, FusedView, Instant, Mode, SourceState
+from edge_perception.core.types import Feature, FusedView, Instant, SourceState
 from edge_perception.fusion.closing import Closed, Closing
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.cycle import Cycle
@@ -32,15 +31,6 @@ from edge_perception.fusion.state import Arrival
 from edge_perception.fusion.track_kinds import CAMERA
 from edge_perception.fusion.tracks import Tracker
 from edge_perception.fusion.view import failed_view
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusionCounters:
-    """What happened since the start."""
-
-    closed: Mapping[ClosedBy, int]
-    modes: Mapping[Mode, int]
-    intake: IntakeCounters
 
 
 class Fusion:
@@ -62,8 +52,6 @@ class Fusion:
         self._two_sets = TwoSets()
         self.set_models(models)
         self._sequence = 0
-        self._closed: Counter[ClosedBy] = Counter()
-        self._modes: Counter[Mode] = Counter()
         self._tracker, self._hearing = Tracker(), Hearing()  # of the thread that fuses
         self.configure(config)
 
@@ -101,11 +89,9 @@ class Fusion:
         return self._config
 
     @property
-    def counters(self) -> FusionCounters:
-        """What happened since the start."""
-        return FusionCounters(
-            closed=dict(self._closed), modes=dict(self._modes), intake=self._intake.counters
-        )
+    def counters(self) -> IntakeCounters:
+        """What happened to features since the start."""
+        return self._intake.counters
 
     def last_arrivals_ns(self) -> dict[str, int]:
         """Return when each source was last heard, steady clock; never heard: left out."""
@@ -254,8 +240,6 @@ class Fusion:
             pose=self._motion.pose_at(newest_ns),
         )
         self._sequence += 1
-        self._closed[closed.by] += 1
-        self._modes[judgement.mode] += 1
         self._intake.on_view()
         self._closing.on_view(
             now,

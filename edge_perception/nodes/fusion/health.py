@@ -14,7 +14,7 @@ from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.rate import RateMeter, hertz, window_for
 from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import FusionConfig
-from edge_perception.fusion.fusion import FusionCounters
+from edge_perception.fusion.intake import IntakeCounters
 from edge_perception.fusion.latency import described
 from edge_perception.models.loading import LoadedModel
 from edge_perception.releases.slo import Objective
@@ -69,7 +69,7 @@ class FusionHealth:
         config: FusionConfig,
         heard_ns: Mapping[str, int],
         now: Instant,
-        counters: FusionCounters,
+        counters: IntakeCounters,
     ) -> Health:
         """Return the health; its evidence is the last view, and of a source its last arrival.
 
@@ -204,18 +204,17 @@ def with_runtime(health: Health, loaded: LoadedModel) -> Health:
     return health
 
 
-def _of_counters(counters: FusionCounters, now: Instant) -> list[Health]:
+def _of_counters(counters: IntakeCounters, now: Instant) -> list[Health]:
     """Return what happened to features that no source's status tells of."""
-    intake = counters.intake
     values = {
-        "superseded": " ".join(f"{name}:{count}" for name, count in intake.superseded.items()),
-        "unknown_sources": str(intake.unknown),
-        "clock_jumps": str(intake.clock_jumps),
+        "superseded": " ".join(f"{name}:{count}" for name, count in counters.superseded.items()),
+        "unknown_sources": str(counters.unknown),
+        "clock_jumps": str(counters.clock_jumps),
     }
     findings = [Health(level=Level.OK, message="", values=values)]
-    if intake.unknown and (now.steady_ns - intake.last_unknown_ns) / 1e9 <= UNKNOWN_TOLD_S:
-        text = f"features of '{intake.last_unknown}', which is not one of the sources"
-        findings.append(Health(level=Level.WARN, message=f"{text} ({intake.unknown} so far)"))
+    if counters.unknown and (now.steady_ns - counters.last_unknown_ns) / 1e9 <= UNKNOWN_TOLD_S:
+        text = f"features of '{counters.last_unknown}', which is not one of the sources"
+        findings.append(Health(level=Level.WARN, message=f"{text} ({counters.unknown} so far)"))
     return findings
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from edge_perception.core.clock import Clock
 from edge_perception.core.types import Feature, FusedView, Instant
 from edge_perception.fusion.cycle import Cycle
-from edge_perception.fusion.fusion import Fusion, FusionCounters
+from edge_perception.fusion.fusion import Fusion
+from edge_perception.fusion.intake import IntakeCounters
 from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.publishers import Route
 
@@ -75,8 +76,8 @@ class FusionWorker:
         with self._condition:
             return self._fusion.odometry_ns
 
-    def counters(self) -> FusionCounters:
-        """Return what happened since the start."""
+    def counters(self) -> IntakeCounters:
+        """Return what happened to features since the start."""
         with self._condition:
             return self._fusion.counters
 
