@@ -25,6 +25,7 @@ from edge_perception.encoders.load import EncoderLoad
 from edge_perception.encoders.place import SensorPlace
 from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import Job, Sample, ServedModel, Serving, Trial
+from edge_perception.encoders.trial_runs import TrialRuns
 from edge_perception.encoders.watch import SourceWatch
 from edge_perception.models.manifest import Bundle
 from edge_perception.monitoring.source import MonitorOptions
@@ -64,8 +65,6 @@ class EncoderPipeline:
         self._clock = clock
         self.serving = Serving(source, model, clock)
         self._last_job: Job | None = None
-        # The frame just served, and whether the candidate served it; inference thread only.
-        self._to_compare: tuple[Job, Sample, bool] | None = None
         # Takes what the other model of a trial made of a frame, where its features are of another
         # space: they are for a fusion of their own. Set by whoever has one.
         self.beside: Callable[[Feature], None] | None = None
@@ -73,6 +72,7 @@ class EncoderPipeline:
         self._refused = 0
         self.place = SensorPlace(spec, geometry, pose)
         self.frames = FrameRunner(source, spec, self.place, clock, content_limits)
+        self._trial = TrialRuns(self.serving, self.frames, clock)
         self.watch = SourceWatch(source, spec, monitor)
         self.watch_s = LatencyWindow()  # what watching a frame takes, s
         self._told: Feature | None = None  # of the frame in work; inference thread only
@@ -145,7 +145,8 @@ class EncoderPipeline:
         control leaves the frame out.
         """
         started = self._clock.now()
-        self._to_compare = self._told = None
+        self._told = None
+        self._trial.begin()
         self.frames.begin(job)
         latency = FrameLatency(
             receive_s=(job.received.node_ns - job.stamp_ns) / 1e9,
@@ -160,10 +161,9 @@ class EncoderPipeline:
             return None
         self._last_job = job
         tried = self.serving.candidate
-        if tried is not None and tried[1].serves(job.stamp_ns):
-            feature = self._serve_candidate(job, *tried, started, latency)
-            if feature is not None:
-                return feature
+        run = self._trial.serve(job, tried, started, latency)
+        if run is not None:
+            return self._served(job, run.model, run.latency, run.sample)
         item = job.item_for(model)
         if item is None:
             return None
@@ -181,36 +181,20 @@ class EncoderPipeline:
         except FRAME_ERRORS as error:
             why = "; ".join(filter(None, (str(error), self.place.fault)))
             return self._refuse(job, latency, f"{self._source}: {why}")
-        if tried is not None and tried[1].shadows(job.stamp_ns):
-            self._to_compare = (job, sample, False)
+        self._trial.shadow(job, tried, sample)
         return self._served(job, model, latency, sample)
 
     def after(self) -> None:
         """Do what the feature need not wait for.
 
-        Where a trial wants it, the other of the two models runs on the frame just published: the
-        candidate in the shadow, the current model beside a candidate that serves.
+        Where a trial wants it, the other of the two models runs on the frame just published.
         Called by the inference thread once the feature is on its way.
         """
-        pending, self._to_compare = self._to_compare, None
-        tried = self.serving.candidate
-        if pending is None or tried is None:
-            return
-        (job, served, by_candidate), (candidate, trial) = pending, tried
-        other = self.serving.current if by_candidate else candidate
-        item = job.item_for(other)
-        if item is None:
-            return
-        try:
-            sample, latency = self.frames.run(other, item, self._clock.now(), FrameLatency())
-        except Exception as error:
-            if not by_candidate:  # whatever it raises, it is the candidate's end and not ours
-                trial.fail(f"shadow: {error}")
-            return
-        pair = (served, sample) if by_candidate else (sample, served)
-        trial.compared(*pair, served=by_candidate)
-        if self.beside is not None and not trial.same_space:
-            self.beside(self._described(job, other, latency, output=sample.output))
+        other = self._trial.after()
+        if other is not None and self.beside is not None:
+            self.beside(
+                self._described(other.job, other.model, other.latency, output=other.sample.output)
+            )
 
     def observe(self) -> None:
         """Watch drift and conditions of the frame just processed.
@@ -226,29 +210,6 @@ class EncoderPipeline:
                 self.watch_s.add((self._clock.now().steady_ns - began.steady_ns) / 1e9)
             if self.seen is not None:
                 self.seen(frame, feature, self.place.located, loaded.bundle)
-
-    def _serve_candidate(
-        self,
-        job: Job,
-        candidate: ServedModel,
-        trial: Trial,
-        started: Instant,
-        latency: FrameLatency,
-    ) -> Feature | None:
-        """Let the candidate serve; None: it failed, or has no window yet, the current one must."""
-        item = job.item_for(candidate)
-        if item is None:
-            return None
-        try:
-            sample, latency = self.frames.run(candidate, item, started, latency)
-        except InvalidFrameError:
-            return None  # the frame is to blame, or the current model does better
-        except Exception as error:  # whatever it raises, the current model serves this frame
-            trial.fail(f"canary: {error}")
-            return None
-        trial.served(sample)
-        self._to_compare = (job, sample, True)
-        return self._served(job, candidate, latency, sample)
 
     def _served(
         self, job: Job, model: ServedModel, latency: FrameLatency, sample: Sample
