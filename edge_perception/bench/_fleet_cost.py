@@ -1,5 +1,9 @@
 """What telemetry costs frames: with and without it, in turns, in one process.
 
+As on a robot whose nodes are all in one process: views are looked at and readings handed over under
+the interpreter's lock that frames need; spool and link are a process of their own on the same
+cores. Where the model manager is a process beside the encoders, frames share only the cores.
+
 A frame is timed on the wall, less the time that its thread waited for a core (schedstat of Linux):
 that is the machine's other work and says nothing of telemetry. What other threads of this process
 ran meanwhile is not taken off, as they may be what it waited for.
@@ -33,6 +37,7 @@ _READINGS_HZ = 200.0  # ten times what a robot tells
 _PAIR = 2  # turns: one with, one without
 _SETTLE_S = 0.55  # what was told in the turn before reaches the disk
 _TURN_S, _TURN_FRAMES = 2.0, 40  # at least; the disk is written twice a second
+_OBJECTS = 25  # of a view
 _FRAME, _BESIDE = "bev_lite/camera", "bev_lite/audio"
 _DRAWS, _LEAST_PAIRS = 1000, 10
 _P99 = 99.0
@@ -196,25 +201,28 @@ def _model(name: str) -> tuple[Callable[[], Any], Callable[[], None]]:
 
 @contextmanager
 def _telling(folder: str) -> Iterator[threading.Event]:
-    """Run the telemetry of a robot; it tells while the event is set."""
+    """Run the telemetry of a robot; it looks at views and tells while the event is set."""
     from edge_perception.fleet.mqtt import BrokerOptions
     from edge_perception.fleet.readings import Reading
     from edge_perception.fleet.telemetry import Telemetry
+    from edge_perception.nodes.manager.fleet_views import FleetViews
+    from edge_perception.releases.slo import Slo
 
     telemetry = Telemetry(
         "bench",
         Path(folder) / "spool.db",
         BrokerOptions(url="mqtt://127.0.0.1:9"),  # nobody listens: all goes to the disk
         quota_bytes=2**24,
-        steady_s=time.monotonic,
     )
     on, ended = threading.Event(), threading.Event()
+    views, view = FleetViews(Slo, lambda: False), _view()
 
     def tell() -> None:
         number = 0
         while not ended.wait(1.0 / _READINGS_HZ):
             if on.is_set():
                 number += 1
+                views.on_view(view, time.monotonic())
                 telemetry.tell(Reading(kind="metric", stamp_ns=number, data={"value": number}))
 
     teller = threading.Thread(target=tell, daemon=True)
@@ -225,3 +233,14 @@ def _telling(folder: str) -> Iterator[threading.Event]:
         ended.set()
         teller.join()
         telemetry.close()
+
+
+def _view() -> bytes:
+    """Return a serialised view with some objects."""
+    from rclpy.serialization import serialize_message
+
+    from edge_perception import msg
+
+    objects = [msg.DetectedObject(class_name="car") for _ in range(_OBJECTS)]
+    sources = [msg.SourceStatus(source=name) for name in ("camera", "lidar", "audio")]
+    return bytes(serialize_message(msg.FusedPerception(objects=objects, sources=sources)))

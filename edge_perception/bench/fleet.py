@@ -3,7 +3,8 @@
 Robots run the real store, synchronisation, spool and outbox on a virtual clock: 30 % of the time
 each has no network, and of the rest links break and damage what they carry. The controller sees
 their telemetry only, through the real ingest. `frame_p99_ratio` is measured beside it: frames of
-the camera model with the telemetry of a robot running in another thread, and without.
+the camera model with the telemetry of a robot in the same process and the one beside it, and
+without.
 """
 
 from __future__ import annotations

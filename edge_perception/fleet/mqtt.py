@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from edge_perception.core.errors import ConfigurationError, LinkError
 from edge_perception.core.extras import extra
@@ -24,6 +24,20 @@ class BrokerOptions:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+
+
+def check_broker(options: BrokerOptions) -> SplitResult:
+    """Return the parts of a broker's address; there need be none yet.
+
+    Raises:
+        ConfigurationError: no broker can be meant.
+    """
+    parts = urlsplit(options.url)
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        raise ConfigurationError(
+            f"broker: expected mqtt://HOST:PORT or mqtts://HOST:PORT, got '{options.url}'"
+        )
+    return parts
 
 
 def topic(device: str, what: str) -> str:
@@ -59,11 +73,7 @@ class Broker:
         """
         with extra("fleet"):
             import paho.mqtt.client as paho
-        parts = urlsplit(options.url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ConfigurationError(
-                f"broker: expected mqtt://HOST:PORT or mqtts://HOST:PORT, got '{options.url}'"
-            )
+        parts = check_broker(options)
         self._paho, self.connected, self.problem = paho, False, "not connected yet"
         self._client: Any = paho.Client(
             paho.CallbackAPIVersion.VERSION2,

@@ -27,8 +27,6 @@ INSERT OR IGNORE INTO facts VALUES ('bytes', 0);
 # Of the room that is used: from here on the least important are thinned, and below here no more.
 _THIN_ABOVE, _THIN_BELOW = 0.5, 0.25
 _ONE_OF = 10
-# Between two breaths: of bytes to encode, and of rows to write. About 0.1 ms each.
-_PIECE_BYTES, _PIECE = 2048, 16
 
 
 class Spool:
@@ -40,7 +38,6 @@ class Spool:
         quota_bytes: int,
         *,
         point: Callable[[str], None] = lambda _: None,
-        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the spool; a damaged one is set aside.
 
@@ -48,14 +45,11 @@ class Spool:
             path: of the database.
             quota_bytes: room for readings.
             point: called by name around every write, for tests.
-            breathe: called between short pieces of work, inside a transaction too; a robot sleeps
-                in it, so that other threads get the interpreter.
 
         Raises:
             FleetError: it cannot be written.
         """
         self._path, self._quota, self._point = path, quota_bytes, point
-        self._breathe = breathe
         self.damaged = ""  # why an old one was set aside
         self.thinned = 0  # readings that were not taken, as the link is too slow
         self._thinning = False
@@ -92,35 +86,36 @@ class Spool:
 
     # -- in --
 
-    def add(self, readings: Iterable[Reading]) -> None:
+    def add(self, readings: Iterable[Reading], *, teller: str = "", kept: int = 0) -> None:
         """Keep readings, on the disk when this returns.
+
+        Args:
+            readings: what is told.
+            teller: who hands them over by number; empty: nobody asks what of it is here.
+            kept: number of the last of them.
 
         Raises:
             FleetError: the disk fails; none of them is kept.
         """
         rows: list[tuple[int, int, bytes]] = []
-        piece = 0
         for reading in readings:
             if self.thinning and reading.priority == LEAST:
                 self._seen += 1
                 if self._seen % _ONE_OF:
                     self.thinned += 1
                     continue
-            if piece >= _PIECE_BYTES:
-                self._breathe()
-                piece = 0
             body = encode_reading(reading)
             rows.append((reading.priority, len(body) + _ROW_BYTES, body))
-            piece += len(body) + _ROW_BYTES
         if not rows:
             return
         with self._change("add"):
-            for start in range(0, len(rows), _PIECE):
-                if start:
-                    self._breathe()
+            self._db.executemany(
+                "INSERT INTO readings (priority, bytes, body) VALUES (?, ?, ?)", rows
+            )
+            if teller:
                 self._db.executemany(
-                    "INSERT INTO readings (priority, bytes, body) VALUES (?, ?, ?)",
-                    rows[start : start + _PIECE],
+                    "INSERT OR REPLACE INTO facts VALUES (?, ?)",
+                    (("teller", teller), ("kept", kept)),
                 )
             used = self._grow(sum(row[1] for row in rows))
             if used > self._quota:
@@ -175,9 +170,7 @@ class Spool:
             "SELECT sequence, body FROM readings ORDER BY priority, sequence LIMIT ?",
             (most + len(skip),),
         )
-        for number, (sequence, body) in enumerate(found, 1):
-            if number % (4 * _PIECE) == 0:  # to read one is less work than to keep it
-                self._breathe()
+        for sequence, body in found:
             if sequence in skip:
                 continue
             size += len(body)
@@ -211,6 +204,12 @@ class Spool:
     def used_bytes(self) -> int:
         """Room that readings take."""
         return int(self._fact("bytes"))
+
+    def kept_of(self, teller: str) -> int:
+        """Return the number of the last reading that is here of who handed some over; 0: none."""
+        rows = self._db.execute("SELECT name, value FROM facts WHERE name IN ('teller', 'kept')")
+        facts = dict(rows)
+        return int(facts["kept"]) if facts.get("teller") == teller else 0
 
     def counts(self) -> dict[int, int]:
         """Return how many wait, by priority."""

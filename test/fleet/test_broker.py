@@ -60,7 +60,6 @@ def run(broker, tables, tmp_path):
             tmp_path / f"{name}.db",
             broker.options(name),
             quota_bytes=10**7,
-            steady_s=time.monotonic,
         )
         for name in ("r1", "r2")
     }

@@ -169,36 +169,6 @@ def test_kill_9_at_every_write_point(tmp_path):
     assert child.returncode == 0  # the last one was past every point
 
 
-def test_a_spool_lets_others_run_between_short_pieces(tmp_path, monkeypatch):
-    since, longest = [0], []
-
-    def count(each):
-        body = encode_reading(each)
-        since[0] += len(body)
-        return body
-
-    def breathe():
-        longest.append(since[0])
-        since[0] = 0
-
-    monkeypatch.setattr("edge_perception.fleet.spool.encode_reading", count)
-    spool = Spool(tmp_path / "s.db", 10**8, breathe=breathe)
-    told = [reading("metric", number) for number in range(500)]
-    spool.add(told)
-    assert max(longest) < 2100
-    assert sum(longest) + since[0] == sum(len(encode_reading(each)) for each in told)
-    # While they are written, too; the first of these ends the last piece of encoding.
-    assert longest.count(0) >= 500 // 16 - 1
-    longest.clear()
-    assert [body for _, body in spool.waiting(10**8)] == [encode_reading(r) for r in told]
-    assert len(longest) >= 500 // 64
-    longest.clear()
-    spool.add(told[:16])
-    assert not longest  # little is one piece
-    spool.add(reading("metric", number, text="x" * 3000) for number in range(4))
-    assert longest[1:] == [len(encode_reading(reading("metric", 1, text="x" * 3000)))] * 2
-
-
 def test_a_damaged_spool_is_set_aside_and_said(tmp_path):
     path = tmp_path / "spool.db"
     spool = Spool(path, 10**6)

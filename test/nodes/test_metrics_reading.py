@@ -14,17 +14,17 @@ pytest.importorskip("prometheus_client", reason="prometheus-client, extra 'obser
 
 from edge_perception import msg
 from edge_perception.cdr import CdrError
-from edge_perception.nodes.conversion.view_facts import facts_of
-from edge_perception.observe.metrics.drift_values import drift_values
-from edge_perception.observe.metrics.exposition import PipelineText
-from edge_perception.observe.metrics.node import MetricsNode
-from edge_perception.observe.metrics.state import PipelineState
-from edge_perception.observe.metrics.status_reading import (
+from edge_perception.nodes.conversion.status_reading import (
     StatusRead,
     is_any,
     is_none,
     read_statuses,
 )
+from edge_perception.nodes.conversion.view_facts import facts_of
+from edge_perception.observe.metrics.drift_values import drift_values
+from edge_perception.observe.metrics.exposition import PipelineText
+from edge_perception.observe.metrics.node import MetricsNode
+from edge_perception.observe.metrics.state import PipelineState
 from edge_perception.observe.metrics.told import told_by_encoders
 from edge_perception.releases.slo import Slo
 

@@ -6,19 +6,16 @@ Off until a broker is named. Views come in the thread of the receiver, all else 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
 
 from edge_perception import msg
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.core.types import Mode, SourceState
-from edge_perception.fleet.figures import DriftSeen, Figures
+from edge_perception.fleet.figures import DriftSeen
 from edge_perception.fleet.membership import Device
 from edge_perception.fleet.mqtt import BrokerOptions
 from edge_perception.fleet.options import FleetOptions
@@ -27,12 +24,9 @@ from edge_perception.fleet.sync import FOLDER
 from edge_perception.fleet.telemetry import Telemetry
 from edge_perception.nodes.changes.parts import ManagerParts
 from edge_perception.nodes.common.node_time import STEADY
-from edge_perception.nodes.conversion.view_facts import facts_of
-from edge_perception.releases.past import is_bad
-from edge_perception.releases.slo import DRIFT, MEMORY
+from edge_perception.nodes.conversion.status_reading import Wanted, read_statuses
+from edge_perception.nodes.manager.fleet_views import FleetViews
 from edge_perception.running.node_parameters import ENCODER
-
-_VIEW_PERIOD_S = 0.2  # views are sampled: what a fleet judges are shares
 
 
 class FleetTelemetry:
@@ -52,10 +46,10 @@ class FleetTelemetry:
     ) -> None:
         self._parts, self._group, self._standing = parts, group, standing
         self._telemetry: Telemetry | None = None
-        self._counts: Counter[str] = Counter()
-        self._figures, self._drift = Figures(), DriftSeen()
+        self._drift = DriftSeen()
+        self._views = FleetViews(parts.slo, lambda: self._drift.any)
         self._diagnostics: Any = None  # subscription, while somebody is told
-        self._sampled_s = self._told_s = 0.0
+        self._told_s = 0.0
         self._teller = parts.node.create_timer(
             1.0, self._on_tell, callback_group=group, clock=STEADY, autostart=False
         )
@@ -80,7 +74,6 @@ class FleetTelemetry:
                 key_file=options.broker_key,
             ),
             quota_bytes=options.spool_mb * 2**20,
-            steady_s=time.monotonic,
         )
         self._parts.events.told = self._on_event
         self._diagnostics = self._parts.node.create_subscription(
@@ -89,6 +82,7 @@ class FleetTelemetry:
             self._on_diagnostics,
             QoSProfile(depth=50),
             callback_group=self._group,
+            raw=True,  # one of sixty values is wanted
         )
         self._teller.timer_period_ns = round(options.telemetry_period_s * 1e9)
         self._teller.reset()
@@ -128,43 +122,24 @@ class FleetTelemetry:
 
     def on_view(self, data: bytes) -> None:
         """Take a serialised view; the thread of the receiver."""
-        now_s = time.monotonic()
-        if self._telemetry is None or now_s < self._sampled_s + _VIEW_PERIOD_S:
-            return
-        self._sampled_s = now_s
-        view = deserialize_message(data, msg.FusedPerception)
-        facts = facts_of(view, decisions=False)
-        self._counts["views"] += 1
-        for objective in self._parts.slo().objectives:
-            if objective.indicator == DRIFT:
-                self._counts[objective.name] += self._drift.any
-            elif objective.indicator != MEMORY:
-                self._counts[objective.name] += is_bad(objective, facts)
-        self._figures.view(
-            end_to_end_ms=facts.end_to_end_ms,
-            mode=Mode(view.mode).name,
-            valid=facts.valid,
-            missed=facts.deadline_missed,
-            not_ok=[s.source for s in view.sources if s.state != SourceState.OK],
-        )
+        if self._telemetry is not None:
+            self._views.on_view(data, time.monotonic())
 
-    def _on_diagnostics(self, array: DiagnosticArray) -> None:
-        for status in array.status:
-            name = status.name.rpartition("/")[2]
-            said = next((item.value for item in status.values if item.key == "drift"), None)
-            if said is None or not name.endswith(ENCODER):
+    def _on_diagnostics(self, data: bytes) -> None:
+        for status in read_statuses(data, _wanted_of):
+            if "drift" not in status.values:
                 continue
-            change = self._drift.look(name.removesuffix(ENCODER), said)
+            source = status.name.rpartition("/")[2].removesuffix(ENCODER)
+            change = self._drift.look(source, status.values["drift"])
             if change is not None:
                 self._tell("drift", {**change, "models": self._models()})
 
     def _on_tell(self) -> None:
-        counts, self._counts = self._counts, Counter()
-        if counts["views"]:
-            views = counts.pop("views")
-            self._tell("slo", {"views": views, "bad": dict(counts), "models": self._models()})
-        if (figures := self._figures.take()) is not None:
-            self._tell("metric", figures)
+        seen = self._views.take()
+        if "slo" in seen:
+            self._tell("slo", {**seen["slo"], "models": self._models()})
+        if "metric" in seen:
+            self._tell("metric", seen["metric"])
         now_s = time.monotonic()
         if now_s > self._told_s + 60.0:
             self._told_s = now_s
@@ -210,3 +185,12 @@ class FleetTelemetry:
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
         if self._telemetry is not None:
             self._telemetry.tell(Reading(kind=kind, stamp_ns=time.time_ns(), data=data))
+
+
+def _wanted_of(name: str) -> Wanted | None:
+    """Return which values of a status are read; None: it is no encoder's."""
+    return _is_drift if name.endswith(ENCODER) else None
+
+
+def _is_drift(key: bytes) -> bool:
+    return key == b"drift"

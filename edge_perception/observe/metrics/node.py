@@ -19,18 +19,18 @@ from edge_perception.core.periodic import Periodic
 from edge_perception.encoders import modality_of
 from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.common.spin import run
-from edge_perception.nodes.conversion.view_facts import facts_of
-from edge_perception.nodes.topics import qos
-from edge_perception.nodes.topics.polled import PolledTopics
-from edge_perception.observe.fused_reading import read_outline, read_view
-from edge_perception.observe.metrics.catalogue import STALE_S
-from edge_perception.observe.metrics.drift_values import drift_values
-from edge_perception.observe.metrics.status_reading import (
+from edge_perception.nodes.conversion.fused_reading import read_outline, read_view
+from edge_perception.nodes.conversion.status_reading import (
     Wanted,
     is_any,
     is_none,
     read_statuses,
 )
+from edge_perception.nodes.conversion.view_facts import facts_of
+from edge_perception.nodes.topics import qos
+from edge_perception.nodes.topics.polled import PolledTopics
+from edge_perception.observe.metrics.catalogue import STALE_S
+from edge_perception.observe.metrics.drift_values import drift_values
 from edge_perception.observe.metrics.told import told_by_encoders
 from edge_perception.releases.slo_file import read_slo
 from edge_perception.running.node_options import MetricsNodeOptions

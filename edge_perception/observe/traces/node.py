@@ -13,8 +13,8 @@ from edge_perception.core.health import Health, Level
 from edge_perception.core.periodic import Periodic
 from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.common.spin import run
+from edge_perception.nodes.conversion.fused_reading import read_view
 from edge_perception.nodes.topics.polled import PolledTopics
-from edge_perception.observe.fused_reading import read_view
 from edge_perception.observe.traces.spans import in_share, is_slow, spans_of, trace_id
 from edge_perception.running.node_options import TracesNodeOptions
 from edge_perception.running.node_parameters import TRACES
