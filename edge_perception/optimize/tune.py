@@ -1,7 +1,9 @@
 """Finds how the models of a set run best together on this machine, by measuring.
 
 What is fast alone may not be fast beside the others, so every choice is measured in the whole set,
-in turns with the choice before it. Alone, ways are only sorted and the hopeless ones left out.
+in turns with the choice before it. Alone, ways are only sorted and the hopeless ones left out. The
+best ways of all models are tried together first: one comparison tells most of what can be won, and
+leaves what remains of the budget to single models.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ _ALONE_SHARE, _SET_SHARE = 0.4, 0.85
 _BETTER = 0.98  # of the time: less is noise
 _HOPELESS = 1.3  # times the best alone
 FASTER = "faster"
+TOGETHER = "faster, with the best ways of the others"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,8 @@ class Tuner:
         self._variants, self._cores, self._say = variants, cores, say
         self._allowed, self._accuracy, self._steady_s = allowed_loss, accuracy, steady_s
         self._measured: list[tuple[dict[str, Configuration], float]] = []
+        self._alone_of: dict[str, list[Tried]] = {}  # by role, fastest first
+        self._inexact = False  # whether the choice may decide otherwise than the default
         self._began_s, self._budget_s = steady_s(), budget_s
         self._end_s = self._began_s
         self._sources = {role: (sources or {}).get(role, 1) for role in variants}
@@ -130,6 +135,8 @@ class Tuner:
             for role in order:
                 self._give(share[role], _ALONE_SHARE)
                 finalists[role] = self._finalists(role)
+            self._give(1.0, _SET_SHARE)
+            self._try_together(base)
             for role in order:
                 self._give(share[role], _SET_SHARE)
                 self._tune(role, finalists[role])
@@ -154,9 +161,66 @@ class Tuner:
         left_s = self._began_s + until * self._budget_s - now_s
         self._end_s = now_s + share * max(left_s, 0.0)
 
+    def _try_together(self, base: Runner) -> None:
+        """Choose the best way of every model at once, where that holds in speed and accuracy.
+
+        Where the best ones cost too much accuracy, the best ones of the served bundles: another
+        precision of the runtime costs less of it than other weights do.
+        """
+        first = self._best_alone(self._alone_of)
+        second = self._best_alone(
+            {
+                role: [item for item in ways if self._served(role, item.configuration)]
+                for role, ways in self._alone_of.items()
+            }
+        )
+        for best in (first, second) if second != first else (first,):
+            # One alone is tried by itself.
+            if len(best) > 1 and not self._over() and self._holds_together(best, base):
+                return
+
+    def _best_alone(self, measured: Mapping[str, Sequence[Tried]]) -> dict[str, Tried]:
+        """Return what is faster alone than the served way, by role.
+
+        On one thread: in the set the cores are shared, and threads alone promise too much.
+        """
+        best: dict[str, Tried] = {}
+        for role, ways in measured.items():
+            default = self._found.default[role]
+            served = [item for item in ways if item.configuration == default]
+            single = [item for item in ways if item.configuration.threads == 1]
+            if served and _alone_ms(single[0]) <= _BETTER * _alone_ms(served[0]):
+                best[role] = single[0]
+        return best
+
+    def _holds_together(self, best: Mapping[str, Tried], base: Runner) -> bool:
+        """Whether these ways at once are faster than the default, and right: they are chosen."""
+        found = self._found
+        setting = {**found.default, **{role: item.configuration for role, item in best.items()}}
+        try:
+            comparison = compare(base, setting, rounds=_ROUNDS, sets=_SETS)
+        except BackendError as error:
+            self._say(f"the best ways do not run together: {error}")
+            return False
+        told = f"the best ways together, {comparison.ratio:.2f} of a set's time"
+        if comparison.ratio > _BETTER:
+            self._say(f"{told}: no faster")
+            return False
+        inexact = any(self._may_differ(role, setting, comparison) for role in best)
+        loss = self._points(found.default) - self._points(setting) if inexact else None
+        if loss is not None and not loss <= self._allowed:
+            self._say(f"{told}: costs {loss:.2f} points of mAP > {self._allowed:g}")
+            return False
+        self._say(told)
+        found.chosen, self._inexact = setting, inexact
+        for item in best.values():
+            self._note(item, verdict=TOGETHER)
+        return True
+
     def _tune(self, role: str, finalists: Sequence[Tried]) -> None:
         """Choose the way of one model, the others as they are chosen now."""
-        found, left = self._found, list(finalists)
+        found = self._found
+        left = [item for item in finalists if item.configuration != found.chosen[role]]
         if left and not self._over():
             with Runner(found.chosen) as base:
                 while left and not self._over():
@@ -170,6 +234,7 @@ class Tuner:
         )
         if best is not None:
             found.chosen[role] = best.configuration
+            self._inexact |= best.accuracy_loss is not None
             self._say(f"{role}: {best.configuration.name}, {best.set_ratio:.2f} of a set's time")
 
     def _finalists(self, role: str) -> list[Tried]:
@@ -189,6 +254,7 @@ class Tuner:
             if max(way.threads, way.batch) > 1 and replace(way, threads=1, batch=1) in best
         ]
         measured = sorted([*single, *self._alone(role, more)], key=_alone_ms)
+        self._alone_of[role] = measured
         if not measured:
             return []
         limit_ms = _HOPELESS * _alone_ms(measured[0])
@@ -243,7 +309,7 @@ class Tuner:
             self._note(tried, verdict="no faster in the set", set_ratio=ratio)
             return
         loss = None
-        if comparison.told[role]["golden"] or not self._served(role, tried.configuration):
+        if self._may_differ(role, setting, comparison):
             loss = self._points(found.default) - self._points(setting)
         if loss is not None and not loss <= self._allowed:
             verdict = f"costs {loss:.2f} points of mAP > {self._allowed:g}"
@@ -255,15 +321,16 @@ class Tuner:
         """Whether a way runs the very bundle that the default runs."""
         return way.bundle.sha256 == self._found.default[role].bundle.sha256
 
+    def _may_differ(
+        self, role: str, setting: Mapping[str, Configuration], comparison: Comparison
+    ) -> bool:
+        """Whether a model may decide otherwise: its outputs differ, or it is another bundle."""
+        return bool(comparison.told[role]["golden"]) or not self._served(role, setting[role])
+
     def _judge_choice(self) -> None:
-        """Measure the accuracy of the whole choice where a part of it was not exact."""
+        """Measure the accuracy of the whole choice where a part of it is not exact."""
         found = self._found
-        inexact = [
-            t
-            for t in found.tried
-            if t.accuracy_loss is not None and found.chosen[t.role] == t.configuration
-        ]
-        if inexact:
+        if self._inexact and found.chosen != found.default:
             found.map_default = self._points(found.default)
             found.map_chosen = self._points(found.chosen)
 

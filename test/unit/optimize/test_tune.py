@@ -13,7 +13,7 @@ from edge_perception.optimize import tune
 from edge_perception.optimize.configuration import Configuration, configurations
 from edge_perception.optimize.measuring import Comparison, Runner, alone, compare
 from edge_perception.optimize.plan import as_json, page, plan_of
-from edge_perception.optimize.tune import FASTER, Tried, Tuner, Tuning
+from edge_perception.optimize.tune import FASTER, TOGETHER, Tried, Tuner, Tuning
 from edge_perception.optimize.variants import variants_of_set
 
 
@@ -58,8 +58,8 @@ def test_a_way_is_measured_in_turns_with_the_one_before_it(audio):
     assert comparison.role_p50_ms["audio"] <= comparison.role_p99_ms["audio"]
 
 
-def faked(ratio, golden=()):
-    told = {"audio": {"golden": list(golden), "memory_mb": 10.0}}
+def faked(ratio, golden=(), roles=("audio",)):
+    told = {role: {"golden": list(golden), "memory_mb": 10.0} for role in roles}
 
     def run(_base, _setting, **_):
         return Comparison(
@@ -68,8 +68,8 @@ def faked(ratio, golden=()):
             ratio_high=ratio,
             p50_ms=1.0,
             p99_ms=2.0,
-            role_p50_ms={"audio": 1.0},
-            role_p99_ms={"audio": 2.0},
+            role_p50_ms=dict.fromkeys(roles, 1.0),
+            role_p99_ms=dict.fromkeys(roles, 2.0),
             told=told,
             base_p50_ms=1.0,
         )
@@ -159,6 +159,94 @@ def test_ways_alone_leave_time_for_the_set_and_that_for_the_last_comparison(
     found = tuned(audio, budget_s=budget_s, clock=lambda: now_s[0])
     assert any(item.verdict == "no faster in the set" for item in found.tried)
     assert now_s[0] <= budget_s + way_s + set_s
+
+
+class TwoRoles:
+    """Two models, each of them faster in bfloat16 and, where asked, as a variant of 58 points."""
+
+    ROLES = ("front", "rear")
+
+    def __init__(
+        self, audio, monkeypatch, *, set_s=5.0, budget_s=3600.0, bf16_points=59.8, variant=False
+    ):
+        plain = Configuration(bundle=audio)
+        self.fast = Configuration(bundle=audio, precision="bf16")
+        self.variant = Configuration(bundle=replace(audio, sha256="of the variant"))
+        ways = [plain, self.fast, *([self.variant] if variant else [])]
+        self.now_s, self.compared = 0.0, []
+        self._set_s = set_s
+        monkeypatch.setattr(tune, "configurations", lambda *_, **__: ways)
+        monkeypatch.setattr(tune, "alone", self.alone)
+        monkeypatch.setattr(tune, "compare", self.compare)
+        monkeypatch.setattr(tune, "Runner", self.Runner)
+        self.found = Tuner(
+            {role: [audio] for role in self.ROLES},
+            cores=2,
+            budget_s=budget_s,
+            allowed_loss=1.0,
+            accuracy=lambda setting: min(
+                58.0 if self.variant in setting.values() else 60.0,
+                bf16_points if self.fast in setting.values() else 60.0,
+            ),
+            say=lambda _: None,
+            steady_s=lambda: self.now_s,
+        ).run()
+
+    class Runner:
+        def __init__(self, _setting):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def run(self, sets):
+            return {"role_ms": dict.fromkeys(TwoRoles.ROLES, [1.0] * sets)}
+
+    def alone(self, _role, ways, *, runs):
+        for way in ways:
+            self.now_s += 1.0
+            p50_ms = 1.0 if way == self.fast else 0.5 if way == self.variant else 4.0
+            yield way, {"p50_ms": p50_ms, "memory_mb": 10.0}
+
+    def compare(self, base, setting, **options):
+        self.now_s += self._set_s
+        fast = sum(way in (self.fast, self.variant) for way in setting.values())
+        self.compared.append(fast)
+        ratio = 1.0 - 0.3 * fast if fast else 1.0
+        return faked(ratio, golden=["differs"], roles=self.ROLES)(base, setting)
+
+
+def test_the_best_ways_of_all_are_tried_together_before_each_alone(audio, monkeypatch):
+    tuning = TwoRoles(audio, monkeypatch)
+    assert tuning.compared[0] == 2
+    assert all(way == tuning.fast for way in tuning.found.chosen.values())
+    assert [item.verdict for item in tuning.found.tried].count(TOGETHER) == 2
+    assert tuning.found.gain == pytest.approx(1 / 0.4)
+    assert tuning.found.map_loss == pytest.approx(0.2)
+
+
+def test_a_short_budget_still_finds_what_is_faster_in_all(audio, monkeypatch):
+    tuning = TwoRoles(audio, monkeypatch, set_s=10.0, budget_s=20.0)
+    assert all(way == tuning.fast for way in tuning.found.chosen.values())
+
+
+def test_the_best_ways_that_cost_too_much_together_are_tried_each_alone(audio, monkeypatch):
+    tuning = TwoRoles(audio, monkeypatch, bf16_points=58.0)
+    assert tuning.compared[:3] == [2, 1, 1]
+    assert tuning.found.chosen == tuning.found.default
+    verdicts = [item.verdict for item in tuning.found.tried if item.configuration == tuning.fast]
+    assert verdicts == ["costs 2.00 points of mAP > 1"] * 2
+
+
+def test_where_variants_cost_too_much_the_served_models_are_tried_in_another_precision(
+    audio, monkeypatch
+):
+    tuning = TwoRoles(audio, monkeypatch, variant=True)
+    assert tuning.compared[:2] == [2, 2]
+    assert all(way == tuning.fast for way in tuning.found.chosen.values())
 
 
 def test_the_plan_has_what_is_cheaper_in_the_chosen_way_from_large_to_tiny(audio):
