@@ -82,6 +82,16 @@ def joined(encoder: Any, head: Any, *, grid: tuple[int, int], shape: tuple[int, 
     return model
 
 
+def is_voxel_encoder(model: Any) -> bool:
+    """Whether a graph takes nothing but voxels, (pillars, points, features), to one output."""
+    names = input_names(model)
+    return (
+        len(names) == 1
+        and len(tensor_shapes(model)[names[0]]) == 3
+        and len(model.graph.output) == 1
+    )
+
+
 def _check(encoder: Any, head: Any, grid: tuple[int, int], shape: tuple[int, int, int]) -> None:
     if (
         len(input_names(encoder)) != 1

@@ -9,7 +9,7 @@ from edge_perception.models.adapters._centerpoint_whole import recognise_whole
 from edge_perception.models.adapters._pillar_config import PillarConfig, read_pillar_config
 from edge_perception.models.foreign import ForeignModel, Reading, described, precision_of
 from edge_perception.models.graph import input_names, opset_of, tensor_shapes
-from edge_perception.models.pillar_graph import CELLS, joined
+from edge_perception.models.pillar_graph import CELLS, is_voxel_encoder, joined
 
 CONVENTIONS = ("autoware", "mmdet3d", "openpcdet")
 _HEADS = ("heatmap", "reg", "height", "dim", "rot")
@@ -24,9 +24,9 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return whole
     models = {foreign.path.name: foreign.model, **{p.name: m for p, m in foreign.parts}}
     heads = {n: found for n, m in models.items() if (found := _heads(m))}
-    encoders = [n for n, m in models.items() if n not in heads and _is_encoder(m)]
+    encoders = [n for n, m in models.items() if n not in heads and is_voxel_encoder(m)]
     if len(heads) != 1 or len(models) > 2:
-        alone = foreign.size is None and _is_encoder(foreign.model)
+        alone = foreign.size is None and is_voxel_encoder(foreign.model)
         if not alone or not foreign.path.name.startswith("pts_voxel_encoder"):
             return []
         return [_half("the head (pts_backbone_neck_head_….onnx)", foreign)]
@@ -50,15 +50,6 @@ def _heads(model: Any) -> dict[str, str]:
     outputs = [value.name for value in model.graph.output]
     named = {_NAMES.get(name, name): name for name in outputs}
     return named if set(_HEADS) <= set(named) else {}
-
-
-def _is_encoder(model: Any) -> bool:
-    names = input_names(model)
-    return (
-        len(names) == 1
-        and len(tensor_shapes(model)[names[0]]) == 3
-        and len(model.graph.output) == 1
-    )
 
 
 def _reading(

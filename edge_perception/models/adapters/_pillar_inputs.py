@@ -8,6 +8,7 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._pillar_config import PillarConfig
 from edge_perception.models.foreign import ForeignModel, pin_inputs
+from edge_perception.models.pillar_graph import CELLS
 
 _DTYPES = {1: "float32", 6: "int32", 7: "int64"}
 _EXTRA = (0, 5, 6)  # numbers that some exporters leave to who makes the voxels
@@ -84,7 +85,8 @@ def pinned(
         raise ModelError(
             f"{foreign.path.name}: takes voxels {has}, its configuration makes {shape}"
         )
-    wanted = {inputs[0]: shape, inputs[1]: (pillars,), inputs[2]: (pillars, 4)}
+    places = (pillars, 1 if inputs[2] == CELLS else 4)
+    wanted = {inputs[0]: shape, inputs[1]: (pillars,), inputs[2]: places}
     return pin_inputs(foreign, {name: w for name, w in wanted.items() if name})
 
 
@@ -104,6 +106,6 @@ def preprocessing_of(inputs: tuple[str, str, str], values: Mapping[str, Any]) ->
         "voxels": inputs[0],
         "num_points": inputs[1],
         "cells": inputs[2],
-        "cells_as": "batch_z_y_x",
+        "cells_as": "flat" if inputs[2] == CELLS else "batch_z_y_x",
         **values,
     }

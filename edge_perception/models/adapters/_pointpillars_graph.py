@@ -1,8 +1,12 @@
-"""Recognises PointPillars with anchors: voxels and their places in; classes and boxes out."""
+"""Recognises PointPillars with anchors: voxels and their places in; classes and boxes out.
+
+In one graph, or in two: a voxel encoder, and what comes behind the scatter.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_perception.core.errors import ModelError
@@ -17,7 +21,8 @@ from edge_perception.models.adapters._pillar_inputs import (
     values_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading, described, precision_of
-from edge_perception.models.graph import opset_of
+from edge_perception.models.graph import input_names, opset_of, tensor_shapes
+from edge_perception.models.pillar_graph import CELLS, is_voxel_encoder, joined
 
 _OUTPUTS = {  # of OpenPCDet (hwc) and of mmdeploy (chw)
     "hwc": ("cls_preds", "box_preds", "dir_cls_preds"),
@@ -31,10 +36,15 @@ _ANCHORS = (
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
     """Return PointPillars where inputs and outputs are its."""
+    if foreign.size is not None:
+        return []
+    encoder = _encoder(foreign)
+    if encoder is not None:
+        foreign = _at_the_head(foreign, encoder)
     named = _outputs(foreign)
     layout = next((k for k, names in _OUTPUTS.items() if set(names[:2]) <= set(named)), None)
-    inputs = inputs_of(foreign)
-    if foreign.size is not None or layout is None or inputs is None:
+    inputs = inputs_of(foreign) if encoder is None else (foreign.inputs[0], "", CELLS)
+    if layout is None:
         return []
     config = read_pillar_config(foreign.config) if foreign.config else None
     if config is not None and config.kind == "autoware":
@@ -45,7 +55,53 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []  # CenterPoint
     if len(foreign.shapes[named[_OUTPUTS[layout][0]]]) != 4:
         return []  # boxes of queries, as TransFusion has them
-    return [_reading(foreign, layout, inputs, config)]
+    if inputs is None:
+        takes_map = [len(foreign.shapes[name]) for name in foreign.inputs] == [4]
+        return [_half(foreign)] if takes_map and not foreign.parts else []
+    return [_reading(foreign, layout, inputs, config, encoder)]
+
+
+def _encoder(foreign: ForeignModel) -> Any:
+    """Return the graph of the voxel encoder where the file and its part are two; None: it is one.
+
+    Of the two, the head is the one that has several outputs.
+    """
+    models = [foreign.model, *(model for _, model in foreign.parts)]
+    encoders = [model for model in models if is_voxel_encoder(model)]
+    return encoders[0] if len(models) == 2 and len(encoders) == 1 else None
+
+
+def _at_the_head(foreign: ForeignModel, encoder: Any) -> ForeignModel:
+    """Return the two as a file that takes the encoder's voxels and gives the head's outputs."""
+    models = [foreign.model, *(model for _, model in foreign.parts)]
+    (head,) = (model for model in models if model is not encoder)
+    (voxels,) = input_names(encoder)
+    return replace(
+        foreign,
+        model=head,
+        shapes={**tensor_shapes(head), voxels: tensor_shapes(encoder)[voxels]},
+        inputs=(voxels,),
+        outputs=tuple(value.name for value in head.graph.output),
+    )
+
+
+def _half(foreign: ForeignModel) -> Reading:
+    return Reading(
+        family="PointPillars",
+        manifest=described(foreign, "pointpillars", "lidar"),
+        undecided={"part": "--part FILE with the voxel encoder"},
+    )
+
+
+def _whole(foreign: ForeignModel, encoder: Any, values: Mapping[str, Any]) -> ForeignModel:
+    """Return the two in one graph, the scatter between them put in."""
+    bounds, size = values["range_m"], values["voxel_m"]
+    rows, columns = (round((bounds[k + 3] - bounds[k]) / size[k]) for k in (1, 0))
+    width = len(values["point_features"]) + values["extra_features"]
+    shape = (values["max_pillars"], values["max_points"], width)
+    model = joined(encoder, foreign.model, grid=(rows, columns), shape=shape)
+    names = tuple(input_names(model))
+    return replace(foreign, model=model, shapes=tensor_shapes(model), inputs=names)
 
 
 def _outputs(foreign: ForeignModel) -> dict[str, str]:
@@ -60,7 +116,11 @@ def _outputs(foreign: ForeignModel) -> dict[str, str]:
 
 
 def _reading(
-    foreign: ForeignModel, layout: str, inputs: tuple[str, str, str], config: PillarConfig | None
+    foreign: ForeignModel,
+    layout: str,
+    inputs: tuple[str, str, str],
+    config: PillarConfig | None,
+    encoder: Any,
 ) -> Reading:
     said = foreign.said
     values = values_of(foreign, inputs, config)
@@ -73,6 +133,9 @@ def _reading(
         undecided["labels"] = "--labels FILE, or --config FILE"
     manifest = described(foreign, "pointpillars", "lidar")
     if not undecided:
+        if encoder is not None:
+            foreign = _whole(foreign, encoder, values)
+            inputs = (foreign.inputs[0], "", CELLS)
         foreign = pinned(foreign, inputs, values)
         head = config.head if config else {}
         named = _outputs(foreign)
@@ -100,7 +163,8 @@ def _reading(
     why = f"'{config.name}'" if config else "said"
     return Reading(
         family=f"PointPillars of {'OpenPCDet' if layout == 'hwc' else 'mmdetection3d'}"
-        + (", its scatter in standard operators" if "scatter" in foreign.reasons else ""),
+        + (", its scatter in standard operators" if "scatter" in foreign.reasons else "")
+        + (", in two graphs" if encoder is not None else ""),
         manifest={**manifest, "labels": labels},
         reasons={
             **dict.fromkeys((*values, "anchors", "score_threshold", "aligned"), why),

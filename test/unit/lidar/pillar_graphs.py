@@ -34,6 +34,21 @@ def sweep() -> PointCloud:
     return PointCloud(stamp_ns=0, frame_id="lidar", xyz_m=points, intensity=None)
 
 
+AUTOWARE = """
+/**:
+  ros__parameters:
+    model_params:
+      class_names: ["CAR", "PEDESTRIAN"]
+      point_feature_size: 4
+      max_voxel_size: 50
+      point_cloud_range: [-8.0, -4.0, -3.0, 8.0, 4.0, 5.0]
+      voxel_size: [0.5, 0.5, 8.0]
+      downsample_factor: 1
+      encoder_in_feature_size: 9
+    score_threshold: 0.4
+    circle_nms_dist_threshold: 0.5
+    yaw_norm_thresholds: [0.3, 0.0]
+"""
 OPENPCDET = """
 CLASS_NAMES: ['Car', 'Cyclist']
 DATA_CONFIG:
@@ -122,3 +137,69 @@ def pointpillars(folder: Path, *, chw: bool = False) -> Path:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
     (folder / "pointpillar.yaml").write_text(OPENPCDET)
     return path
+
+
+def pointpillars_apart(folder: Path, *, chw: bool, extra: int = 5) -> tuple[Path, Path]:
+    """PointPillars as two graphs: the voxel encoder, and what comes behind the scatter."""
+    whole = onnx.load(str(pointpillars(folder, chw=chw)))
+    node, width = onnx.helper.make_node, 4 + extra
+    encoder = save(
+        folder / "pfe.onnx",
+        [node("ReduceMax", ["features"], ["pillars"], axes=[1], keepdims=0)],
+        {"features": ["n", 5, width]}, {"pillars": ["n", width]}, {}, 13,
+    )  # fmt: skip
+    outputs = {
+        value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        for value in whole.graph.output
+    }
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in whole.graph.initializer}
+    nodes = [
+        node("ReduceMax", ["spatial_features"], ["most"], keepdims=0),
+        node("Mul", ["most", "zero"], ["nothing"]),
+        *(node("Add", [f"{name}_w", "nothing"], [name]) for name in outputs),
+    ]
+    head = save(
+        folder / "backbone.onnx", nodes, {"spatial_features": [1, width, 16, 32]}, outputs,
+        weights, 14,
+    )  # fmt: skip
+    return encoder, head
+
+
+def centerpoint(folder: Path, *, channels: int = 4) -> tuple[Path, Path, Path]:
+    """As Autoware exports it: a car is where something stands higher than 1 m."""
+    node = onnx.helper.make_node
+    encoder = save(
+        folder / "pts_voxel_encoder_centerpoint.onnx",
+        [
+            node("ReduceMax", ["input_features"], ["most"], axes=[1], keepdims=1),
+            node("Slice", ["most", "from", "to", "axis"], ["pillar_features"]),
+        ],
+        {"input_features": ["num_voxels", 5, 9]},
+        {"pillar_features": ["num_voxels", 1, channels]},
+        {"from": np.array([0]), "to": np.array([channels]), "axis": np.array([2])},
+        13,
+    )
+    weights: dict[str, np.ndarray] = {}
+    sizes = {"heatmap": 2, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
+    bias = {
+        "heatmap": [-10.0, -30.0], "reg": [0.5, 0.5], "height": [0.8],
+        "dim": np.log([2.0, 4.0, 1.5]), "rot": [np.sin(-2.0), np.cos(-2.0)], "vel": [3.0, -1.0],
+    }  # fmt: skip
+    nodes = []
+    for name, count in sizes.items():
+        kernel = np.zeros((count, 4, 1, 1), np.float32)
+        if name == "heatmap":
+            kernel[0, 2] = 10.0
+        weights |= {f"{name}_w": kernel, f"{name}_b": np.asarray(bias[name], np.float32)}
+        nodes.append(node("Conv", ["spatial_features", f"{name}_w", f"{name}_b"], [name]))
+    head = save(
+        folder / "pts_backbone_neck_head_centerpoint.onnx",
+        nodes,
+        {"spatial_features": ["batch_size", 4, "H", "W"]},
+        {name: ["batch_size", count, "H", "W"] for name, count in sizes.items()},
+        weights,
+        14,
+    )
+    parameters = folder / "centerpoint_ml_package.param.yaml"
+    parameters.write_text(AUTOWARE)
+    return encoder, head, parameters

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pillar_graphs import OPENPCDET, WANTED, onnx, pointpillars, save, sweep
+from pillar_graphs import (
+    OPENPCDET,
+    WANTED,
+    onnx,
+    pointpillars,
+    pointpillars_apart,
+    save,
+    sweep,
+)
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import ModelError
@@ -76,6 +84,24 @@ def check_wanted(found: tuple[DetectedObject, ...]) -> None:
 
 
 ORIGIN = {"origin_m": [0.0, 0.0, 0.0]}
+
+
+@pytest.mark.parametrize("chw", [False, True])
+@pytest.mark.parametrize("given", ["encoder", "head"])
+def test_pointpillars_of_two_graphs(tmp_path: Path, chw: bool, given: str) -> None:
+    first, second = pointpillars_apart(tmp_path, chw=chw)[:: 1 if given == "encoder" else -1]
+    config = tmp_path / "pointpillar.yaml"
+    recognised = recognise(first, parts=[second], config=config, said=ORIGIN)
+    assert "in two graphs" in recognised.family
+    told = recognised.manifest["preprocessing"]
+    assert (told["cells_as"], told["extra_features"], told["num_points"]) == ("flat", 5, "")
+    check_wanted(objects_of(first, recognised))
+
+
+def test_half_of_pointpillars_asks_for_the_other(tmp_path: Path) -> None:
+    _, head = pointpillars_apart(tmp_path, chw=False)
+    with pytest.raises(ModelError, match="--part FILE with the voxel encoder"):
+        recognise(head, config=tmp_path / "pointpillar.yaml", said=ORIGIN)
 
 
 def test_the_python_of_mmdetection3d_says_what_pointpillars_wants(tmp_path: Path) -> None:

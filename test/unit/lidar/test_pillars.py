@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pillar_graphs import OPENPCDET, WANTED, pointpillars, save, sweep
+from pillar_graphs import AUTOWARE, OPENPCDET, WANTED, centerpoint, pointpillars, sweep
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.cli.main import main
@@ -25,21 +25,6 @@ from edge_perception.releases.recognising import recognise
 onnx = pytest.importorskip("onnx", reason="the Python package onnx is not installed")
 
 RANGE = (-8.0, -4.0, -3.0, 8.0, 4.0, 5.0)
-AUTOWARE = """
-/**:
-  ros__parameters:
-    model_params:
-      class_names: ["CAR", "PEDESTRIAN"]
-      point_feature_size: 4
-      max_voxel_size: 50
-      point_cloud_range: [-8.0, -4.0, -3.0, 8.0, 4.0, 5.0]
-      voxel_size: [0.5, 0.5, 8.0]
-      downsample_factor: 1
-      encoder_in_feature_size: 9
-    score_threshold: 0.4
-    circle_nms_dist_threshold: 0.5
-    yaw_norm_thresholds: [0.3, 0.0]
-"""
 HEADS = ("heatmap", "reg", "height", "dim", "rot", "vel")
 
 
@@ -130,46 +115,6 @@ def test_compiled_and_numpy_give_the_same_bits(limit: int) -> None:
 def test_impossible_grids_are_refused(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ManifestError, match=text):
         config(**changes)
-
-
-def centerpoint(folder: Path, *, channels: int = 4) -> tuple[Path, Path, Path]:
-    """As Autoware exports it: a car is where something stands higher than 1 m."""
-    node = onnx.helper.make_node
-    encoder = save(
-        folder / "pts_voxel_encoder_centerpoint.onnx",
-        [
-            node("ReduceMax", ["input_features"], ["most"], axes=[1], keepdims=1),
-            node("Slice", ["most", "from", "to", "axis"], ["pillar_features"]),
-        ],
-        {"input_features": ["num_voxels", 5, 9]},
-        {"pillar_features": ["num_voxels", 1, channels]},
-        {"from": np.array([0]), "to": np.array([channels]), "axis": np.array([2])},
-        13,
-    )
-    weights: dict[str, np.ndarray] = {}
-    sizes = {"heatmap": 2, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
-    bias = {
-        "heatmap": [-10.0, -30.0], "reg": [0.5, 0.5], "height": [0.8],
-        "dim": np.log([2.0, 4.0, 1.5]), "rot": [np.sin(-2.0), np.cos(-2.0)], "vel": [3.0, -1.0],
-    }  # fmt: skip
-    nodes = []
-    for name, count in sizes.items():
-        kernel = np.zeros((count, 4, 1, 1), np.float32)
-        if name == "heatmap":
-            kernel[0, 2] = 10.0
-        weights |= {f"{name}_w": kernel, f"{name}_b": np.asarray(bias[name], np.float32)}
-        nodes.append(node("Conv", ["spatial_features", f"{name}_w", f"{name}_b"], [name]))
-    head = save(
-        folder / "pts_backbone_neck_head_centerpoint.onnx",
-        nodes,
-        {"spatial_features": ["batch_size", 4, "H", "W"]},
-        {name: ["batch_size", count, "H", "W"] for name, count in sizes.items()},
-        weights,
-        14,
-    )
-    parameters = folder / "centerpoint_ml_package.param.yaml"
-    parameters.write_text(AUTOWARE)
-    return encoder, head, parameters
 
 
 @pytest.mark.parametrize("given", ["encoder", "head"])
