@@ -17,13 +17,17 @@ _LARGEST = 1 << 22
 _ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
 _FIELD = re.compile(r"(\w+)\s*:\s*(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))")
 _UNDER = ("names", "id2label", "label_list", "classes")
+# Columns of tables of classes: of the names, best first, and of their numbers.
+_NAMED = ("display_name", "name", "label", "class_name", "class", "category", "title", "label_name")
+_NUMBERED = ("index", "id", "class_id", "classid", "class_index", "number", "target", "idx")
 
 
 def read_labels(path: Path) -> list[str]:
     """Read class names.
 
-    A text file with one a line; a CSV with a column (display_)name; YAML or JSON with a list, or
-    with names by number, as such or under `names` (Ultralytics' data.yaml), `id2label`
+    A text file with one a line; a CSV with a column (display_)name, label, class or category, in
+    the order of a column of numbers where it has one, or without a heading; YAML or JSON with a
+    list, or with names by number, as such or under `names` (Ultralytics' data.yaml), `id2label`
     (transformers) or `label_list`; a label map of TensorFlow (.pbtxt), whose numbers without a
     name become unused_N.
 
@@ -51,12 +55,45 @@ def read_labels(path: Path) -> list[str]:
 
 
 def _of_csv(where: str, text: str) -> list[str]:
-    rows = csv.DictReader(text.splitlines())
-    columns = rows.fieldnames or []
-    column = next((c for c in columns if c.lower() in ("display_name", "name", "label")), None)
-    if column is None:
-        raise ModelError(f"{where}: expected a column display_name or name, got {columns}")
-    return [row[column] for row in rows]
+    """Names of a table: by the column of their numbers, where it has one, else in its order.
+
+    A table without a heading has the number first and the name second, or the name alone.
+    """
+    kind = csv.excel_tab if "\t" in text.partition("\n")[0] else csv.excel
+    rows = [row for row in csv.reader(text.splitlines(), kind) if any(cell.strip() for cell in row)]
+    if not rows:
+        return []
+    heading = [cell.strip().lstrip("\ufeff").lower() for cell in rows[0]]
+    column = next((heading.index(name) for name in _NAMED if name in heading), None)
+    number = next((heading.index(name) for name in _NUMBERED if name in heading), None)
+    if column is not None:
+        rows = rows[1:]
+    elif len(heading) > 1 and all(_is_whole(row[0]) for row in rows):
+        column, number = 1, 0
+    elif {len(row) for row in rows} == {1}:
+        column = 0
+    else:
+        raise ModelError(
+            f"{where}: expected a column {' or '.join(_NAMED[:3])}, or numbers and names without a "
+            f"heading, got {rows[0][:8]}"
+        )
+    wanted = max(column, number or 0)
+    if any(len(row) <= wanted for row in rows):
+        raise ModelError(f"{where}: expected {wanted + 1} columns in every row")
+    names = [row[column].strip() for row in rows]
+    if number is None or not all(_is_whole(row[number]) for row in rows):
+        return names
+    numbered: dict[int, str] = {}
+    for row, name in zip(rows, names, strict=True):
+        if numbered.setdefault(int(row[number]), name) != name:
+            raise ModelError(f"{where}: number {row[number].strip()} has several names")
+    if sorted(numbered) == list(range(1, len(numbered) + 1)):
+        numbered = {n - 1: name for n, name in numbered.items()}  # counted from 1, without a gap
+    return _by_number(where, numbered)
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().isdecimal()
 
 
 def _of_label_map(text: str) -> dict[int, str]:

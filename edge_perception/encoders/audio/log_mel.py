@@ -37,6 +37,9 @@ class LogMelConfig:
     log: str = parameter("ln", choices=("ln", "db"))  # ln(x + offset), or 10 log10(max(x, offset))
     mean: float = parameter(0.0, low=-1e3, high=1e3)  # taken from the logarithm
     std: float = parameter(1.0, low=1e-3, high=1e3)  # it is divided by
+    # Of a frame before its transform: a periodic Hann window; or as Kaldi, its mean taken off,
+    # high frequencies raised, a symmetric window.
+    framing: str = parameter("plain", choices=("plain", "kaldi"))
     layout: str = parameter("time_mel", choices=("time_mel", "mel_time"))  # axes of the patch
 
     def __post_init__(self) -> None:
@@ -90,7 +93,9 @@ class LogMel:
 
     def __init__(self, config: LogMelConfig) -> None:
         self._config = config
-        self._hann = _periodic_hann(config.window_samples)
+        length = config.window_samples
+        periodic = config.framing == "plain"
+        self._window = _hann(length, length if periodic else length - 1)
         self._mel = mel_matrix(config)
         self._segment = -1
         self._first_sample = 0
@@ -112,7 +117,9 @@ class LogMel:
         config = self._config
         cut = sliding_window_view(samples, config.window_samples)[:: config.hop_samples]
         windowed = cut.copy()
-        windowed *= self._hann
+        if config.framing == "kaldi":
+            _emphasise(windowed)
+        windowed *= self._window
         # SciPy's transform stays in single precision; NumPy's goes through double.
         magnitude = np.abs(scipy.fft.rfft(windowed, config.fft_size, axis=1))
         self.computed_frames += len(cut)
@@ -188,6 +195,16 @@ def _htk_mel(frequency_hz: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(1127.0 * np.log1p(frequency_hz / 700.0), np.float64)
 
 
-def _periodic_hann(length: int) -> NDArray[np.float32]:
-    phase = 2.0 * np.pi * np.arange(length) / length
+def _hann(length: int, period: int) -> NDArray[np.float32]:
+    phase = 2.0 * np.pi * np.arange(length) / period
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+
+_PREEMPHASIS = np.float32(0.97)  # Kaldi's
+
+
+def _emphasise(frames: NDArray[np.float32]) -> None:
+    """Take the mean off each frame, (F, N), then 0.97 of the sample before off each sample."""
+    frames -= frames.mean(axis=1, keepdims=True)
+    before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    frames -= _PREEMPHASIS * before

@@ -42,3 +42,10 @@ EVENTS: dict[str, tuple[tuple[str, ...], float, float]] = {
     "dog": (("Dog", "Bark"), 0.5, 0.35),
     "rain": (("Rain", "Rain on surface"), 0.6, 0.4),
 }
+# What UrbanSound8K, ESC-50 and FSD50K call them, where it is not AudioSet's name.
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "car_horn": ("Car horn",),
+    "vehicle": ("Engine idling",),
+    "dog": ("Dog bark",),
+    "crash": ("Glass breaking",),
+}

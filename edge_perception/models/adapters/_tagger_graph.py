@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._audioset import EVENTS
+from edge_perception.models.adapters._audioset import EVENTS, OTHER_NAMES
+from edge_perception.models.adapters._tagger_config import TaggerConfig, read_tagger_config
 from edge_perception.models.foreign import ForeignModel, Reading, described, pin_inputs
 
 _CLASSES = (521, 527)  # of YAMNet; of AudioSet
@@ -24,6 +25,7 @@ _RAISED_BY = {  # operator that makes scores: what is left to do
     "Sigmoid": "none", "Softmax": "none", "Gemm": "sigmoid", "MatMul": "sigmoid", "Add": "sigmoid",
     "Conv": "sigmoid",
 }  # fmt: skip
+_OF_SHAPE = ("mel_bins", "patch_frames")  # which the input of the graph has as well
 _SHORTEST = 4000  # samples
 _RATES_HZ = (8000, 16_000, 22_050, 32_000, 44_100, 48_000)
 # What a spectrogram is made by, none of which is in the graph.
@@ -93,7 +95,9 @@ def _waveform(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Rea
 
 
 def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Reading:
-    said = foreign.said
+    config = read_tagger_config(foreign.config) if foreign.config else None
+    told = dict(config.preprocessing) if config else {}
+    said = {**told, **foreign.said}
     # The spectrogram transformer and its kin are given numbers of mean 0, others normalise inside.
     needed = (*_SPECTROGRAM, *(("mean", "std") if foreign.inputs[0] == "input_values" else ()))
     undecided = {name: f"--assume {name}=…" for name in needed if name not in said}
@@ -111,14 +115,27 @@ def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> 
         "layout": "time_mel" if axis == -1 else "mel_time",
         "mean": 0.0,
         "std": 1.0,
+        **{name: value for name, value in told.items() if name not in _OF_SHAPE},
         **{name: said[name] for name in needed if name in said},
     }
+    if config is not None:
+        _check_shape(config, preprocessing)
     if not undecided:
         last = (frames, shape[axis]) if axis == -1 else (shape[axis], frames)
         foreign = pin_inputs(foreign, {foreign.inputs[0]: (*(1,) * (len(shape) - 2), *last)})
     why = dict.fromkeys(("mel_bins", "patch_frames", "layout"), "shape of the input")
-    family = "audio tagger on a log-mel spectrogram"
-    return _reading(foreign, family, scores, preprocessing, why, undecided)
+    why |= dict.fromkeys(
+        (n for n in told if n not in _OF_SHAPE), f"'{config.name}'" if config else ""
+    )
+    family = "audio spectrogram transformer" if config else "audio tagger on a log-mel spectrogram"
+    return _reading(foreign, family, scores, preprocessing, why, undecided, config)
+
+
+def _check_shape(config: TaggerConfig, preprocessing: dict[str, Any]) -> None:
+    wanted = {name: config.preprocessing[name] for name in _OF_SHAPE}
+    got = {name: preprocessing[name] for name in _OF_SHAPE}
+    if wanted != got:
+        raise ModelError(f"{config.name}: says {wanted}, the input of the graph has {got}")
 
 
 def _reading(
@@ -128,13 +145,16 @@ def _reading(
     preprocessing: dict[str, Any],
     why: dict[str, str],
     undecided: dict[str, str],
+    config: TaggerConfig | None = None,
 ) -> Reading:
-    if foreign.config is not None:
+    if foreign.config is not None and config is None:
         raise ModelError(
-            f"{foreign.config.name}: of audio models no configuration is read: give class names "
-            "with --labels and what its spectrogram is made by with --assume"
+            f"{foreign.config.name}: of models on samples no configuration is read: give class "
+            "names with --labels and the rest with --assume"
         )
     labels, source = _labels(foreign)
+    if config is not None and source != "said" and config.labels:
+        labels, source = list(config.labels), f"'{config.name}'"
     if not labels:
         undecided = {**undecided, "labels": f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"}
     made = _maker(foreign, scores)
@@ -177,17 +197,22 @@ def _reading(
 
 
 def events_of(labels: list[str]) -> dict[str, Any]:
-    """Return the events of a vehicle whose AudioSet labels are among these."""
-    known = set(labels)
-    return {
-        name: {
-            "labels": [label for label in wanted if label in known],
-            "threshold": threshold,
-            "release": release,
-        }
-        for name, (wanted, threshold, release) in EVENTS.items()
-        if known & set(wanted)
-    }
+    """Return the events of a vehicle whose labels are among these, however they are written."""
+    found: dict[str, Any] = {}
+    for name, (wanted, threshold, release) in EVENTS.items():
+        spelled = {_letters(label) for label in (*wanted, *OTHER_NAMES.get(name, ()))}
+        ours = [label for label in labels if _letters(label) in spelled]
+        if ours:
+            found[name] = {"labels": ours, "threshold": threshold, "release": release}
+    return found
+
+
+def _letters(label: str) -> str:
+    """Return a label without what spellings differ in: blanks, commas, underscores, capitals.
+
+    FSD50K writes AudioSet's commas as _and_.
+    """
+    return "".join(c for c in label.lower().replace("_and_", "") if c.isalnum())
 
 
 def _labels(foreign: ForeignModel) -> tuple[list[str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from edge_perception.backends import Backend, BackendOptions, backends
 from edge_perception.core.errors import ModelError
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
-from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
+from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig, mel_matrix
 from edge_perception.encoders.audio.stream import AudioWindow
+from edge_perception.models.adapters._tagger_graph import events_of
 from edge_perception.models.manifest import Bundle, Manifest
 from edge_perception.releases.first_look import check_scores
 from edge_perception.releases.importing import import_model
@@ -138,6 +140,56 @@ def test_a_tagger_on_a_spectrogram(tmp_path: Path) -> None:
     assert heard(manifest, backend, tone) == [("siren", 0.9)]
 
 
+AST = {
+    "model_type": "audio-spectrogram-transformer",
+    "id2label": {str(k): "Siren" if k == SIREN else f"Sound {k}" for k in range(527)},
+}
+AST_FEATURES = {
+    "num_mel_bins": 64, "max_length": 100, "sampling_rate": 16_000, "do_normalize": True,
+    "mean": -4.25, "std": 4.5,
+}  # fmt: skip
+
+
+def test_a_spectrogram_transformer_is_told_by_the_files_beside_it(tmp_path: Path) -> None:
+    path = tagger(tmp_path / "model.onnx", ["batch", 100, 64], sigmoid=False)
+    (tmp_path / "config.json").write_text(json.dumps(AST))
+    features = tmp_path / "preprocessor_config.json"
+    features.write_text(json.dumps(AST_FEATURES))
+    recognised = recognise(path, config=tmp_path / "config.json")
+    assert recognised.family == "audio spectrogram transformer"
+    made = recognised.manifest["preprocessing"]
+    assert (made["framing"], made["fft_size"], made["mel_max_hz"]) == ("kaldi", 512, 8000.0)
+    assert (made["mean"], made["std"]) == (-4.25, 9.0)
+    assert recognised.manifest["labels"][SIREN] == "Siren"
+    assert {r.why for r in recognised.assumptions if r.name in ("std", "framing", "labels")} == {
+        "'config.json'"
+    }
+    features.write_text(json.dumps({**AST_FEATURES, "max_length": 1024}))
+    with pytest.raises(ModelError, match=r"'patch_frames': 1024.*the graph has.*100"):
+        recognise(path, config=features)
+    features.write_text(json.dumps({**AST_FEATURES, "mean": "none"}))
+    with pytest.raises(ModelError, match="is not as transformers writes it"):
+        recognise(path, config=features)
+    (tmp_path / "config.json").write_text(json.dumps({**AST, "model_type": "whisper"}))
+    with pytest.raises(ModelError, match=r"of audio models expected config\.json"):
+        recognise(path, config=features)
+
+
+def test_frames_of_kaldi_by_loops() -> None:
+    config = LogMelConfig(
+        sample_rate_hz=8000, window_s=0.025, hop_s=0.01, fft_size=256, mel_bins=20, mel_min_hz=20.0,
+        mel_max_hz=4000.0, log_offset=1.2e-7, power=2, framing="kaldi", patch_frames=3,
+        patch_hop_frames=1,
+    )  # fmt: skip
+    samples = np.random.default_rng(1).normal(0.2, 0.1, 200).astype(np.float32)
+    centred = [float(v) - float(np.mean(samples)) for v in samples]
+    raised = [v - 0.97 * centred[max(k - 1, 0)] for k, v in enumerate(centred)]
+    windowed = [v * (0.5 - 0.5 * math.cos(2 * math.pi * k / 199)) for k, v in enumerate(raised)]
+    energy = np.abs(np.fft.rfft(windowed, 256)) ** 2
+    wanted = np.log(energy @ mel_matrix(config) + 1.2e-7)
+    assert LogMel(config).frames(samples)[0] == pytest.approx(wanted, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("shape", "said", "texts"),
     [
@@ -172,6 +224,23 @@ def test_yamnet_on_samples_is_known_by_its_classes(tmp_path: Path) -> None:
     assert heard(bundle.manifest, backend, loud) == [("siren", 0.9)]
 
 
+@pytest.mark.parametrize(
+    ("labels", "events"),
+    [
+        (["siren", "car_horn", "dog_bark", "jackhammer"],
+         {"siren": ["siren"], "car_horn": ["car_horn"], "dog": ["dog_bark"]}),
+        (["Vehicle_horn_and_car_horn_and_honking", "Motor_vehicle_(road)", "Screaming"],
+         {"car_horn": ["Vehicle_horn_and_car_horn_and_honking"],
+          "vehicle": ["Motor_vehicle_(road)"], "shout": ["Screaming"]}),
+        (["piano", "rain dance"], {}),
+    ],
+)  # fmt: skip
+def test_events_by_the_names_of_other_data_sets(
+    labels: list[str], events: dict[str, list[str]]
+) -> None:
+    assert {name: rule["labels"] for name, rule in events_of(labels).items()} == events
+
+
 def test_scores_made_by_what_is_not_known_are_asked_for(tmp_path: Path) -> None:
     label_map(tmp_path)
     path = tagger(tmp_path / "cnn14.onnx", ["batch", 32_000])
@@ -184,7 +253,7 @@ def test_scores_made_by_what_is_not_known_are_asked_for(tmp_path: Path) -> None:
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match="Mul makes the scores: --assume activation=none"):
         bring(path, {"sample_rate_hz": 32_000})
-    with pytest.raises(ModelError, match="of audio models no configuration is read"):
+    with pytest.raises(ModelError, match="of models on samples no configuration is read"):
         recognise(path, config=tmp_path / "class_labels_indices.csv")
 
 
