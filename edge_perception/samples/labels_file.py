@@ -18,14 +18,14 @@ import yaml
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
-from edge_perception.recordings.reader import Recording
-from edge_perception.samples.label_names import (
+from edge_perception.fusion.label_names import (
     OTHER,
     OUR_CLASSES,
     check_own_names,
     class_of_label,
     told,
 )
+from edge_perception.recordings.reader import Recording
 from edge_perception.samples.truth import (
     ATTACHMENT,
     STRAIGHT,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.samples.images import decoded
-from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.scene import Scene, SceneFrame
 from edge_perception.samples.truth import LabelledBox, LabelledSound, inverse, points_in_box
 

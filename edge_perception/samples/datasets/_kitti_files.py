@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.samples.datasets import Sweep
 from edge_perception.samples.datasets._files import (
     MAX_INTENSITY,
@@ -17,7 +18,6 @@ from edge_perception.samples.datasets._files import (
     read_floats,
     read_text,
 )
-from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.truth import LabelledBox
 
 ORIGIN = "KITTI Vision Benchmark Suite, © Geiger, Lenz, Stiller, Urtasun, CC BY-NC-SA 3.0"

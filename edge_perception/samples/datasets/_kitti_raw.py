@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.fusion.motion import Pose
 from edge_perception.samples.datasets import (
     CameraStream,
@@ -44,7 +45,6 @@ from edge_perception.samples.datasets._kitti_files import (
     row,
     square,
 )
-from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.truth import LabelledBox
 
 _EARTH_M = 6378137.0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.json_file import read_json
+from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.samples.datasets import (
     CameraStream,
     DatasetSpec,
@@ -36,7 +37,6 @@ from edge_perception.samples.datasets._files import (
     size_of,
 )
 from edge_perception.samples.datasets._files import transform as transform_of
-from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.truth import LabelledBox, inverse
 
 ORIGIN = "nuScenes, © Motional, CC BY-NC-SA 4.0 with the nuScenes terms"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.json_file import read_json
+from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.samples.datasets import (
     CameraStream,
     DatasetSpec,
@@ -40,7 +41,6 @@ from edge_perception.samples.datasets._files import (
     transform,
 )
 from edge_perception.samples.datasets._pandas_pickle import read_table
-from edge_perception.samples.label_names import OTHER, class_of_label
 from edge_perception.samples.pandaset import mean_transform
 from edge_perception.samples.truth import LabelledBox
 

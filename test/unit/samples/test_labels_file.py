@@ -10,7 +10,7 @@ import yaml
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import DetectedObject
-from edge_perception.samples.label_names import class_of_label
+from edge_perception.fusion.label_names import class_of_label
 from edge_perception.samples.labels_file import SCHEMA, find_labels, labels_of, read_labels_file
 from edge_perception.samples.matching import RULE_WITHOUT_CAMERA, Region, compare
 
