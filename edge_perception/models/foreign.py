@@ -60,6 +60,8 @@ class ForeignModel:
     whole: frozenset[str] = frozenset()  # outputs that were integers in the file
     cut: Cut | None = None  # a suppression of another runtime that was at the end
     front: Front | None = None  # what is done with the picture's numbers first; None: no picture
+    # Outputs of a run on noise, by their names in the file; empty: no picture.
+    tried: Mapping[str, NDArray] = field(default_factory=dict)
 
     def output_shapes(self) -> Shapes:
         """Return the outputs with their shapes."""
@@ -178,7 +180,7 @@ def _of_picture(
     full = (1, 3, size[1], size[0])
     noise = np.random.default_rng(0).integers(0, 256, full).astype(np.float32)
     feeds = [{image: np.zeros(full, np.float32)}, {image: noise}]
-    model, whole = _with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
+    model, whole, tried = _with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
     _check_batch(foreign, image, tensor_shapes(model))
     _check_scaled(foreign)
     reasons["precision"] = precision_of(model)
@@ -191,6 +193,7 @@ def _of_picture(
         reasons=reasons,
         whole=whole,
         front=front_of(model, image),
+        tried=tried,
     )
 
 
@@ -281,7 +284,7 @@ def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
             reasons["free_axes"] = f"pinned to {shape}"
         pin_shape(model, name, shape)
         feed[name] = np.zeros(shape, _PINNED[kinds[name]])
-    model, _ = _with_fixed_outputs(foreign.path, model, [feed], foreign.backend, reasons)
+    model, _, _ = _with_fixed_outputs(foreign.path, model, [feed], foreign.backend, reasons)
     reasons["precision"] = precision_of(model)
     return replace(foreign, model=model, shapes=tensor_shapes(model), reasons=reasons)
 
@@ -325,11 +328,11 @@ def _with_fixed_outputs(
     feeds: Sequence[Mapping[str, NDArray]],
     backend: str,
     reasons: dict[str, str],
-) -> tuple[Any, frozenset[str]]:
+) -> tuple[Any, frozenset[str], dict[str, NDArray]]:
     """Give every output a fixed shape and float32; what the graph does not tell, runs do.
 
     Returns:
-        The graph, and the outputs that were integers.
+        The graph, the outputs that were integers, and the outputs of the last run.
     """
     import onnx
 
@@ -355,7 +358,7 @@ def _with_fixed_outputs(
             )
     whole = frozenset(name for name in names if seen[name].dtype.kind in "iu")
     try:
-        return onnx.shape_inference.infer_shapes(model), whole
+        return onnx.shape_inference.infer_shapes(model), whole, runs[-1]
     except Exception as error:  # onnx raises many types
         raise ModelError(
             f"{path.name}: the graph with fixed shapes is not valid: {error}"

@@ -15,6 +15,19 @@ from edge_perception.models.operators import unknown_operators
 
 Shapes = dict[str, tuple[int, ...]]
 _TOLD = 8  # names in a message
+# How other files begin, in small letters, and what they are.
+_OTHER_KINDS = {
+    b"version https://git-lfs": "the pointer of Git LFS to it: fetch the file (git lfs pull)",
+    b"<!doctype html": "a web page, as a download of the wrong address leaves it",
+    b"<html": "a web page, as a download of the wrong address leaves it",
+    b"pk\x03\x04": "a ZIP archive, such as a checkpoint of PyTorch: export it to ONNX",
+    b"\x80\x02": "a pickle, such as an old checkpoint of PyTorch: export it to ONNX",
+    b"\x1c\x00\x00\x00tfl3": "a TensorFlow Lite model: convert it with tf2onnx",
+    b"\x20\x00\x00\x00tfl3": "a TensorFlow Lite model: convert it with tf2onnx",
+    b"ftrt": "an engine of TensorRT: it wants the ONNX file that it was built from",
+    b"\x89hdf": "a file of Keras (HDF5): convert it with tf2onnx",
+}
+_LONGEST_SIGN = max(map(len, _OTHER_KINDS))
 
 
 def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
@@ -35,6 +48,7 @@ def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
             f"{path.name}: reading an ONNX graph needs the Python package onnx: {error}"
         ) from error
     try:
+        _check_kind(path)
         model = _sorted(onnx.load(str(path)))
         if prepare is not None:
             prepare(model)
@@ -50,6 +64,17 @@ def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # protobuf and onnx raise many types on a damaged file
         raise ModelError(f"{path.name}: expected an ONNX model: {error}") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse by name what people take for a model: what a download left, another format."""
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_SIGN)
+    if not head:
+        raise ModelError(f"{path.name}: expected an ONNX model, got an empty file")
+    for sign, what in _OTHER_KINDS.items():
+        if head.lower().startswith(sign):
+            raise ModelError(f"{path.name}: expected an ONNX model, got {what}")
 
 
 def read_graph(bundle: Bundle) -> Any:

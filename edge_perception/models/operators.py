@@ -43,9 +43,13 @@ def unknown_operators(model: Any) -> list[str]:
         domain = node.domain or "ai.onnx"
         if (node.domain, node.op_type) in own or domain.startswith(_KNOWN_DOMAINS):
             continue
-        known = domain == "ai.onnx" and onnx.defs.has(node.op_type, newest)
-        if not known:
-            found.append(node.op_type if domain == "ai.onnx" else f"{domain}::{node.op_type}")
+        if domain != "ai.onnx":
+            found.append(f"{domain}::{node.op_type}")
+        elif not onnx.defs.has(node.op_type, newest):
+            later = onnx.defs.has(node.op_type)
+            found.append(
+                f"{node.op_type} (not in operator set {newest})" if later else node.op_type
+            )
     return sorted(set(found))
 
 

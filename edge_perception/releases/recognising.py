@@ -96,6 +96,7 @@ def recognise(
             f"{path.name}: {reading.family}: the file does not tell, and nothing is guessed: "
             f"{options}"
         )
+    _check_count(foreign, reading, told)
     manifest, assumptions = _assumed(foreign, reading, told)
     return Recognised(
         adapter=spec,
@@ -104,6 +105,17 @@ def recognise(
         model=reading.model if reading.model is not None else foreign.model,
         assumptions=tuple(assumptions),
     )
+
+
+def _check_count(foreign: ForeignModel, reading: Reading, told: Mapping[str, Any]) -> None:
+    """Refuse names of more or fewer classes than the outputs have."""
+    given = told.get("labels", ())
+    count = len(NAMED_LABELS.get(given, given) if isinstance(given, str) else given)
+    if count and reading.classes not in (None, count):
+        raise ModelError(
+            f"{foreign.path.name}: {reading.family}: the outputs have {reading.classes} classes, "
+            f"{count} names are given"
+        )
 
 
 def _size_of(config: Path | None) -> tuple[tuple[int, int], str] | None:

@@ -127,7 +127,7 @@ def _of_suppression(foreign: ForeignModel) -> _Family:
 
 
 def _family(foreign: ForeignModel, pair: _Pair) -> _Family:
-    said = str(foreign.said.get("family", ""))
+    said = str(foreign.said.get("family", foreign.metadata.get("model_family", "")))
     stretched = {**UNIT, **STRETCH}
     if not said and len(foreign.output_shapes()[pair.boxes]) == 4:
         why = "as pytorch-YOLOv4 exports"

@@ -49,7 +49,7 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
     if picked is None:
         return []
     boxes, scores, labels = picked
-    kind = _kind(foreign, boxes, named=picked == ("boxes", "scores", "labels"))
+    kind = _kind(foreign, boxes, named=set(picked) == {"boxes", "scores", "labels"})
     post = {
         "boxes": boxes,
         "scores": scores,
@@ -66,7 +66,10 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
             preprocessing=kind.preprocessing,
             postprocessing=post,
             classes=None,
-            reasons=dict.fromkeys((*kind.preprocessing, *kind.post), kind.why),
+            reasons={
+                **dict.fromkeys((*kind.preprocessing, *kind.post), kind.why),
+                **dict.fromkeys(("boxes", "scores", "labels"), "names and types of the outputs"),
+            },
             undecided={} if kind.name else {"family": _CHOICES},
         )
     ]
@@ -100,7 +103,11 @@ def _pick(foreign: ForeignModel) -> tuple[str, str, str] | None:
     if len(flat) == 2 and not (scores and labels):
         labels = [name for name in flat if name in foreign.whole]
         scores = [name for name in flat if name not in foreign.whole]
-    return (boxes, scores[0], labels[0]) if len(scores) == len(labels) == 1 else None
+    if len(scores) != 1 or len(labels) != 1:
+        return None
+    if scores[0] in foreign.whole and labels[0] not in foreign.whole:
+        scores, labels = labels, scores  # names that were given in the wrong order
+    return boxes, scores[0], labels[0]
 
 
 def _kind(foreign: ForeignModel, boxes: str, *, named: bool) -> _Kind:

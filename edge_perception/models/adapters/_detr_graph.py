@@ -41,7 +41,7 @@ _KIN = {
     "rfdetr": _Kin(name="RF-DETR", picture=IMAGENET),
     "deformable": _Kin(name="deformable DETR", picture=IMAGENET),
 }
-# model_type of transformers' config.json.
+# model_type of transformers' config.json, and what LibreYOLO calls them.
 _MODEL_TYPES = {
     "detr": "detr",
     "yolos": "detr",
@@ -54,6 +54,7 @@ _MODEL_TYPES = {
     "dab-detr": "deformable",
     "deta": "deformable",
     "rf_detr": "rfdetr",
+    **dict.fromkeys(("rtdetr", "rtdetrv2", "rtdetrv4", "dfine", "deim"), "rtdetr"),
 }
 
 
@@ -185,6 +186,9 @@ def _kin(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> tuple
                 f"'{config.family[:40]}'; or --assume family={'|'.join(_KIN)}"
             )
         return _KIN[_MODEL_TYPES[config.family]], f"model_type of '{config.name}'"
+    family = foreign.metadata.get("model_family", "")  # of LibreYOLO
+    if family in _MODEL_TYPES:
+        return _KIN[_MODEL_TYPES[family]], "'model_family' of the metadata"
     if {classes, boxes} == {"labels", "dets"}:
         return _KIN["rfdetr"], "outputs 'dets' and 'labels'"
     if columns in (92, 251):

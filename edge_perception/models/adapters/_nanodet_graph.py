@@ -6,6 +6,7 @@ from typing import Any
 
 from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.models.adapters._gfl_maps_graph import recognise_maps
 from edge_perception.models.adapters._picture import IMAGENET, STRETCH, reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
@@ -21,16 +22,21 @@ _NANODET: dict[str, Any] = {
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
-    """Return what NanoDet or PicoDet the file may be."""
+    """Return what NanoDet, PicoDet or YOLO with such a head the file may be."""
     if foreign.size is None:
         return []
+    maps = recognise_maps(foreign)
+    if maps:
+        return maps
     shapes = foreign.output_shapes()
     for strides in _STRIDES:
         cells = cells_of(foreign.size, strides)
         if len(shapes) == 1:
             ((name, shape),) = shapes.items()
             if len(shape) == 3 and shape[:2] == (1, cells) and shape[2] > 4 * (REG_MAX + 1):
-                return [_nanodet(foreign, name, strides, _bins(foreign, shape[2]))]
+                bins, names = _bins(foreign, shape[2]), len(foreign.names())
+                if names in (0, shape[2] - 4 * bins):
+                    return [_nanodet(foreign, name, strides, bins)]
         if len(shapes) == 2 * len(strides):
             for bins in _BINS:
                 found = _by_stride(foreign, strides, 4 * bins)
@@ -45,7 +51,8 @@ def _bins(foreign: ForeignModel, columns: int) -> int:
     The published configurations have 8, and 11 for the larger ones.
     """
     labels = foreign.said.get("labels", ())
-    told = len(labels) if labels and not isinstance(labels, str) else len(COCO_LABELS)
+    told = len(labels) if labels and not isinstance(labels, str) else len(foreign.names())
+    told = told or len(COCO_LABELS)
     return next((bins for bins in _BINS if columns - 4 * bins == told), REG_MAX + 1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.errors import ModelError
+from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.models.adapters._boxes import BoxOptions
 from edge_perception.models.adapters._coco import (
     COCO_LABELS,
@@ -16,6 +17,7 @@ from edge_perception.models.adapters._coco import (
     ROAD_USERS,
     coco_spelling,
 )
+from edge_perception.models.adapters._libreyolo import libreyolo_picture
 from edge_perception.models.adapters._picture_config import PictureConfig, read_picture_config
 from edge_perception.models.foreign import ForeignModel, Reading, described
 
@@ -44,6 +46,7 @@ def reading(
     classes: int | None,
     reasons: Mapping[str, str],
     undecided: Mapping[str, str] | None = None,
+    model: Any = None,
 ) -> Reading:
     """Put a reading together.
 
@@ -56,6 +59,7 @@ def reading(
         classes: how many the outputs have; None: they do not tell.
         reasons: why options have their values.
         undecided: what the file does not tell.
+        model: where it is another graph than that of the file.
     """
     assert foreign.size is not None
     config = config_of(foreign)
@@ -75,7 +79,9 @@ def reading(
         "classes": published(labels),
     }
     manifest["labels"] = labels
+    _, unknown = libreyolo_picture(foreign.metadata)
     asked = dict(undecided or {})
+    asked |= {name: text for name, text in unknown.items() if name not in foreign.said}
     if not labels and "labels" not in foreign.said:
         asked["labels"] = LABELS_OPTION
     return Reading(
@@ -84,6 +90,7 @@ def reading(
         reasons={**reasons, "labels": why},
         undecided=asked,
         classes=classes,
+        model=model,
     )
 
 
@@ -93,9 +100,18 @@ def _box_defaults() -> dict[str, Any]:
 
 
 def published(labels: Sequence[str]) -> dict[str, str]:
-    """Return what is published of COCO's classes; of others everything is, as it is called."""
-    coco = tuple(labels) in (COCO_LABELS, COCO_PAPER_LABELS)
-    return dict(ROAD_USERS) if coco else {}
+    """Return what each label is published as; of COCO's only road users are.
+
+    Road users have our names, by what well-known data sets call them: fusion places those alone.
+    Others are published as they are called. Empty: all are.
+    """
+    if tuple(labels) in (COCO_LABELS, COCO_PAPER_LABELS):
+        return dict(ROAD_USERS)
+    ours = {label: class_of_label(label) for label in labels}
+    names = {
+        label: label if found in (None, OTHER) else str(found) for label, found in ours.items()
+    }
+    return names if any(label != name for label, name in names.items()) else {}
 
 
 def config_of(foreign: ForeignModel) -> PictureConfig | None:
@@ -118,6 +134,9 @@ def fitted(
         reasons: why.
     """
     values, why = dict(wanted), dict(reasons)
+    libre, _ = libreyolo_picture(foreign.metadata)
+    values |= libre
+    why |= dict.fromkeys(libre, "'model_family' of the metadata")
     config = config_of(foreign)
     if config is not None:
         said = {name: v for name, v in config.preprocessing.items() if name != "size"}

@@ -127,14 +127,18 @@ def _transformers(path: Path, data: Mapping[str, Any]) -> PictureConfig:
 
 def _mmdeploy(name: str, data: Mapping[str, Any]) -> PictureConfig:
     tasks = data["pipeline"]["tasks"]
-    steps = {step["type"]: step for task in tasks for step in task.get("transforms", ())}
+    steps = _by_type([step for task in tasks for step in task.get("transforms", ())])
     resize, normalise, pad = (steps.get(key, {}) for key in ("Resize", "Normalize", "Pad"))
+    keeps = bool(resize.get("keep_ratio", False))
     made = {
         "color": "rgb" if normalise.get("to_rgb", False) else "bgr",
         **_normal(1.0, normalise.get("mean"), normalise.get("std")),
-        **_fit(keeps=bool(resize.get("keep_ratio", False)), centred=False),
+        **_fit(keeps=keeps, centred=False),
         **_padding(pad.get("pad_val", 0)),
     }
+    size = _mm_size(resize, pad, keeps=keeps)
+    if size and size[0] == size[1]:  # which side comes first differs between its versions
+        made["size"] = size
     labels = [label for task in tasks for label in (task.get("params") or {}).get("classes", ())]
     return PictureConfig(name=name, kind="mmdeploy", labels=tuple(labels), preprocessing=made)
 
@@ -143,22 +147,22 @@ def _mmdet(name: str, data: Mapping[str, Any]) -> PictureConfig:
     model = _dict(data.get("model"))
     prep = _dict(model.get("data_preprocessor"))
     pipeline = data.get("test_pipeline", ())
-    steps = {
-        str(step.get("type", "")).rpartition(".")[2]: step
-        for step in (pipeline if isinstance(pipeline, Sequence) else ())
-        if isinstance(step, Mapping)
-    }
+    steps = _by_type(pipeline if isinstance(pipeline, Sequence) else ())
     if not prep:
         raise ModelError(
             f"{name}: expected model.data_preprocessor with mean and std, as mmdetection 3 has it"
         )
-    resize = _dict(steps.get("Resize"))
+    resize, pad = steps.get("Resize", {}), steps.get("Pad", {})
+    keeps = resize.get("keep_ratio") is True or "LetterResize" in steps
     made = {
         "color": "rgb" if prep.get("bgr_to_rgb", False) is True else "bgr",
         **_normal(1.0, prep.get("mean"), prep.get("std")),
-        **_fit(keeps=resize.get("keep_ratio") is True or "LetterResize" in steps, centred=False),
-        **_padding(_dict(steps.get("Pad")).get("pad_val", prep.get("pad_value", 0))),
+        **_fit(keeps=keeps, centred=False),
+        **_padding(pad.get("pad_val", prep.get("pad_value", 0))),
     }
+    size = _mm_size(steps.get("LetterResize", resize), pad, keeps=keeps)
+    if size:
+        made["size"] = size
     found = _dict(data.get("metainfo")).get("classes", data.get("class_names", ()))
     labels = found if isinstance(found, list | tuple) and UNREAD not in found else ()
     return PictureConfig(
@@ -168,6 +172,28 @@ def _mmdet(name: str, data: Mapping[str, Any]) -> PictureConfig:
         labels=tuple(map(str, labels)),
         preprocessing=made,
     )
+
+
+def _by_type(steps: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what each kind of step says; where one comes twice, the first one goes before."""
+    found: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        if isinstance(step, Mapping):
+            kind = str(step.get("type", "")).rpartition(".")[2]
+            found[kind] = {**step, **found.get(kind, {})}
+    return dict(found)
+
+
+def _mm_size(resize: Mapping[str, Any], pad: Mapping[str, Any], *, keeps: bool) -> list[int] | None:
+    """Return width and height that every picture gets; None: they follow the picture."""
+    size = pad.get("size")
+    if size is None and (not keeps or str(resize.get("type", "")).endswith("LetterResize")):
+        size = resize.get("size", resize.get("scale"))
+    if isinstance(size, int) and not isinstance(size, bool):
+        return [size, size]
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return None
+    return [int(side) for side in size] if all(isinstance(side, int) for side in size) else None
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._box_evidence import form_and_unit
 from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._picture import LETTERBOX, UNIT, reading
 from edge_perception.models.foreign import ForeignModel, Reading
@@ -16,14 +16,8 @@ _STRIDES = (  # the usual; P6; P2; tiny; P7; P2 to P6
 )  # fmt: skip
 ANCHORS_A_CELL = 3  # of v5 and v7
 USUAL_LISTS = (50, 100, 200, 300, 500, 900, 1000)  # detections or queries, not cells
-# Published anchors, px: yolov5*.yaml, yolov7.yaml and yolov7-tiny.yaml.
-ANCHORS: dict[str, list[list[float]]] = {
-    "v5": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
-    "v7": [[12, 16, 19, 36, 40, 28], [36, 75, 76, 55, 72, 146], [142, 110, 192, 243, 459, 401]],
-    "v7-tiny": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
-}
 YOLO_PICTURE = {**UNIT, **LETTERBOX}
-_WHY = {
+WHY = {
     "scale": "YOLO takes pixels from 0 to 1",
     "pad": "as YOLO's own letterbox",
     "pad_value": "as YOLO's own letterbox",
@@ -50,11 +44,13 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []
     if foreign.metadata.get("author") == "Ultralytics":
         check_task(foreign)  # before its shapes are read as those of a detector
-    found = []
-    for name, shape in foreign.output_shapes().items():
-        if len(shape) == 3 and shape[0] == 1:
+    found, shapes = [], foreign.output_shapes()
+    boxes = {shape[1] for shape in shapes.values() if len(shape) == 3 and shape[2] == 4}
+    for name, shape in shapes.items():
+        beside = len(shapes) > 1 and shape[1:2] and (shape[1] in boxes or shape[-1] in boxes)
+        if len(shape) == 3 and shape[0] == 1 and not beside:  # scores beside their boxes
             found += _flat(foreign, name, shape)
-    found = _one_of(foreign, found) or _levels(foreign)
+    found = _one_of(foreign, found)
     if found:
         check_task(foreign)
     return found
@@ -90,11 +86,14 @@ def _flat(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
         found.append(
             _reading(foreign, name, family, "rows", shape[2] - 5, anchored, objectness=True)
         )
-    if columns and shape[1] > 4:
+    kinds = columns
+    if not (rows or columns or anchored):
+        kinds = strides_of(foreign, shape[2], ANCHORS_A_CELL)
+    if kinds and shape[1] > 4:
         _check_boxes_only(foreign, name, shape[1] - 4)
-        family = _family(foreign, "YOLOv8 or later")
+        family = _family(foreign, "YOLOv8 or later" if columns else "YOLO with anchors")
         found.append(
-            _reading(foreign, name, family, "columns", shape[1] - 4, columns, objectness=False)
+            _reading(foreign, name, family, "columns", shape[1] - 4, kinds, objectness=False)
         )
     if rows and shape[2] > 4:
         if names == shape[2] - 4:
@@ -132,7 +131,10 @@ def _check_boxes_only(foreign: ForeignModel, name: str, columns: int) -> None:
     elif more == 1:
         what = f"output '{name}' has one number more than box and {names} classes: an angle"
     elif more > 0 and more % 3 == 0:
-        what = f"output '{name}' has {more} numbers more than box and classes: keypoints"
+        what = (
+            f"output '{name}' has {more} numbers more than box and classes: keypoints, or names of "
+            "another model"
+        )
     if what:
         raise ModelError(
             f"{foreign.path.name}: {what}; expected a detector: masks, keypoints and rotated boxes "
@@ -171,6 +173,12 @@ def _reading(
             f"{foreign.path.name}: the metadata name {names} classes, output '{name}' "
             f"{foreign.shapes[name]} has {classes} (layout {layout})"
         )
+    raw = foreign.tried.get(name)
+    boxes = None if raw is None else (raw[0].T if layout == "columns" else raw[0])[:, :4]
+    assert foreign.size is not None
+    anchored = boxes is not None and len(boxes) > cells_of(foreign.size, strides)
+    anchors = ANCHORS_A_CELL if anchored else 1
+    form, unit, why = form_and_unit(foreign, boxes, strides, anchors)
     return reading(
         foreign,
         adapter="yolo",
@@ -180,65 +188,16 @@ def _reading(
             "layout": layout,
             "outputs": [name],
             "objectness": objectness,
-            "box_unit": "px",
+            "box": form,
+            "box_unit": unit,
         },
         classes=classes,
         reasons={
-            **_WHY,
+            **WHY,
             "layout": f"output '{name}' {foreign.shapes[name]}, "
             f"cells of strides {', '.join(map(str, strides))}",
             "objectness": "v5 to v7 have it" if objectness else "v8 and later have none",
-            "box_unit": "decoded in the graph",
+            "box": why,
+            "box_unit": why,
         },
     )
-
-
-def _levels(foreign: ForeignModel) -> list[Reading]:
-    """YOLOv5 or v7 without the last layer: three raw levels."""
-    shapes = foreign.output_shapes()
-    levels = {
-        name: s
-        for name, s in shapes.items()
-        if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL) and min(s) > 0
-    }
-    assert foreign.size is not None
-    width, height = foreign.size
-    strides = [max(1, width // shape[3]) for shape in levels.values()]
-    fits = [
-        shape[2:4] == (-(-height // stride), -(-width // stride))
-        for stride, shape in zip(strides, levels.values(), strict=True)
-    ]
-    columns = {shape[4] for shape in levels.values()}
-    if len(levels) != len(shapes) or len(levels) != 3 or not all(fits) or len(columns) != 1:
-        return []
-    if min(columns) <= 5:
-        return []
-    said = foreign.said.get("anchors")
-    anchors: Any = ANCHORS.get(said, said) if isinstance(said, str) else said
-    return [
-        reading(
-            foreign,
-            adapter="yolo",
-            family="YOLOv5 or v7, raw levels",
-            preprocessing=YOLO_PICTURE,
-            postprocessing={
-                "layout": "levels",
-                "outputs": list(levels),
-                "objectness": True,
-                "strides": strides,
-                "anchors": anchors or [],
-            },
-            classes=columns.pop() - 5,
-            reasons={
-                **_WHY,
-                "layout": "three outputs (1, 3, rows, columns, 5 + classes), logits",
-                "strides": "shapes of the levels",
-                "anchors": "said" if anchors else "not in the file",
-            },
-            undecided={}
-            if anchors
-            else {
-                "anchors": f"--assume anchors={'|'.join(ANCHORS)} or a list in px for each level"
-            },
-        )
-    ]

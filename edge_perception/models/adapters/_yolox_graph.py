@@ -108,7 +108,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         if node.op_type == "Concat"
         and _is_head_level(shapes.get(node.output[0]), shapes, output, grid)
     ]
-    if not levels or foreign.names():
+    names, classes = len(foreign.names()), shapes[output][2] - 5
+    if not levels or names not in (0, classes):
         return []
     decoded = manifest["postprocessing"]["decoded"]
     manifest["name"] = bundle_name(foreign.path)
@@ -120,7 +121,7 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         "pad_value": "as YOLOX pads",
     }
     prepared, reasons = fitted(foreign, manifest["preprocessing"], reasons)
-    labels, source = labels_of(foreign, foreign.shapes[output][2] - 5, config_of(foreign))
+    labels, source = labels_of(foreign, classes, config_of(foreign))
     manifest |= {"preprocessing": prepared, "labels": labels}
     manifest["postprocessing"]["classes"] = published(labels)
     return [
@@ -134,7 +135,7 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
                 "labels": source,
             },
             undecided={} if labels else {"labels": LABELS_OPTION},
-            classes=foreign.shapes[output][2] - 5,
+            classes=classes,
         )
     ]
 

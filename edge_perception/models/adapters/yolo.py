@@ -3,9 +3,11 @@
 Layouts of the output:
 
 - `rows`, v5, v6 and v7: (1, N, 5 + classes): centre, size (px of the input), objectness, classes;
-- `columns`, v8 and later: (1, 4 + classes, N): centre, size, classes, without objectness;
+- `columns`, v8 and later: (1, 4 + classes, N): centre, size, classes, without objectness; some
+  exporters give corners in the place of centre and size;
 - `levels`, v5 and v7 without their detection layer: for each stride (1, A, rows, columns,
-  5 + classes) logits, which take anchors.
+  5 + classes) logits, which take anchors; a map (1, A * (5 + classes), rows, columns) is turned
+  into that when it is imported.
 
 Sources: the exporters of github.com/ultralytics/yolov5, github.com/WongKinYiu/yolov7 and yolov9,
 github.com/ultralytics/ultralytics, github.com/meituan/YOLOv6 (formats; no code of theirs is here).
@@ -38,6 +40,8 @@ from edge_perception.models.adapters._boxes import (
 )
 from edge_perception.models.adapters._coco import coco_spelling
 from edge_perception.models.adapters._yolo_graph import recognise
+from edge_perception.models.adapters._yolo_levels_graph import recognise_levels
+from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.manifest import Manifest
 
 
@@ -48,6 +52,7 @@ class YoloOptions(BoxOptions):
     layout: str = parameter("columns", choices=("rows", "columns", "levels"))
     outputs: tuple[str, ...]  # one; of `levels` one for each stride
     objectness: bool = False  # a column after the box, which the classes are multiplied by
+    box: str = parameter("cxcywh", choices=("cxcywh", "xyxy"))  # of rows and columns
     box_unit: str = parameter("px", choices=("px", "share"))  # share of the input
     strides: tuple[int, ...] = (8, 16, 32)  # px, of `levels`
     # Of `levels`: for each stride width and height of its anchors in a row, px.
@@ -104,7 +109,9 @@ class YoloDecoder(BoxDecoder):
             rows, scores, labels = best_of(values[:, 5:] * values[:, 4:5], least)
         else:
             rows, scores, labels = best_of(values[:, 4:], least)
-        boxes = centered(values[rows, :4])
+        boxes = values[rows, :4].astype(np.float64)
+        if options.box == "cxcywh":
+            boxes = centered(boxes)
         if options.box_unit == "share":
             boxes *= np.tile(self._size, 2)
         return Candidates(boxes=boxes, scores=scores, labels=labels)
@@ -130,10 +137,14 @@ class YoloDecoder(BoxDecoder):
         return Candidates(boxes=boxes, scores=scores, labels=labels)
 
 
+def _recognise(foreign: ForeignModel) -> list[Reading]:
+    return recognise(foreign) or recognise_levels(foreign)
+
+
 SPEC = AdapterSpec(
     name="yolo",
     roles=("camera",),
     make_decoder=YoloDecoder,
-    recognise=recognise,
+    recognise=_recognise,
     spelling=coco_spelling,
 )

@@ -42,6 +42,7 @@ class Signature:
     whole: tuple[str, ...] = ()  # heads that are int64
     first: tuple[tuple[str, Any], ...] = ()  # operators and constants at the start
     batch: int = 1
+    raised: tuple[str, ...] = ()  # heads that a Sigmoid makes
 
 
 def corners(index: int) -> np.ndarray:
@@ -135,6 +136,45 @@ def gfl(strides: tuple[int, ...], offset: float, classes: int = 80) -> list[tupl
     return levels
 
 
+def as_map(rows: np.ndarray, stride: int) -> Head:
+    """(1, cells, channels) as a map (1, channels, rows, columns)."""
+    columns, lines = CELLS[stride]
+    return rows.transpose(0, 2, 1).reshape(1, -1, lines, columns)
+
+
+def v8_maps(classes: int = 80) -> dict[int, tuple[Head, Head]]:
+    """For each stride the maps of sides, 16 bins each, and of classes, logits."""
+    maps = {}
+    for stride, (kinds, sides) in zip((8, 16, 32), gfl((8, 16, 32), 0.5, classes), strict=True):
+        wide = np.full((1, sides.shape[1], 4, 16), -30.0, np.float32)
+        wide[..., :8] = sides.reshape(1, -1, 4, 8)
+        cells = wide.reshape(1, -1, 64)
+        maps[stride] = as_map(cells, stride), as_map(logit(kinds).astype(np.float32), stride)
+    return maps
+
+
+def v5_maps(anchors: list[list[float]], classes: int = 80) -> dict[str, Head]:
+    """As YOLOv5's last convolutions: the anchors of a cell in the channels, logits."""
+    return {
+        name: head.transpose(0, 1, 4, 2, 3).reshape(1, -1, *head.shape[2:4])
+        for name, head in raw_levels(anchors, classes).items()
+    }
+
+
+def corner_columns(classes: int = 80) -> Head:
+    """As `v8`, but with corners in the place of centre and size; each box about its cell."""
+    head = np.zeros((1, 4 + classes, ROWS), np.float32)
+    first = 0
+    for stride, (columns, rows) in CELLS.items():
+        y, x = np.divmod(np.arange(columns * rows), columns)
+        low = np.stack([x, y]) * stride
+        head[0, :4, first : first + columns * rows] = np.concatenate([low, low + stride])
+        first += columns * rows
+    for row, (label, score, box) in enumerate(TRUTH):
+        head[0, :4, 40 * row + 7], head[0, 4 + label, 40 * row + 7] = box, score
+    return head
+
+
 def nanodet(strides: tuple[int, ...], offset: float) -> Head:
     levels = [np.concatenate(level, axis=2) for level in gfl(strides, offset)]
     return np.concatenate(levels, axis=1)
@@ -216,7 +256,11 @@ def write(path: Path, signature: Signature, *, half: bool = False, quantised: bo
         last = f"{name}_sum" if signature.follow_data or name == signature.times else name
         if name in signature.whole:
             last = f"{name}_float"
+        if name in signature.raised:
+            last = f"{name}_logits"
         nodes.append(helper.make_node("Add", [source, "nothing"], [last]))
+        if name in signature.raised:
+            nodes.append(helper.make_node("Sigmoid", [last], [name]))
         if name in signature.whole:
             nodes.append(helper.make_node("Cast", [last], [name], to=7))
         if signature.follow_data:

@@ -15,6 +15,8 @@ from foreign_imports import bring, check
 from edge_perception.core.errors import EdgePerceptionError, ModelError
 from edge_perception.models.adapters._boxes import Candidates
 from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.models.adapters._picture_config import read_picture_config
+from edge_perception.models.adapters._yolo_levels_graph import ANCHORS
 from edge_perception.releases.first_look import implausible
 from edge_perception.releases.label_files import read_labels
 from edge_perception.releases.recognising import recognise
@@ -79,6 +81,32 @@ def queries(columns: int) -> dict[str, np.ndarray]:
     return dict(zip(("logits", "pred_boxes"), graphs.queries(columns), strict=True))
 
 
+def v8_joined() -> dict[str, np.ndarray]:
+    """As the head gives its levels in training: sides and classes in one map."""
+    maps = graphs.v8_maps(len(NAMES)).values()
+    return {f"output{k}": np.concatenate(pair, axis=1) for k, pair in enumerate(maps)}
+
+
+def v8_apart() -> dict[str, np.ndarray]:
+    """As exporters for NPUs leave it: sides, classes and their sum, each a map, of each stride."""
+    heads = {}
+    for stride, (sides, kinds) in graphs.v8_maps().items():
+        heads |= {f"box{stride}": sides, f"cls{stride}": kinds, f"sum{stride}": kinds[:, :1]}
+    return heads
+
+
+def libre(family: str) -> dict[str, str]:
+    """What LibreYOLO writes beside whatever family it exports."""
+    names = json.dumps({str(number): name for number, name in NAMES.items()})
+    return {"libreyolo_version": "1.6.0", "model_family": family, "task": "detect", "names": names}
+
+
+def anchored_columns() -> np.ndarray:
+    """As `graphs.v8`, with three boxes a cell: those of the first anchor, and none."""
+    head = graphs.v8()
+    return np.concatenate([head, np.zeros_like(head), np.zeros_like(head)], axis=2)
+
+
 HF = {"model_type": "deformable_detr", "id2label": {str(k): n for k, n in NAMES.items()}}
 HF_PICTURE = {
     "do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
@@ -113,6 +141,42 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
            "YOLOv8 or later", "center", {}),
     "two levels": (Signature({"output0": columns((16, 32))}, metadata=ULTRALYTICS), {}, {},
                    "YOLOv8 or later", "center", {}),
+    "v8 in training": (Signature(v8_joined(), metadata=ULTRALYTICS), {}, {},
+                       "YOLOv8 or later, raw levels", "center", {}),
+    "v8 for an npu": (
+        Signature(v8_apart(), raised=tuple(n for n in v8_apart() if n.startswith("cls"))),
+        {}, {}, "YOLOv8 or later, raw levels", "center", {}),
+    "v5 in maps": (Signature(graphs.v5_maps(ANCHORS["v5"])), {"anchors": "v5"}, {},
+                   "YOLOv5 or v7, raw levels", "center", {}),
+    "v5 in maps, raised": (
+        Signature(graphs.v5_maps(ANCHORS["v7"], len(NAMES)), metadata={"names": str(NAMES)},
+                  raised=("level8", "level16", "level32")),
+        {"anchors": "v7"}, {}, "YOLOv5 or v7, raw levels", "center", {}),
+    "libreyolo's picodet": (
+        Signature({"output": columns((8, 16, 32)).transpose(0, 2, 1)}, metadata=libre("picodet")),
+        {}, {}, "transposed", "stretch",
+        {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
+    "libreyolo's yolo9": (Signature({"output": columns((8, 16, 32))}, metadata=libre("yolo9")),
+                          {}, {}, "YOLOv8 or later", "corner", {"pad_value": 114.0}),
+    "libreyolo's yolo9, centred": (
+        Signature({"output": columns((8, 16, 32))},
+                  metadata={**libre("yolo9"), "letterbox_pad": "center"}),
+        {}, {}, "YOLOv8 or later", "center", {}),
+    "libreyolo's pp-yoloe": (
+        Signature(dict(zip(("boxes", "scores"), dense((8, 16, 32), len(NAMES)), strict=True)),
+                  metadata=libre("ppyoloe")),
+        {}, {}, "PP-YOLOE", "stretch", {"mean": [0.485, 0.456, 0.406]}),
+    "anchors in columns": (Signature({"output": anchored_columns()}), {}, {},
+                           "YOLO with anchors", "center", {}),
+    "names in the wrong order": (
+        Signature(lists(("boxes", "labels", "scores"), 1), layout="CHW", whole=("scores",)),
+        {"labels": "coco80"}, {}, "torchvision", "corner", {}),
+    "corners in columns": (Signature({"output": graphs.corner_columns()}), {}, {},
+                           "YOLOv8 or later", "center", {}),
+    "corners in columns, shares": (
+        Signature({"output": graphs.corner_columns()
+                   / np.array([*SIZE, *SIZE, *[1.0] * 80]).reshape(-1, 1)}), {}, {},
+        "YOLOv8 or later", "center", {}),
     "batch of four": (Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS, batch=4),
                       {}, {}, "YOLOv8 or later", "center", {}),
     "divides inside": (Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS,
@@ -288,6 +352,11 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
                   '--assume outputs=["output0"] or ["1902"]'),
     "boxes and scores": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))), {},
                          "family=yolo|yolox|yolonas|ppyoloe"),
+    "libreyolo's fcos": (
+        Signature({"output": columns((8, 16, 32))}, metadata=libre("fcos")), {"color": "rgb"},
+        "scale: of 'fcos' it is not known: --assume scale="),
+    "v5 in maps, anchors not said": (Signature(graphs.v5_maps(ANCHORS["v5"])), {},
+                                     "--assume anchors=v5|v7|v7-tiny"),
     "by stride, unknown": (
         Signature({n.replace("_pred", ""): v for n, v in by_stride(8).items()}, image="i"), {},
         "family=nanodet|picodet"),
@@ -334,6 +403,29 @@ def test_files_beside_that_say_something_else(
     with pytest.raises(EdgePerceptionError) as caught:
         recognise(path, config=tmp_path / file)
     assert text in str(caught.value)
+
+
+def test_of_steps_that_come_twice_the_first_pads_and_a_square_is_the_size(tmp_path: Path) -> None:
+    steps: list[dict[str, Any]] = [
+        {"type": "Resize", "keep_ratio": True, "size": [640, 640]},
+        {"type": "Pad", "size": [640, 640], "pad_val": {"img": [114, 114, 114]}},
+        {"type": "Normalize", "mean": [1, 2, 3], "std": [4, 5, 6], "to_rgb": False},
+        {"type": "Pad", "size_divisor": 32},
+    ]
+    path = tmp_path / "pipeline.json"
+    path.write_text(json.dumps({"pipeline": {"tasks": [{"transforms": steps}]}}))
+    told = read_picture_config(path).preprocessing
+    assert told["pad_value"] == pytest.approx(114.0)
+    assert told["size"] == [640, 640]
+    steps[1]["size"] = [640, 384]  # its versions do not agree on which side comes first
+    path.write_text(json.dumps({"pipeline": {"tasks": [{"transforms": steps}]}}))
+    assert "size" not in read_picture_config(path).preprocessing
+    python = tmp_path / "rtmdet.py"
+    python.write_text(
+        MMDET.replace("['base.py']", "[]").replace("std=", "mean=[1, 2, 3], std=")
+        + "test_pipeline = [dict(type='Pad', size=(96, 64))]"
+    )
+    assert read_picture_config(python).preprocessing["size"] == [96, 64]
 
 
 def test_paper_numbers_of_transformers_are_those_of_coco(tmp_path: Path) -> None:
@@ -396,6 +488,18 @@ def test_quantised_outputs_and_unknown_operator_sets_are_refused(tmp_path: Path)
     model.graph.output[0].type.tensor_type.elem_type = INT8
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match="'output0' is int8, and its scale is not in the graph"):
+        recognise(path)
+
+
+def test_names_of_other_classes_and_newer_operators_are_told(tmp_path: Path) -> None:
+    path = graphs.write(tmp_path / "model.onnx", Signature({"output0": graphs.v8()}))
+    with pytest.raises(ModelError, match="the outputs have 80 classes, 3 names are given"):
+        recognise(path, said={"labels": ("a", "b", "c")})
+    model = onnx.load(str(path))
+    model.opset_import[0].version = 9
+    model.graph.node.append(onnx.helper.make_node("GridSample", ["output0", "output0"], ["x"]))
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"GridSample \(not in operator set 9\)"):
         recognise(path)
 
 

@@ -14,7 +14,7 @@ from foreign_imports import PICTURE, bring, check
 from edge_perception.cli.main import main
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS
-from edge_perception.models.adapters._yolo_graph import ANCHORS
+from edge_perception.models.adapters._yolo_levels_graph import ANCHORS
 from edge_perception.releases.first_look import FirstLook, look, read_picture
 from edge_perception.releases.importing import import_model
 from edge_perception.releases.recognising import recognise, values_said
@@ -425,7 +425,7 @@ def test_the_command_prints_what_it_assumes_and_draws_what_it_finds(
         "found in a simul",
     ):
         assert text in out
-    assert "1 car, 1 person" in out
+    assert "1 car, 1 pedestrian" in out
     assert read_picture(tmp_path / "models" / "mine.import.png").shape[2] == 3
     wrong = [*command, "--name", "wrong", "--assume", "box_unit=share"]
     assert main(wrong) == 1

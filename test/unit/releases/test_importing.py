@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import constant_heads, node, save
+from onnx_models import constant_heads, node, onnx, save
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import BundleError, EdgePerceptionError, ManifestError, ModelError
@@ -18,6 +18,7 @@ from edge_perception.models.adapters._yolox_graph import describe
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.releases.importing import import_model
 from edge_perception.releases.label_files import read_labels
+from edge_perception.releases.recognising import recognise
 
 CLASSES = 2
 
@@ -94,6 +95,21 @@ def test_description_of_a_yolox_graph(graph: Path) -> None:
 def test_decoding_in_the_graph_is_noticed(tmp_path: Path) -> None:
     graph = yolox_graph(tmp_path / "decoded.onnx", decoded=True)
     assert describe(graph)["postprocessing"]["decoded"] is True
+
+
+def test_yolox_with_names_in_its_metadata_is_yolox(tmp_path: Path) -> None:
+    path = yolox_graph(tmp_path / "named.onnx", classes=40)
+    model = onnx.load(str(path))
+    names = {str(number): f"thing {number}" for number in range(40)}
+    onnx.helper.set_model_props(model, {"names": json.dumps(names)})
+    onnx.save(model, str(path))
+    recognised = recognise(path)
+    assert recognised.family == "YOLOX"  # and no NanoDet of 13 classes
+    assert recognised.manifest["labels"][39] == "thing 39"
+    onnx.helper.set_model_props(model, {"names": "['person', 'car']"})
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError):
+        recognise(path)
 
 
 def test_import_gives_a_bundle_that_runs(graph: Path) -> None:
@@ -216,6 +232,26 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
         import_model(path, adapter="yolox", into=tmp_path / "models")
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "the pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"PK\x03\x04archive/data.pkl", "a checkpoint of PyTorch"),
+        (b"\x1c\x00\x00\x00TFL3", "a TensorFlow Lite model"),
+        (b"ftrt\x00\x00", "an engine of TensorRT"),
+    ],
+)
+def test_what_is_often_taken_for_a_model_is_named(
+    tmp_path: Path, content: bytes, what: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"model.onnx: expected an ONNX model, got .*{what}"):
+        recognise(path)
+
+
 def test_model_of_another_family(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected an output"):
         import_model(bev_model(tmp_path / "x.onnx"), adapter="yolox", into=tmp_path / "models")
@@ -273,6 +309,38 @@ def test_labels_of_text_and_csv(tmp_path: Path) -> None:
         read_labels(bad)
     with pytest.raises(ModelError, match="cannot be read"):
         read_labels(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("class_id,class\n1,car_horn\n0,siren\n", ["siren", "car_horn"]),
+        ("0,Siren,/m/03kmc9\n1,Dog,/m/0bt9lr\n", ["Siren", "Dog"]),
+        ("\ufefffilename;x,target,category\na,1,dog\nb,0,siren\nc,1,dog\n", ["siren", "dog"]),
+        ("id,name\n1,person\n2,car\n", ["person", "car"]),
+        ("id,name\n1,person\n3,car\n", ["unused_0", "person", "unused_2", "car"]),
+        ("index\tlabel\n0\tperson\n1\tcar, small\n", ["person", "car, small"]),
+        ("person\ncar\n", ["person", "car"]),
+    ],
+)
+def test_tables_of_classes_as_people_have_them(tmp_path: Path, text: str, names: list[str]) -> None:
+    (tmp_path / "classes.csv").write_text(text, encoding="utf-8")
+    assert read_labels(tmp_path / "classes.csv") == names
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("id,name\n0,dog\n0,cat\n", "number 0 has several names"),
+        ("id,name\n0\n", "expected 2 columns in every row"),
+        ("mid,sound\n/m/1,x\n", "expected a column display_name"),
+        ("\n", "got none"),
+    ],
+)
+def test_tables_that_are_none_of_classes(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "classes.csv").write_text(text)
+    with pytest.raises(ModelError, match=told):
+        read_labels(tmp_path / "classes.csv")
 
 
 def test_manifest_on_disk_is_plain_json(graph: Path) -> None:

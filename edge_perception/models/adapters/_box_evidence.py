@@ -1,0 +1,59 @@
+"""What a run on noise tells of the boxes of a grid: their form and their unit.
+
+Two exporters write the same shape with centres and sizes in one and corners in the other. But a box
+lies about its cell, whatever the picture is: from cell to cell to the right both x of its corners
+grow, and of centre and size only the first does. How fast they grow tells the unit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_perception.models.adapters._boxes import grid_cells
+from edge_perception.models.foreign import ForeignModel
+
+_GROWS, _STAYS = 0.8, 0.5  # correlation of a column of the boxes with the place of their cells
+_USUAL = ("cxcywh", "px", "decoded in the graph")
+_FEWEST = 16  # cells
+
+
+def form_and_unit(
+    foreign: ForeignModel, boxes: NDArray | None, strides: tuple[int, ...], anchors: int = 1
+) -> tuple[str, str, str]:
+    """Return the form and the unit of boxes, and why: the usual ones where noise does not tell.
+
+    Args:
+        foreign: the file.
+        boxes: (N, 4), of a run on noise, in the order of the cells; None: there was none.
+        strides: of the grids; only that of the finest is looked at.
+        anchors: boxes a cell, one after the other in each grid.
+    """
+    assert foreign.size is not None
+    cells, _ = grid_cells(foreign.size, strides[:1])
+    middles = np.tile((cells + 0.5) * strides[0], (anchors, 1))
+    if boxes is None or len(middles) < _FEWEST or len(boxes) < len(middles):
+        return _USUAL
+    own = boxes[: len(middles)].astype(np.float64)
+    if not np.isfinite(own).all():
+        return _USUAL
+    first = [_correlation(own[:, axis], middles[:, axis]) for axis in (0, 1)]
+    second = [_correlation(own[:, axis + 2], middles[:, axis]) for axis in (0, 1)]
+    if min(first) < _GROWS:
+        return _USUAL
+    slopes = [
+        np.polyfit(middles[:, axis], own[:, axis], 1)[0] * foreign.size[axis] for axis in (0, 1)
+    ]
+    unit = "share" if max(slopes) < _FEWEST else "px"  # 1 of a share, the side of the input of px
+    if min(second) > _GROWS:
+        return "xyxy", unit, "on noise both corners of a box go with its cell"
+    if max(second) < _STAYS:
+        return "cxcywh", unit, "on noise the middle of a box goes with its cell, its size does not"
+    return _USUAL
+
+
+def _correlation(values: NDArray[np.float64], places: NDArray[np.float64]) -> float:
+    """Return the correlation; 0 where one of them is the same everywhere."""
+    if np.ptp(values) == 0.0 or np.ptp(places) == 0.0:
+        return 0.0
+    return float(np.corrcoef(values, places)[0, 1])

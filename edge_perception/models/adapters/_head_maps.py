@@ -1,0 +1,136 @@
+"""Heads that end in maps, one or more a stride, as exporters for NPUs and TensorRT leave them.
+
+Such files stop before boxes are decoded: each output is a map (1, channels, rows, columns) of one
+stride. Here the maps become the rows that decoders read, with nodes at the end of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edge_perception.models.foreign import ForeignModel
+
+_STRIDES = (4, 8, 16, 32, 64, 128)
+_FEWEST = 2  # levels: a single map is no detector of theirs
+_KEPT = ("Identity", "Cast")  # between what makes a map and the output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """The maps of one stride, in the order of the outputs."""
+
+    stride: int  # px
+    channels: Mapping[str, int]  # of each map, by its name
+
+
+@dataclass(kw_only=True)
+class MapRows:
+    """A copy of a graph whose maps become other outputs."""
+
+    model: Any
+    outputs: list[str] = field(default_factory=list)
+
+    def add(self, name: str, source: str, channels: Sequence[int], shape: Sequence[int]) -> str:
+        """Append an output: some channels of a map as (1, rows * columns, channels).
+
+        Args:
+            name: of the output.
+            source: the map, or the tensor that it is to be read from.
+            channels: that are taken, in this order.
+            shape: of the map.
+        """
+        import onnx
+
+        graph, node = self.model.graph, onnx.helper.make_node
+        index = onnx.numpy_helper.from_array(np.array(channels, np.int64), f"{name}__channels")
+        flat = onnx.numpy_helper.from_array(
+            np.array([1, len(channels), shape[2] * shape[3]], np.int64), f"{name}__flat"
+        )
+        graph.initializer.extend((index, flat))
+        graph.node.extend(
+            (
+                node("Gather", [source, index.name], [f"{name}__part"], axis=1),
+                node("Reshape", [f"{name}__part", flat.name], [f"{name}__cells"]),
+                node("Transpose", [f"{name}__cells"], [name], perm=[0, 2, 1]),
+            )
+        )
+        self._declare(name, (1, shape[2] * shape[3], len(channels)))
+        return name
+
+    def add_anchors(self, name: str, source: str, anchors: int, shape: Sequence[int]) -> str:
+        """Append an output: a map of anchors as (1, anchors, rows, columns, numbers of each)."""
+        import onnx
+
+        graph, node = self.model.graph, onnx.helper.make_node
+        width = shape[1] // anchors
+        apart = np.array([1, anchors, width, shape[2], shape[3]], np.int64)
+        graph.initializer.append(onnx.numpy_helper.from_array(apart, f"{name}__apart"))
+        graph.node.extend(
+            (
+                node("Cast", [source], [f"{name}__f32"], to=onnx.TensorProto.FLOAT),
+                node("Reshape", [f"{name}__f32", f"{name}__apart"], [f"{name}__anchors"]),
+                node("Transpose", [f"{name}__anchors"], [name], perm=[0, 1, 3, 4, 2]),
+            )
+        )
+        self._declare(name, (1, anchors, shape[2], shape[3], width))
+        return name
+
+    def done(self) -> Any:
+        """Return the graph: what was added are its only outputs."""
+        kept = [value for value in self.model.graph.output if value.name in self.outputs]
+        copies = [type(value).FromString(value.SerializeToString()) for value in kept]
+        del self.model.graph.output[:]
+        self.model.graph.output.extend(copies)
+        return self.model
+
+    def _declare(self, name: str, shape: Sequence[int]) -> None:
+        import onnx
+
+        float32 = onnx.TensorProto.FLOAT
+        self.model.graph.output.append(onnx.helper.make_tensor_value_info(name, float32, shape))
+        self.outputs.append(name)
+
+
+def map_rows(foreign: ForeignModel) -> MapRows:
+    """Return a copy of a file's graph to add outputs to."""
+    import onnx
+
+    model = onnx.ModelProto()
+    model.CopyFrom(foreign.model)
+    return MapRows(model=model)
+
+
+def levels_of(foreign: ForeignModel) -> list[Level]:
+    """Return the maps stride by stride; []: some output is none, or strides differ in maps."""
+    if foreign.size is None or foreign.cut is not None:
+        return []
+    found: dict[int, dict[str, int]] = {}
+    for name, shape in foreign.output_shapes().items():
+        stride = _stride_of(foreign.size, shape)
+        if stride is None:
+            return []
+        found.setdefault(stride, {})[name] = shape[1]
+    alike = len({len(maps) for maps in found.values()}) == 1
+    if len(found) < _FEWEST or not alike:
+        return []
+    return [Level(stride=stride, channels=found[stride]) for stride in sorted(found)]
+
+
+def before_sigmoid(model: Any, name: str) -> str | None:
+    """Return what the Sigmoid that makes a map reads; None: no Sigmoid makes it."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    node = made_by.get(name)
+    while node is not None and node.op_type in _KEPT:
+        node = made_by.get(node.input[0])
+    return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
+
+
+def _stride_of(size: tuple[int, int], shape: tuple[int, ...]) -> int | None:
+    if len(shape) != 4 or shape[0] != 1:
+        return None
+    fits = (s for s in _STRIDES if shape[2:] == (-(-size[1] // s), -(-size[0] // s)))
+    return next(fits, None)
