@@ -18,7 +18,7 @@ from edge_perception.encoders.audio.foreign import MessageConverter
 from edge_perception.encoders.audio.levels import LevelMeter
 from edge_perception.encoders.audio.locator import SoundLocator
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig
-from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler, StreamCounts
+from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler
 from edge_perception.encoders.audio.waveform import WaveformConfig
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.models.adapters.audio_tagger import SoundContext
@@ -54,11 +54,6 @@ class AudioIntake:
             hop_samples=config.patch_hop_samples,
         )
 
-    @property
-    def counts(self) -> StreamCounts:
-        """Gaps, restarts and repeats so far."""
-        return self._stream.counts
-
     def learn_from(self, before: AudioIntake) -> None:
         """Go on with the format that was told once, and with the count of samples."""
         self._converter = before._converter.copy()
@@ -71,6 +66,8 @@ class AudioIntake:
             "stamp_jitter_ms": f"{clock.jitter_s * 1e3:.2f}",
             "gaps": str(counts.gaps),
             "restarts": str(counts.restarts + counts.format_changes),
+            "repeated_samples": str(counts.repeated_samples),
+            "skipped_windows": str(counts.skipped_windows),
         }
 
     def accept(self, message: Any) -> AudioWindow | None:
