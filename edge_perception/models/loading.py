@@ -19,6 +19,7 @@ from edge_perception.backends import (
 from edge_perception.backends.micro_batches import MicroBatches
 from edge_perception.core.errors import BackendError, ConfigurationError, ModelError
 from edge_perception.core.parameter import parameter
+from edge_perception.models.compile_cache import private_folder
 from edge_perception.models.folders import installed_model_folders
 from edge_perception.models.free_batch import prove_batches, with_free_batch
 from edge_perception.models.kept import has_room
@@ -30,7 +31,10 @@ DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
 CODE = ".wasm"  # files of a bundle that are adapters, not weights
 SIGNED = ("auto", "true", "false")
 # Who is on the ROS domain can clean a node up, set its parameters and configure it again.
-HELD = "trust_file is set, so what is loaded and how it is checked holds from the start on"
+HELD = (
+    "trust_file is set, so what is loaded, how it is checked and who is asked holds from the start "
+    "on"
+)
 # In every ONNX file that names others: the key of a tensor's place, and compiled parts. Where they
 # are only names of something else, the graph is read once more and nothing is found.
 _NAMES_FILES = (b"\x08location", b"EPContext")
@@ -83,7 +87,9 @@ class ModelOptions:
         "", "file of `edge-perception tune`: how models run best on this machine; empty: none"
     )
     compile_cache: str = parameter(
-        "", "folder for what the runtime compiles; empty: it compiles at each start"
+        "",
+        "folder for what the runtime compiles; empty: it compiles at each start; with a trust_file "
+        "only one that nobody but this user and root may write",
     )
     threads: int = parameter(1, "inference threads", unit="threads", low=1, high=64)
     share_session: bool = parameter(
@@ -212,6 +218,13 @@ def open_bundle(
     if settings.cache is not None and bundle.sealed:
         settings = replace(settings, cache=None)  # what is compiled holds the weights
         notes.append("compile_cache is not used: the model is sealed, and stays in memory")
+    if settings.cache is not None and options.trust_file:
+        # It is not signed: what lies there serves in the place of what was verified.
+        try:
+            settings = replace(settings, cache=private_folder(settings.cache))
+        except ConfigurationError as error:
+            settings = replace(settings, cache=None)
+            notes.append(f"compile_cache is not used: trust_file is set, and {error}")
     if options.batch > 1 and not options.share_session:
         notes.append("batch is not used: it needs share_session")
 
