@@ -21,6 +21,7 @@ def parameter(
     choices: Iterable[object] | None = None,
     dynamic: bool = False,
     read_only: bool = False,
+    stricter: str = "",
     example: str = "",
 ) -> Any:
     """Return a dataclass field with limits.
@@ -34,11 +35,15 @@ def parameter(
         choices: the values there are.
         dynamic: it may change while a node runs; else it may while the node is unconfigured.
         read_only: it never changes after the start of a node.
+        stricter: "lower" or "higher": where what is declared beside it holds from the start on,
+            this may change in that direction.
         example: what the parameter file shows of a list that is empty by default.
     """
     metadata: dict[str, Any] = {"text": text, "unit": unit, "dynamic": dynamic}
     if read_only:
         metadata["read_only"] = True
+    if stricter:
+        metadata["stricter"] = stricter
     if low is not None:
         metadata["min"] = low
     if high is not None:

@@ -38,7 +38,12 @@ class AdmissionLimits:
     """What a candidate may cost."""
 
     memory_mb: int = parameter(
-        2048, "memory a candidate may take while it is tried", unit="MB", low=16, high=2**20
+        2048,
+        "memory a candidate may take while it is tried",
+        unit="MB",
+        low=16,
+        high=2**20,
+        stricter="lower",
     )
     deadline_s: float = parameter(
         60.0,
@@ -46,6 +51,7 @@ class AdmissionLimits:
         unit="s",
         low=0.5,
         high=3600.0,
+        stricter="lower",
     )
     latency_factor: float = parameter(
         3.0,
@@ -53,6 +59,7 @@ class AdmissionLimits:
         unit="1",
         low=0.1,
         high=1000.0,
+        stricter="lower",
     )
     latency_runs: int = parameter(
         100,
@@ -60,6 +67,7 @@ class AdmissionLimits:
         "than a quarter of deadline_s",
         low=20,
         high=10000,
+        stricter="higher",
     )
     reserve_mb: int = parameter(
         128,
@@ -67,6 +75,7 @@ class AdmissionLimits:
         unit="MB",
         low=0,
         high=2**20,
+        stricter="higher",
     )
 
 

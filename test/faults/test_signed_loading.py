@@ -25,6 +25,7 @@ from edge_perception.models.manifest import load_bundle
 from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.nodes.links.request_token import sign_request
+from edge_perception.nodes.manager.node import ModelManagerNode
 from edge_perception.nodes.topics import qos
 from edge_perception.releases import signing
 from edge_perception.releases.archive import unpack
@@ -323,3 +324,53 @@ def test_unsigned_models_do_not_get_in_by_parameters_of_a_node_that_was_cleaned_
     assert getattr(node._models._options.config, name) == getattr(
         ModelOptions(model="", trust_file=str(maker.trust_file)), name
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cloud.tiers", ["site http://10.0.0.66:8000"]),
+        ("cloud.privacy", "none"),
+        ("cloud.doubt_bits", 0.0),
+    ],
+)
+def test_frames_do_not_go_elsewhere_by_parameters_where_models_are_signed(
+    harness, maker, name, value
+):
+    """What a server answers stands in the output, and nobody signed the model that it runs."""
+    parameters = {"trust_file": str(maker.trust_file), "autostart": False}
+    node = harness.add(EncoderNode, "lidar", parameters=parameters)
+    before = node.get_parameter(name).value
+    answer = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not answer.successful
+    assert answer.reason.startswith(f"{name}: ")
+    assert "trust_file is set" in answer.reason
+    assert node.get_parameter(name).value == before
+    assert node.set_parameters([Parameter("cloud.doubt_bits", value=0.9)])[0].successful
+
+
+@pytest.mark.parametrize(
+    ("name", "loose", "strict"),
+    [
+        ("admission_memory_mb", 4096, 512),
+        ("admission_deadline_s", 600.0, 20.0),
+        ("admission_latency_factor", 100.0, 2.0),
+        ("admission_latency_runs", 20, 200),
+        ("admission_reserve_mb", 0, 256),
+        ("fleet_registry", "http://10.0.0.66", None),
+        ("fleet_channel", "dev", None),
+    ],
+)
+def test_the_bar_of_candidates_is_only_raised_where_models_are_signed(
+    harness, maker, name, loose, strict
+):
+    parameters = {"trust_file": str(maker.trust_file), "autostart": False}
+    node = harness.add(ModelManagerNode, parameters=parameters)
+    before = node.get_parameter(name).value
+    answer = node.set_parameters([Parameter(name, value=loose)])[0]
+    assert not answer.successful
+    assert answer.reason.startswith(f"{name}: ")
+    assert "trust_file is set" in answer.reason
+    assert node.get_parameter(name).value == before
+    if strict is not None:
+        assert node.set_parameters([Parameter(name, value=strict)])[0].successful

@@ -35,12 +35,22 @@ class Options:
         return "y was asked for, so it holds from the start on" if self.fixed == "y" else ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    most: float = parameter(3.0, low=0.0, high=9.0, dynamic=True, stricter="lower")
+    runs: int = parameter(20, low=1, high=99, dynamic=True, stricter="higher")
+    url: str = parameter("", dynamic=True)
+
+
 class OptionsNode(PerceptionNode):
     def __init__(self, **kwargs):
         super().__init__("options", **kwargs)
         self.seen = []
         self.options = self.declare_parameters_of(
             Options, prefix="part.", on_change=self.seen.append
+        )
+        self.bounds = self.declare_parameters_of(
+            Bounds, prefix="bounds.", held=lambda: self.options.config.held
         )
 
 
@@ -163,6 +173,23 @@ def test_what_says_that_it_is_held_changes_in_no_state(harness, node):
         reason = set_parameter(harness, name, value).reason
         assert f"{name}: cannot change: y was asked for, so it holds from the start on" in reason
     assert node.options.config.fixed == "y"
+
+
+def test_beside_what_is_held_a_bound_changes_to_what_is_stricter_only(harness, node):
+    assert set_parameter(harness, "bounds.most", 4.0).successful
+    assert set_parameter(harness, "bounds.url", "a").successful
+    assert set_parameter(harness, "part.fixed", "y").successful
+    assert set_parameter(harness, "bounds.most", 2.0).successful
+    assert set_parameter(harness, "bounds.runs", 30).successful
+    for name, value, text in (
+        ("bounds.most", 2.5, "expected at most 2, got 2.5: y was asked for"),
+        ("bounds.runs", 29, "expected at least 30, got 29: y was asked for"),
+        ("bounds.url", "b", "cannot change: y was asked for"),
+    ):
+        result = set_parameter(harness, name, value)
+        assert not result.successful
+        assert f"{name}: {text}" in result.reason
+    assert node.bounds.config == Bounds(most=2.0, runs=30, url="a")
 
 
 def test_what_is_read_only_says_so_and_is_refused_in_every_state(harness, node):

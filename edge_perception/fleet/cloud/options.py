@@ -34,6 +34,7 @@ class CloudOptions:
         low=0.0,
         high=1.0,
         dynamic=True,
+        stricter="higher",
     )
     most_age_s: float = parameter(
         1.0,

@@ -94,8 +94,9 @@ class PerceptionNode(LifecycleNode):
         prefix: str = "",
         defaults: dict[str, object] | None = None,
         on_change: Callable[[C], None] | None = None,
+        held: Callable[[], str] = lambda: "",
     ) -> ParameterSet[C]:
-        """Declare the fields of a dataclass as parameters."""
+        """Declare the fields of a dataclass as parameters; `held` says why they cannot change."""
         parameters = ParameterSet(
             self,
             cls,
@@ -103,6 +104,7 @@ class PerceptionNode(LifecycleNode):
             defaults=defaults,
             on_change=on_change,
             configurable=lambda: self.state == "unconfigured",
+            held=held,
         )
         self._parameter_sets.append(parameters)
         return parameters

@@ -2,8 +2,9 @@
 
 Field metadata: ``text``, ``unit``, ``min``, ``max``, ``choices``, ``dynamic=True`` for what may
 change while the node runs, and ``read_only=True`` for what holds from its start on. What is neither
-may change while the node is unconfigured, unless the dataclass says by `held` why nothing of it
-may. A value that does not fit is refused with the allowed range.
+may change while the node is unconfigured, unless the dataclass (by `held`) or who declares it says
+why nothing of it may, except to what is stricter (``stricter="lower"`` or ``"higher"``). A value
+that does not fit is refused with the allowed range.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class ParameterSet(Generic[C]):
         defaults: dict[str, object] | None = None,
         on_change: Callable[[C], None] | None = None,
         configurable: Callable[[], bool] = lambda: False,
+        held: Callable[[], str] = lambda: "",
     ) -> None:
         """Declare the parameters and read their first values.
 
@@ -56,12 +58,13 @@ class ParameterSet(Generic[C]):
             defaults: defaults that replace or complete the dataclass's own.
             on_change: called with the new config after a change was accepted.
             configurable: whether the node reads its configuration before it runs again.
+            held: says why what they are at the start of the process holds; empty: it does not.
 
         Raises:
             ConfigurationError: a value of the parameter file does not fit.
         """
         self._node, self._cls, self._prefix = node, cls, prefix
-        self._on_change, self._configurable = on_change, configurable
+        self._on_change, self._configurable, self._held = on_change, configurable, held
         self._where = f"{node.get_name()}.{prefix}".rstrip(".")
         self._fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         self._hints = typing.get_type_hints(cls)
@@ -127,8 +130,9 @@ class ParameterSet(Generic[C]):
                     continue
                 if field.metadata.get("read_only", False):
                     return f"{parameter.name}: read-only, it is set at the start of the process"
-                if held := getattr(self.config, "held", ""):
-                    return f"{parameter.name}: cannot change: {held} of the process"
+                held = getattr(self.config, "held", "") or self._held()
+                if held and (problem := self._loosens(field, parameter.value)):
+                    return f"{parameter.name}: {problem}: {held} of the process"
                 if not field.metadata.get("dynamic", False) and not self._configurable():
                     return (
                         f"{parameter.name}: cannot change while the node runs; "
@@ -139,6 +143,16 @@ class ParameterSet(Generic[C]):
         except EdgePerceptionError as error:
             return str(error)
         return ""
+
+    def _loosens(self, field: dataclasses.Field, value: object) -> str:
+        """Return why a value is not stricter than what holds; empty: it is."""
+        way = field.metadata.get("stricter", "")
+        if not way or not isinstance(value, (int, float)):
+            return "cannot change"
+        now = getattr(self.config, field.name)
+        if value <= now if way == "lower" else value >= now:
+            return ""
+        return f"expected at {'most' if way == 'lower' else 'least'} {now:g}, got {value:g}"
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         reason = self.refusal(parameters)

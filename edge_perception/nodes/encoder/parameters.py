@@ -74,7 +74,13 @@ class EncoderParameters:
         self.load = declare(LoadOptions, prefix="load.", on_change=on_load)
         self.watchdog = declare(WatchdogLimits, prefix="watchdog.")
         self.monitor = declare(MonitorOptions, prefix="monitor.")
-        self.cloud = declare(CloudOptions, prefix="cloud.", on_change=on_cloud)
+        self.cloud = declare(
+            CloudOptions,
+            prefix="cloud.",
+            on_change=on_cloud,
+            # What a server says is of a model that nobody signed.
+            held=lambda: self.model.config.held,
+        )
 
 
 def _chosen_spec(node: PerceptionNode, modality: str) -> EncoderSpec:

@@ -50,8 +50,12 @@ class ModelManagerNode(PerceptionNode):
         """
         super().__init__("model_manager", **kwargs)
         self._options = self.declare_parameters_of(ManagerOptions)
-        self._limits = self.declare_parameters_of(AdmissionLimits, prefix="admission_")
-        self._fleet_options = self.declare_parameters_of(FleetOptions, prefix="fleet_")
+        self._limits = self.declare_parameters_of(
+            AdmissionLimits, prefix="admission_", held=lambda: self._options.config.held
+        )
+        self._fleet_options = self.declare_parameters_of(
+            FleetOptions, prefix="fleet_", held=lambda: self._options.config.held
+        )
         self._slo = Slo()
         # A service that waits for other nodes must not keep their answers from being taken.
         group = ReentrantCallbackGroup()
