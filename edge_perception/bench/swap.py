@@ -175,22 +175,21 @@ def _measure(
         beside.start(busy)
         time.sleep(_SETTLE_QUICK_S if quick else _SETTLE_S)
         memory = _sampler(processes.pids)
-        rig.watching = True
-        _sleep(processes, steady_s)
-        seen.memory_bytes.append(memory())
-        for count in range(swaps):
-            processes.check()
-            seen.swaps.append(_swap(rig, (first + count + 1) % 2))
-            time.sleep(pause_s)
-            if count % 50 == 49:
-                seen.memory_bytes.append(memory())
-                print(f"  {count + 1} swaps", flush=True)
-        for _ in range(_ROLLBACKS_QUICK if quick else _ROLLBACKS):
-            time.sleep(_PAUSE_S)
-            seen.swaps.append(_roll_back(rig))
-        _sleep(processes, steady_s)
-        seen.memory_bytes.append(memory())
-        rig.watching = False
+        with rig.watch():
+            _sleep(processes, steady_s)
+            seen.memory_bytes.append(memory())
+            for count in range(swaps):
+                processes.check()
+                seen.swaps.append(_swap(rig, (first + count + 1) % 2))
+                time.sleep(pause_s)
+                if count % 50 == 49:
+                    seen.memory_bytes.append(memory())
+                    print(f"  {count + 1} swaps", flush=True)
+            for _ in range(_ROLLBACKS_QUICK if quick else _ROLLBACKS):
+                time.sleep(_PAUSE_S)
+                seen.swaps.append(_roll_back(rig))
+            _sleep(processes, steady_s)
+            seen.memory_bytes.append(memory())
     return {**summarise(seen, cycle_s=CYCLE_S), **count_losses(seen)}
 
 
