@@ -23,6 +23,11 @@ class Mailbox(Generic[T]):
         """Items pushed out before they were read."""
         return self._dropped
 
+    @property
+    def waiting(self) -> int:
+        """Items that are not read yet."""
+        return len(self._items)
+
     def put(self, item: T, *, depth: int = 1) -> None:
         """Store `item`; of the unread ones the newest `depth - 1` stay. Ignored once closed."""
         with self._condition:

@@ -17,7 +17,7 @@ from edge_perception.encoders.load import EncoderLoad
 from edge_perception.encoders.notes import InputNotes
 from edge_perception.encoders.place import SensorPlace
 from edge_perception.encoders.serving import Job, Sample, ServedModel
-from edge_perception.models.quiet import quietly
+from edge_perception.models.quiet import await_gap, quietly
 
 
 class FrameRunner:
@@ -146,6 +146,7 @@ class FrameRunner:
     def warm(self, model: ServedModel, item: Any) -> None:
         """Fill what the encoder computes once, such as the sampling grid of a calibration."""
         try:
+            await_gap()
             frame = model.intake.frame(item)
             geometry = self._place.located
             inputs = model.encoder.preprocess(frame, geometry)

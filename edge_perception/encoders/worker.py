@@ -12,10 +12,13 @@ from edge_perception.core.mailbox import Mailbox
 from edge_perception.core.types import Feature
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.serving import Job
-from edge_perception.models.quiet import give_back, keep_off, under_way
+from edge_perception.models.quiet import frame_in_work, give_back, keep_off, under_way
 
 _WAIT_IN_CHANGE_S = 0.2  # a frame may be so late; what waits longer is overwritten as ever
 _MOST_IN_CHANGE = 6
+# After a change what waited is served, too. Where the encoder does not work its queue off, one
+# frame less may wait after so many that came.
+_RUN_OUT_FRAMES = 3
 
 
 class EncoderWorker:
@@ -50,6 +53,7 @@ class EncoderWorker:
         self._mailbox: Mailbox[Job] = Mailbox()
         self._busy_since_ns = 0  # steady clock; 0: idle
         self._received_ns: deque[int] = deque(maxlen=_MOST_IN_CHANGE)  # steady clock, newest last
+        self._run_out = self._run_out_for = 0  # so many may wait, and for how many frames already
         self._abandoned = False
         pipeline.dropped = lambda: self._mailbox.dropped
         self._thread = threading.Thread(
@@ -69,6 +73,8 @@ class EncoderWorker:
         """Hand over the newest frame; while models change, more of those before it may wait.
 
         Loading takes a core for moments. Frames that come meanwhile are late then, but not lost.
+        Those that still wait when the change has ended are served, too: what may wait never grows
+        again, and shrinks whether the encoder keeps up or not.
         """
         received_ns = job.received.steady_ns
         depth = self._queue_frames
@@ -76,8 +82,21 @@ class EncoderWorker:
             # By age, not by the newest gap: one late callback must not push out those that wait.
             oldest_ns = received_ns - round(_WAIT_IN_CHANGE_S * 1e9)
             depth += max(sum(before_ns >= oldest_ns for before_ns in self._received_ns), 1)
+            self._run_out, self._run_out_for = depth, 0
+        elif self._run_out > depth:
+            depth = self._run_out = self._shrunk(self._run_out)
         self._received_ns.append(received_ns)
-        self._mailbox.put(job, depth=depth)
+        self._mailbox.put(job, depth=max(depth, self._queue_frames))
+
+    def _shrunk(self, depth: int) -> int:
+        """Return how many frames may wait after a change, where it was `depth` before."""
+        shrunk = min(depth, self._mailbox.waiting + 1)
+        self._run_out_for += 1
+        if shrunk == depth and self._run_out_for >= _RUN_OUT_FRAMES:
+            shrunk -= 1
+        if shrunk < depth:
+            self._run_out_for = 0
+        return shrunk
 
     def busy_s(self) -> float:
         """Return for how long the frame in work has been in work, s; 0: idle."""
@@ -111,11 +130,12 @@ class EncoderWorker:
             self._pipeline.place.await_calibration()
             self._busy_since_ns = time.monotonic_ns()
             try:
-                feature = self._pipeline.process(job)
-                if self._abandoned:
-                    return
-                if feature is not None:
-                    self._sink(feature)
+                with frame_in_work():
+                    feature = self._pipeline.process(job)
+                    if self._abandoned:
+                        return
+                    if feature is not None:
+                        self._sink(feature)
                 self._pipeline.after()
                 self._pipeline.observe()
             except Exception as error:

@@ -8,6 +8,7 @@ import threading
 from functools import cache
 
 from edge_perception.models.loading import LoadedModel
+from edge_perception.models.quiet import await_gap
 
 _TRIM_AFTER_S = 0.05  # so that the models of one change, in one process, are trimmed together
 
@@ -20,9 +21,9 @@ def release_model(loaded: LoadedModel) -> None:
 class _Releaser:
     """Closes sessions as they come; gives their memory back once none came for a moment.
 
-    Trimming holds the allocator's lock: once a change, and at normal priority, so that nobody waits
-    for a thread that gets no core. Left to later, new models take the place of old ones among
-    what lives on, and less can be given back.
+    Trimming holds the allocator's lock: once a change, between frames, and at normal priority, so
+    that nobody waits for a thread that gets no core. Left to later, new models take the place of
+    old ones among what lives on, and less can be given back.
     """
 
     def __init__(self) -> None:
@@ -34,11 +35,14 @@ class _Releaser:
 
     def _run(self) -> None:
         while True:
-            self._models.get().backend.close()
+            loaded = self._models.get()
             try:
                 while True:
-                    self._models.get(timeout=_TRIM_AFTER_S).backend.close()
+                    await_gap()
+                    loaded.backend.close()
+                    loaded = self._models.get(timeout=_TRIM_AFTER_S)
             except queue.Empty:
+                await_gap()
                 _trim()
 
 

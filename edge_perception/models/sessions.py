@@ -9,6 +9,7 @@ import itertools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from numpy.typing import NDArray
 
@@ -51,6 +52,11 @@ class SharedSession:
     def notes(self) -> tuple[str, ...]:
         """What was asked for and is not so."""
         return self._opened.notes
+
+    @property
+    def warm_runs(self) -> int:
+        """Runs on zero tensors that the session had."""
+        return self._entry.warm_runs
 
     def warm_up(self, runs: int) -> None:
         """Run on zero tensors, unless the session did so before."""
@@ -168,6 +174,24 @@ class Sessions:
 
 
 SESSIONS = Sessions()
+
+
+def warm_up_by_run(
+    backend: Backend, runs: int, run: Callable[[Callable[[], None]], object]
+) -> None:
+    """Warm a session up one run at a time, so that frames of others find gaps between them.
+
+    Args:
+        backend: of a `LoadedModel`.
+        runs: as of `warm_up`: a shared session needs only those that it did not have.
+        run: runs one.
+    """
+    if not isinstance(backend, SharedSession):
+        for _ in range(runs):
+            run(partial(backend.warm_up, 1))
+        return
+    for count in range(backend.warm_runs + 1, runs + 1):  # of the session, whoever warmed it
+        run(partial(backend.warm_up, count))
 
 
 def believe_in_batches(backend: Backend) -> None:

@@ -19,7 +19,8 @@ from edge_perception.models.device_plan import planned_options
 from edge_perception.models.folders import find_bundle, find_digest
 from edge_perception.models.loading import LoadedModel, ModelOptions, model_folders, open_bundle
 from edge_perception.models.manifest import Bundle
-from edge_perception.models.quiet import directly, quietly
+from edge_perception.models.quiet import await_gap, quietly
+from edge_perception.models.sessions import warm_up_by_run
 from edge_perception.releases.shelf import bundle_by_digest
 from edge_perception.releases.signing import SIGNATURES_NAME
 from edge_perception.releases.starts import Starts
@@ -116,6 +117,8 @@ def _load(
     profiling: bool,
     instead_of: Backend | None,
 ) -> LoadedModel:
+    if beside:
+        await_gap()  # what follows holds the interpreter's lock for some milliseconds
     store = open_store(options)
     found = _find(options, store, role=role, name=name, sha256=sha256)
     try:
@@ -130,8 +133,10 @@ def _load(
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
     loaded = open_bundle(bundle, options, beside=beside, profiling=profiling, instead_of=instead_of)
-    run = quietly if beside else directly
-    run(lambda: loaded.backend.warm_up(manifest.gates.warm_up_runs))
+    if beside:
+        warm_up_by_run(loaded.backend, manifest.gates.warm_up_runs, quietly)
+    else:
+        loaded.backend.warm_up(manifest.gates.warm_up_runs)
     if store is not None and not (name or sha256):
         Starts(store).started(role, bundle.sha256)
     return loaded

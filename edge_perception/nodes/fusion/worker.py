@@ -13,6 +13,7 @@ from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.intake import IntakeCounters
 from edge_perception.fusion.motion import Pose
 from edge_perception.fusion.publishers import Route
+from edge_perception.models.quiet import frame_in_work
 
 RETRY_S = 0.05  # after a cycle that could not be closed
 
@@ -109,9 +110,10 @@ class FusionWorker:
                     self._condition.wait(wait_s)
                     continue
             try:
-                view = self._fusion.fuse(cycle, self._on_error)
-                fusion_ns = self._clock.now().steady_ns - now.steady_ns
-                self._sink(replace(view, fusion_s=fusion_ns / 1e9))
+                with frame_in_work():
+                    view = self._fusion.fuse(cycle, self._on_error)
+                    fusion_ns = self._clock.now().steady_ns - now.steady_ns
+                    self._sink(replace(view, fusion_s=fusion_ns / 1e9))
                 self._after(cycle)
             except Exception as error:
                 self._on_error(error)

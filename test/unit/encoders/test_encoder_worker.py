@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,4 +123,83 @@ def test_whoever_sends_no_calibration_is_waited_for_once(monkeypatch):
     monkeypatch.setattr(place_module, "FIRST_CALIBRATION_S", 1000.0)
     worker.put(job(1, 100))
     assert found.get(timeout=10) is False
+    worker.stop()
+
+
+class Stalling(SimpleNamespace):
+    """A pipeline that serves a frame whenever the test says so."""
+
+    def __init__(self):
+        self.go, self.served = threading.Semaphore(0), queue.Queue()
+        super().__init__(
+            source="camera",
+            serving=SimpleNamespace(changing=True),
+            place=SimpleNamespace(await_calibration=lambda: None),
+            process=self._process,
+            after=lambda: None,
+            observe=lambda: None,
+        )
+
+    def _process(self, job_):
+        self.go.acquire()
+        self.served.put(job_.stamp_ns)
+
+    def serve(self, count):
+        self.go.release(count)
+        return [self.served.get(timeout=10) for _ in range(count)]
+
+
+def stalled_worker(monkeypatch, frames, **options):
+    """Return a worker with `frames` of 20 Hz that wait for the one in work; the change is over."""
+    monkeypatch.setattr(worker_module, "under_way", lambda: False)
+    pipeline = Stalling()
+    worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=None, **options)
+    worker.start()
+    worker.put(job(0, 50))
+    waited = time.monotonic() + 10
+    while not worker.busy_s():  # frame 0 is in work
+        assert time.monotonic() < waited
+    for number in range(1, frames + 1):
+        worker.put(job(number, 50))
+    pipeline.serving.changing = False
+    return worker, pipeline
+
+
+def test_what_waited_is_served_after_the_change_too(monkeypatch):
+    worker, pipeline = stalled_worker(monkeypatch, 4)
+    seen = []
+    for number in range(5, 12):  # two frames of work for three that come: it keeps up
+        worker.put(job(number, 50))
+        seen += pipeline.serve(2 if number % 2 else 1)
+    left = 12 - len(seen)
+    seen += pipeline.serve(left)
+    assert seen == list(range(12))
+    assert worker.dropped == 0
+    worker.stop()
+
+
+def test_after_a_change_no_queue_stays_where_the_encoder_does_not_keep_up(monkeypatch):
+    worker, pipeline = stalled_worker(monkeypatch, 4)
+    for number in range(5, 25):  # nothing is served
+        worker.put(job(number, 50))
+    assert pipeline.serve(2) == [0, 24]
+    assert worker.dropped == 23
+    worker.stop()
+
+
+def test_what_may_wait_does_not_grow_after_a_change(monkeypatch):
+    worker, pipeline = stalled_worker(monkeypatch, 4)
+    assert pipeline.serve(4) == [0, 1, 2, 3]
+    for number in range(5, 9):  # frame 4 is in work, and the queue is empty
+        worker.put(job(number, 50))
+    assert pipeline.serve(2) == [4, 8]
+    assert worker.dropped == 3
+    worker.stop()
+
+
+def test_a_configured_queue_outlives_the_change(monkeypatch):
+    worker, pipeline = stalled_worker(monkeypatch, 4, queue_frames=3)
+    for number in range(5, 40):
+        worker.put(job(number, 50))
+    assert pipeline.serve(4) == [0, 37, 38, 39]
     worker.stop()

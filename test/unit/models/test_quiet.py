@@ -11,7 +11,14 @@ import pytest
 from edge_perception.models import quiet
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.loading import ModelOptions, open_bundle
-from edge_perception.models.quiet import give_back, keep_off, quietly, under_way
+from edge_perception.models.quiet import (
+    await_gap,
+    frame_in_work,
+    give_back,
+    keep_off,
+    quietly,
+    under_way,
+)
 
 
 def priority():
@@ -96,3 +103,68 @@ def test_rights_are_asked_of_the_kernel(monkeypatch):
     monkeypatch.setattr(quiet.resource, "getrlimit", lambda _: (40, 40))
     monkeypatch.setattr(quiet.Path, "read_text", lambda *_, **__: "CapEff:\t0000000000000000\n")
     assert quiet.may_return()
+
+
+def test_quiet_work_begins_between_frames(monkeypatch):
+    monkeypatch.setattr(quiet, "_LONGEST_GAP_WAIT_S", 1000.0)
+    monkeypatch.setattr(quiet, "_MOMENT_S", 0.0)
+    begun, release, order = threading.Event(), threading.Event(), []
+
+    def serve():
+        with frame_in_work():
+            begun.set()
+            release.wait(10)
+            order.append("frame")
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    assert begun.wait(10)
+    loading = threading.Thread(target=lambda: quietly(lambda: order.append("load")))
+    loading.start()
+    while not quiet.under_way():  # it has its turn, and waits for the gap
+        assert loading.is_alive()
+    release.set()
+    serving.join(10)
+    loading.join(10)
+    assert order == ["frame", "load"]
+
+
+def test_a_frame_that_follows_at_once_is_waited_for_too(monkeypatch):
+    waited = []
+    monkeypatch.setattr(quiet, "_in_work", 0)
+
+    class Frames:
+        """A condition that a second frame comes to while it is waited whether one does."""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def wait_for(self, condition, _timeout):
+            waited.append("gap")
+            if not condition():
+                quiet._in_work = 0
+            return True
+
+        def wait(self, _timeout):
+            waited.append("settled")
+            quiet._in_work = int(waited.count("settled") == 1)
+
+    monkeypatch.setattr(quiet, "_frames", Frames())
+    await_gap()
+    assert waited == ["gap", "settled", "gap", "settled"]
+
+
+def test_a_process_that_is_never_idle_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr(quiet, "_LONGEST_GAP_WAIT_S", 0.001)
+    with frame_in_work():
+        await_gap()
+        assert quietly(lambda: "loaded") == "loaded"
+
+
+def test_a_frame_whose_work_fails_is_no_frame_in_work_any_more():
+    with pytest.raises(ZeroDivisionError), frame_in_work():
+        raise ZeroDivisionError
+    assert quiet._in_work == 0

@@ -12,7 +12,7 @@ from edge_perception.core.errors import BackendError
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.models.loading import ModelOptions, open_bundle
-from edge_perception.models.sessions import Opened, Sessions, sharing_told
+from edge_perception.models.sessions import Opened, Sessions, sharing_told, warm_up_by_run
 from edge_perception.models.writing import write_bundle
 
 OPTIONS = ModelOptions(model="bev_lite/audio")
@@ -168,3 +168,22 @@ def test_a_model_whose_frames_cannot_run_together_runs_one_by_one_and_says_why(
         assert all(deviation.passed for deviation in compare_golden(bundle, loaded.backend))
     finally:
         loaded.backend.close()
+
+
+def test_a_session_is_warmed_run_by_run_as_often_as_it_was_not_yet():
+    made = Closing()
+    session = Sessions().open("a", lambda: Opened(backend=made))
+    pieces = []
+
+    def run(piece):
+        before = made.warmed
+        piece()
+        pieces.append(made.warmed - before)
+
+    session.warm_up(1)
+    warm_up_by_run(session, 4, run)
+    assert pieces == [1, 1, 1]
+    warm_up_by_run(session, 4, run)
+    assert len(pieces) == 3
+    warm_up_by_run(made, 2, run)  # nobody shares it, and it keeps no count
+    assert pieces[3:] == [1, 1]
