@@ -119,6 +119,23 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelCommit:
+    """What a node makes of the commit of a model."""
+
+    version: ModelVersion  # of the model that serves from the stamp on
+    # Frames with stamps from then on that the model before has got: it was heard too late.
+    late_frames: int = 0
+
+    @property
+    def note(self) -> str:
+        """What there is to tell of it; empty: nothing."""
+        if not self.late_frames:
+            return ""
+        frames = "1 frame" if self.late_frames == 1 else f"{self.late_frames} frames"
+        return f"heard after its stamp: the model before served {frames} from it on"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageObject:
     """A detection in the image plane."""
 

@@ -6,18 +6,20 @@ The inference thread asks once a frame; services prepare, commit and abort besid
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_perception.core.clock import Clock
 from edge_perception.core.errors import SwapError
-from edge_perception.core.types import Instant, ModelVersion
+from edge_perception.core.types import Instant, ModelCommit
 from edge_perception.encoders import Encoder, EncoderOutput, EncoderSpec, Intake
 from edge_perception.models.loading import LoadedModel
 
 _AFTER_CHANGE_NS = 1_000_000_000  # sessions are closed, memory is given back
 _SETTLE_NS = 1_000_000_000  # frames are older than the clock, but not by so much
+_STAMPS = 128  # of the newest frames: a commit that is heard later than that is late by no less
 
 
 @dataclass(kw_only=True)
@@ -115,6 +117,7 @@ class Serving:
         self._dropped: list[ServedModel] = []
         self._left: list[ServedModel] = []
         self._changed_ns = -_AFTER_CHANGE_NS  # steady clock
+        self._stamps: deque[int] = deque(maxlen=_STAMPS)  # of frames that the current model got
         self.loading = False  # set by whoever loads models
         # Takes models that have no reader any more; set by whoever owns the models.
         self.retired: Callable[[ServedModel], None] = lambda model: model.loaded.backend.close()
@@ -163,6 +166,7 @@ class Serving:
             due = effective is not None and job.stamp_ns >= effective
             if after is not None and due and job.item_for(after) is not None:
                 self._take_over(after)
+            self._stamps.append(job.stamp_ns)
             return self._current
 
     def prepare(self, model: ServedModel, trial: Trial | None) -> None:
@@ -170,8 +174,10 @@ class Serving:
         with self._lock:
             self._next, self._effective_stamp_ns, self._trial = model, None, trial
 
-    def commit(self, effective_stamp_ns: int) -> ModelVersion:
+    def commit(self, effective_stamp_ns: int) -> ModelCommit:
         """Let the prepared model serve frames with a stamp at or after `effective_stamp_ns`.
+
+        Those that the current model has got already keep what it gave; they are counted.
 
         Raises:
             SwapError: nothing is prepared.
@@ -180,7 +186,9 @@ class Serving:
             if self._next is None:
                 raise SwapError(f"{self._source}: no prepared model to commit")
             self._effective_stamp_ns = effective_stamp_ns
-            return self._next.loaded.bundle.version_for(self._source)
+            late = sum(stamp >= effective_stamp_ns for stamp in self._stamps)
+            version = self._next.loaded.bundle.version_for(self._source)
+            return ModelCommit(version=version, late_frames=late)
 
     def abort(self) -> None:
         """Drop the prepared model; it is retired after the next frame, when it has no reader."""
@@ -215,4 +223,5 @@ class Serving:
         self._left.append(self._current)
         self._changed_ns = self._clock.now().steady_ns
         self._current, self._next = after, None
+        self._stamps.clear()
         self._effective_stamp_ns = self._trial = None

@@ -225,3 +225,69 @@ def test_prepare_commit_abort_in_the_wrong_order(harness, prepared):
     assert call(srv.AbortModel, "abort_model", transaction_id=prepared.transaction_id).success
     assert not call(srv.CommitModel, "commit_model", transaction_id=prepared.transaction_id).success
     assert robot.feature().model.version != "9.9.9"
+
+
+def test_a_commit_that_is_heard_after_its_stamp_says_what_the_model_before_served(
+    harness, prepared
+):
+    robot = Robot(harness, prepared, encoder={"trust_file": ""})  # where anybody is answered
+    second = prepared.store.find("second").sha256
+
+    def call(type_, service, **request):
+        return robot.harness.call(type_, f"/lidar_encoder/{service}", type_.Request(**request))
+
+    transaction = call(srv.PrepareModel, "prepare_model", sha256=second).transaction_id
+    robot.feature()
+    stamp = robot.feature().header.stamp
+    robot.feature()
+    answer = call(
+        srv.CommitModel, "commit_model", transaction_id=transaction, effective_stamp=stamp
+    )
+    assert answer.success
+    assert answer.reason == ("heard after its stamp: the model before served 2 frames from it on")
+    assert robot.feature().model.version == "9.9.9"
+    before = call(srv.GetVersions, "get_versions").models[1].model.sha256
+    later = robot.feature().header.stamp
+    later.sec += 1
+    answer = call(srv.CommitModel, "commit_model", kept_sha256=before, effective_stamp=later)
+    assert (answer.success, answer.reason) == (True, "")
+
+
+def test_the_manager_tells_of_frames_that_a_late_commit_left_to_the_model_before(robot):
+    first = robot.feature()
+    before, stamp = first.model.sha256, first.header.stamp
+    groups = robot.manager.parts.groups
+    groups.change_stamp_ns = lambda *_, **__: stamp.sec * 10**9 + stamp.nanosec
+    answer = robot.swap("second")
+    assert answer.success, answer.reason
+    event = robot.events.wait(lambda e: e.event == "heard late")
+    assert event.error
+    assert event.transaction_id == answer.transaction_id
+    assert event.reason == (
+        "/lidar_encoder/commit_model: heard after its stamp: the model before served 1 frame "
+        "from it on"
+    )
+    wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
+    go_back(robot, before)
+
+
+def go_back(robot, sha256):
+    answer = robot.call(srv.RollbackModel, "rollback_model", role="lidar")
+    assert answer.success, answer.reason
+    wait_until(lambda: robot.feature().model.sha256 == sha256, "the release before serves again")
+
+
+def test_the_slower_nodes_answer_the_earlier_they_hear_of_a_commit(robot):
+    before = robot.feature().model.sha256
+    asked = []
+    parts = robot.manager.parts
+    stamp_of = parts.groups.change_stamp_ns
+    parts.groups.change_stamp_ns = lambda s, **more: asked.append(s) or stamp_of(s, **more)
+    for slowest_s, delay_s in ((0.02, 0.05), (0.3, 0.6), (3.0, 2.0)):
+        parts.client.slowest_answer_s = lambda slowest_s=slowest_s: slowest_s
+        asked.clear()
+        answer = robot.swap("second")
+        assert answer.success, answer.reason
+        assert asked == [pytest.approx(delay_s)]
+        wait_until(lambda: robot.feature().model.version == "9.9.9", "the second release serves")
+        go_back(robot, before)

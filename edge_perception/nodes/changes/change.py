@@ -20,6 +20,7 @@ from edge_perception.releases.shelf import Release
 from edge_perception.releases.slots import ModelSet
 
 LATE = "late"  # event: a node did not follow a change that is decided
+HEARD_LATE = "heard late"  # event: it followed, and frames from the stamp on were served before
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,28 +4,50 @@ from __future__ import annotations
 
 from collections import deque
 
-from rclpy.node import Node
 from rclpy.serialization import deserialize_message
+from rclpy.task import Future
 
 from edge_perception import msg
 from edge_perception.encoders import sets_pace
+from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.conversion import stamp_ns
 from edge_perception.releases.change_stamp import change_stamp
 
 _GROUPS = 6  # fused messages that tell where the gaps between groups are
+_ALIVE_NS = 1_000_000_000  # without a view for longer there is no output that work could disturb
 _LATEST_S = 0.5  # later than the earliest stamp: a gap is not waited for any longer
 
 
 class FusedGroups:
     """Keeps the newest fused views, read only when a change asks."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: PerceptionNode) -> None:
         self._node = node
         self._fused: deque[bytes] = deque(maxlen=_GROUPS)
+        self._next: list[Future] = []  # that wait for a view
+        self._came_ns = -_ALIVE_NS  # when the newest one came, steady clock
 
     def on_view(self, data: bytes) -> None:
-        """Take a serialised view."""
+        """Take a serialised view; from any thread."""
         self._fused.append(data)
+        self._came_ns = self._node.clock.now().steady_ns
+        while self._next:
+            future = self._next.pop()
+            if not future.cancelled():  # it was given up
+                future.set_result(None)
+
+    def next_view(self) -> Future | None:
+        """Return what is done once the next view has come: its frames are worked off then.
+
+        None: no view came lately, and none is waited for.
+        """
+        if self._node.clock.now().steady_ns >= self._came_ns + _ALIVE_NS:
+            return None
+        future: Future = Future(executor=self._node.executor)
+        # A future without a callback does not wake the executor.
+        future.add_done_callback(lambda _: None)
+        self._next.append(future)
+        return future
 
     def change_stamp_ns(self, delay_s: float, *, soonest: bool = False) -> int:
         """Return a stamp between two groups of frames that fusion joins.

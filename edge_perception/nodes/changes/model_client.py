@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.common.node_time import STEADY
 
 _TICK_NS = 20_000_000  # between two looks at a condition
+_RECENT_NS = 10_000_000_000  # answers that tell how fast nodes answer now
+_LONG = "/prepare_model"  # loads a model, which takes as long as it takes
 _GET_VERSIONS = "edge_perception/srv/GetVersions"
 
 
@@ -26,6 +29,9 @@ class ModelClient:
         self._clients: dict[str, Client] = {}
         # What is waited for: the condition that ends it beside its own result, and when it is over.
         self._waiting: dict[Future, tuple[Callable[[], bool] | None, int]] = {}
+        self._sent_ns: dict[Future, int] = {}  # steady clock
+        # When an answer came, steady clock, and what it took, ns.
+        self._answers: deque[tuple[int, int]] = deque(maxlen=256)
         # One timer for all that may wait: to make and destroy one is work for the executor.
         self._ticker = node.create_timer(
             _TICK_NS / 1e9, self._on_tick, callback_group=group, clock=STEADY, autostart=False
@@ -77,7 +83,17 @@ class ModelClient:
 
     def send(self, type_: Any, name: str, request: Any) -> Future:
         """Send a request to a service that was called before, and return at once."""
-        return self._client(type_, name).call_async(request)
+        future = self._client(type_, name).call_async(request)
+        self._sent_ns[future] = self._node.clock.now().steady_ns
+        return future
+
+    def slowest_answer_s(self) -> float:
+        """Return the longest time that a node took for an answer lately, s; 0: none answered.
+
+        Requests that load a model do not count. One that is given up counts with its time.
+        """
+        since_ns = self._node.clock.now().steady_ns - _RECENT_NS
+        return max((took for at, took in self._answers if at >= since_ns), default=0) / 1e9
 
     async def call(self, type_: Any, name: str, request: Any, timeout_s: float) -> Any:
         """Call a service of another node.
@@ -94,11 +110,19 @@ class ModelClient:
         Raises:
             SwapError: it did not come in time.
         """
+        sent_ns = self._sent_ns.pop(future)
         await self._wait(future, timeout_s)
+        if not name.endswith(_LONG):
+            now_ns = self._node.clock.now().steady_ns
+            self._answers.append((now_ns, now_ns - sent_ns))
         if not future.done():
             self._clients[name].remove_pending_request(future)
             raise SwapError(f"{name}: no answer within {timeout_s:g} s")
         return future.result()
+
+    async def at_most(self, future: Future, timeout_s: float) -> None:
+        """Wait for a future, and no longer than so; it is cancelled then."""
+        await self._wait(future, timeout_s)
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait beside the executor for what is not announced; False after the time."""

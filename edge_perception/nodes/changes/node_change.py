@@ -31,8 +31,10 @@ class NodeChange:
         if change.warm:
             await self._prepare_at(change, list(change.releases))
             return
-        # One node after the other: loading takes the cores that the running models need.
+        # One node after the other, each between two groups of frames: loading takes the cores that
+        # the running models need, and nodes know of no frames but their own.
         for role in change.releases:
+            await self._parts.after_view()
             await self._prepare_at(change, [role])
 
     async def _prepare_at(self, change: Change, roles: list[str]) -> None:
@@ -92,18 +94,26 @@ class NodeChange:
             sent[role] = (name, self._client.send(srv.CommitModel, name, request))
         return sent
 
-    async def followed(self, sent: Mapping[str, tuple[str, Future]]) -> dict[str, str]:
-        """Wait for the answers to `send`; return by role why one did not do it."""
+    async def followed(
+        self, sent: Mapping[str, tuple[str, Future]]
+    ) -> tuple[dict[str, str], list[str]]:
+        """Wait for the answers to `send`.
+
+        Returns:
+            By role why one did not do it; what those that did have to tell.
+        """
         timeout_s = self._parts.options().answer_timeout_s
-        problems = {}
+        problems, notes = {}, []
         for role, (name, future) in sent.items():
             try:
                 answer = await self._client.answer(name, future, timeout_s)
                 if not answer.success:
                     problems[role] = f"{name}: {answer.reason}"
+                elif answer.reason:
+                    notes.append(f"{name}: {answer.reason}")
             except SwapError as error:
                 problems[role] = str(error)
-        return problems
+        return problems, notes
 
     async def drop(self, change: Change) -> None:
         """Let every node drop what it prepared; the models that ran go on."""

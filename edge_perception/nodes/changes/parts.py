@@ -14,6 +14,8 @@ from edge_perception.releases.managed import ManagedStore
 from edge_perception.releases.options import ManagerOptions
 from edge_perception.releases.slo import Slo
 
+_LONGEST_CYCLE_S = 0.2  # of the output that work waits for
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManagerParts:
@@ -27,6 +29,12 @@ class ManagerParts:
     options: Callable[[], ManagerOptions]
     slo: Callable[[], Slo]  # what the operator asks
     limits: Callable[[], AdmissionLimits]  # what a candidate may cost
+
+    async def after_view(self) -> None:
+        """Wait for the next fused view where views come: the cores are free for a moment then."""
+        view = self.groups.next_view()
+        if view is not None:
+            await self.client.at_most(view, _LONGEST_CYCLE_S)
 
     def steady_ns(self) -> int:
         """Return the steady clock."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from edge_perception import srv
 from edge_perception.core.errors import EdgePerceptionError, ModelError, SwapError
-from edge_perception.nodes.changes.change import LATE, Change, versions_of
+from edge_perception.models.quiet import await_gap
+from edge_perception.nodes.changes.change import HEARD_LATE, LATE, Change, versions_of
 from edge_perception.nodes.changes.node_change import NodeChange
 from edge_perception.nodes.changes.parts import ManagerParts
 from edge_perception.nodes.changes.serving_nodes import ServingNodes
@@ -19,6 +20,8 @@ from edge_perception.releases.measured import admit_once, check_together
 from edge_perception.releases.slots import ModelSet
 from edge_perception.releases.store import ReleaseStore
 from edge_perception.releases.trial import Stage
+
+_LEAD = 2.0  # times what nodes took for their slowest answer: a commit is heard before its stamp
 
 
 class ChangeSteps:
@@ -99,6 +102,7 @@ class ChangeSteps:
         def work() -> None:
             for role, release in change.releases.items():
                 try:
+                    await_gap()  # where nodes that serve are in this process
                     if not change.back:
                         managed.verify(release.bundle, now_ns=now_ns)
                     options = change.serving.options(role)
@@ -110,6 +114,7 @@ class ChangeSteps:
                     raise SwapError(f"{role}: {error!r}") from error
             check_together(admissions, limits)
 
+        await self._parts.after_view()
         await self.durably(work)
         self._event(change, "admitted")
 
@@ -122,6 +127,9 @@ class ChangeSteps:
     async def _commit(self, change: Change) -> None:
         options = self._parts.options()
         delay_s = options.rollback_delay_s if change.warm else options.commit_delay_s
+        # A node that hears of it after its stamp serves frames of the new set with its old model.
+        lead_s = _LEAD * self._parts.client.slowest_answer_s()
+        delay_s = max(delay_s, min(lead_s, options.answer_timeout_s))
         await self._tell(
             change,
             self._parts.groups.change_stamp_ns(delay_s, soonest=change.warm),
@@ -140,7 +148,9 @@ class ChangeSteps:
         self.committed(stamp_ns, {role: change.before[role] for role in change.releases})
         self._event(change, "committed", reason=f"stamp {stamp_ns} ns")
         self.decided(change, stamp_ns)
-        problems = await self._nodes.followed(sent)
+        problems, notes = await self._nodes.followed(sent)
+        if notes:
+            self._event(change, HEARD_LATE, error=True, reason="; ".join(notes))
         if problems:
             self._event(change, LATE, error=True, reason="; ".join(problems.values()))
         return problems

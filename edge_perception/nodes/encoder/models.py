@@ -10,7 +10,7 @@ from rclpy.node import Node
 from edge_perception import msg
 from edge_perception.core.clock import Clock
 from edge_perception.core.errors import SwapError
-from edge_perception.core.types import Geometry, ModelVersion
+from edge_perception.core.types import Geometry, ModelCommit
 from edge_perception.encoders.load_control import LoadOptions
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import SensorPose
@@ -200,7 +200,7 @@ class EncoderModels:
             trial.set_mode(mode, share, deadline_ms=deadline_ms)
         return trial
 
-    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
+    def commit_model(self, effective_stamp_ns: int) -> ModelCommit:
         """Let the prepared model serve frames from a stamp on."""
         return self.configured.serving.commit(effective_stamp_ns)
 

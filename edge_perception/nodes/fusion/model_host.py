@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from edge_perception import msg
 from edge_perception.core.errors import SwapError
-from edge_perception.core.types import Feature, FusedView, ModelVersion
+from edge_perception.core.types import Feature, FusedView, ModelCommit
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel, may_keep
@@ -125,11 +125,14 @@ class FusionModelHost:
             self._models.try_out(self._change)
         return trial
 
-    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
-        """Let the prepared model fuse cycles from a stamp on."""
+    def commit_model(self, effective_stamp_ns: int) -> ModelCommit:
+        """Let the prepared model fuse cycles from a stamp on.
+
+        Both models fuse features of their own set only, so that none is late.
+        """
         committed = self._models.commit(effective_stamp_ns, self._change)
         self._since_ns = effective_stamp_ns
-        return committed
+        return ModelCommit(version=committed)
 
     def abort_model(self) -> None:
         """Drop the prepared model."""

@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from edge_perception import msg, srv
 from edge_perception.core.errors import EdgePerceptionError, SwapError
-from edge_perception.core.types import ModelVersion
+from edge_perception.core.types import ModelCommit
 from edge_perception.models.loading import ModelOptions
 from edge_perception.nodes.common.in_thread import in_thread
 from edge_perception.nodes.conversion import model_msg, stamp_ns
@@ -39,8 +39,8 @@ class ModelHost(Protocol):
         """Whether a committed change has not taken effect everywhere."""
         ...
 
-    def commit_model(self, effective_stamp_ns: int) -> ModelVersion:
-        """Let the prepared model serve from a stamp on, and return what it is."""
+    def commit_model(self, effective_stamp_ns: int) -> ModelCommit:
+        """Let the prepared model serve from a stamp on, and return what it is and what is late."""
         ...
 
     def abort_model(self) -> None:
@@ -166,8 +166,8 @@ class ModelServices:
         except EdgePerceptionError as error:
             response.reason = str(error)
             return response
-        response.success = True
-        response.current = model_msg(committed)
+        response.success, response.reason = True, committed.note
+        response.current = model_msg(committed.version)
         return response
 
     def _take_kept(self, sha256: str) -> str:

@@ -21,7 +21,7 @@ DROPS = ("overwritten", "refused", "late")
 # Steps of changes as `model_events` names them, with `_` for a space and without what follows.
 EVENTS = (
     "begin", "prepare", "prepared", "verified", "admitted", "shadow", "canary", "commit",
-    "committed", "late", "done", "aborted", "recovered", "removed", "rolled_back",
+    "committed", "late", "heard_late", "done", "aborted", "recovered", "removed", "rolled_back",
     "not_rolled_back", "watch", "watched", "watch_failed", "not_watched", "burns", "burnt",
     "breaker_open", "breaker_closed", "not_noted", "not_reconciled",
     "reconciled", "not_tidied", "other",
