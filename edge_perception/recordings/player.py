@@ -12,6 +12,7 @@ from edge_perception.core.clock import Clock, SystemClock
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.definitions import starts_with_header
 from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.sample_index import CHUNK, SampleIndex
 from edge_perception.recordings.schedule import (
     Cut,
     Due,
@@ -68,8 +69,8 @@ class Player:
         recording: what to play.
         plan: which part, how fast, what to leave out.
         sink: where to.
-        restamp: write the present into the header stamps, keeping their distances; otherwise
-            messages go out as they were recorded.
+        restamp: write the present into the header stamps, keeping their distances, and count
+            samples of audio on from loop to loop; otherwise messages go out as they were recorded.
         clock_hz: how often to send the recording's time on /clock; 0: never.
         clock: the clocks; waiting follows its steady hand.
     """
@@ -100,6 +101,9 @@ class Player:
             name
             for name in plan.topics or recording.topics
             if starts_with_header(recording.topics[name].type)
+        }
+        self._samples = {
+            name: SampleIndex() for name in self._stamped if recording.topics[name].type == CHUNK
         }
         self.report = PlayReport()
 
@@ -150,11 +154,14 @@ class Player:
         message = due.message
         if not self._restamp or message.topic not in self._stamped:
             return message.data
-        recorded_ns = read_stamp_ns(message.data)
+        data, samples = message.data, self._samples.get(message.topic)
+        if samples is not None and message.type == CHUNK:
+            data = samples.continued(data, due.loop)
+        recorded_ns = read_stamp_ns(data)
         if recorded_ns == 0:  # an unset stamp stays unset
-            return message.data
+            return data
         shifted_ns = recorded_ns - due.skipped_ns
-        return with_stamp_ns(message.data, stamps.to_played(shifted_ns, due.loop))
+        return with_stamp_ns(data, stamps.to_played(shifted_ns, due.loop))
 
     def _wait_until(self, start_steady_ns: int, due_s: float) -> float:
         """Wait for a moment and return how late it is, s."""

@@ -245,11 +245,7 @@ class Trial:
             return Decision(
                 action=Action.ROLL_BACK,
                 reason=f"{self.stage.mode} {self.stage.share:.0%}: {seen} frames in "
-                f"{now_s - self._started_s:.1f} s > {goals.stage_timeout_s:g} s, "
-                f"{goals.min_samples} needed{self._open()}",
+                f"{now_s - self._started_s:.1f} s > {goals.stage_timeout_s:g} s; "
+                f"{self.waits_for()}",
             )
         return Decision(action=Action.HOLD)
-
-    def _open(self) -> str:
-        behaviour = self._behaviour
-        return f"; {behaviour.reason}" if behaviour.verdict is Verdict.OPEN else ""

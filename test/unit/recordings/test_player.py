@@ -4,6 +4,7 @@ from edge_perception.core.clock import FakeClock
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.player import Player
 from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.sample_index import SampleIndex
 from edge_perception.recordings.schedule import PlayPlan, parse_cut
 from edge_perception.recordings.stamps import read_stamp_ns
 from edge_perception.recordings.writer import RecordingWriter, Topic
@@ -61,6 +62,42 @@ def test_looped_stamps_never_go_back_when_restamped(bench, recording_path):
     stamps = [stamp for topic, _, stamp in bench.sent if topic == "/lidar/points"]
     assert len(stamps) == 60
     assert stamps == sorted(set(stamps))
+
+
+@pytest.mark.parametrize("restamp", [True, False])
+def test_samples_are_counted_on_from_loop_to_loop_when_restamped(bench, tmp_path, ros, restamp):
+    """A loop is no device that was opened again; as recorded it is what was recorded."""
+    from rclpy.serialization import deserialize_message, serialize_message
+
+    from edge_perception.msg import AudioChunk
+
+    path = tmp_path / "audio.mcap"
+    with RecordingWriter(path) as writer:
+        writer.add_topic(Topic(name="/audio", type="edge_perception/msg/AudioChunk"))
+        for number in range(4):
+            chunk = AudioChunk(sample_rate=16000, channels=2, format="s16le")
+            chunk.header.frame_id = "mic"
+            chunk.header.stamp.sec = 1
+            chunk.first_sample_index, chunk.data = 700 + 100 * number, bytes(400)
+            at_ns = 10**9 + number * 10**8
+            writer.write("/audio", serialize_message(chunk), log_time_ns=at_ns)
+    indices = []
+
+    def note(_topic, data):
+        message = deserialize_message(data, AudioChunk)
+        indices.append(message.first_sample_index)
+        assert (message.header.frame_id, message.format, len(message.data)) == ("mic", "s16le", 400)
+
+    bench.publish = note
+    bench.player(path, PlayPlan(loops=3), restamp=restamp).run()
+    recorded = [700, 800, 900, 1000]
+    assert indices == (list(range(700, 1900, 100)) if restamp else recorded * 3)
+
+
+def test_a_chunk_that_cannot_be_read_goes_out_as_it_is():
+    samples = SampleIndex()
+    for data in (b"", b"\0\1\0\0", bytes(40), b"\0\1\0\0" + b"\xff" * 60):
+        assert samples.continued(data, 1) == data
 
 
 def test_stamps_stay_as_recorded_with_the_clock_going_along(bench, recording_path, start_ns):
