@@ -49,7 +49,8 @@ def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
         ) from error
     try:
         _check_kind(path)
-        model = _sorted(onnx.load(str(path)))
+        whole = _with_weights_beside(path, onnx.load(str(path), load_external_data=False))
+        model = _sorted(whole)
         if prepare is not None:
             prepare(model)
         if unknown := unknown_operators(model):
@@ -75,6 +76,24 @@ def _check_kind(path: Path) -> None:
     for sign, what in _OTHER_KINDS.items():
         if head.lower().startswith(sign):
             raise ModelError(f"{path.name}: expected an ONNX model, got {what}")
+
+
+def _with_weights_beside(path: Path, model: Any) -> Any:
+    """Take in the weights that lie in files beside a model."""
+    import onnx
+
+    found: set[str] = set()
+    for graph in (model.graph, *model.functions):
+        _external(graph, found)
+    missing = sorted(name for name in found if not (path.parent / name).is_file())
+    if missing:
+        raise ModelError(
+            f"{path.name}: its weights are in {', '.join(missing[:_TOLD])}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not beside it: put it there, or save the "
+            "model in one file"
+        )
+    onnx.load_external_data_for_model(model, str(path.parent))
+    return model
 
 
 def read_graph(bundle: Bundle) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,18 @@ def fixed_output(
         model.graph.node.extend(nodes)
     value = next(value for value in model.graph.output if value.name == name)
     value.CopyFrom(onnx.helper.make_tensor_value_info(name, _FLOAT, final))
+
+
+def with_only_outputs(model: Any, names: Sequence[str]) -> Any:
+    """Return a copy of a graph that gives only these outputs."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    kept = [value for value in model.graph.output if value.name in names]
+    del copy.graph.output[:]
+    copy.graph.output.extend(kept)
+    return copy
 
 
 def _input(model: Any, name: str) -> Any:

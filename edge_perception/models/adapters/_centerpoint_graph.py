@@ -15,6 +15,7 @@ CONVENTIONS = ("autoware", "mmdet3d", "openpcdet")
 _HEADS = ("heatmap", "reg", "height", "dim", "rot")
 _NAMES = {"hm": "heatmap", "center": "reg", "center_z": "height"}  # of OpenPCDet
 _GRID = ("range_m", "voxel_m")
+AUTOWARE_POINTS = 32  # of a pillar, in the code of its node; its exporter leaves the axis free
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
@@ -93,6 +94,7 @@ def _reading(
         manifest={**manifest, "labels": labels},
         reasons={
             **reasons,
+            "max_points": _why_points(encoder_shape, config, why),
             **dict.fromkeys((*_HEADS, "vel", "voxels", "cells"), "names in the files"),
             "intensity_scale": "0 to 255, as nuScenes'",
             "cell_m": f"{why} and the shape of the heads",
@@ -116,7 +118,7 @@ def _values(
         "voxel_m": config.voxel_m if config else None,
         "point_features": config.point_features if config else None,
         "extra_features": config.extra_features if config else None,
-        "max_points": (config.max_points if config else None) or points,
+        "max_points": (config.max_points if config else None) or points or _usual_points(config),
         "max_pillars": (config.max_pillars if config else None) or 12_000,
         "intensity_scale": (config and config.intensity_scale) or 255.0,
         "origin_m": [0.0, 0.0, 0.0],
@@ -127,6 +129,17 @@ def _values(
     if encoder_shape[0] > 0:
         values["max_pillars"] = encoder_shape[0]
     return values | {name: said[name] for name in values if name in said}
+
+
+def _why_points(encoder_shape: tuple[int, ...], config: PillarConfig | None, otherwise: str) -> str:
+    if config is not None and config.max_points:
+        return otherwise
+    return "shape of the input" if encoder_shape[1] > 0 else "as Autoware's node has it"
+
+
+def _usual_points(config: PillarConfig | None) -> int | None:
+    """Return the returns a pillar has where neither the graph nor its configuration says it."""
+    return AUTOWARE_POINTS if config is not None and config.kind == "autoware" else None
 
 
 def _fixed(

@@ -22,6 +22,7 @@ from edge_perception.models.adapters._yolo_graph import (
     strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
+from edge_perception.models.graph_wrapping import with_only_outputs
 
 _QUERIES = (20, 1000)
 
@@ -166,6 +167,8 @@ def _two_outputs(foreign: ForeignModel, classes: str, boxes: str, columns: int) 
                 "activation": why,
                 "none_class": why,
             },
+            # What is given beside may hold infinities, and frames with such are no valid ones.
+            model=with_only_outputs(foreign.model, (classes, boxes)),
             undecided={}
             if known
             else {"family": f"--config config.json, or --assume family={'|'.join(_KIN)}"},

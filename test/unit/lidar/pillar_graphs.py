@@ -165,7 +165,9 @@ def pointpillars_apart(folder: Path, *, chw: bool, extra: int = 5) -> tuple[Path
     return encoder, head
 
 
-def centerpoint(folder: Path, *, channels: int = 4) -> tuple[Path, Path, Path]:
+def centerpoint(
+    folder: Path, *, channels: int = 4, points: int | str = 5
+) -> tuple[Path, Path, Path]:
     """As Autoware exports it: a car is where something stands higher than 1 m."""
     node = onnx.helper.make_node
     encoder = save(
@@ -174,7 +176,7 @@ def centerpoint(folder: Path, *, channels: int = 4) -> tuple[Path, Path, Path]:
             node("ReduceMax", ["input_features"], ["most"], axes=[1], keepdims=1),
             node("Slice", ["most", "from", "to", "axis"], ["pillar_features"]),
         ],
-        {"input_features": ["num_voxels", 5, 9]},
+        {"input_features": ["num_voxels", points, 9]},
         {"pillar_features": ["num_voxels", 1, channels]},
         {"from": np.array([0]), "to": np.array([channels]), "axis": np.array([2])},
         13,

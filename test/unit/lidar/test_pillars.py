@@ -175,6 +175,16 @@ def test_other_conventions(tmp_path: Path, convention: str, size: tuple, yaw: fl
     assert item.center_m[2] == pytest.approx(0.8 + 1.8)  # back in the base frame
 
 
+def test_returns_a_pillar_are_autowares_where_its_exporter_leaves_them_free(
+    tmp_path: Path,
+) -> None:
+    encoder, head, parameters = centerpoint(tmp_path, points="num_max_points")
+    recognised = recognise(encoder, parts=[head], config=parameters)
+    rows = {row.name: (row.value, row.why) for row in recognised.assumptions}
+    assert rows["max_points"] == ("32", "as Autoware's node has it")
+    assert recognised.manifest["inputs"][0]["shape"] == [50, 32, 9]
+
+
 def test_two_graphs_with_the_python_of_mmdetection3d(tmp_path: Path) -> None:
     encoder, head, _ = centerpoint(tmp_path)
     config = tmp_path / "centerpoint.py"

@@ -230,7 +230,7 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
                           {"color": "bgr", "mean": [103.53, 116.28, 123.675]}),
     "nanodet-g": (Signature(by_stride(11)), {}, {}, "NanoDet", "stretch", {}),
     "transformers": (Signature({**queries(4), "enc_topk_logits": queries(4)["logits"],
-                                "enc_topk_bboxes": queries(4)["pred_boxes"]},
+                                "enc_topk_bboxes": queries(4)["pred_boxes"] + np.inf},
                                image="pixel_values", free=(0, 1, 2, 3)), {},
                      {"config.json": json.dumps(HF),
                       "preprocessor_config.json": json.dumps(HF_PICTURE)},

@@ -301,7 +301,7 @@ def test_weights_beside_the_file_come_into_the_bundle(tmp_path: Path) -> None:
     check(seen, "center")
     (tmp_path / "apart.data").unlink()
     assert not any(t.external_data for t in onnx.load(str(bundle.model_path)).graph.initializer)
-    with pytest.raises(ModelError, match=r"apart\.data"):
+    with pytest.raises(ModelError, match=r"weights are in apart\.data, which is not beside it"):
         recognise(apart)
 
 
