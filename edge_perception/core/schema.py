@@ -18,6 +18,7 @@ from typing import Any, TypeVar, Union
 from edge_perception.core.errors import ConfigurationError
 
 T = TypeVar("T")
+NOTHING = "nothing"  # what was got where a value is missing
 
 
 def decode(
@@ -48,7 +49,9 @@ class MisfitError(ConfigurationError):
     """A value does not fit its field."""
 
     def __init__(self, where: str, expected: str, got: object) -> None:
-        super().__init__(f"{where}: expected {expected}, got {got!r}")
+        said = got if got is NOTHING else repr(got)
+        super().__init__(f"{where}: expected {expected}, got {said}")
+        self.where, self.expected = where, expected
 
 
 def _decode(kind: Any, data: object, where: str) -> object:
@@ -114,11 +117,31 @@ def _decode_dataclass(cls: Any, data: object, where: str) -> object:
     for name, (field, kind) in fields.items():
         path = f"{where}.{name}"
         if name in data:
-            values[name] = _decode(kind, switch_text(data[name], field.metadata), path)
-            check_limits(values[name], field.metadata, path)
+            values[name] = _decode_field(kind, data[name], field.metadata, path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise MisfitError(path, "a value", "nothing")
+            raise MisfitError(path, _allowed("a value", field.metadata), NOTHING)
     return cls(**values)
+
+
+def _decode_field(kind: Any, data: object, metadata: Mapping[str, Any], where: str) -> object:
+    given = switch_text(data, metadata)
+    try:
+        value = _decode(kind, given, where)
+    except MisfitError as misfit:
+        if misfit.where != where:  # it is about a part of the value, which has limits of its own
+            raise
+        raise MisfitError(where, _allowed(misfit.expected, metadata), given) from None
+    check_limits(value, metadata, where)
+    return value
+
+
+def _allowed(kind: str, metadata: Mapping[str, Any]) -> str:
+    """Say of what type a value must be, and what else its field asks."""
+    if "choices" in metadata:
+        return limits_text(metadata)
+    if "min" in metadata or "max" in metadata:
+        return f"{kind}, {limits_text(metadata)}"
+    return kind
 
 
 @lru_cache(maxsize=256)

@@ -142,13 +142,14 @@ class Slo:
     watch: WatchGate = field(default_factory=WatchGate)
 
     def __post_init__(self) -> None:
-        """Refuse two objectives of one name."""
+        """Refuse two objectives of one name, and one without."""
         names = [item.name for item in self.objectives]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigurationError(
-                f"slo.objectives: expected each name once, got twice: {', '.join(twice)}"
-            )
+        for index, name in enumerate(names):
+            if not name or name in names[:index]:
+                expected = "a name that no other one has" if name else "a name"
+                raise ConfigurationError(
+                    f"slo.objectives[{index}].name: expected {expected}, got {name!r}"
+                )
 
     def of(self, indicator: str) -> tuple[Objective, ...]:
         """Return the objectives about an indicator."""

@@ -18,6 +18,16 @@ MAX_BYTES = 65536
 MOST_NODES = 4096
 DEFAULT_FILE = "config/slo.yaml"
 _ROOT = "slo"
+_NULL = "tag:yaml.org,2002:null"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-6 as a number, as YAML 1.2 does; to YAML 1.1 it is a text without its point."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read_slo(path: str) -> Slo:
@@ -54,13 +64,10 @@ def parse_slo(text: str, source: str) -> Slo:
         ConfigurationError: as for `read_slo`; the text begins with source and line.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        said = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigurationError(f"{source}:{line}: expected YAML: {said}") from error
-    if root is None:
+        raise _not_yaml(error, source) from error
+    if root is None or root.tag == _NULL:
         raise ConfigurationError(f"{source}:1: expected an SLO file, got an empty one")
     lines: dict[str, int] = {}
     for count, (where, node) in enumerate(_walk(root, _ROOT, source)):
@@ -68,12 +75,21 @@ def parse_slo(text: str, source: str) -> Slo:
             raise ConfigurationError(f"{source}:1: expected at most {MOST_NODES} values")
         lines[where] = node.start_mark.line + 1
     try:
-        data = yaml.safe_load(text)
-        if not isinstance(data, dict) or "schema" not in data:
+        data = yaml.load(text, Loader=_Loader)
+        if isinstance(data, dict) and "schema" not in data:
             raise ConfigurationError(f"{_ROOT}.schema: expected {SCHEMA}, got nothing")
         return decode(Slo, data, _ROOT)
-    except (ConfigurationError, yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
+        raise _not_yaml(error, source) from error
+    except (ConfigurationError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{source}:{_line(str(error), lines)}: {error}") from None
+
+
+def _not_yaml(error: Exception, source: str) -> ConfigurationError:
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark is not None else 1
+    said = " ".join(str(getattr(error, "problem", None) or error).split())
+    return ConfigurationError(f"{source}:{line}: expected YAML: {said}")
 
 
 def slo_text() -> str:

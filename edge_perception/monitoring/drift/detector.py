@@ -308,7 +308,7 @@ class DriftDetector:
             value=value,
             limit=limit,
             before=f"median {reference.median:.3g}, mean {reference.mean:.3g}",
-            now=f"median {window.median():.3g}, mean {mean:.3g}",
+            now="median {}{:.3g}, mean {:.3g}".format(*window.median(), mean),
             since_ns=since_ns,
             condition=self._section_name,
         )

@@ -46,18 +46,24 @@ class HistogramWindow:
         count = int(self._counts.sum())
         return float(self._sums.sum()) / count if count else float("nan")
 
-    def median(self) -> float:
-        """Return the median, interpolated in its bin; at an open end the edge."""
+    def median(self) -> tuple[str, float]:
+        """Return the median, interpolated in its bin; NaN without values.
+
+        The outer bins are open: there it is `below` or `above` the number, an empty text else.
+        """
         counts = self.counts
         total = int(counts.sum())
         if not total:
-            return float("nan")
+            return "", float("nan")
         cumulative = np.cumsum(counts)
         at = int(np.searchsorted(cumulative, total / 2.0))
-        low = self._edges[max(at - 1, 0)]
-        high = self._edges[min(at, len(self._edges) - 1)]
+        if at == 0:
+            return "below ", float(self._edges[0])
+        if at == len(self._edges):
+            return "above ", float(self._edges[-1])
+        low, high = self._edges[at - 1], self._edges[at]
         share = (total / 2.0 - (cumulative[at] - counts[at])) / max(int(counts[at]), 1)
-        return float(low + (high - low) * share)
+        return "", float(low + (high - low) * share)
 
 
 class ClassWindow:

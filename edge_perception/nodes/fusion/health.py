@@ -185,6 +185,18 @@ def with_latency(
     return health
 
 
+def with_broken_slo(health: Health, problem: str) -> Health:
+    """Add why the operator's objectives are not judged; empty: they are.
+
+    As a value too, so that it is said beside what is worse.
+    """
+    if not problem:
+        return health
+    finding = Health(level=Level.WARN, message=problem)
+    values = {**health.values, "slo": problem}
+    return replace(health, **_said(worst(health, finding)), values=values)
+
+
 def with_runtime(health: Health, loaded: LoadedModel) -> Health:
     """Add what really runs the fusion model, and what was asked for and is not so."""
     info = loaded.backend.describe()

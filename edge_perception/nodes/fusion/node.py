@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_perception.core.errors import SwapError
+from edge_perception.core.errors import ConfigurationError, SwapError
 from edge_perception.core.health import Health
 from edge_perception.core.types import Feature, FusedView
 from edge_perception.fusion.calibration_check import CalibrationCheck
@@ -27,6 +27,7 @@ from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.common.spin import run
 from edge_perception.nodes.fusion.health import (
     FusionHealth,
+    with_broken_slo,
     with_calibration,
     with_latency,
     with_odometry,
@@ -39,7 +40,7 @@ from edge_perception.nodes.fusion.view_outlet import ViewOutlet
 from edge_perception.nodes.fusion.worker import FusionWorker
 from edge_perception.nodes.links.model_services import ModelServices
 from edge_perception.nodes.links.variant_advice import AdvicePublisher
-from edge_perception.releases.slo import END_TO_END
+from edge_perception.releases.slo import END_TO_END, Slo
 from edge_perception.releases.slo_file import read_slo
 
 
@@ -87,13 +88,23 @@ class FusionNode(PerceptionNode):
     def configure(self) -> None:
         """Load the fusion model, where one is named."""
         options = self._options.options.config
-        self._slo = read_slo(options.slo_file)
+        self._read_objectives(options.slo_file)
         path = options.degradation_policy
         self._policy = read_policy(Path(path)) if path else default_policy()
         self._models.load()
         self._outlet = ViewOutlet(self)
         if any(entry.variants for entry in self._policy.conditions):
             self._advice = AdvicePublisher(self)
+
+    def _read_objectives(self, path: str) -> None:
+        """Read the SLO file; a broken one is said, and views go on: it makes none of them."""
+        self._slo_problem = ""
+        try:
+            self._slo = read_slo(path)
+        except ConfigurationError as error:
+            self._slo = Slo(objectives=())
+            self._slo_problem = f"no objective is judged: slo_file: {error}"
+            self.get_logger().error(self._slo_problem)
 
     def activate(self) -> None:
         """Start the cycles, then subscribe."""
@@ -210,6 +221,7 @@ class FusionNode(PerceptionNode):
         if self._board is not None:
             health = replace(health, values={**health.values, **self._board.values()})
         health = with_latency(health, self._outlet.latency, self._slo.of(END_TO_END))
+        health = with_broken_slo(health, self._slo_problem)
         topic = options.odometry_topic
         return with_odometry(health, topic, self.odometry_age_s()) if topic else health
 

@@ -57,6 +57,7 @@ class ModelManagerNode(PerceptionNode):
             FleetOptions, prefix="fleet_", held=lambda: self._options.config.held
         )
         self._slo = Slo()
+        self._broken = False  # the SLO file or the store cannot be used
         # A service that waits for other nodes must not keep their answers from being taken.
         group = ReentrantCallbackGroup()
         self.parts = ManagerParts(
@@ -79,9 +80,10 @@ class ModelManagerNode(PerceptionNode):
     def configure(self) -> None:
         """Open the store, and finish or undo what a dead manager left."""
         options, parts = self._options.config, self.parts
-        self._slo = read_slo(options.slo_file)
         folders = model_folders(options.model_folders)
+        self._broken = False
         try:
+            self._slo = read_slo(options.slo_file)
             use_device_key(options.device_key)
             note = parts.managed.open(
                 options.model_store,
@@ -91,6 +93,7 @@ class ModelManagerNode(PerceptionNode):
             )
         except (EdgePerceptionError, OSError) as error:
             parts.managed.off = f"swapping is off: {error}"
+            self._broken = True
             self.get_logger().error(parts.managed.off)
             return
         store = parts.managed.readable
@@ -155,7 +158,9 @@ class ModelManagerNode(PerceptionNode):
         nodes, off = self.parts.client.nodes(), self.parts.managed.off
         opened = self._watch.breaker().open
         level, text = Level.OK, f"{len(nodes)} nodes serve models"
-        if not nodes:
+        if self._broken:
+            level, text = Level.ERROR, off
+        elif not nodes:
             level, text = Level.WARN, "no node serves a model"
         elif off and self._options.config.trust_file:
             level, text = Level.ERROR, off

@@ -56,12 +56,14 @@ def test_decodes_nested_data():
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        ({}, "outer.name: expected a value, got 'nothing'"),
+        ({}, "outer.name: expected a value, got nothing"),
         ({"name": 3}, "outer.name: expected a string, got 3"),
         ({"name": "x", "more": 1}, "outer.more: expected one of"),
         ({"name": "x", "count": 11}, "outer.count: expected 1 to 10, got 11"),
-        ({"name": "x", "count": True}, "outer.count: expected an integer, got True"),
-        ({"name": "x", "count": 1.5}, "outer.count: expected an integer, got 1.5"),
+        ({"name": "x", "count": True}, "outer.count: expected an integer, 1 to 10, got True"),
+        ({"name": "x", "count": 1.5}, "outer.count: expected an integer, 1 to 10, got 1.5"),
+        ({"name": "x", "kind": 3}, "outer.kind: expected one of a, b, got 3"),
+        ({"name": "x", "inner": {}}, "outer.inner.ratio: expected a value, 0 to 1 share, got noth"),
         ({"name": "x", "inner": {"ratio": 2.0}}, "outer.inner.ratio: expected 0 to 1 share"),
         ({"name": "x", "inner": {"ratio": float("nan")}}, "outer.inner.ratio: expected 0 to 1"),
         ({"name": "x", "shape": ["a"]}, r"outer.shape\[0\]: expected an integer, got 'a'"),

@@ -44,6 +44,15 @@ def test_a_planted_shift_is_found_and_named(day, quantity):
     assert alert.before != alert.now
 
 
+def test_a_median_beyond_what_the_reference_saw_is_not_told_as_its_edge(day):
+    for shift, said in ((-8.0, "median below "), (8.0, "median above ")):
+        detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=5)
+        drive_on(detector, drive, 3000, {"brightness": shift})
+        (alert,) = (alert for alert in detector.alerts if alert.quantity == "brightness")
+        assert alert.now.startswith(said)
+        assert "mean" in alert.now
+
+
 def test_an_alert_ends_when_the_shift_does(day):
     detector, drive = DriftDetector("camera", reference_of(all=day)), VirtualDrive(seed=6)
     drive_on(detector, drive, 2000)

@@ -30,7 +30,7 @@ def test_a_file_says_only_what_differs():
     ("text", "expected"),
     [
         ("", "f:1: expected an SLO file, got an empty one"),
-        ("- a\n", "f:1: slo.schema: expected"),
+        ("- a\n", "f:1: slo: expected a mapping, got ['a']"),
         ("schema: other\n", "f:1: slo.schema: expected one of"),
         (HEAD + "trial:\n  error_rat: 1\n", "f:3: slo.trial.error_rat: expected one of"),
         (HEAD + "watch:\n  soak_s: -1\n", "f:3: slo.watch.soak_s: expected"),
@@ -56,14 +56,63 @@ def test_a_file_says_only_what_differs():
         ),
         (
             HEAD + "objectives:\n- {name: a, indicator: valid}\n- {name: a, indicator: errors}\n",
-            "f:3: slo.objectives: expected each name once, got twice: a",
+            "f:4: slo.objectives[1].name: expected a name that no other one has, got 'a'",
         ),
+        (
+            HEAD + "objectives:\n- {name: '', indicator: valid}\n",
+            "f:3: slo.objectives[0].name: expected a name, got ''",
+        ),
+        ("---\n", "f:1: expected an SLO file, got an empty one"),
+        ("a text\n", "f:1: slo: expected a mapping, got 'a text'"),
+        ("watch: {}\n", f"f:1: slo.schema: expected {SCHEMA}, got nothing"),
+        (HEAD + "watch: !!python/none {}\n", "f:2: expected YAML: could not determine"),
+        (HEAD + "? [a]\n: b\n", "f:2: expected YAML: found unhashable key"),
+        (HEAD + "watch:\n\tsoak_s: 3\n", "f:3: expected YAML: found character"),
+        (HEAD + "---\nwatch: {}\n", "f:2: expected YAML: but found another document"),
+        # Of a wrong type or unit: what is allowed is said all the same.
+        (
+            HEAD + "watch:\n  soak_s: 60 s\n",
+            "f:3: slo.watch.soak_s: expected a number, 0 to 86400 s, got '60 s'",
+        ),
+        (
+            HEAD + "objectives:\n- name: a\n  indicator: valid\n  target: 99%\n",
+            "f:5: slo.objectives[0].target: expected a number, 0 to 1, got '99%'",
+        ),
+        (
+            HEAD + "objectives:\n- name: a\n  indicator: valid\n  target: 99\n",
+            "f:5: slo.objectives[0].target: expected 0 to 1, got 99",
+        ),
+        (
+            HEAD + "objectives:\n- name: a\n  indicator: valid\n  min_events:\n",
+            "f:5: slo.objectives[0].min_events: expected an integer, 1 to 1e+06, got None",
+        ),
+        (
+            HEAD + "objectives:\n- name: a\n  indicator: valid\n  on_burn: off\n",
+            "f:5: slo.objectives[0].on_burn: expected one of warn, roll_back, got False",
+        ),
+        (
+            HEAD + "objectives:\n- name: a\n  indicator: valid\n  window_ms: 10000\n",
+            "f:5: slo.objectives[0].window_ms: expected one of at_most, indicator, min_events, "
+            "name, on_burn, target, window_s",
+        ),
+        (
+            HEAD + "objectives:\n- name: a\n",
+            "f:3: slo.objectives[0].indicator: expected one of end_to_end_ms, deadline, valid, "
+            "errors, drift, memory, got nothing",
+        ),
+        (HEAD + "objectives:\n- valid\n", "f:3: slo.objectives[0]: expected a mapping"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(text, expected):
     with pytest.raises(ConfigurationError) as found:
         parse_slo(text, "f")
     assert str(found.value).startswith(expected)
+
+
+def test_an_exponent_needs_no_point():
+    slo = parse_slo(HEAD + "trial: {missed_alarm: 1e-5, max_samples: 500}\n", "x")
+    assert slo.trial.missed_alarm == 1e-5
+    assert slo.trial.max_samples == 500
 
 
 def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path):
