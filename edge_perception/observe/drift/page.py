@@ -62,7 +62,9 @@ def _drawn(quantity: QuantityFigure) -> str:
     axes.bar(bins, _shares(quantity.before), width=0.9, color="#d5dae1", label="reference")
     color = COLORS[0] if quantity.judged else MUTED
     axes.bar(bins, _shares(quantity.now), width=0.5, color=color, label="now")
-    shown = np.unique(np.linspace(0, len(quantity.edges) - 1, 5).astype(int))
+    # Four, and never two beside each other: their numbers would overlap.
+    step = max(2, -(-len(quantity.edges) // 4))
+    shown = np.arange(0, len(quantity.edges), step)
     axes.set_xticks(shown + 0.5, [f"{quantity.edges[at]:.3g}" for at in shown])
     axes.set_title(f"{quantity.name}: {_said(quantity)}", loc="left", color=INK, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

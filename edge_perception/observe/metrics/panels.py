@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from edge_perception.core.picture_style import INK, MODE, MUTED, STATE
 from edge_perception.core.types import SourceState
@@ -15,6 +16,7 @@ from edge_perception.observe.metrics.servers import Line
 from edge_perception.observe.pages import COLORS, svg, text, write_page
 
 Ask = Callable[[str], Sequence[Line]]
+_LARGE = 1e5
 _MOST_LINES, _MOST_LANES = 8, 16  # of curves there are no more colours
 _STATE_COLORS = {state.name: color for state, color in (*MODE.items(), *STATE.items())} | {
     "WARN": STATE[SourceState.LATE],
@@ -68,6 +70,8 @@ def _draw_curves(axes: Any, lines: Sequence[tuple[str, Line]], start_s: float) -
         axes.plot(times, values, ".-", ms=2.5, lw=1.0, color=color, label=name)
     if lines:
         axes.margins(y=0.15)
+        if any(abs(value) >= _LARGE for _, line in lines for _, value in line.points):
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))  # 240M, where 2.4 and 1e8 stood
         axes.legend(
             fontsize=6, ncols=2, loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False
         )
