@@ -23,6 +23,7 @@ from edge_perception.simulation.camera import Visibility, pinhole_of
 from edge_perception.simulation.generate import generate_frame, lidar_pose
 from edge_perception.simulation.scenario import random_scenario
 from edge_perception.simulation.seeding import stream
+from edge_perception.simulation.soiling import LENSES
 from edge_perception.simulation.world import World
 
 FIRST_SEED = 2_000_000  # training uses seeds below 1,000,000, thresholds those from there on
@@ -31,6 +32,7 @@ SIREN_SNR_DB = 0.0
 BLOCK_S = 0.1
 _START_NS = 1_000_000_000_000
 LEAST_HITS = 5  # LiDAR returns that show an object
+_IMAGE, _LENS = "jpeg_", "lens_"  # names of what is kept
 _LEAST_PIXELS, _LEAST_SHARE, _MOST_CUT = 88, 0.25, 0.6  # of an object the camera shows
 
 
@@ -59,21 +61,26 @@ class SampleFrame:
     blocks: tuple[AudioBlock, ...]  # end at the moment of the frame
     sounds: dict[str, float]  # class to bearing (rad) of what sounds in the last window
     truth: Truth
+    soiled: dict[str, ImageFrame]  # the image of 0 ms through each of LENSES that was asked for
 
 
-def load_frame(seed: int, folder: Path, *, delays_ms: tuple[int, ...] = ()) -> SampleFrame:
+def load_frame(
+    seed: int, folder: Path, *, delays_ms: tuple[int, ...] = (), lenses: bool = False
+) -> SampleFrame:
     """Return the frame of a seed from the folder, rendered where it is not there yet.
 
     Args:
         seed: fixes scenario, scene and noise.
         folder: cache; may be deleted at any time.
         delays_ms: further images wanted, this much older than the sweep.
+        lenses: whether images through soiled lenses are wanted.
     """
     path = folder / simulator_digest() / f"{seed}.npz"
-    wanted = (0, *delays_ms)
+    delays, soiled = (0, *delays_ms), tuple(LENSES) if lenses else ()
+    wanted = [*(f"{_IMAGE}{delay}" for delay in delays), *(_LENS + lens for lens in soiled)]
     stored = _read(path, wanted) if path.exists() else None
     if stored is None:
-        stored = _render(seed, wanted)
+        stored = _render(seed, delays, soiled)
         write_stored(path, stored)
     return _frame(seed, stored)
 
@@ -96,20 +103,27 @@ def moment(seed: int) -> float:
     return float(stream(seed, "moment").uniform(2.0, 5.0))
 
 
-def _render(seed: int, delays_ms: tuple[int, ...]) -> dict[str, NDArray]:
+def _render(seed: int, delays_ms: tuple[int, ...], lenses: tuple[str, ...]) -> dict[str, NDArray]:
     scenario = random_scenario(seed)
     world, t_s = World(scenario, seed), moment(seed)
     both = replace(scenario, sensors=("camera", "lidar"))
     frame = generate_frame(both, seed, t_s, start_ns=_START_NS, world=world)
     assert frame.cloud is not None
     assert frame.image is not None
-    jpegs = {"jpeg_0": jpeg_of(frame.image.bgr)}
+    jpegs = {f"{_IMAGE}0": jpeg_of(frame.image.bgr)}
     only = replace(scenario, sensors=("camera",))
     for delay in delays_ms:
         if delay:
             image = generate_frame(only, seed, t_s - delay / 1e3, world=world).image
             assert image is not None
-            jpegs[f"jpeg_{delay}"] = jpeg_of(image.bgr)
+            jpegs[f"{_IMAGE}{delay}"] = jpeg_of(image.bgr)
+    for lens in lenses:
+        dirty, wet = LENSES[lens]
+        soiled = replace(scenario.camera, dirty_lens=dirty, wet_lens=wet)
+        behind = replace(only, camera=soiled)
+        image = generate_frame(behind, seed, t_s, world=world).image
+        assert image is not None
+        jpegs[_LENS + lens] = jpeg_of(image.bgr)
     sound = generate_audio(
         scenario, seed, LISTEN_S, start_s=t_s - LISTEN_S, snr_db=SIREN_SNR_DB, world=world,
         start_ns=_START_NS,
@@ -146,14 +160,18 @@ def _frame(seed: int, stored: dict[str, NDArray]) -> SampleFrame:
     scenario = random_scenario(seed)
     pinhole = pinhole_of(scenario.camera)
     stamp_ns = _START_NS + round(moment(seed) * 1e9)
-    images = {}
+    images, soiled = {}, {}
     for name, jpeg in stored.items():
-        if name.startswith("jpeg_"):
-            delay = int(name.removeprefix("jpeg_"))
+        if name.startswith(_IMAGE):
+            delay = int(name.removeprefix(_IMAGE))
             images[delay] = ImageFrame(
                 stamp_ns=stamp_ns - delay * 1_000_000, frame_id="camera",
                 bgr=decoded(jpeg, f"frame {seed}: {name}"),
             )  # fmt: skip
+        elif name.startswith(_LENS):
+            soiled[name.removeprefix(_LENS)] = ImageFrame(
+                stamp_ns=stamp_ns, frame_id="camera", bgr=decoded(jpeg, f"frame {seed}: {name}")
+            )
     return SampleFrame(
         seed=seed,
         weather=scenario.weather,
@@ -178,6 +196,7 @@ def _frame(seed: int, stored: dict[str, NDArray]) -> SampleFrame:
             class_name=stored["class_name"], center_m=stored["center_m"],
             in_lidar=stored["in_lidar"], in_camera=stored["in_camera"],
         ),
+        soiled=soiled,
     )  # fmt: skip
 
 
@@ -214,8 +233,8 @@ def write_stored(path: Path, stored: dict[str, NDArray]) -> None:
     partial.rename(path)
 
 
-def _read(path: Path, delays_ms: tuple[int, ...]) -> dict[str, NDArray] | None:
+def _read(path: Path, wanted: list[str]) -> dict[str, NDArray] | None:
     with np.load(path) as data:
-        if all(f"jpeg_{delay}" in data for delay in delays_ms):
+        if all(name in data for name in wanted):
             return dict(data)
     return None

@@ -29,7 +29,15 @@ from edge_perception.evaluation.surround import (
     TRIALS,
     sources_of,
 )
-from edge_perception.evaluation.trials import EVERYTHING, VIEW, Heard, Result
+from edge_perception.evaluation.trials import (
+    CLEAN_LENS,
+    EVERYTHING,
+    LENS_SUBSETS,
+    VIEW,
+    Heard,
+    Result,
+)
+from edge_perception.simulation.soiling import LENSES
 
 _FULL = SUBSETS[0]
 NEAR_DEG = 20.0  # a bearing that points at the right road user
@@ -47,6 +55,7 @@ def build_report(
     """
     report: dict[str, Any] = {"subsets": _subsets(results, models)}
     report["conditions"] = _conditions(results)
+    report["lens"] = _lenses(results)
     report["decision_vs_feature"] = _levels(results)
     report["stamp_offset_ms"] = _series(results, "delay_ms")
     report["calibration_error_deg"] = _series(results, "calibration_deg")
@@ -146,6 +155,20 @@ def _conditions(results: Sequence[Result]) -> dict[str, Any]:
                     for subset in SUBSETS
                 },
             }
+    return table
+
+
+def _lenses(results: Sequence[Result]) -> dict[str, Any]:
+    """Return by lens the mAP of the same frames, camera and LiDAR, and in the camera's view."""
+    if not _has(results, "lens", f"{CLEAN_LENS} camera"):
+        return {}
+    table: dict[str, Any] = {"frames": sum(bool(item.altered) for item in results)}
+    for lens in (CLEAN_LENS, *LENSES):
+        table[lens] = {
+            f"{subset}{suffix}": ap_table(joined(results, "lens", f"{lens} {subset}", where))["map"]
+            for subset in LENS_SUBSETS
+            for suffix, where in (("", EVERYTHING), ("_view", VIEW))
+        }
     return table
 
 

@@ -15,6 +15,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the printed report."""
     yield from _subsets(report)
     yield from _conditions(report)
+    yield from _lenses(report["lens"])
     yield ""
     yield "level                     mAP   at 2 m  in view of the camera"
     for name, entry in report["decision_vs_feature"].items():
@@ -72,6 +73,16 @@ def _conditions(report: dict[str, Any]) -> Iterator[str]:
             f"{name:10} {entry['frames']:7}   {_number(entry['camera+lidar+audio'])}        "
             f"{_number(entry['lidar'])}         {_number(entry['camera'])}"
         )
+
+
+def _lenses(table: dict[str, Any]) -> Iterator[str]:
+    if not table:
+        return
+    yield ""
+    yield f"lens, {table['frames']:4} frames   camera+lidar  in view   camera  in view"
+    for name, entry in table.items():
+        if isinstance(entry, dict):
+            yield f"{name:20} {'  '.join(f'{_number(value, 8)}' for value in entry.values())}"
 
 
 def _rigs(report: dict[str, Any]) -> Iterator[str]:

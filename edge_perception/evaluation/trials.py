@@ -25,11 +25,14 @@ from edge_perception.evaluation.rig import (
 from edge_perception.evaluation.robustness import Row, altered_frame
 from edge_perception.evaluation.surround import RigTrial, load_rig_frame, try_rigs
 from edge_perception.fusion.geometry import box_corners, image_rectangles
+from edge_perception.simulation.soiling import LENSES
 
 DELAYS_MS = (0, 50, 100, 150, 200)
 TURNS_DEG = (0.0, 0.5, 1.0, 2.0)
 CAMERA_REACH_M = 40.0
 EVERYTHING, VIEW = "all", "camera_view"
+CLEAN_LENS = "clean"
+LENS_SUBSETS = ("camera+lidar", "camera")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,8 @@ class Trials:
     def __call__(self, seed: int) -> Result:
         """Try everything on the frame of a seed."""
         extra = seed in self._plan.extra
-        frame = load_frame(seed, self._plan.cache, delays_ms=DELAYS_MS if extra else ())
+        delays_ms = DELAYS_MS if extra else ()
+        frame = load_frame(seed, self._plan.cache, delays_ms=delays_ms, lenses=extra)
         features = self._rig.features(frame)
         judged: dict[tuple[str, str, str], Judged] = {}
         heard = {}
@@ -94,6 +98,7 @@ class Trials:
             _judge(judged, "decision", subset, view.objects, frame)
         if extra:
             self._disturb(judged, frame, features)
+            self._soil(judged, frame, features)
         rigs = {}
         if seed in self._plan.rigs:
             rigs = try_rigs(self._rig, load_rig_frame(seed, self._plan.cache))
@@ -109,6 +114,16 @@ class Trials:
 
     def _altered(self, frame: SampleFrame) -> Row:
         return altered_frame(self._rig, frame.cloud, frame.lidar, frame.truth, frame.seed)
+
+    def _soil(self, judged: dict, frame: SampleFrame, features: Mapping[str, Feature]) -> None:
+        """Judge the frame as it is and through each soiled lens; wanted is the same."""
+        for lens in (CLEAN_LENS, *LENSES):
+            camera = features["camera"]
+            if lens != CLEAN_LENS:
+                camera = self._rig.feature("camera", frame.soiled[lens], frame.camera)
+            for subset in LENS_SUBSETS:
+                view = self._rig.fuse(subset_of({**features, "camera": camera}, subset))
+                _judge(judged, "lens", f"{lens} {subset}", view.objects, frame)
 
     def _disturb(self, judged: dict, frame: SampleFrame, features: Mapping[str, Feature]) -> None:
         both = subset_of(features, "camera+lidar")

@@ -68,7 +68,7 @@ def _turned(yaw_rad: float) -> NDArray[np.float64]:
 def render(
     scene: Scene, pinhole: Pinhole, *, weather: str, light: str, look_seed: int,
     rng: np.random.Generator, stamp_ns: int, dirty_lens: float = 0.0,
-    frame_id: str = "camera_optical",
+    wet_lens: float = 0.0, frame_id: str = "camera_optical",
 ) -> Picture:  # fmt: skip
     """Return the image of a scene.
 
@@ -80,13 +80,14 @@ def render(
         look_seed: Fixes what belongs to the place: sun, sky, textures, lit windows.
         rng: Noise of this image.
         stamp_ns: Stamp of the image.
-        dirty_lens: Share of the lens covered, 0 to 1.
+        dirty_lens: Share of the view that dirt covers, 0 to 1.
+        wet_lens: Share of the view that drops cover, 0 to 1.
         frame_id: Frame of the image.
     """
     raster = rasterise(scene.solids, scene.ground, pinhole, noise_tile(look_seed))
     colour, glow = shade(scene, pinhole, raster, weather=weather, light=light, seed=look_seed)
     bgr = apply_lens(
-        colour, glow, weather=weather, light=light, dirty_lens=dirty_lens,
+        colour, glow, weather=weather, light=light, dirty_lens=dirty_lens, wet_lens=wet_lens,
         seed=look_seed, rng=rng,
     )  # fmt: skip
     owner = np.append(scene.solids.actor, np.int32(-1))

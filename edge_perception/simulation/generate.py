@@ -110,7 +110,8 @@ def generate_frame(
         picture = render(
             scene, pinhole, weather=scenario.weather, light=scenario.light, look_seed=seed,
             rng=stream(seed, scenario.camera.name, tick), stamp_ns=stamp_ns,
-            dirty_lens=scenario.camera.dirty_lens, frame_id=f"{scenario.camera.name}_optical",
+            dirty_lens=scenario.camera.dirty_lens, wet_lens=scenario.camera.wet_lens,
+            frame_id=f"{scenario.camera.name}_optical",
         )  # fmt: skip
     hits = np.zeros(len(scene.actors), int)
     if sweep is not None:

@@ -1,4 +1,4 @@
-"""From light to pixels: bloom, rain on the way, dirt, noise and tone curve."""
+"""From light to pixels: bloom, rain on the way, a soiled glass, noise and tone curve."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.simulation.noise import noise_tile
 from edge_perception.simulation.seeding import stream
+from edge_perception.simulation.soiling import soil
 
 
 def apply_lens(
     colour: NDArray[np.float32], glow: NDArray[np.float32], *, weather: str, light: str,
-    dirty_lens: float, seed: int, rng: np.random.Generator,
+    dirty_lens: float, wet_lens: float, seed: int, rng: np.random.Generator,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Return the image of linear light, (H, W, 3) BGR.
 
@@ -23,8 +23,9 @@ def apply_lens(
         glow: (H, W, 3), the part of it that lamps emit.
         weather: ``rain`` adds streaks, ``fog`` widens the bloom.
         light: ``night`` and ``dusk`` raise gain and noise.
-        dirty_lens: Share of the lens covered, 0 to 1.
-        seed: Fixes where the dirt is.
+        dirty_lens: Share of the view that dirt covers, 0 to 1.
+        wet_lens: Share of the view that drops cover, 0 to 1.
+        seed: Fixes where both are.
         rng: Noise of this image.
     """
     height, width = colour.shape[:2]
@@ -32,8 +33,7 @@ def apply_lens(
         colour = colour + _bloom(glow, wide=weather != "clear")
     if weather == "rain":
         colour = colour + _streaks(height, width, rng) * (0.25 if light == "day" else 0.08)
-    if dirty_lens > 0:
-        colour = _dirt(colour, dirty_lens, seed)
+    colour = soil(colour, dirty=dirty_lens, wet=wet_lens, seed=seed)
     gain = {"day": 1.05, "dusk": 1.5, "night": 2.1}[light]
     exposed = cv2.GaussianBlur(colour * np.float32(gain), (3, 3), 0.6)
     # sRGB is close to a power of 1 / 2.2; albedos here are half-way to it, so 3 / 4 is left.
@@ -78,20 +78,3 @@ def _streaks(height: int, width: int, rng: np.random.Generator) -> NDArray[np.fl
     for a, b, n in zip(u.tolist(), v.tolist(), length.tolist(), strict=True):
         cv2.line(layer, (a, b), (a + n // 8, b + n), 0.5, 1)
     return np.asarray(cv2.blur(layer, (2, 3)), np.float32)[..., None]
-
-
-def _dirt(colour: NDArray, share: float, seed: int) -> NDArray[np.float32]:
-    height, width = colour.shape[:2]
-    spots = stream(seed, "dirt")
-    mask = np.zeros((height // 4 + 1, width // 4 + 1), np.float32)
-    for _ in range(int(1 + 25 * share)):
-        centre = (int(spots.integers(mask.shape[1])), int(spots.integers(mask.shape[0])))
-        radius = int(spots.uniform(0.02, 0.12) * mask.shape[1])
-        cv2.circle(mask, centre, radius, float(spots.uniform(0.4, 1.0)), -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), mask.shape[1] / 60.0)
-    grain = cv2.resize(noise_tile(seed), (mask.shape[1], mask.shape[0]))
-    mask = cv2.resize(np.clip(mask * (0.5 + grain), 0, 0.95), (width, height))[..., None]
-    veil = cv2.resize(
-        cv2.blur(cv2.resize(colour, (width // 8, height // 8)), (9, 9)), (width, height)
-    )
-    return (colour * (1 - mask) + (0.6 * veil + 0.05) * mask).astype(np.float32)

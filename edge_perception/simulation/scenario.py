@@ -48,7 +48,8 @@ class Camera:
     horizontal_fov_deg: float = 52.0
     position_m: tuple[float, float, float] = (0.6, 0.0, 1.8)
     yaw_deg: float = 0.0  # of the optical axis about +z, to the left
-    dirty_lens: float = 0.0  # share of the lens covered, 0 to 1
+    dirty_lens: float = 0.0  # share of the view that dirt on the lens covers, 0 to 1
+    wet_lens: float = 0.0  # share of it that drops cover, 0 to 1
     name: str = "camera"  # of its source
 
 
@@ -181,6 +182,7 @@ def _check_rig(scenario: Scenario) -> None:
 
 def _check_camera(camera: Camera, where: str) -> None:
     _limits(camera.dirty_lens, 0.0, 1.0, f"{where}.dirty_lens")
+    _limits(camera.wet_lens, 0.0, 1.0, f"{where}.wet_lens")
     _limits(camera.width, 64, 4096, f"{where}.width")
     _limits(camera.height, 48, 4096, f"{where}.height")
     _limits(camera.horizontal_fov_deg, 10.0, 150.0, f"{where}.horizontal_fov_deg")
@@ -224,8 +226,9 @@ def _check_contradictions(scenario: Scenario) -> None:
         raise ScenarioError("sounds", f"has 'rain', but weather is '{scenario.weather}'")
     if scenario.occlusion and scenario.actors.pedestrian[1] == 0:
         raise ScenarioError("occlusion", "needs a pedestrian, but actors.pedestrian is 0")
-    if scenario.camera.dirty_lens > 0 and "camera" not in scenario.sensors:
-        raise ScenarioError("camera.dirty_lens", "is set, but sensors has no camera")
+    for name in ("dirty_lens", "wet_lens"):
+        if getattr(scenario.camera, name) > 0 and "camera" not in scenario.sensors:
+            raise ScenarioError(f"camera.{name}", "is set, but sensors has no camera")
     if scenario.lidar.dropout > 0 and "lidar" not in scenario.sensors:
         raise ScenarioError("lidar.dropout", "is set, but sensors has no lidar")
     for index, outage in enumerate(scenario.outages):

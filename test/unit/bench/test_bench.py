@@ -12,7 +12,8 @@ pytest.importorskip("rclpy")
 
 import numpy as np
 
-from edge_perception.bench import _fleet_cost, observe, pipeline, soak, transport
+from edge_perception.bench import _fleet_cost, conditions, observe, pipeline, soak, transport
+from edge_perception.bench._condition_drives import Told
 from edge_perception.bench._report import deliver, median, quantiles
 from edge_perception.bench._role import Role, RoleError
 from edge_perception.bench._timing import allocated, compare, ratio
@@ -30,6 +31,7 @@ def test_every_benchmark_is_found_and_has_its_options():
         "scale",
         "replay",
         "observe",
+        "conditions",
     ):
         module = found[name]
         parser = argparse.ArgumentParser()
@@ -38,6 +40,21 @@ def test_every_benchmark_is_found_and_has_its_options():
         assert args.quick
         assert args.json == "-"
         assert parser.parse_args(["--json"]).json == "-"
+
+
+def test_conditions_are_right_at_the_end_and_false_at_any_time():
+    made = [
+        Told(name="day rain", holds=frozenset({"day", "rain"}), end=frozenset({"day", "rain"}),
+             ever=frozenset({"day", "rain"})),
+        Told(name="day rain", holds=frozenset({"day", "rain"}), end=frozenset({"day"}),
+             ever=frozenset({"day", "fog"})),
+        Told(name="wet_20", holds=frozenset({"day", "dirty_lens"}), end=frozenset({"day"}),
+             ever=frozenset({"day"})),
+    ]  # fmt: skip
+    summary = conditions.summarise(made)
+    assert summary["told"] == {"day": "3 of 3", "dirty_lens": "0 of 1", "rain": "1 of 2"}
+    assert summary["right"] == {"day rain": "1 of 2", "wet_20": "0 of 1"}
+    assert summary["false"] == {"fog": 1}
 
 
 def heard(setup, ages, *, sent=4, cpu_ms=4.0, **more):

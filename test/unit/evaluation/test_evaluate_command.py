@@ -51,6 +51,16 @@ def test_every_table_is_there(report):
     assert report["int8_delta"] is None
 
 
+def test_lenses_are_judged_on_the_same_frames(report):
+    table = dict(report["lens"])
+    assert table.pop("frames") == 1
+    assert list(table) == ["clean", "dirty_20", "dirty_50", "wet_20", "wet_50"]
+    assert table["clean"]["camera+lidar"] == report["stamp_offset_ms"]["0"]["map"]
+    for entry in table.values():
+        assert entry["camera+lidar"] > 0.3  # the LiDAR sees on
+    assert table["dirty_50"] != table["clean"]
+
+
 def test_rigs_of_cameras_are_all_fused_at_the_feature_level(report):
     assert list(report["rigs"]) == list(RIGS)
     for entry in report["rigs"].values():

@@ -72,6 +72,8 @@ def test_values_of_a_file_reach_the_scenario(tmp_path):
         ("outages:\n - {sensor: lidar, start_s: 3, end_s: 2}", 2, "start_s < end_s"),
         ("outages:\n - {sensor: lidar}", 2, "missing field"),
         ("sensors: [audio]\nlidar: {dropout: 0.5}", 2, "sensors has no lidar"),
+        ("sensors: [lidar]\ncamera: {wet_lens: 0.5}", 2, "camera.wet_lens: is set, but sensors"),
+        ("camera:\n  wet_lens: 20", 2, "camera.wet_lens: expects 0.0 to 1.0, got 20"),
         ("weather: fog\nweather: rain", 2, "given twice"),
         ("microphones: {positions_m: [[0, 0, 1], [0, 50, 1]]}", 1, "expects -3.0 to 3.0, got 50"),
     ],
