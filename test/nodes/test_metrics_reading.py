@@ -110,6 +110,7 @@ def count_typed(state: PipelineState, data: bytes) -> None:
 
 def test_the_metrics_are_those_of_typed_messages(harness):
     node = harness.add(MetricsNode, parameters={"port": 0})
+    node.trigger_deactivate()  # it hears nothing by itself: its own diagnostics came in between
     node.pipeline, typed = pipeline(), pipeline()
     node.clock = SimpleNamespace(now=lambda: SimpleNamespace(steady_ns=S))
     for data in ARRAYS:
