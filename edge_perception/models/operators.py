@@ -39,7 +39,7 @@ def unknown_operators(model: Any) -> list[str]:
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     newest = min(versions.get("ai.onnx", 1), onnx.defs.onnx_opset_version())
     found = []
-    for node in _nodes(model.graph):
+    for node in all_nodes(model.graph):
         domain = node.domain or "ai.onnx"
         if (node.domain, node.op_type) in own or domain.startswith(_KNOWN_DOMAINS):
             continue
@@ -151,9 +151,10 @@ def _constants(model: Any) -> dict[str, NDArray]:
     }
 
 
-def _nodes(graph: Any) -> Any:
+def all_nodes(graph: Any) -> Any:
+    """Yield the nodes of a graph and of the graphs inside them."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from all_nodes(inner)

@@ -12,6 +12,7 @@ from edge_perception.backends import DEFAULT_BACKEND
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError, ModelError
 from edge_perception.encoders.camera.preprocess import CameraPreprocessing
 from edge_perception.models.adapters import AdapterSpec, adapters
+from edge_perception.models.adapters._anchor_heads import lacking_anchors
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
 from edge_perception.models.adapters._picture import published
 from edge_perception.models.adapters._picture_config import read_picture_config
@@ -187,6 +188,9 @@ def _narrowed(
 def _none_fits(foreign: ForeignModel, adapter: str) -> str:
     tensors = ", ".join(f"'{n}' {foreign.shapes.get(n)}" for n in foreign.outputs[:8])
     inputs = ", ".join(f"'{n}' {foreign.shapes.get(n)}" for n in foreign.inputs[:8])
+    lacking = lacking_anchors(foreign)
+    if lacking:
+        return f"{foreign.path.name}: {lacking}"
     family = f"adapter '{adapter}'" if adapter else "any family that is known"
     return (
         f"{foreign.path.name}: expected a model of {family}, got inputs {inputs} and outputs "

@@ -20,10 +20,12 @@ from edge_perception.models.adapters._picture import (
 )
 from edge_perception.models.adapters._yolo_graph import YOLO_PICTURE
 from edge_perception.models.foreign import ForeignModel, Reading
+from edge_perception.models.operators import all_nodes
 
 _LONGEST = 3000
 # Caffe's pixel means, BGR, as maskrcnn-benchmark takes them off.
 _CAFFE: dict[str, Any] = {"color": "bgr", "scale": 1.0, "mean": [102.9801, 115.9465, 122.7717]}
+_CORNER = {"resize": "letterbox", "pad": "bottom_right"}
 _NORMALISED = ("color", "mean", "std")
 _CHOICES = "--assume family=torchvision|maskrcnn|ssd|tensorflow|rtdetr|yolo|yolonas"
 _CONFIG = "--config FILE (pipeline.json of mmdeploy, or the configuration in Python)"
@@ -128,6 +130,7 @@ def _kind(foreign: ForeignModel, boxes: str, *, named: bool) -> _Kind:
 def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind]:
     rank = len(foreign.was.get(boxes, ())) or 2
     normalises = _normalises(foreign)
+    squeezes = _squeezes(foreign)
     corners = {"box": "xyxy", "box_unit": "px"}
     return {
         "tensorflow": _Kind(
@@ -167,8 +170,8 @@ def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind
         ),
         "torchvision": _Kind(
             fits=rank == 2 and (named or normalises),
-            name="torchvision",
-            preprocessing={**UNIT, "resize": "letterbox", "pad": "bottom_right"},
+            name="SSD of torchvision" if squeezes else "torchvision",
+            preprocessing={**UNIT, **(STRETCH if squeezes else _CORNER)},
             post={**corners, "first_class": 1},
             why="torchvision's detectors normalise and resize inside"
             + ("" if normalises else " (the graph shows no normalisation at its start)"),
@@ -176,7 +179,7 @@ def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind
         "maskrcnn": _Kind(
             fits=False,
             name="maskrcnn-benchmark",
-            preprocessing={**_CAFFE, "resize": "letterbox", "pad": "bottom_right"},
+            preprocessing={**_CAFFE, **_CORNER},
             post={**corners, "first_class": 1},
             why="as the model zoo's faster_rcnn",
         ),
@@ -187,6 +190,16 @@ def _normalises(foreign: ForeignModel) -> bool:
     """Whether the graph itself takes a mean off pixels of 0 to 1 and divides by a deviation."""
     front = foreign.front
     return front is not None and bool(np.abs(front.bias).max() > 0 and front.gain.min() > 1.0)
+
+
+def _squeezes(foreign: ForeignModel) -> bool:
+    """Whether it is an SSD, to which torchvision gives every picture squeezed onto a square.
+
+    Its scores are of a softmax, as those of R-CNN, which takes regions of its features; the heads
+    of RetinaNet and FCOS have a sigmoid.
+    """
+    kinds = {node.op_type for node in all_nodes(foreign.model.graph)}
+    return "Softmax" in kinds and not kinds & {"Sigmoid", "RoiAlign"}
 
 
 def _scored_boxes(foreign: ForeignModel) -> tuple[str, str] | None:
@@ -208,7 +221,7 @@ def _mmdet(foreign: ForeignModel, boxes: str, labels: str) -> Reading:
         foreign,
         adapter="detections",
         family="mmdetection with suppression",
-        preprocessing={"scale": 1.0, "resize": "letterbox", "pad": "bottom_right"},
+        preprocessing={"scale": 1.0, **_CORNER},
         postprocessing={
             "boxes": boxes,
             "scores": boxes,

@@ -43,6 +43,7 @@ class Signature:
     first: tuple[tuple[str, Any], ...] = ()  # operators and constants at the start
     batch: int = 1
     raised: tuple[str, ...] = ()  # heads that a Sigmoid makes
+    passes: tuple[str, ...] = ()  # operators of one input on the way
 
 
 def corners(index: int) -> np.ndarray:
@@ -239,6 +240,9 @@ def write(path: Path, signature: Signature, *, half: bool = False, quantised: bo
         weights[f"first{k}"] = np.array(value, dtype).reshape(-1, 1, 1)
         nodes.append(helper.make_node(operator, [pixels, f"first{k}"], [f"pixels{k}"]))
         pixels = f"pixels{k}"
+    for operator in signature.passes:
+        nodes.append(helper.make_node(operator, [pixels], [f"of_{operator}"]))
+        pixels = f"of_{operator}"
     nodes += [
         helper.make_node("ReduceMax", [pixels], ["most"], keepdims=0),
         helper.make_node("Mul", ["most", "zero"], ["nothing"]),

@@ -475,6 +475,58 @@ def test_names_that_begin_with_the_background_are_counted_from_0(
     assert recognise(path, labels=names[1:]).manifest["postprocessing"]["first_class"] == 1
 
 
+def _maps(anchors: tuple[int, ...], classes: int) -> dict[str, np.ndarray]:
+    """Two maps a stride: boxes and classes of so many anchors."""
+    grids = zip((8, 16, 32), anchors, strict=True)
+    return {
+        f"{what}_{stride}": np.zeros((1, a * width, 64 // stride, 96 // stride), np.float32)
+        for stride, a in grids
+        for what, width in (("box", 4), ("cls", classes))
+    }
+
+
+def _anchor_rows(names: tuple[str, str], count: int, classes: int) -> dict[str, np.ndarray]:
+    widths = zip(names, (classes, 4), strict=True)
+    return {name: np.zeros((1, count, width), np.float32) for name, width in widths}
+
+
+@pytest.mark.parametrize(
+    ("heads", "told"),
+    [
+        (_anchor_rows(("cls_logits", "bbox_regression"), 9 * 129, 91),  # of torchvision's head
+         r"'bbox_regression' has 1161 boxes, 9 a cell of strides 8 to 128: offsets from anchors"),
+        (_anchor_rows(("conf", "loc"), 8732, 21), "'loc' has 8732 boxes: offsets from anchors"),
+        (_maps((9, 9, 9), 80), "3 grids have a map of boxes and one of their classes"),
+        (_maps((4, 6, 6), 21), "3 grids have a map of boxes and one of their classes"),  # SSD
+    ],
+)  # fmt: skip
+def test_offsets_from_anchors_are_refused_by_what_they_lack(
+    tmp_path: Path, heads: dict[str, np.ndarray], told: str
+) -> None:
+    path = graphs.write(tmp_path / "model.onnx", Signature(heads))
+    with pytest.raises(ModelError, match=told) as refused:
+        recognise(path)
+    assert "are not in the graph: export it with its postprocessing" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("passes", "family", "resize"),
+    [
+        (("Softmax",), "SSD of torchvision", "stretch"),  # each picture squeezed onto a square
+        (("Softmax", "Sigmoid"), "torchvision", "corner"),  # RetinaNet on a transformer
+        (("Sigmoid",), "torchvision", "corner"),
+    ],
+)
+def test_torchvisions_ssd_alone_takes_pictures_that_are_squeezed(
+    tmp_path: Path, passes: tuple[str, ...], family: str, resize: str
+) -> None:
+    heads = lists(("boxes", "scores", "labels"), 1)
+    path = graphs.write(tmp_path / "m.onnx", Signature(heads, layout="CHW", passes=passes))
+    _, seen, recognised = bring(path, {"labels": "coco80"})
+    assert recognised.family == family
+    check(seen, resize)
+
+
 def test_quantised_outputs_and_unknown_operator_sets_are_refused(tmp_path: Path) -> None:
     path = graphs.write(tmp_path / "model.onnx", Signature({"output0": columns((8, 16, 32))}))
     model = onnx.load(str(path))
