@@ -60,11 +60,6 @@ class EncoderWorker:
             target=self._run, name=f"{pipeline.source}_inference", daemon=True
         )
 
-    @property
-    def dropped(self) -> int:
-        """Frames overwritten by a newer one before inference."""
-        return self._mailbox.dropped
-
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

@@ -28,7 +28,6 @@ from edge_perception.models.quiet import directly, quietly
 from edge_perception.models.sessions import SESSIONS, Opened
 
 DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
-CODE = ".wasm"  # files of a bundle that are adapters, not weights
 SIGNED = ("auto", "true", "false")
 # Who is on the ROS domain can clean a node up, set its parameters and configure it again.
 HELD = (
