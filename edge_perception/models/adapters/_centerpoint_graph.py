@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._centerpoint_tasks import head_of, with_joined_tasks
 from edge_perception.models.adapters._centerpoint_whole import recognise_whole
 from edge_perception.models.adapters._pillar_config import PillarConfig, read_pillar_config
 from edge_perception.models.foreign import ForeignModel, Reading, described, precision_of
@@ -13,7 +14,6 @@ from edge_perception.models.pillar_graph import CELLS, is_voxel_encoder, joined
 
 CONVENTIONS = ("autoware", "mmdet3d", "openpcdet")
 _HEADS = ("heatmap", "reg", "height", "dim", "rot")
-_NAMES = {"hm": "heatmap", "center": "reg", "center_z": "height"}  # of OpenPCDet
 _GRID = ("range_m", "voxel_m")
 AUTOWARE_POINTS = 32  # of a pillar, in the code of its node; its exporter leaves the axis free
 
@@ -23,7 +23,9 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     whole = recognise_whole(foreign)
     if whole:
         return whole
-    models = {foreign.path.name: foreign.model, **{p.name: m for p, m in foreign.parts}}
+    files = {foreign.path.name: foreign.model, **{p.name: m for p, m in foreign.parts}}
+    joined_tasks = {name: with_joined_tasks(model, name) for name, model in files.items()}
+    models = {name: model for name, (model, _) in joined_tasks.items()}
     heads = {n: found for n, m in models.items() if (found := _heads(m))}
     encoders = [n for n, m in models.items() if n not in heads and is_voxel_encoder(m)]
     if len(heads) != 1 or len(models) > 2:
@@ -35,7 +37,13 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return [_half("the voxel encoder (pts_voxel_encoder_….onnx)", foreign)]
     ((name, found),) = heads.items()
     config = read_pillar_config(foreign.config) if foreign.config else None
-    return [_reading(foreign, models[encoders[0]], models[name], found, config)]
+    head, tasks = joined_tasks[name]
+    if config and config.tasks and len(config.tasks) > 1 and tasks != config.tasks:
+        raise ModelError(
+            f"{name}: '{config.name}' has tasks of {config.tasks} labels, the outputs of "
+            f"{tasks or 'one task'}"
+        )
+    return [_reading(foreign, models[encoders[0]], head, found, config, tasks)]
 
 
 def _half(what: str, foreign: ForeignModel) -> Reading:
@@ -49,7 +57,7 @@ def _half(what: str, foreign: ForeignModel) -> Reading:
 def _heads(model: Any) -> dict[str, str]:
     """Return the outputs of the heads by the names that Autoware gives them."""
     outputs = [value.name for value in model.graph.output]
-    named = {_NAMES.get(name, name): name for name in outputs}
+    named = {head_of(name): name for name in outputs}
     return named if set(_HEADS) <= set(named) else {}
 
 
@@ -59,6 +67,7 @@ def _reading(
     head: Any,
     heads: dict[str, str],
     config: PillarConfig | None,
+    tasks: list[int],
 ) -> Reading:
     said = foreign.said
     encoder_shape = tensor_shapes(encoder)[input_names(encoder)[0]]
@@ -87,6 +96,7 @@ def _reading(
         model = joined(encoder, head, grid=(grid[0], grid[1]), shape=shape)
         model, heads = _fixed(foreign, model, heads, shape)
         manifest |= _manifest(model, values, heads, config, str(convention), labels, grid)
+        manifest["postprocessing"]["tasks"] = tasks
     why = f"'{config.name}'" if config else "said"
     reasons = dict.fromkeys((*values, "corner_m", "score_threshold", "circle_m", "yaw_norms"), why)
     return Reading(
@@ -95,7 +105,7 @@ def _reading(
         reasons={
             **reasons,
             "max_points": _why_points(encoder_shape, config, why),
-            **dict.fromkeys((*_HEADS, "vel", "voxels", "cells"), "names in the files"),
+            **dict.fromkeys((*_HEADS, "vel", "voxels", "cells", "tasks"), "names in the files"),
             "intensity_scale": "0 to 255, as nuScenes'",
             "cell_m": f"{why} and the shape of the heads",
             "convention": "said" if "convention" in said else f"{why} is {kind}'s",
@@ -103,7 +113,7 @@ def _reading(
             "labels": why,
         },
         undecided=undecided,
-        classes=len(labels) or None,
+        classes=sum(tasks) or len(labels) or None,
         model=model,
     )
 

@@ -166,9 +166,17 @@ def pointpillars_apart(folder: Path, *, chw: bool, extra: int = 5) -> tuple[Path
 
 
 def centerpoint(
-    folder: Path, *, channels: int = 4, points: int | str = 5
+    folder: Path,
+    *,
+    channels: int = 4,
+    points: int | str = 5,
+    tasks: tuple[int, ...] = (),
+    naming: str = "{part}_{task}",
 ) -> tuple[Path, Path, Path]:
-    """As Autoware exports it: a car is where something stands higher than 1 m."""
+    """As Autoware exports it: a car is where something stands higher than 1 m.
+
+    With `tasks` each of them has heads of its own for so many labels; the car is of the last one.
+    """
     node = onnx.helper.make_node
     encoder = save(
         folder / "pts_voxel_encoder_centerpoint.onnx",
@@ -184,21 +192,28 @@ def centerpoint(
     weights: dict[str, np.ndarray] = {}
     sizes = {"heatmap": 2, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
     bias = {
-        "heatmap": [-10.0, -30.0], "reg": [0.5, 0.5], "height": [0.8],
+        "reg": [0.5, 0.5], "height": [0.8],
         "dim": np.log([2.0, 4.0, 1.5]), "rot": [np.sin(-2.0), np.cos(-2.0)], "vel": [3.0, -1.0],
     }  # fmt: skip
-    nodes = []
-    for name, count in sizes.items():
-        kernel = np.zeros((count, 4, 1, 1), np.float32)
-        if name == "heatmap":
-            kernel[0, 2] = 10.0
-        weights |= {f"{name}_w": kernel, f"{name}_b": np.asarray(bias[name], np.float32)}
-        nodes.append(node("Conv", ["spatial_features", f"{name}_w", f"{name}_b"], [name]))
+    nodes, outputs = [], {}
+    for task, labels in enumerate(tasks or (2,)):
+        for part, count in sizes.items():
+            name = naming.format(part=part, task=task) if tasks else part
+            width = labels if part == "heatmap" else count
+            own = np.asarray(bias.get(part, [-10.0, *[-30.0] * (labels - 1)]), np.float32)
+            kernel = np.zeros((width, 4, 1, 1), np.float32)
+            if part == "heatmap" and task == max(len(tasks) - 1, 0):
+                kernel[0, 2] = 10.0
+            elif part != "heatmap" and task < len(tasks) - 1:
+                own = own + 7  # boxes of another task than the car's
+            weights |= {f"{name}_w": kernel, f"{name}_b": own}
+            nodes.append(node("Conv", ["spatial_features", f"{name}_w", f"{name}_b"], [name]))
+            outputs[name] = ["batch_size", width, "H", "W"]
     head = save(
         folder / "pts_backbone_neck_head_centerpoint.onnx",
         nodes,
         {"spatial_features": ["batch_size", 4, "H", "W"]},
-        {name: ["batch_size", count, "H", "W"] for name, count in sizes.items()},
+        outputs,
         weights,
         14,
     )

@@ -24,6 +24,14 @@ from edge_perception.releases.recognising import recognise
 
 onnx = pytest.importorskip("onnx", reason="the Python package onnx is not installed")
 
+MMDET3D = (
+    "class_names = ['CAR', 'PEDESTRIAN']\n"
+    "model = dict(data_preprocessor=dict(voxel_layer=dict(max_num_points=5, max_voxels=(9, 50),"
+    "voxel_size=[0.5, 0.5, 8], point_cloud_range=[-8, -4, -3, 8, 4, 5])),"
+    "pts_voxel_encoder=dict(in_channels=4), pts_bbox_head=dict(type='CenterHead',"
+    "tasks=[dict(class_names=class_names)]))\n"
+)
+
 RANGE = (-8.0, -4.0, -3.0, 8.0, 4.0, 5.0)
 HEADS = ("heatmap", "reg", "height", "dim", "rot", "vel")
 
@@ -188,18 +196,58 @@ def test_returns_a_pillar_are_autowares_where_its_exporter_leaves_them_free(
 def test_two_graphs_with_the_python_of_mmdetection3d(tmp_path: Path) -> None:
     encoder, head, _ = centerpoint(tmp_path)
     config = tmp_path / "centerpoint.py"
-    config.write_text(
-        "class_names = ['CAR', 'PEDESTRIAN']\n"
-        "model = dict(data_preprocessor=dict(voxel_layer=dict(max_num_points=5, max_voxels=(9, 50),"
-        "voxel_size=[0.5, 0.5, 8], point_cloud_range=[-8, -4, -3, 8, 4, 5])),"
-        "pts_voxel_encoder=dict(in_channels=4), pts_bbox_head=dict(type='CenterHead',"
-        "tasks=[dict(class_names=class_names)]))\n"
-    )
+    config.write_text(MMDET3D)
     manifest = recognise(encoder, parts=[head], config=config).manifest
     assert manifest["preprocessing"]["extra_features"] == 5
     assert manifest["preprocessing"]["max_pillars"] == 50
     assert manifest["postprocessing"]["convention"] == "mmdet3d"
     assert manifest["labels"] == ["car", "pedestrian"]
+
+
+@pytest.mark.parametrize("naming", ["{part}_{task}", "task{task}_{part}"])
+def test_heads_of_several_tasks_are_read_one_after_the_other(tmp_path: Path, naming: str) -> None:
+    encoder, head, parameters = centerpoint(tmp_path, tasks=(1, 2), naming=naming)
+    labels = ["bus", "car", "pedestrian"]
+    text = parameters.read_text().replace('["CAR", "PEDESTRIAN"]', '["BUS", "CAR", "PEDESTRIAN"]')
+    parameters.write_text(text)
+    recognised = recognise(encoder, parts=[head], config=parameters)
+    assert recognised.manifest["postprocessing"]["tasks"] == [1, 2]
+    bundle = import_model(
+        encoder, adapter="centerpoint", into=tmp_path / "models", recognised=recognised
+    )
+    assert bundle.manifest.labels == tuple(labels)
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    model = encoders()["lidar"].make_encoder(bundle.manifest, backend)
+    outputs = model.infer(model.preprocess(sweep(), Geometry()))
+    found = model.postprocess(outputs, sweep(), Geometry()).objects
+    assert [item.class_name for item in found] == ["car", "car"]
+    for item in found:  # by the heads of their own task
+        assert item.size_m == pytest.approx((4.0, 2.0, 1.5), rel=1e-5)
+        assert item.center_m[2] == pytest.approx(0.8)
+
+
+def test_tasks_that_lack_a_head_or_are_others_than_configured_are_named(tmp_path: Path) -> None:
+    encoder, head, parameters = centerpoint(tmp_path, tasks=(1, 1))
+    with pytest.raises(ModelError, match="the outputs have 2 classes, 3 names are given"):
+        recognise(encoder, parts=[head], config=parameters, labels=["a", "b", "c"])
+    model = onnx.load(str(head))
+    model.graph.output.remove(next(v for v in model.graph.output if v.name == "dim_1"))
+    onnx.save(model, str(head))
+    with pytest.raises(ModelError, match=r"'dim' is there for tasks \[0\], 'heatmap' for \[0, 1\]"):
+        recognise(encoder, parts=[head], config=parameters)
+    config = tmp_path / "centerpoint.py"
+    apart = "[dict(class_names=['CAR']), dict(class_names=['PEDESTRIAN'])]"
+    config.write_text(MMDET3D.replace("[dict(class_names=class_names)]", apart))
+    (tmp_path / "one").mkdir()
+    encoder, head, _ = centerpoint(tmp_path / "one")
+    with pytest.raises(ModelError, match=r"tasks of \[1, 1\] labels, the outputs of one task"):
+        recognise(encoder, parts=[head], config=config)
+    encoder, head, _ = centerpoint(tmp_path / "one", tasks=(1, 1))
+    manifest = recognise(encoder, parts=[head], config=config).manifest
+    assert (manifest["postprocessing"]["tasks"], manifest["labels"]) == (
+        [1, 1],
+        ["car", "pedestrian"],
+    )
 
 
 def test_what_the_two_files_do_not_tell_is_asked_for(tmp_path: Path) -> None:
