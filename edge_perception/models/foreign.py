@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.backends import DEFAULT_BACKEND, BackendOptions, backends, load_model_bytes
+from edge_perception.backends import (
+    DEFAULT_BACKEND,
+    Backend,
+    BackendOptions,
+    backends,
+    load_model_bytes,
+)
 from edge_perception.core.errors import BackendError, ModelError
 from edge_perception.models.foreign_picture import fix_inputs, image_axes, parsed, picture_size
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
@@ -36,6 +42,7 @@ _QUANTISED = (
     "MatMulInteger",
 )  # fmt: skip
 _BYTES = {2: "uint8", 3: "int8"}  # onnx.TensorProto.DataType
+_BRIGHTEST = np.float32(255)
 _IR_VERSION = 10  # later ones add types and notes that no detector needs; runtimes lag behind
 
 
@@ -388,12 +395,25 @@ def _run(
     try:
         session = load_model_bytes(backends()[backend], model.SerializeToString(), path, options)
         try:
-            return [session.infer(feed) for feed in feeds]
+            return [_outputs_of(session, feed) for feed in feeds]
         finally:
             session.close()
     except BackendError as error:
         shapes = {name: value.shape for name, value in feeds[0].items()}
         raise ModelError(f"{path.name}: does not run with inputs {shapes}: {error}") from error
+
+
+def _outputs_of(session: Backend, feed: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Run a graph; one that wants 0 to 1 may stop at 0 to 255, where it finds nothing.
+
+    R-CNN of torchvision cannot reshape the regions that it does not propose.
+    """
+    try:
+        return session.infer(feed)
+    except BackendError:
+        if not any(value.any() for value in feed.values()):
+            raise
+    return session.infer({name: value / _BRIGHTEST for name, value in feed.items()})
 
 
 def _data_dependent(model: Any) -> set[str]:

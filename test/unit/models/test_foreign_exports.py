@@ -527,6 +527,33 @@ def test_torchvisions_ssd_alone_takes_pictures_that_are_squeezed(
     check(seen, resize)
 
 
+def test_a_graph_that_stops_at_numbers_of_0_to_255_is_tried_with_0_to_1(tmp_path: Path) -> None:
+    heads = lists(("boxes", "scores", "labels"), 1)
+    path = graphs.write(tmp_path / "rcnn.onnx", Signature(heads, layout="CHW"))
+    model = onnx.load(str(path))
+    node, weights = onnx.helper.make_node, {"two": np.array(2.0, np.float32)}
+    weights |= {"one": np.array([1]), "keep": np.array([0, -1]), "wide": np.array([4])}
+    position = next(k for k, n in enumerate(model.graph.node) if n.op_type == "ReduceMax")
+    inside = [  # as many regions as 1 or 0: none where a number is above 2
+        node("Less", ["most", "two"], ["few"]),
+        node("Cast", ["few"], ["count"], to=7),
+        node("Reshape", ["count", "one"], ["counts"]),
+        node("Concat", ["counts", "wide"], ["shape"], axis=0),
+        node("Expand", ["most", "shape"], ["regions"]),
+        node("Reshape", ["regions", "keep"], ["flat"]),  # of no region it cannot be told
+        node("ReduceMax", ["flat"], ["found"], keepdims=0),
+    ]
+    for k, item in enumerate(inside):
+        model.graph.node.insert(position + 1 + k, item)
+    last = next(n for n in model.graph.node if list(n.output) == ["nothing"])
+    last.input[0] = "found"
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in weights.items())
+    onnx.save(model, str(path))
+    _, seen, recognised = bring(path, {"labels": "coco80"})
+    assert recognised.family == "torchvision"
+    check(seen, "corner")
+
+
 def test_quantised_outputs_and_unknown_operator_sets_are_refused(tmp_path: Path) -> None:
     path = graphs.write(tmp_path / "model.onnx", Signature({"output0": columns((8, 16, 32))}))
     model = onnx.load(str(path))
