@@ -59,7 +59,7 @@ def test_the_fuzzer_finds_a_crash():
 NUMBERS = st.floats(width=32) | st.sampled_from(_FLOATS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     dtype=st.sampled_from(("float32", "uint8", "int64", "object", ">f4", "datetime64[ns]"))
     | st.text(),

@@ -56,7 +56,7 @@ def _check_views(outputs):
     return used
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     jitter=_jitter,
     latency_ms=st.integers(0, 90),
@@ -98,7 +98,7 @@ class _Seen:
         raise RuntimeError("only looking")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(camera=_chaos, lidar=_chaos, audio=_chaos)
 def test_no_feature_of_a_pacing_source_contributes_twice(camera, lidar, audio):
     seen = _Seen()
@@ -115,7 +115,7 @@ def test_no_feature_of_a_pacing_source_contributes_twice(camera, lidar, audio):
     assert all(name in outputs[-1].view.reason for name in ("camera: ", "lidar: ", "audio: "))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lost=st.lists(st.integers(3, 28), max_size=6, unique=True),
     phase_ms=st.integers(0, 99),

@@ -187,7 +187,9 @@ def _now() -> Iterator[dict[str, Any]]:
     )
     yield _alert(
         "SafeStop",
-        f"{series('safe_stop')} == 1",
+        # Before the first valid view of a start there is nothing to stop for.
+        f"{series('safe_stop')} == 1 and on (job, instance) "
+        f'sum by (job, instance) ({series("fused_views")}{{valid="true"}}) > 0',
         "0s",
         PAGE,
         "The degradation policy asks for a safe stop on {{ $labels.instance }}.",

@@ -50,7 +50,7 @@ def test_what_lies_above_the_new_band_is_removed():
     assert np.abs(out[200:]).max() < 0.5 * 10 ** (-60 / 20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate_hz=st.sampled_from([8000, 22_050, 44_100, 48_000, 44_099]),
     cuts=st.lists(st.integers(0, 4000), max_size=12),

@@ -146,7 +146,7 @@ def test_refused(data: bytes, text: str, reason: str) -> None:
         image_from_msg(compressed_msg(data, text))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     suffix=st.sampled_from([".jpg", ".png"]),
     places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6),

@@ -302,7 +302,7 @@ def test_a_step_that_is_no_length_of_a_row_tells_nothing(bgr: np.ndarray, step: 
     assert frame.notes == ("step is no length of a row: the rows fill the data without a gap",)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     encoding=st.sampled_from(sorted(ENCODINGS)),
     width=st.integers(1, 9),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_perception.cdr import CdrError, CdrReader, CdrWriter, UnsupportedCdrError, skipping
@@ -19,9 +19,7 @@ from edge_perception.cdr.layout import Array, Element, Primitive, String, Struct
 
 serialization = pytest.importorskip("rclpy.serialization")
 
-SETTINGS = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+SETTINGS = settings(max_examples=40, derandomize=True)
 TYPES = (
     "sensor_msgs/msg/Image",
     "sensor_msgs/msg/CompressedImage",

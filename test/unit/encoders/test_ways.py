@@ -85,7 +85,7 @@ def test_the_best_that_is_offered_counts_from_the_start():
     assert choice.current == "raw"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(WAYS), st.integers(1, 300), st.booleans()), max_size=80))
 def test_a_frame_of_two_healthy_ways_never_counts_twice(gaps):
     choice, now, stamps = WayChoice(WAYS), 0, []

@@ -36,7 +36,7 @@ def test_point_ahead_projects_onto_the_principal_point():
     assert np.isnan(pixels[2]).all(), "behind the camera"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(2.0, 80.0), st.floats(-20.0, 20.0), st.floats(0.0, 4.0), st.floats(-3.0, 3.0))
 def test_rays_undo_the_projection(x, y, z, yaw):
     geometry = camera_geometry(yaw)
@@ -93,7 +93,7 @@ def test_footprint_overlap(other, expected):
     assert bev_iou(first, second) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(-4, 4),
     st.floats(-4, 4),

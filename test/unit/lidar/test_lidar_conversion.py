@@ -31,7 +31,7 @@ def test_plain_cloud() -> None:
     assert cloud.intensity is cloud.ring is cloud.time_offset_s is None
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     order=st.permutations(["x", "y", "z", "rgb", "ring", "intensity"]),
     kind=st.sampled_from(["f4", "f8"]),
@@ -318,7 +318,7 @@ def test_nothing_but_nan() -> None:
         cloud_from_msg(cloud_msg(nothing))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     size=st.tuples(st.integers(0, 5), st.integers(0, 3)),
     steps=st.tuples(st.integers(0, 40), st.integers(0, 120)),

@@ -48,7 +48,7 @@ def test_the_build_has_the_library():
     assert native() is not None, "not on the library path: build with `make build`"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     points=st.integers(1, 3000),

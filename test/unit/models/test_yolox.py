@@ -99,7 +99,7 @@ def test_boxes_of_a_graph_that_decodes_itself() -> None:
     assert corners(item) == pytest.approx([37.5, 26.5, 57.5, 36.5])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), threshold=st.floats(0.05, 0.95))
 def test_suppression_is_opencv_s(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)

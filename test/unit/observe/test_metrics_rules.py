@@ -171,7 +171,10 @@ STATES = "edge_perception_source_state"
 WRONG = {
     "Unreachable": {f"up{{{BASE}}}": "0x20"},
     "Silent": {f"edge_perception_fused_silence_seconds{{{BASE}}}": "0+15x20"},
-    "SafeStop": {f"edge_perception_safe_stop{{{BASE}}}": "1x20"},
+    "SafeStop": {
+        f"edge_perception_safe_stop{{{BASE}}}": "1x20",
+        f'edge_perception_fused_views_total{{{BASE},mode="FULL",valid="true"}}': "9x20",
+    },
     "SourceDoubtful": {f'edge_perception_source_doubtful{{{BASE},source="camera"}}': "1x20"},
     "Drift": {f'edge_perception_drifted_quantities{{{BASE},source="camera"}}': "2x20"},
     "NodeFails": {f'edge_perception_node_level{{{BASE},node="fusion",level="STALE"}}': "1x20"},
@@ -232,6 +235,16 @@ def test_memory_that_grows_fires_against_an_hour_ago_and_a_young_node_does_not(t
     }
     at = {"2h5m": [], "2h30m": ["EdgePerceptionMemoryGrows"]}
     alert_cases(tmp_path, Slo(), [names_case(series, "1m", at)])
+
+
+def test_a_start_without_a_valid_view_yet_is_no_safe_stop(tmp_path):
+    series = {
+        f"edge_perception_safe_stop{{{BASE}}}": "1x20",
+        f'edge_perception_fused_views_total{{{BASE},mode="NONE",valid="false"}}': "0+9x20",
+        f'edge_perception_fused_views_total{{{BASE},mode="FULL",valid="true"}}': "0x10 1x10",
+    }
+    at = {"2m": [], "4m": ["EdgePerceptionSafeStop"]}
+    alert_cases(tmp_path, Slo(), [names_case(series, "15s", at)])
 
 
 def test_nothing_fires_where_nothing_is_wrong(tmp_path):

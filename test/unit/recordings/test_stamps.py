@@ -13,7 +13,7 @@ from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
     after=st.integers(0, (2**31 - 1) * 10**9),
     frame_id=st.text(max_size=9),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_restamped_message_decodes_to_the_same_but_for_its_stamp(ros, before, after, frame_id):
     from rclpy.serialization import deserialize_message, serialize_message
     from sensor_msgs.msg import CompressedImage
