@@ -90,7 +90,7 @@ def implausible(manifest: Manifest, found: Candidates) -> list[str]:
     centre = (boxes[:, 2:] + boxes[:, :2]) / 2
     outside = ((centre < -0.1 * size) | (centre > 1.1 * size)).any(axis=1)
     outside |= (sides > 2.0 * size).any(axis=1) | ~np.isfinite(boxes).all(axis=1)
-    turned = (sides <= 0).any(axis=1)
+    turned = (sides < 0).any(axis=1)  # 0: cut at the edge, as RetinaNet and SSD do not sort out
     for what, bad in (
         ("lie outside the picture or are larger than it (size, box, box_unit, decoded)", outside),
         ("have their corners in the wrong order (box)", turned),

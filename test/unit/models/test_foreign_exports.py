@@ -527,6 +527,17 @@ def test_torchvisions_ssd_alone_takes_pictures_that_are_squeezed(
     check(seen, resize)
 
 
+def test_boxes_cut_at_the_edge_are_no_corners_in_the_wrong_order(tmp_path: Path) -> None:
+    heads = lists(("boxes", "scores", "labels"), 1)
+    path = graphs.write(tmp_path / "retina.onnx", Signature(heads, layout="CHW"))
+    bundle, _, _ = bring(path, {"labels": "coco80"})
+    boxes = np.array([[10.0, 10.0, 40.0, 50.0]] * 7 + [[96.0, 10.0, 96.0, 50.0]] * 3)
+    found = Candidates(boxes=boxes, scores=np.full(10, 0.9), labels=np.zeros(10, np.int64))
+    assert implausible(bundle.manifest, found) == []
+    boxes[7:, 2] = 90.0
+    assert "corners in the wrong order" in implausible(bundle.manifest, found)[0]
+
+
 def test_a_graph_that_stops_at_numbers_of_0_to_255_is_tried_with_0_to_1(tmp_path: Path) -> None:
     heads = lists(("boxes", "scores", "labels"), 1)
     path = graphs.write(tmp_path / "rcnn.onnx", Signature(heads, layout="CHW"))
