@@ -1,7 +1,8 @@
 # Every target is one command on a fresh machine: what is missing is set up first.
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Files without nodes on two workers, then all tests with nodes on one: their deadlines need the cores.
+# One worker runs all tests with nodes in turn: their deadlines need the cores. The other runs files without
+# nodes, at low priority.
 WORKERS ?= -n 2 --dist loadscope
 DEMO_ARGS ?=
 BENCH_ARGS ?=

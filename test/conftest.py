@@ -25,6 +25,7 @@ ROOT = TESTS.parent
 LAYERS_WITH_ROS = ("nodes", "launch", "faults")
 # In these layers, and no deadline of running nodes in them.
 WITHOUT_NODES = ("test_fault_matrix_virtual", "test_fuzzing", "test_store_faults")
+NICE_WITHOUT_NODES = 10
 # Ports of ROS's own domain_coordinator: tests of other packages keep away from our domains too.
 DOMAIN_PORT_BASE = 32768
 DOMAINS = range(1, 101)
@@ -59,8 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        # Nodes last, see `pytest_xdist_make_scheduler`; of the others the short ones last.
-        items.sort(key=lambda item: (_has_nodes(item.nodeid), "test/unit/" in item.nodeid))
+        # Nodes first, see `pytest_xdist_make_scheduler`; of the others the short ones last.
+        items.sort(key=lambda item: (not _has_nodes(item.nodeid), "test/unit/" in item.nodeid))
     if config.getoption("--whole-matrix"):
         return
     skip = pytest.mark.skip(reason="a cell of a longer matrix: `make matrix` runs it")
@@ -71,18 +72,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Give whole files to the workers of `-n`, and all tests with nodes to one of them, at the end.
+    """Give all tests with nodes to one worker of `-n`, in turn; whole files without to the others.
 
-    Nodes have deadlines, and tests beside them would take the cores that these are measured on.
+    Nodes have deadlines: two of these tests at once would take the cores that they are measured on.
+    Tests without nodes take what is left, see `pytest_runtest_setup`.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class NodesLast(LoadScopeScheduling):
+    class NodesFirst(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return "nodes" if _has_nodes(nodeid) else nodeid.split("::")[0]
 
     config.option.loadscopereorder = False
-    return NodesLast(config, log)
+    return NodesFirst(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let tests without nodes wait for those of the other worker, which takes some at its end."""
+    if hasattr(item.config, "workerinput") and not _has_nodes(item.nodeid):
+        os.nice(max(0, NICE_WITHOUT_NODES - os.nice(0)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
