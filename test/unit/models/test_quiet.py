@@ -65,10 +65,14 @@ def is_low(tid):
         return False  # it has ended
 
 
-def threads_that_stay_low():
-    """Those left after the quiet threads have ended: joined, they need a core once more for it."""
+def threads():
+    return set(map(int, os.listdir("/proc/self/task")))
+
+
+def threads_that_stay_low(before):
+    """Of those made since: quiet threads that were joined need a core once more to end."""
     give_up_s = time.monotonic() + 20
-    while low := [tid for tid in map(int, os.listdir("/proc/self/task")) if is_low(tid)]:
+    while low := [tid for tid in threads() - before if is_low(tid)]:
         if time.monotonic() > give_up_s:
             break
         time.sleep(0.01)
@@ -81,11 +85,11 @@ def test_threads_of_a_session_that_will_serve_do_not_stay_low(rights, monkeypatc
         pytest.skip("without CAP_SYS_NICE a thread stays low: nothing to try")
     monkeypatch.setattr(quiet, "may_return", lambda: rights)
     bundle = find_bundle("bev_lite/audio", installed_model_folders())
-    before = set(os.listdir("/proc/self/task"))
+    before = threads()
     loaded = open_bundle(bundle, ModelOptions(model="audio", threads=3), beside=True)
     try:
-        assert len(set(os.listdir("/proc/self/task")) - before) >= 2  # it has made threads
-        assert threads_that_stay_low() == []
+        assert len(threads() - before) >= 2  # it has made threads
+        assert threads_that_stay_low(before) == []
     finally:
         loaded.backend.close()
 
