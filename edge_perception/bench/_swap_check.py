@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.bench._machine_watch import Used, used_between
+
 FUSION = "fusion"
+_BEFORE_NS = 100_000_000  # frames of a view are that much older than it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,8 @@ class RunSeen:
     fused: list[FusedSeen] = field(default_factory=list)
     swaps: list[SwapSeen] = field(default_factory=list)
     memory_bytes: list[int] = field(default_factory=list)
+    played: list[tuple[int, int]] = field(default_factory=list)  # stamp, published so late, ns
+    used: Sequence[Used] = ()  # of the machine's cores
 
 
 def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str, Any]:
@@ -109,9 +114,14 @@ def summarise(run: RunSeen, *, cycle_s: float, tail_s: float = 0.2) -> dict[str,
 
 
 def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[str, Any]]:
-    """Return the longest gaps, and when after a request and after a change's stamp they ended."""
-    ended = np.array([view.published_ns for view in run.fused[1:]], np.int64)
-    gaps_s = np.diff([view.published_ns for view in run.fused]) / 1e9
+    """Return the longest gaps: when after a request and a change's stamp they ended, and whose.
+
+    Of each: what of the cores went to other programs and to the host meanwhile, and how late the
+    bench's own sensors were played. What a gap is, none of that changes.
+    """
+    published = [view.published_ns for view in run.fused]
+    ended = np.array(published[1:], np.int64)
+    gaps_s = np.diff(published) / 1e9
     requested = [swap.requested_ns for swap in run.swaps]
     found = []
     for index in np.argsort(-gaps_s)[:count]:
@@ -124,9 +134,21 @@ def _longest_gaps(run: RunSeen, cycle_s: float, count: int = 20) -> list[dict[st
                 "cycles": round(float(gaps_s[index]) / cycle_s, 3),
                 "after_request_s": _since(ended[index], requested_ns),
                 "after_stamp_s": _since(ended[index], stamp_ns),
+                **_surroundings(run, published[index], published[index + 1]),
             }
         )
     return found
+
+
+def _surroundings(run: RunSeen, start_ns: int, end_ns: int) -> dict[str, float | None]:
+    """Return what of a gap is not of the nodes: other programs, the host, late sensors."""
+    used = used_between(run.used, start_ns, end_ns)
+    late = [late for stamp, late in run.played if start_ns - _BEFORE_NS <= stamp <= end_ns]
+    return {
+        "others_s": None if used is None else round(used[0], 2),
+        "stolen_s": None if used is None else round(used[1], 2),
+        "played_late_s": round(max(late) / 1e9, 3) if late else None,
+    }
 
 
 def _since(now_ns: int, then_ns: int | None) -> float | None:

@@ -205,6 +205,7 @@ class SwapRig:
             self._publishers[source].publish(message)
             if self.watching:
                 self._run.sent.setdefault(source, []).append(due[source])
+                self._run.played.append((due[source], time.time_ns() - due[source]))
             counts[source] += 1
 
     # -- what is seen --

@@ -139,6 +139,7 @@ def _measure(
     busy: int,
 ) -> dict[str, Any]:
     from edge_perception.bench._busy import BusyLoops
+    from edge_perception.bench._machine_watch import MachineWatch
     from edge_perception.bench._swap_check import RunSeen, summarise
     from edge_perception.bench._swap_loss import count_losses
     from edge_perception.bench._swap_rig import SwapRig
@@ -175,7 +176,9 @@ def _measure(
         beside.start(busy)
         time.sleep(_SETTLE_QUICK_S if quick else _SETTLE_S)
         memory = _sampler(processes.pids)
-        with rig.watch():
+        machine = MachineWatch([os.getpid(), *processes.pids.values()])
+        seen.used = machine.seen
+        with machine, rig.watch():
             _sleep(processes, steady_s)
             seen.memory_bytes.append(memory())
             for count in range(swaps):

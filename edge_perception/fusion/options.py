@@ -30,6 +30,7 @@ class FusionNodeOptions:
         unit="deg",
         low=0.1,
         high=180.0,
+        stricter="lower",
     )
     max_feature_mb: float = parameter(
         0.0,
@@ -52,4 +53,5 @@ class FusionNodeOptions:
         unit="s",
         low=0.0,
         high=60.0,
+        stricter="lower",
     )

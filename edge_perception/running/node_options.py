@@ -112,5 +112,7 @@ class MetricsNodeOptions:
         9464, "TCP port of the metrics; 0: any that is free, told in diagnostics", low=0, high=65535
     )
     slo_file: str = parameter(
-        "", "what the operator asks of the output, YAML; empty: as config/slo.yaml"
+        "",
+        "what the operator asks of the output, YAML; empty: as config/slo.yaml",
+        read_only=True,
     )

@@ -6,6 +6,7 @@ what refuses is the check of the model.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from dataclasses import replace
@@ -347,6 +348,44 @@ def test_frames_do_not_go_elsewhere_by_parameters_where_models_are_signed(
     assert "trust_file is set" in answer.reason
     assert node.get_parameter(name).value == before
     assert node.set_parameters([Parameter("cloud.doubt_bits", value=0.9)])[0].successful
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("slo_file", "lax.yaml"),
+        ("degradation_policy", "lax.yaml"),
+        ("late_hold_s", 5.0),
+        ("calibration_warn_deg", 90.0),
+        ("odometry_topic", "elsewhere"),
+        ("monitor.drift_reference", "lax.json"),
+        ("monitor.conditions", False),
+    ],
+)
+def test_signed_models_are_judged_by_the_files_that_the_operator_gave_at_the_start(
+    harness, maker, name, value
+):
+    """A burn rolls back: who may name another bar could keep a bad model, or lose a good one."""
+    make = functools.partial(EncoderNode, "lidar") if "monitor" in name else FusionNode
+    for number, trust in enumerate(({}, {"trust_file": str(maker.trust_file)})):
+        node = harness.add(
+            make, parameters={"autostart": False, **trust}, namespace=f"/held_{number}"
+        )
+        before = node.get_parameter(name).value
+        answer = node.set_parameters([Parameter(name, value=value)])[0]
+        assert answer.successful == (not trust), answer.reason
+        if trust:
+            assert answer.reason.startswith(f"{name}: ")
+            assert "trust_file is set" in answer.reason
+            assert node.get_parameter(name).value == before
+
+
+def test_what_is_stricter_may_be_asked_of_a_trusted_output_while_it_is_unconfigured(harness, maker):
+    parameters = {"trust_file": str(maker.trust_file), "autostart": False, "late_hold_s": 2.0}
+    node = harness.add(FusionNode, parameters=parameters)
+    for name, value in (("late_hold_s", 1.0), ("calibration_warn_deg", 1.0)):
+        assert node.set_parameters([Parameter(name, value=value)])[0].successful
+        assert node.get_parameter(name).value == value
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ class SwapCoordinator:
             )
         await self._parts.client.until(lambda: not self._unasked, _UNASKED_S)
         with self._one_at_a_time(change):
+            await self._parts.after_view()  # manifests are read, and all nodes asked
             candidate = self._store.find(name, version)
             current = self._store.slots.get("current")
             change.serving = await self.serving.found(current)

@@ -73,7 +73,12 @@ class EncoderParameters:
             )
         self.load = declare(LoadOptions, prefix="load.", on_change=on_load)
         self.watchdog = declare(WatchdogLimits, prefix="watchdog.")
-        self.monitor = declare(MonitorOptions, prefix="monitor.")
+        self.monitor = declare(
+            MonitorOptions,
+            prefix="monitor.",
+            # Drift and conditions are told by files of the operator's, and lead to rollbacks.
+            held=lambda: self.model.config.held,
+        )
         self.cloud = declare(
             CloudOptions,
             prefix="cloud.",

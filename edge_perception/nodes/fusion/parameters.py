@@ -37,7 +37,11 @@ class FusionParameters:
             on_change(self.fusion())
 
         declare = node.declare_parameters_of
-        self.options = declare(FusionNodeOptions)
+        self.options = declare(
+            FusionNodeOptions,
+            # Its files are the operator's: what is asked of the output, and when it is not trusted.
+            held=lambda: self.model.config.held,
+        )
         self.model = declare(ModelOptions, defaults={"model": DEFAULT_FUSION_MODEL})
         self.cycle = declare(CycleConfig, on_change=changed)
         self._decision = declare(DecisionConfig, prefix="decision.", on_change=changed)

@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 
 from edge_perception.core.errors import EdgePerceptionError, SwapError
+from edge_perception.models.quiet import await_gap
 from edge_perception.nodes.changes.coordinator import SwapCoordinator
 from edge_perception.nodes.changes.parts import ManagerParts
 from edge_perception.nodes.common.in_thread import in_thread
@@ -20,7 +21,9 @@ _RECONCILE_PERIOD_S, _RECONCILE_MOST_S = 1.0, 30.0  # from the first to later lo
 # A node is there before it answers: it loads its model first, on a busy machine for a while.
 _PATIENCE_NS = 60_000_000_000
 _FIND_PERIOD_S = 0.1
-_LOOK_AFTER_NS, _LOOKS = 120_000_000, 8  # the stamp of a change: its first frames are served
+# From the first view of a new set on; a sensor may be silent, so each wait is twice the one before.
+_LOOK_AGAIN_NS, _LOOKS = 20_000_000, 11
+_SERVES_NS = 1_000_000_000  # after its stamp, at the latest, a view is of the new set
 
 
 class FollowUp:
@@ -42,7 +45,7 @@ class FollowUp:
 
         self._reconciler = timer(_RECONCILE_PERIOD_S, self._on_reconcile)
         self._finder = timer(_FIND_PERIOD_S, self._on_find)
-        self._looker = timer(_LOOK_AFTER_NS / 1e9, self._on_look)
+        self._looker = timer(_LOOK_AGAIN_NS / 1e9, self._on_look)
         coordinator.steps.late = self._reconciler.reset
         coordinator.steps.committed = self._on_committed
 
@@ -53,6 +56,7 @@ class FollowUp:
 
     def stop(self) -> None:
         """Stop; safe more than once."""
+        self._left = {}
         for timer in (self._finder, self._reconciler, self._looker):
             timer.cancel()
 
@@ -61,7 +65,7 @@ class FollowUp:
         self._left = dict(left)
         delay_ns = stamp_ns - self._parts.node.get_clock().now().nanoseconds
         self._looks_left = _LOOKS
-        self._looker.timer_period_ns = _LOOK_AFTER_NS + max(delay_ns, 0)
+        self._looker.timer_period_ns = max(delay_ns, 0) + 1
         self._looker.reset()
 
     def _on_find(self) -> None:
@@ -109,17 +113,39 @@ class FollowUp:
 
     async def _on_look(self) -> None:
         """Learn after a change what the nodes keep, so that a rollback need not ask them."""
-        if self._coordinator.busy or self._parts.managed.readable is None:
+        self._looker.cancel()
+        left = self._left
+        await self._served(left)
+        if left is not self._left or self._parts.managed.readable is None:
             return
-        self._looks_left -= 1
-        self._looker.timer_period_ns *= 2  # a sensor may be silent
         kept = False
-        with contextlib.suppress(SwapError):  # a node that is silent now is asked again
-            serving = await self._coordinator.serving.look()
-            kept = all(serving.kept.get(role) == sha256 for role, sha256 in self._left.items())
+        if not self._coordinator.busy:
+            self._looks_left -= 1
+            with contextlib.suppress(SwapError):  # a node that is silent now is asked again
+                serving = await self._coordinator.serving.look()
+                kept = all(serving.kept.get(role) == sha256 for role, sha256 in left.items())
+        if left is not self._left:  # a change after it is followed up
+            return
         if kept or self._looks_left <= 0:
-            self._looker.cancel()
             await self._tidy()
+            return
+        self._looker.timer_period_ns = _LOOK_AGAIN_NS << max(_LOOKS - self._looks_left - 1, 0)
+        self._looker.reset()
+
+    async def _served(self, left: ModelSet) -> None:
+        """Wait for the first view without the models that left: their nodes keep them then.
+
+        Asked before, fusion says that it still has the old model; asked right after a view, the
+        nodes have no frames in work.
+        """
+        parts = self._parts
+        end_ns = parts.steady_ns() + _SERVES_NS
+        gone = set(left.values())
+        while left is self._left and parts.groups.rests_on(gone) and parts.steady_ns() < end_ns:
+            view = parts.groups.next_view()
+            if view is None:
+                return
+            await parts.client.at_most(view, _SERVES_NS / 1e9)
 
     async def _tidy(self) -> None:
         """Make room on the disk: what nothing uses any more goes."""
@@ -136,7 +162,9 @@ class FollowUp:
         gone: list[Removed] = []
 
         def work() -> None:
+            await_gap()  # some milliseconds of Python, where nodes that serve are in this process
             store.journal.repair()
+            await_gap()
             also = {*latest.models.values(), *latest.kept.values()}
             gone.extend(collect_garbage(store, keeping, also_in_use=also))
 
