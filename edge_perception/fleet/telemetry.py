@@ -14,7 +14,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edge_perception.core.child_process import start_helper
 from edge_perception.fleet.mqtt import BrokerOptions, check_broker
 from edge_perception.fleet.readings import Reading, encode_reading
 
@@ -139,7 +139,10 @@ class Telemetry:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self._process = process = _process(theirs)
+                # It ends by itself, once nobody can tell any more.
+                self._process = process = start_helper(
+                    _MODULE, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+                )
             with self._lock:
                 self._link, self._unsent = ours, deque([self._setup])
                 self._push()
@@ -189,15 +192,3 @@ class Telemetry:
             pass  # it is asked again when the other one has said something
         except OSError:
             self._taken = False  # it has ended: the next one is handed what is aside
-
-
-def _process(link: socket.socket) -> subprocess.Popen[bytes]:
-    """Start the other process; it ends by itself, once nobody can tell any more."""
-    return subprocess.Popen(
-        [sys.executable, "-m", _MODULE],
-        stdin=link.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from edge_perception.core.child_process import ending, signal_group, start_helper
 from edge_perception.core.errors import BackendError
 from edge_perception.core.plugins import plugin_folders
 from edge_perception.optimize.configuration import Configuration
@@ -30,14 +29,7 @@ class Helper:
     """A helper process that is asked and answers in lines of JSON; use as a context."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        self._process = start_helper(_MODULE, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.ask({"plugin_folders": list(map(str, plugin_folders()))})
 
     def ask(self, document: Mapping[str, Any]) -> None:
@@ -59,16 +51,13 @@ class Helper:
             raise BackendError(f"the helper hung for {timeout_s:g} s")
         line = self._process.stdout.readline()
         if not line:
-            code = self._process.wait()
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            raise BackendError(f"the helper ended with {how}")
+            raise BackendError(f"the helper ended with {ending(self._process.wait())}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
         """End the helper."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        signal_group(self._process, signal.SIGKILL)
         self._process.communicate()
 
     def __enter__(self: H) -> H:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from typing import Any
 import psutil
 
 from edge_perception.backends import DEFAULT_BACKEND
+from edge_perception.core.child_process import ending, signal_group, start_helper
 from edge_perception.core.errors import AdmissionError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.plugins import plugin_folders
@@ -234,19 +233,11 @@ def check_admission(
 def _run(job: dict[str, Any], name: str, deadline_s: float) -> dict[str, Any]:
     """Run the helper; its stages come line by line, so that a hang can be told."""
     started_s = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", _MODULE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    process = start_helper(_MODULE, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         output, _ = process.communicate(json.dumps(job).encode("utf-8"), timeout=deadline_s)
     except subprocess.TimeoutExpired as error:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         output, _ = process.communicate()
         elapsed_s = time.monotonic() - started_s
         raise AdmissionError(
@@ -257,8 +248,7 @@ def _run(job: dict[str, Any], name: str, deadline_s: float) -> dict[str, Any]:
     except ValueError:
         answer = None
     if process.returncode != 0 or not isinstance(answer, dict) or len(answer) < 2:
-        code = process.returncode
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = ending(process.returncode)
         raise AdmissionError(f"{name}: the helper ended in {_stage(output)} with {how}")
     return answer
 

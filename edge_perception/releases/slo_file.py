@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.schema import decode
-from edge_perception.releases.slo import DEFAULT_OBJECTIVES, SCHEMA, Objective, Slo
+from edge_perception.releases.slo import SCHEMA, Slo
 
 MAX_BYTES = 65536
 MOST_NODES = 4096
-DEFAULT_FILE = "config/slo.yaml"
 _ROOT = "slo"
 _NULL = "tag:yaml.org,2002:null"
 
@@ -90,55 +87,6 @@ def _not_yaml(error: Exception, source: str) -> ConfigurationError:
     line = mark.line + 1 if mark is not None else 1
     said = " ".join(str(getattr(error, "problem", None) or error).split())
     return ConfigurationError(f"{source}:{line}: expected YAML: {said}")
-
-
-def slo_text() -> str:
-    """Return the defaults as a commented file."""
-    lines = [
-        "# What the operator asks: of the fused output, of candidates, of the time after a change.",
-        "# Parameter `slo_file` of model_manager and fusion, option --slo of validate. Every value",
-        "# is the default. A manifest's own objectives can only make the gates stricter.",
-        "#",
-        "# An objective: indicator, what makes an event good (at_most), the share of good ones in",
-        "# a window (target), and what a burn leads to (warn, roll_back).",
-        "#   end_to_end_ms  a view whose oldest evidence is at most so old when it is published",
-        "#   deadline       a view published before its deadline",
-        "#   valid          a view with valid: true",
-        "#   errors         a view whose fusion model did not fail and with no source INVALID",
-        "#   drift          decisions of the window against the time before, 0 (none) to 1",
-        "#   memory         resident memory of the nodes against the time before, ratio",
-        "# A burn that was there before the change warns: going back would not end it.",
-        f"schema: {SCHEMA}",
-        "objectives:",
-    ]
-    for objective in DEFAULT_OBJECTIVES:
-        shown = [
-            f"{item.name}: {getattr(objective, item.name)}"
-            for item in dataclasses.fields(Objective)
-            if item.name != "at_most" or objective.at_most
-        ]
-        lines.append(f"  - {{{', '.join(shown)}}}")
-    for name in ("trial", "watch"):
-        lines.append(f"{name}:")
-        lines += _section(getattr(Slo(), name), "  ")
-    return "\n".join(lines) + "\n"
-
-
-def _section(part: Any, indent: str) -> Iterator[str]:
-    for item in dataclasses.fields(part):
-        value = getattr(part, item.name)
-        if dataclasses.is_dataclass(value):
-            yield f"{indent}{item.name}:"
-            yield from _section(value, indent + "  ")
-            continue
-        unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
-        yield f"{indent}{item.name}: {_number(value)}  # {item.metadata['text']}{unit}"
-
-
-def _number(value: object) -> str:
-    """Return a value as YAML 1.1 reads it: a float with an exponent needs a point."""
-    text = str(value)
-    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 
 def _walk(node: yaml.Node, where: str, source: str) -> Iterator[tuple[str, yaml.Node]]:

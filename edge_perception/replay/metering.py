@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -28,16 +28,25 @@ LOOP_FRAMES = 4
 class MeteredBackend:
     """Passes everything on to another backend and notes how long inference takes."""
 
-    def __init__(self, backend: Backend, *, is_shared: bool = False) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        is_shared: bool = False,
+        on_run: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._backend = backend
         self._closed = is_shared  # others go on with it
+        self._on_run = on_run
         self.seconds = 0.0
 
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Run the model."""
         started = time.perf_counter()
         outputs = self._backend.infer(inputs)
-        self.seconds += time.perf_counter() - started
+        took_s = time.perf_counter() - started
+        self.seconds += took_s
+        self._on_run(took_s)
         return outputs
 
     def warm_up(self, runs: int) -> None:
@@ -107,9 +116,22 @@ class MeteredFusionModel(BundleFusionModel):
         self.loop.runs += 1
 
 
-def metered(loaded: LoadedModel, *, is_shared: bool = False) -> LoadedModel:
-    """Return a loaded model whose runs are metered; a shared one stays loaded when it is closed."""
-    return replace(loaded, backend=MeteredBackend(loaded.backend, is_shared=is_shared))
+def metered(
+    loaded: LoadedModel,
+    *,
+    is_shared: bool = False,
+    on_run: Callable[[float], None] = lambda _: None,
+) -> LoadedModel:
+    """Return a loaded model whose runs are metered.
+
+    Args:
+        loaded: the model.
+        is_shared: it stays loaded when what is returned is closed.
+        on_run: called with the time of each run, s.
+    """
+    return replace(
+        loaded, backend=MeteredBackend(loaded.backend, is_shared=is_shared, on_run=on_run)
+    )
 
 
 def run_loop(models: Iterable[Looped]) -> float:

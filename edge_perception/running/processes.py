@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -11,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from edge_perception.core.child_process import ending, signal_group
 from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.running.ending import lifeline
 
@@ -59,7 +58,7 @@ class NodeProcesses:
             code = process.poll()
             if code is not None:
                 raise NodeDiedError(
-                    f"{name} ended with {_ending(code)}; end of {self._log_path(name)}:\n"
+                    f"{name} ended with {ending(code)}; end of {self._log_path(name)}:\n"
                     + "\n".join(self._tail(name))
                 )
 
@@ -68,7 +67,7 @@ class NodeProcesses:
         for number, patience_s in self._patience:
             alive = [p for p in self._processes.values() if p.poll() is None]
             for process in alive:
-                _signal_group(process, number)
+                signal_group(process, number)
             end = time.monotonic() + patience_s
             for process in alive:
                 try:
@@ -76,7 +75,7 @@ class NodeProcesses:
                 except subprocess.TimeoutExpired:
                     continue  # the next signal is for it
         for process in self._processes.values():
-            _signal_group(process, signal.SIGKILL)  # children that outlived their parent
+            signal_group(process, signal.SIGKILL)  # children that outlived their parent
         for log in self._logs:
             log.close()
         self._logs = []
@@ -115,12 +114,3 @@ class NodeProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _signal_group(process: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended, and so have its children
-        os.killpg(process.pid, number)
-
-
-def _ending(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

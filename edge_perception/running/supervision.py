@@ -8,7 +8,6 @@ and starves the others.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from edge_perception.core.child_process import ending, signal_group
 from edge_perception.core.clock import Clock, SystemClock
 from edge_perception.core.parameter import parameter
 from edge_perception.running.ending import lifeline, signals_held
@@ -133,13 +133,13 @@ class Supervisor:
         self._stopping.set()
         running = [c.process for c in self._children.values() if c.process is not None]
         for process in running:
-            _signal_group(process, signal.SIGTERM)
+            signal_group(process, signal.SIGTERM)
         end = time.monotonic() + patience_s
         for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=max(0.0, end - time.monotonic()))
         for process in running:
-            _signal_group(process, signal.SIGKILL)  # and children that outlived their parent
+            signal_group(process, signal.SIGKILL)  # and children that outlived their parent
             process.wait()
         for child in self._children.values():
             child.process, child.due_ns = None, None
@@ -168,19 +168,14 @@ class Supervisor:
         window_ns = round(limits.window_s * NS)
         while child.restarts and now_ns - child.restarts[0] > window_ns:
             child.restarts.popleft()
-        ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = ending(code)
         if len(child.restarts) >= limits.most:
             child.given_up = True
             self._say(
-                f"{name} ended with {ending}: given up after {limits.most} restarts "
+                f"{name} ended with {how}: given up after {limits.most} restarts "
                 f"within {limits.window_s:g} s"
             )
             return
         child.restarts.append(now_ns)
         child.due_ns = now_ns + round(limits.delay_s * NS)
-        self._say(f"{name} ended with {ending}: starts again in {limits.delay_s:g} s")
-
-
-def _signal_group(process: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended, and so have its children
-        os.killpg(process.pid, number)
+        self._say(f"{name} ended with {how}: starts again in {limits.delay_s:g} s")

@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import os
+import subprocess
 import tarfile
 import time
 from types import SimpleNamespace
@@ -507,16 +508,14 @@ def test_hang(robot, maker, edit, stage):
 
 
 def test_killed_helper(robot, maker, monkeypatch):
-    import edge_perception.releases.admission as admission
-
     maker.install(name="killed")
     ready = robot()
-    real = admission.subprocess.Popen
+    real = subprocess.Popen
 
     class Killed(real):
         def communicate(self, *args, **kwargs):
             self.kill()
             return super().communicate(None, timeout=kwargs.get("timeout"))
 
-    monkeypatch.setattr(admission.subprocess, "Popen", Killed)
+    monkeypatch.setattr(subprocess, "Popen", Killed)
     ready.refuses("killed", "helper ended", "SIGKILL")

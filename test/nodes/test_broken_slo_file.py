@@ -6,7 +6,7 @@ from harness import Harness, wait_until
 
 from edge_perception import msg
 from edge_perception.core.health import Health, Level
-from edge_perception.nodes.fusion.health import with_broken_slo
+from edge_perception.nodes.fusion.findings import with_broken_slo
 from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.nodes.manager.node import ModelManagerNode
 from edge_perception.releases.slo import SCHEMA

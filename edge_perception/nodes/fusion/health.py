@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from edge_perception.core.health import NOT_AS_ASKED, Health, Level, worst
-from edge_perception.core.histogram import LatencyStatistics
+from edge_perception.core.health import Health, Level, worst
 from edge_perception.core.latency import LatencyWindow
 from edge_perception.core.rate import RateMeter, hertz, window_for
 from edge_perception.core.types import FusedView, Instant, Mode, SourceState, SourceStatus
 from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.intake import IntakeCounters
-from edge_perception.fusion.latency import described
-from edge_perception.models.loading import LoadedModel
-from edge_perception.releases.slo import Objective
 
 _LEVEL_OF = {
     SourceState.OK: Level.OK,
@@ -27,9 +22,6 @@ _LEVEL_OF = {
     SourceState.INVALID: Level.ERROR,
 }
 
-
-ODOMETRY_MAX_AGE_S = 0.5
-ODOMETRY_MAX_AHEAD_S = 0.2
 UNKNOWN_TOLD_S = 5.0  # a feature of a source that is not configured is a warning for so long
 
 
@@ -134,88 +126,6 @@ class FusionHealth:
         return values
 
 
-def with_odometry(health: Health, topic: str, age_s: float) -> Health:
-    """Return the health with the state of the odometry that features are moved by."""
-    health = replace(health, values={**health.values, "odometry_age_s": f"{age_s:.3f}"})
-    if -ODOMETRY_MAX_AHEAD_S <= age_s <= ODOMETRY_MAX_AGE_S:
-        return health
-    text = f"features are not moved: {topic} is {age_s:.2f} s old > {ODOMETRY_MAX_AGE_S:.2f} s"
-    if age_s < 0.0:
-        text = f"{topic}: stamps {-age_s:.2f} s ahead of the clock > {ODOMETRY_MAX_AHEAD_S:.2f} s"
-    late = Health(level=Level.WARN, message=text)
-    return replace(health, **_said(worst(health, late)))
-
-
-def with_calibration(
-    health: Health, offsets_deg: Mapping[str, tuple[float, int]], limit_deg: float
-) -> Health:
-    """Return the health with what the directions of objects say of the cameras' calibration."""
-    values = {f"{name}.calibration_deg": f"{deg:.2f}" for name, (deg, _) in offsets_deg.items()}
-    health = replace(health, values={**health.values, **values})
-    for name, (deg, pairs) in offsets_deg.items():
-        if abs(deg) > limit_deg:
-            side = "left" if deg > 0 else "right"
-            text = (
-                f"{name}: calibration? its objects lie {abs(deg):.1f} deg {side} of the LiDAR's "
-                f"> {limit_deg:.1f} deg (median of {pairs})"
-            )
-            finding = Health(level=Level.WARN, message=text)
-            health = replace(health, **_said(worst(health, finding)))
-    return health
-
-
-def with_latency(
-    health: Health, latency: Mapping[str, LatencyStatistics], objectives: Sequence[Objective]
-) -> Health:
-    """Add where the time goes, and the operator's objectives of the whole that do not hold."""
-    health = replace(health, values={**health.values, **described(latency)})
-    known = latency.get("end_to_end")
-    for objective in objectives:
-        if known is None or known.count < objective.min_events:
-            continue
-        percents = {0.5: known.p50_s, 0.9: known.p90_s, 0.95: known.p95_s, 0.99: known.p99_s}
-        share = max((p for p in percents if p <= objective.target + 1e-9), default=0.5)
-        age_ms = percents[share] * 1e3
-        if age_ms > objective.at_most:
-            text = (
-                f"objective {objective.name}: end to end p{share * 100:g} {age_ms:.0f} ms > "
-                f"{objective.at_most:g} ms"
-            )
-            health = replace(health, **_said(worst(health, Health(level=Level.WARN, message=text))))
-    return health
-
-
-def with_broken_slo(health: Health, problem: str) -> Health:
-    """Add why the operator's objectives are not judged; empty: they are.
-
-    As a value too, so that it is said beside what is worse.
-    """
-    if not problem:
-        return health
-    finding = Health(level=Level.WARN, message=problem)
-    values = {**health.values, "slo": problem}
-    return replace(health, **_said(worst(health, finding)), values=values)
-
-
-def with_runtime(health: Health, loaded: LoadedModel) -> Health:
-    """Add what really runs the fusion model, and what was asked for and is not so."""
-    info = loaded.backend.describe()
-    values = {
-        **health.values,
-        "runtime": f"{info.runtime} {info.runtime_version}",
-        "provider": info.where,
-        "precision": info.precision or "as in the graph",
-    }
-    notes = (*loaded.notes, *info.notes)
-    if notes:
-        values[NOT_AS_ASKED] = "; ".join(notes)
-    health = replace(health, values=values)
-    for note in notes:
-        finding = Health(level=Level.WARN, message=f"fusion model: {note}")
-        health = replace(health, **_said(worst(health, finding)))
-    return health
-
-
 def _of_counters(counters: IntakeCounters, now: Instant) -> list[Health]:
     """Return what happened to features that no source's status tells of."""
     values = {
@@ -228,10 +138,6 @@ def _of_counters(counters: IntakeCounters, now: Instant) -> list[Health]:
         text = f"features of '{counters.last_unknown}', which is not one of the sources"
         findings.append(Health(level=Level.WARN, message=f"{text} ({counters.unknown} so far)"))
     return findings
-
-
-def _said(health: Health) -> dict[str, Any]:
-    return {"level": health.level, "message": health.message}
 
 
 def _parts(

@@ -25,14 +25,14 @@ from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.fusion.publishers import Route
 from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.common.spin import run
-from edge_perception.nodes.fusion.health import (
-    FusionHealth,
+from edge_perception.nodes.fusion.findings import (
     with_broken_slo,
     with_calibration,
     with_latency,
     with_odometry,
     with_runtime,
 )
+from edge_perception.nodes.fusion.health import FusionHealth
 from edge_perception.nodes.fusion.inlets import FusionInlets
 from edge_perception.nodes.fusion.model_host import FusionModelHost
 from edge_perception.nodes.fusion.parameters import FusionParameters

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_perception.backends import Backend, BackendInfo, Profiled
+from edge_perception.backends import Backend, Profiled
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.device_plan import planned_options
 from edge_perception.models.loading import LoadedModel, ModelOptions
@@ -74,8 +71,9 @@ class _Models:
         if plan.fusion_model.model:
             self._wanted[FUSION] = (plan.fusion_model, FUSION)
         self.names = list(self._wanted)
-        self.counted: dict[str, _Counted] = {}
         self.loaded: dict[str, LoadedModel] = {}
+        self.metered: dict[str, LoadedModel] = {}
+        self.run_s: dict[str, list[float]] = {}  # of each model, the time of every run
 
     def options(self, name: str) -> ModelOptions:
         """Return how a model runs, the device plan followed."""
@@ -83,43 +81,21 @@ class _Models:
 
     def of(self, _options: ModelOptions, role: str, _modality: str = "") -> LoadedModel:
         """Return the model of a source, or of fusion."""
-        return metered(self.load(role), is_shared=True)
+        return self.load(role)
 
     def load(self, name: str) -> LoadedModel:
-        """Load a model as its node does."""
+        """Load a model as its node does; what is returned is metered."""
         options, modality = self._wanted[name]
         loaded = load_model(options, role=name, modality=modality, profiling=True)
         self.loaded[name] = loaded
-        self.counted[name] = _Counted(loaded.backend)
-        return replace(loaded, backend=self.counted[name])
+        self.run_s[name] = []
+        self.metered[name] = metered(loaded, is_shared=True, on_run=self.run_s[name].append)
+        return self.metered[name]
 
     def close(self) -> None:
         """Release them."""
         for loaded in self.loaded.values():
             loaded.backend.close()
-
-
-class _Counted:
-    """Passes everything on to a backend, and counts and times its runs."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.seconds: list[float] = []
-
-    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        started = time.perf_counter()
-        outputs = self._backend.infer(inputs)
-        self.seconds.append(time.perf_counter() - started)
-        return outputs
-
-    def warm_up(self, runs: int) -> None:
-        self._backend.warm_up(runs)
-
-    def describe(self) -> BackendInfo:
-        return self._backend.describe()
-
-    def close(self) -> None:
-        self._backend.close()
 
 
 def _drive(plan: VehiclePlan, recording: Path, models: _Models, runs: int) -> None:
@@ -135,7 +111,7 @@ def _drive(plan: VehiclePlan, recording: Path, models: _Models, runs: int) -> No
         replay = LockStep(vehicle, binding, decoder, latency=LatencyModel(), start_ns=bag.start_ns)
         waited = [name for name in models.names if name in present or name == FUSION]
         for _ in replay.run(replay.read(bag.messages(list(binding.topics)))):
-            if all(len(models.counted[name].seconds) >= runs for name in waited):
+            if all(len(models.run_s[name]) >= runs for name in waited):
                 break
     finally:
         vehicle.close()
@@ -151,15 +127,15 @@ def _on_zeros(backend: Backend, runs: int) -> None:
 
 
 def _table(name: str, models: _Models, recording: Path | None, runs: int) -> str:
-    counted, loaded = models.counted[name], models.loaded[name]
-    frames, inputs = len(counted.seconds), f"frames of {recording.name}" if recording else ""
+    run_s, loaded = models.run_s[name], models.loaded[name]
+    frames, inputs = len(run_s), f"frames of {recording.name}" if recording else ""
     if not frames:
-        _on_zeros(counted, runs)
+        _on_zeros(models.metered[name].backend, runs)
         frames = runs
         why = f"{recording.name} has none for it" if recording else "no --recording"
         inputs = f"runs on zeros: {why}"
     lines = [*_head(name, loaded, models.options(name)), f"  inputs: {frames} {inputs}"]
-    p50_s, most_s = np.percentile(counted.seconds, [50, 100])
+    p50_s, most_s = np.percentile(run_s, [50, 100])
     lines.append(f"  a run: p50 {p50_s * 1e3:.2f}, most {most_s * 1e3:.2f} ms")
     if not isinstance(loaded.backend, Profiled):
         runtime = loaded.backend.describe().runtime

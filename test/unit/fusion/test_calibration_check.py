@@ -8,7 +8,7 @@ import pytest
 from edge_perception.core.health import Health, Level
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ModelVersion
 from edge_perception.fusion.calibration_check import NEEDED, CalibrationCheck
-from edge_perception.nodes.fusion.health import with_calibration
+from edge_perception.nodes.fusion.findings import with_calibration
 
 VERSION = ModelVersion(role="", name="", version="", sha256="")
 GOOD = Health(level=Level.OK, message="FULL")

@@ -1,6 +1,8 @@
 """The operator's file: what it says, where it is wrong, and who may ask for more."""
 
-from dataclasses import replace
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
@@ -8,15 +10,27 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.share import share_file
 from edge_perception.models.manifest import Objectives
 from edge_perception.releases.slo import SCHEMA, Slo, TrialGate
-from edge_perception.releases.slo_file import DEFAULT_FILE, parse_slo, read_slo, slo_text
+from edge_perception.releases.slo_file import parse_slo, read_slo
 
 HEAD = f"schema: {SCHEMA}\n"
 
 
-def test_the_shipped_file_holds_the_defaults():
-    path = share_file(DEFAULT_FILE)
-    assert path.read_text() == slo_text()
+def explained(part: object) -> Iterator[tuple[str, str]]:
+    """The values of a section in order, each with what is said of it."""
+    for item in fields(part):
+        value = getattr(part, item.name)
+        if is_dataclass(value):
+            yield from explained(value)
+        else:
+            unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
+            yield item.name, item.metadata["text"] + unit
+
+
+def test_the_shipped_file_holds_and_explains_every_default():
+    path = share_file("config/slo.yaml")
     assert read_slo(str(path)) == read_slo("") == Slo()
+    said = re.findall(r"^ +(\w+): \S+  # (.*)$", path.read_text(), re.MULTILINE)
+    assert said == [*explained(Slo().trial), *explained(Slo().watch)]
 
 
 def test_a_file_says_only_what_differs():
