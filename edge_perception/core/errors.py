@@ -44,6 +44,10 @@ class BundleError(ModelError):
     """Files of a bundle are missing, truncated or do not match their manifest."""
 
 
+class DeviceKeyError(BundleError):
+    """A sealed bundle is not opened: this machine has no device key, or another one."""
+
+
 class BackendError(ModelError):
     """An inference runtime cannot load or run a model."""
 

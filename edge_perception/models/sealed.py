@@ -22,7 +22,7 @@ import hmac
 import os
 from typing import Protocol
 
-from edge_perception.core.errors import BundleError
+from edge_perception.core.errors import BundleError, DeviceKeyError
 
 MAGIC = b"edge_perception sealed 1\n"
 _KEY = 32
@@ -90,7 +90,8 @@ def unseal(name: str, data: bytes, key: DeviceKey) -> bytes:
         key: of this device.
 
     Raises:
-        BundleError: it is for another device, damaged or cut off.
+        DeviceKeyError: it is for another device.
+        BundleError: it is damaged or cut off.
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -100,7 +101,7 @@ def unseal(name: str, data: bytes, key: DeviceKey) -> bytes:
     header = data[:_HEADER]
     device, own = (header[len(MAGIC) + i * _KEY :][:_KEY] for i in range(2))
     if not hmac.compare_digest(device, key.public):
-        raise BundleError(
+        raise DeviceKeyError(
             f"{name}: sealed for the device {device_id(device)}, this one is "
             f"{device_id(key.public)}"
         )

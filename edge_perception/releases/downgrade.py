@@ -100,7 +100,7 @@ def read_downgrade(path: Path) -> SignedDowngrade:
     Raises:
         SignatureError: no such file, or it is none.
     """
-    statement: SignedDowngrade = read_signed(SignedDowngrade, path, "downgrade")
+    statement: SignedDowngrade = read_signed(SignedDowngrade, path, f"{path.name}: downgrade")
     return statement
 
 

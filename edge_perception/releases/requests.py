@@ -50,7 +50,9 @@ class RequestSigner:
 class RequestGate:
     """Checks tokens in a node; each is good once."""
 
-    def __init__(self) -> None:
+    def __init__(self, steady_ns: Callable[[], int]) -> None:
+        """Know of no token yet; `steady_ns` is the steady clock."""
+        self._steady_ns, self._since_ns = steady_ns, steady_ns()
         self._used: deque[int] = deque(maxlen=_USED)
 
     def check(
@@ -88,6 +90,9 @@ class RequestGate:
                 f"{service}: the token was signed {(now_ns - issued_ns) / 1e9:.1f} s ago, expected "
                 f"at most {_VALID_NS / 1e9:g} s; are the clocks of the machines synchronised?"
             )
+        if now_ns - issued_ns > self._steady_ns() - self._since_ns:
+            # Whether it was used is not known any more: a node that ended forgets.
+            raise SignatureError(f"{service}: the token was signed before this node started")
         if issued_ns in self._used:
             raise SignatureError(f"{service}: the token was used before")
         self._used.append(issued_ns)

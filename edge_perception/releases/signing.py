@@ -175,7 +175,8 @@ def read_trust(path: Path) -> Trust:
     Raises:
         SignatureError: it does not exist or breaks its schema.
     """
-    return _checked(read_signed(Trust, path, "trust"), "trust")
+    where = f"trust file {path}: trust"
+    return _checked(read_signed(Trust, path, where), where)
 
 
 def write_trust(path: Path, trust: Trust) -> None:
@@ -357,7 +358,7 @@ def read_signed(kind: Any, path: Path, where: str) -> Any:
             raise SignatureError(f"{where}: expected at most {_MAX_SIGNATURES_BYTES} bytes")
         data = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise SignatureError(f"{where}: {path.name}: expected JSON: {error}") from error
+        raise SignatureError(f"{where}: expected JSON: {error}") from error
     return decode(kind, data, where, error=SignatureError)
 
 

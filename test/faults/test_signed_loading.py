@@ -10,6 +10,7 @@ import functools
 import shutil
 import time
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,61 @@ def test_signed_and_expired(robot, maker):
     bundle = sign_as_released(maker, maker.bundle(name="expired", changes=changes))
     put_in_store(maker, bundle)
     refuses(robot, "expired 2024-02-01", sha256=bundle.sha256)
+
+
+def test_signed_and_expired_while_it_lay_in_the_store(robot, maker):
+    """Good for the days of grace that the operator gives, and no longer."""
+    hour_ago = datetime.fromtimestamp(time.time() - 3600, tz=timezone.utc)
+    changes = {"expires": hour_ago.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    bundle = sign_as_released(maker, maker.bundle(name="old_now", scale=1.0013, changes=changes))
+    put_in_store(maker, bundle)
+    assert prepare(robot, sha256=bundle.sha256).success
+    assert ask(robot, "/lidar_encoder/abort_model", srv.AbortModel.Request()).success
+    strict = signing.make_trust([signing.public_text(maker.key)], offline_grace_days=0)
+    signing.write_trust(maker.trust_file, strict)
+    try:
+        refuses(robot, "old_now: expired", sha256=bundle.sha256)
+        robot.refuses("old_now", "old_now: expired")
+    finally:
+        signing.write_trust(maker.trust_file, maker.trust)
+
+
+@pytest.mark.parametrize("broken", [b"", b'{"signed": {', b'{"signed": {}, "signatures": []}'])
+def test_signed_models_are_refused_while_the_trust_file_is_broken(robot, maker, broken):
+    release = maker.install(name="untold", scale=1.0017)
+    whole = maker.trust_file.read_bytes()
+    maker.trust_file.write_bytes(broken)
+    try:
+        refuses(robot, f"trust file {maker.trust_file}: ", sha256=release.sha256)
+        robot.refuses("untold", f"trust file {maker.trust_file}: ")
+    finally:
+        maker.trust_file.write_bytes(whole)
+    assert prepare(robot, sha256=release.sha256).success  # mended: nobody starts anything again
+    assert ask(robot, "/lidar_encoder/abort_model", srv.AbortModel.Request()).success
+
+
+@pytest.mark.parametrize(
+    ("signers", "text"),
+    [("stranger", "is not trusted"), ("", "got an unsigned bundle")],
+    ids=["signed by a stranger", "unsigned"],
+)
+def test_a_signed_model_does_not_bring_a_set_in_whose_others_are_not(robot, maker, signers, text):
+    """The whole set is refused before any node loads a model of it."""
+    kind = signers or "unsigned"
+    space = f"bev_lite-{kind}"
+    lidar = maker.bundle(
+        name=f"lidar_{kind}", scale=1.0019, changes={"feature_space": space, "gates": {}}
+    )
+    put_in_store(maker, sign_as_released(maker, lidar))
+    fusion = maker.bundle("fusion", name=f"fusion_{kind}", changes={"compatible_with": [space]})
+    if signers:
+        signing.sign_bundle(fusion, [signing.generate_key()])
+    put_in_store(maker, fusion)
+    since = len(robot.events.messages)
+    robot.refuses(f"lidar_{kind}", f"fusion_{kind}: ", text)
+    assert "prepared" not in {event.event for event in robot.events.messages[since:]}
+    assert prepare(robot, sha256=lidar.sha256).success  # no node is left with a part of it
+    assert ask(robot, "/lidar_encoder/abort_model", srv.AbortModel.Request()).success
 
 
 def test_signed_and_older_than_what_served_unless_a_signed_statement_allows_it(robot, maker):

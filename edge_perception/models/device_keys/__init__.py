@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_perception.core.errors import BundleError, ConfigurationError
+from edge_perception.core.errors import ConfigurationError, DeviceKeyError
 from edge_perception.core.registry import Discovery, Registry
 from edge_perception.models.sealed import DeviceKey
 
@@ -73,8 +73,8 @@ def device_key(name: str) -> DeviceKey:
         name: of the file that is to be opened, for messages.
 
     Raises:
-        BundleError: there is none.
+        DeviceKeyError: there is none.
     """
     if _key is None:
-        raise BundleError(f"{name}: sealed for one device, and no device_key is given")
+        raise DeviceKeyError(f"{name}: sealed for one device, and no device_key is given")
     return _key

@@ -61,7 +61,7 @@ class CloudLink:
         tiers = make_tiers(
             parsed_tiers(options.tiers),
             self._spec,
-            lambda name: find_verified(self._model.config, role=self._source, name=name),
+            lambda name: find_verified(self._model.config, name),
             steady_s=time.monotonic,
             compressed=options.send == CROPS,
         )

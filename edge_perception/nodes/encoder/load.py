@@ -120,7 +120,7 @@ def encoder_load(
 
     def size_bytes(name: str) -> int:
         # Measuring runs it, so it is verified first.
-        bundle = find_verified(model, role=source, name=name)
+        bundle = find_verified(model, name)
         if plan.get(name, bundle.sha256) != bundle.sha256:
             raise ModelError(f"{name}: the device plan was measured with another bundle")
         for served in beside():  # what they take is known before anything is loaded beside them

@@ -26,7 +26,7 @@ class TokenGate:
 
     def __init__(self, node_name: str, options: Callable[[], ModelOptions]) -> None:
         self._name, self._options = node_name, options
-        self._gate = RequestGate()
+        self._gate = RequestGate(time.monotonic_ns)
 
     def check(self, service: str, request: Any) -> None:
         """Refuse a request that is not the manager's.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from edge_perception.cli.main import main
 from edge_perception.core.errors import (
+    BundleError,
     ClockNotSetError,
     ConfigurationError,
+    DeviceKeyError,
+    EdgePerceptionError,
     SignatureError,
     StoreError,
 )
@@ -20,7 +25,12 @@ from edge_perception.models.loading import ModelOptions
 from edge_perception.models.manifest import load_bundle
 from edge_perception.releases import signing
 from edge_perception.releases.loading import load_model
-from edge_perception.releases.requests import RequestGate, RequestSigner, open_signer, read_public
+from edge_perception.releases.requests import (
+    RequestGate,
+    RequestSigner,
+    open_signer,
+    read_public,
+)
 from edge_perception.releases.store import ReleaseStore
 from edge_perception.releases.verifying import check_release, signatures_required, trust_roots
 
@@ -125,6 +135,85 @@ def test_a_store_of_older_software_kept_no_signatures(trust_file, tmp_path):
     assert signatures.is_file()
 
 
+def current_release(trust_file, tmp_path):
+    """Make a store whose current audio model is signed; return it, its options and its digest."""
+    path, key = trust_file
+    folder = tmp_path / "current"
+    shutil.copytree(find_bundle("bev_lite/audio", installed_model_folders()).path, folder)
+    bundle = load_bundle(folder)
+    (folder / "signatures.json").unlink()
+    signing.sign_bundle(bundle, [key])
+    store = ReleaseStore(tmp_path / "store")
+    release = store.adopt(bundle)
+    store.slots.point(previous={"audio": "0" * 64}, current={"audio": release.sha256})
+    options = ModelOptions(
+        model="bev_lite/audio", model_store=str(store.root), trust_file=str(path)
+    )
+    return store, options, release.sha256
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b'{"signed": ', b"[]", b"\xff\xfe", None, "threshold", "key"],
+    ids=["empty", "cut off", "a list", "no text", "gone", "threshold", "key"],
+)
+def test_a_broken_trust_file_is_named_and_no_failed_start_of_a_release(
+    trust_file, tmp_path, broken
+):
+    """What the operator broke must not throw a good set out."""
+    store, options, sha256 = current_release(trust_file, tmp_path)
+    path = trust_file[0]
+    whole = path.read_bytes()
+    if broken is None:
+        path.unlink()
+    elif broken == "threshold":
+        path.write_bytes(whole.replace(b'"threshold": 1', b'"threshold": "one"'))
+    elif broken == "key":
+        data = json.loads(whole)
+        data["signed"]["keys"] = {k: v[:-4] for k, v in data["signed"]["keys"].items()}
+        path.write_text(json.dumps(data))
+    else:
+        path.write_bytes(broken)
+    for _ in range(4):
+        with pytest.raises(SignatureError, match=f"trust file {re.escape(str(path))}: "):
+            load_model(options, role="audio")
+    assert not store.notes.quarantined(sha256)
+    path.write_bytes(whole)
+    loaded = load_model(options, role="audio")
+    loaded.backend.close()
+    assert loaded.bundle.sha256 == sha256
+
+
+def test_a_runtime_that_is_not_here_and_a_key_that_is_not_given_are_no_failed_starts(
+    trust_file, tmp_path, monkeypatch
+):
+    store, options, sha256 = current_release(trust_file, tmp_path)
+    for wrong in ({"backend": "abacus"}, {"provider_options": ("nonsense",)}):
+        for _ in range(4):
+            with pytest.raises(ConfigurationError):
+                load_model(replace(options, **wrong), role="audio")
+
+    def sealed(name):
+        raise DeviceKeyError(f"{name}: sealed for one device, and no device_key is given")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_perception.releases.shelf.load_bundle", lambda path: sealed(path.name))
+        for _ in range(4):
+            with pytest.raises(DeviceKeyError):
+                load_model(options, role="audio")
+    assert not store.notes.quarantined(sha256)
+    model = store.shelf.path(sha256) / "model.onnx"
+    data = model.read_bytes()
+    model.unlink()
+    model.write_bytes(data[:-1])
+    for _ in range(2):
+        with pytest.raises(BundleError, match=r"model\.onnx"):
+            load_model(options, role="audio")
+    with pytest.raises(EdgePerceptionError):  # what the release itself lacks does count
+        load_model(options, role="audio")
+    assert "2 failed starts" in store.notes.quarantined(sha256)
+
+
 def test_a_clock_that_is_not_set_is_no_failed_start(trust_file, tmp_path, monkeypatch):
     path, key = trust_file
     source = find_bundle("bev_lite/audio", installed_model_folders())
@@ -156,7 +245,9 @@ def test_a_token_is_for_one_request_once_and_for_a_short_time(tmp_path):
     request = {"sha256": "ä" * 3, "share": 0.1, "stamp": {"sec": 1, "nanosec": 2}}
     first, second = signer.token(SERVICE, request), signer.token(SERVICE, request)
     assert first != second
-    gate = RequestGate()
+    steady = [0]
+    gate = RequestGate(lambda: steady[0])
+    steady[0] = 60 * SECOND_NS
 
     def check(token, *, key=public, service=SERVICE, request=request, now_ns=NOW_NS):
         gate.check(key, service, request, token, now_ns=now_ns)
@@ -181,6 +272,22 @@ def test_a_token_is_for_one_request_once_and_for_a_short_time(tmp_path):
         check(first)
     again = open_signer(tmp_path, lambda: now[0] + SECOND_NS)  # the manager started again
     check(again.token(SERVICE, request), now_ns=NOW_NS + SECOND_NS)
+
+
+def test_a_token_does_not_come_back_after_the_node_started_again(tmp_path):
+    signer = open_signer(tmp_path, lambda: NOW_NS)
+    public = read_public(tmp_path / "manager.pub")
+    steady = [60 * SECOND_NS]
+    token = signer.token(SERVICE, {})
+    RequestGate(lambda: steady[0]).check(public, SERVICE, {}, token, now_ns=NOW_NS)
+    gate = RequestGate(lambda: steady[0])  # of the node that starts a second after
+    steady[0] += SECOND_NS
+    with pytest.raises(SignatureError, match="before this node started"):
+        gate.check(public, SERVICE, {}, token, now_ns=NOW_NS + 2 * SECOND_NS)
+    later = RequestSigner(
+        signing.read_key(tmp_path / "manager.key"), lambda: NOW_NS + 2 * SECOND_NS
+    )
+    gate.check(public, SERVICE, {}, later.token(SERVICE, {}), now_ns=NOW_NS + 2 * SECOND_NS)
 
 
 def test_downgrade_on_the_command_line(bundle, trust_file, tmp_path, capsys):
