@@ -28,6 +28,23 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
 # Within compressed data a byte FF is followed by zero or a restart marker (T.81, B.1.1.5).
 _JPEG_NEXT = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+# First bytes of what others put into CompressedImage, and what it is.
+_OTHERS = (
+    (b"RIFF", "a WebP picture"),
+    (b"BM", "a BMP picture"),
+    (b"II*\x00", "a TIFF picture"),
+    (b"MM\x00*", "a TIFF picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
+    (b"/9j/", "a JPEG written as text (base64)"),
+    (b"iVBORw0KGgo", "a PNG written as text (base64)"),
+    (b"\x00\x00\x00\x01", "a packet of a video (H.264, H.265)"),
+    (b"\x00\x00\x01", "a packet of a video (H.264, H.265)"),
+)
+_DEPTH_HEADER = 12  # bytes that compressed_depth_image_transport puts in front of its PNG
 _TAIL = 64  # bytes at the end in which a file without a rest has its end marker
 
 
@@ -56,7 +73,18 @@ def compressed_file(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile
         return _png(data, notes)
     if head.startswith(_JPEG_MAGIC):
         return _jpeg(data, notes)
-    raise InvalidFrameError(f"expected JPEG or PNG data, got first bytes '{head.hex(' ')}'")
+    raise InvalidFrameError(f"expected JPEG or PNG data, got {_what(data)}")
+
+
+def _what(data: NDArray[np.uint8]) -> str:
+    head = data[: _DEPTH_HEADER + len(_PNG_MAGIC)].tobytes()
+    if not head:
+        return "none"
+    if head[_DEPTH_HEADER:] == _PNG_MAGIC:
+        return "depth (compressedDepth), no picture"
+    known = next((what for magic, what in _OTHERS if head.startswith(magic)), None)
+    first = f"first bytes '{head[:8].hex(' ')}'"
+    return f"{known}: {first}" if known else first
 
 
 def decode_compressed(file: CompressedFile) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.camera.pair_order import is_exchanged
 from edge_perception.encoders.camera.sixteen_bits import (
     SignificantBits,
     full_scale,
@@ -48,6 +49,7 @@ class Encoding:
     rows: tuple[int, int] = (1, 1)  # rows in memory per image row, numerator and denominator
     width_multiple: int = 1
     height_multiple: int = 1
+    exchanged: str = ""  # the encoding with brightness and colours the other way round
 
     @property
     def is_one_plane(self) -> bool:
@@ -117,7 +119,17 @@ def decode_raw(
     )
     if dtype.itemsize == 2:
         pixels = full_scale(native_order(pixels, notes), bits or SignificantBits(), notes)
-    return to_bgr(encoding, pixels)
+    return to_bgr(_in_pairs(encoding, pixels, notes), pixels)
+
+
+def _in_pairs(encoding: Encoding, pixels: Plane, notes: list[str]) -> Encoding:
+    """Return the encoding in whose order of brightness and colours the image is a picture."""
+    if not encoding.exchanged or not is_exchanged(pixels, 0 if encoding is _YUYV else 1):
+        return encoding
+    notes.append(
+        f"the encoding is wrong: brightness lies where it says colours, read as {encoding.exchanged}"
+    )
+    return ENCODINGS[encoding.exchanged]
 
 
 def to_bgr(encoding: Encoding, pixels: Plane) -> NDArray[np.uint8]:
@@ -269,8 +281,18 @@ def _subsampled(code: int) -> Encoding:
     )
 
 
-_UYVY = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_UYVY), width_multiple=2)
-_YUYV = Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_YUY2), width_multiple=2)
+_UYVY = Encoding(
+    channels=2,
+    to_bgr=_convert(cv2.COLOR_YUV2BGR_UYVY),
+    width_multiple=2,
+    exchanged="yuyv",
+)
+_YUYV = Encoding(
+    channels=2,
+    to_bgr=_convert(cv2.COLOR_YUV2BGR_YUY2),
+    width_multiple=2,
+    exchanged="uyvy",
+)
 _GREY = Encoding(channels=1, to_bgr=_grey)
 _BGR = Encoding(channels=3, to_bgr=_same)
 _BGRA = Encoding(channels=4, to_bgr=_convert(cv2.COLOR_BGRA2BGR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 
@@ -135,7 +136,13 @@ def test_bomb_is_refused_undecoded(monkeypatch: pytest.MonkeyPatch, data: bytes,
     ("data", "text", "reason"),
     [
         (b"", "jpeg", "expected JPEG or PNG data"),
-        (b"BM\x00\x00abcd", "bmp", r"format 'bmp'\): expected JPEG or PNG data.*42 4d"),
+        (b"BM\x00\x00abcd", "bmp", r"format 'bmp'\): expected JPEG or PNG data.*BMP.*42 4d"),
+        (encoded(np.zeros((4, 4, 3), np.uint8), ".webp"), "webp", "a WebP picture"),
+        (encoded(np.zeros((4, 4, 3), np.uint8), ".tiff"), "bgr8; tiff compressed bgr8", "TIFF"),
+        (b"\x00\x00\x00\x01\x67" + bytes(99), "h264", "packet of a video"),
+        (b"\x00\x00\x01\x40" + bytes(99), "jpeg", "packet of a video"),
+        (base64.b64encode(encoded(np.zeros((4, 4, 3), np.uint8), ".jpg")), "jpeg", "base64"),
+        (bytes(12) + encoded(np.zeros((4, 4), np.uint16), ".png"), "png", "depth"),
         (b"\xff\xd8\xff\xd9", "jpeg", "frame header"),
         (png_bomb(64, 64), "png", "decode"),
         (encoded(np.zeros((4, 4), np.uint16), ".png"), "16UC1; compressedDepth png", "depth"),

@@ -99,6 +99,47 @@ def test_yuv_422(encoding: str, order: str) -> None:
     np.testing.assert_allclose(got.astype(int), blocks().astype(int), atol=3)
 
 
+def scene(kind: str) -> np.ndarray:
+    """A picture of smooth light with things in it, BGR, and what cameras make of it."""
+    y, x = np.mgrid[0:120, 0:160]
+    bgr = np.stack([40 + x, 200 - y, 90 + 0 * x], axis=-1).astype(np.uint8)
+    for at, colour in ((10, (30, 40, 200)), (60, (220, 210, 200)), (110, (20, 90, 30))):
+        cv2.rectangle(bgr, (at, 30), (at + 30, 100), colour, -1)
+    if kind == "grey":
+        bgr = np.repeat(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
+    if kind == "dark":
+        bgr = bgr // 8
+    if kind == "noisy":
+        noise = np.random.default_rng(0).normal(0.0, 10.0, bgr.shape)
+        bgr = np.clip(bgr + noise, 0, 255).astype(np.uint8)
+    return bgr
+
+
+@pytest.mark.parametrize("kind", ["plain", "grey", "dark", "noisy"])
+@pytest.mark.parametrize(("encoding", "other"), [("yuv422", "yuyv"), ("yuv422_yuy2", "uyvy")])
+def test_brightness_where_the_encoding_says_colours(encoding: str, other: str, kind: str) -> None:
+    """ros-drivers/usb_cam#263: the encoding is the one asked for, the data what the camera gives."""
+    yuv = cv2.cvtColor(scene(kind), cv2.COLOR_BGR2YUV)
+    chroma = np.where(np.arange(160) % 2 == 0, yuv[..., 1], yuv[..., 2])
+    pair = [chroma, yuv[..., 0]] if other == "uyvy" else [yuv[..., 0], chroma]
+    rows = np.stack(pair, axis=-1)
+    right, wrong = image_from_msg(image_msg(rows, other)), image_from_msg(image_msg(rows, encoding))
+    assert right.notes == ()
+    np.testing.assert_array_equal(wrong.bgr, right.bgr)
+    assert wrong.notes == (
+        f"the encoding is wrong: brightness lies where it says colours, read as {other}",
+    )
+
+
+@pytest.mark.parametrize("encoding", ["yuyv", "uyvy"])
+@pytest.mark.parametrize("fill", ["noise", "flat", "black"])
+def test_pairs_that_tell_nothing_are_as_told(encoding: str, fill: str) -> None:
+    rows = np.full((32, 64), {"noise": 0, "flat": 128, "black": 16}[fill], np.uint8)
+    if fill == "noise":
+        rows = np.random.default_rng(2).integers(0, 256, (32, 64), dtype=np.uint8)
+    assert image_from_msg(image_msg(rows, encoding, size=(32, 32))).notes == ()
+
+
 def planar(encoding: str) -> np.ndarray:
     yuv = yuv601(blocks())
     order = [2, 1] if encoding == "nv21" else [1, 2]
