@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.transforms import MOVING, STATIC, TF_TYPE
+from edge_perception.encoders import TopicSpec
 from edge_perception.encoders.pose import pose_of
 from edge_perception.encoders.ways import AUTO
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
@@ -148,7 +149,7 @@ class _Binder:
     def _tell(
         self,
         source: SourcePlan,
-        wanted: Mapping[str, object],
+        wanted: Mapping[str, TopicSpec],
         present: Sequence[str],
         frames: Sequence[str],
     ) -> None:
@@ -157,10 +158,25 @@ class _Binder:
         if frames:
             self._notes += [f"{source.name}: {why}: not read" for why in reasons]
             return
-        why = "; ".join(reasons) or f"the recording has none of {', '.join(wanted)}"
+        none = f"the recording has none of {', '.join(wanted)}{self._others(wanted)}"
+        why = "; ".join(reasons) or none
         self._missing.append(
             f"{source.name}: {why} (where that is meant, leave the source out: --subset)"
         )
+
+    def _others(self, wanted: Mapping[str, TopicSpec]) -> str:
+        """Name the topics that may be the sensor: of its types, or of its name and packed."""
+        types = {spec.type for spec in wanted.values() if not spec.latched}
+        taken = {topic for source in self._plan.sources for topic in source.topics()}
+        free = {topic for name, topic in self._named.items() if name not in taken}
+        alike = sorted(topic for topic in free if self._bag.types_of(topic) & types)
+        packed = sorted(
+            f"{topic} ({', '.join(sorted(self._bag.types_of(topic)))})"
+            for topic in free - {*alike}
+            if any(f"/{topic.lstrip('/')}".startswith(f"{name}/") for name in wanted)
+        )
+        text = f"; of its type it has {', '.join(alike)}: --remap from:=to" if alike else ""
+        return text + (f"; {', '.join(packed)}: unpack it before" if packed else "")
 
     def _odometry(self) -> str:
         name = self._plan.odometry_topic

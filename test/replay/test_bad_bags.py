@@ -162,6 +162,30 @@ def test_missing_topics_and_calibration_are_flagged(drive, tmp_path, capsys):
     assert "source: audio" not in said
 
 
+def test_topics_that_may_be_the_missing_sensor_are_named(drive, tmp_path, capsys):
+    """Two LiDARs of other names, and one whose clouds are packed (point_cloud_transport)."""
+    packed = "point_cloud_interfaces/msg/CompressedPointCloud2"
+    for rename, types, says in (
+        ({POINTS: "/lidar_top/points"}, {}, "it has /lidar_top/points: --remap from:=to"),
+        (
+            {POINTS: f"{POINTS}/draco"},
+            {POINTS: packed},
+            f"; {POINTS}/draco ({packed}): unpack it before",
+        ),
+    ):
+        found = rewrite(
+            drive,
+            tmp_path / "other.mcap",
+            lambda i, m: [m] if i < 60 else [],
+            rename=lambda name, rename=rename: rename.get(name, name),
+            types=types,
+        )
+        code, said = validate(capsys, found, "--out", tmp_path / "out")
+        assert code == 2
+        assert f"the recording has none of {POINTS}; " in said
+        assert says in said
+
+
 def test_repeated_and_backward_stamps_are_flagged(drive, tmp_path, capsys):
     def change(index, message):
         if index > 80:
