@@ -242,7 +242,7 @@ class LockStep:
             choice, way = self._choices[source], self._binding.ways.get(message.topic, "")
             if not choice.take(way, stamp_ns, received.steady_ns, self._silence_ns[source]):
                 return
-            self.stats.note_stamp(message.topic, stamp_ns)
+            self.stats.note_stamp(message.topic, stamp_ns, message.log_time_ns)
         yield from self._encoders.message(source, decoded, stamp_ns, frame_id, received)
 
     def _again(self, message: RecordedMessage) -> bool:

@@ -7,6 +7,41 @@ from dataclasses import dataclass, field
 
 from edge_perception.core.types import FrameLatency
 
+_LEAST_S, _LEAST_MESSAGES = 0.5, 5  # shorter streams tell nothing of their times
+_UNALIKE = 10.0  # times as long: a pause, a loop and a drift are less
+
+
+@dataclass(kw_only=True)
+class TimeSpan:
+    """First and last stamp and arrival of a topic."""
+
+    stamps_ns: tuple[int, int]
+    arrivals_ns: tuple[int, int]
+    messages: int = 1
+    is_backward: bool = False
+
+    def add(self, stamp_ns: int, arrival_ns: int) -> None:
+        """Take in a later message."""
+        self.is_backward |= stamp_ns < self.stamps_ns[1]
+        self.stamps_ns = self.stamps_ns[0], stamp_ns
+        self.arrivals_ns = self.arrivals_ns[0], arrival_ns
+        self.messages += 1
+
+    @property
+    def fault(self) -> str:
+        """Say that one of the two is no time in nanoseconds; empty: nothing is odd."""
+        stamped_s = (self.stamps_ns[1] - self.stamps_ns[0]) * 1e-9
+        arrived_s = (self.arrivals_ns[1] - self.arrivals_ns[0]) * 1e-9
+        if self.messages < _LEAST_MESSAGES or self.is_backward:
+            return ""
+        told = f"{self.messages} messages of {stamped_s:.3g} s by their stamps arrived in "
+        told += f"{arrived_s:.3g} s"
+        if stamped_s > _LEAST_S and arrived_s * _UNALIKE < stamped_s:
+            return f"{told}: the recording has no times of arrival, or not in nanoseconds"
+        if arrived_s > _LEAST_S and 0 < stamped_s * _UNALIKE < arrived_s:
+            return f"{told}: are the stamps in another unit?"
+        return ""
+
 
 @dataclass(kw_only=True)
 class ReplayStats:
@@ -27,17 +62,22 @@ class ReplayStats:
     work_s: float = 0.0  # the same with their pre- and postprocessing
     measured: dict[str, list[FrameLatency]] = field(default_factory=dict)
     fusion_measured_s: list[float] = field(default_factory=list)
-    _last_stamp: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, TimeSpan] = field(default_factory=dict)  # by topic
 
     def note_error(self, where: str, error: Exception) -> None:
         """Count an error of a topic or source; the first of each is kept."""
         self.errors[where] += 1
         self.first_error.setdefault(where, f"{error}")
 
-    def note_stamp(self, topic: str, stamp_ns: int) -> None:
-        """Count stamps of a topic that repeat or go back."""
-        last_ns = self._last_stamp.get(topic)
-        if last_ns is not None and stamp_ns <= last_ns:
-            what = "repeat" if stamp_ns == last_ns else "go back"
+    def note_stamp(self, topic: str, stamp_ns: int, arrival_ns: int) -> None:
+        """Count stamps of a topic that repeat or go back, and keep what span they have."""
+        span = self.spans.get(topic)
+        if span is None:
+            self.spans[topic] = TimeSpan(
+                stamps_ns=(stamp_ns, stamp_ns), arrivals_ns=(arrival_ns, arrival_ns)
+            )
+            return
+        if stamp_ns <= span.stamps_ns[1]:
+            what = "repeat" if stamp_ns == span.stamps_ns[1] else "go back"
             self.stamp_faults[f"{topic}: stamps {what}"] += 1
-        self._last_stamp[topic] = stamp_ns
+        span.add(stamp_ns, arrival_ns)

@@ -103,6 +103,9 @@ def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
 def _remarks(stats: ReplayStats) -> list[str]:
     remarks = [*stats.clock_jumps, *stats.notes]
     remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
+    if not stats.clock_jumps:
+        spans = sorted(stats.spans.items())
+        remarks += [f"{topic}: {span.fault}" for topic, span in spans if span.fault]
     remarks += [
         f"{topic}: {n} messages are the one before byte for byte: taken once"
         for topic, n in sorted(stats.repeated.items())

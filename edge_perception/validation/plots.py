@@ -77,7 +77,8 @@ def timeline(
         ages = np.array(series.points).reshape(-1, 2)
         lower.plot(ages[:, 0], ages[:, 1] * 1e3, color=color, label=name, lw=1.2)
     lower.set_ylabel("age, ms")
-    lower.legend(loc="upper center", ncols=4, fontsize=8)
+    if figures.ages:
+        lower.legend(loc="upper center", ncols=4, fontsize=8)
     for axes in all_axes:
         axes.axvline(duration_s, color=_INK, ls=":", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -206,6 +206,22 @@ def test_repeated_and_backward_stamps_are_flagged(drive, tmp_path, capsys):
     assert "messages are the one before byte for byte: taken once" in said
 
 
+@pytest.mark.parametrize("unit_ns", [NS, 1000, 0])
+def test_arrivals_that_are_no_times_are_told(drive, tmp_path, capsys, unit_ns):
+    """Converters write seconds, microseconds or nothing where nanoseconds belong."""
+
+    def change(index, message):
+        arrival_ns = message.log_time_ns // unit_ns if unit_ns else 0
+        return [replace(message, log_time_ns=arrival_ns)] if index < 120 else []
+
+    odd = rewrite(drive, tmp_path / "odd.mcap", change)
+    code, said = validate(capsys, odd, "--subset", "lidar", "--out", tmp_path / "out")
+    assert code == 1
+    assert f"note: {POINTS}: " in said
+    assert "the recording has no times of arrival, or not in nanoseconds" in said
+    assert "UserWarning" not in said
+
+
 def test_a_reset_of_the_recorders_clock_is_flagged_and_costs_no_time(drive, tmp_path, capsys):
     year_ns = 365 * 86400 * NS
 
