@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.bag_metadata import NAME, BagMetadata, read_metadata
+from edge_perception.recordings.other_files import first_known
 from edge_perception.recordings.unpacking import ZSTD_ENDS
 
 _ENDS = (".mcap", ".db3")
@@ -123,9 +124,9 @@ def _below(path: Path, found: BagFiles) -> BagFiles:
         raise ConfigurationError(
             f"{path}: expected one recording, got {len(folders)}: {names}; name one of them"
         )
-    missing = f"; {'; '.join(found.missing)}" if found.missing else ""
+    told = "; ".join(["", *found.missing, *filter(None, [first_known(path.iterdir())])])
     raise ConfigurationError(
-        f"{path}: expected a recording: an .mcap, a .db3 or a folder with them{missing}"
+        f"{path}: expected a recording: an .mcap, a .db3 or a folder with them{told}"
     )
 
 

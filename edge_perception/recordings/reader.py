@@ -16,6 +16,7 @@ from edge_perception.recordings import mcap_walk, sqlite_file
 from edge_perception.recordings.bag_files import find_files
 from edge_perception.recordings.contents import SkippedTopic, contents_of, is_readable
 from edge_perception.recordings.mcap_file import McapFile
+from edge_perception.recordings.other_files import HEAD_BYTES, what_it_is
 from edge_perception.recordings.sqlite_file import SqliteFile
 from edge_perception.recordings.storage import (
     OnDamage,
@@ -27,8 +28,6 @@ from edge_perception.recordings.storage import (
 )
 from edge_perception.recordings.unpacking import ZSTD_MAGIC, own_scratch, unpacked
 from edge_perception.recordings.writer import Topic
-
-_ROS1_MAGIC = b"#ROSBAG"
 
 
 class Recording:
@@ -222,11 +221,12 @@ def _opened(file: Path, scratch: Path, notes: list[str]) -> StorageFile:
         head = _head(file)
     if head.startswith(sqlite_file.MAGIC):
         return SqliteFile(file, scratch)
-    if head.startswith(_ROS1_MAGIC):
-        raise ConfigurationError(
-            f"{file}: a bag of ROS 1; `rosbags-convert` makes one of ROS 2 of it"
-        )
-    if head.startswith(mcap_walk.MAGIC) or file.suffix == ".mcap":
+    if head.startswith(mcap_walk.MAGIC):
+        return McapFile(file)
+    other = what_it_is(head)
+    if other:
+        raise ConfigurationError(f"{file}: expected a recording, got {other}")
+    if file.suffix == ".mcap":
         return McapFile(file)
     if file.suffix == ".db3":
         raise ConfigurationError(f"{file}: expected a rosbag2 database, it is none")
@@ -238,7 +238,7 @@ def _opened(file: Path, scratch: Path, notes: list[str]) -> StorageFile:
 def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(16)
+            return opened.read(HEAD_BYTES)
     except OSError as error:
         raise ConfigurationError(f"{file}: expected a recording: {error}") from error
 

@@ -127,7 +127,8 @@ def _in_pairs(encoding: Encoding, pixels: Plane, notes: list[str]) -> Encoding:
     if not encoding.exchanged or not is_exchanged(pixels, 0 if encoding is _YUYV else 1):
         return encoding
     notes.append(
-        f"the encoding is wrong: brightness lies where it says colours, read as {encoding.exchanged}"
+        "the encoding is wrong: brightness lies where it says colours, read as "
+        f"{encoding.exchanged}"
     )
     return ENCODINGS[encoding.exchanged]
 

@@ -118,7 +118,7 @@ def scene(kind: str) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["plain", "grey", "dark", "noisy"])
 @pytest.mark.parametrize(("encoding", "other"), [("yuv422", "yuyv"), ("yuv422_yuy2", "uyvy")])
 def test_brightness_where_the_encoding_says_colours(encoding: str, other: str, kind: str) -> None:
-    """ros-drivers/usb_cam#263: the encoding is the one asked for, the data what the camera gives."""
+    """ros-drivers/usb_cam#263: the encoding is what was asked for, the data what came."""
     yuv = cv2.cvtColor(scene(kind), cv2.COLOR_BGR2YUV)
     chroma = np.where(np.arange(160) % 2 == 0, yuv[..., 1], yuv[..., 2])
     pair = [chroma, yuv[..., 0]] if other == "uyvy" else [yuv[..., 0], chroma]
