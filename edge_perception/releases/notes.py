@@ -29,7 +29,9 @@ class Notes:
     def quarantined(self, sha256: str) -> str:
         """Return why a release must not serve; empty: it may."""
         path = self._quarantine(sha256)
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        if not path.exists():
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace") or "why was not kept"
 
     # -- release floor --
 

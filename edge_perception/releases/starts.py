@@ -26,7 +26,7 @@ class Starts:
         if not sha256:
             return ""
         path = self._path(role, sha256)
-        failed = int(path.read_text(encoding="ascii")) if path.exists() else 0
+        failed = _count(path)
         if failed >= _MAX_FAILED:
             before = next(
                 (
@@ -54,3 +54,11 @@ class Starts:
 
     def _path(self, role: str, sha256: str) -> Path:
         return self._disk.root / "starts" / f"{Path(role).name}-{sha256}"
+
+
+def _count(path: Path) -> int:
+    """Return the starts that a file counts; one that is damaged counts none."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0

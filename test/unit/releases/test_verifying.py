@@ -214,6 +214,34 @@ def test_a_runtime_that_is_not_here_and_a_key_that_is_not_given_are_no_failed_st
     assert "2 failed starts" in store.notes.quarantined(sha256)
 
 
+@pytest.mark.parametrize("damaged", [b"", b"[1]", b"{", b'{"bev_lite_audio": "many"}'])
+def test_what_serves_starts_where_the_floors_are_damaged_and_nothing_else_does(
+    trust_file, tmp_path, damaged
+):
+    store, options, sha256 = current_release(trust_file, tmp_path)
+    (store.root / "counters.json").write_bytes(damaged)
+    for _ in range(4):
+        loaded = load_model(options, role="audio")
+        loaded.backend.close()
+        assert loaded.bundle.sha256 == sha256
+    store.slots.point(current={"audio": "1" * 64})  # no slot has it any more
+    with pytest.raises(StoreError, match=r"counters\.json: cannot be read"):
+        load_model(options, role="audio", sha256=sha256)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"two", b"\xff"])
+def test_a_damaged_count_of_starts_and_a_quarantine_without_a_reason(trust_file, tmp_path, damaged):
+    store, options, sha256 = current_release(trust_file, tmp_path)
+    (store.root / "starts" / f"audio-{sha256}").write_bytes(damaged)
+    loaded = load_model(options, role="audio")
+    loaded.backend.close()
+    assert loaded.bundle.sha256 == sha256
+    (store.root / "quarantine" / sha256).write_bytes(damaged)
+    assert store.notes.quarantined(sha256)
+    with pytest.raises(StoreError, match="in quarantine"):
+        load_model(options, role="audio", sha256=sha256)
+
+
 def test_a_clock_that_is_not_set_is_no_failed_start(trust_file, tmp_path, monkeypatch):
     path, key = trust_file
     source = find_bundle("bev_lite/audio", installed_model_folders())
