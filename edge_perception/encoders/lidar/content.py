@@ -22,11 +22,13 @@ from edge_perception.encoders.content import (
     worst,
     worthless,
 )
+from edge_perception.encoders.lidar.sweep_parts import SweepParts
 
 SAMPLE = 2048  # points looked at
 SECTORS = 12  # of 30 degrees
 _LEARN_FRAMES = 5  # frames until the usual share of a sector is trusted
 _LEARN_RATE = 0.05
+_FAR_M = 300.0  # no LiDAR has half of its points beyond it
 _MIN_SHARE = 0.01  # a sector that usually holds less is not watched
 
 
@@ -88,6 +90,7 @@ class CloudContentCheck:
         self._repeats = Repeats()
         self._usual = np.zeros(SECTORS)  # usable points a sweep
         self._frames = 0
+        self._parts = SweepParts(SECTORS)
 
     def check(
         self, frame: PointCloud, encoder: Any = None, geometry: Geometry | None = None
@@ -111,15 +114,25 @@ class CloudContentCheck:
             usable &= encoder.in_range(sample, geometry)
         # Points a sector, not shares: a lost sector must not make the others look fuller.
         counts = sectors_of(sample, usable) * float(step)
+        self._parts.see(sectors_of(sample, ~near))
         if counts.sum() < limits.min_points:
             return worthless(
                 f"{counts.sum():.0f} usable points of {points}, inside the model's range and "
                 f"beyond content.min_range_m {limits.min_range_m:g} m "
-                f"< content.min_points {limits.min_points}"
+                f"< content.min_points {limits.min_points}{self._why(sample)}"
             )
         return worst(
             self._sectors_lost(counts), self._covered(float(near.mean()), float(usable.mean()))
         )
+
+    def _why(self, sample: NDArray[np.float32]) -> str:
+        """Say what can be the reason that a sweep has hardly a point for the model."""
+        if self._parts.text:
+            return f"; {self._parts.text}"
+        median_m = float(np.median(np.linalg.norm(sample, axis=1))) if len(sample) else 0.0
+        if median_m <= _FAR_M:
+            return ""
+        return f"; half of them are beyond {median_m:.0f} m: not in metres, or of another frame?"
 
     def _covered(self, near: float, usable: float) -> Finding:
         limits = self.limits
@@ -151,6 +164,8 @@ class CloudContentCheck:
             f"< {limits.sector_share * self._usual[first]:.0f} "
             f"(content.sector_share {limits.sector_share:g} of the usual)"
         )
+        if self._parts.text:
+            text = f"{self._parts.text} ({text})"
         if share > limits.lost_sectors_share:
             return worthless(
                 f"{text}, {share:.0%} > content.lost_sectors_share {limits.lost_sectors_share:.0%}"

@@ -16,6 +16,7 @@ from edge_perception.core.scratch import Scratch
 from edge_perception.encoders.lidar.native import native
 
 FARTHEST_M = 1e4  # no LiDAR sees so far; a coordinate beyond it is a mark
+_LARGEST_MAP = 1e10  # millimetres of UTM have 4e9; marks are beyond, or all at one range
 _SAMPLE = 512  # points looked at for marks that are places
 _REPEATED_SHARE = 0.02  # of the sample at exactly one place
 _SHELL_SHARE = 0.05  # of the sample at exactly the greatest range
@@ -41,6 +42,8 @@ def returns_of(points: NDArray[np.void], scratch: Scratch) -> Returns:
     index: NDArray[np.integer]
     xyz, index, counts = _gather(points) if gathered is None else gathered
     notes = [text for text, count in zip(_MARKS, counts, strict=True) if count]
+    if 2 * counts[2] > len(points) and _are_places(points):
+        notes[-1] = _PLACES
     marked = _marked(xyz, notes)
     if marked is not None:
         kept = np.flatnonzero(~marked)
@@ -55,6 +58,20 @@ _MARKS = (
     "points at exactly (0, 0, 0) are beams without a return",
     f"points beyond {FARTHEST_M / 1000:g} km are beams without a return",
 )
+
+_PLACES = (
+    f"most points are beyond {FARTHEST_M / 1000:g} km, each at a place of its own: not in metres, "
+    "or not from the sensor's place"
+)
+
+
+def _are_places(points: NDArray[np.void]) -> bool:
+    """Whether points beyond all range differ as places do; marks have one range in common."""
+    sample = points[:: max(1, len(points) // _SAMPLE)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.linalg.norm([sample[axis].astype(np.float64) for axis in "xyz"], axis=0)
+    size = size[(size > FARTHEST_M) & (size < _LARGEST_MAP)]
+    return len(size) >= _LEAST and float(np.ptp(size)) > 1.0 + 1e-6 * float(size.max())
 
 
 def _gather(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -135,6 +137,42 @@ def test_a_lost_sector_is_named_and_more_than_half_of_them_refuse_the_sweep():
     assert "2 of 12 sectors" in found.text
     assert check.check(cloud(xyz[azimuth > 60])).verdict is Verdict.WORTHLESS
     assert check.check(cloud(sweep(10))).verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 10])
+def test_parts_of_a_rotation_in_turn_are_called_that(parts):
+    """Clouds of packets, or of every so many milliseconds (Cartographer's bags, Isaac Sim)."""
+    check = CloudContentCheck(CloudContentLimits())
+    texts = []
+    for index in range(8 * parts):
+        xyz = sweep(index)
+        azimuth = np.arctan2(xyz[:, 1], xyz[:, 0])
+        mine = ((azimuth + np.pi) * parts / (2 * np.pi)).astype(int) == index % parts
+        texts.append(check.check(cloud(xyz[mine])).text)
+    assert texts[-1].startswith("messages hold about ")
+    assert "in turn: let the driver publish whole sweeps" in texts[-1]
+    assert any("sectors lost" in text for text in texts[: parts + 5])
+
+
+def test_a_sector_that_comes_and_goes_is_no_part_of_a_rotation():
+    check = CloudContentCheck(CloudContentLimits())
+    for seed in range(60):
+        xyz = sweep(seed)
+        azimuth = np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0]))
+        found = check.check(cloud(xyz[(azimuth < 0) | (azimuth > 150)] if seed % 2 else xyz))
+        assert "in turn" not in found.text
+    assert "sectors lost" in found.text
+
+
+@pytest.mark.parametrize("scale", [1000.0, 100.0])
+def test_a_sweep_in_another_unit_says_how_far_it_reaches(scale):
+    encoder = SimpleNamespace(in_range=lambda xyz, _geometry: np.abs(xyz).max(axis=1) < 70.0)
+    check = CloudContentCheck(CloudContentLimits())
+    found = check.check(cloud(sweep() * scale), encoder, Geometry())
+    assert found.verdict is Verdict.WORTHLESS
+    assert re.search(r"half of them are beyond 2\d+ m: not in metres", found.text)
+    near = check.check(cloud(sweep()[:20]), encoder, Geometry())
+    assert "not in metres" not in near.text
 
 
 def test_a_lidar_that_looks_ahead_only_is_not_blamed():

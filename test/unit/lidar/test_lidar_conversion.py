@@ -318,6 +318,41 @@ def test_nothing_but_nan() -> None:
         cloud_from_msg(cloud_msg(nothing))
 
 
+def directions(points: int = 400) -> np.ndarray:
+    rays = np.random.default_rng(4).normal(size=(points, 3))
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+def places() -> np.ndarray:
+    return directions() * np.random.default_rng(5).uniform(15.0, 60.0, (400, 1))
+
+
+@pytest.mark.parametrize(
+    ("scale", "origin"),
+    [(1e3, (0, 0, 0)), (1.0, (5e5, 4e6, 100.0))],
+    ids=["millimetres", "UTM"],
+)
+def test_places_beyond_all_range_are_no_beams_without_a_return(scale, origin) -> None:
+    xyz = places() * scale + origin
+    message = cloud_msg(dict(zip("xyz", xyz.T, strict=True)), dict.fromkeys("xyz", "f8"))
+    try:
+        said = "; ".join(cloud_from_msg(message).notes)
+    except InvalidFrameError as error:
+        said = str(error)
+    assert "most points are beyond 10 km, each at a place of its own: not in metres" in said
+    assert "without a return" not in said
+
+
+@pytest.mark.parametrize("mark", [1e31, 65535.0, 1e9])
+@pytest.mark.parametrize("along_beams", [False, True])
+def test_marks_beyond_all_range_are_beams_without_a_return(mark, along_beams) -> None:
+    xyz = places()
+    xyz[:300] = directions()[:300] * mark if along_beams else mark
+    cloud = cloud_from_msg(cloud_msg(dict(zip("xyz", xyz.T, strict=True))))
+    assert len(cloud.xyz_m) == 100
+    assert cloud.notes == ("points beyond 10 km are beams without a return",)
+
+
 @settings(max_examples=150)
 @given(
     size=st.tuples(st.integers(0, 5), st.integers(0, 3)),
