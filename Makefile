@@ -28,7 +28,7 @@ setup-backends: ## OpenVINO, gRPC, wasmtime and OpenTelemetry into .venv, bindin
 setup-fleet: ## TUF, object stores and MQTT into .venv, for registries and robots of a fleet
 	@$(PYTHON) scripts/set_up --fleet
 
-setup-servers: ## Triton into .venv-servers, for the tests of the kserve backend
+setup-servers: ## Triton and an S3 server into .venv-servers, for the tests of the kserve backend and of registries
 	@$(PYTHON) scripts/set_up --servers
 
 setup-kserve: ## KServe's own server into .venv-kserve, for the tests of the kserve backend

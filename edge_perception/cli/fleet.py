@@ -314,6 +314,8 @@ def _status(args: argparse.Namespace) -> int:
         print(
             f"{row['robot']:32} {row['kept']} kept aside, schema {row['schema']}: {row['reason']}"
         )
+    for row in found["doubled"]:
+        print(f"{row['robot']:32} is the name of {row['robots']} robots: each needs one of its own")
     for row in found["failures"][:20]:
         print(f"{row['device']:16} {row['at']}  {row['event']}: {row['reason']}")
     return 0

@@ -88,5 +88,13 @@ class LinkError(FleetError):
     """The other side cannot be reached, or the link broke: to be tried again."""
 
 
+class ForbiddenError(LinkError):
+    """A store does not let us read or write something, or does not say that it is not there."""
+
+
+class NoRoomError(LinkError):
+    """What is to be fetched has no room on this disk: to be tried again, once there is."""
+
+
 class RegistryError(FleetError):
     """A registry says what it must not: not signed, expired, older, mixed, too long or damaged."""

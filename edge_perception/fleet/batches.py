@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ def read_batch(plain: Mapping[str, Any], device: str) -> tuple[Batch | None, tup
         if not isinstance(rows, list):
             raise FleetError("batch.readings: expected a list")
     except FleetError as error:
-        return None, (_unread(plain, error),)
+        return None, (unread(plain, error),)
     good, bad = [], []
     for number, row in enumerate(rows):
         where = f"batch.readings[{number}]"
@@ -116,12 +116,23 @@ def read_batch(plain: Mapping[str, Any], device: str) -> tuple[Batch | None, tup
             check(item.reading, where)
             good.append(item)
         except FleetError as error:
-            bad.append(_unread({**plain, "readings": [row]}, error))
+            bad.append(unread({**plain, "readings": [row]}, error))
     batch = Batch(device=head.device, spool=head.spool, readings=tuple(good), dropped=head.dropped)
     return batch, tuple(bad)
 
 
-def _unread(plain: Mapping[str, Any], error: FleetError) -> Unread:
+def told_twice(plain: Mapping[str, Any], numbers: Collection[int]) -> Unread:
+    """Return those readings of a batch whose numbers somebody else used before."""
+    rows = [row for row in plain["readings"] if row.get("sequence") in numbers]
+    error = FleetError(
+        f"spool {plain['spool']}: told otherwise before under the same numbers: two robots have "
+        "the name and the disk of one"
+    )
+    return unread({**plain, "readings": rows}, error)
+
+
+def unread(plain: Mapping[str, Any], error: FleetError) -> Unread:
+    """Return a batch that is kept aside, and why."""
     body = json.dumps(plain, sort_keys=True)
     return Unread(
         key=hashlib.sha256(body.encode("ascii")).hexdigest()[:32],

@@ -14,6 +14,8 @@ from edge_perception.core.schema import decode
 
 ANY_DEVICE = "any"
 MOST_DOCUMENT_BYTES = 4 * 2**20
+# After so many days a robot takes nothing new: what a freeze can hide is no older.
+TIMESTAMP_DAYS = 3
 MOST_ARCHIVE_BYTES = 8 * 2**30
 RUNNING, PAUSED, STOPPED, DONE = "running", "paused", "stopped", "done"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

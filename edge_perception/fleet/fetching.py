@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_perception.core.errors import ForbiddenError
 from edge_perception.core.extras import extra
 from edge_perception.fleet.places import Place
 
@@ -24,6 +25,9 @@ class _PlaceFetcher(FetcherInterface):
             yield from self._place.stream(url)
         except FileNotFoundError as error:
             raise DownloadHTTPError(f"{url}: not there", 404) from error
+        except ForbiddenError as error:
+            # S3 says so of what is not there to who may not list: of the next root, that is none.
+            raise DownloadHTTPError(str(error), 403) from error
 
 
 def fetcher(place: Place) -> FetcherInterface:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from edge_perception.core.errors import FleetError, LinkError
-from edge_perception.fleet.batches import read_batch, unpack
+from edge_perception.fleet.batches import read_batch, told_twice, unpack
 from edge_perception.fleet.mqtt import (
     ANSWERS,
     TELEMETRY,
@@ -43,13 +43,16 @@ class Ingest:
         Raises:
             FleetError: damaged, of another robot than it says, or the database fails.
         """
-        batch, unread = read_batch(unpack(payload), device)
+        plain = unpack(payload)
+        batch, unread = read_batch(plain, device)
+        if batch is not None:
+            twice = self._tables.take(batch, now_ns)
+            self.readings += len(batch.readings) - len(twice)
+            if twice:
+                unread = (*unread, told_twice(plain, twice))
         if unread:
             self._tables.put_aside(device, unread, now_ns)
             self.aside.update(item.reason for item in unread)
-        if batch is not None:
-            self._tables.take(batch, now_ns)
-            self.readings += len(batch.readings)
         self.batches += 1
         return answer(payload)
 
@@ -62,9 +65,8 @@ class Ingest:
         count = 0
         for device, key, received_ns, body in self._tables.aside():
             batch, unread = read_batch(json.loads(body), device)
-            if batch is None or unread:
+            if batch is None or unread or self._tables.take(batch, received_ns):
                 continue
-            self._tables.take(batch, received_ns)
             self._tables.drop_aside(device, key)
             count += len(batch.readings)
         return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,13 @@ class Broker:
             self.connected, self.problem = False, str(reason)
             on_break()
 
+        def failed(_client: Any, _data: Any) -> None:
+            # Called while it is handled: paho keeps to itself why, such as a certificate.
+            if (error := sys.exc_info()[1]) is not None:
+                self.problem = str(error)
+
         self._client.on_connect, self._client.on_disconnect = connected, broke
+        self._client.on_connect_fail = failed
         self._client.on_message = lambda _c, _d, message: on_message(message.topic, message.payload)
         self._client.connect_async(
             parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883), keepalive=30

@@ -55,6 +55,7 @@ def overview(
         "silent": [device for device, seen_ns, *_ in devices if seen_ns < limit_ns],
         "dropped": int(dropped[0][0]),
         "aside": _aside(tables),
+        "doubled": _doubled(tables, now_ns),
         "versions": [
             {"role": role, "version": version, "robots": count}
             for (role, version), count in sorted(versions.items())
@@ -139,16 +140,21 @@ def _objectives(tables: Tables, now_ns: int) -> list[dict[str, Any]]:
 
 def _drift(tables: Tables) -> list[dict[str, Any]]:
     """Return what drifts now, by robot and source: the newest that each told of it."""
-    newest: dict[tuple[str, str], tuple[int, str]] = {}
-    rows = tables.rows("SELECT device, stamp_ns, body FROM readings WHERE kind = 'drift'")
-    for device, stamp_ns, body in rows:
+    newest: dict[tuple[str, str], tuple[str, int, int, str]] = {}
+    rows = tables.rows(
+        "SELECT device, spool, sequence, stamp_ns, body FROM readings WHERE kind = 'drift' "
+        "ORDER BY received_ns"
+    )
+    for device, spool, sequence, stamp_ns, body in rows:
         data = json.loads(body)
         key = (device, str(data.get("source", "")))
-        if key not in newest or stamp_ns > newest[key][0]:
-            newest[key] = (stamp_ns, str(data.get("drift", "")))
+        # By the numbers of its spool: its clock may have been a year ahead for a while.
+        if key in newest and newest[key][0] == spool and newest[key][1] > sequence:
+            continue  # it came late
+        newest[key] = (spool, sequence, stamp_ns, str(data.get("drift", "")))
     return [
         {"robot": device, "source": source, "drift": said, "since": _iso(stamp_ns)}
-        for (device, source), (stamp_ns, said) in sorted(newest.items())
+        for (device, source), (_, _, stamp_ns, said) in sorted(newest.items())
         if is_drift(said)
     ]
 
@@ -175,6 +181,24 @@ def _aside(tables: Tables) -> list[dict[str, Any]]:
         {"robot": device, "schema": schema, "kept": int(count), "reason": reason}
         for device, schema, count, reason in rows
     ]
+
+
+def _doubled(tables: Tables, now_ns: int) -> list[dict[str, Any]]:
+    """Return the names under which more than one robot told something in the last day."""
+    rows = tables.rows(
+        "SELECT device, spool, MIN(received_ns), MAX(received_ns) FROM readings "
+        "WHERE kind = 'versions' AND received_ns >= ? GROUP BY device, spool "
+        "ORDER BY device, MIN(received_ns)",
+        (now_ns - _DAY_NS,),
+    )
+    found: dict[str, list[str]] = {}
+    last_ns: dict[str, int] = {}
+    for device, spool, first, last in rows:
+        # A spool that was lost is silent once the next one tells.
+        if first < last_ns.get(device, 0):
+            found.setdefault(device, []).append(str(spool))
+        last_ns[device] = max(last, last_ns.get(device, 0))
+    return [{"robot": device, "robots": 1 + len(more)} for device, more in sorted(found.items())]
 
 
 def _failures(tables: Tables) -> list[dict[str, Any]]:
@@ -224,6 +248,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "<h2>Samples for labelling</h2>" + _table(found["samples"]),
         "<h2>Kept aside: of a schema or kind that this version cannot read</h2>"
         + _table(found["aside"]),
+        "<h2>Names under which more than one robot tells</h2>" + _table(found["doubled"]),
         "<h2>Robots</h2>" + _table(robots) + (f"<p>and {more} more</p>" if more else ""),
         "<h2>Silent</h2>" + _table([{"robot": name} for name in sorted(silent)]),
         "<h2>Failures, the newest first</h2>" + _table(found["failures"]),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge_perception.core.errors import ConfigurationError, LinkError, RegistryError
+from edge_perception.core.errors import ConfigurationError, ForbiddenError, LinkError, RegistryError
 from edge_perception.core.extras import extra
 from edge_perception.releases.filesystem import FileLock
 
@@ -69,7 +69,13 @@ class ObjectPlace:
     def __init__(self, url: str) -> None:
         with extra("fleet"):
             import obstore
-            from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError
+            from obstore.exceptions import (
+                AlreadyExistsError,
+                BaseError,
+                NotModifiedError,
+                PermissionDeniedError,
+                UnauthenticatedError,
+            )
             from obstore.store import from_url
         self._obstore = obstore
         self._exists, self._not_modified, self._error = (
@@ -77,6 +83,7 @@ class ObjectPlace:
             NotModifiedError,
             BaseError,
         )
+        self._forbidden = (PermissionDeniedError, UnauthenticatedError)
         self.folder: Path | None = None
         if "://" not in url:
             self.folder = Path(url).expanduser().absolute()
@@ -192,7 +199,8 @@ class ObjectPlace:
             return ""
 
     def _broken(self, path: str, error: Exception) -> LinkError:
-        return LinkError(f"{self.url}: {path}: {_short(error)}")
+        kind = ForbiddenError if isinstance(error, self._forbidden) else LinkError
+        return kind(f"{self.url}: {path}: {_short(error)}")
 
 
 class Below:

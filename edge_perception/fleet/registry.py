@@ -21,6 +21,7 @@ from edge_perception.core.errors import FleetError, RegistryError
 from edge_perception.core.extras import extra
 from edge_perception.fleet.documents import (
     MOST_DOCUMENT_BYTES,
+    TIMESTAMP_DAYS,
     ChannelDocument,
     ChannelEntry,
     ReleaseDocument,
@@ -35,8 +36,13 @@ from edge_perception.fleet.keys import KeyFolder
 from edge_perception.fleet.places import ObjectPlace, read
 
 CHANNELS = ("dev", "beta", "stable")
-# After these a robot takes nothing new: what a freeze can hide is no older.
-EXPIRY_DAYS = {"root": 365, "targets": 180, "team": 180, "snapshot": 14, "timestamp": 3}
+EXPIRY_DAYS = {
+    "root": 365,
+    "targets": 180,
+    "team": 180,
+    "snapshot": 14,
+    "timestamp": TIMESTAMP_DAYS,
+}
 _TOP = ("targets", "snapshot", "timestamp")
 _MOST_METADATA_BYTES = 5_000_000
 
@@ -154,6 +160,20 @@ class Registry:
             )
         self.put(path, document, {"kind": "release"})
         self._enter(team, document, channel)
+        self._join_rollout(team, document)
+
+    def _join_rollout(self, team: str, document: ReleaseDocument) -> None:
+        """Let the rollout of a release know of a variant that comes later, too."""
+        rollouts = self.rollouts(team)
+        sha256, of = document.manifest_sha256, (document.name, document.version)
+        joined = tuple(
+            replace(r, manifests=(*r.manifests, sha256))
+            if (r.name, r.version) == of and sha256 not in r.manifests
+            else r
+            for r in rollouts.rollouts
+        )
+        if joined != rollouts.rollouts:
+            self.put_rollouts(team, replace(rollouts, rollouts=joined))
 
     def promote(self, team: str, name: str, version: str, channel: str) -> list[ReleaseDocument]:
         """Let a channel offer all variants of a release."""

@@ -108,8 +108,11 @@ def make_rollout(
 def change(
     registry: Registry, team: str, rollout: Rollout, verdict: Verdict, now: datetime
 ) -> Rollout:
-    """Note a decision in the signed document: the next stage, the end, or the stop."""
-    if rollout.state in (STOPPED, DONE):
+    """Note a decision in the signed document: the next stage, the end, or the stop.
+
+    What all robots have can be stopped too.
+    """
+    if rollout.state == STOPPED or (rollout.state == DONE and verdict.verdict != STOP):
         raise FleetError(f"rollout {rollout.id} is {rollout.state}")
     evidence = Evidence(
         stage=rollout.stage,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,6 +66,10 @@ def parse_quiet_hours(text: str) -> QuietHours | None:
     return QuietHours(begin_min=begin_h * 60 + begin_m, end_min=end_h * 60 + end_m)
 
 
+class AskAgainError(LinkError):
+    """The registry is to be asked again; what came stays, and the rest goes on after that."""
+
+
 class Pace:
     """Between pieces of what is fetched or sent: no faster than allowed, none in quiet hours.
 
@@ -72,6 +78,10 @@ class Pace:
         quiet: when nothing moves.
         ended: set when the node ends.
         now_ns: wall clock.
+        steady_s: steady clock.
+
+    Attributes:
+        until_s: steady; from then on something more urgent is to be asked for.
     """
 
     def __init__(
@@ -80,19 +90,23 @@ class Pace:
         quiet: QuietHours | None,
         ended: threading.Event,
         now_ns: Callable[[], int],
+        steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kb_s, self._quiet, self._ended, self._now_ns = most_kb_s, quiet, ended, now_ns
+        self._steady_s, self.until_s = steady_s, math.inf
 
     def __call__(self, count: int) -> None:
         """Wait after so many bytes.
 
         Raises:
-            LinkError: the node ends, or quiet hours began; what came stays.
+            LinkError: the node ends, quiet hours began, or it is `until_s`; what came stays.
         """
         if self._ended.wait(count / (self._kb_s * 1000.0) if self._kb_s else 0.0):
             raise LinkError("the node ends")
         if self.is_quiet:
             raise LinkError("quiet hours began")
+        if self._steady_s() > self.until_s:
+            raise AskAgainError("the registry is asked again in between")
 
     @property
     def is_quiet(self) -> bool:

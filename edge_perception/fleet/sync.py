@@ -6,29 +6,18 @@ end at any step; what came stays and the next poll goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from edge_perception.core.errors import LinkError, ModelError, RegistryError, StoreError
+from edge_perception.core.errors import ModelError, NoRoomError, RegistryError, StoreError
 from edge_perception.fleet.delta import apply_delta
-from edge_perception.fleet.documents import (
-    ANY_DEVICE,
-    STOPPED,
-    ChannelDocument,
-    ChannelEntry,
-    Delta,
-    Pieces,
-    ReleaseDocument,
-    RolloutsDocument,
-    channel_path,
-    parse,
-    rollouts_path,
-)
-from edge_perception.fleet.membership import Device, may_take, rollout_of
+from edge_perception.fleet.documents import Delta, Pieces, ReleaseDocument
+from edge_perception.fleet.membership import Device
 from edge_perception.fleet.pieces import PieceFolder
 from edge_perception.fleet.places import Place
-from edge_perception.fleet.trusted import Reader, TrustedRegistry
+from edge_perception.fleet.plan import Plan, Planner
+from edge_perception.fleet.trusted import TrustedRegistry
 from edge_perception.releases.archive import pack
 from edge_perception.releases.disk import StoreDisk
 from edge_perception.releases.shelf import Release
@@ -36,15 +25,6 @@ from edge_perception.releases.signing import Trust
 from edge_perception.releases.store import ReleaseStore
 
 FOLDER = "fleet"  # in that of the store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be done after a poll."""
-
-    offers: tuple[ReleaseDocument, ...] = ()  # that may serve here and do not yet
-    retreats: Mapping[str, str] = field(default_factory=dict)  # why, by digest that serves
-    waiting: Mapping[str, str] = field(default_factory=dict)  # why not, by name and version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +67,8 @@ class Sync:
             paced: called with the bytes of each piece; may wait, or raise LinkError to stop.
             free_bytes: of the disk of a path, for tests.
         """
-        self._device, self._store, self._trust, self._place = device, store, trust, place
-        self._channel, self._rollouts = channel_path(team, channel), rollouts_path(team)
+        self._store, self._trust, self._place = store, trust, place
+        self._planner = Planner(device, store, team=team, channel=channel)
         self._keep_free, self._paced = keep_free_bytes, paced
         self._free_bytes = free_bytes or _free_bytes
         self._disk = StoreDisk(root=store.root / FOLDER, files=store.disk.files)
@@ -99,6 +79,7 @@ class Sync:
 
         self.trusted = TrustedRegistry(below("trusted"), place, root)
         self._pieces = PieceFolder(below("pieces"))
+        self._offers: tuple[ReleaseDocument, ...] = ()  # of the newest plan
 
     # -- deciding --
 
@@ -110,78 +91,21 @@ class Sync:
             LinkError: it cannot be reached.
             RegistryError: it says what it must not; nothing of it is believed.
         """
-        self.trusted.refresh(now_ns, self._follow)
+        news = self.trusted.refresh(now_ns, self._planner.follow)
+        try:
+            return self.plan()
+        except RegistryError:
+            if news:
+                raise
+        # Without news something is missing: this robot changed, its class or channel.
+        self.trusted.refresh(now_ns, self._planner.follow, again=True)
         return self.plan()
 
     def plan(self) -> Plan:
         """Say what is to be done by what is believed, without the network."""
-        channel, rollouts = (
-            self._channel_of(self.trusted.read),
-            self._rollouts_of(self.trusted.read),
-        )
-        offers, waiting = [], {}
-        serving = set(self._store.slots.get("current").values())
-        for entry in self._suitable(channel):
-            why = self._why_not(entry, rollouts)
-            if why:
-                waiting[f"{entry.name} {entry.version}"] = why
-            elif entry.manifest_sha256 not in serving:
-                offers.append(self._document(self.trusted.read, entry))
-        retreats = {
-            sha256: f"rollout {rollout.id} was stopped: {rollout.reason}"
-            for rollout in rollouts.rollouts
-            if rollout is rollout_of(rollouts, rollout.name, rollout.version)
-            and rollout.state == STOPPED
-            for sha256 in set(rollout.manifests) & serving
-        }
-        return Plan(offers=tuple(offers), retreats=retreats, waiting=waiting)
-
-    def _follow(self, reader: Reader) -> None:
-        """Read all that a decision needs, so that it is verified together."""
-        rollouts = self._rollouts_of(reader)
-        for entry in self._suitable(self._channel_of(reader)):
-            if not self._why_not(entry, rollouts):
-                self._document(reader, entry)
-
-    def _suitable(self, channel: ChannelDocument) -> list[ChannelEntry]:
-        """Return the newest entry of each name for this hardware, its own class first."""
-        best: dict[str, ChannelEntry] = {}
-        for entry in channel.entries:
-            if entry.device_class not in (ANY_DEVICE, self._device.device_class):
-                continue
-            known = best.get(entry.name)
-            if known is None or self._rank(entry) > self._rank(known):
-                best[entry.name] = entry
-        floors = self._store.notes.floors()
-        return [e for e in best.values() if e.release >= floors.get(e.name, 0)]
-
-    def _rank(self, entry: ChannelEntry) -> tuple[int, bool]:
-        return (entry.release, entry.device_class != ANY_DEVICE)
-
-    def _why_not(self, entry: ChannelEntry, rollouts: RolloutsDocument) -> str:
-        quarantined = self._store.notes.quarantined(entry.manifest_sha256)
-        if quarantined:
-            return f"in quarantine: {quarantined}"
-        return may_take(rollout_of(rollouts, entry.name, entry.version), self._device)
-
-    def _channel_of(self, reader: Reader) -> ChannelDocument:
-        data = reader(self._channel)
-        if data is None:
-            raise RegistryError(f"{self._channel}: not in the registry")
-        return parse(ChannelDocument, data, self._channel)
-
-    def _rollouts_of(self, reader: Reader) -> RolloutsDocument:
-        data = reader(self._rollouts)
-        return RolloutsDocument() if data is None else parse(RolloutsDocument, data, self._rollouts)
-
-    def _document(self, reader: Reader, entry: ChannelEntry) -> ReleaseDocument:
-        data = reader(entry.document)
-        if data is None:
-            raise RegistryError(f"{entry.document}: not in the registry")
-        document = parse(ReleaseDocument, data, entry.document)
-        if document.manifest_sha256 != entry.manifest_sha256:
-            raise RegistryError(f"{entry.document}: is of another release than the channel says")
-        return document
+        plan = self._planner.plan(self.trusted.read)
+        self._offers = plan.offers
+        return plan
 
     # -- fetching --
 
@@ -189,12 +113,13 @@ class Sync:
         """Bring a release into the store, by a delta where that is less.
 
         Raises:
-            LinkError: the link broke, or the disk is too full; what came stays.
+            LinkError: the link broke; what came stays.
+            NoRoomError: the disk is too full.
             ModelError: the store refuses it.
             RegistryError: it is not what its document says.
         """
         if self._store.shelf.has(document.manifest_sha256):
-            self._clear()
+            self._clear()  # it may have ended before
             return self._fetched(document, 0, by_delta=False)
         work = self._disk.root / "work"
         archive = work / f"{document.manifest_sha256}.bundle"
@@ -259,11 +184,19 @@ class Sync:
         wanted = self._pieces.missing_bytes(pieces) + 2 * unpacked_bytes + self._keep_free
         free = self._free_bytes(self._disk.root)
         if free < wanted:
-            raise LinkError(f"disk: expected {wanted} bytes free, got {free}")
+            raise NoRoomError(f"disk: expected {wanted} bytes free, got {free}")
 
     def _clear(self) -> None:
+        """Remove what a release was made of; what other offers have of their download stays."""
+        others = [d for d in self._offers if not self._store.shelf.has(d.manifest_sha256)]
+        wanted = {
+            piece
+            for other in others
+            for pieces in (other.archive, *(delta.patch for delta in other.deltas))
+            for piece in pieces.pieces
+        }
         with self._disk.writing():
-            self._pieces.sweep()
+            self._pieces.sweep(frozenset(wanted))
             for path in (self._disk.root / "work").iterdir():
                 self._disk.files.remove(path)
 

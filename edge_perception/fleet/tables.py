@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge_perception.core.errors import FleetError
-from edge_perception.core.extras import extra
 from edge_perception.fleet.batches import Batch, Unread
+from edge_perception.fleet.database import Database, Work
 from edge_perception.fleet.readings import Reading
 
 _TABLES = (
@@ -35,9 +31,18 @@ _TABLES = (
       reason TEXT NOT NULL, received_ns BIGINT NOT NULL, body TEXT NOT NULL,
       PRIMARY KEY (device, batch))""",
 )
+_NAMES = ("readings", "devices", "spools", "samples", "aside")
 _SEEN = (
     "INSERT INTO devices VALUES (?, ?, 0, '', '', '{}') ON CONFLICT (device) DO UPDATE SET "
     "seen_ns = excluded.seen_ns WHERE excluded.seen_ns > devices.seen_ns"
+)
+# What a robot told last serves there. By the numbers of its spool: its clock may have been set back
+# by a year since. What came before already, and is sent again, is no news.
+_SERVING = (
+    "UPDATE devices SET stamp_ns = ?, device_class = ?, device_groups = ?, models = ? "
+    "WHERE device = ? AND EXISTS (SELECT 1 FROM readings WHERE device = ? AND spool = ? "
+    "AND sequence = ? AND received_ns = ?) AND NOT EXISTS (SELECT 1 FROM readings "
+    "WHERE device = ? AND spool = ? AND sequence > ? AND kind = 'versions')"
 )
 
 
@@ -53,32 +58,17 @@ class Tables:
         Raises:
             FleetError: it cannot be opened.
         """
-        self._lock = threading.Lock()
-        self._postgres = url.startswith(("postgresql://", "postgres://"))
-        self._errors: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
-        try:
-            if self._postgres:
-                with extra("postgresql"):
-                    import psycopg
-                self._errors = (psycopg.Error, OSError)
-                # A database made without a locale is SQL_ASCII, and its texts came as bytes.
-                self._db: Any = psycopg.connect(url, client_encoding="UTF8")
-            else:
-                path = Path(url.removeprefix("sqlite://")).expanduser()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-            self._write([(statement, [()]) for statement in _TABLES])
-        except self._errors as error:
-            raise FleetError(f"database {url.split('@')[-1]}: {error}") from error
+        self._database = Database(url, _TABLES, _NAMES)
 
     def close(self) -> None:
         """Close."""
-        self._db.close()
+        self._database.close()
 
-    def take(self, batch: Batch, now_ns: int) -> None:
+    def take(self, batch: Batch, now_ns: int) -> tuple[int, ...]:
         """Keep a batch, on the disk when this returns; what is known already is left.
+
+        Returns:
+            Numbers under which something else is known: two robots have the same name and spool.
 
         Raises:
             FleetError: the database fails; none of it is kept.
@@ -91,49 +81,50 @@ class Tables:
                 item.reading.stamp_ns,
                 now_ns,
                 item.reading.kind,
-                json.dumps(dict(item.reading.data), sort_keys=True),
+                _body(item.reading),
             )
             for item in batch.readings
         ]
-        work: list[tuple[str, Sequence[Sequence[Any]]]] = [
-            ("INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows),
-            (
-                "INSERT INTO spools VALUES (?, ?, ?) ON CONFLICT (device, spool) DO UPDATE SET "
-                "dropped = excluded.dropped WHERE excluded.dropped > spools.dropped",
-                [(batch.device, batch.spool, batch.dropped)],
-            ),
-            (_SEEN, [(batch.device, now_ns)]),
+        samples = [
+            (batch.device, *_sample(item.reading), now_ns)
+            for item in batch.readings
+            if item.reading.kind == "sample"
         ]
-        work.append(
-            (
-                "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [
-                    (batch.device, *_sample(i.reading), now_ns)
-                    for i in batch.readings
-                    if i.reading.kind == "sample"
-                ],
-            )
-        )
-        told = [i.reading for i in batch.readings if i.reading.kind == "versions"]
-        if told:
-            newest = max(told, key=lambda reading: reading.stamp_ns)
-            work.append(
+        written = self._database.write(
+            [
+                ("INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows),
                 (
-                    "UPDATE devices SET stamp_ns = ?, device_class = ?, device_groups = ?, "
-                    "models = ? WHERE device = ? AND stamp_ns <= ?",
-                    [
-                        (
-                            newest.stamp_ns,
-                            str(newest.data.get("device_class", "")),
-                            ",".join(newest.data.get("groups", ())),
-                            json.dumps(newest.data.get("models", {}), sort_keys=True),
-                            batch.device,
-                            newest.stamp_ns,
-                        )
-                    ],
-                )
+                    "INSERT INTO spools VALUES (?, ?, ?) ON CONFLICT (device, spool) DO UPDATE SET "
+                    "dropped = excluded.dropped WHERE excluded.dropped > spools.dropped",
+                    [(batch.device, batch.spool, batch.dropped)],
+                ),
+                (_SEEN, [(batch.device, now_ns)]),
+                (
+                    "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    samples,
+                ),
+                (_SERVING, _serving(batch, now_ns)),
+            ]
+        )
+        return () if written[0] == len(rows) else self._otherwise(batch)
+
+    def _otherwise(self, batch: Batch) -> tuple[int, ...]:
+        """Return the numbers of readings that are known as something else."""
+        numbers = [item.sequence for item in batch.readings]
+        known = {
+            int(number): (int(stamp_ns), str(kind), str(body))
+            for number, stamp_ns, kind, body in self.rows(
+                "SELECT sequence, stamp_ns, kind, body FROM readings "
+                "WHERE device = ? AND spool = ? AND sequence BETWEEN ? AND ?",
+                (batch.device, batch.spool, min(numbers), max(numbers)),
             )
-        self._keep(work)
+        }
+        return tuple(
+            item.sequence
+            for item in batch.readings
+            if known.get(item.sequence)
+            != (item.reading.stamp_ns, item.reading.kind, _body(item.reading))
+        )
 
     def put_aside(self, device: str, unread: Sequence[Unread], now_ns: int) -> None:
         """Keep what cannot be read yet, on the disk when this returns.
@@ -142,11 +133,11 @@ class Tables:
             FleetError: the database fails.
         """
         rows = [(device, u.key, u.schema, u.reason, now_ns, u.body) for u in unread]
-        work: list[tuple[str, Sequence[Sequence[Any]]]] = [
+        work: Work = [
             ("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows),
             (_SEEN, [(device, now_ns)]),
         ]
-        self._keep(work)
+        self._database.write(work)
 
     def aside(self) -> list[tuple[str, str, int, str]]:
         """Return what is aside: robot, key, when it came, and the batch as JSON."""
@@ -155,13 +146,9 @@ class Tables:
 
     def drop_aside(self, device: str, key: str) -> None:
         """Forget what was read in the end."""
-        self._keep([("DELETE FROM aside WHERE device = ? AND batch = ?", [(device, key)])])
-
-    def _keep(self, work: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
-        try:
-            self._write(work)
-        except self._errors as error:
-            raise FleetError(f"database: {error}") from error
+        self._database.write(
+            [("DELETE FROM aside WHERE device = ? AND batch = ?", [(device, key)])]
+        )
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return what a statement with ? for values finds.
@@ -169,32 +156,32 @@ class Tables:
         Raises:
             FleetError: the database fails.
         """
-        with self._lock:
-            try:
-                cursor = self._db.cursor()
-                cursor.execute(self._said(statement), tuple(values))
-                found = [tuple(row) for row in cursor.fetchall()]
-                self._db.commit()
-                return found
-            except self._errors as error:
-                self._db.rollback()
-                raise FleetError(f"database: {error}") from error
+        return self._database.rows(statement, values)
 
-    def _write(self, work: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
-        """Run statements as one transaction."""
-        with self._lock:
-            try:
-                cursor = self._db.cursor()
-                for statement, rows in work:
-                    if rows:
-                        cursor.executemany(self._said(statement), rows)
-                self._db.commit()
-            except BaseException:
-                self._db.rollback()
-                raise
 
-    def _said(self, statement: str) -> str:
-        return statement.replace("?", "%s") if self._postgres else statement
+def _serving(batch: Batch, now_ns: int) -> list[tuple[Any, ...]]:
+    """Return the values of `_SERVING`; none: the batch does not tell what serves."""
+    told = [item for item in batch.readings if item.reading.kind == "versions"]
+    if not told:
+        return []
+    newest = max(told, key=lambda item: item.sequence)
+    data, where = newest.reading.data, (batch.device, batch.spool, newest.sequence)
+    return [
+        (
+            newest.reading.stamp_ns,
+            str(data.get("device_class", "")),
+            ",".join(data.get("groups", ())),
+            json.dumps(data.get("models", {}), sort_keys=True),
+            batch.device,
+            *where,
+            now_ns,
+            *where,
+        )
+    ]
+
+
+def _body(reading: Reading) -> str:
+    return json.dumps(dict(reading.data), sort_keys=True)
 
 
 def _sample(reading: Reading) -> tuple[str, str, int, str, int]:

@@ -27,6 +27,7 @@ from edge_perception.core.errors import (
     RegistryError,
 )
 from edge_perception.core.extras import extra
+from edge_perception.fleet.documents import TIMESTAMP_DAYS
 from edge_perception.fleet.places import Place
 from edge_perception.releases.disk import StoreDisk
 
@@ -52,12 +53,15 @@ class TrustedRegistry:
         disk.make_folders(("generations",))
         self._state = self._read_state()
 
-    def refresh(self, now_ns: int, follow: Callable[[Reader], None]) -> bool:
+    def refresh(
+        self, now_ns: int, follow: Callable[[Reader], None], *, again: bool = False
+    ) -> bool:
         """Look for news, verify them, and believe all of them or nothing.
 
         Args:
             now_ns: wall clock.
             follow: reads every document that is wanted; what it raises refuses all.
+            again: follow without news too, as other documents may be wanted than before.
 
         Returns:
             Whether there was news.
@@ -69,12 +73,12 @@ class TrustedRegistry:
         """
         self._check_clock(now_ns)
         current = self._current()
-        found = self._timestamp(self._state["etag"] if current else "")
+        found = self._timestamp(self._state["etag"] if current and not again else "")
         if found is None:
             self._check_fresh(now_ns)
             return False
         old = self._bytes(current, "metadata/timestamp.json")
-        if old is not None and old == found[0]:
+        if old is not None and old == found[0] and not again:
             self._check_fresh(now_ns)
             self._note(now_ns, found[1])
             return False
@@ -83,6 +87,7 @@ class TrustedRegistry:
             with _said():
                 updater = self._updater(work, now_ns)
                 updater.refresh()
+                self._check_behind(updater._trusted_set.timestamp.expires, now_ns)
                 follow(lambda path: self._fetch(updater, work, path))
             self._believe(work)
         except BaseException:
@@ -138,6 +143,15 @@ class TrustedRegistry:
             raise ClockNotSetError(
                 f"registry: the clock says {_utc(now_ns):%Y-%m-%d %H:%M}, and said "
                 f"{_utc(self._state['seen_ns']):%Y-%m-%d %H:%M} before: it went back"
+            )
+
+    def _check_behind(self, expires: datetime, now_ns: int) -> None:
+        """By a clock that is behind nothing expires: whatever is shown again looks new."""
+        signed_ns = round((expires.timestamp() - TIMESTAMP_DAYS * 86_400) * 1e9)
+        if signed_ns > now_ns + _BACK_S * 1e9:
+            raise ClockNotSetError(
+                f"registry: the clock says {_utc(now_ns):%Y-%m-%d %H:%M}, and the registry was "
+                f"renewed {_utc(signed_ns):%Y-%m-%d %H:%M}: it is behind"
             )
 
     def _check_fresh(self, now_ns: int) -> None:

@@ -60,6 +60,14 @@ class Journal:
         newest = _record(texts[-1]) if texts else None
         return newest if newest is not None and newest.step not in FINAL_STEPS else None
 
+    def records(self) -> list[Record]:
+        """Return all records, the oldest first.
+
+        Raises:
+            StoreError: a line before the last is damaged.
+        """
+        return [_record(text) for text in self._texts()[0]]
+
     def repair(self) -> str:
         """Drop a torn last line, set a damaged journal aside, shorten a long one; say what.
 

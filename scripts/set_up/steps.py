@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/set_up", description="Set up this checkout.")
     parser.add_argument("--training", action="store_true", help="PyTorch into .venv-training only")
     parser.add_argument(
-        "--servers", action="store_true", help="inference servers for tests into .venv-servers only"
+        "--servers",
+        action="store_true",
+        help="servers for tests (Triton, S3) into .venv-servers only",
     )
     parser.add_argument(
         "--kserve", action="store_true", help="KServe's server for tests into .venv-kserve only"
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> int:
         if options.training:
             what = set_up_beside(".venv-training", "training.txt", "PyTorch for training")
         elif options.servers:
-            what = set_up_beside(".venv-servers", "servers.txt", "inference servers for tests")
+            what = set_up_beside(".venv-servers", "servers.txt", "servers for tests (Triton, S3)")
         elif options.kserve:
             what = set_up_beside(".venv-kserve", "servers_kserve.txt", "KServe's server for tests")
         elif options.optimize:

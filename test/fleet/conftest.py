@@ -9,9 +9,11 @@ import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
+_SERVERS = Path(__file__).resolve().parents[2] / ".venv-servers" / "bin"
 _NEEDED = ("tuf", "obstore", "paho")
 _MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 
@@ -36,9 +38,9 @@ def owner(tmp_path):
 @pytest.fixture(scope="session")
 def s3_server():
     """Address of an S3 server of PyPI (moto), which starts slowly: one for all tests."""
-    server = shutil.which("moto_server")
+    server = shutil.which("moto_server", path=f"{_SERVERS}{os.pathsep}{os.environ['PATH']}")
     if server is None or subprocess.run([server, "--help"], capture_output=True).returncode != 0:
-        pytest.skip("no S3 server: moto[server] from PyPI, in an environment of its own")
+        pytest.skip("no S3 server: `make setup-servers` brings moto")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

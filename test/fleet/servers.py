@@ -111,6 +111,15 @@ class Mosquitto:
         )
         wait_for_port(self.port, self.process)
 
+    def restart_with(self, authority: Authority) -> None:
+        """Come back with a new certificate, of this or another authority; robots keep theirs."""
+        self.kill()
+        cert, key = authority.issue("localhost")
+        text = self.conf.read_text().splitlines()
+        kept = [line for line in text if not line.startswith(("certfile", "keyfile"))]
+        self.conf.write_text("\n".join([*kept, f"certfile {cert}", f"keyfile {key}"]) + "\n")
+        self.start()
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
@@ -143,15 +152,24 @@ class Postgres:
         if os.getuid() == 0:  # it refuses to be root
             self.user = "postgres"
             shutil.chown(self.folder, self.user)
-        self.port = free_port()
-        self.data = self.folder / "data"
+        self.port, self.data = free_port(), self.folder / "data"
         # As it is made where no locale is set.
         how = ("--encoding=SQL_ASCII", "--no-locale")
         self._run("initdb", "-D", str(self.data), "-U", "fleet", "-A", "trust", "-N", *how)
+        self.start()
+        self.url = f"postgresql://fleet@127.0.0.1:{self.port}/postgres?connect_timeout=10"
+
+    def start(self) -> None:
         where = f"-p {self.port} -h 127.0.0.1 -k {self.folder}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-w", "-D", str(self.data), "-l", log, "-o", where, "start")
-        self.url = f"postgresql://fleet@127.0.0.1:{self.port}/postgres?connect_timeout=10"
+
+    def kill(self) -> None:
+        """End it as a power loss does."""
+        self._run("pg_ctl", "-w", "-D", str(self.data), "-m", "immediate", "stop")
+
+    def url_of(self, user: str) -> str:
+        return self.url.replace("fleet@", f"{user}@")
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -164,5 +182,5 @@ class Postgres:
         assert done.returncode == 0, f"{name}: {done.returncode}"
 
     def close(self) -> None:
-        self._run("pg_ctl", "-w", "-D", str(self.data), "-m", "immediate", "stop")
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

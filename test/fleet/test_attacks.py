@@ -13,6 +13,7 @@ from fleet_rig import TEAM, Owner, Wire, copy_of, ns
 
 from edge_perception.core.errors import ClockNotSetError, LinkError, RegistryError
 from edge_perception.fleet import places
+from edge_perception.fleet.documents import RUNNING, STOPPED, Rollout, RolloutsDocument, Stage
 
 
 @pytest.fixture
@@ -70,6 +71,22 @@ def test_freeze_by_setting_the_clock_back(owner, robot):
     refused(robot, "went back", ClockNotSetError)
 
 
+@pytest.mark.parametrize("days", [365, -365])
+def test_a_clock_that_is_a_year_off_believes_nothing_and_heals_when_it_is_set(owner, robot, days):
+    owner.add(owner.bundle("1.1.0", 2))
+    owner.later(days=days)
+    refused(robot, "expired|went back", (RegistryError, ClockNotSetError))
+    owner.later(days=-days)
+    assert robot.update() == ["1.1.0"]
+
+
+def test_a_new_robot_whose_clock_is_a_year_behind_notices_it(owner, wire):
+    """Nothing has expired by such a clock: whatever is held back or shown again looks new."""
+    owner.later(days=-365)
+    with pytest.raises(ClockNotSetError, match="behind"):
+        owner.robot("new", place=wire).poll()
+
+
 def test_a_clock_that_was_never_set(robot):
     with pytest.raises(ClockNotSetError, match="1970"):
         robot.sync.poll(1_000_000_000)
@@ -91,6 +108,51 @@ def test_mix_and_match_of_documents(owner, robot, wire):
     first, second = (b"".join(owner.place.stream(n)) for n in documents[:2])
     wire.answers = {documents[0]: second, documents[1]: first}
     refused(robot, "Length|Hash|long")
+
+
+def staged(owner, document, stage):
+    """Set the stage of the one rollout: true documents, each signed."""
+    rollout = Rollout(
+        id="x",
+        name=document.name,
+        version=document.version,
+        salt="s",
+        stages=(Stage(share=1.0), Stage(share=1.0)),
+        stage=stage,
+        state=STOPPED if stage else RUNNING,
+        reason="burns",
+        manifests=(document.manifest_sha256,),
+    )
+    with owner.change() as registry:
+        registry.put_rollouts(TEAM, RolloutsDocument(rollouts=(rollout,)))
+
+
+def test_a_rollout_of_an_older_stage_is_shown_again(owner, robot, wire):
+    """Who holds the link would have a release go on that was stopped."""
+    document = owner.add(owner.bundle("1.1.0", 2))
+    staged(owner, document, 0)
+    running = copy_of(owner.place)
+    staged(owner, document, 1)
+    now = copy_of(owner.place)
+    assert robot.update() == ["1.0.0"]
+    assert "stopped" in robot.poll().waiting["tagger 1.1.0"]
+    # All of the old registry; the old document under the new name; the old team's metadata.
+    wire.answers = running
+    refused(robot, "BadVersion|version")
+    owner.add(owner.bundle("1.0.1", 1, b"other" * 99), "dev")  # there is news to be asked for
+    names = {name for name in now if "rollouts" in name}
+    old = next(name for name in names if name in running)
+    wire.answers = dict.fromkeys(names, running[old])
+    fresh = owner.robot("fresh", place=wire)
+    with pytest.raises(RegistryError, match=r"Length|Hash|long"):
+        fresh.poll()
+    team = sorted(n for n in now if n.endswith(f".{TEAM}.json") and n.startswith("metadata/"))
+    newest = sorted(owner.place.names("metadata/"), key=len)
+    newest = [n for n in newest if n.endswith(f".{TEAM}.json")][-1]
+    wire.answers = {newest: now[team[-2]]}
+    refused(robot, "BadVersion|version")
+    wire.answers = {}
+    assert robot.update() == ["1.0.0"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from servers import Mosquitto, Postgres
+from servers import Authority, Mosquitto, Postgres
 
 from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.ingest import Ingest, IngestService
@@ -123,6 +123,39 @@ def test_the_same_into_postgresql(broker, postgres, tmp_path):
     write_page(shown, tmp_path / "fleet.html")
     assert "<td>tagger 1.0.0</td>" in (tmp_path / "fleet.html").read_text()
     tables.close()
+
+
+def test_a_certificate_that_changes_while_the_broker_is_away(tmp_path):
+    """Renewed by the same authority all goes on; of another one nothing leaves, and it is said."""
+    broker = Mosquitto(tmp_path / "m")
+    broker.start()
+    tables = Tables(str(tmp_path / "fleet.db"))
+    service = IngestService(broker.options("ingest"), tables, time.time_ns)
+    robot = Telemetry("r1", tmp_path / "r1.db", broker.options("r1"), quota_bytes=10**7)
+
+    def arrived(count):
+        known = "SELECT COUNT(*) FROM readings"
+        wait_until(lambda: tables.rows(known)[0][0] >= count, f"{count} readings")
+        exactly_once(tables, ["r1"], count)
+
+    try:
+        told(robot, 0, 10)
+        arrived(10)
+        broker.restart_with(broker.authority)
+        told(robot, 10, 10)
+        arrived(20)
+        other = Authority(tmp_path / "another")
+        broker.restart_with(other)
+        told(robot, 20, 10)
+        wait_until(lambda: "certificate verify failed" in robot.values()["broker"], "the reason")
+        wait_until(lambda: robot.values()["telemetry_waiting"] >= 10, "what waits")
+        broker.restart_with(broker.authority)
+        arrived(30)
+        assert robot.values()["broker"] == "connected"
+    finally:
+        robot.close()
+        service.close()
+        broker.kill()
 
 
 def test_a_robot_cannot_write_for_another(broker, tmp_path):

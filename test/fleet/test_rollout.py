@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from fleet_rig import TEAM, Wire, ns
 
 from edge_perception.cli.main import main
-from edge_perception.core.errors import FleetError, LinkError
+from edge_perception.core.errors import FleetError, LinkError, RegistryError
 from edge_perception.fleet.batches import pack_batch
-from edge_perception.fleet.documents import PAUSED, RUNNING, STOPPED, Stage
+from edge_perception.fleet.documents import DONE, PAUSED, RUNNING, STOPPED, Stage
 from edge_perception.fleet.ingest import Ingest
 from edge_perception.fleet.membership import Device, in_stage, may_take, position
 from edge_perception.fleet.readings import Reading, encode_reading
@@ -201,6 +202,98 @@ def test_silent_robots_count_against_it(fleet, owner):
     verdict = fleet.judge()
     assert verdict.verdict == WAIT
     assert "say nothing" in verdict.text
+
+
+def test_what_all_robots_have_can_be_stopped(fleet, owner):
+    robot = owner.robot("late", device=Device(id=NAMES[-1]))
+    rollout = fleet.rollout
+    for _ in STAGES:
+        with owner.change() as registry:
+            verdict = Verdict(verdict=PASS, text="good")
+            rollout = change(registry, TEAM, rollout, verdict, owner.now)
+    assert rollout.state == DONE
+    assert robot.update() == ["1.0.0"]
+    with pytest.raises(FleetError, match="is done"):
+        change(owner.registry(), TEAM, rollout, verdict, owner.now)
+    with owner.change() as registry:
+        stop = Verdict(verdict=STOP, text="burns after all")
+        rollout = change(registry, TEAM, rollout, stop, owner.now)
+    assert rollout.state == STOPPED
+    assert list(robot.poll().retreats) == [fleet.digest]
+
+
+def test_two_rollouts_at_once_do_not_disturb_each_other(fleet, owner):
+    """Of two models, by two people: one goes on while the other is stopped."""
+    other = owner.add(owner.bundle(model=b"l" * 999, name="lister", role="lidar"), "dev")
+    first, second = owner.registry(), owner.registry()
+    new = make_rollout(
+        first,
+        TEAM,
+        "lister",
+        "1.0.0",
+        channel="stable",
+        stages=STAGES,
+        known=NAMES,
+        now=owner.now,
+    )
+    first.publish()
+    # Who looked before that must look again: nobody's decision is lost.
+    change(second, TEAM, fleet.rollout, Verdict(verdict=STOP, text="burns"), owner.now)
+    with pytest.raises(RegistryError, match="meanwhile"):
+        second.publish()
+    states = {r.id: r.state for r in owner.registry().rollouts(TEAM).rollouts}
+    assert states == {fleet.rollout.id: RUNNING, new.id: RUNNING}
+    with owner.change() as registry:
+        (stopped, _) = registry.rollouts(TEAM).rollouts
+        change(registry, TEAM, stopped, Verdict(verdict=STOP, text="burns"), owner.now)
+    inside = next(n for n in NAMES if in_stage(Device(id=n), new.salt, new.stages, 0))
+    robot = owner.robot(inside, device=Device(id=inside))
+    plan = robot.poll()
+    assert [d.manifest_sha256 for d in plan.offers] == [other.manifest_sha256]
+    assert list(plan.waiting) == ["tagger 1.0.0"]
+    # What is told of one release says nothing of the other.
+    models = {"lidar": {"sha256": other.manifest_sha256, "version": "lister 1.0.0"}}
+    fleet.tell(inside, "slo", models=models, views=500, bad={"availability": 400})
+    slo, now_ns = Slo(), ns(owner.now)
+    assert judge(new, fleet.tables, slo, GATE, now_ns).verdict == STOP
+    assert judge(fleet.rollout, fleet.tables, slo, GATE, now_ns).verdict == WAIT
+
+
+def test_two_rollouts_of_one_model_at_once(fleet, owner):
+    """The newer one is in its first stage; all others go on with the older."""
+    owner.add(owner.bundle("1.1.0", 2), "dev")
+    with owner.change() as registry:
+        all_robots = (Stage(share=1.0),)
+        done = make_rollout(
+            registry,
+            TEAM,
+            "tagger",
+            "1.1.0",
+            channel="stable",
+            stages=STAGES,
+            known=NAMES,
+            now=owner.now,
+        )
+        document = registry.rollouts(TEAM)
+        older = replace(document.rollouts[0], stages=all_robots)
+        registry.put_rollouts(TEAM, replace(document, rollouts=(older, done)))
+    both = [n for n in NAMES if in_stage(Device(id=n), done.salt, STAGES, 0)]
+    one = next(n for n in NAMES if n not in both)
+    assert owner.robot(both[0], device=Device(id=both[0])).update() == ["1.1.0"]
+    robot = owner.robot(one, device=Device(id=one))
+    assert robot.update() == ["1.0.0"]
+    assert "not in stage 1" in robot.poll().waiting["tagger 1.1.0"]
+
+
+def test_a_robot_of_another_class_is_in_the_stage_it_was_in(fleet, owner):
+    """Stages go by the name alone: other hardware does not move a robot to another stage."""
+    name = fleet.first[0]
+    models = {"audio": {"sha256": fleet.digest, "version": "tagger 1.0.0"}}
+    for kind in ("orin", "agx"):
+        fleet.tell(name, "versions", models=models, device_class=kind)
+        assert fleet.judge().figures["robots"] == len(fleet.first)
+    found = fleet.tables.rows("SELECT device_class FROM devices WHERE device = ?", (name,))
+    assert found == [("agx",)]
 
 
 def test_the_commands(owner, tmp_path, capsys):

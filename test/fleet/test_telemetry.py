@@ -23,7 +23,7 @@ from edge_perception.fleet.outbox import Outbox, answer
 from edge_perception.fleet.overview import overview
 from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.spool import Spool
-from edge_perception.fleet.tables import Tables, models_of
+from edge_perception.fleet.tables import Tables
 
 HOUR_S = 3600
 
@@ -360,15 +360,3 @@ def test_a_batch_that_breaks_its_schema_is_kept_aside_whole(tmp_path, head):
     other = sent(batch_of(GOOD, **head, device="r2"))
     with pytest.raises(FleetError, match="expected one of r1"):
         Ingest(tables).take("r1", other, 5)
-
-
-def test_the_newest_versions_of_a_robot(tmp_path):
-    tables = Tables(str(tmp_path / "t.db"))
-    for number, version in ((2, "2.0.0"), (1, "1.0.0")):  # the older one comes last
-        spool = Spool(tmp_path / f"{number}.db", 10**6)
-        models = {"audio": {"name": "tagger", "version": version}}
-        spool.add([reading("versions", number, models=models, device_class="orin", groups=["a"])])
-        drained(spool, BadLink(tables, faults=0.0))
-    ((models, device_class),) = tables.rows("SELECT models, device_class FROM devices")
-    assert models_of(models)["audio"]["version"] == "2.0.0"
-    assert device_class == "orin"

@@ -13,28 +13,23 @@ from pathlib import Path
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 
-from edge_perception.core.errors import (
-    ClockNotSetError,
-    ConfigurationError,
-    EdgePerceptionError,
-    LinkError,
-)
+from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.health import Level
 from edge_perception.fleet.membership import Device
 from edge_perception.fleet.options import FleetOptions
 from edge_perception.fleet.places import ObjectPlace
+from edge_perception.fleet.rounds import Rounds
 from edge_perception.fleet.sample_link import SampleLink
 from edge_perception.fleet.schedule import Pace, PollSchedule, parse_quiet_hours
-from edge_perception.fleet.sync import FOLDER, Plan, Sync
-from edge_perception.nodes.changes.change import Caller
+from edge_perception.fleet.sync import FOLDER, Sync
 from edge_perception.nodes.changes.coordinator import SwapCoordinator
 from edge_perception.nodes.changes.parts import ManagerParts
+from edge_perception.nodes.manager.fleet_changes import FleetChanges
 from edge_perception.nodes.manager.fleet_telemetry import FleetTelemetry
 from edge_perception.releases.signing import read_trust
 
 _MACHINE_ID = Path("/etc/machine-id")
 _DAY_S = 86400.0
-_AGAIN_S = 6 * 3600.0  # until a release that was refused here is tried again
 
 
 class FleetLink:
@@ -43,18 +38,14 @@ class FleetLink:
     def __init__(
         self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
     ) -> None:
-        self._parts, self._coordinator = parts, coordinator
-        self._options, self._group = FleetOptions(), group
-        self._sync: Sync | None = None
+        self._parts = parts
+        self._rounds: Rounds | None = None
         self._telemetry = FleetTelemetry(parts, group, self._standing)
+        self.failed = ""  # why it did not start
         self._samples: SampleLink | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._plan = Plan()
-        self._absent: dict[str, str] = {}  # offers that no node here could serve, and why
-        self._refused: dict[str, tuple[str, float]] = {}  # why and until when, by digest
-        self._acting = False
-        self.problem = ""  # why nothing new comes; empty: it does, or none is wanted
+        self._changes = FleetChanges(parts, coordinator, self._telemetry.tell_versions)
         self._wake = parts.node.create_guard_condition(self._on_wake, callback_group=group)
 
     # -- begin and end --
@@ -65,7 +56,7 @@ class FleetLink:
         Raises:
             EdgePerceptionError: they cannot be followed.
         """
-        self._options = options
+        self.failed = ""
         self._device = Device(
             id=options.device_id or _machine_id(),
             device_class=options.device_class,
@@ -89,7 +80,7 @@ class FleetLink:
         self._telemetry.close()
         if self._samples is not None:
             self._samples.close()
-        self._thread = self._sync = self._samples = None
+        self._thread = self._rounds = self._samples = None
 
     def _start_samples(self, options: FleetOptions) -> None:
         store = self._parts.managed.readable
@@ -118,7 +109,7 @@ class FleetLink:
         self._ended = threading.Event()
         quiet = parse_quiet_hours(options.quiet_hours)
         self._pace = Pace(options.most_kb_s, quiet, self._ended, time.time_ns)
-        self._sync = Sync(
+        sync = Sync(
             device=self._device,
             store=self._parts.managed.store,
             trust=read_trust(Path(trust_file).expanduser()),
@@ -129,109 +120,38 @@ class FleetLink:
             keep_free_bytes=options.keep_free_mb * 2**20,
             paced=self._pace,
         )
+        self._schedule = PollSchedule(options.poll_period_s, random.Random())
+        self._rounds = Rounds(
+            sync,
+            self._pace,
+            self._schedule,
+            period_s=options.poll_period_s,
+            offline_s=options.offline_warn_days * _DAY_S,
+            skip=self._changes.is_refused,
+            planned=self._on_planned,
+        )
         self._thread = threading.Thread(target=self._work, name="fleet", daemon=True)
         self._thread.start()
 
     # -- the registry, in a thread --
 
     def _work(self) -> None:
-        sync, ended = self._sync, self._ended
-        schedule = PollSchedule(self._options.poll_period_s, random.Random())
-        wait_s = min(schedule.first_s(), 60.0)
-        while sync is not None and not ended.wait(wait_s):
-            try:
-                plan = sync.poll(time.time_ns())  # in quiet hours too: a stop waits for nothing
-                for document in () if self._pace.is_quiet else plan.offers:
-                    if not self._is_refused(document.manifest_sha256):
-                        sync.fetch(document, time.time_ns())
-                self._plan, problem = plan, ""
-            except LinkError as error:
-                problem = str(error) if self._long_ago(sync) else ""
-                wait_s = schedule.next_s(failed=True)
-            except (EdgePerceptionError, OSError, ClockNotSetError) as error:
-                problem = str(error)
-                wait_s = schedule.next_s(failed=True)
-            else:
-                wait_s = schedule.next_s(failed=False)
-            if problem != self.problem:
-                self.problem = problem
-                if problem:
-                    self._parts.events.tell("fleet", error=True, reason=problem)
-            if not ended.is_set():
-                self._wake.trigger()
+        rounds, ended = self._rounds, self._ended
+        wait_s = min(self._schedule.first_s(), 60.0)
+        while rounds is not None and not ended.wait(wait_s):
+            before = rounds.problem
+            wait_s = rounds.round()
+            if rounds.problem and rounds.problem != before:
+                self._parts.events.tell("fleet", error=True, reason=rounds.problem)
+            self._on_planned()
 
-    def _long_ago(self, sync: Sync) -> bool:
-        away_s = time.time() - sync.trusted.refreshed_ns / 1e9
-        return away_s > self._options.offline_warn_days * _DAY_S
-
-    # -- changes, in the executor --
+    def _on_planned(self) -> None:
+        if not self._ended.is_set():
+            self._wake.trigger()
 
     async def _on_wake(self) -> None:
-        if self._acting or self._coordinator.busy or self._parts.managed.off:
-            return
-        self._acting = True
-        try:
-            await self._act(self._plan)
-        finally:
-            self._acting = False
-
-    async def _act(self, plan: Plan) -> None:
-        store = self._parts.managed.store
-        serving = set(store.slots.get("current").values())
-        for sha256, why in plan.retreats.items():
-            if sha256 in serving:
-                await self._retreat(why)
-                return
-        if self._pace.is_quiet:
-            return  # what was fetched is changed to at the first poll after it
-        try:
-            # What came with the software serves, and is in no slot before the first change.
-            models = (await self._coordinator.serving.look()).models
-            serving |= set(models.values())
-        except EdgePerceptionError:
-            return  # a node is silent: the next poll looks again
-        self._absent = {
-            f"{document.name} {document.version}": f"no node serves the role {document.role}"
-            for document in plan.offers
-            if document.role not in models
-        }
-        for document in plan.offers:
-            sha256 = document.manifest_sha256
-            if document.role not in models:
-                continue  # its node may start yet: it is looked for at the next poll
-            if self._is_refused(sha256) or sha256 in serving or not store.shelf.has(sha256):
-                continue
-            try:
-                await self._coordinator.swap(
-                    role="",
-                    name=document.name,
-                    version=document.version,
-                    skip_trial=False,
-                    caller=Caller(),
-                )
-                self._telemetry.tell_versions()
-            except EdgePerceptionError as error:
-                # What is bad is in quarantine now; what was in its way may be gone by then.
-                self._refused[sha256] = (str(error), time.monotonic() + _AGAIN_S)
-                self._parts.events.tell(
-                    "refused",
-                    error=True,
-                    reason=f"{document.name} {document.version}: {error}",
-                )
-            return  # what belongs to it changed too; the next poll looks again
-
-    def _is_refused(self, sha256: str) -> bool:
-        return time.monotonic() < self._refused.get(sha256, ("", 0.0))[1]
-
-    async def _retreat(self, why: str) -> None:
-        """Go back to what served before, as the fleet asks."""
-        try:
-            previous = self._parts.managed.store.slots.get("previous")
-            await self._coordinator.go_to(previous, why, quarantine=why)
-            self._parts.events.tell("gone back", error=True, reason=why)
-            self._telemetry.tell_versions()
-        except EdgePerceptionError as error:
-            self._parts.events.tell("not rolled back", error=True, reason=f"{why}: {error}")
+        if self._rounds is not None:
+            await self._changes.follow(self._rounds.plan, quiet=self._pace.is_quiet)
 
     # -- for people --
 
@@ -241,7 +161,19 @@ class FleetLink:
 
     def _standing(self) -> dict[str, object]:
         """Return what the fleet is told of its offers."""
-        return {"waiting": {**self._plan.waiting, **self._absent}, "problem": self.problem}
+        return {"waiting": self._waiting(), "problem": self.problem}
+
+    def _waiting(self) -> dict[str, str]:
+        """Return why releases do not serve here, by name and version."""
+        rounds = self._rounds
+        if rounds is None:
+            return {}
+        return {**rounds.plan.waiting, **rounds.held, **self._changes.absent}
+
+    @property
+    def problem(self) -> str:
+        """Why nothing new comes; empty: it does, or none is wanted."""
+        return self.failed or (self._rounds.problem if self._rounds is not None else "")
 
     def level(self) -> tuple[Level, str]:
         """Return what diagnostics say of it."""
@@ -256,12 +188,11 @@ class FleetLink:
     def values(self) -> dict[str, str]:
         """Return how it stands; empty: this robot is in no fleet."""
         samples = self._samples
-        if self._sync is None and samples is None and not self._telemetry.on:
+        if self._rounds is None and samples is None and not self._telemetry.on:
             return {}
         told = {**self._telemetry.values(), **(samples.values() if samples is not None else {})}
-        waits = {**self._plan.waiting, **self._absent}
-        waiting = "; ".join(f"{name}: {why}" for name, why in waits.items())
-        refused = "; ".join(why for why, _ in self._refused.values())
+        waiting = "; ".join(f"{name}: {why}" for name, why in self._waiting().items())
+        refused = "; ".join(self._changes.refusals)
         return {
             "device": self._device.id,
             "fleet_waiting": waiting or "nothing",

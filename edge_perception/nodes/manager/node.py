@@ -107,7 +107,7 @@ class ModelManagerNode(PerceptionNode):
         try:
             self._fleet.start(self._fleet_options.config, options.trust_file)
         except EdgePerceptionError as error:
-            self._fleet.problem = str(error)
+            self._fleet.failed = str(error)
             self.get_logger().error(f"fleet: {error}")
 
     def activate(self) -> None:
