@@ -71,7 +71,7 @@ def load(path: Path, name: str, wanted: Wanted) -> Log:
     files = sorted(p for p in (points / "data").glob("*.bin") if p.stem.isdigit())
     numbers = [int(file.stem) for file in files]
     lidar_stamps = read_stamps(points / "timestamps.txt")
-    kept = [index for index, n in enumerate(numbers) if n < len(lidar_stamps)]
+    kept = [index for index, n in enumerate(numbers) if n in lidar_stamps]
     notes = []
     if len(kept) < len(numbers):
         notes.append(f"{len(numbers) - len(kept)} sweeps of {drive.name} have no stamp: left out")
@@ -144,7 +144,7 @@ def _camera(
     known = {int(file.stem): file for file in (images / "data").iterdir()
              if file.suffix in (".png", ".jpg") and file.stem.isdigit()}  # fmt: skip
     stamps = read_stamps(images / "timestamps.txt")
-    here = [n for n in numbers if n in known and n < len(stamps)]
+    here = [n for n in numbers if n in known and n in stamps]
     if not here:
         raise ConfigurationError(f"{images}: expected images of the sweeps, there are none")
     return CameraStream(
@@ -157,18 +157,22 @@ def _camera(
     )
 
 
-def read_stamps(path: Path) -> list[int]:
-    """Read timestamps.txt: one `2011-09-26 13:02:25.964389445` a line, taken as UTC, ns."""
-    stamps = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+def read_stamps(path: Path) -> dict[int, int]:
+    """Read timestamps.txt: the stamps by number of their frame, taken as UTC, ns.
+
+    Each line has `2011-09-26 13:02:25.964389445` of one frame; that of a frame which the data set
+    lost (four sweeps of 2011_09_26_drive_0009) is empty.
+    """
+    stamps = {}
+    for number, line in enumerate(read_text(path).splitlines()):
         if not line.strip():
             continue
         whole, _, part_of_s = line.strip().partition(".")
         try:
             seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%d %H:%M:%S"))
-            stamps.append(seconds * NS + int(part_of_s[:9].ljust(9, "0") or 0))
+            stamps[number] = seconds * NS + int(part_of_s[:9].ljust(9, "0") or 0)
         except ValueError as error:
-            raise ConfigurationError(f"{path}:{number}: expected a time: {error}") from error
+            raise ConfigurationError(f"{path}:{number + 1}: expected a time: {error}") from error
     return stamps
 
 
@@ -185,7 +189,7 @@ def _odometry(drive: Path, day: Path, numbers: list[int]) -> tuple[Pose, ...]:
     first: NDArray[np.float64] | None = None
     for number in numbers:
         file = oxts / "data" / f"{number:010d}.txt"
-        if number >= len(stamps) or not file.is_file():
+        if number not in stamps or not file.is_file():
             continue
         try:
             lat, lon, alt, roll, pitch, yaw = map(float, read_text(file).split()[:6])

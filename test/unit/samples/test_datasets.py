@@ -417,6 +417,27 @@ def test_reflectance_of_0_to_255_is_not_made_brighter_still(tmp_path):
     np.testing.assert_allclose(log.lidars[0].load(0).intensity, before, rtol=1e-6)
 
 
+@pytest.mark.parametrize("lost", ["velodyne_points", "image_02", "oxts"])
+def test_a_frame_that_kitti_lost_gives_no_other_one_its_stamp(tmp_path, lost):
+    """tomas789/kitti2bag#4: the line of a frame that was lost is empty, and its file not there."""
+    expected = mini.kitti_raw(tmp_path)
+    drive = tmp_path / "2011_09_26" / "2011_09_26_drive_0001_sync"
+    stamps = drive / lost / "timestamps.txt"
+    first, _, *others = stamps.read_text().splitlines()
+    stamps.write_text("\n".join([first, "", *others]) + "\n")
+    next((drive / lost / "data").glob("0000000001.*")).unlink()
+    log = datasets()["kitti"].load(tmp_path, Wanted())
+    whole, lidar, camera = (
+        expected.lidar_stamps_ns,
+        log.lidars[0].stamps_ns,
+        log.cameras[0].stamps_ns,
+    )
+    left = [whole[0], *whole[2:]]
+    assert list(lidar) == (left if lost == "velodyne_points" else whole)
+    assert list(camera) == (whole if lost == "oxts" else left)
+    assert [pose.stamp_ns for pose in log.poses] == (whole if lost == "image_02" else left)
+
+
 def test_stamps_that_do_not_grow_and_sweeps_without_one_are_told(tmp_path, capsys):
     mini.kitti_raw(tmp_path)
     _each("velodyne_points/timestamps.txt", lambda t: (t.splitlines()[0] + "\n") * 3)(tmp_path)
