@@ -18,6 +18,8 @@ from torch import nn
 
 from edge_perception.encoders.camera.lift import lift_grid
 from edge_perception.encoders.lidar.preprocess import rasterize
+from edge_perception.models.golden import read_golden
+from edge_perception.models.manifest import load_bundle
 from edge_perception.models.writing import write_bundle
 from training import audio, camera, lidar, sounds
 from training.cards import card
@@ -26,7 +28,7 @@ from training.nets import AudioNet, CameraNet, FusionNet, LidarNet
 from training.pictures import cached_picture
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED, cached_sweep
-from training.variants import audio_net
+from training.variants import audio_net, lidar_net
 
 SET = Path("models/bev_lite")
 GOLDEN_SEED = HELD_OUT_SEED + 203
@@ -249,6 +251,23 @@ def write(
     print(f"{role}: model {len(model)} bytes, bundle {size} bytes, {cost_ms} ms, {difference}")
 
 
+def renamed(role: str, into: Path, *, version: str, release: int, space: str) -> None:
+    """Write a bundle of the set again as it is, in the feature space of other encoders."""
+    bundle = load_bundle(SET / role)
+    manifest = plain(asdict(bundle.manifest))
+    for name in ("files", "golden", "created", "changelog"):
+        manifest.pop(name)
+    manifest |= {"version": version, "release": release, "feature_space": space}
+    manifest["changelog"] = f"{bundle.manifest.version} in the feature space {space}"
+    card_text = bundle.read("MODEL_CARD.md").decode()
+    title = f"# bev_lite {role} {version}, the weights of {bundle.manifest.version}"
+    write_bundle(
+        into / role, manifest=manifest, model=bundle.read(bundle.manifest.model),
+        golden_inputs=read_golden(bundle)[0], replace=True,
+        files={"MODEL_CARD.md": "\n".join([title, *card_text.split("\n")[1:]]).encode()},
+    )  # fmt: skip
+
+
 def main() -> None:
     """Write all four bundles; encoders and fusion belong together."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -262,6 +281,10 @@ def main() -> None:
     parser.add_argument(
         "--hearing", type=Path, help="what training.hearing wrote of the audio model"
     )
+    parser.add_argument(
+        "--same", choices=("lidar", "audio"), action="append", default=[],
+        help="keep the bundled weights of an encoder; repeatable",
+    )  # fmt: skip
     for role in BUDGET_MS:
         parser.add_argument(f"--{role}", default=role, help="name of the weights")
     arguments = parser.parse_args()
@@ -272,9 +295,18 @@ def main() -> None:
         makers = {arguments.only: makers[arguments.only]}
     parts: dict[str, Part] = {}
     for role, make in makers.items():
-        parts[role] = load(role, make, getattr(arguments, role))
+        parts[role] = (
+            bundled_part(role)
+            if role in arguments.same
+            else load(role, make, getattr(arguments, role))
+        )
     if not arguments.only:
         parts["fusion"] = load("fusion", lambda rep: fusion_part(rep, parts), arguments.fusion)
+    for role in arguments.same:
+        renamed(
+            role, arguments.into, version=arguments.version, release=arguments.release, space=space
+        )
+        parts.pop(role, None)
     for role, part in parts.items():
         report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())
         if role == "audio" and arguments.hearing:
@@ -283,6 +315,13 @@ def main() -> None:
             role, part, arguments.into, version=arguments.version, release=arguments.release,
             space=space, report=report,
         )  # fmt: skip
+
+
+def bundled_part(role: str) -> Part:
+    """Return a part of the set as it is, for the golden inputs of the fusion model."""
+    net, inputs = {"lidar": lidar_net, "audio": audio_net}[role]()
+    outputs = tuple(spec.name for spec in load_bundle(SET / role).manifest.outputs)
+    return Part(net=net, inputs=inputs, outputs=outputs, manifest={})
 
 
 def load(role: str, make: Any, weights: str) -> Part:  # noqa: ARG001

@@ -26,7 +26,15 @@ from training.lidar import OUT, pandaset_folder, print_report
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import CameraNet
-from training.pictures import SIZE, Picture, cached_picture, jitter, load_pictures, shrink
+from training.pictures import (
+    SIZE,
+    VIEWS,
+    Picture,
+    cached_surround,
+    jitter,
+    load_pictures,
+    shrink,
+)
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED
 from training.targets import (
@@ -41,6 +49,8 @@ LIFT = LiftConfig(heights_m=(0.0, 0.8, 1.6))
 SCALE, MEAN = 1.0 / 64.0, (2.0, 2.0, 2.0)  # input = pixel * SCALE - MEAN, BGR
 FIRST_SEED = 10_000
 HELD_OUT = range(HELD_OUT_SEED + 200, HELD_OUT_SEED + 350)
+FRONT_SHARE = 0.3  # of the simulated pictures; the rest look to the sides and to the back
+TURNED_SHARE = 0.5  # of all pictures, whose base frame is turned by any angle
 SEEN_POINTS = 1000  # stands for "seen" where a metric asks for LiDAR returns
 PLACEMENT = ImagePlacement(size=SIZE)
 REACH_M = 40.0  # farther objects are neither wanted nor wrong
@@ -63,7 +73,9 @@ class CameraSamples(Dataset):
         if rng.random() < self._real_share:
             picture = shrink(self._real[rng.integers(len(self._real))], rng)
         else:
-            picture = cached_picture(FIRST_SEED + int(rng.integers(self._frames)))
+            seed = FIRST_SEED + int(rng.integers(self._frames))
+            view = 0 if rng.random() < FRONT_SHARE else int(rng.integers(1, VIEWS))
+            picture = cached_surround(seed, [view])[0]
             if rng.random() < 0.4:  # other lenses
                 picture = shrink(picture, rng)
         return camera_sample(augmented(picture, rng))
@@ -74,7 +86,8 @@ def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
     picture = replace(picture, bgr=jitter(picture.bgr, rng))
     if rng.random() < 0.5:
         picture = mirrored(picture)
-    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.1 else rng.normal(0, 0.15)
+    any_turn = rng.random() < TURNED_SHARE
+    turn = rng.uniform(-np.pi, np.pi) if any_turn else rng.normal(0, 0.15)
     c, s = np.cos(turn), np.sin(turn)
     T = np.array([[c, -s, 0, rng.normal(0, 1)], [s, c, 0, rng.normal(0, 1)],
                   [0, 0, 1, rng.normal(0, 0.03)], [0, 0, 0, 1]])  # fmt: skip
@@ -188,10 +201,12 @@ def detect(
     return frames
 
 
-def evaluate(net: nn.Module) -> dict:
+def evaluate(net: nn.Module, seeds: Sequence[int] = HELD_OUT) -> dict:
     """Return metrics on held-out simulated pictures and on both PandaSet sequences."""
+    scenes = [cached_surround(seed) for seed in seeds]
     sets = {
-        "simulated_held_out": [cached_picture(seed) for seed in HELD_OUT],
+        "simulated_held_out": [picture for scene in scenes for picture in scene],
+        "simulated_ahead": [scene[0] for scene in scenes],
         "pandaset_001_trained_on": real_pictures("001"),
         "pandaset_002_held_out": real_pictures("002"),
     }
@@ -244,7 +259,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=1400, help="simulated pictures to train on")
+    parser.add_argument("--frames", type=int, default=1300, help="simulated scenes to train on")
+    parser.add_argument("--held-out", type=int, default=150, help="simulated scenes to judge on")
     parser.add_argument("--real-share", type=float, default=0.12)
     parser.add_argument("--name", default="camera")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
@@ -265,7 +281,7 @@ def main() -> None:
         learning_rate=arguments.learning_rate, folder=OUT,
     )  # fmt: skip
     average = train(plan, net, data, partial(camera_loss, half=arguments.half))
-    report = evaluate(average)
+    report = evaluate(average, HELD_OUT[: arguments.held_out])
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
     print_report(report)

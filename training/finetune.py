@@ -33,10 +33,11 @@ from edge_perception.models.manifest import MANIFEST_NAME, Bundle
 from edge_perception.models.writing import write_bundle
 from training.camera import LIFT, PLACEMENT
 from training.export import differences, to_onnx
-from training.fusion import SUBSETS, Features, fusion_loss, fusion_targets
+from training.fusion import SUBSETS, fusion_loss, fusion_targets
 from training.loop import Plan, train
 from training.nets import FusionNet
 from training.samples import CLASSES, IGNORED
+from training.scenes import Features
 from training.sounds import CLASSES as SOUNDS
 from training.variants import bundled
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,14 +14,18 @@ from numpy.typing import NDArray
 from edge_perception.core.types import Geometry
 from edge_perception.simulation.camera import render
 from edge_perception.simulation.raster import Pinhole
-from edge_perception.simulation.scenario import random_scenario
-from edge_perception.simulation.world import World
+from edge_perception.simulation.rigs import RIGS
+from edge_perception.simulation.scenario import Scenario, random_scenario
+from edge_perception.simulation.world import Scene, World
 from training.samples import Sweep, load_pandaset
 from training.simulated import scene_boxes, scene_time
 
 CACHE = Path("training_out/cache/camera")
 SIZE = (512, 288)  # width, height of the network input
 MOST_AGE_S = 0.1  # of an image that is fused with a newer sweep
+# Yaw and place of the cameras of a surround rig, the front one first.
+_AROUND = ((0.0, (0.6, 0.0)), *((c.yaw_deg, c.position_m[:2]) for c in RIGS["6 cameras"][0]))
+VIEWS = len(_AROUND)
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
@@ -60,6 +65,17 @@ def random_pinhole(rng: np.random.Generator) -> Pinhole:
     )
 
 
+def surround_pinhole(view: int, rng: np.random.Generator) -> Pinhole:
+    """Return a camera of a surround rig, 0 is the front one, with random lens and mounting."""
+    yaw_deg, place = _AROUND[view]
+    forward = random_pinhole(rng)
+    turn = cv2.Rodrigues(np.array([0.0, 0.0, np.radians(yaw_deg + rng.normal(0, 5.0))]))[0]
+    pose = forward.T_base_camera.copy()
+    pose[:3, :3] = turn @ pose[:3, :3]
+    pose[:2, 3] = rng.normal(place, (0.3, 0.1))
+    return replace(forward, T_base_camera=pose)
+
+
 def simulate_picture(seed: int, *, age_s: float = 0.0) -> Picture:
     """Render the scene whose LiDAR sweep `simulate_sweep` gives for the same seed.
 
@@ -68,7 +84,21 @@ def simulate_picture(seed: int, *, age_s: float = 0.0) -> Picture:
     scenario = random_scenario(seed)
     scene = World(scenario, seed).at(max(scene_time(seed) - age_s, 0.0))
     rng = np.random.default_rng([seed, 8])
-    pinhole = random_pinhole(rng)
+    return _rendered(scenario, scene, random_pinhole(rng), seed, rng)
+
+
+def simulate_surround(seed: int, *, age_s: float = 0.0) -> list[Picture]:
+    """Render the scene of `simulate_picture` as the cameras of a surround rig see it."""
+    scenario = random_scenario(seed)
+    scene = World(scenario, seed).at(max(scene_time(seed) - age_s, 0.0))
+    rng = np.random.default_rng([seed, 10])
+    cameras = [surround_pinhole(view, rng) for view in range(VIEWS)]
+    return [_rendered(scenario, scene, pinhole, seed, rng) for pinhole in cameras]
+
+
+def _rendered(
+    scenario: Scenario, scene: Scene, pinhole: Pinhole, seed: int, rng: np.random.Generator
+) -> Picture:
     picture = render(
         scene, pinhole, weather=scenario.weather, light=scenario.light, look_seed=seed,
         rng=rng, stamp_ns=0, dirty_lens=float(rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 0.3)])),
@@ -98,13 +128,24 @@ def cached_picture(seed: int, *, renew: bool = False) -> Picture:
     return _load(path)
 
 
-def older_image(seed: int) -> NDArray[np.uint8]:
-    """Return what the camera of a seed saw up to MOST_AGE_S before its sweep, rendered once."""
-    path = CACHE.with_name("camera_older") / f"{seed:07d}.npz"
-    if not path.exists():
-        age_s = float(np.random.default_rng([seed, 9]).uniform(0.0, MOST_AGE_S))
-        _save(path, simulate_picture(seed, age_s=age_s))
-    return _load(path).bgr
+def cached_surround(seed: int, views: Sequence[int] = range(VIEWS)) -> list[Picture]:
+    """Return some of the pictures of `simulate_surround`; all are rendered once."""
+    return _cached_views(seed, views, "surround", 0.0)
+
+
+def older_surround(seed: int) -> list[Picture]:
+    """Return what the cameras saw up to MOST_AGE_S before the sweep of a seed, rendered once."""
+    age_s = float(np.random.default_rng([seed, 9]).uniform(0.0, MOST_AGE_S))
+    return _cached_views(seed, range(VIEWS), "surround_older", age_s)
+
+
+def _cached_views(seed: int, views: Sequence[int], kind: str, age_s: float) -> list[Picture]:
+    folder = CACHE.with_name(kind)
+    paths = [folder / f"{seed:07d}_{view}.npz" for view in range(VIEWS)]
+    if not paths[-1].exists():  # the last that is written
+        for path, picture in zip(paths, simulate_surround(seed, age_s=age_s), strict=True):
+            _save(path, picture)
+    return [_load(paths[view]) for view in views]
 
 
 def _load(path: Path) -> Picture:
@@ -187,13 +228,20 @@ def shrink(picture: Picture, rng: np.random.Generator | None = None) -> Picture:
 
 
 def jitter(bgr: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Change light, colour, sharpness and noise."""
+    """Change light, contrast, colour, sharpness, noise and compression."""
+    if rng.random() < 0.3:  # other tone curves
+        curve = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.25)) * 255
+        bgr = cv2.LUT(bgr, curve.astype(np.uint8))
     image = bgr.astype(np.float32) * np.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.08, 3))
     mean = image.mean()
     image = (image - mean) * np.exp(rng.normal(0, 0.2)) + mean
-    if rng.random() < 0.3:
-        image += (image.mean(axis=2, keepdims=True) - image) * rng.uniform(0, 1)
+    if rng.random() < 0.4:
+        image += (image.mean(axis=2, keepdims=True) - image) * rng.uniform(-0.4, 1)
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
     image += rng.uniform(0, 6) * rng.standard_normal((*image.shape[:2], 1), np.float32)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))]
+        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+    return image

@@ -80,14 +80,15 @@ def lidar_frames() -> Iterator[dict[str, NDArray]]:
 def camera_frames() -> Iterator[dict[str, NDArray]]:
     """Yield images of simulated training scenes with their grids: as they are, then changed."""
     for seed in range(PICTURES):
-        yield _camera_frame(cached_picture(camera.FIRST_SEED + seed))
+        yield camera_frame(cached_picture(camera.FIRST_SEED + seed))
     for index in count():
         rng = np.random.default_rng([6, index])
         picture = cached_picture(camera.FIRST_SEED + int(rng.integers(PICTURES)))
-        yield _camera_frame(camera.augmented(shrink(picture, rng), rng))
+        yield camera_frame(camera.augmented(shrink(picture, rng), rng))
 
 
-def _camera_frame(picture: Picture) -> dict[str, NDArray]:
+def camera_frame(picture: Picture) -> dict[str, NDArray]:
+    """Return the camera encoder's inputs: images (1, 3, 288, 512), grid (1, 288, 64, 2)."""
     grid = lift_grid(picture.geometry, camera.LIFT, camera.PLACEMENT)
     return {"images": camera.image_tensor(picture.bgr)[None], "grid": grid}
 

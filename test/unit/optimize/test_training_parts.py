@@ -1,0 +1,107 @@
+"""Parts of the training scripts that need PyTorch, in the environment that has it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from optimize_commands import run_python, why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+UNFOLDED = """
+import json
+import torch
+from edge_perception.optimize.shrinking import folded
+from edge_perception.optimize.sources import TorchSource
+from training.nets import FusionNet
+from training.unfolded import unfold
+
+torch.manual_seed(1)
+def inputs(seed):
+    g = torch.Generator().manual_seed(seed)
+    maps = [torch.rand(1, 24, 24, 16, generator=g) for _ in range(2)]
+    return (*maps, torch.rand(1, 32, generator=g), torch.tensor([[1.0, seed % 2, 1.0]]))
+old = FusionNet(5, 5)
+for norm in (m for m in old.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+    norm.running_mean.normal_(); norm.running_var.uniform_(0.5, 2.0)
+    torch.nn.init.uniform_(norm.weight, 0.5, 1.5); torch.nn.init.normal_(norm.bias)
+torch.nn.init.normal_(old.absent_lidar)
+arrays = dict(zip("abcd", (t.numpy() for t in inputs(0))))
+module = folded(TorchSource(name="old", module=old.eval(), inputs=arrays)).module
+new = FusionNet(5, 5)
+unfold(new, module, [inputs(seed) for seed in range(6)])
+with torch.no_grad():
+    same = max(float((a - b).abs().max())
+               for seed in range(9) for a, b in zip(old(*inputs(seed)), new.eval()(*inputs(seed))))
+    module_of = dict(new.named_modules())
+    made = []
+    module_of["join.0"].register_forward_hook(lambda m, i, o: made.append(o))
+    for seed in range(6):
+        new(*inputs(seed))
+    mean = torch.cat(made).mean((0, 2, 3))
+    off = float((mean - module_of["join.1"].running_mean).abs().max())
+print("TOLD" + json.dumps({"same": same, "off": off}))
+"""
+
+SCENE = """
+import json
+import numpy as np
+from training.fusion import fusion_targets
+from training.scenes import FRONT, Scene, View, shaken
+from training.samples import Sweep
+from training.pictures import Picture
+from edge_perception.core.types import Geometry
+
+rng = np.random.default_rng(1)
+boxes = np.array([[10, 3, 1, 4, 2, 1.5, 0.3, 0, 0], [-8, -6, 1, 4, 2, 1.5, 2.0, 0, 0]], np.float32)
+older = boxes + np.array([2.4, 0, 0, 0, 0, 0, 0, 0, 0], np.float32)
+views = []
+for side in range(2):
+    seen = np.zeros((1, 1, 96, 64), np.uint8)
+    seen[..., 40 * side : 40 * side + 50, :] = 1
+    views.append(View(bev=np.full((24, 96, 64), side + 1, np.float16), seen=seen,
+                      shows=np.array([side == 1, side == 0])))
+scene = Scene(views=tuple(views), lidar=np.zeros((24, 96, 64), np.float16), boxes=boxes,
+              labels=np.zeros(2, np.int64), in_lidar=np.array([True, False]), shown_boxes=older)
+both = scene.features((0, 1))
+peak = lambda mask: [int(v) for v in
+                     np.argwhere(fusion_targets(both, mask)["heat"][0] > 0.999)[-1]]
+told = {
+    "one": [float(both.camera[0, row, 0]) for row in (5, 45, 80)],
+    "shows": both.in_camera.tolist(), "front": scene.features(FRONT).in_camera.tolist(),
+    "camera": peak((1, 0, 0)), "both": peak((1, 1, 0)),
+}
+picture = Picture(bgr=np.zeros((288, 512, 3), np.uint8), boxes=boxes,
+                  labels=np.zeros(2, np.int64), visible=np.ones(2, bool),
+                  geometry=Geometry(T_base_sensor=np.eye(4), intrinsics=np.eye(3),
+                                    image_size=(512, 288)))
+sweep = Sweep(xyz_m=boxes[:, :3], intensity=np.zeros(2, np.float32), boxes=boxes,
+              labels=np.zeros(2, np.int64))
+moved, pictures = shaken(sweep, [picture, picture], np.random.default_rng(3))
+told["apart"] = float(np.abs(moved.boxes[:, :7] - pictures[1].boxes[:, :7]).max())
+poses = [p.geometry.T_base_sensor for p in pictures]
+told["calibration"] = float(np.abs(poses[0] - poses[1]).max())
+print("TOLD" + json.dumps(told))
+"""
+
+
+def told(tmp_path, code):
+    said = run_python(tmp_path, code)
+    return json.loads(said.splitlines()[-1].removeprefix("TOLD"))
+
+
+def test_unfolded_norms_say_the_same_and_fit_the_data(tmp_path):
+    found = told(tmp_path, UNFOLDED)
+    assert found["same"] < 1e-3
+    assert found["off"] < 1e-4  # statistics are those of the batches, so that training goes on
+
+
+def test_scenes_merge_their_cameras_as_fusion_does(tmp_path):
+    found = told(tmp_path, SCENE)
+    assert found["one"] == [1.0, 1.5, 2.0]  # seen by the first, by both, by the second
+    assert found["shows"] == [True, True]
+    assert found["front"] == [False, True]
+    assert found["both"][0] + 3 == found["camera"][0]  # 2.4 m older: where the images show it
+    assert found["apart"] < 1e-4  # sweep and images are moved by the same
+    assert 0 < found["calibration"] < 0.3  # and each camera has an error of its own
