@@ -166,7 +166,7 @@ def _registry(args: argparse.Namespace) -> Any:
 def _create(args: argparse.Namespace) -> int:
     from edge_perception.fleet.documents import Stage
     from edge_perception.fleet.registry import utc_now
-    from edge_perception.fleet.rollout import make_rollout
+    from edge_perception.fleet.rollout import make_rollout, suited
     from edge_perception.fleet.tables import Tables
 
     try:
@@ -181,7 +181,8 @@ def _create(args: argparse.Namespace) -> int:
         for number, share in enumerate(shares)
     ]
     registry = _registry(args)
-    known = [row[0] for row in Tables(args.database).rows("SELECT device FROM devices")]
+    classes = registry.classes(args.team, args.name, args.version)
+    known = suited(Tables(args.database), classes)
     rollout = make_rollout(
         registry,
         args.team,
@@ -193,11 +194,11 @@ def _create(args: argparse.Namespace) -> int:
         now=utc_now(),
     )
     registry.publish()
-    print(f"{rollout.id}: stage 1 of {len(stages)}, {len(known)} robots known")
+    print(f"{rollout.id}: stage 1 of {len(stages)}, {len(known)} robots known that it suits")
     return 0
 
 
-def _judged(args: argparse.Namespace, rollout: Any) -> Any:
+def _judged(args: argparse.Namespace, registry: Any, rollout: Any) -> Any:
     from edge_perception.fleet.rollout import FleetGate, judge
     from edge_perception.fleet.tables import Tables
     from edge_perception.releases.slo_file import read_slo
@@ -207,16 +208,23 @@ def _judged(args: argparse.Namespace, rollout: Any) -> Any:
         least_views=args.least_views,
         silent_s=args.silent_h * 3600.0,
     )
-    return judge(rollout, Tables(args.database), read_slo(args.slo), gate, time.time_ns())
+    return judge(
+        rollout,
+        Tables(args.database),
+        read_slo(args.slo),
+        gate,
+        time.time_ns(),
+        classes=registry.classes(args.team, rollout.name, rollout.version),
+    )
 
 
 def _rollouts(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    rollouts = _registry(args).rollouts(args.team).rollouts
+    registry = _registry(args)
     rows = []
-    for rollout in rollouts:
-        told = asdict(_judged(args, rollout)) if rollout.state == "running" else {}
+    for rollout in registry.rollouts(args.team).rollouts:
+        told = asdict(_judged(args, registry, rollout)) if rollout.state == "running" else {}
         rows.append({**asdict(rollout), "now": told})
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -258,7 +266,7 @@ def _advance(args: argparse.Namespace) -> int:
         elif rollout.state == PAUSED:
             raise ConfigurationError(f"{rollout.id} is paused: --force --reason goes on")
         else:
-            verdict = _judged(args, rollout)
+            verdict = _judged(args, registry, rollout)
         print(f"{rollout.id}: {verdict.verdict}: {verdict.text}", flush=True)
         if verdict.verdict != WAIT:
             rollout = change(registry, args.team, rollout, verdict, utc_now())

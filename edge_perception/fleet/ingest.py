@@ -84,6 +84,7 @@ class IngestService:
         on_problem: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.ingest, self._now_ns, self._problem = Ingest(tables), now_ns, on_problem
+        self._failing = ""  # what was said of the newest batch; said once, until one is taken
         self._waiting: queue.Queue[tuple[str, bytes] | None] = queue.Queue(_MOST_WAITING)
         self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
         self._worker.start()
@@ -106,13 +107,16 @@ class IngestService:
             known = set(self.ingest.aside)
             try:
                 said = self.ingest.take(device, payload, self._now_ns())
+                self._failing = ""
                 self.broker.send(topic(device, ANSWERS), said)
             except LinkError as error:
                 self._problem(str(error))
             except Exception as error:  # one batch must not end the service
                 self.ingest.refused += 1
                 kind = "" if isinstance(error, FleetError) else f"{type(error).__name__}: "
-                self._problem(f"{device}: {kind}{error}")
+                if (failing := f"{kind}{error}") != self._failing:
+                    self._failing = failing
+                    self._problem(f"{device}: {failing}")
             for reason in set(self.ingest.aside) - known:  # the first of each
                 self._problem(f"{device}: kept aside: {reason}")
 

@@ -137,6 +137,11 @@ class Registry:
         ]
         return [self.document(ReleaseDocument, path) for path in sorted(paths)]
 
+    def classes(self, team: str, name: str, version: str) -> frozenset[str]:
+        """Return the hardware that there is a variant of a release for."""
+        found = [d for d in self.releases(team) if (d.name, d.version) == (name, version)]
+        return frozenset(document.device_class for document in found)
+
     # -- changing: nothing is there before `publish` --
 
     def put(self, path: str, document: Any, custom: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typing import Any
 from edge_perception.core.errors import FleetError
 from edge_perception.core.parameter import parameter
 from edge_perception.fleet.documents import (
+    ANY_DEVICE,
     DONE,
     PAUSED,
     RUNNING,
@@ -138,10 +139,29 @@ def change(
     return new
 
 
-def judge(rollout: Rollout, tables: Tables, slo: Slo, gate: FleetGate, now_ns: int) -> Verdict:
-    """Say whether a stage holds, by what robots of it told since it began."""
+def judge(
+    rollout: Rollout,
+    tables: Tables,
+    slo: Slo,
+    gate: FleetGate,
+    now_ns: int,
+    *,
+    classes: Collection[str] = (ANY_DEVICE,),
+) -> Verdict:
+    """Say whether a stage holds, by what robots of it told since it began.
+
+    Args:
+        rollout: whose newest stage it is.
+        tables: what robots told.
+        slo: objectives.
+        gate: what a stage must hold beside them.
+        now_ns: wall clock.
+        classes: of hardware that there is a variant for: other robots are not waited for.
+    """
     stage = rollout.stages[rollout.stage]
-    members = {device: (models, seen_ns) for device, models, seen_ns in _members(rollout, tables)}
+    members = {
+        device: (models, seen_ns) for device, models, seen_ns in _members(rollout, tables, classes)
+    }
     on_it = {d for d, (models, _) in members.items() if _serves(models, rollout)}
     failed = _failed(rollout, tables)
     limit_ns = now_ns - round(gate.silent_s * 1e9)
@@ -187,13 +207,26 @@ def judge(rollout: Rollout, tables: Tables, slo: Slo, gate: FleetGate, now_ns: i
     return Verdict(verdict=PASS, text=text, figures=figures)
 
 
-def _members(rollout: Rollout, tables: Tables) -> list[tuple[str, str, int]]:
-    """Return the robots of the stage that are known, with what serves there."""
+def suited(tables: Tables, classes: Collection[str]) -> list[str]:
+    """Return the known robots that there is a variant for."""
+    rows = tables.rows("SELECT device, device_class FROM devices")
+    return [device for device, device_class in rows if _suits(device_class, classes)]
+
+
+def _suits(device_class: str, classes: Collection[str]) -> bool:
+    return ANY_DEVICE in classes or device_class in classes
+
+
+def _members(
+    rollout: Rollout, tables: Tables, classes: Collection[str]
+) -> list[tuple[str, str, int]]:
+    """Return the robots of the stage that are known and suited, with what serves there."""
     rows = tables.rows("SELECT device, device_class, device_groups, models, seen_ns FROM devices")
     found = []
     for device, device_class, groups, models, seen_ns in rows:
         robot = Device(id=device, device_class=device_class, groups=tuple(groups.split(",")))
-        if in_stage(robot, rollout.salt, rollout.stages, rollout.stage):
+        suits = _suits(device_class, classes)
+        if suits and in_stage(robot, rollout.salt, rollout.stages, rollout.stage):
             found.append((device, models, int(seen_ns)))
     return found
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
-from servers import Postgres
+from servers import Mosquitto, Postgres
+from test_broker import wait_until
 from test_telemetry import batch_of, reading, sent
 
 from edge_perception.core.errors import FleetError
 from edge_perception.fleet.batches import pack_batch
-from edge_perception.fleet.ingest import Ingest
+from edge_perception.fleet.ingest import Ingest, IngestService
 from edge_perception.fleet.outbox import answer
 from edge_perception.fleet.overview import overview, write_page
 from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.tables import Tables, models_of
+from edge_perception.fleet.telemetry import Telemetry
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,40 @@ def test_postgresql_restarts_while_batches_come(postgres):
     postgres.start()
     assert count(tables, "pg") == 5
     tables.close()
+
+
+def test_a_database_that_is_away_is_said_once_and_robots_keep_their_readings(postgres, tmp_path):
+    """The whole way: a broker, two robots, and a server that ends in between."""
+    broker, said = Mosquitto(tmp_path / "m"), []
+    broker.start()
+    tables = Tables(postgres.url)
+    service = IngestService(broker.options("ingest"), tables, time.time_ns, on_problem=said.append)
+    robots = [
+        Telemetry(name, tmp_path / f"{name}.db", broker.options(name), quota_bytes=10**7)
+        for name in ("away1", "away2")
+    ]
+
+    def tell(begin):
+        for robot in robots:
+            for n in range(begin, begin + 20):
+                robot.tell(reading("event", n))
+
+    try:
+        tell(0)
+        wait_until(lambda: all(count(tables, r) == 20 for r in ("away1", "away2")), "the first")
+        postgres.kill()
+        tell(20)
+        wait_until(lambda: service.ingest.refused >= 2, "two refusals")
+        postgres.start()
+        wait_until(lambda: all(count(tables, r) == 40 for r in ("away1", "away2")), "all of them")
+        texts = [text.partition(": ")[2] for text in said]
+        assert len(texts) == len(set(texts)), said
+        assert "database" in texts[0]
+    finally:
+        for thing in (*robots, service):
+            thing.close()
+        broker.kill()
+        tables.close()
 
 
 def test_postgresql_that_may_only_be_read(postgres):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fleet_rig import START, TEAM, Owner, ns, weights
 
-from edge_perception.core.errors import RegistryError
+from edge_perception.core.errors import LinkError, RegistryError
 from edge_perception.fleet.documents import ReleaseDocument, release_path
 from edge_perception.fleet.membership import Device
 from edge_perception.fleet.publishing import publish_release
@@ -134,3 +134,46 @@ def test_without_news_nothing_but_the_timestamp_is_asked(owner):
     robot.poll()
     assert wire.fetched == ["metadata/timestamp.json"]
     assert robot.sync.trusted.refreshed_ns == ns(owner.now)
+
+
+@pytest.mark.parametrize("what", ["a release", "a rotation"])
+def test_a_publisher_that_ends_at_any_write_leaves_the_old_or_the_new(owner, monkeypatch, what):
+    """And whoever publishes next goes on, whatever the one before left."""
+    owner.add(owner.bundle("1.0.0", 1))
+    robot = owner.robot()
+    assert robot.update() == ["1.0.0"]
+    document = publish_release(owner.bundle("1.1.0", 2), owner.place, piece_bytes=16384)
+    signers = {role: owner.keys.make(role) for role in ("snapshot", "timestamp")}
+    left = [0]
+
+    def counted(write):
+        def writes(*arguments):
+            if left[0] == 0:
+                raise LinkError("ended")
+            left[0] -= 1
+            write(*arguments)
+
+        return writes
+
+    for name in ("write", "replace"):
+        monkeypatch.setattr(owner.place, name, counted(getattr(owner.place, name)))
+    number, ended = 0, True
+    while ended:
+        left[0] = number
+        try:
+            with owner.change() as registry:
+                if what == "a rotation":
+                    for role, new in signers.items():
+                        registry.rotate(role, new, 1)
+                registry.add(TEAM, document, "stable")
+            ended = False
+        except LinkError:
+            number += 1
+            assert robot.update() == ["1.0.0"]
+    assert number >= (5 if what == "a release" else 6)
+    assert robot.update() == ["1.1.0"]
+    left[0] = 1000
+    owner.later(days=1)
+    with owner.change():
+        pass
+    assert owner.robot("new").update() == ["1.1.0"]

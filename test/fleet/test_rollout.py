@@ -25,6 +25,7 @@ from edge_perception.fleet.rollout import (
     change,
     judge,
     make_rollout,
+    suited,
 )
 from edge_perception.fleet.tables import Tables
 from edge_perception.releases.slo import Slo
@@ -294,6 +295,26 @@ def test_a_robot_of_another_class_is_in_the_stage_it_was_in(fleet, owner):
         assert fleet.judge().figures["robots"] == len(fleet.first)
     found = fleet.tables.rows("SELECT device_class FROM devices WHERE device = ?", (name,))
     assert found == [("agx",)]
+
+
+def test_robots_that_there_is_no_variant_for_are_not_waited_for(fleet, owner):
+    """Of a mixed fleet: nine in ten have other hardware, and will never take it."""
+    for n, name in enumerate(NAMES):
+        fleet.tell(name, "versions", models={}, device_class="agx" if n % 10 else "orin")
+    classes = frozenset({"orin"})
+    assert suited(fleet.tables, classes) == NAMES[::10]
+    assert len(suited(fleet.tables, {"any"})) == 100
+    fleet.rollout = replace(fleet.rollout, stage=1)
+    models = {"audio": {"sha256": fleet.digest, "version": "tagger 1.0.0"}}
+    for name in NAMES[::10]:
+        fleet.tell(name, "versions", models=models, device_class="orin")
+        fleet.tell(name, "slo", models=models, views=200, bad={"availability": 0})
+    owner.later(hours=1, seconds=1)
+    now_ns = ns(owner.now)
+    assert "have not taken it" in judge(fleet.rollout, fleet.tables, Slo(), GATE, now_ns).text
+    verdict = judge(fleet.rollout, fleet.tables, Slo(), GATE, now_ns, classes=classes)
+    assert (verdict.verdict, verdict.figures["robots"]) == (PASS, 10)
+    assert owner.registry().classes(TEAM, "tagger", "1.0.0") == {"any"}
 
 
 def test_the_commands(owner, tmp_path, capsys):
