@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Geometry
 
+_CODED_ROWS = 16  # H.264: a macroblock
 _EDGE_POINTS = 5  # a side of a box is undistorted at that many points
 _FIELD_MARGIN = 1.05  # of the widest ray in the image; past it the calibration saw nothing
 _WIDEST = np.tan(np.radians(80.0))  # ray, x / z; wider ones have no useful pinhole image
@@ -48,6 +49,10 @@ def geometry_of_image(geometry: Geometry, image_size: tuple[int, int]) -> Geomet
         )  # fmt: skip
     sizes = {geometry.image_size: geometry.intrinsics, **geometry.other_sizes}
     alike = [size for size in sizes if _same_shape(size, image_size)]
+    width, height = geometry.image_size
+    if not alike and image_size == (width, -(-height // _CODED_ROWS) * _CODED_ROWS):
+        note = f"the image has {got}: rows that a codec added below those of camera_info"
+        return replace(geometry, image_size=image_size, notes=(note,))
     if len(alike) != 1:
         what = "of another shape" if not alike else "with several modes of this shape"
         raise InvalidFrameError(

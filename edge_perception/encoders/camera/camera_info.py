@@ -65,9 +65,9 @@ def geometry_from_camera_info(
 ) -> Geometry:
     """Return how a camera projects, in pixels of the image that the driver publishes.
 
-    K and D belong to the raw image, so K is used where it is set, and P (of a driver that gives
-    rectified images only, without D) otherwise. Region of interest and binning are applied; what K
-    is where a driver did not apply them is kept in `other_sizes`.
+    K and D belong to the raw image, so K is used where it is set (neither zeros nor the identity),
+    and P (of a driver that gives rectified images only, without D) otherwise. Region of interest
+    and binning are applied; what K is where a driver did not apply them is kept in `other_sizes`.
 
     Raises:
         InvalidFrameError: uncalibrated, no size, K of another size, or a distortion model that is
@@ -75,8 +75,10 @@ def geometry_from_camera_info(
     """
     K = np.asarray(message.k, dtype=np.float64).reshape(3, 3).copy()
     D = np.asarray(message.d, dtype=np.float64).reshape(-1)
-    if K[0, 0] == 0:
-        return _geometry(message, _rectified_K(message), np.empty(0), "", T_base_sensor)
+    P = _rectified_K(message)
+    # The identity is what a program puts there that knows nothing of the camera.
+    if K[0, 0] == 0 or (np.array_equal(K, np.eye(3)) and P[0, 0] > 1 and not D.any()):
+        return _geometry(message, P, np.empty(0), "", T_base_sensor)
     return _geometry(message, K, D, str(message.distortion_model), T_base_sensor)
 
 
@@ -113,9 +115,8 @@ def _geometry(
     T_base_sensor: NDArray[np.float64] | None,
 ) -> Geometry:
     notes: list[str] = []
-    _check(K, message)
+    sizes = _checked_sizes(K, message, notes)
     model, D = _distortion(name, D, notes)
-    sizes = _sizes(K, message, notes)
     size = next(iter(sizes))
     return Geometry(
         T_base_sensor=np.eye(4) if T_base_sensor is None else T_base_sensor,
@@ -126,6 +127,33 @@ def _geometry(
         distortion=D if model else None,
         notes=tuple(notes),
     )
+
+
+def _checked_sizes(
+    K: NDArray[np.float64], message: Any, notes: list[str]
+) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """Return K by image size, after looking whether it can be of such an image.
+
+    A camera that was calibrated with binning tells K of the binned image, and width and height of
+    the full one (astuff/avt_vimba_camera#82).
+    """
+    full = (int(message.width), int(message.height))
+    by = (max(int(message.binning_x), 1), max(int(message.binning_y), 1))
+    binned = (full[0] // by[0], full[1] // by[1])
+    try:
+        _check(K, full)
+    except InvalidFrameError:
+        if binned == full:
+            raise
+        try:
+            _check(K, binned)
+        except InvalidFrameError:
+            pass
+        else:
+            notes.append("k of camera_info is that of the binned image, not of the full one")
+            return {binned: K}
+        raise
+    return _sizes(K, message, notes)
 
 
 def _sizes(
@@ -161,8 +189,8 @@ def _sizes(
     return found
 
 
-def _check(K: NDArray[np.float64], message: Any) -> None:
-    width, height = int(message.width), int(message.height)
+def _check(K: NDArray[np.float64], size: tuple[int, int]) -> None:
+    width, height = size
     if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
         raise InvalidFrameError(
             f"camera_info: uncalibrated, expected positive focal lengths in k or p, "

@@ -69,6 +69,42 @@ def test_p_where_k_is_not_set() -> None:
     assert geometry.distortion is None  # P is of the rectified image
 
 
+def test_an_identity_in_the_place_of_k_says_nothing() -> None:
+    """ensenso/ros_driver#59: k and r are identities, the calibration is in p."""
+    one = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    assert geometry_from_camera_info(camera_info(k=one, d=[])).intrinsics[0, 0] == 400.0
+    for changes in ({"p": [0.0] * 12}, {"d": PLUMB_BOB}):  # P belongs to no image with distortion
+        with pytest.raises(InvalidFrameError, match="a focal length of 1"):
+            geometry_from_camera_info(camera_info(k=one, **changes))
+
+
+def test_k_of_the_binned_image_beside_the_size_of_the_full_one() -> None:
+    """astuff/avt_vimba_camera#82: calibrated with binning."""
+    k = [299.5, 0.0, 254.1, 0.0, 300.1, 183.9, 0.0, 0.0, 1.0]
+    size = {"width": 2064, "height": 1544, "k": k}
+    geometry = geometry_from_camera_info(camera_info(**size, binning_x=4, binning_y=4))
+    assert geometry.image_size == (516, 386)
+    np.testing.assert_array_equal(geometry.intrinsics.ravel(), k)
+    assert "k of camera_info is that of the binned image" in geometry.notes[0]
+    with pytest.raises(InvalidFrameError, match="2064 x 1544"):
+        geometry_from_camera_info(camera_info(**size))
+
+
+def test_rows_that_a_codec_added_move_nothing() -> None:
+    geometry = geometry_from_camera_info(
+        camera_info(width=1920, height=1080, k=[1000.0, 0, 960.0, 0, 1000.0, 540.0, 0, 0, 1.0])
+    )
+    coded = geometry_of_image(geometry, (1920, 1088))
+    assert coded.image_size == (1920, 1088)
+    np.testing.assert_array_equal(coded.intrinsics, geometry.intrinsics)
+    assert coded.notes == (
+        "the image has 1920x1088: rows that a codec added below those of camera_info",
+    )
+    for size in ((1920, 1096), (1920, 1072), (1984, 1088)):
+        with pytest.raises(InvalidFrameError, match="of another shape"):
+            geometry_of_image(geometry, size)
+
+
 @pytest.mark.parametrize(
     ("topic", "rectified"),
     [
