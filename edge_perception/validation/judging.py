@@ -29,6 +29,7 @@ from edge_perception.validation.segments import segment_length_s
 from edge_perception.validation.thresholds import Limits
 
 _SAME_SENSORS = {"subset", "latency", "swap"}  # what-if changes that leave messages as they are
+_FEW_REFUSED, _SHARE_REFUSED = 5, 0.2  # views: fewer are a start, a jump or a short disturbance
 RECORDING = "recording"  # kind of a finding: not all of it arrived
 _MIN_SCORE = "fusion.decision.min_score"
 _BASE_FRAME = "fusion.base_frame"
@@ -87,21 +88,25 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
 def unused_findings(result: BagResult) -> list[Finding]:
     """Name the sources of which messages came and not one was used: nothing is said about them.
 
-    Where the replay was changed on purpose that may be what was wanted.
+    One of which a good part was not used is named too, and fails nothing. Where the replay was
+    changed on purpose that may be what was wanted.
     """
     assert result.figures is not None
     if not result.settings.what_if().keys() <= _SAME_SENSORS:
         return []
-    figures = result.figures
-    return [
-        Finding(
-            kind="source",
-            text=f"{name}: {count} came and not one was used, of {figures.messages} messages: "
-            + figures.not_used.get(name, "it was never in time"),
-        )
-        for name, count in sorted(figures.received.items())
-        if count and not figures.contributed[name]
-    ]
+    figures, found = result.figures, []
+    for name, came in sorted(figures.received.items()):
+        count, why = figures.refused.get(name, (0, ""))
+        if came and not figures.contributed[name]:
+            text = f"{name}: {came} came and not one was used, of {figures.messages} messages: "
+            text += figures.not_used.get(name, "it was never in time")
+            found.append(Finding(kind="source", text=text))
+        elif came and count >= max(_FEW_REFUSED, _SHARE_REFUSED * figures.messages):
+            text = (
+                f"{name}: what came was not used in {count} of {figures.messages} messages: {why}"
+            )
+            found.append(Finding(kind="source", text=text, failed=False))
+    return found
 
 
 def _label_findings(result: BagResult) -> list[Finding]:

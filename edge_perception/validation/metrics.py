@@ -14,6 +14,7 @@ from edge_perception.validation.labels import BINS, Labels, bin_of
 NS = 1_000_000_000
 WORST, _CANDIDATES, _APART_S = 3, 32, 1.0  # frames shown; kept to choose from; between them
 _REFUSED = ("INVALID", "STALE")  # states that say why what came is not used
+_SILENCE = "silence "  # how the reason begins of a source of which nothing comes
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
 
 
@@ -85,6 +86,8 @@ class RunFigures:
         self.received: Counter[str] = Counter()  # features that came, by source
         self.contributed: Counter[str] = Counter()  # views that used one, by source
         self.not_used: dict[str, str] = {}  # why the first that came was not, by source
+        # Views in which what came was not used though it went on coming: how many, the first why.
+        self.refused: dict[str, tuple[int, str]] = {}
         self.mode_line = Series()
         self.ages: dict[str, Series] = {}
         self.end_to_end, self.wait, self.fusion = Percentiles(), Percentiles(), Percentiles()
@@ -112,6 +115,9 @@ class RunFigures:
             self.contributed[name] += status["contributed"]
             if status["received"] and not status["contributed"] and status["state"] in _REFUSED:
                 self.not_used.setdefault(name, status["reason"])
+                if not status["reason"].startswith(_SILENCE):
+                    count, why = self.refused.get(name, (0, status["reason"]))
+                    self.refused[name] = count + 1, why
             if status["age_s"] is not None:
                 self.ages.setdefault(name, Series()).add(time_s, status["age_s"])
         for percentiles, key in (

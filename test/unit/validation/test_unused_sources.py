@@ -44,6 +44,18 @@ def test_what_was_used_once_or_never_came_is_no_such_finding(statuses):
     assert findings(*statuses) == []
 
 
+def test_what_was_not_used_for_a_good_part_is_told_and_fails_nothing():
+    """A calibration that came late, stamps of a loop that was recorded."""
+    (found,) = findings(*[REFUSED] * 6, *[USED] * 10, SILENT)
+    assert not found.failed
+    assert found.text == ("lidar: what came was not used in 6 of 17 messages: stamp 37.00 s ahead")
+
+
+@pytest.mark.parametrize("statuses", [[REFUSED] * 4 + [USED], [USED] * 9 + [SILENT] * 9])
+def test_a_start_and_a_silence_are_not_told_as_unused(statuses):
+    assert findings(*statuses) == []
+
+
 def test_a_replay_that_was_changed_on_purpose_is_not_blamed():
     assert findings(REFUSED, drop=("lidar@0s-9s",)) == []
     assert len(findings(REFUSED, subset=("lidar",))) == 1
