@@ -43,7 +43,7 @@ class Moment:
     models: tuple[dict[str, str], ...] = ()  # that saw so: role, name, version, sha256
 
 
-def moments_of(recording: Recording, lidar: str = "lidar") -> list[Moment]:
+def moments_of(recording: Recording) -> list[Moment]:
     """Return the moments of a file of the recorder, a stamp each.
 
     Raises:
@@ -61,14 +61,12 @@ def moments_of(recording: Recording, lidar: str = "lidar") -> list[Moment]:
     for message in recording.messages(topics) if topics else ():
         view = decoder.decode(message.data, message.type)
         for status in view.sources:
-            if status.modality == lidar and status.contributed:
+            if status.modality == "lidar" and status.contributed:
                 stamp_ns = status.stamp.sec * 10**9 + status.stamp.nanosec
                 views.append((message.log_time_ns, stamp_ns, view))
                 break
     if not views:
-        raise ConfigurationError(
-            f"{recording.path}: expected a fused view with a {lidar}, got none"
-        )
+        raise ConfigurationError(f"{recording.path}: expected a fused view with a lidar, got none")
     chosen: dict[int, tuple[list[str], Any]] = {}
     for at_ns, reason in events:
         _, stamp_ns, view = min(views, key=lambda item: abs(item[0] - at_ns))

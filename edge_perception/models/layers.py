@@ -56,7 +56,6 @@ def compare_models(
     current: Bundle,
     *,
     layers: bool = False,
-    backend: str = DEFAULT_BACKEND,
 ) -> ModelParity:
     """Run both models on the candidate's golden inputs and compare tensor by tensor.
 
@@ -64,7 +63,6 @@ def compare_models(
         candidate: what is to serve.
         current: what serves.
         layers: also the tensors inside.
-        backend: runtime for both.
 
     Raises:
         ModelError: they do not take the same inputs, or have no output in common.
@@ -82,7 +80,7 @@ def compare_models(
             f"{current.manifest.name}, got {sorted(outputs)} and "
             f"{sorted(spec.name for spec in current.manifest.outputs)}"
         )
-    ours, theirs = (run_tensors(graph, common, inputs, backend) for graph in graphs)
+    ours, theirs = (run_tensors(graph, common, inputs, DEFAULT_BACKEND) for graph in graphs)
     gates = candidate.manifest.gates
     return ModelParity(
         tensors=tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
@@ -83,12 +83,12 @@ class RosSink:
             message.clock.sec, message.clock.nanosec = divmod(time_ns, 1_000_000_000)
             self._clock.publish(message)
 
-    def unheard(self, topics: Collection[str] | None = None) -> list[str]:
-        """Return the topics that nobody subscribes to yet; None: of all."""
+    def unheard(self) -> list[str]:
+        """Return the topics that nobody subscribes to yet."""
         return [
             name
-            for name in (self._publishers if topics is None else topics)
-            if self._publishers[name].get_subscription_count() == 0
+            for name, publisher in self._publishers.items()
+            if publisher.get_subscription_count() == 0
         ]
 
     def name_of(self, topic: str) -> str:

@@ -133,9 +133,7 @@ def key_id(public: str) -> str:
     return hashlib.sha256(_unbase64(public, "public key")).hexdigest()[:16]
 
 
-def make_trust(
-    publics: Sequence[str], *, threshold: int = 1, version: int = 1, offline_grace_days: int = 30
-) -> Trust:
+def make_trust(publics: Sequence[str], *, threshold: int = 1, version: int = 1) -> Trust:
     """Make the first trust of a machine."""
     keys = {key_id(public): public for public in publics}
     signed = TrustedKeys(
@@ -143,7 +141,6 @@ def make_trust(
         version=version,
         threshold=threshold,
         keys=keys,
-        offline_grace_days=offline_grace_days,
     )
     return _checked(Trust(signed=signed), "trust")
 

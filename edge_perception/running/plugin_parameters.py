@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.running.parameter_yaml import ParameterFiles, matches
@@ -30,15 +27,7 @@ def use_plugin_folders(files: ParameterFiles) -> None:
         add_plugin_folders(found)
 
 
-def plugin_parameters(folders: Iterable[str | Path] = ()) -> dict[str, list[str]]:
-    """Return the parameter for nodes that are to know what this process knows; nothing for none.
-
-    Args:
-        folders: more folders, which this process uses too from now on.
-
-    Raises:
-        ConfigurationError: one of them cannot be used.
-    """
-    add_plugin_folders(folders)
+def plugin_parameters() -> dict[str, list[str]]:
+    """Return the parameter for nodes that are to know what this process knows; nothing for none."""
     known = [str(folder) for folder in plugin_folders()]
     return {NAME: known} if known else {}

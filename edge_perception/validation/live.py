@@ -167,7 +167,7 @@ def play_live(settings: ReplaySettings, *, mode: str, namespace: str = "") -> Li
         return play_into(bag, binding, plan, observer, strict=mode == STRICT, namespace=namespace)
 
 
-def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = "") -> Path:
+def live_parameters(settings: ReplaySettings, path: Path) -> Path:
     """Write the parameters of nodes that are played into strictly: a file of its own.
 
     Nothing may get lost there, however slow the machine is. Best effort may lose a large message
@@ -179,10 +179,9 @@ def live_parameters(settings: ReplaySettings, path: Path, *, namespace: str = ""
     Args:
         settings: the recording and its parameter files.
         path: of the file.
-        namespace: of the nodes.
     """
     _, plan, binding = _read(settings)
-    space = (namespace or plan.namespace).strip("/")
+    space = plan.namespace.strip("/")
     prefix = f"/{space}" if space else ""
     parameters = ParameterFiles(settings.all_params_files(), namespace=space)
     streams = stream_topics(binding)

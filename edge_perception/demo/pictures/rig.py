@@ -52,17 +52,12 @@ class Found:
     found: tuple[int, ...]
 
 
-def found_of(panel: Panel, camera: MountedCamera | None = None) -> Found:
-    """Return which labelled road users have a fused object of any class within 2 m.
-
-    Args:
-        panel: the moment.
-        camera: only those in its field of view.
-    """
+def found_of(panel: Panel) -> Found:
+    """Return which labelled road users have a fused object of any class within 2 m."""
     labelled = tuple(
         index
         for index, box in enumerate(panel.boxes)
-        if box.class_name != "other" and box.points >= _LEAST_POINTS and _inside(box, camera)
+        if box.class_name != "other" and box.points >= _LEAST_POINTS and _inside(box)
     )
     found = tuple(
         index
@@ -75,15 +70,9 @@ def found_of(panel: Panel, camera: MountedCamera | None = None) -> Found:
     return Found(labelled=labelled, found=found)
 
 
-def _inside(box: LabelledBox, camera: MountedCamera | None) -> bool:
+def _inside(box: LabelledBox) -> bool:
     x, y, _ = box.center_m
-    if not (_X_M[0] < x < _X_M[1] and _Y_M[0] < y < _Y_M[1]):
-        return False
-    if camera is None:
-        return True
-    T = matrix_of(camera.T_base_camera)
-    across, _, ahead = T[:3, :3].T @ (np.asarray(box.center_m) - T[:3, 3])
-    return bool(ahead > 0.0 and abs(across / ahead) < _half_width(camera))
+    return _X_M[0] < x < _X_M[1] and _Y_M[0] < y < _Y_M[1]
 
 
 def _half_width(camera: MountedCamera) -> float:

@@ -117,7 +117,6 @@ def rasterize(
     xyz_base: NDArray[np.float32],
     intensity: NDArray[np.float32] | None,
     config: LidarPreprocessing,
-    out: NDArray[np.float32] | None = None,
     *,
     binned: BinnedPoints | None = None,
 ) -> NDArray[np.float32]:
@@ -129,15 +128,13 @@ def rasterize(
         xyz_base: (N, 3), m, base frame, finite.
         intensity: (N,), 0 to 1; None leaves that channel 0, which training has seen.
         config: the raster.
-        out: (C, H, W), overwritten and returned when given.
         binned: what `bin_points` returned for the same sweep; saves doing it twice.
     """
     rows, columns = config.shape
     cells = rows * columns
-    raster = np.empty((len(config.channels), rows, columns), np.float32) if out is None else out
+    raster = np.zeros((len(config.channels), rows, columns), np.float32)
     flat = raster.reshape(len(raster), cells)
     binned = bin_points(xyz_base, config) if binned is None else binned
-    flat.fill(0.0)
     slices = len(config.height_edges_m) - 1
     lookup = config.slice_lookup
     step = ((binned.height_m - config.height_edges_m[0]) * 100).astype(np.int64)
@@ -179,15 +176,10 @@ def thinned(raised: NDArray[np.integer], limit: int = MAX_OBSTACLE_POINTS) -> ND
 
 
 def obstacle_points(
-    xyz_base: NDArray[np.float32],
-    config: LidarPreprocessing,
-    *,
-    limit: int = MAX_OBSTACLE_POINTS,
-    binned: BinnedPoints | None = None,
+    xyz_base: NDArray[np.float32], config: LidarPreprocessing
 ) -> NDArray[np.float32]:
-    """Return up to `limit` returns above the ground, (K, 3), m, base frame, evenly thinned."""
-    binned = bin_points(xyz_base, config) if binned is None else binned
-    kept = thinned(raised_points(binned, config), limit)
+    """Return returns above the ground, (K, 3), m, base frame, thinned to MAX_OBSTACLE_POINTS."""
+    kept = thinned(raised_points(bin_points(xyz_base, config), config))
     return np.ascontiguousarray(xyz_base[kept], dtype=np.float32)
 
 

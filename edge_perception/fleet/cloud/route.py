@@ -98,7 +98,6 @@ class CloudRoute:
             )
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._working = False
         self._thread = threading.Thread(target=self._run, name="cloud", daemon=True)
 
     # -- the inference thread --

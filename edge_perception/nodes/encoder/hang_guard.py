@@ -38,7 +38,6 @@ class HangGuard:
         budget_s: time a frame may take.
         limits: thresholds.
         new_session: loads the model again; runs in a thread of its own, may take seconds.
-        end_process: ends the process at once.
     """
 
     def __init__(
@@ -49,10 +48,9 @@ class HangGuard:
         budget_s: Callable[[], float],
         limits: Callable[[], WatchdogLimits],
         new_session: Callable[[EncoderWorker], None],
-        end_process: Callable[[], None] = _exit,
     ) -> None:
         self._node, self._worker, self._budget_s, self._limits = node, worker, budget_s, limits
-        self._new_session, self._end_process = new_session, end_process
+        self._new_session = new_session
         self._watchdog = InferenceWatchdog()
         self._renewing = False
         self._looks: Periodic | None = None
@@ -88,7 +86,7 @@ class HangGuard:
         )
         if remedy is Remedy.NEW_PROCESS:
             self._node.get_logger().fatal(text)
-            self._end_process()
+            _exit()
             return
         self._node.get_logger().error(text)
         worker.abandon()

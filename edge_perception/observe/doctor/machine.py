@@ -20,38 +20,31 @@ from edge_perception.running.transport_size import Sizes
 _PORT_BASE, _DOMAIN_GAIN, _MAX_DOMAIN = 7400, 250, 232
 
 
-def domains_in_use(*, exclude: int, table: str | None = None) -> tuple[int, ...]:
+def domains_in_use(*, exclude: int) -> tuple[int, ...]:
     """Return ROS domains with a participant on this machine, from the UDP ports that are bound.
 
     Args:
         exclude: a domain to leave out.
-        table: text of /proc/net/udp; None: read it. Empty where the system has none.
     """
     found = {
         domain
-        for domain, offset in _ports(table)
+        for domain, offset in _ports()
         # Discovery: multicast at offset 0, unicast at 10 and every second port after it.
         if (offset == 0 or 10 <= offset < 130) and domain != exclude
     }
     return tuple(sorted(found))
 
 
-def participants(domain_id: int, *, table: str | None = None) -> int:
-    """Return how many participants of a domain this machine has; 0: it does not tell.
-
-    Args:
-        domain_id: the ROS domain.
-        table: text of /proc/net/udp; None: read it.
-    """
-    ports = _ports(table)
+def participants(domain_id: int) -> int:
+    """Return how many participants of a domain this machine has; 0: it does not tell."""
+    ports = _ports()
     return len({o for d, o in ports if d == domain_id and 10 <= o < 130 and o % 2 == 0})
 
 
-def _ports(table: str | None) -> set[tuple[int, int]]:
-    """Return the bound ports as domains and offsets in them."""
-    if table is None:
-        path = Path("/proc/net/udp")
-        table = path.read_text() if path.exists() else ""
+def _ports() -> set[tuple[int, int]]:
+    """Return the bound ports as domains and offsets in them; none where the system has no table."""
+    path = Path("/proc/net/udp")
+    table = path.read_text() if path.exists() else ""
     ports = re.findall(r"^\s*\d+: [0-9A-F]{8}:([0-9A-F]{4})", table, re.M)
     split = {divmod(int(port, 16) - _PORT_BASE, _DOMAIN_GAIN) for port in ports}
     return {(domain, offset) for domain, offset in split if 0 <= domain <= _MAX_DOMAIN}

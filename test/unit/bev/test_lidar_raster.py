@@ -92,14 +92,6 @@ def test_ground_is_reported_in_metres():
     np.testing.assert_allclose(channel(raster, "ground_m"), -0.7, atol=1e-5)
 
 
-def test_reused_buffer_forgets_the_last_sweep():
-    out = np.empty((len(CONFIG.channels), *CONFIG.shape), np.float32)
-    rasterize(np.concatenate([road(), block(5, 5)]), np.ones(len(road()) + 2000, "f4"), CONFIG, out)
-    again = rasterize(road(), None, CONFIG, out)
-    assert again is out
-    np.testing.assert_array_equal(out, rasterize(road(), None, CONFIG))
-
-
 @pytest.mark.parametrize("points", [np.zeros((0, 3), "f4"), np.full((9, 3), 1e4, "f4")])
 def test_nothing_in_range_gives_an_empty_raster(points):
     raster = rasterize(points, np.ones(len(points), "f4"), CONFIG)

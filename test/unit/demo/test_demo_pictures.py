@@ -141,7 +141,6 @@ def test_the_rig_picture_names_who_sees_and_what_is_missed(pyplot, tmp_path):
     )
     assert found_of(panel).labelled == (0, 1, 2)
     assert found_of(panel).found == (0, 1)
-    assert found_of(panel, left).labelled == (0,)
     rig_picture(tmp_path / "rig.png", panels=[panel, panel, panel], title="test")
     drawn = cv2.imread(str(tmp_path / "rig.png"))
     assert drawn.shape[1] == 1600
