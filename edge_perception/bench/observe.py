@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any
 from edge_perception.bench._report import add_arguments as add_common
 from edge_perception.bench._report import deliver, machine, median, say
 from edge_perception.bench._role import Role, RoleError
+from edge_perception.core.ports import free_port
 from edge_perception.running.ending import lifeline
 
 NAME = "observe"
@@ -61,7 +61,7 @@ def measure_cost(rounds: int, seconds: float) -> list[dict[str, float]]:
     """Return the shares of a core that the node used, silence and full rate taking turns."""
     from edge_perception.running.transport import transport_environment
 
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         **transport_environment(os.environ),
@@ -127,12 +127,6 @@ def _end(node: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         node.kill()
         node.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def measure_drift(seeds: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.extras import extra
+from edge_perception.core.ports import free_port
 from edge_perception.demo.drifting import (
     demo_references,
     drift_page,
@@ -28,7 +29,6 @@ from edge_perception.observe.metrics.panels import write_dashboard
 from edge_perception.observe.metrics.servers import (
     AlertServers,
     ServerError,
-    free_port,
     missing_packages,
     program,
 )

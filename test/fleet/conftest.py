@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_perception.core.ports import free_port
+
 _SERVERS = Path(__file__).resolve().parents[2] / ".venv-servers" / "bin"
 _NEEDED = ("tuf", "obstore", "paho")
 _MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -41,9 +43,7 @@ def s3_server():
     server = shutil.which("moto_server", path=f"{_SERVERS}{os.pathsep}{os.environ['PATH']}")
     if server is None or subprocess.run([server, "--help"], capture_output=True).returncode != 0:
         pytest.skip("no S3 server: `make setup-servers` brings moto")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     process = subprocess.Popen(
         [server, "-H", "127.0.0.1", "-p", str(port)],

@@ -23,11 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from edge_perception.core.ports import free_port
 
 
 def wait_for_port(port: int, process: subprocess.Popen) -> None:

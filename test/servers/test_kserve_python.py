@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from triton_server import ROOT, free_port
+from triton_server import ROOT
 
 from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import BackendError
+from edge_perception.core.ports import free_port
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.models.manifest import load_bundle
 
@@ -48,7 +49,7 @@ class KserveServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        end_s = time.monotonic() + 60.0
+        end_s = time.monotonic() + 180.0
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         url = f"http://127.0.0.1:{self.http_port}/v2/models/{NAME}/ready"
         while time.monotonic() < end_s and self._process.poll() is None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 import time
 import urllib.request
 from pathlib import Path
 
+from edge_perception.core.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-servers" / "bin" / "python"
-START_S = 60.0
+START_S = 180.0
 
 
 def why_not() -> str:
@@ -22,12 +23,6 @@ def why_not() -> str:
     if not PYTHON.exists():
         return "Triton is not installed: `make setup-servers`"
     return ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Triton:

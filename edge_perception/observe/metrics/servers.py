@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import threading
 import time
 import urllib.error
@@ -25,6 +24,7 @@ from typing import Any
 import yaml
 
 from edge_perception.core.errors import EdgePerceptionError
+from edge_perception.core.ports import free_port
 from edge_perception.core.share import share_file
 from edge_perception.running.processes import NodeProcesses
 
@@ -59,13 +59,6 @@ def missing_packages() -> tuple[str, ...]:
     """Return Debian's packages without which `AlertServers` cannot run."""
     names = ("prometheus", "alertmanager")
     return tuple(PROGRAMS[name][1] for name in names if program(name) is None)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Alerts:
