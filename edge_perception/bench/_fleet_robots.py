@@ -117,7 +117,7 @@ class VirtualRobot:
             for sha256, why in plan.retreats.items():
                 self._retreat(sha256, why)
             for document in plan.offers:
-                self._serve(self.sync.fetch(document, now_ns).release.sha256)
+                self._serve(self.sync.fetch(document, now_ns).sha256)
         except (EdgePerceptionError, OSError) as error:
             kind = type(error).__name__
             self.tally.errors[kind] = self.tally.errors.get(kind, 0) + 1

@@ -57,8 +57,8 @@ class PieceFolder:
             if not self.has(sha256)
         )
 
-    def fetch(self, pieces: Pieces, place: Place, paced: Callable[[int], None]) -> int:
-        """Fetch what is not here; return the bytes that were.
+    def fetch(self, pieces: Pieces, place: Place, paced: Callable[[int], None]) -> None:
+        """Fetch what is not here.
 
         Args:
             pieces: of a file.
@@ -69,7 +69,6 @@ class PieceFolder:
             LinkError: the link broke; what came stays.
             RegistryError: a piece is not what its hash says.
         """
-        fetched = 0
         for number, sha256 in enumerate(pieces.pieces):
             if self.has(sha256):
                 continue
@@ -81,9 +80,7 @@ class PieceFolder:
                 raise RegistryError(f"piece {sha256[:12]}: damaged on its way or in the registry")
             with self._disk.writing():
                 self._disk.replace(self._disk.root / sha256, data)
-            fetched += len(data)
             paced(len(data))
-        return fetched
 
     def assemble(self, pieces: Pieces, target: Path) -> None:
         """Write the file that the pieces make; what the disk changed meanwhile goes.

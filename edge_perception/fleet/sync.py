@@ -7,7 +7,6 @@ end at any step; what came stays and the next poll goes on from there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_perception.core.errors import ModelError, NoRoomError, RegistryError, StoreError
@@ -25,15 +24,6 @@ from edge_perception.releases.signing import Trust
 from edge_perception.releases.store import ReleaseStore
 
 FOLDER = "fleet"  # in that of the store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fetched:
-    """A release that was fetched, and what it cost."""
-
-    release: Release
-    fetched_bytes: int
-    by_delta: bool
 
 
 class Sync:
@@ -109,7 +99,7 @@ class Sync:
 
     # -- fetching --
 
-    def fetch(self, document: ReleaseDocument, now_ns: int) -> Fetched:
+    def fetch(self, document: ReleaseDocument, now_ns: int) -> Release:
         """Bring a release into the store, by a delta where that is less.
 
         Raises:
@@ -120,20 +110,19 @@ class Sync:
         """
         if self._store.shelf.has(document.manifest_sha256):
             self._clear()  # it may have ended before
-            return self._fetched(document, 0, by_delta=False)
+            return self._store.release(document.manifest_sha256)
         work = self._disk.root / "work"
         archive = work / f"{document.manifest_sha256}.bundle"
         delta = self._delta(document)
-        fetched, by_delta = 0, False
+        made = delta is not None
         if delta is not None:
             try:
-                fetched = self._patched(document, delta, archive)
-                by_delta = True
+                self._patch(document, delta, archive)
             except (RegistryError, ModelError):
-                by_delta = False  # the whole one is always right
-        if not by_delta:
+                made = False  # the whole one is always right
+        if not made:
             self._check_room(document.archive, document.archive.size)
-            fetched += self._pieces.fetch(document.archive, self._place, self._paced)
+            self._pieces.fetch(document.archive, self._place, self._paced)
             self._pieces.assemble(document.archive, archive)
         release = self._store.install(
             archive, self._trust, now_ns=now_ns, max_bytes=document.archive.size
@@ -144,11 +133,7 @@ class Sync:
                 f"{document.manifest_sha256[:12]}, got {release.sha256[:12]}"
             )
         self._clear()
-        return self._fetched(document, fetched, by_delta=by_delta)
-
-    def _fetched(self, document: ReleaseDocument, count: int, *, by_delta: bool) -> Fetched:
-        release = self._store.release(document.manifest_sha256)
-        return Fetched(release=release, fetched_bytes=count, by_delta=by_delta)
+        return self._store.release(document.manifest_sha256)
 
     def _delta(self, document: ReleaseDocument) -> Delta | None:
         """Return the smallest delta that fits; None: the whole archive is less to fetch."""
@@ -157,7 +142,7 @@ class Sync:
         best = min(known, key=lambda d: self._pieces.missing_bytes(d.patch), default=None)
         return best if best is not None and self._pieces.missing_bytes(best.patch) < whole else None
 
-    def _patched(self, document: ReleaseDocument, delta: Delta, archive: Path) -> int:
+    def _patch(self, document: ReleaseDocument, delta: Delta, archive: Path) -> None:
         """Make the archive of that of an older release, which is checked before a byte is asked."""
         work = self._disk.root / "work"
         base, patch = work / "base.bundle", work / "patch"
@@ -167,7 +152,7 @@ class Sync:
                 raise RegistryError(f"delta: the base {delta.base[:12]} is packed otherwise here")
             _check_sha256(base, delta.base_sha256)
             self._check_room(delta.patch, document.archive.size)
-            fetched = self._pieces.fetch(delta.patch, self._place, self._paced)
+            self._pieces.fetch(delta.patch, self._place, self._paced)
             self._pieces.assemble(delta.patch, patch)
             apply_delta(
                 base,
@@ -177,7 +162,6 @@ class Sync:
                 sha256=document.archive.sha256,
                 size=document.archive.size,
             )
-        return fetched
 
     def _check_room(self, pieces: Pieces, unpacked_bytes: int) -> None:
         """Pieces, archive and what the store makes of it lie on the disk for a moment."""

@@ -131,7 +131,7 @@ class Robot:
     def update(self):
         """Take all that is offered; return the versions that serve after it."""
         for document in self.poll().offers:
-            self.serve(self.fetch(document).release.sha256)
+            self.serve(self.fetch(document).sha256)
         return self.versions()
 
     def versions(self):
