@@ -18,23 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.backends import (
-    DEFAULT_BACKEND,
-    Backend,
-    BackendOptions,
-    backends,
-    load_model_bytes,
-)
-from edge_perception.core.errors import BackendError, ModelError
+from edge_perception.backends import DEFAULT_BACKEND
+from edge_perception.core.errors import ModelError
+from edge_perception.models.foreign_outputs import with_fixed_outputs
 from edge_perception.models.foreign_picture import fix_inputs, image_axes, parsed, picture_size
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
-from edge_perception.models.graph_wrapping import fixed_output, pin_shape
+from edge_perception.models.graph_wrapping import pin_shape
 from edge_perception.models.manifest import OPSETS
 from edge_perception.models.operators import Cut, Front, cut_suppression, front_of
 from edge_perception.models.pillar_graph import scatter_with_standard_operators
 
-PADDED_ROWS = 300  # detections of a list whose length depends on the picture
-_NOT_FIXED = ("NonMaxSuppression", "NonZero", "Unique", "Loop", "Compress")  # follow the data
 _FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto.DataType
 _PINNED = {_FLOAT: np.float32, 6: np.int32, 7: np.int64}
 _QUANTISED = (
@@ -42,7 +35,6 @@ _QUANTISED = (
     "MatMulInteger",
 )  # fmt: skip
 _BYTES = {2: "uint8", 3: "int8"}  # onnx.TensorProto.DataType
-_BRIGHTEST = np.float32(255)
 _IR_VERSION = 10  # later ones add types and notes that no detector needs; runtimes lag behind
 
 
@@ -187,7 +179,7 @@ def _of_picture(
     full = (1, 3, size[1], size[0])
     noise = np.random.default_rng(0).integers(0, 256, full).astype(np.float32)
     feeds = [{image: np.zeros(full, np.float32)}, {image: noise}]
-    model, whole, tried = _with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
+    model, whole, tried = with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
     _check_batch(foreign, image, tensor_shapes(model))
     _check_scaled(foreign)
     reasons["precision"] = precision_of(model)
@@ -291,7 +283,7 @@ def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
             reasons["free_axes"] = f"pinned to {shape}"
         pin_shape(model, name, shape)
         feed[name] = np.zeros(shape, _PINNED[kinds[name]])
-    model, _, _ = _with_fixed_outputs(foreign.path, model, [feed], foreign.backend, reasons)
+    model, _, _ = with_fixed_outputs(foreign.path, model, [feed], foreign.backend, reasons)
     reasons["precision"] = precision_of(model)
     return replace(foreign, model=model, shapes=tensor_shapes(model), reasons=reasons)
 
@@ -327,99 +319,3 @@ def described(foreign: ForeignModel, adapter: str, role: str) -> dict[str, Any]:
             "source": foreign.metadata.get("description", foreign.path.name),
         },
     }
-
-
-def _with_fixed_outputs(
-    path: Path,
-    model: Any,
-    feeds: Sequence[Mapping[str, NDArray]],
-    backend: str,
-    reasons: dict[str, str],
-) -> tuple[Any, frozenset[str], dict[str, NDArray]]:
-    """Give every output a fixed shape and float32; what the graph does not tell, runs do.
-
-    Returns:
-        The graph, the outputs that were integers, and the outputs of the last run.
-    """
-    import onnx
-
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField("dim_value") or dim.dim_value <= 0:
-                dim.Clear()
-    names = [value.name for value in model.graph.output]
-    runs = _run(path, model, feeds, backend)
-    seen, free = runs[0], _data_dependent(model)
-    for name in names:
-        shape = seen[name].shape
-        lengths = [run[name].shape for run in runs]
-        follows = name in free or 0 in shape or len(set(lengths)) > 1
-        axis = _free_axis(model, name, shape) if follows else None
-        if axis is not None and shape[axis] > PADDED_ROWS:
-            axis = None  # that many on a black picture are no detections: all cells, say
-        fixed_output(model, name, shape, seen[name].dtype, free_axis=axis, rows=PADDED_ROWS)
-        if axis is not None:
-            reasons[f"output.{name}"] = (
-                f"padded to {PADDED_ROWS} rows: their number follows the data"
-            )
-    whole = frozenset(name for name in names if seen[name].dtype.kind in "iu")
-    try:
-        return onnx.shape_inference.infer_shapes(model), whole, runs[-1]
-    except Exception as error:  # onnx raises many types
-        raise ModelError(
-            f"{path.name}: the graph with fixed shapes is not valid: {error}"
-        ) from error
-
-
-def _free_axis(model: Any, name: str, shape: tuple[int, ...]) -> int | None:
-    """Return the axis whose length follows the data; None: the graph says all of them."""
-    dims = {
-        value.name: [
-            dim.dim_value if dim.HasField("dim_value") else -1
-            for dim in value.type.tensor_type.shape.dim
-        ]
-        for value in model.graph.output
-    }[name]
-    if len(dims) == len(shape) and -1 not in dims:
-        return None
-    open_axes = [axis for axis, dim in enumerate(dims) if dim == -1] if dims else [0]
-    # (batch, N, 4) with both free: the batch is one.
-    return open_axes[-1] if len(shape) > 2 and len(open_axes) > 1 else open_axes[0]
-
-
-def _run(
-    path: Path, model: Any, feeds: Sequence[Mapping[str, NDArray]], backend: str
-) -> list[dict[str, NDArray]]:
-    options = BackendOptions()
-    try:
-        session = load_model_bytes(backends()[backend], model.SerializeToString(), path, options)
-        try:
-            return [_outputs_of(session, feed) for feed in feeds]
-        finally:
-            session.close()
-    except BackendError as error:
-        shapes = {name: value.shape for name, value in feeds[0].items()}
-        raise ModelError(f"{path.name}: does not run with inputs {shapes}: {error}") from error
-
-
-def _outputs_of(session: Backend, feed: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """Run a graph; one that wants 0 to 1 may stop at 0 to 255, where it finds nothing.
-
-    R-CNN of torchvision cannot reshape the regions that it does not propose.
-    """
-    try:
-        return session.infer(feed)
-    except BackendError:
-        if not any(value.any() for value in feed.values()):
-            raise
-    return session.infer({name: value / _BRIGHTEST for name, value in feed.items()})
-
-
-def _data_dependent(model: Any) -> set[str]:
-    """Return the tensors that come after a node whose output's length follows the data."""
-    found: set[str] = set()
-    for node in model.graph.node:
-        if node.op_type in _NOT_FIXED or any(name in found for name in node.input):
-            found.update(node.output)
-    return found

@@ -7,8 +7,8 @@ import pytest
 from edge_perception.recordings.stamps import NS
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
-from edge_perception.validation import live_player
-from edge_perception.validation.live_player import IN_FLIGHT, LiveReplayError, Pacer, StreamLag
+from edge_perception.validation import live_pacing
+from edge_perception.validation.live_pacing import IN_FLIGHT, LiveReplayError, Pacer, StreamLag
 
 BINDING = Binding(inputs={"/lidar/points": "lidar"}, calibrations={})
 
@@ -56,7 +56,7 @@ def test_few_frames_are_on_their_way_and_time_never_goes_back():
 
 
 def test_a_frame_that_gives_no_feature_is_an_error(monkeypatch):
-    monkeypatch.setattr(live_player, "WAIT_S", 0.0)
+    monkeypatch.setattr(live_pacing, "WAIT_S", 0.0)
     with pytest.raises(LiveReplayError, match="lidar: 3 frames sent, 2 features came"):
         play(Nodes(lost=(3,)))
 
