@@ -100,7 +100,6 @@ class LogMel:
         self._segment = -1
         self._first_sample = 0
         self._patch = np.zeros((config.patch_frames, config.mel_bins), dtype=np.float32)
-        self.computed_frames = 0  # since the start; for tests and benchmarks
 
     def patch(self, window: AudioWindow) -> NDArray[np.float32]:
         """Return a window's log-mel patch, (patch_frames, mel_bins); the next call changes it."""
@@ -122,7 +121,6 @@ class LogMel:
         windowed *= self._window
         # SciPy's transform stays in single precision; NumPy's goes through double.
         magnitude = np.abs(scipy.fft.rfft(windowed, config.fft_size, axis=1))
-        self.computed_frames += len(cut)
         if config.power == 2:
             magnitude *= magnitude
         mel = magnitude @ self._mel
