@@ -32,4 +32,4 @@ def end(process):
     """Kill it, if it has not ended."""
     if process.poll() is None:
         process.kill()
-    process.wait(10)
+    process.wait(60)

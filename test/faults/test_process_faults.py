@@ -116,7 +116,7 @@ def test_who_asked_hears_that_the_manager_died(
     try:
         wait_for_manager(harness)
         assert main(["models", *arguments]) == 1
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     finally:
         end(process)
     said = capsys.readouterr().out.splitlines()[-1]
@@ -142,7 +142,7 @@ def test_who_asked_hears_that_the_manager_ended(harness, maker, ros_domain, caps
         assert main(["models", "swap", "new"]) == 1
         said = capsys.readouterr().out.splitlines()[-1]
         assert stopped, said
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         end(process)
     assert robot.version() == OLD
@@ -184,7 +184,7 @@ def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, st
                 last = args[0].read_bytes().splitlines()[-1]
                 if b'"step": "' + step.encode() in last and process.poll() is None:
                     process.kill()
-                    process.wait(10)
+                    process.wait(60)
 
     again = None
     try:
@@ -193,8 +193,8 @@ def test_kill_of_an_encoder_at_every_journal_step(harness, maker, ros_domain, st
             maker,
             encoder=False,
             files=Killing(),
-            answer_timeout_s=1.0,
-            prepare_timeout_s=3.0,
+            answer_timeout_s=5.0,
+            prepare_timeout_s=15.0,
         )
         robot.wait_connected()
         wait_until(lambda: robot.manager.parts.client.nodes() == ["/lidar_encoder"], "the encoder")

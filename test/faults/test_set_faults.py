@@ -155,7 +155,7 @@ def test_a_set_that_silences_fusion_is_rolled_back(harness, maker, ros_domain):
     )
     module, function = NODES["fusion"].split(":")
     command = [sys.executable, "-c", f"from {module} import {function}; {function}()"]
-    robot = SetRobot(harness, maker, outside="fusion", answer_timeout_s=2.0)
+    robot = SetRobot(harness, maker, outside="fusion", answer_timeout_s=5.0)
     processes = [start(command, ros_domain, robot.outside)]
     try:
         with robot:
@@ -228,7 +228,7 @@ def test_kill_of_a_node_while_a_set_changes(harness, maker, ros_domain, victim, 
     maker.install_set(NEW, 10)
     module, function = NODES[victim].split(":")
     command = [sys.executable, "-c", f"from {module} import {function}; {function}()"]
-    robot = SetRobot(harness, maker, outside=victim, answer_timeout_s=2.0, prepare_timeout_s=20.0)
+    robot = SetRobot(harness, maker, outside=victim, answer_timeout_s=5.0, prepare_timeout_s=20.0)
     process = start(command, ros_domain, robot.outside)
 
     def kill(event):

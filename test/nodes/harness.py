@@ -35,7 +35,7 @@ class Received:
         accept: Callable[[Any], bool] = lambda _: True,
         *,
         since: int = 0,
-        timeout_s: float = 20,
+        timeout_s: float = 60,
     ) -> Any:
         """Return the first message from index `since` on that is accepted."""
 
@@ -98,7 +98,7 @@ class Harness:
 
     def call(self, type_: Any, name: str, request: Any, timeout_s: float = 60.0) -> Any:
         client = self.driver.create_client(type_, name)
-        assert client.wait_for_service(timeout_s), f"no service {name}"
+        assert client.wait_for_service(60.0), f"no service {name}"  # an event, not an answer
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
@@ -120,7 +120,7 @@ class Harness:
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, timeout_s: float = 20.0, *, period_s: float = 0.02
+    condition: Callable[[], bool], what: str, timeout_s: float = 60.0, *, period_s: float = 0.02
 ) -> None:
     """Poll for graph events, which ROS does not announce to Python."""
     done = threading.Event()

@@ -187,7 +187,7 @@ class Robot:
         ):
             before = arrived()
             self.publish(topic, type(message), data)
-            end_s = time.monotonic() + 5.0
+            end_s = time.monotonic() + 60.0
             while arrived() == before:
                 assert time.monotonic() < end_s, f"{topic}: not taken: {what}"
                 time.sleep(0.0005)

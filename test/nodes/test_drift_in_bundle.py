@@ -93,7 +93,7 @@ class Microphone:
 
 
 def metrics_of(node) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://{node.address}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{node.address}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     found = re.findall(r'^edge_perception_(drift\w+){source="audio".*} (\S+)$', text, re.MULTILINE)
     return {name: float(value) for name, value in found}

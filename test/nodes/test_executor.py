@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from harness import wait_until
 from rcl_interfaces.msg import Parameter
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.node import Node
@@ -40,6 +41,7 @@ def test_a_callback_that_raises_ends_nothing(harness):
     with pytest.raises(AssertionError, match="no answer"):
         harness.call(Trigger, "/failing/bad", Trigger.Request(), timeout_s=0.5)
     assert harness.call(Trigger, "/failing/good", Trigger.Request()) is not None
+    wait_until(lambda: harness.callback_errors, "the error is told")
     assert "/failing/bad: KeyError('bad')" in harness.callback_errors[0]
 
 
@@ -71,7 +73,8 @@ def test_a_request_that_cannot_be_read_does_not_make_the_service_deaf(harness):
     harness.start()
     with pytest.raises(AssertionError, match="no answer"):
         harness.call(Trigger, "/failing/good", Trigger.Request(), timeout_s=0.5)
-    assert taken.is_set()
+    assert taken.wait(60)
+    wait_until(lambda: harness.callback_errors, "the error is told")
     assert "broken bytes" in harness.callback_errors[0]
     assert harness.call(Trigger, "/failing/good", Trigger.Request()) is not None
 

@@ -291,7 +291,7 @@ class Pipeline:
         )
         sensors.calibrate(harness.driver, camera)
 
-    def send_until(self, accept, *, camera=True, lidar=True, seconds=15.0):
+    def send_until(self, accept, *, camera=True, lidar=True, seconds=60.0):
         """Publish at 10 Hz until a fused message is accepted."""
         since = len(self.fused.messages)
         for _ in range(int(seconds * 10)):

@@ -146,7 +146,7 @@ def process_of_fusion(domain, *parameters):
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_a_second_launch_is_noticed_at_its_start_until_it_ends(harness, ros_domain):

@@ -26,7 +26,7 @@ class Turnstile:
         self.open = threading.Event()
 
     def infer(self, inputs):
-        assert self.open.wait(20)
+        assert self.open.wait(120)
         return self._backend.infer(inputs)
 
 

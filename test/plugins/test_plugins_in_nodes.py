@@ -37,7 +37,7 @@ def process(*command: str):
         try:
             yield running
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=20)
+            _, said = running.communicate(timeout=60)
             assert running.returncode == 0, said[-3000:]
         finally:
             running.kill()

@@ -124,7 +124,9 @@ def wrong_answers(server):
 def test_whatever_the_server_does_the_local_model_answers_and_it_is_said(connect, server, name):
     if name == "another size" and not server.binary:
         pytest.skip("only binary tensors say their size")
-    session = connect(deadline_ms="300", failures="1000")
+    # Of what never ends it is waited for; a right answer is in time on a busy machine, too.
+    deadline_ms = "2000" if name in ("never", "drips") else "20000"
+    session = connect(deadline_ms=deadline_ms, failures="1000")
     gate, answers = wrong_answers(server)
     server.answer = answers[name]
     try:
@@ -245,7 +247,8 @@ def test_tensors_lie_in_memory_that_the_server_maps_and_nothing_stays_behind(con
 
 def test_a_region_that_a_late_server_may_still_write_is_not_used_again(connect, server):
     server.shares = True
-    session = connect(deadline_ms="200", retries="0", failures="100")
+    # A right answer is in time on a busy machine, too.
+    session = connect(deadline_ms="3000", retries="0", failures="100")
     session.infer(INPUTS)
     go, right = threading.Event(), server.answer
 

@@ -21,7 +21,7 @@ def test_close_wakes_a_waiting_reader_and_ignores_what_follows():
     reader = threading.Thread(target=lambda: taken.append(mailbox.get()))
     reader.start()
     mailbox.close()
-    reader.join(timeout=5.0)
+    reader.join(timeout=60.0)
     assert taken == [None]
     mailbox.put(1)
     assert mailbox.get(timeout_s=0.0) is None
@@ -40,7 +40,7 @@ def test_every_item_is_read_or_counted():
         mailbox.put(item)
     while True:  # "last" itself must not be overwritten
         mailbox.put("last")
-        thread.join(timeout=5.0)
+        thread.join(timeout=60.0)
         if not thread.is_alive():
             break
     assert len(read) + mailbox.dropped == 1000

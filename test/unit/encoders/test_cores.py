@@ -42,7 +42,7 @@ def test_the_thread_runs_where_it_shall():
     worker = EncoderWorker(pipeline=Pipeline(), sink=sink, on_error=print, cores=core)
     worker.start()
     worker.put(SimpleNamespace(received=Instant(node_ns=0, steady_ns=0)))
-    assert done.wait(10)
+    assert done.wait(60)
     worker.stop()
     assert seen == [core]
 

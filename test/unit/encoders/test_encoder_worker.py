@@ -60,7 +60,7 @@ def test_how_long_a_frame_waits(changing, period_ms, queue_frames, kept, monkeyp
     for number in range(10):  # before the thread runs: it is as good as stalled
         worker.put(job(number, period_ms))
     worker.start()
-    assert done.wait(10)
+    assert done.wait(60)
     worker.stop()
     assert seen == kept
     assert pipeline.dropped() == 10 - len(kept)
@@ -109,7 +109,7 @@ def test_the_first_frame_waits_for_its_calibration():
     with pytest.raises(queue.Empty):
         found.get(timeout=0.05)
     pipeline.place.calibrate(CALIBRATED)
-    assert found.get(timeout=10) is True
+    assert found.get(timeout=60) is True
     worker.stop()
 
 
@@ -119,10 +119,10 @@ def test_whoever_sends_no_calibration_is_waited_for_once(monkeypatch):
     worker = EncoderWorker(pipeline=Told(found), sink=None, on_error=found.put)
     worker.start()
     worker.put(job(0, 100))
-    assert found.get(timeout=10) is False
+    assert found.get(timeout=60) is False
     monkeypatch.setattr(place_module, "FIRST_CALIBRATION_S", 1000.0)
     worker.put(job(1, 100))
-    assert found.get(timeout=10) is False
+    assert found.get(timeout=60) is False
     worker.stop()
 
 
@@ -146,7 +146,7 @@ class Stalling(SimpleNamespace):
 
     def serve(self, count):
         self.go.release(count)
-        return [self.served.get(timeout=10) for _ in range(count)]
+        return [self.served.get(timeout=60) for _ in range(count)]
 
 
 def stalled_worker(monkeypatch, frames, **options):
@@ -156,7 +156,7 @@ def stalled_worker(monkeypatch, frames, **options):
     worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=None, **options)
     worker.start()
     worker.put(job(0, 50))
-    waited = time.monotonic() + 10
+    waited = time.monotonic() + 60
     while not worker.busy_s():  # frame 0 is in work
         assert time.monotonic() < waited
     for number in range(1, frames + 1):

@@ -147,7 +147,7 @@ class Route:
         stamp_ns = self.clock.now().node_ns
         self.route.offer(frame(stamp_ns), feature(stamp_ns, **more), GEOMETRY, bundle())
 
-    def wait(self, condition, what: str, timeout_s: float = 20.0) -> None:
+    def wait(self, condition, what: str, timeout_s: float = 60.0) -> None:
         end_s = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end_s, f"not within {timeout_s} s: {what}"

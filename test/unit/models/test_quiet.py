@@ -71,7 +71,7 @@ def threads():
 
 def threads_that_stay_low(before):
     """Of those made since: quiet threads that were joined need a core once more to end."""
-    give_up_s = time.monotonic() + 20
+    give_up_s = time.monotonic() + 60
     while low := [tid for tid in threads() - before if is_low(tid)]:
         if time.monotonic() > give_up_s:
             break
@@ -115,19 +115,19 @@ def test_quiet_work_begins_between_frames(monkeypatch):
     def serve():
         with frame_in_work():
             begun.set()
-            release.wait(10)
+            release.wait(60)
             order.append("frame")
 
     serving = threading.Thread(target=serve)
     serving.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     loading = threading.Thread(target=lambda: quietly(lambda: order.append("load")))
     loading.start()
     while not quiet.under_way():  # it has its turn, and waits for the gap
         assert loading.is_alive()
     release.set()
-    serving.join(10)
-    loading.join(10)
+    serving.join(60)
+    loading.join(60)
     assert order == ["frame", "load"]
 
 

@@ -76,7 +76,7 @@ def fetch(server: MetricsServer, accept: str = "") -> tuple[str, str]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{server.port}/metrics", headers={"Accept": accept}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
 
@@ -129,10 +129,10 @@ def test_the_text_is_the_one_of_the_library_byte_by_byte(state):
 def test_an_answer_is_compressed_for_a_network_only_and_other_methods_are_refused(server, state):
     url = f"http://127.0.0.1:{server.port}/metrics"
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.headers["Content-Encoding"] is None, "nothing is saved on loopback"
     with pytest.raises(urllib.error.HTTPError, match="405"):
-        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10)
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=60)
     said = {}
     answered = application(PipelineText(state, lambda: S).write)(
         {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "REMOTE_ADDR": "192.0.2.7",
