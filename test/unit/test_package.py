@@ -187,9 +187,8 @@ def test_every_requirement_is_pinned_and_pip_knows_the_direct_ones(setup_cfg):
     for path in (ROOT / "requirements").glob("*.txt"):
         for line in path.read_text().splitlines():
             if line and not line.startswith(("#", "-")):
-                assert re.match(r"[\w.-]+==[\w.]+(; python_version [<>=]+ \"3\.\d+\")?$", line), (
-                    line
-                )
+                pinned = r"[\w.-]+(\[\w+\])?==[\w.]+(; python_version [<>=]+ \"3\.\d+\")?$"
+                assert re.match(pinned, line), line
     text = (ROOT / "requirements/runtime.txt").read_text()
     direct, pinned = (
         {line.split("==")[0] for line in part.splitlines() if "==" in line}
