@@ -113,9 +113,9 @@ class EncoderPipeline:
         """Take a message in the callback; None: nothing to infer yet (a stream filling up)."""
         models = self.serving.models()
         refusal, items, passing = "", [], False
-        if stamp_ns <= 0:
-            got = f"a negative stamp, {stamp_ns / 1e9:g} s" if stamp_ns else "a zero stamp"
-            refusal = f"{self._source}: expected an acquisition stamp, got {got}"
+        odd = _odd_stamp(message, stamp_ns)
+        if odd:
+            refusal = f"{self._source}: expected an acquisition stamp, got {odd}"
         else:
             try:
                 items = _offer(models, message)
@@ -312,6 +312,17 @@ class EncoderPipeline:
             if item is not None and not warm and not self._spec.stateful:
                 self.frames.warm(model, item)
         self.serving.prepare(model, trial)
+
+
+def _odd_stamp(message: Any, stamp_ns: int) -> str:
+    """Say why a stamp is none; empty: it is one.
+
+    Drivers that put all nanoseconds since 1970 into a field of 32 bits are up to 4.3 s off.
+    """
+    if stamp_ns <= 0:
+        return f"a negative stamp, {stamp_ns / 1e9:g} s" if stamp_ns else "a zero stamp"
+    nanosec = getattr(getattr(getattr(message, "header", None), "stamp", None), "nanosec", 0)
+    return f"nanosec {nanosec}, of a second that has 1000000000" if nanosec >= 10**9 else ""
 
 
 def _offer(models: list[ServedModel], message: Any) -> list[tuple[ServedModel, Any]]:

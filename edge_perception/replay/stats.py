@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from edge_perception.core.types import FrameLatency
 
 _LEAST_S, _LEAST_MESSAGES = 0.5, 5  # shorter streams tell nothing of their times
+# A rate of whole seconds aside, stamps are anywhere in a second.
+_SECONDS, _FRACTION_NS, _EACH_S = 2.0, 2_000_000, 0.5
 _UNALIKE = 10.0  # times as long: a pause, a loop and a drift are less
 
 
@@ -19,6 +21,7 @@ class TimeSpan:
     arrivals_ns: tuple[int, int]
     messages: int = 1
     is_backward: bool = False
+    fraction_ns: int = 0  # the largest part of a second among the stamps behind the first
 
     def add(self, stamp_ns: int, arrival_ns: int) -> None:
         """Take in a later message."""
@@ -26,6 +29,7 @@ class TimeSpan:
         self.stamps_ns = self.stamps_ns[0], stamp_ns
         self.arrivals_ns = self.arrivals_ns[0], arrival_ns
         self.messages += 1
+        self.fraction_ns = max(self.fraction_ns, stamp_ns % 10**9)
 
     @property
     def fault(self) -> str:
@@ -38,6 +42,13 @@ class TimeSpan:
         told += f"{arrived_s:.3g} s"
         if stamped_s > _LEAST_S and arrived_s * _UNALIKE < stamped_s:
             return f"{told}: the recording has no times of arrival, or not in nanoseconds"
+        is_fast = stamped_s < _EACH_S * self.messages
+        if stamped_s > _SECONDS and is_fast and self.fraction_ns < _FRACTION_NS:
+            return (
+                f"of {self.messages} stamps over {stamped_s:.3g} s none is more than "
+                f"{self.fraction_ns * 1e-6:.3g} ms past a second: microseconds where nanoseconds "
+                "belong?"
+            )
         if arrived_s > _LEAST_S and 0 < stamped_s * _UNALIKE < arrived_s:
             return f"{told}: are the stamps in another unit?"
         return ""

@@ -107,22 +107,30 @@ def test_a_changed_calibration_that_is_refused_is_a_warning_and_the_one_before_s
     assert (node.geometry.intrinsics == before).all()
 
 
-def test_a_negative_stamp_is_called_that(harness):
+@pytest.mark.parametrize(
+    ("sec", "nanosec", "said"),
+    [
+        (-3, 0, "got a negative stamp, -3 s"),
+        # All nanoseconds since 1970, cut to 32 bits (bnbhat/bno08x_ros2_driver#20).
+        (1_700_000_000, 4_000_000_000, "got nanosec 4000000000, of a second that has 1000000000"),
+    ],
+)
+def test_a_stamp_that_is_none_is_called_that(harness, sec, nanosec, said):
     harness.add(EncoderNode, "camera")
     features = harness.subscribe(Feature, "features/camera")
     harness.start()
     images = harness.driver.create_publisher(Image, IMAGE, qos_profile_sensor_data)
     wait_until(images.get_subscription_count, "images")
     message = sensors.image(time.time_ns())
-    message.header.stamp.sec = -3
-    message.header.stamp.nanosec = 0
+    message.header.stamp.sec = sec
+    message.header.stamp.nanosec = nanosec
 
     def refused():
         images.publish(message)
         return features.messages
 
     wait_until(refused, "a feature")
-    assert "got a negative stamp, -3 s" in features.messages[-1].invalid_reason
+    assert said in features.messages[-1].invalid_reason
 
 
 def test_topics_by_source_become_remaps():

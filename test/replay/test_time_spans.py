@@ -29,6 +29,16 @@ def test_stamps_in_another_unit_are_told():
     )
 
 
+@pytest.mark.parametrize("unit", [1000, 10**6, 10**9])
+def test_a_fraction_of_a_second_in_another_unit_is_told(unit):
+    """Microseconds in the field of nanoseconds (ros-drivers/usb_cam#337), or no fraction at all."""
+    arrivals_ms = [33 * i for i in range(120)]
+    stamps_ms = [t // 1000 * 1000 + t % 1000 / unit for t in arrivals_ms]
+    assert "ms past a second: microseconds where nanoseconds belong?" in fault(
+        stamps_ms, arrivals_ms
+    )
+
+
 @pytest.mark.parametrize(
     ("stamps_ms", "arrivals_ms"),
     [
@@ -37,6 +47,8 @@ def test_stamps_in_another_unit_are_told():
         ([0] * 11, TEN_HZ),  # no stamps: told otherwise
         ([*TEN_HZ, *TEN_HZ], [100 * i for i in range(22)]),  # a loop
         ([0, 1, 2], [0, 1000, 2000]),  # too few
+        ([1000 * i for i in range(9)], [1000 * i for i in range(9)]),  # once a second
+        ([500 * i for i in range(9)], [500 * i for i in range(9)]),
     ],
 )
 def test_what_is_no_other_unit_is_not_told(stamps_ms, arrivals_ms):

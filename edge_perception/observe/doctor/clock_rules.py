@@ -10,6 +10,7 @@ from edge_perception.observe.doctor.observation import Cause, Input, Observation
 
 NS = 1_000_000_000
 OTHER_CLOCK_S = 2.0  # no transport is this slow
+_FRACTION_NS, _LEAST_A_SECOND = 2_000_000, 2  # a sensor of 1 or 2 Hz may be in step with seconds
 _OFFSET = SourceConfig.__dataclass_fields__["time_offset_s"].metadata
 
 
@@ -58,6 +59,15 @@ def _stamps(seen: Observation) -> Iterator[Cause]:
                 about=item.source,
             )
             continue
+        if _lacks_fractions([stamp for stamp, _ in item.stamps]):
+            yield Cause(
+                code="stamp_unit",
+                text=f"{item.topic}: none of {len(item.stamps)} stamps is more than 2 ms past a "
+                "second: microseconds where nanoseconds belong?",
+                fix=f"{_publisher(item)}: msg.header.stamp = node.get_clock().now().to_msg()",
+                about=item.source,
+            )
+            continue
         age_s = statistics.median((arrival - stamp) / NS for stamp, arrival in item.stamps if stamp)
         set_s = _offset_s(seen, item)
         if seen.simulated(item.node):
@@ -72,6 +82,16 @@ def _stamps(seen: Observation) -> Iterator[Cause]:
                 fix=_same_clock(item, age_s),
                 about=item.source,
             )
+
+
+def _lacks_fractions(stamps: list[int]) -> bool:
+    """Whether stamps of many a second lie right behind whole seconds, as no sensor's do."""
+    seconds = {stamp // NS for stamp in stamps}
+    return (
+        len(seconds) > 1
+        and len(stamps) > _LEAST_A_SECOND * len(seconds)
+        and max(stamp % NS for stamp in stamps) < _FRACTION_NS
+    )
 
 
 def _offset_s(seen: Observation, item: Input) -> float:

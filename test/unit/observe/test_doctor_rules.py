@@ -152,6 +152,12 @@ CASES = {
     "no_output": (seen(camera(), views=()), "debug"),
     "not_valid": (seen(camera(), views=(view(valid=False, reason="x"),) * 3), "degradation_policy"),
     "zero_stamps": (seen(camera(stamps=((0, 5 * NS), (0, 6 * NS)))), "header.stamp"),
+    "stamp_unit": (
+        seen(
+            camera(stamps=tuple((i // 10 * NS + i % 10 * 10**5, i * NS // 10) for i in range(25)))
+        ),
+        "header.stamp",
+    ),
     "other_clock": (seen(camera(stamps=((9 * NS, 5 * NS),))), "camera.time_offset_s: -4.00"),
     "no_calibration": (
         seen(camera(), camera(calibration=True, topic="/camera/camera_info", publishers=())),
