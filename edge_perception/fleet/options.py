@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.fleet.documents import ANY_DEVICE
 from edge_perception.fleet.schedule import parse_quiet_hours
+
+_NAME = re.compile(r"[^/+#,\s\x00-\x1f]{1,200}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,16 @@ class FleetOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         parse_quiet_hours(self.quiet_hours)
+        for name, text in (
+            ("device_id", self.device_id),
+            ("device_class", self.device_class),
+            *(("groups", group) for group in self.groups),
+        ):
+            if text and not _NAME.fullmatch(text):
+                raise ConfigurationError(
+                    f"fleet_{name}: expected a name without spaces, commas, '/', '+' and '#', got "
+                    f"'{text[:80]}': it is part of a topic of the broker, or of a list"
+                )
         if self.registry and not self.root_file:
             raise ConfigurationError(
                 "fleet_root_file: expected the first root of the registry, got nothing"

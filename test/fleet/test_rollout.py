@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 from fleet_rig import TEAM, Wire, ns
 
+from edge_perception.cli import _fleet_rollout
 from edge_perception.cli.main import main
-from edge_perception.core.errors import FleetError, LinkError, RegistryError
+from edge_perception.core.errors import ConfigurationError, FleetError, LinkError, RegistryError
 from edge_perception.fleet.batches import pack_batch
 from edge_perception.fleet.documents import DONE, PAUSED, RUNNING, STOPPED, Stage
 from edge_perception.fleet.ingest import Ingest
 from edge_perception.fleet.membership import Device, in_stage, may_take, position
+from edge_perception.fleet.options import FleetOptions
 from edge_perception.fleet.readings import Reading, encode_reading
 from edge_perception.fleet.registry import utc_now
 from edge_perception.fleet.rollout import (
@@ -354,3 +356,59 @@ def test_the_commands(owner, tmp_path, capsys):
     assert main(["fleet", "status", *common]) == 0
     assert main([*rollout, "status", place, *common]) == 0
     assert main([*rollout, "stop", place, "other", "--reason", "x", *signed]) == 2
+
+
+def test_a_watch_outlives_registry_and_database_and_ends_with_the_rollout(
+    fleet, owner, monkeypatch, capsys
+):
+    """Who is to stop a bad release must not end because of a server that restarts."""
+    owner.now = utc_now()
+    ident, place = fleet.rollout.id, str(owner.place.folder)
+    said = ["--database", fleet.url, "--keys", str(owner.keys.folder)]
+
+    def state(verdict, text):
+        with owner.change() as registry:
+            (rollout,) = registry.rollouts(TEAM).rollouts
+            change(registry, TEAM, rollout, Verdict(verdict=verdict, text=text), owner.now)
+
+    def away():
+        raise FleetError("database: the server is starting up")
+
+    rounds = iter(
+        [
+            lambda: patch.setattr(_fleet_rollout, "open_registry", lambda _: away()),
+            patch.undo if (patch := pytest.MonkeyPatch()) else None,
+            lambda: state(PAUSED, "lunch"),
+            lambda: state(PASS, "lunch is over"),
+            lambda: [fleet.serve(name, bad=100) for name in fleet.first],
+        ]
+    )
+    monkeypatch.setattr(_fleet_rollout.time, "sleep", lambda _: next(rounds)())
+    assert main(["fleet", "rollout", "advance", place, ident, "--watch-s", "1", *said]) == 1
+    shown = capsys.readouterr()
+    assert "starting up" in shown.err
+    assert [line.partition(": ")[2].split(":")[0] for line in shown.out.splitlines()] == [
+        "wait",
+        "wait",
+        "wait",
+        "wait",
+        "stop",
+        "stopped, stage 1",
+    ]
+    assert "paused: lunch" in shown.out
+    assert owner.registry().rollouts(TEAM).rollouts[0].state == STOPPED
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"device_id": "plant/7"},
+        {"device_id": "a b"},
+        {"groups": ("lab", "x,y")},
+        {"device_id": "#"},
+    ],
+)
+def test_names_that_would_get_lost_on_the_way_are_refused(options):
+    with pytest.raises(ConfigurationError, match=f"fleet_{next(iter(options))}"):
+        FleetOptions(**options)
+    assert FleetOptions(device_id="robot:7.é", groups=("lab",)).groups == ("lab",)
