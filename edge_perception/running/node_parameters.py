@@ -46,6 +46,11 @@ _OF_ROS = re.compile(
     r"|qos_overrides\.[^.]+\.(subscription|publisher)(_\w+)?\.(reliability|durability|history|depth)"
 )
 
+# Inputs take these two policies; rclpy reads no other one of them, and would say nothing of it.
+_INPUT_QOS = re.compile(r"qos_overrides\.(?P<topic>[^.]+)\.subscription(_\w+)?\.(?P<policy>\w+)")
+_DEEPEST = 100_000
+_RELIABILITIES = ("reliable", "best_effort", "system_default")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -186,14 +191,40 @@ def _check_section(section: Section, known: dict[str, set[str]], others: list[st
             f"'{_nearest(node, known)}' of {', '.join(sorted(known))}; nodes of other packages are "
             "named in other_nodes"
         )
-    for name in section.values:
-        if name in names or _OF_ROS.fullmatch(name):
+    for name, value in section.values.items():
+        if _OF_ROS.fullmatch(name):
+            if node in known:  # of every node: those of other packages have other inputs
+                _check_input_qos(section.origin, name, value)
+            continue
+        if name in names:
             continue
         readers = sorted(other for other, theirs in known.items() if name in theirs)
         hint = f"it is one of {', '.join(readers)}" if readers else ""
         hint = hint or f"nearest: '{_nearest(name, names)}'"
         where = "any node" if node in ("*", "**") else node
         raise ConfigurationError(f"{section.origin}: '{name}' is no parameter of {where}; {hint}")
+
+
+def _check_input_qos(origin: str, name: str, value: object) -> None:
+    """Refuse what an input topic cannot be given.
+
+    Raises:
+        ConfigurationError: another policy than reliability and depth, or no value of it.
+    """
+    found = _INPUT_QOS.fullmatch(name)
+    if found is None or found["topic"] == "/clock":  # ROS reads all policies of its own
+        return
+    if found["policy"] == "reliability":
+        fits, expected = str(value).lower() in _RELIABILITIES, f"one of {', '.join(_RELIABILITIES)}"
+    elif found["policy"] == "depth":
+        fits, expected = type(value) is int and 1 <= value <= _DEEPEST, f"1 to {_DEEPEST}"
+    else:
+        raise ConfigurationError(
+            f"{origin}: '{name}': of an input reliability and depth can be changed, not "
+            f"{found['policy']}"
+        )
+    if not fits:
+        raise ConfigurationError(f"{origin}: '{name}': expected {expected}, got {value!r}")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -46,6 +46,24 @@ WRONG = [
     ("sonar_encoder", "threads", "2", "nearest: '"),
     ("camera_left_encoder", "threads", "2", "nearest: '"),  # nobody has such a source
     ("fusion", '"qos_overrides./lidar/points.subscription.reliabilty"', "reliable", "nearest"),
+    (
+        "lidar_encoder",
+        '"qos_overrides./lidar/points.subscription.reliability"',
+        "relible",
+        "expected one of reliable, best_effort, system_default, got 'relible'",
+    ),
+    (
+        "lidar_encoder",
+        '"qos_overrides./lidar/points.subscription.depth"',
+        "-3",
+        "expected 1 to 100000, got -3",
+    ),
+    (
+        "camera_encoder",
+        '"qos_overrides./camera/image_raw.subscription.durability"',
+        "volatile",
+        "of an input reliability and depth can be changed, not durability",
+    ),
 ]
 
 
@@ -87,8 +105,13 @@ def test_everything_that_a_node_reads_is_known(write):
         + section("audio_encoder", threads="2")  # of the package, not of this vehicle
         + section(
             "lidar_encoder",
-            **{'"qos_overrides./lidar/points.subscription.reliability"': "reliable"},
+            **{
+                '"qos_overrides./lidar/points.subscription.reliability"': "reliable",
+                '"qos_overrides./lidar/points.subscription.depth"': "20",
+                '"qos_overrides./clock.subscription.durability"': "volatile",
+            },
         )
+        + section("/**", **{'"qos_overrides./map.subscription.durability"': "transient_local"})
         + section("velodyne", whatever="1")
         + section("/**/nav2_controller", whatever="1")
     )
