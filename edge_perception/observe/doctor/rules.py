@@ -5,6 +5,7 @@ Here: inputs and models. Of nodes, clocks and output speak the modules beside.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from edge_perception.core.health import NOT_AS_ASKED
@@ -20,6 +21,9 @@ from edge_perception.observe.doctor.observation import (
 )
 from edge_perception.observe.doctor.output_rules import OUTPUT_RULES
 
+_PACKED = "/compressed"  # such topics follow those of the images
+# Words in the names of topics of images that are no picture of a camera.
+_NO_PICTURE = re.compile(r"depth|disparity|confidence|infra|mask|debug|label|segment|theora", re.I)
 LEAST_FRAMES = 2.0  # that should have come until a driver counts as silent
 LEAST_LOST, LEAST_LOST_SHARE = 2, 0.02
 
@@ -53,19 +57,32 @@ def _publishers(seen: Observation) -> Iterator[Cause]:
 
 
 def _nobody(seen: Observation, item: Input) -> Cause:
-    others = [
-        name
-        for name, types in sorted(seen.topics.items())
-        if item.subscription.type in types and name != item.topic
-    ]
     fix = f"start the driver that publishes {item.topic}"
-    if others:
-        fix = f"--ros-args -r {item.topic}:={others[0]}   (on {item.node})"
+    for way in seen.inputs:  # a camera may publish compressed images only
+        others = _others(seen, way) if way.source == item.source and not way.calibration else []
+        if others:
+            more = f"; or one of {', '.join(others[1:4])}" if len(others) > 1 else ""
+            ours, theirs = way.topic, others[0]
+            if ours.endswith(_PACKED) and theirs.endswith(_PACKED):  # camera_info follows, too
+                ours, theirs = ours.removesuffix(_PACKED), theirs.removesuffix(_PACKED)
+            fix = f"--ros-args -r {ours}:={theirs}   (on {way.node}{more})"
+            break
     return Cause(
         code="no_publisher",
         text=f"{item.topic}: nobody publishes it ({item.subscription.type}, wanted by {item.node})",
         fix=fix,
         about=item.source,
+    )
+
+
+def _others(seen: Observation, item: Input) -> list[str]:
+    """Return topics of an input's type that may be meant, the likeliest first."""
+    taken = {other.topic for other in seen.inputs}
+    found = (n for n, types in seen.topics.items() if item.subscription.type in types)
+    end = item.topic.rpartition("/")[2]
+    return sorted(
+        (name for name in found if name not in taken),
+        key=lambda name: (bool(_NO_PICTURE.search(name)), not name.endswith(f"/{end}"), name),
     )
 
 

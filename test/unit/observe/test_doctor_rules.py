@@ -277,3 +277,43 @@ def test_room_for_shared_memory(size_mb, environment, says):
     total, free = (value << 20 for value in size_mb)
     problem = shared_memory_problem(environment, size=(total, free))
     assert says in problem if says else problem == ""
+
+
+def missing(**changes):
+    return camera(publishers=(), stamps=(), **changes)
+
+
+def fix_of(code, observation):
+    return next(cause.fix for cause in causes(observation) if cause.code == code)
+
+
+def test_a_topic_that_may_be_meant_is_a_picture_of_the_same_name_before_any_other():
+    topics = dict.fromkeys(
+        (
+            "/camera/aligned_depth_to_color/image_raw",
+            "/camera/color/image_raw",
+            "/camera/color/image_view",
+            "/camera/infra1/image_rect_raw",
+            TOPIC,
+        ),
+        (IMAGE,),
+    )
+    assert fix_of("no_publisher", seen(missing(), topics=topics)) == (
+        f"--ros-args -r {TOPIC}:=/camera/color/image_raw   (on /camera_encoder; or one of "
+        "/camera/color/image_view, /camera/aligned_depth_to_color/image_raw, "
+        "/camera/infra1/image_rect_raw)"
+    )
+
+
+def test_a_camera_that_publishes_compressed_images_only_is_found():
+    packed = "sensor_msgs/msg/CompressedImage"
+    way = missing(
+        topic=f"{TOPIC}/compressed", subscription=endpoint("/camera_encoder", type=packed)
+    )
+    rear = camera(
+        source="camera_rear", topic="/rear/compressed", publishers=(endpoint(type=packed),)
+    )
+    topics = {"/cam0/image_raw/compressed": (packed,), "/rear/compressed": (packed,)}
+    assert fix_of("no_publisher", seen(missing(), way, rear, topics=topics)) == (
+        f"--ros-args -r {TOPIC}:=/cam0/image_raw   (on /camera_encoder)"
+    )
