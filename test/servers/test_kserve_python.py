@@ -89,7 +89,7 @@ def connect(url: str, **options: str):
     )
 
 
-def patiently(condition, seconds: float = 20.0) -> bool:
+def patiently(condition, seconds: float = 120.0) -> bool:
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         if condition():

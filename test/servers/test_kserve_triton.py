@@ -62,7 +62,7 @@ def golden(role: str) -> dict[str, np.ndarray]:
         return {name: np.ascontiguousarray(arrays[name]) for name in arrays}
 
 
-def patiently(condition, seconds: float = 20.0) -> bool:
+def patiently(condition, seconds: float = 120.0) -> bool:
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         if condition():
