@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_perception.core.errors import StoreError
 from edge_perception.releases.disk import StoreDisk
+from edge_perception.releases.filesystem import FileLock
 
 SLOTS = ("current", "previous", "factory")
 FOLDERS = ("sets",)
+_LOCK_WAIT_S = 10.0  # a few files are removed meanwhile
 # Release digest by role: a source's name, or fusion.
 ModelSet = Mapping[str, str]
 
@@ -31,11 +34,21 @@ class Slots:
         if slot not in SLOTS:
             raise StoreError(f"slot: expected one of {', '.join(SLOTS)}, got '{slot}'")
         name = self._name(slot)
-        return self._read(name) if name else {}
+        try:
+            return self._read(name) if name else {}
+        except StoreError:
+            now = self._name(slot)
+            if now == name:
+                raise
+            return self._read(now) if now else {}  # changed, and the old set swept, meanwhile
 
     def point(self, **sets: ModelSet) -> None:
-        """Point slots to sets; each by one rename, in the order given."""
-        with self._disk.writing():
+        """Point slots to sets; each by one rename, in the order given.
+
+        Raises:
+            StoreError: the disk fails.
+        """
+        with self._alone():
             for slot, models in sets.items():
                 name = self._write(models)
                 self._disk.replace(self._root / slot, name.encode("ascii"))
@@ -46,10 +59,26 @@ class Slots:
 
     def sweep(self, also: Iterable[ModelSet] = ()) -> None:
         """Remove the sets that no slot names, but those of `also`."""
-        used = {self._name(slot) for slot in SLOTS} | {_named(models)[0] for models in also}
-        for path in (self._root / "sets").glob("*.json"):
-            if path.stem not in used:
-                self._disk.files.remove(path)
+        with self._alone():
+            used = {self._name(slot) for slot in SLOTS} | {_named(models)[0] for models in also}
+            for path in (self._root / "sets").glob("*.json"):
+                if path.stem not in used:
+                    self._disk.files.remove(path)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep sweeping from a set that is being pointed to: for moments, in any process.
+
+        Not the lock of the store's content: a change back does not wait until room is made.
+        """
+        lock = FileLock(self._root / "slots.lock")
+        with self._disk.writing():
+            if not lock.acquire(wait_s=_LOCK_WAIT_S):
+                raise StoreError(f"{self._root}: process {lock.holder()} is changing the slots")
+            try:
+                yield
+            finally:
+                lock.release()
 
     def _name(self, slot: str) -> str:
         path = self._root / slot

@@ -74,7 +74,7 @@ def test_kill_of_the_manager_at_every_journal_step(harness, maker, ros_domain, s
         client = wait_for_manager(harness)
         request = srv.SwapModel.Request(role="lidar", name="new", skip_trial=True)
         client.call_async(request)
-        process.wait(30)
+        process.wait(120)
         assert process.returncode == -signal.SIGKILL
     finally:
         end(process)
@@ -160,7 +160,7 @@ def test_a_swap_right_after_the_start_of_a_manager_waits_for_its_nodes(harness, 
     thread.start()
     wait_until(lambda: robot.manager.coordinator.busy, "the request")
     robot.encoder = harness.add(EncoderNode, "lidar", parameters=maker.node_parameters)
-    thread.join(60)
+    thread.join(120)
     assert answers[0].success, answers[0].reason
     robot.serves(NEW)
 
@@ -297,7 +297,7 @@ def test_swap_requested_during_a_swap(harness, maker):
     thread.start()
     robot.events.wait(lambda event: event.event == "begin")
     second = robot.swap("new")
-    thread.join(60)
+    thread.join(120)
     assert not second.success
     assert "a change is under way" in second.reason
     assert answers[0].success, answers[0].reason
