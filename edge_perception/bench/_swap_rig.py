@@ -28,6 +28,7 @@ PERIODS_S = {"camera": 0.05, "lidar": 0.1, "audio": 0.1}
 WIDTH, HEIGHT, POINTS = 512, 288, 12_000
 AUDIO_RATE_HZ = 16_000
 _ROLLBACK = "/model_manager/rollback_model"
+_SETTLED_VIEWS = 5  # whose frames were played on time
 
 
 class RigError(EdgePerceptionError):
@@ -83,6 +84,7 @@ class SwapRig:
             threading.Thread(target=target, daemon=True) for target in (self._spin, self._play)
         ]
         self.watching = False
+        self._views = 0  # that came
 
     def __enter__(self) -> SwapRig:
         self._threads[0].start()
@@ -102,10 +104,12 @@ class SwapRig:
         """Keep what is seen, and play without garbage collections.
 
         Of what a run keeps, a full one takes 100 to 200 ms in which no sensor would be played: the
-        drivers of a robot are no Python, and have none.
+        drivers of a robot are no Python, and have none. Nor is the last one before it watched.
         """
         gc.collect()
         gc.disable()
+        views = self._views
+        self.wait(lambda: self._views >= views + _SETTLED_VIEWS, "views after a collection", 10.0)
         self.watching = True
         try:
             yield
@@ -226,6 +230,7 @@ class SwapRig:
 
     def _on_fused(self, message: msg.FusedPerception, info: Any) -> None:
         self.latest = message
+        self._views += 1
         if not self.watching:
             return
         self._run.fused.append(

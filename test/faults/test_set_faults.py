@@ -201,7 +201,7 @@ def test_kill_of_the_manager_while_a_set_changes(harness, maker, ros_domain, ste
             client = harness.driver.create_client(srv.SwapModel, "/model_manager/swap_model")
             wait_until(client.service_is_ready, "the manager", 60.0)
             client.call_async(srv.SwapModel.Request(name="bev_lite_lidar"))
-            process.wait(90)
+            process.wait(300)
         finally:
             end(process)
         robot.start_manager()
