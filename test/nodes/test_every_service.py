@@ -221,7 +221,7 @@ def test_transitions_in_quick_succession_under_load(harness, ask):
     asked, rng = ask("lidar_encoder"), random.Random(0)
     features = harness.subscribe(Feature, "features/lidar")
     client = harness.driver.create_client(ChangeState, "/lidar_encoder/change_state")
-    assert client.wait_for_service(10.0)
+    assert client.wait_for_service(60.0)
     results = set()
     with Clouds(harness.driver):
         for _ in range(20):

@@ -257,7 +257,7 @@ def test_a_node_that_is_not_here_keeps_its_place_in_the_set(robot):
 class Caller:
     def __init__(self, robot):
         self.client = ActionClient(robot.harness.driver, action.SwapModel, "/model_manager/swap")
-        assert self.client.wait_for_server(10)
+        assert self.client.wait_for_server(60)
         self.steps = []
         self.stepped = threading.Condition()
 
@@ -274,13 +274,13 @@ class Caller:
 
     def wait_for(self, step):
         with self.stepped:
-            assert self.stepped.wait_for(lambda: any(e.event == step for e in self.steps), 30)
+            assert self.stepped.wait_for(lambda: any(e.event == step for e in self.steps), 120)
 
 
 def done(future):
     event = threading.Event()
     future.add_done_callback(lambda _: event.set())
-    assert event.wait(30)
+    assert event.wait(120)
     return future.result()
 
 

@@ -26,7 +26,7 @@ class Box:
 
     def wait(self, count):
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.items) >= count, 20.0), self.items
+            assert self._changed.wait_for(lambda: len(self.items) >= count, 60.0), self.items
 
 
 @pytest.fixture
