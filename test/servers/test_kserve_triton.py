@@ -129,10 +129,12 @@ def test_a_model_that_the_server_does_not_have(url: str) -> None:
 def test_a_stopped_server_costs_the_deadline_and_the_local_model_answers(
     url: str, triton: Triton
 ) -> None:
-    session = connect(url, "audio", deadline_ms="2000", open_s="0.1", failures="2")
+    session = connect(url, "audio", deadline_ms="200", open_s="0.1", failures="2")
     inputs = golden("audio")
     right = session.infer(inputs)
-    assert not session.describe().notes
+    # A busy machine needs more than one question. The deadline stays short: a stub of the Python
+    # backend that stands still for seconds counts as dead.
+    assert patiently(lambda: session.infer(inputs) and not session.describe().notes)
     triton.pause()
     try:
         outputs = [session.infer(inputs) for _ in range(3)]
