@@ -15,6 +15,12 @@ from edge_perception.optimize.findings import ERROR, NOTE, WARNING
 from edge_perception.optimize.graph_page import STYLE
 
 _LEVELS = (ERROR, WARNING, NOTE)
+_BARS = {  # tables whose rows are layers: what a bar is, and what it says
+    "layers": ("sqnr_db", "signal to difference, dB, in the graph's order (higher is better)"),
+    "sensitivity": ("noise", "what rounding one layer alone adds (lower is better)"),
+}
+_LABEL_PX = (110.0, 12.0)  # room that a name takes in the picture
+_BAR, _PALE = "#3b6ea5", "#c3d3e6"
 
 
 def points(outcomes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -111,23 +117,35 @@ def _section(outcome: dict[str, Any]) -> str:
 
 
 def _bars(title: str, rows: Sequence[dict[str, Any]]) -> str:
-    """Draw what differs by layer, where the rows are layers: one bar each, in the graph's order."""
-    key = "sqnr_db" if "sqnr_db" in rows[0] else "noise" if title == "sensitivity" else ""
-    values = [row.get(key) for row in rows] if key else []
-    finite = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
+    """Draw what differs by layer: one bar each, and what its height says."""
+    if title not in _BARS:
+        return ""
+    key, says = _BARS[title]
+    values = [_height(row, key) for row in rows]
+    finite = [v for v in values if math.isfinite(v)]
     if len(finite) < 3:
         return ""
     top = max(finite) or 1.0
     width = 900 / len(values)
     bars = "".join(
         f"<rect x='{i * width:.1f}' y='{100 - h:.1f}' width='{max(width - 1, 1):.1f}' "
-        f"height='{h:.1f}' fill='#3b6ea5'><title>{_text(str(row.get('layer', '')))}: {v:.4g}"
-        "</title></rect>"
+        f"height='{h:.1f}' fill='{_BAR if math.isfinite(v) else _PALE}'>"
+        f"<title>{_text(str(row.get('layer', '')))}: {v:.4g}</title></rect>"
         for i, (row, v) in enumerate(zip(rows, values, strict=True))
-        if isinstance(v, (int, float))
-        for h in (max(0.0, 100 * v / top),)
+        if not math.isnan(v)
+        for h in (min(max(0.0, 100 * v / top), 100.0),)
     )
-    return f"<svg viewBox='0 0 900 100' height='100'>{bars}</svg>"
+    equal = "; pale: no difference at all" if math.inf in values else ""
+    caption = f"{says}; the tallest bar is {top:.4g}{equal}"
+    return f"<svg viewBox='0 0 900 100' height='100'>{bars}</svg><p>{_text(caption)}</p>"
+
+
+def _height(row: dict[str, Any], key: str) -> float:
+    """Return a layer's figure; JSON has no infinity, so that a ratio to nothing is not in it."""
+    value = row.get(key)
+    if value is None:
+        return math.inf if row.get("max_absolute") == 0 else math.nan
+    return float(value)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
@@ -157,10 +175,7 @@ def _picture(found: Sequence[dict[str, Any]]) -> bytes:
         for point in found:
             face = "#3b6ea5" if point["within"] else "none"
             axes.scatter(point["ratio"], point["score"], s=40, facecolors=face, ec="#3b6ea5")
-            axes.annotate(
-                point["name"], (point["ratio"], point["score"]), fontsize=8,
-                xytext=(4, 4), textcoords="offset points",
-            )  # fmt: skip
+        _label(axes, found)
         axes.set(xlabel="time, of the model before", ylabel="accuracy, points")
         axes.set_title("joined: nothing quicker is as good; hollow: missed the gate", fontsize=9)
         buffer = io.BytesIO()
@@ -169,6 +184,23 @@ def _picture(found: Sequence[dict[str, Any]]) -> bytes:
     finally:
         pyplot.close(figure)
     return buffer.getvalue()
+
+
+def _label(axes: Any, found: Sequence[dict[str, Any]]) -> None:
+    """Write the names beside the points, each below another that it would cover."""
+    taken: list[tuple[float, float]] = []
+    for point in found:
+        x, y = axes.transData.transform((point["ratio"], point["score"]))
+        below = 0.0
+        while any(
+            abs(x - a) < _LABEL_PX[0] and abs(y - below - b) < _LABEL_PX[1] for a, b in taken
+        ):
+            below += _LABEL_PX[1]
+        taken.append((x, y - below))
+        axes.annotate(
+            point["name"], (point["ratio"], point["score"]), fontsize=8,
+            xytext=(5, 4 - 0.72 * below), textcoords="offset points",
+        )  # fmt: skip
 
 
 def _verdict(passed: bool) -> str:
