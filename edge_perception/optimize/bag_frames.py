@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,27 @@ class BagFrame:
     tags: tuple[str, ...]  # slices: light, far, small
 
 
+class _OnDisk(Mapping[str, NDArray]):
+    """Arrays that are read from their files at each access.
+
+    A mapped file stays open for as long as its array lives, and a process may often have no more
+    than 1,024 files open.
+    """
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, name: str) -> NDArray:
+        found: NDArray = np.load(self._paths[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
 class FrameStore:
     """Frames with their graph inputs in files of a temporary folder; use as a context."""
 
@@ -69,9 +90,9 @@ class FrameStore:
         """Keep a frame."""
         self.frames.append(replace(frame, inputs=self.keep(frame.inputs)))
 
-    def keep(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    def keep(self, arrays: Mapping[str, NDArray]) -> Mapping[str, NDArray]:
         """Return the same arrays, in files of the folder."""
-        kept: dict[str, NDArray] = {}
+        kept: dict[str, Path] = {}
         for name, array in arrays.items():
             path = Path(self._folder.name) / f"{self._files}.npy"
             self._files += 1
@@ -79,8 +100,8 @@ class FrameStore:
                 np.save(path, array)
             except OSError as error:  # of a full disk it does not say where
                 raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-            kept[name] = np.load(path, mmap_mode="r")
-        return kept
+            kept[name] = path
+        return _OnDisk(kept)
 
     def slices(self) -> dict[str, int]:
         """Return how many frames each slice has."""

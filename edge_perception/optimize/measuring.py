@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
+import selectors
 import signal
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
@@ -46,9 +46,11 @@ class Helper:
             BackendError: the helper died or hung.
         """
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
-        if not ready:
-            raise BackendError(f"the helper hung for {timeout_s:g} s")
+        # Not select(): it refuses file descriptors from 1,024 on.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout_s):
+                raise BackendError(f"the helper hung for {timeout_s:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise BackendError(f"the helper ended with {ending(self._process.wait())}")

@@ -60,3 +60,17 @@ def test_verdicts_that_have_no_room_leave_those_before(tmp_path):
         remembered.put("two", "x" * 1024)
     assert Remembered(file).get("one") == 1.0
     assert Remembered(file).get("two") is None
+
+
+def test_frames_on_disk_hold_no_file_open():
+    def open_files():
+        return len(os.listdir("/proc/self/fd"))
+
+    with FrameStore() as store:
+        before = open_files()
+        kept = [store.keep({"raster": np.full(4, n, np.float32)}) for n in range(50)]
+        assert open_files() <= before
+        assert [frame["raster"][0] for frame in kept] == list(range(50))
+        assert dict(kept[3]).keys() == {"raster"}
+        with pytest.raises(KeyError):
+            kept[0]["other"]

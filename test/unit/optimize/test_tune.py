@@ -1,7 +1,10 @@
 """Tuning on real sessions of the smallest model, with accuracies that the tests choose."""
 
 import json
+import os
+import resource
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -93,6 +96,21 @@ def tuned(audio, accuracy=lambda setting: 60.0, clock=time.monotonic, **options)
 @pytest.fixture(autouse=True)
 def no_way_is_hopeless(monkeypatch):
     monkeypatch.setattr(tune, "_HOPELESS", 1000.0)
+
+
+def test_a_helper_answers_a_process_that_has_many_files_open(audio):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip(f"this user may have {hard} files open; the test needs 1,100")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    try:
+        with ExitStack() as stack:
+            for _ in range(1050):
+                stack.enter_context(open(os.devnull))
+            with Runner({"audio": Configuration(bundle=audio)}) as runner:
+                assert len(runner.run(2)["set_ms"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_is_faster_in_the_set_is_chosen(audio, monkeypatch, tmp_path):
