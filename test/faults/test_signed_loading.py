@@ -205,8 +205,8 @@ def test_signed_and_expired_while_it_lay_in_the_store(robot, maker):
     put_in_store(maker, bundle)
     assert prepare(robot, sha256=bundle.sha256).success
     assert ask(robot, "/lidar_encoder/abort_model", srv.AbortModel.Request()).success
-    strict = signing.make_trust([signing.public_text(maker.key)], offline_grace_days=0)
-    signing.write_trust(maker.trust_file, strict)
+    strict = replace(maker.trust.signed, offline_grace_days=0)
+    signing.write_trust(maker.trust_file, replace(maker.trust, signed=strict))
     try:
         refuses(robot, "old_now: expired", sha256=bundle.sha256)
         robot.refuses("old_now", "old_now: expired")
