@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from servers import reach_s3
 
 from edge_perception.core.ports import free_port
 
@@ -70,14 +71,7 @@ def s3_server():
 @pytest.fixture
 def s3(s3_server, monkeypatch):
     """A folder in a bucket of its own, and the environment to reach it."""
-    for name, value in {
-        "AWS_ENDPOINT": s3_server,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "k",
-        "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    reach_s3(s3_server, monkeypatch)
     bucket = f"fleet-{secrets.token_hex(4)}"
     request = urllib.request.Request(f"{s3_server}/{bucket}", method="PUT")
     urllib.request.urlopen(request, timeout=30).close()

@@ -7,6 +7,7 @@ import http.server
 import threading
 
 import pytest
+from servers import reach_s3
 
 from edge_perception.core.errors import LinkError, RegistryError
 from edge_perception.fleet import places
@@ -104,14 +105,7 @@ def place(request, store, monkeypatch):
     url = f"http://127.0.0.1:{store.server.server_port}"
     if request.param == "http":
         return ObjectPlace(url)
-    for name, value in {
-        "AWS_ENDPOINT": url,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "k",
-        "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    reach_s3(url, monkeypatch)
     return ObjectPlace("s3://bucket")
 
 
