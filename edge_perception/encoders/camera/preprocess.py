@@ -70,11 +70,7 @@ class ImagePreprocessor:
 
     def __init__(self, config: CameraPreprocessing) -> None:
         self._config = config
-        std = np.asarray(config.std)
-        self._gain = np.asarray(config.scale / std, dtype=np.float32)
-        self._bias = np.asarray(-np.asarray(config.mean) / std, dtype=np.float32)
-        # Plane c of the tensor takes this channel of the BGR image.
-        self._channels = (0, 1, 2) if config.color == "bgr" else (2, 1, 0)
+        self._gain, self._bias, self._channels = normalisation(config)
         width, height = config.size
         self._tensor = np.empty((1, 3, height, width), np.float32)
         self._planes: list[NDArray[np.uint8]] = []
@@ -114,6 +110,16 @@ class ImagePreprocessor:
         self._resized = np.empty((height, width, 3), np.uint8)
         self._planes = []
         self._placed = letterbox
+
+
+def normalisation(
+    config: CameraPreprocessing,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int, int]]:
+    """Return gain and bias of each plane of the tensor, and the channel of BGR that it takes."""
+    std = np.asarray(config.std)
+    gain = np.asarray(config.scale / std, dtype=np.float32)
+    bias = np.asarray(-np.asarray(config.mean) / std, dtype=np.float32)
+    return gain, bias, (0, 1, 2) if config.color == "bgr" else (2, 1, 0)
 
 
 def golden_inputs(manifest: Manifest) -> dict[str, NDArray]:
