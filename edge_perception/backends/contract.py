@@ -125,3 +125,5 @@ class BackendSpec:
     # `infer` of one session may be called by several threads at once, and they run beside each
     # other. Else sources that serve the same model have a session each.
     concurrent: bool = False
+    # Its sessions run kernels that make inputs on the device: `device_program.RunsPrograms`.
+    runs_programs: bool = False

@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,7 +92,7 @@ name("pycuda"); name("pycuda.driver", Error=OSError)
 TELL = (
     START
     + """
-name("cuda"); name("cuda.bindings"); name("cuda.bindings.driver")
+name("cuda"); name("cuda.bindings"); name("cuda.bindings.driver"); name("cuda.bindings.nvrtc")
 import tensorrt_bindings as trt
 sys.modules["tensorrt"] = trt
 from edge_perception.backends.tensorrt.log import ErrorLog, start
@@ -148,6 +149,32 @@ try:
     graph.launch()
 except BackendError as error:
     print(error, flush=True)
+"""
+)
+
+# Our programs of the bundled models, compiled for real: per GPU what came out, and an error's text.
+COMPILE = (
+    START
+    + """
+name("tensorrt", ILogger=object)
+from edge_perception.backends.tensorrt.compiling import compiled
+from edge_perception.core.errors import BackendError
+told = {}
+for source in json.loads(sys.argv[2]):
+    with open(source) as file:
+        text = file.read()
+    for capability in json.loads(sys.argv[3]):
+        code = compiled(text, capability, None)
+        told[source + " " + capability] = [code[:4].hex(), code.decode("latin-1")]
+try:
+    compiled("extern \\"C\\" __global__ void wrong() { nothing(); }", "9.0", None)
+except BackendError as error:
+    told["wrong"] = str(error)
+try:
+    compiled("", "3.5", None)
+except BackendError as error:
+    told["old"] = str(error)
+print(json.dumps(told))
 """
 )
 
@@ -275,3 +302,29 @@ def test_graphs_over_the_real_bindings_of_the_driver(tmp_path):
         "free graph 0x10 (nil)",
         "cuGraphLaunch failed: CUDA_ERROR_ILLEGAL_ADDRESS",
     ]
+
+
+def test_kernels_compile_for_every_generation_of_gpus():
+    found = folders("cuda/bindings")
+    wheels = [path for folder in found for path in folder.glob("nvidia/*/lib/libnvrtc.so.*")]
+    if not wheels:
+        pytest.skip("NVRTC is not here: make setup-backends")
+    # Turing, Ampere, Orin, Ada, Hopper, Blackwell, Thor, and one that does not exist yet.
+    own = ["7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "11.0", "12.0"]
+    sources = sorted((ROOT / "edge_perception").glob("encoders/**/*.cu"))
+    arguments = [str(found[0]), str(ROOT)], [str(path) for path in sources], [*own, "99.9"]
+    told = json.loads(run(COMPILE, wheels[0].parent, *arguments))
+    assert len(sources) == 2
+    for source in sources:
+        kernels = re.findall(r"__global__ void (\w+)", source.read_text())
+        assert kernels
+        for capability in own:
+            magic, code = told[f"{source} {capability}"]
+            assert bytes.fromhex(magic) == b"\x7fELF"
+            assert [name for name in kernels if name not in code] == []
+        _, ptx = told[f"{source} 99.9"]
+        assert ".target sm_" in ptx
+        assert [name for name in kernels if f".entry {name}(" not in ptx] == []
+        assert "fma.rn" not in ptx, "multiply-adds would give other bits"
+    assert told["wrong"].startswith("the kernels do not compile: kernels.cu(1): error: ")
+    assert told["old"].startswith("NVRTC compiles for compute capability 7.5 and newer, got 3.5")

@@ -3,4 +3,4 @@
 from edge_perception.backends import BackendSpec
 from edge_perception.backends.tensorrt.session import load, load_bytes, ways
 
-SPEC = BackendSpec(name="tensorrt", load=load, load_bytes=load_bytes, ways=ways)
+SPEC = BackendSpec(name="tensorrt", load=load, load_bytes=load_bytes, ways=ways, runs_programs=True)

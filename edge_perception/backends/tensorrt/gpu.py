@@ -6,7 +6,7 @@ Everything here except `gpus` and `open_gpu` is called with the GPU active (`Gpu
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,10 @@ class Stream:
         """Queue a copy; `host` is pinned memory."""
         driver.memcpy_dtoh_async(host, device, self._stream)
 
+    def launch(self, function: Any, blocks: int, threads: int, addresses: Sequence[int]) -> None:
+        """Queue a kernel that was prepared."""
+        function.prepared_async_call((blocks, 1), (threads, 1, 1), self._stream, *addresses)
+
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
         self._stream.synchronize()
@@ -168,6 +172,56 @@ class Buffer:
         host, self._host = self._host, None
         if host is not None:
             host.base.free()  # the array itself owns nothing
+
+
+class DeviceMemory:
+    """Memory on the GPU alone."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._device: Any = driver.mem_alloc(max(size_bytes, 1))
+        self.address = int(self._device)
+
+    def free(self) -> None:
+        """Give it back."""
+        device, self._device = self._device, None
+        device.free()
+
+
+class Kernels:
+    """Compiled kernels, loaded on the GPU. Each takes pointers and nothing else."""
+
+    def __init__(self, code: bytes, arguments: Mapping[str, Sequence[str]]) -> None:
+        """Load them.
+
+        Args:
+            code: of NVRTC.
+            arguments: names of each kernel's pointers, by the kernel's name.
+
+        Raises:
+            pycuda.driver.Error: it is not for this GPU, or lacks one of the kernels.
+        """
+        self._module: Any = driver.module_from_buffer(code)
+        # Prepared calls with numbers: the other way PyCUDA keeps what it was called with for good.
+        try:
+            self._functions = {
+                name: self._module.get_function(name).prepare("P" * len(pointers))
+                for name, pointers in arguments.items()
+            }
+        except BaseException:
+            self._module = None  # the error's frames would keep it
+            raise
+
+    def launch(
+        self, stream: Stream, name: str, size: tuple[int, int], addresses: Sequence[int]
+    ) -> None:
+        """Queue one; `size` is blocks and threads of a block."""
+        blocks, threads = size
+        stream.launch(self._functions[name], blocks, threads, addresses)
+
+    def free(self) -> None:
+        """Unload them: PyCUDA does it with the last reference."""
+        self._functions = {}
+        self._module = None
 
 
 class Graph:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.extras import extra
 
-__all__ = ["driver", "graphs", "trt"]
+__all__ = ["compiler", "driver", "graphs", "trt"]
 
 with extra("tensorrt"):
     import tensorrt as trt
     from cuda.bindings import driver as graphs  # PyCUDA has no CUDA graphs
+    from cuda.bindings import nvrtc as compiler  # and compiles only where a toolkit is
 
     try:
         import pycuda.driver as driver

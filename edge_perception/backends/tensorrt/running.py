@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import TensorInfo
+from edge_perception.backends.device_program import DeviceProgram
 from edge_perception.backends.tensorrt.gpu import Buffer, Graph, Stream
 from edge_perception.backends.tensorrt.libraries import trt
 from edge_perception.backends.tensorrt.log import ErrorLog, start
 from edge_perception.backends.tensorrt.options import TensorRtOptions
+from edge_perception.backends.tensorrt.preparing import Preparation
 from edge_perception.core.errors import BackendError
 
 
@@ -29,6 +31,8 @@ class Execution:
         self._name, self._log = name, log
         self.notes: tuple[str, ...] = ()  # what was asked for and is not so
         self._graph: Graph | None = None
+        self._preparation: Preparation | None = None
+        self._prepared_graph: Graph | None = None  # of an inference with the preparation
         self._buffers: dict[str, Buffer] = {}
         self._held = ExitStack()  # frees in reverse order
         try:
@@ -59,32 +63,88 @@ class Execution:
         static = all(-1 not in info.shape for info in (*self.inputs, *self.outputs))
         why = "the engine has free dimensions"
         if static and options.cuda_graph is not False:
-            why = self._record()
+            self._graph, why = self._recorded(self._queue)
+            if self._graph is not None:
+                self._held.callback(self._graph.free)
         if options.cuda_graph and self._graph is None:
             self.notes = (f"a CUDA graph was asked for, none is used: {why}",)
+
+    @property
+    def program(self) -> DeviceProgram | None:
+        """What makes an input here; None: nothing does."""
+        return None if self._preparation is None else self._preparation.program
+
+    def prepare_by(self, program: DeviceProgram, code: bytes) -> None:
+        """Let kernels make an input, in the place of those before.
+
+        Args:
+            program: what they are; its input is one of the engine's and has a fixed shape.
+            code: compiled.
+
+        Raises:
+            pycuda.driver.Error: the driver refuses it; then nothing makes an input.
+            BackendError: TensorRT fails.
+        """
+        self._drop_preparation()
+        target = self._buffers[program.input].address
+        self._preparation = Preparation(program, code, target, self._stream)
+        try:
+            if self._graph is not None:
+                self._prepared_graph, _ = self._recorded(self._queue_prepared)
+            else:
+                self._queue_prepared()
+                self._stream.synchronize()
+        except BaseException:
+            self._drop_preparation()
+            raise
 
     def run(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Copy in, run, copy out; the arrays fit.
 
+        Args:
+            arrays: of all inputs, or those of the program in the place of the one that it makes.
+
         Raises:
             BackendError: TensorRT or the driver fails.
         """
+        preparation = self._preparation
+        if preparation is not None and preparation.program.input in arrays:
+            preparation = None
         for info in self.inputs:
+            if info.name not in arrays:
+                continue  # the kernels make it
             array = arrays[info.name]
             if -1 in info.shape and not self._context.set_input_shape(info.name, array.shape):
                 raise self._error(f"input '{info.name}' cannot have the shape {array.shape}")
             self._view(info)[...] = array
-        if self._graph is not None:
-            self._graph.launch()
+        queue: Callable[[], None] = self._queue
+        graph = self._graph
+        if preparation is not None:
+            preparation.write(arrays)
+            graph, queue = self._prepared_graph, self._queue_prepared
+        if graph is not None:
+            graph.launch()
         else:
-            self._queue()
+            queue()
         self._stream.synchronize()
-        return {info.name: self._view(info).copy() for info in self.outputs}
+        outputs = {info.name: self._view(info).copy() for info in self.outputs}
+        return outputs if preparation is None else {**outputs, **preparation.results()}
 
     def close(self) -> None:
         """Free everything in the order that it hangs together; twice is as good as once."""
+        self._drop_preparation()
         self._held.close()
         self._buffers = {}
+
+    def _drop_preparation(self) -> None:
+        graph, self._prepared_graph = self._prepared_graph, None
+        preparation, self._preparation = self._preparation, None
+        try:
+            if graph is not None:
+                graph.free()
+        finally:
+            if preparation is not None:
+                preparation.free()
 
     def _tensors(self) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
         found: dict[Any, list[TensorInfo]] = {
@@ -134,26 +194,33 @@ class Execution:
         if not self._context.set_tensor_address(tensor, buffer.address):
             raise self._error(f"'{tensor}' gets no memory")
 
-    def _record(self) -> str:
-        """Make a graph of one inference; return why there is none."""
-        self._queue()  # TensorRT prepares itself in the first run, which cannot be recorded
+    def _recorded(self, queue: Callable[[], None]) -> tuple[Graph | None, str]:
+        """Make a graph of one inference; return it, or why there is none."""
+        queue()  # TensorRT prepares itself in the first run, which cannot be recorded
         self._stream.synchronize()
         try:
-            self._graph = Graph(self._stream, self._queue)
+            return Graph(self._stream, queue), ""
         except BackendError as error:
             # An engine whose layers wait for the host runs without a graph, only a little slower.
             self._log.take()
-            return str(error)
-        self._held.callback(self._graph.free)
-        return ""
+            return None, str(error)
 
-    def _queue(self) -> None:
+    def _queue(self, made: str = "") -> None:
+        """Queue an inference; `made` is the input that is on the GPU already."""
         for info in self.inputs:
-            self._stream.to_device(self._buffers[info.name].device, self._view(info))
+            if info.name != made:
+                self._stream.to_device(self._buffers[info.name].device, self._view(info))
         if not self._context.execute_async_v3(self._stream.handle):
             raise self._error("inference failed")
         for info in self.outputs:
             self._stream.to_host(self._view(info), self._buffers[info.name].device)
+
+    def _queue_prepared(self) -> None:
+        preparation = self._preparation
+        assert preparation is not None
+        preparation.queue()
+        self._queue(preparation.program.input)
+        preparation.queue_results()
 
     def _view(self, info: TensorInfo) -> NDArray:
         shape = info.shape

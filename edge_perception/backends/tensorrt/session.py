@@ -10,7 +10,9 @@ from typing import NamedTuple
 from numpy.typing import NDArray
 
 from edge_perception.backends.contract import BackendInfo, BackendOptions
+from edge_perception.backends.device_program import DeviceProgram
 from edge_perception.backends.tensorrt.building import build
+from edge_perception.backends.tensorrt.compiling import compiled
 from edge_perception.backends.tensorrt.engine_cache import CachedFile
 from edge_perception.backends.tensorrt.gpu import Gpu, driver_version, gpus, open_gpu
 from edge_perception.backends.tensorrt.libraries import trt
@@ -67,7 +69,8 @@ class TensorRtBackend:
         with self._gpu.active():
             wanted = _Wanted(self._name, data, model, precision, settings)
             self._execution, hit, kept = _execution(wanted, self._gpu, options.cache, log)
-        self._closed = False
+        self._closed, self._cache = False, options.cache
+        self._code: dict[str, bytes] = {}  # compiled, by its source
         self._info = BackendInfo(
             runtime="tensorrt",
             runtime_version=str(trt.__version__),
@@ -99,9 +102,32 @@ class TensorRtBackend:
         """
         if self._closed:
             raise BackendError(f"{self._name}: the session is closed")
-        check_inputs(self._name, self._info.inputs, inputs)
+        expected, program = self._info.inputs, self._execution.program
+        if program is not None and program.input not in inputs:
+            others = (info for info in expected if info.name != program.input)
+            expected = (*others, *program.arrays)
+        check_inputs(self._name, expected, inputs)
         with self._gpu.active():
             return self._execution.run(inputs)
+
+    def run_program(self, program: DeviceProgram) -> None:
+        """Let kernels on the GPU make an input; `RunsPrograms` says how.
+
+        Raises:
+            BackendError: they do not compile, do not load, or what they make is no input of the
+                engine with a fixed shape.
+        """
+        if self._closed:
+            raise BackendError(f"{self._name}: the session is closed")
+        shapes = {info.name: info.shape for info in self._info.inputs}
+        if -1 in shapes.get(program.input, (-1,)):
+            raise BackendError(f"{self._name}: no input '{program.input}' of a fixed shape")
+        code = self._code.get(program.source)
+        if code is None:  # another size of the same program needs no other code
+            code = compiled(program.source, self._gpu.capability, self._cache)
+            self._code = {program.source: code}
+        with self._gpu.active():
+            self._execution.prepare_by(program, code)
 
     def close(self) -> None:
         """Release the session; twice is as good as once."""

@@ -11,6 +11,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from kernels_on_cpu import start
+
+COMPILED = b"of compute capability 9.0\n"
 
 
 class Recorder:
@@ -25,6 +28,7 @@ class Recorder:
         self.recording: list | None = None
         self.fail = ""  # the next call of this name fails
         self.devices = 1
+        self.compilations = 0
         self.numbers = itertools.count(0x1000, 0x1000)
 
     def call(self, name: str) -> None:
@@ -170,6 +174,52 @@ def pycuda(recorder: Recorder) -> ModuleType:
         source, raw = recorder.memory[int(src)], dest.reshape(-1).view(np.uint8)
         recorder.queue(handle, lambda: raw.__setitem__(slice(None), source[: raw.size]))
 
+    class Function:
+        def __init__(self, module: Module, name: str) -> None:
+            self._module, self._name, self._pointers = module.number, name, 0
+            self._source = module.source
+
+        def prepare(self, arg_types: str) -> Function:
+            assert set(arg_types) == {"P"}
+            self._pointers = len(arg_types)
+            return self
+
+        def prepared_async_call(
+            self, grid: tuple, block: tuple, stream: Stream, *addresses: int
+        ) -> None:
+            handle = stream.handle
+            del stream
+            recorder.call(f"kernel {self._name}")
+            assert self._module in recorder.alive["module"], "a kernel that is not loaded any more"
+            assert len(addresses) == self._pointers
+            memory = [recorder.memory[address] for address in addresses]
+            source, name = self._source, self._name
+            recorder.queue(
+                handle,
+                lambda: start(source, name, grid[0], block[0], [m.ctypes.data for m in memory]),
+            )
+
+    class Module(Owned):
+        kind = "module"
+
+        def __init__(self, source: str) -> None:
+            super().__init__(recorder)
+            self.source = source
+
+        def get_function(self, name: str) -> Function:
+            if f" {name}(" not in self.source:
+                del self  # as above
+                raise Error("cuModuleGetFunction failed: named symbol not found")
+            return Function(self, name)
+
+        def __del__(self) -> None:
+            self.free()
+
+    def module_from_buffer(image: bytes) -> Module:
+        recorder.call("module_from_buffer")
+        assert image.startswith(COMPILED)
+        return Module(image.removeprefix(COMPILED).decode())
+
     module = ModuleType("pycuda.driver")
     names = {
         "Context": Context,
@@ -181,6 +231,7 @@ def pycuda(recorder: Recorder) -> ModuleType:
         "mem_alloc": Allocation,
         "memcpy_dtoh_async": memcpy_dtoh_async,
         "memcpy_htod_async": memcpy_htod_async,
+        "module_from_buffer": module_from_buffer,
         "pagelocked_empty": pagelocked_empty,
     }
     vars(module).update(names)
@@ -227,6 +278,54 @@ def bindings(recorder: Recorder) -> ModuleType:
         "cuGraphLaunch": launch,
         "cuStreamBeginCapture": begin,
         "cuStreamEndCapture": end,
+    }
+    vars(module).update(names)
+    return module
+
+
+def compilers(recorder: Recorder) -> ModuleType:
+    """Return a module as cuda.bindings.nvrtc, as far as the runtime uses it; compiles nothing."""
+    sources: dict[int, bytes] = {}
+    log = b"kernels.cu(3): error: expected a ';'\n1 error detected\0"
+
+    def create(src: bytes, name: bytes, number: int, headers: list, names: list) -> tuple:
+        made = recorder.born("compilation")
+        sources[made] = COMPILED + src
+        return (0, made)
+
+    def compile_program(prog: int, number: int, options: list[bytes]) -> tuple:
+        assert number == len(options)
+        assert b"--gpu-architecture=sm_90" in options
+        recorder.compilations += 1
+        return (6 if b"#error" in sources[prog] else 0,)
+
+    def read(what: Any) -> tuple[Any, Any]:
+        def size(prog: int) -> tuple:
+            return (0, len(what(prog)))
+
+        def copy(prog: int, into: bytearray) -> tuple:
+            into[:] = what(prog)
+            return (0,)
+
+        return size, copy
+
+    def destroy(prog: int) -> tuple:
+        recorder.alive["compilation"].remove(prog)
+        return (0,)
+
+    module = ModuleType("cuda.bindings.nvrtc")
+    code_size, code = read(lambda prog: sources[prog])
+    log_size, log_of = read(lambda _prog: log)
+    names = {
+        "nvrtcCompileProgram": compile_program,
+        "nvrtcCreateProgram": create,
+        "nvrtcDestroyProgram": destroy,
+        "nvrtcGetCUBIN": code,
+        "nvrtcGetCUBINSize": code_size,
+        "nvrtcGetProgramLog": log_of,
+        "nvrtcGetProgramLogSize": log_size,
+        "nvrtcGetSupportedArchs": lambda: (0, [75, 80, 90]),
+        "nvrtcVersion": lambda: (0, 13, 5),
     }
     vars(module).update(names)
     return module

@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import enum
+import gc
 import json
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from cuda_recorder import Recorder
+
+from edge_perception.backends import BackendOptions
 
 SHAPES = {"a": (2, 3), "b": (2, 3), "sum": (2, 3), "product": (2, 3)}
 INPUTS = ("a", "b")
@@ -282,3 +285,19 @@ def _classes(world: World) -> list[type]:
         ParserError,
         Runtime,
     ]
+
+
+def spec():
+    import edge_perception.backends.tensorrt as ours
+
+    return ours.SPEC
+
+
+def options(**values) -> BackendOptions:
+    given = {name: str(value) for name, value in values.pop("tensorrt", {}).items()}
+    return BackendOptions(provider_options={"tensorrt": given} if given else {}, **values)
+
+
+def left(world: World) -> dict[str, int]:
+    gc.collect()
+    return world.recorder.left

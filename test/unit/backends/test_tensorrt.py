@@ -7,78 +7,25 @@ against the real libraries. No test of this file says anything about a GPU.
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-from cuda_recorder import Recorder, bindings, pycuda
-from onnx_models import node, save
-from tensorrt_recorder import World, module
+from onnx_models import node
+from tensorrt_recorder import left, options, spec
 
-from edge_perception.backends import BackendOptions
 from edge_perception.core.errors import BackendError, ConfigurationError
 
-OURS = "edge_perception.backends.tensorrt"
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 B = np.full((2, 3), 2.5, np.float32)
-
-
-@pytest.fixture
-def world(monkeypatch) -> World:
-    """The recorders in place of the libraries, and our modules imported anew over them."""
-    world = World(Recorder())
-    driver, graphs = pycuda(world.recorder), bindings(world.recorder)
-    made = {
-        "tensorrt": module(world),
-        "pycuda": ModuleType("pycuda"),
-        "pycuda.driver": driver,
-        "cuda": ModuleType("cuda"),
-        "cuda.bindings": ModuleType("cuda.bindings"),
-        "cuda.bindings.driver": graphs,
-    }
-    made["pycuda"].driver = driver
-    made["cuda"].bindings = made["cuda.bindings"]
-    made["cuda.bindings"].driver = graphs
-    for name in [name for name in sys.modules if name.startswith(OURS)]:
-        monkeypatch.delitem(sys.modules, name)
-    for name, fake in made.items():
-        monkeypatch.setitem(sys.modules, name, fake)
-    yield world
-    for name in [name for name in sys.modules if name.startswith(OURS)]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def model(tmp_path):
-    nodes = [node("Add", ["a", "b"], "sum"), node("Mul", ["a", "b"], "product")]
-    shapes = {"a": (2, 3), "b": (2, 3)}
-    return save(tmp_path / "two.onnx", nodes, shapes, {"sum": (2, 3), "product": (2, 3)})
-
-
-def spec():
-    import edge_perception.backends.tensorrt as ours
-
-    return ours.SPEC
 
 
 def spec_gpu():
     from edge_perception.backends.tensorrt.gpu import open_gpu
 
     return open_gpu(0)
-
-
-def options(**values) -> BackendOptions:
-    given = {name: str(value) for name, value in values.pop("tensorrt", {}).items()}
-    return BackendOptions(provider_options={"tensorrt": given} if given else {}, **values)
-
-
-def left(world: World) -> dict[str, int]:
-    gc.collect()
-    return world.recorder.left
 
 
 @pytest.mark.parametrize("graph", ["true", "false"])
