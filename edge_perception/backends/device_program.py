@@ -6,6 +6,7 @@ copies and launches. Only pointers are handed to a kernel, so numbers lie in arr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -30,7 +31,7 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceProgram:
-    """What makes one graph input. A backend with the same program need not be given it again."""
+    """What makes one graph input. All that it names has a name of its own."""
 
     input: str  # of the graph, with a fixed shape
     source: str  # CUDA; kernels are extern "C"
@@ -42,13 +43,27 @@ class DeviceProgram:
     scratch: Mapping[str, int]  # memory of the device between the kernels, bytes
     launches: tuple[Launch, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse two arrays of one name.
+
+        Raises:
+            BackendError: the graph input is called as one of the program's arrays.
+        """
+        infos = (info.name for info in (*self.arrays, *self.results))
+        names = Counter((self.input, *self.constants, *infos, *self.scratch))
+        name, times = names.most_common(1)[0]
+        if times > 1:
+            raise BackendError(
+                f"kernels for input '{self.input}' have an array '{name}' of their own"
+            )
+
 
 @runtime_checkable
 class RunsPrograms(Protocol):
     """A backend that can make graph inputs on its device."""
 
     def run_program(self, program: DeviceProgram) -> None:
-        """Take a program in the place of the one before; one for a session.
+        """Take a program in the place of the one before; the same one again costs nothing.
 
         From then on `infer` takes the program's arrays in the place of its input, or the input
         itself as before, and returns the program's results beside the outputs.

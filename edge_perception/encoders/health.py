@@ -179,9 +179,7 @@ class EncoderHealth:
         findings.extend(
             Health(level=Level.WARN, message=text) for text in pipeline.watch.findings()
         )
-        loaded = pipeline.model.loaded
-        notes = (*loaded.notes, *loaded.backend.describe().notes)  # of now, not of the start
-        findings.extend(Health(level=Level.WARN, message=note) for note in notes)
+        findings.extend(Health(level=Level.WARN, message=note) for note in pipeline.model.notes)
         return findings
 
     def _over_budget(self, limits: HealthLimits, now: Instant) -> list[Health]:
@@ -201,7 +199,8 @@ class EncoderHealth:
         feature = self._last_feature
         loaded = pipeline.model.loaded
         manifest, info = loaded.bundle.manifest, loaded.backend.describe()
-        notes = (*loaded.notes, *info.notes)
+        model = pipeline.model
+        notes, on_device = model.notes, model.device is not None and not model.device.note
         inference = self._inference.percentile(50, 95)
         total = self._total.percentile(50, 95)
         age_s = (now.node_ns - feature.stamp_ns) / 1e9 if feature else float("nan")
@@ -224,6 +223,7 @@ class EncoderHealth:
             "runtime": f"{info.runtime} {info.runtime_version}",
             "provider": info.where,
             "precision": info.precision or "as in the graph",
+            "preprocess": "gpu" if on_device else "cpu",
             **({NOT_AS_ASKED: "; ".join(notes)} if notes else {}),
             **sharing_told(loaded.backend),
             **pipeline.describe(),

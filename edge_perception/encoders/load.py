@@ -101,8 +101,7 @@ class StandIns:
             self.cache.done(name)
             self._failed = (name, reason) if reason else None
             return
-        encoder = self._spec.make_encoder(loaded.bundle.manifest, loaded.backend)
-        served = ServedModel(loaded=loaded, intake=current.intake, encoder=encoder)
+        served = ServedModel.with_intake(self._spec, loaded, current.intake)
         self._ready = (name, served, current)
 
     def _let_go(self) -> None:

@@ -15,6 +15,7 @@ from edge_perception.core.clock import Clock
 from edge_perception.core.errors import SwapError
 from edge_perception.core.types import Instant, ModelCommit
 from edge_perception.encoders import Encoder, EncoderOutput, EncoderSpec, Intake
+from edge_perception.encoders.device_input import DeviceInput, UsesDevice
 from edge_perception.models.loading import LoadedModel
 
 _AFTER_CHANGE_NS = 1_000_000_000  # sessions are closed, memory is given back
@@ -31,16 +32,34 @@ class ServedModel:
     encoder: Encoder
     since_ns: int = 0  # stamp of the first frame it served
     frames: int = 0
+    device: DeviceInput | None = None  # makes inputs on the GPU
+    without_device: str = ""  # why nothing does, where it was asked for
 
     @classmethod
     def build(cls, spec: EncoderSpec, loaded: LoadedModel) -> ServedModel:
         """Build intake and encoder of modality `spec` for a loaded model."""
-        manifest = loaded.bundle.manifest
-        return cls(
-            loaded=loaded,
-            intake=spec.make_intake(manifest),
-            encoder=spec.make_encoder(manifest, loaded.backend),
-        )
+        return cls.with_intake(spec, loaded, spec.make_intake(loaded.bundle.manifest))
+
+    @classmethod
+    def with_intake(cls, spec: EncoderSpec, loaded: LoadedModel, intake: Intake) -> ServedModel:
+        """Build only the encoder."""
+        encoder = spec.make_encoder(loaded.bundle.manifest, loaded.backend)
+        made = cls(loaded=loaded, intake=intake, encoder=encoder)
+        if loaded.preprocess == "cpu":
+            return made
+        if isinstance(encoder, UsesDevice):
+            made.device = DeviceInput(loaded.backend)
+            encoder.use_device(made.device)
+        elif loaded.preprocess == "gpu":
+            made.without_device = "preprocess gpu is not used: the model's encoder has no kernels"
+        return made
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was asked for and is not so, as it is now."""
+        told = "" if self.device is None else self.device.note
+        own = tuple(filter(None, (self.without_device, told)))
+        return (*self.loaded.notes, *self.loaded.backend.describe().notes, *own)
 
     def learn_from(self, before: ServedModel) -> None:
         """Let the intake know what that of another model learnt of the source."""

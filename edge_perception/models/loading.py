@@ -13,6 +13,7 @@ from edge_perception.backends import (
     Backend,
     BackendInfo,
     BackendOptions,
+    BackendSpec,
     backends,
     load_model_bytes,
 )
@@ -29,6 +30,7 @@ from edge_perception.models.sessions import SESSIONS, Opened
 
 DRIFT_REFERENCE = "drift.json"  # file of a bundle: statistics of good times
 SIGNED = ("auto", "true", "false")
+PREPROCESS = ("auto", "cpu", "gpu")
 # Who is on the ROS domain can clean a node up, set its parameters and configure it again.
 HELD = (
     "trust_file is set, so what is loaded, how it is checked and who is asked holds from the start "
@@ -82,6 +84,12 @@ class ModelOptions:
         "of the arithmetic, where the runtime has a choice; auto: the runtime's own",
         choices=PRECISIONS,
     )
+    preprocess: str = parameter(
+        "auto",
+        "where frames become inputs of the model; auto: on the GPU where runtime and modality have "
+        "kernels for it",
+        choices=PREPROCESS,
+    )
     device_plan: str = parameter(
         "", "file of `edge-perception tune`: how models run best on this machine; empty: none"
     )
@@ -134,6 +142,7 @@ class LoadedModel:
     backend: Backend
     info: BackendInfo
     notes: tuple[str, ...] = ()  # what was asked for and is not so, beyond what the runtime says
+    preprocess: str = "cpu"  # `auto`, `gpu`: the session runs kernels for it, for this user alone
 
 
 def model_folders(configured: Sequence[str]) -> list[Path]:
@@ -252,6 +261,9 @@ def open_bundle(
             notes=(*notes, *alone.notes),
         )
     shares = options.share_session and (runtime.concurrent or options.batch > 1)
+    preprocess, why = _preprocess(options, runtime, shares=shares)
+    if why:
+        notes.append(why)
     way = (options.backend, settings, options.batch, options.batch_wait_ms)
     key = f"{bundle.sha256} {way!r}" if shares else f"own {uuid4()}"
     session = SESSIONS.open(key, make, instead_of=instead_of)
@@ -260,7 +272,20 @@ def open_bundle(
         backend=session,
         info=session.describe(),
         notes=(*notes, *session.notes),
+        preprocess=preprocess,
     )
+
+
+def _preprocess(options: ModelOptions, runtime: BackendSpec, *, shares: bool) -> tuple[str, str]:
+    """Return where frames become inputs, and why that is not where it was asked for."""
+    why = ""
+    if not runtime.runs_programs:
+        why = f"the runtime {runtime.name} has no kernels for it"
+    elif shares:
+        why = "sources that share a session would overwrite each other's frames: batch is on"
+    if not why or options.preprocess == "cpu":
+        return options.preprocess, ""
+    return "cpu", f"preprocess gpu is not used: {why}" if options.preprocess == "gpu" else ""
 
 
 def _opened(

@@ -14,6 +14,7 @@ from functools import partial
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend, BackendInfo
+from edge_perception.backends.device_program import DeviceProgram, run_program
 from edge_perception.backends.micro_batches import MicroBatches
 from edge_perception.core.errors import BackendError
 
@@ -76,6 +77,14 @@ class SharedSession:
         if self._opened.batches is not None:
             return self._opened.batches.infer(inputs, self._number)
         return self._opened.backend.infer(inputs)
+
+    def run_program(self, program: DeviceProgram) -> None:
+        """Let the session make an input on its device; for who has the session alone.
+
+        Raises:
+            BackendError: as of the session, or it has no kernels.
+        """
+        run_program(self._opened.backend, program)
 
     def describe(self) -> BackendInfo:
         """Return what is really running."""

@@ -15,6 +15,7 @@ from typing import Protocol
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend, BackendInfo
+from edge_perception.backends.device_program import DeviceProgram, run_program
 from edge_perception.core.types import Feature
 from edge_perception.fusion.model import FusionOutput
 from edge_perception.models.fusion_model import BundleFusionModel
@@ -52,6 +53,10 @@ class MeteredBackend:
     def warm_up(self, runs: int) -> None:
         """Run on zero tensors."""
         self._backend.warm_up(runs)
+
+    def run_program(self, program: DeviceProgram) -> None:
+        """Let the other backend make an input on its device."""
+        run_program(self._backend, program)
 
     def describe(self) -> BackendInfo:
         """Return what is really running."""

@@ -41,6 +41,8 @@ ROSDEP_KEYS = {
 WITHOUT_ROSDEP_KEY = {"onnx"}
 # There inside of a Triton server, which runs the file that we write for it.
 OF_ANOTHER_PROCESS = {"triton_python_backend_utils"}
+# Of an extra, and loaded by another one of it.
+LIBRARIES = {("tensorrt", "nvidia-cuda-nvrtc")}
 # Needed to run, and never imported by name.
 WITHOUT_IMPORT = {
     "rosidl_default_runtime",
@@ -225,7 +227,7 @@ def test_what_is_imported_is_declared(setup_cfg, package_xml):
 def test_every_extra_and_ros_package_is_used(setup_cfg, package_xml):
     used = {(extra, DISTRIBUTIONS.get(module, module)) for _, module, extra in imports()}
     for name, wheels in setup_cfg["options.extras_require"].items():
-        assert {(name, wheel) for wheel in names(wheels)} <= used
+        assert {(name, wheel) for wheel in names(wheels)} <= used | LIBRARIES
     modules = {module for _, module, _ in imports()}
     told = {e.text for e in package_xml.iter("exec_depend") if not e.text.startswith("python3-")}
     assert told - modules == WITHOUT_IMPORT
@@ -282,6 +284,23 @@ def test_data_files_go_where_the_package_looks():
 
     assert package.share_file("config/fastdds_shm.xml").is_file()
     assert f"share/{package.PACKAGE}" in (ROOT / "setup.py").read_text()
+
+
+def test_pip_installs_all_that_lies_beside_the_modules(tmp_path):
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "edge_perception").symlink_to(ROOT / "edge_perception")
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", "built"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+    def data(folder: Path) -> set[Path]:
+        found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        return {path for path in found if path.suffix not in {".py", ".pyc"}}
+
+    assert data(tmp_path / "built/edge_perception") == data(ROOT / "edge_perception")
 
 
 def test_installed_command_line_is_on_the_path(install_space, setup_cfg):

@@ -119,6 +119,8 @@ class TensorRtBackend:
         """
         if self._closed:
             raise BackendError(f"{self._name}: the session is closed")
+        if program is self._execution.program:
+            return
         shapes = {info.name: info.shape for info in self._info.inputs}
         if -1 in shapes.get(program.input, (-1,)):
             raise BackendError(f"{self._name}: no input '{program.input}' of a fixed shape")

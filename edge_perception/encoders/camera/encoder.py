@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends import Backend
+from edge_perception.backends.device_program import DeviceProgram
 from edge_perception.core.types import Geometry, ImageFrame, ImageObject
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.camera.calibration import geometry_of_image, undistort_boxes
 from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.camera.image_program import PIXELS, image_program
 from edge_perception.encoders.camera.letterbox import Letterbox
 from edge_perception.encoders.camera.lift import SEEN, LiftConfig, lift_grid, seen_cells
 from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
 from edge_perception.encoders.camera.sixteen_bits import SignificantBits
 from edge_perception.encoders.checked_model import CheckedModel
+from edge_perception.encoders.device_input import DeviceInput
 from edge_perception.models.manifest import Manifest
 
 
@@ -60,18 +63,36 @@ class CameraEncoder(CheckedModel):
         super().__init__(manifest, backend)
         self._config = camera_preprocessing(manifest)
         self._preprocessor = ImagePreprocessor(self._config)
+        self._device: DeviceInput | None = None
         self._lift_key: tuple = ()
         self._lift = np.empty(0, np.float32)
         self._seen: dict[str, NDArray] = {}
 
+    def use_device(self, device: DeviceInput) -> None:
+        """Make the image input by a kernel, which is compiled now and fitted to each size."""
+        self._device = device
+        self._on_device(self._config.size)
+
+    def _on_device(self, size: tuple[int, int]) -> bool:
+        def make() -> DeviceProgram:
+            return image_program(self._config, self._preprocessor.letterbox(size))
+
+        return self._device is not None and self._device.ready(size, make)
+
     def preprocess(self, frame: ImageFrame, geometry: Geometry) -> dict[str, NDArray]:
         """Return the graph inputs; the next call overwrites them.
+
+        On a device the pixels are in the place of the image input.
 
         Raises:
             InvalidFrameError: the model lifts to the bird's-eye grid and the calibration is not
                 known.
         """
-        inputs: dict[str, NDArray] = {self._config.image_input: self._preprocessor(frame.bgr)}
+        inputs: dict[str, NDArray]
+        if self._on_device(image_size(frame)):
+            inputs = {PIXELS: frame.bgr}
+        else:
+            inputs = {self._config.image_input: self._preprocessor(frame.bgr)}
         if self._config.lift is not None:
             size = image_size(frame)
             known = _geometry(frame, geometry)

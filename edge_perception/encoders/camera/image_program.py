@@ -13,7 +13,7 @@ from edge_perception.backends.device_program import DeviceProgram, Launch, struc
 from edge_perception.encoders.camera.letterbox import Letterbox
 from edge_perception.encoders.camera.preprocess import CameraPreprocessing, normalisation
 
-PIXELS = "pixels"  # array of a frame, uint8 (height, width, 3), BGR
+PIXELS = "image.pixels"  # array of a frame, uint8 (height, width, 3), BGR
 _ONE = 2048.0  # OpenCV's weights have 11 bits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders import EncoderOutput
 from edge_perception.encoders.checked_model import CheckedModel
+from edge_perception.encoders.device_input import DeviceInput
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.coverage import SEEN, seen_cells
 from edge_perception.encoders.lidar.intensity import model_intensity
@@ -35,7 +36,16 @@ from edge_perception.encoders.lidar.preprocess import (
     sweep_plan,
     thinned,
 )
+from edge_perception.encoders.lidar.sweep_program import (
+    DENSITY,
+    RESULTS,
+    points_of,
+    raised_of,
+    sweep_program,
+)
 from edge_perception.models.manifest import Manifest
+
+_LEAST_ROOM = 65536  # points; more than most sensors have in a sweep
 
 
 class LidarIntake:
@@ -63,8 +73,9 @@ class _Sweep:
 
     frame: PointCloud
     geometry: Geometry
-    raised: NDArray[np.integer]  # points above the ground, in the order of the raster's cells
-    density: NDArray[np.float32]  # channel of the raster, until the next sweep
+    # Points above the ground, in the order of the raster's cells; None: the device still has them.
+    raised: NDArray[np.integer] | None = None
+    density: NDArray[np.float32] | None = None  # channel of the raster, until the next sweep
     notes: tuple[str, ...]
 
 
@@ -83,16 +94,37 @@ class LidarEncoder(CheckedModel):
         self._sweeper = None if compiled is None else compiled.sweeper(sweep_plan(self._config))
         self._scratch = Scratch()
         self._sweep: _Sweep | None = None
+        self._device: DeviceInput | None = None
+        self._most = _LEAST_ROOM  # points of a sweep that the device has memory for
+
+    def use_device(self, device: DeviceInput) -> None:
+        """Make the raster by kernels, which are compiled now."""
+        self._device = device
+        self._on_device(0)
+
+    def _on_device(self, points: int) -> bool:
+        if self._device is None:
+            return False
+        if points > self._most:
+            self._most = int(points * 1.25)
+        return self._device.ready(self._most, lambda: sweep_program(self._config, self._most))
 
     def preprocess(self, frame: PointCloud, geometry: Geometry) -> dict[str, NDArray]:
-        """Return the graph inputs; the next call overwrites them."""
-        raised: NDArray[np.integer]
+        """Return the graph inputs; the next call overwrites them.
+
+        On a device the points are in the place of the raster.
+        """
         intensity, note = model_intensity(
             frame.intensity,
             geometry.intensity_factor,
             self._config.intensity_median,
             self._scratch,
         )
+        notes = (note,) if note else ()
+        if self._on_device(len(frame.xyz_m)):
+            self._sweep = _Sweep(frame=frame, geometry=geometry, notes=notes)
+            return points_of(frame.xyz_m, intensity, to_base_matrix(geometry))
+        raised: NDArray[np.integer]
         if self._sweeper is None:
             xyz_base = to_base(frame.xyz_m, geometry)
             binned = bin_points(xyz_base, self._config)
@@ -105,12 +137,19 @@ class LidarEncoder(CheckedModel):
                 None if intensity is None else np.ascontiguousarray(intensity),
             )
             raster = self._sweeper.raster
-        notes = (note,) if note else ()
         density = raster[self._config.channels.index("density")]
         self._sweep = _Sweep(
             frame=frame, geometry=geometry, raised=raised, density=density, notes=notes
         )
         return {self._config.input: raster[None]}
+
+    def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Run the model; what the kernels found of the sweep is kept for `postprocess`."""
+        outputs = super().infer(inputs)
+        if DENSITY not in outputs or self._sweep is None:
+            return outputs
+        self._sweep = replace(self._sweep, raised=raised_of(outputs), density=outputs[DENSITY])
+        return {name: array for name, array in outputs.items() if name not in RESULTS}
 
     def in_range(self, xyz_m: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
         """Return which points, (N, 3), sensor frame, the model can use: those in its raster."""
@@ -124,7 +163,8 @@ class LidarEncoder(CheckedModel):
         last = self._sweep
         notes: tuple[str, ...] = ()
         tensors = self.features(outputs)
-        if last is not None and last.frame is frame and last.geometry is geometry:
+        known = last is not None and last.frame is frame and last.geometry is geometry
+        if last is not None and known and last.raised is not None and last.density is not None:
             obstacles = to_base(frame.xyz_m[thinned(last.raised)], geometry)
             notes = last.notes
             tensors |= _seen(last.density, tensors)

@@ -16,9 +16,10 @@ from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, sweep_
 from edge_perception.encoders.lidar.road import RoadPlan
 
 # Arrays of a frame.
-COUNT, XYZ, INTENSITY, POSE = "count", "xyz", "intensity", "T"
+COUNT, XYZ, INTENSITY, POSE = "sweep.count", "sweep.xyz", "sweep.intensity", "sweep.T"
 # What comes back: the density channel, (H, W), and the raised points with their number.
-DENSITY, RAISED, RAISED_COUNT = "density", "raised", "raised_count"
+DENSITY, RAISED, RAISED_COUNT = "sweep.density", "sweep.raised", "sweep.raised_count"
+RESULTS = (DENSITY, RAISED, RAISED_COUNT)
 _LAYER = 3  # as in road.py
 _CELL_BYTES = 24  # cell_sum of sweep.cu
 _STRUCTURE = (  # sweep_plan of sweep.cu, by names of a SweepPlan

@@ -89,6 +89,8 @@ def with_runtime(health: Health, loaded: LoadedModel) -> Health:
         "precision": info.precision or "as in the graph",
     }
     notes = (*loaded.notes, *info.notes)
+    if loaded.preprocess == "gpu":
+        notes = (*notes, "preprocess gpu is not used: features are aligned on the CPU")
     if notes:
         values[NOT_AS_ASKED] = "; ".join(notes)
     health = replace(health, values=values)

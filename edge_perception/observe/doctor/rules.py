@@ -268,6 +268,8 @@ def _not_as_asked(seen: Observation) -> Iterator[Cause]:
             change = "precision: auto"
         elif "compile_cache" in note:
             change = "compile_cache: ''"
+        elif "preprocess" in note:
+            change = "preprocess: cpu"
         elif "CUDA graph" in note:
             change = "provider_options without tensorrt.cuda_graph"
         elif "does not serve" in note:

@@ -107,6 +107,9 @@ def test_programs_come_and_go_and_nothing_is_left(world, model):
         got = session.infer({"raw": RAW, "b": B})
         assert np.array_equal(got["sum"].ravel()[:count], RAW[:count] * 2 + 2.5)
         assert {kind: len(numbers) for kind, numbers in world.recorder.alive.items()} == alive
+        before = len(world.recorder.calls)
+        session.run_program(session._execution.program)
+        assert len(world.recorder.calls) == before, "the same one again costs nothing"
     session.close()
     assert left(world) == {}
     assert not world.recorder.memory
@@ -136,6 +139,7 @@ def test_what_the_driver_stops_leaves_the_session_as_it_was(world, model, call):
         ({"source": "#error no"}, r"the kernels do not compile: kernels\.cu\(3\): error: expected"),
         ({"source": SOURCE.replace("more", "less")}, "cuModuleGetFunction failed"),
         ({"input": "c"}, "no input 'c' of a fixed shape"),
+        ({"input": "raw"}, "kernels for input 'raw' have an array 'raw' of their own"),
     ],
 )
 def test_programs_that_mean_nothing(world, model, wrong, text):

@@ -8,6 +8,9 @@ from kernels_on_cpu import OnCpu
 
 from edge_perception.encoders.camera.image_program import PIXELS, image_program
 from edge_perception.encoders.camera.preprocess import CameraPreprocessing, ImagePreprocessor
+from edge_perception.samples.data import data_folder
+from edge_perception.samples.images import decoded
+from edge_perception.samples.pandaset import has_pandaset, load_pandaset
 
 RNG = np.random.default_rng(7)
 
@@ -45,6 +48,16 @@ def test_every_bit_is_that_of_the_cpu(config, size):
         bgr = np.repeat(bgr, 2, axis=0)
     got, expected = both(config, bgr)
     np.testing.assert_array_equal(got, expected)
+
+
+def test_real_images_are_those_of_the_cpu():
+    data = data_folder()
+    if data is None or not has_pandaset(data):
+        pytest.skip("no real frames: EDGE_PERCEPTION_DATA")
+    for sequence in load_pandaset(data).sequences:
+        bgr = decoded(sequence[0].jpeg, sequence[0].name)
+        got, expected = both(CameraPreprocessing(size=(416, 256), scale=1 / 255), bgr)
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_rows_with_padding_and_pictures_with_edges():

@@ -21,6 +21,8 @@ from edge_perception.encoders.lidar.sweep_program import (
     road_waves,
     sweep_program,
 )
+from edge_perception.samples.data import data_folder
+from edge_perception.samples.pandaset import has_pandaset, load_pandaset
 
 MOST = 4096
 IDENTITY = np.eye(4, dtype=np.float32)[:3]
@@ -65,6 +67,19 @@ def test_sweeps_one_after_another_are_those_of_numpy(config):
         xyz, intensity = sweep(seed, 4000 - 900 * seed)
         check(config, on_cpu, xyz, intensity if seed % 2 == 0 else None)
     check(config, on_cpu, *sweep(9, 0))
+
+
+def test_real_sweeps_are_those_of_numpy():
+    data = data_folder()
+    if data is None or not has_pandaset(data):
+        pytest.skip("no real frames: EDGE_PERCEPTION_DATA")
+    config = LidarPreprocessing()
+    frames = [frame for sequence in load_pandaset(data).sequences for frame in sequence]
+    most = max(len(frame.xyz_m) for frame in frames)
+    on_cpu = OnCpu(sweep_program(config, most), (1, len(config.channels), *config.shape))
+    for frame in frames:
+        xyz = np.ascontiguousarray(frame.xyz_m, np.float32)
+        check(config, on_cpu, xyz, frame.intensity.astype(np.float32) / 255)
 
 
 def test_a_cell_of_a_wave_waits_for_its_nearer_neighbours_only():

@@ -214,6 +214,7 @@ def test_each_cause_with_the_line_to_change(code):
             "provider: cuda:0",
         ),
         ("tensorrt 11.4", "compile_cache /var/x: Permission denied", "compile_cache: ''"),
+        ("tensorrt 11.4", "preprocessing runs on the CPU: no libnvrtc", "preprocess: cpu"),
         ("tensorrt 11.4", "a CUDA graph was asked for, none is used", "tensorrt.cuda_graph"),
     ],
 )
