@@ -20,6 +20,7 @@ import numpy as np
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders.audio.byte_order import NOTE, ByteOrder
+from edge_perception.encoders.audio.coded import CodedFrames
 from edge_perception.encoders.audio.conversion import (
     SAMPLE_FORMATS,
     block_from_chunk,
@@ -47,13 +48,14 @@ class MessageConverter:
         self._unread_since_ns = 0  # stamp of the first block without a format; 0: none came
         self._counter = SampleCounter()
         self._order = ByteOrder()
+        self._coded = CodedFrames()
 
     def copy(self) -> MessageConverter:
         """Return one that goes on from here on its own."""
         other = MessageConverter()
         other._info, other._counter = self._info, copy.copy(self._counter)
         other._unread_since_ns = self._unread_since_ns
-        other._order = copy.copy(self._order)
+        other._order, other._coded = copy.copy(self._order), copy.copy(self._coded)
         return other
 
     def convert(self, message: Any) -> AudioBlock | None:
@@ -72,6 +74,7 @@ class MessageConverter:
 
     def _block(self, message: Any) -> AudioBlock | None:
         if hasattr(message, "first_sample_index"):
+            self._coded.refuse(message.data)
             return block_from_chunk(message, self._order)
         if hasattr(message, "coding_format"):
             self._info = message
@@ -106,6 +109,7 @@ class MessageConverter:
                 f"AudioInfo.sample_format expects one of {', '.join(SAMPLE_FORMATS)}, "
                 f"got '{info.sample_format}'"
             )
+        self._coded.refuse(message.audio.data)
         rate_hz = int(info.sample_rate)
         samples = decode_samples(
             message.audio.data,
