@@ -55,6 +55,8 @@ def geometry_of_image(geometry: Geometry, image_size: tuple[int, int]) -> Geomet
         return replace(geometry, image_size=image_size, notes=(note,))
     if len(alike) != 1:
         what = "of another shape" if not alike else "with several modes of this shape"
+        if image_size in ((2 * width, height), (width, 2 * height)):
+            what = "of half of it: two pictures in one, of a stereo camera? publish them apart"
         raise InvalidFrameError(
             f"camera_info is of images of {said}, the image has {got}: a calibration {what}"
         )

@@ -18,6 +18,7 @@ from edge_perception.encoders.camera.compressed import (
     decode_compressed,
     decode_one_channel,
 )
+from edge_perception.encoders.camera.contrast import stretched
 from edge_perception.encoders.camera.cv_bridge_fallback import image_through_cv_bridge
 from edge_perception.encoders.camera.encodings import (
     DEPTH,
@@ -78,7 +79,10 @@ def _raw(
 
 def _unknown(message: Any) -> NDArray[np.uint8]:
     if message.encoding in DEPTH:
-        raise InvalidFrameError(f"{message.encoding} image: expected a picture, got depth")
+        raise InvalidFrameError(
+            f"{message.encoding} image: expected a picture, got depth (a thermal camera? let it "
+            "publish mono16)"
+        )
     try:
         return image_through_cv_bridge(message)
     except InvalidFrameError as error:
@@ -141,7 +145,10 @@ def _one_channel(
         of = kind
     if pixels.dtype == np.uint16:
         pixels = full_scale(np.asarray(pixels, np.uint16), bits, notes)
-    return to_bgr(ENCODINGS[of], pixels[..., None])
+    one = pixels[..., None]
+    if ENCODINGS[of].may_be_counts:
+        one = stretched(one, notes)
+    return to_bgr(ENCODINGS[of], one)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.camera.contrast import stretched
 from edge_perception.encoders.camera.pair_order import is_exchanged
 from edge_perception.encoders.camera.sixteen_bits import (
     SignificantBits,
@@ -50,6 +51,12 @@ class Encoding:
     width_multiple: int = 1
     height_multiple: int = 1
     exchanged: str = ""  # the encoding with brightness and colours the other way round
+    packed: bool = False  # rows follow one another without padding, as planes of half the width do
+
+    @property
+    def may_be_counts(self) -> bool:
+        """Whether a value may be something else than brightness: grey of 16 bits."""
+        return self.to_bgr is _grey and self.item_bytes == 2
 
     @property
     def is_one_plane(self) -> bool:
@@ -108,6 +115,10 @@ def decode_raw(
     _check_multiple("height", height, encoding.height_multiple)
     rows = height * encoding.rows[0] // encoding.rows[1]
     step = _row_step(encoding, (width, rows), step, data.size, notes)
+    if encoding.packed and step != width:
+        raise InvalidFrameError(
+            f"step: planes of half the width expect rows without padding, {width} bytes, got {step}"
+        )
     if data.size >= step * rows + width * encoding.channels * encoding.item_bytes:
         data = _without_rest(encoding, data, height, step, notes)
     dtype = np.dtype("u1" if encoding.item_bytes == 1 else ">u2" if big_endian else "<u2")
@@ -119,6 +130,8 @@ def decode_raw(
     )
     if dtype.itemsize == 2:
         pixels = full_scale(native_order(pixels, notes), bits or SignificantBits(), notes)
+        if encoding.may_be_counts:
+            pixels = stretched(pixels, notes)
     return to_bgr(_in_pairs(encoding, pixels, notes), pixels)
 
 
@@ -212,9 +225,11 @@ def _without_rest(
         return data[: step * rows]
     held = data.size // step
     higher = held * encoding.rows[1] // encoding.rows[0]
-    if higher * encoding.rows[0] != held * encoding.rows[1] or higher not in {
-        -(-height // multiple) * multiple for multiple in _PLANE_ROWS
-    }:
+    if (
+        encoding.packed
+        or higher * encoding.rows[0] != held * encoding.rows[1]
+        or higher not in {-(-height // multiple) * multiple for multiple in _PLANE_ROWS}
+    ):
         raise InvalidFrameError(
             f"data: expected {rows} rows of {step} bytes in planes of {height} rows of Y and the "
             f"colours, got {held} rows"
@@ -275,10 +290,15 @@ def _bayer(order: str, bits: int) -> Encoding:
     return Encoding(channels=1, item_bytes=bits // 8, to_bgr=_plane(code))
 
 
-def _subsampled(code: int) -> Encoding:
-    """A plane of Y, then one of U and V (or V and U) in turn at half the resolution."""
+def _subsampled(code: int, *, packed: bool = False) -> Encoding:
+    """A plane of Y, then U and V (or V and U) at half the resolution: in turn, or packed planes."""
     return Encoding(
-        channels=1, to_bgr=_plane(code), rows=(3, 2), width_multiple=2, height_multiple=2
+        channels=1,
+        to_bgr=_plane(code),
+        rows=(3, 2),
+        width_multiple=2,
+        height_multiple=2,
+        packed=packed,
     )
 
 
@@ -323,6 +343,9 @@ ENCODINGS: dict[str, Encoding] = {
     "yuv422": _UYVY,
     "yuyv": _YUYV,
     "yuv422_yuy2": _YUYV,
+    "yvyu": Encoding(channels=2, to_bgr=_convert(cv2.COLOR_YUV2BGR_YVYU), width_multiple=2),
+    "i420": _subsampled(cv2.COLOR_YUV2BGR_I420, packed=True),
+    "yv12": _subsampled(cv2.COLOR_YUV2BGR_YV12, packed=True),
     "nv12": _subsampled(cv2.COLOR_YUV2BGR_NV12),
     "nv21": _subsampled(cv2.COLOR_YUV2BGR_NV21),
     "nv24": Encoding(channels=1, rows=(3, 1), to_bgr=_nv24),
@@ -333,8 +356,23 @@ ENCODINGS: dict[str, Encoding] = {
     },
 }
 
-_OTHER_NAMES = {name.lower(): name for name in ENCODINGS} | {
-    f"bayer{start}{bits}": f"bayer_{order}{bits}"
-    for start, order in _MOSAICS.items()
-    for bits in (8, 16)
+# What V4L2, GStreamer, FFmpeg and GenICam call them. Where a name ends in 10, 12 or 14 each value
+# has 16 bits; packed ones have another name.
+_ALIASES = {
+    "yuyv": ("yuy2", "yuyv422", "yuv422_8", "ycbcr422_8"),
+    "uyvy": ("yuv422packed", "yuv422_8_uyvy", "uyvy422"),
+    "i420": ("yu12", "iyuv", "yuv420", "yuv420p"),
+    "rgb8": ("rgb24", "rgb3"),
+    "bgr8": ("bgr24", "bgr3"),
+    "mono8": ("gray8", "grey", "y8"),
+    "mono16": ("gray16", "gray16_le", "y16", "mono10", "mono12", "mono14"),
+}
+_OTHER_NAMES = {
+    **{name.lower(): name for name in ENCODINGS},
+    **{alias: name for name, aliases in _ALIASES.items() for alias in aliases},
+    **{
+        f"bayer{start}{bits}": f"bayer_{order}{8 if bits == 8 else 16}"
+        for start, order in _MOSAICS.items()
+        for bits in (8, 10, 12, 14, 16)
+    },
 }

@@ -54,10 +54,10 @@ def native_order(pixels: NDArray[Any], notes: list[str]) -> NDArray[np.uint16]:
         pixels: (rows, W, channels), uint16 of either order.
         notes: takes that the order is another one.
     """
-    told = _roughness(pixels)
+    told = roughness(pixels)
     if told > _NOISE:
         swapped = pixels.view(pixels.dtype.newbyteorder())
-        if _SMOOTHER * _roughness(swapped) < told:
+        if _SMOOTHER * roughness(swapped) < told:
             notes.append("is_bigendian is wrong: the image is a picture in the other order")
             pixels = swapped
     if not (pixels.dtype.isnative and pixels.flags.aligned):  # an odd step splits values
@@ -65,8 +65,12 @@ def native_order(pixels: NDArray[Any], notes: list[str]) -> NDArray[np.uint16]:
     return pixels
 
 
-def _roughness(pixels: NDArray[Any]) -> float:
-    """Return which share of the variance lies between pixels two apart: of one Bayer colour."""
+def roughness(pixels: NDArray[Any]) -> float:
+    """Return which share of the variance lies between pixels two apart: of one Bayer colour.
+
+    Args:
+        pixels: (rows, W, channels), of which the first channel counts.
+    """
     rows = max(1, pixels.shape[0] // 48)
     sample = pixels[::rows, :, 0].astype(np.float32)
     if sample.shape[1] < 8:

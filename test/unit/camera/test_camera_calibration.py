@@ -197,6 +197,13 @@ def test_image_of_another_size() -> None:
     assert geometry_of_image(geometry, (640, 480)) is geometry
 
 
+@pytest.mark.parametrize("size", [(1280, 480), (640, 960)])
+def test_two_pictures_in_one_are_named(size: tuple[int, int]) -> None:
+    geometry = geometry_from_camera_info(camera_info())
+    with pytest.raises(InvalidFrameError, match="two pictures in one, of a stereo camera"):
+        geometry_of_image(geometry, size)
+
+
 @pytest.mark.parametrize(("model", "d"), LENSES)
 def test_projection_follows_the_model(model: str, d: list[float]) -> None:
     geometry = lens(model, d)
