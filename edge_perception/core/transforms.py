@@ -245,6 +245,31 @@ def matrix(position_m: Vector, orientation: Quaternion) -> NDArray[np.float64]:
     return T
 
 
+def orientation_of(T: NDArray[np.float64]) -> Quaternion:
+    """Return the rotation of a (4, 4) transform as a unit quaternion x, y, z, w.
+
+    The eigenvector of the largest eigenvalue (Bar-Itzhack, 2000).
+    """
+    R = T[:3, :3]
+    lower = np.zeros((4, 4))
+    lower[0, 0] = R[0, 0] - R[1, 1] - R[2, 2]
+    lower[1, :2] = R[0, 1] + R[1, 0], R[1, 1] - R[0, 0] - R[2, 2]
+    lower[2, :3] = R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], R[2, 2] - R[0, 0] - R[1, 1]
+    lower[3] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1], np.trace(R)
+    x, y, z, w = (float(value) for value in np.linalg.eigh(lower)[1][:, -1])
+    return x, y, z, w
+
+
+def other_order(T: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the transform that was meant where its quaternion was given as w, x, y, z.
+
+    Read as x, y, z, w it still has unit length, so only what it leads to tells.
+    """
+    w, x, y, z = orientation_of(T)
+    px, py, pz = (float(value) for value in T[:3, 3])
+    return matrix((px, py, pz), (x, y, z, w))
+
+
 def _inverse(T: NDArray[np.float64]) -> NDArray[np.float64]:
     back = np.eye(4)
     back[:3, :3] = T[:3, :3].T

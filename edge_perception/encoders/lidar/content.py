@@ -22,6 +22,7 @@ from edge_perception.encoders.content import (
     worst,
     worthless,
 )
+from edge_perception.encoders.lidar.road_below import RoadBelow
 from edge_perception.encoders.lidar.sweep_parts import SweepParts
 
 SAMPLE = 2048  # points looked at
@@ -30,6 +31,7 @@ _LEARN_FRAMES = 5  # frames until the usual share of a sector is trusted
 _LEARN_RATE = 0.05
 _FAR_M = 300.0  # no LiDAR has half of its points beyond it
 _MIN_SHARE = 0.01  # a sector that usually holds less is not watched
+_FLAT_M = 0.01  # a sensor with more than one beam sees things higher than that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,7 @@ class CloudContentCheck:
         self._usual = np.zeros(SECTORS)  # usable points a sweep
         self._frames = 0
         self._parts = SweepParts(SECTORS)
+        self._road = RoadBelow()
 
     def check(
         self, frame: PointCloud, encoder: Any = None, geometry: Geometry | None = None
@@ -115,15 +118,25 @@ class CloudContentCheck:
         # Points a sector, not shares: a lost sector must not make the others look fuller.
         counts = sectors_of(sample, usable) * float(step)
         self._parts.see(sectors_of(sample, ~near))
+        turned = self._turned(sample, geometry)
         if counts.sum() < limits.min_points:
             return worthless(
                 f"{counts.sum():.0f} usable points of {points}, inside the model's range and "
                 f"beyond content.min_range_m {limits.min_range_m:g} m "
                 f"< content.min_points {limits.min_points}{self._why(sample)}"
+                + (f"; {turned}" if turned else "")
             )
         return worst(
-            self._sectors_lost(counts), self._covered(float(near.mean()), float(usable.mean()))
+            self._sectors_lost(counts),
+            self._covered(float(near.mean()), float(usable.mean())),
+            doubtful(turned) if turned else _flat(sample),
         )
+
+    def _turned(self, sample: NDArray[np.float32], geometry: Geometry | None) -> str:
+        """Say that the pose turns the sweep; one that nobody gave is told as that."""
+        if geometry is None or not geometry.pose_source:
+            return ""
+        return self._road.see(sample, geometry.T_base_sensor)
 
     def _why(self, sample: NDArray[np.float32]) -> str:
         """Say what can be the reason that a sweep has hardly a point for the model."""
@@ -176,6 +189,16 @@ class CloudContentCheck:
         self._frames += 1
         rate = max(_LEARN_RATE, 1.0 / self._frames)
         self._usual += rate * (counts - self._usual)
+
+
+def _flat(sample: NDArray[np.float32]) -> Finding:
+    """Say that a sweep has one layer only, whatever the sensor's frame calls up."""
+    if float(np.ptp(sample[:, 2])) >= _FLAT_M:
+        return GOOD
+    return doubtful(
+        "all points are at one height: the layer of a 2-D scanner shows no shapes, and a model of "
+        "sweeps finds nothing in it"
+    )
 
 
 def sectors_of(xyz_m: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float64]:

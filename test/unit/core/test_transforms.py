@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from edge_perception.core.errors import TransformError
-from edge_perception.core.transforms import NS, Transform, TransformTree
+from edge_perception.core.transforms import (
+    NS,
+    Transform,
+    TransformTree,
+    matrix,
+    orientation_of,
+    other_order,
+)
 
 LEFT = (0.0, 0.0, math.sqrt(0.5), math.sqrt(0.5))  # a quarter turn about z
 STRAIGHT = (0.0, 0.0, 0.0, 1.0)
@@ -209,3 +216,13 @@ def test_any_chain_is_the_product_of_its_links(links):
         expected = expected @ T
     found = made.lookup("f0", f"f{len(links)}", 0)
     np.testing.assert_allclose(found.T, expected, atol=1e-6)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: math.hypot(*q) > 0.1))
+def test_the_orientation_of_a_transform_is_that_of_its_quaternion(values):
+    q = np.array(values) / np.linalg.norm(values)
+    T = matrix((1.0, 2.0, 3.0), tuple(q))
+    found = np.array(orientation_of(T))
+    np.testing.assert_allclose(abs(found @ q), 1.0, atol=1e-9)
+    told = matrix((1.0, 2.0, 3.0), (q[3], q[0], q[1], q[2]))  # given as w, x, y, z
+    np.testing.assert_allclose(other_order(told), T, atol=1e-7)

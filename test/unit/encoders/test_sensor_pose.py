@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_perception.core.transforms import NS, Transform, TransformTree
+from edge_perception.core.transforms import NS, Transform, TransformTree, orientation_of
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
 from edge_perception.encoders.audio.options import AudioSourceOptions
@@ -140,6 +140,29 @@ def test_only_the_sky_is_odd(pitch_deg, odd):
     half = np.radians(-pitch_deg) / 2
     up = transform((0, 0, 0, 0, np.sin(half), 0, np.cos(half)))
     assert bool(odd_pose(up @ optical)) is odd
+
+
+@pytest.mark.parametrize(
+    ("roll_deg", "odd"), [(0, False), (20, False), (90, True), (180, True), (-90, True)]
+)
+def test_an_image_on_its_side_is_odd(roll_deg, odd):
+    half = np.radians(roll_deg) / 2
+    rolled = transform((0, 0, 0, *OPTICAL)) @ transform((0, 0, 0, 0, 0, np.sin(half), np.cos(half)))
+    text = odd_pose(rolled)
+    assert bool(text) is odd
+    assert not odd or f"the camera's image is turned by {abs(roll_deg)} degrees" in text
+
+
+@pytest.mark.parametrize("yaw_deg", [-90, -135, 170])
+def test_a_quaternion_in_the_other_order_is_called_that(yaw_deg):
+    half = np.radians(yaw_deg) / 2
+    right = transform((0, 0, 1.5, 0, 0, np.sin(half), np.cos(half))) @ transform(
+        (0, 0, 0, *OPTICAL)
+    )
+    assert odd_pose(right) == ""
+    x, y, z, w = orientation_of(right)
+    text = odd_pose(transform((0, 0, 1.5, w, x, y, z)))
+    assert "read as w, x, y, z its quaternion is level: x, y, z, w is asked for" in text
 
 
 def test_a_lidar_may_hang_upside_down():
