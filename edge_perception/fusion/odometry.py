@@ -13,6 +13,8 @@ ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 _NS = 1_000_000_000
 _MOST_M = 1e8  # twice around the earth; beyond it doubles lose the millimetres
 _UNIT = 0.01  # how far the length of an orientation may be from one
+_ROLLED = 0.5  # x of an orientation that rolls by 60 degrees, as no vehicle does
+_LEVEL, _TURNED = 0.15, 0.05  # y and z beside it, and w: a frame with z down has w near zero
 
 
 def pose_from_msg(message: Any, base_frame: str) -> Pose:
@@ -23,7 +25,8 @@ def pose_from_msg(message: Any, base_frame: str) -> Pose:
         base_frame: frame whose motion is wanted.
 
     Raises:
-        InvalidFrameError: it is of another frame, has no stamp, or is not finite.
+        InvalidFrameError: it is of another frame, has no stamp, is not finite, or its orientation
+            is in another order.
     """
     stamp = message.header.stamp
     stamp_ns = int(stamp.sec) * _NS + int(stamp.nanosec)
@@ -49,5 +52,12 @@ def pose_from_msg(message: Any, base_frame: str) -> Pose:
             f"odometry: expected a finite position below {_MOST_M:g} m and a unit orientation, "
             f"got {position_m} "
             f"and {orientation}"
+        )
+    x, y, z, w = map(abs, orientation)
+    if x > _ROLLED and w > _TURNED and max(y, z) < _LEVEL:
+        raise InvalidFrameError(
+            f"odometry: the orientation {orientation} rolls the vehicle by "
+            f"{math.degrees(2.0 * math.atan2(x, w)):.0f} degrees: given as w, x, y, z? "
+            "x, y, z, w is asked for"
         )
     return Pose(stamp_ns=stamp_ns, position_m=position_m, orientation=orientation)

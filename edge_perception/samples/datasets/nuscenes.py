@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.json_file import read_json
+from edge_perception.core.transforms import matrix, orientation_of
 from edge_perception.fusion.label_names import OTHER, class_of_label
 from edge_perception.samples.datasets import (
     CameraStream,
@@ -41,6 +43,8 @@ from edge_perception.samples.truth import LabelledBox, inverse
 
 ORIGIN = "nuScenes, © Motional, CC BY-NC-SA 4.0 with the nuScenes terms"
 LIDAR, CAMERA = "LIDAR_TOP", "CAM_FRONT"
+_MOVED_M = 0.1  # from sweep to sweep, that tells where the vehicle drives
+_ASTRAY, _AHEAD = 0.5, 0.95  # cosines: of where it looks to where it drives, of its z axis
 Row = Mapping[str, Any]
 
 
@@ -124,6 +128,7 @@ class _Scene:
             )
         sweeps = shots[LIDAR]
         sweeps = [sweeps[index] for index in part(len(sweeps), wanted, self._root)]
+        _check_order([shot.T_global_base for shot in sweeps], self._tables)
         low_ns, high_ns = sweeps[0].stamp_ns - 10**8, sweeps[-1].stamp_ns + 10**8
         cameras = []
         for index, channel in enumerate(channels):
@@ -215,6 +220,37 @@ class _Scene:
                 )
             )
         return moments
+
+
+def _check_order(poses: list[NDArray[np.float64]], tables: Path) -> None:
+    """Refuse rotations that are given as x, y, z, w.
+
+    Raises:
+        ConfigurationError: they are: read so the vehicle is upright, or drives where it looks.
+    """
+    others = [_other_order(T) for T in poses]
+    upright, other_upright = (float(np.mean([T[2, 2] for T in each])) for each in (poses, others))
+    odd = upright < _ASTRAY and other_upright > _AHEAD
+    along = np.array([b[:3, 3] - a[:3, 3] for a, b in pairwise(poses)]).reshape(-1, 3)
+    length = np.linalg.norm(along, axis=1)
+    moved = np.flatnonzero(length > _MOVED_M)
+    if len(moved):
+        ahead, other_ahead = (
+            float(np.mean([each[k][:3, 0] @ along[k] / length[k] for k in moved]))
+            for each in (poses, others)
+        )
+        odd = odd or (ahead < _ASTRAY and other_ahead > _AHEAD)
+    if odd:
+        raise ConfigurationError(
+            f"{tables / 'ego_pose'}.json: rotation expects w, x, y, z: read as x, y, z, w the "
+            "vehicle is upright and drives where it looks"
+        )
+
+
+def _other_order(T: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a transform whose quaternion, read as w, x, y, z, was x, y, z, w."""
+    x, y, z, w = orientation_of(T)
+    return matrix((0.0, 0.0, 0.0), (w, x, y, z))
 
 
 def _camera(channel: str, images: list[_Shot], *, first: bool, root: Path) -> CameraStream:

@@ -155,8 +155,19 @@ def test_an_odometry_message_is_read():
         ({"position": (math.nan, 0.0, 0.0)}, "finite"),
         ({"orientation": (0.0, 0.0, 0.0, 0.0)}, "unit orientation"),
         ({"orientation": (math.inf, 0.0, 0.0, 0.0)}, "unit orientation"),
+        ({"orientation": (0.8, 0.0, 0.0, 0.6)}, "rolls the vehicle by 106 degrees: given as w, x"),
+        ({"orientation": (0.995, 0.0, 0.0, -0.0999)}, "x, y, z, w is asked for"),
     ],
 )
 def test_a_useless_odometry_message_is_refused(changes, text):
     with pytest.raises(InvalidFrameError, match=text):
         pose_from_msg(message(**changes), "base_link")
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [(0.6, 0.8, 0.0, 0.0), (0.0, 0.0, 0.8, -0.6), (0.1, 0.05, 0.7, 0.7053), (1.0, 0.0, 0.0, 0.0)],
+    ids=["a frame with z down", "turned", "on a slope", "standing with z down"],
+)
+def test_vehicles_that_are_upright_are_read(orientation):
+    assert pose_from_msg(message(orientation=orientation), "base_link").orientation == orientation

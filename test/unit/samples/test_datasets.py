@@ -278,6 +278,14 @@ def _row_of(name, numbers):
 
 
 CAR = "Car 0.00 0 0.10 10 20 30 40 "
+
+
+def _turned(row):
+    """Return a row of nuScenes whose rotation is given in the other order."""
+    w, *xyz = row.get("rotation", [None])
+    return {**row, "rotation": [*xyz, w]} if xyz else row
+
+
 ODD = {
     "a label that is nan": (
         "kitti_object",
@@ -329,6 +337,11 @@ ODD = {
         "nuscenes",
         _rows("ego_pose.json", translation=[float("nan")] * 3),
         "expected a place and a quaternion",
+    ),
+    "rotations as x, y, z, w": (
+        "nuscenes",
+        _each("v1.0-mini/*.json", lambda t: json.dumps([_turned(row) for row in json.loads(t)])),
+        "ego_pose.json: rotation expects w, x, y, z: read as x, y, z, w the vehicle is upright",
     ),
     "no intrinsics": (
         "nuscenes",
