@@ -145,7 +145,7 @@ def _one_channel(
         of = kind
     if pixels.dtype == np.uint16:
         pixels = full_scale(np.asarray(pixels, np.uint16), bits, notes)
-    one = pixels[..., None]
+    one: NDArray = pixels[..., None]
     if ENCODINGS[of].may_be_counts:
         one = stretched(one, notes)
     return to_bgr(ENCODINGS[of], one)
