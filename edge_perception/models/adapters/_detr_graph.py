@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._picture import (
-    IMAGENET,
-    STRETCH,
-    SUPPRESSED,
-    UNIT,
-    config_of,
-    reading,
-)
+from edge_perception.models.adapters._detr_kin import KIN, Kin, kin_of
+from edge_perception.models.adapters._picture import STRETCH, SUPPRESSED, UNIT, reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
     USUAL_LISTS,
@@ -25,38 +17,6 @@ from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.graph_wrapping import with_only_outputs
 
 _QUERIES = (20, 1000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Kin:
-    """What a member of the family wants, and what its logits are."""
-
-    name: str
-    picture: Mapping[str, Any]
-    softmax: bool = False  # the last class is "no object"
-
-
-_KIN = {
-    "detr": _Kin(name="DETR", picture=IMAGENET, softmax=True),
-    "rtdetr": _Kin(name="RT-DETR", picture=UNIT),
-    "rfdetr": _Kin(name="RF-DETR", picture=IMAGENET),
-    "deformable": _Kin(name="deformable DETR", picture=IMAGENET),
-}
-# model_type of transformers' config.json, and what LibreYOLO calls them.
-_MODEL_TYPES = {
-    "detr": "detr",
-    "yolos": "detr",
-    "table-transformer": "detr",
-    "rt_detr": "rtdetr",
-    "rt_detr_v2": "rtdetr",
-    "d_fine": "rtdetr",
-    "conditional_detr": "deformable",
-    "deformable_detr": "deformable",
-    "dab-detr": "deformable",
-    "deta": "deformable",
-    "rf_detr": "rfdetr",
-    **dict.fromkeys(("rtdetr", "rtdetrv2", "rtdetrv4", "dfine", "deim"), "rtdetr"),
-}
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
@@ -143,9 +103,9 @@ def _ultralytics(foreign: ForeignModel, *found: tuple[str, tuple[int, ...]]) -> 
 
 def _two_outputs(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> list[Reading]:
     """DETR has one class more than there are; RT-DETR and RF-DETR have not."""
-    kin, why = _kin(foreign, classes, boxes, columns)
+    kin, why = kin_of(foreign, classes, boxes, columns)
     known = kin is not None
-    kin = kin or _Kin(name="DETR or RT-DETR", picture=UNIT)
+    kin = kin or Kin(name="DETR or RT-DETR", picture=UNIT)
     return [
         reading(
             foreign,
@@ -171,31 +131,6 @@ def _two_outputs(foreign: ForeignModel, classes: str, boxes: str, columns: int) 
             model=with_only_outputs(foreign.model, (classes, boxes)),
             undecided={}
             if known
-            else {"family": f"--config config.json, or --assume family={'|'.join(_KIN)}"},
+            else {"family": f"--config config.json, or --assume family={'|'.join(KIN)}"},
         )
     ]
-
-
-def _kin(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> tuple[_Kin | None, str]:
-    """Return which of the family it is, and why; None: nothing tells."""
-    said = str(foreign.said.get("family", "")).lower().replace("-", "")
-    if said in _KIN:
-        return _KIN[said], "said"
-    config = config_of(foreign)
-    if config is not None and config.family:
-        if config.family not in _MODEL_TYPES:
-            raise ModelError(
-                f"{config.name}: model_type: expected one of {', '.join(_MODEL_TYPES)}, got "
-                f"'{config.family[:40]}'; or --assume family={'|'.join(_KIN)}"
-            )
-        return _KIN[_MODEL_TYPES[config.family]], f"model_type of '{config.name}'"
-    family = foreign.metadata.get("model_family", "")  # of LibreYOLO
-    if family in _MODEL_TYPES:
-        return _KIN[_MODEL_TYPES[family]], "'model_family' of the metadata"
-    if {classes, boxes} == {"labels", "dets"}:
-        return _KIN["rfdetr"], "outputs 'dets' and 'labels'"
-    if columns in (92, 251):
-        return _KIN["detr"], f"{columns} classes: the last is 'no object'"
-    if columns == 80:
-        return _KIN["rtdetr"], "80 classes"
-    return None, "the number of classes does not tell"

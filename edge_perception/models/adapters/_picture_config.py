@@ -110,7 +110,7 @@ def _transformers(path: Path, data: Mapping[str, Any]) -> PictureConfig:
         made = {
             "color": "rgb",
             **_normal(scale, *((both["image_mean"], both["image_std"]) if normal else (None,) * 2)),
-            **_fit(keeps=bool(both.get("do_pad", False)), centred=False),
+            **_fit(keeps=_keeps_shape(both), centred=False),
             **_padding(_MEAN_PIXEL if normal else 0),  # it pads with zeros, after normalising
         }
         size = both.get("size")
@@ -123,6 +123,17 @@ def _transformers(path: Path, data: Mapping[str, Any]) -> PictureConfig:
         labels=tuple(labels),
         preprocessing=made,
     )
+
+
+def _keeps_shape(data: Mapping[str, Any]) -> bool:
+    """Whether its processor keeps the shape of pictures; a height and a width stretch them.
+
+    `do_pad` says only what is done with several pictures, each of which has its size by then.
+    """
+    size = data.get("size")
+    if isinstance(size, Mapping) and size:
+        return not {"height", "width"} <= set(size)
+    return "max_size" in data or bool(data.get("do_pad", False))
 
 
 def _mmdeploy(name: str, data: Mapping[str, Any]) -> PictureConfig:

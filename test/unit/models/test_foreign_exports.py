@@ -444,6 +444,54 @@ def test_paper_numbers_of_transformers_are_those_of_coco(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("modules", "columns", "family", "mean"),
+    [
+        ((), 80, "RT-DETR or D-FINE", 0.0),
+        (("decoder.layers.0.encoder_attn.sampling_offsets",), 80, "deformable DETR", 0.485),
+        (("decoder.0.sampling_offsets", "enc_score_head"), 7, "RT-DETR", 0.0),
+        (("decoder.0.sampling_offsets", "decoder/lqe_layers.0"), 7, "D-FINE or DEIM", 0.0),
+        (("0.sampling_offsets", "enc_out_class_embed.0"), 91, "RF-DETR or LW-DETR", 0.485),
+        (("decoder.0.ca_qpos_sine_proj", "class_labels_classifier"), 91, "conditional DETR", 0.485),
+        (("embeddings.detection_tokens", "class_labels_classifier"), 8, "YOLOS", 0.485),
+        (("class_labels_classifier",), 8, "DETR", 0.485),
+    ],
+)
+def test_kin_of_detr_are_told_apart_by_their_modules(
+    tmp_path: Path, modules: tuple[str, ...], columns: int, family: str, mean: float
+) -> None:
+    """Their outputs are alike, and pictures are normalised for some of them only."""
+    heads = queries(columns)
+    path = graphs.write(tmp_path / "model.onnx", Signature(heads, image="pixel_values"))
+    model = onnx.load(str(path))
+    for node, module in zip(model.graph.node, modules, strict=False):
+        node.name = f"/m/model/{module}/Add"
+    onnx.save(model, str(path))
+    softmax = family in ("YOLOS", "DETR")
+    labels = [f"thing {k}" for k in range(columns - softmax)]
+    found = recognise(path, labels=labels)
+    assert found.family == family
+    assert found.manifest["preprocessing"].get("mean", [0.0])[0] == mean
+    assert found.manifest["postprocessing"]["none_class"] is softmax
+
+
+@pytest.mark.parametrize(
+    ("size", "resize"),
+    [
+        ({"size": {"height": 64, "width": 96}, "do_pad": True}, "stretch"),
+        ({"size": {"shortest_edge": 64, "longest_edge": 96}}, "letterbox"),
+        ({"size": 64, "max_size": 96}, "letterbox"),  # before 4.26
+        ({"size": 64, "do_pad": False}, "stretch"),
+    ],
+)
+def test_a_height_and_a_width_stretch_pictures_however_several_are_padded(
+    tmp_path: Path, size: dict[str, Any], resize: str
+) -> None:
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps({**HF_PICTURE, "do_pad": False, **size}))
+    assert read_picture_config(path).preprocessing["resize"] == resize
+
+
+@pytest.mark.parametrize(
     ("file", "text", "wanted"),
     [
         ("data.yaml", "train: x\nnames:\n  0: car\n  1: van", ["car", "van"]),
