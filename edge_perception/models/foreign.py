@@ -22,10 +22,11 @@ from edge_perception.backends import DEFAULT_BACKEND
 from edge_perception.core.errors import ModelError
 from edge_perception.models.foreign_outputs import with_fixed_outputs
 from edge_perception.models.foreign_picture import fix_inputs, image_axes, parsed, picture_size
+from edge_perception.models.front import Front, front_of
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
 from edge_perception.models.graph_wrapping import pin_shape
 from edge_perception.models.manifest import OPSETS
-from edge_perception.models.operators import Cut, Front, cut_suppression, front_of
+from edge_perception.models.operators import Cut, cut_suppression
 from edge_perception.models.pillar_graph import scatter_with_standard_operators
 
 _FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto.DataType

@@ -10,15 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 _SUPPRESSIONS = ("EfficientNMS_TRT", "EfficientNMSX_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT")
 _KNOWN_DOMAINS = ("com.microsoft", "ai.onnx.ml", "ai.onnx.preview")  # and what is below them
 _PASSED = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape")
-_AT_THE_FRONT = (
-    *_PASSED, "Transpose", "QuantizeLinear", "DequantizeLinear", "Pad", "Resize", "Split",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,60 +89,6 @@ def cut_suppression(model: Any) -> Cut | None:
     del model.opset_import[:]
     model.opset_import.extend(copies)
     return cut
-
-
-@dataclass(frozen=True, kw_only=True)
-class Front:
-    """What a graph does with the numbers of its picture before anything else: x * gain + bias."""
-
-    gain: NDArray[np.float64]  # (3,)
-    bias: NDArray[np.float64]  # (3,)
-
-
-def front_of(model: Any, image: str) -> Front:
-    """Follow a picture from the input up to the first node that is no sum or product of it."""
-    constants = _constants(model)
-    readers: dict[str, list[Any]] = {}
-    for node in model.graph.node:
-        if node.op_type != "Shape":  # sizes are looked at beside
-            for name in set(node.input):
-                readers.setdefault(name, []).append(node)
-    gain, bias, name = np.ones(3), np.zeros(3), image
-    while len(readers.get(name, ())) == 1:
-        (node,) = readers[name]
-        if node.op_type not in _AT_THE_FRONT:
-            other = [constants.get(item) for item in node.input if item != name]
-            value = other[0] if len(other) == 1 else None
-            if value is None or value.size not in (1, 3):
-                break
-            turns = node.op_type in ("Mul", "Add")  # either side may be the picture
-            if not turns and (node.op_type not in ("Div", "Sub") or node.input[0] != name):
-                break
-            value = np.broadcast_to(value.reshape(-1).astype(np.float64), 3)
-            if node.op_type == "Mul":
-                gain, bias = gain * value, bias * value
-            elif node.op_type == "Div" and value.all():
-                gain, bias = gain / value, bias / value
-            else:
-                bias = bias + value * (1 if node.op_type == "Add" else -1)
-        name = node.output[0]
-    return Front(gain=gain, bias=bias)
-
-
-def _constants(model: Any) -> dict[str, NDArray]:
-    """Return the small constants of a graph by name."""
-    import onnx
-
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            values = [a.t for a in node.attribute if a.name == "value"]
-            tensors |= dict(zip(node.output, values, strict=False))
-    return {
-        name: onnx.numpy_helper.to_array(tensor)
-        for name, tensor in tensors.items()
-        if int(np.prod(tensor.dims)) <= 3 and tensor.data_location != onnx.TensorProto.EXTERNAL
-    }
 
 
 def all_nodes(graph: Any) -> Any:

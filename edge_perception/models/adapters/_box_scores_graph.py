@@ -136,8 +136,7 @@ def _family(foreign: ForeignModel, pair: _Pair) -> _Family:
         why = "as PP-YOLOE+ of PaddleDetection exports without suppression"
         return _Family(name="PP-YOLOE without suppression", preprocessing=stretched, why=why)
     if said == "yolonas" or (not said and "pred_boxes" in pair.boxes):
-        turns = any(node.op_type == "Gather" for node in foreign.model.graph.node[:8])
-        colours = {**YOLO_PICTURE, "color": "rgb" if turns else "bgr"}
+        colours = {**YOLO_PICTURE, "color": "bgr"}
         why = "as super-gradients exports"
         return _Family(name="YOLO-NAS", preprocessing=colours, why=why)
     if said == "yolox":

@@ -61,8 +61,7 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
     if columns:
         return [_named_columns(foreign, name, columns)]
     if shape[-1] == 7 and "flat_predictions" in name:  # image, corners, score, class
-        turns = any(node.op_type == "Gather" for node in foreign.model.graph.node[:8])
-        picture = {**YOLO_PICTURE, "color": "rgb" if turns else "bgr"}
+        picture = {**YOLO_PICTURE, "color": "bgr"}
         found = _yolo(foreign, name, "YOLO-NAS", box=1, score=5, label=6, picture=picture)
         return [found]
     if shape[-1] == 7 and len(shape) == 3:

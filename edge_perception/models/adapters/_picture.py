@@ -80,7 +80,8 @@ def reading(
     }
     manifest["labels"] = labels
     _, unknown = libreyolo_picture(foreign.metadata)
-    asked = dict(undecided or {})
+    told = config.preprocessing if config is not None else {}
+    asked = {**_half_done(foreign, {**preprocessing, **told}), **dict(undecided or {})}
     asked |= {name: text for name, text in unknown.items() if name not in foreign.said}
     if not labels and "labels" not in foreign.said:
         asked["labels"] = LABELS_OPTION
@@ -142,11 +143,55 @@ def fitted(
         said = {name: v for name, v in config.preprocessing.items() if name != "size"}
         values |= said
         why |= dict.fromkeys(said, f"'{config.name}'")
+    values["color"], told = _order(foreign, str(values.get("color", "rgb")))
+    why |= {"color": told} if told else {}
     inside = _done_inside(foreign, values)
     if inside:
         values |= {"scale": 1.0, "mean": [0.0] * 3, "std": [1.0] * 3}
         why |= dict.fromkeys(("scale", "mean", "std"), inside)
     return values, why
+
+
+def _order(foreign: ForeignModel, color: str) -> tuple[str, str]:
+    """Return the order of colours that the input takes, and what of the graph says so.
+
+    Args:
+        foreign: the file.
+        color: that the network takes, rgb or bgr.
+    """
+    front = foreign.front
+    if front is None:
+        return color, ""
+    if front.order():  # surer than what a family usually takes
+        return front.order(), "of the means that the graph takes off, the largest is of red"
+    if front.turned:
+        other = "bgr" if color == "rgb" else "rgb"
+        return other, f"the graph turns it to {color} itself"
+    return color, ""
+
+
+def _half_done(foreign: ForeignModel, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Ask for the normalisation where a graph does a part of what the family wants.
+
+    A graph that brings pixels to 0 to 1 and takes no mean off may have the mean and the deviation
+    in its first convolution, or leave them to who calls it.
+    """
+    front = foreign.front
+    mean = np.asarray(wanted.get("mean", [0.0] * 3), np.float64)
+    if front is None or "mean" in foreign.said or not mean.any() or front.bias.any():
+        return {}
+    if not 0 < np.abs(front.gain).max() < _SMALL_GAIN:
+        return {}
+    std = np.asarray(wanted.get("std", [1.0] * 3), np.float64)
+    scale = float(wanted.get("scale", 1.0))
+    left = "; ".join(
+        f"--assume {name}={[round(float(v), 4) for v in values / scale]}"
+        for name, values in (("mean", mean), ("std", std))
+    )
+    return {
+        "mean": f"the graph begins with pixel * {front.gain[0]:.4g} and takes no mean off: "
+        f"--assume mean=[0,0,0] where it does so later, or {left} where it is left to do"
+    }
 
 
 def _done_inside(foreign: ForeignModel, values: Mapping[str, Any]) -> str:

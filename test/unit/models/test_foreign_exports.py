@@ -25,6 +25,8 @@ ULTRALYTICS = {"author": "Ultralytics", "task": "detect", "names": str(NAMES)}
 UINT8, INT8 = onnx.TensorProto.UINT8, onnx.TensorProto.INT8
 IMAGENET = (("Sub", [0.485, 0.456, 0.406]), ("Div", [0.229, 0.224, 0.225]))
 
+CAFFE = (("Sub", [103.53, 116.28, 123.675]), ("Div", [57.375, 57.12, 58.395]))
+
 
 def dense(strides: tuple[int, ...], classes: int, *, anchors: int = 1) -> tuple[Any, Any]:
     """Boxes (corners) and scores of all cells."""
@@ -137,6 +139,13 @@ test_pipeline = [dict(type='Resize', scale=(96, 64), keep_ratio=True),
 # Name: signature, what is said, files beside (the first is --config), family, resize, and what of
 # the preprocessing must be so.
 EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
+    "mean of caffe inside": (
+        Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS, first=CAFFE),
+        {}, {}, "YOLOv8 or later", "center", {"color": "bgr", "scale": 1.0, "mean": [0.0] * 3}),
+    "means of unity, red first": (
+        Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS,
+                  first=(("Div", 255.0), *IMAGENET)),
+        {}, {}, "YOLOv8 or later", "center", {"color": "rgb", "scale": 1.0}),
     "p2": (Signature({"output0": columns((4, 8, 16, 32))}, metadata=ULTRALYTICS), {}, {},
            "YOLOv8 or later", "center", {}),
     "two levels": (Signature({"output0": columns((16, 32))}, metadata=ULTRALYTICS), {}, {},
@@ -279,6 +288,49 @@ def with_plugin(path: Path, operator: str, attributes: dict[str, Any]) -> None:
     onnx.save(model, str(path))
 
 
+def _turned(how: str, path: Path) -> Path:
+    """A graph that turns BGR to RGB itself and divides by 255, as wrappers around YOLO do."""
+    signature = Signature(
+        {"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS, first=(("Div", 255.0),)
+    )
+    model = onnx.load(str(graphs.write(path, signature)))
+    node = onnx.helper.make_node
+    last = next(n for n in model.graph.node if n.op_type == "Cast")
+    source, last.output[0] = last.output[0], "as_given"
+    weights = {"turned": [2, 1, 0], "end": [-(2**62)], "axis": [1], "back": [-1]}
+    thirds = ["red", "green", "blue"]
+    nodes = {
+        "gather": [node("Gather", ["as_given", "turned"], [source], axis=1)],
+        "slice": [node("Slice", ["as_given", "back", "end", "axis", "back"], [source])],
+        "split": [
+            node("Split", ["as_given"], thirds, axis=1),
+            node("Concat", thirds[::-1], [source], axis=1),
+        ],
+        "split, not turned": [
+            node("Split", ["as_given"], thirds, axis=1),
+            node("Concat", thirds, [source], axis=1),
+        ],
+    }[how]
+    for k, step in enumerate(nodes):
+        model.graph.node.insert(1 + k, step)
+    constants = (onnx.numpy_helper.from_array(np.array(v), n) for n, v in weights.items())
+    model.graph.initializer.extend(constants)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("how", ["gather", "slice", "split", "split, not turned"])
+def test_an_order_of_colours_that_the_graph_turns_is_not_turned_twice(
+    tmp_path: Path, how: str
+) -> None:
+    found = recognise(_turned(how, tmp_path / "model.onnx"))
+    wanted = "rgb" if how == "split, not turned" else "bgr"
+    assert found.manifest["preprocessing"]["color"] == wanted
+    assert found.manifest["preprocessing"]["scale"] == 1.0  # what comes behind it is seen
+    whys = {row.name: row.why for row in found.assumptions}
+    assert ("turns it to rgb itself" in whys["color"]) is (wanted == "bgr")
+
+
 def test_a_suppression_of_tensorrt_is_done_by_the_adapter(tmp_path: Path) -> None:
     boxes, scores = dense((8, 16, 32), 80)
     path = graphs.write(tmp_path / "yolov7-tiny.onnx", Signature({"b": boxes, "s": scores}))
@@ -347,6 +399,10 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
     "lists of shares": (
         Signature(lists(("detected_boxes", "detected_scores", "detected_classes"), 0)),
         {"labels": "coco80"}, "family=torchvision"),
+    "255 inside, no mean": (
+        Signature(queries(92), image="pixel_values", first=(("Div", 255.0),)), {},
+        "takes no mean off: --assume mean=[0,0,0] where it does so later, or "
+        "--assume mean=[123.675, 116.28, 103.53]; --assume std=[58.395, 57.12, 57.375]"),
     "five axes": (Signature({"dets": np.zeros((1, 3, 6, 100, 32))}), {}, "any family that is"),
     "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
                   '--assume outputs=["output0"] or ["1902"]'),
