@@ -21,6 +21,8 @@ struct cell_sum {
   int points;
   unsigned lowest;     /* that can be of the road; ordered() */
   unsigned top, bottom; /* of points between the edges; ordered() */
+  int raised;           /* points at obstacles' heights */
+  int end;              /* where those end among all that are; before they are there, where they begin */
 };
 
 enum { LAYER = 3, LEAST = 6, SHARE = 10, ALIKE = 5, ABOVE = 10, BELOW = 10, BELOW_TIMES = 9, LONGEST_GAP = 8 };
@@ -44,7 +46,7 @@ static __device__ float value_of(unsigned order) {
 }
 
 extern "C" __global__ void clear(const sweep_plan *plan, cell_sum *sums, int *heights, int *votes,
-                                 float *raster, int *raised_count) {
+                                 int *row_raised, float *raster) {
   const int at = number(), cells = plan->rows * plan->columns;
   const int coarse = plan->coarse_rows * plan->coarse_columns;
   if (at < cells) {
@@ -53,11 +55,12 @@ extern "C" __global__ void clear(const sweep_plan *plan, cell_sum *sums, int *he
     sums[at].lowest = ordered(NOTHING);
     sums[at].top = ordered(0.0f);
     sums[at].bottom = ordered(plan->last_edge);
+    sums[at].raised = 0;
     for (int slice = 0; slice < plan->slices; ++slice) raster[slice * cells + at] = 0.0f;
   }
   if (at < coarse * plan->steps) heights[at] = 0;
   if (at < plan->steps) votes[at] = 0;
-  if (at == 0) *raised_count = 0;
+  if (at < plan->rows) row_raised[at] = 0;
 }
 
 /* To the base frame, and into cells; -1: outside. Counts the heights above each coarse cell. */
@@ -277,14 +280,22 @@ extern "C" __global__ void interpolate(const sweep_plan *plan, const float *coar
   raster[(plan->slices + 4) * cells + at] = near * near_column[column] + far * far_column[column];
 }
 
-/* What each point adds to its cell; raised ones are noted, as cell << 32 | point, in any order. */
+static __device__ bool is_raised(const sweep_plan *plan, float above) {
+  return above > plan->raised_low && above < plan->raised_high;
+}
+
+static __device__ float above_ground(const sweep_plan *plan, const float *raster, float z, int cell) {
+  return z - raster[(plan->slices + 4) * plan->rows * plan->columns + cell];
+}
+
+/* What each point adds to its cell. */
 extern "C" __global__ void add_points(const sweep_plan *plan, const int *count, const float *intensity,
                                       const float *z_of, const int *cell_of, const int *slice_of,
-                                      cell_sum *sums, float *raster, word *raised, int *raised_count) {
+                                      cell_sum *sums, int *row_raised, float *raster) {
   const int i = number();
   if (i >= *count || cell_of[i] < 0) return;
   const int cell = cell_of[i], cells = plan->rows * plan->columns;
-  const float above = z_of[i] - raster[(plan->slices + 4) * cells + cell];
+  const float above = above_ground(plan, raster, z_of[i], cell);
   const float centimetres = (above - plan->first_edge) * 100.0f;
   if (centimetres > -1.0f && centimetres < (float)plan->lookup_length) {
     raster[slice_of[(int)centimetres] * cells + cell] = 1.0f;
@@ -296,9 +307,46 @@ extern "C" __global__ void add_points(const sweep_plan *plan, const int *count, 
     atomicMax(&sum->top, ordered(above));
     atomicMin(&sum->bottom, ordered(above));
   }
-  if (above > plan->raised_low && above < plan->raised_high) {
-    raised[atomicAdd(raised_count, 1)] = (word)cell << 32 | (word)i;
+  if (is_raised(plan, above)) {
+    atomicAdd(&sum->raised, 1);
+    atomicAdd(row_raised + cell / plan->columns, 1);
   }
+}
+
+/* Where the raised points of each cell begin, in the order of cells; a thread a row. */
+extern "C" __global__ void place_raised(const sweep_plan *plan, const int *row_raised, cell_sum *sums,
+                                        int *raised_count) {
+  const int row = number();
+  if (row >= plan->rows) return;
+  int begin = 0;
+  for (int before = 0; before < row; ++before) begin += row_raised[before];
+  if (row == plan->rows - 1) *raised_count = begin + row_raised[row];
+  for (int at = row * plan->columns; at < (row + 1) * plan->columns; ++at) {
+    sums[at].end = begin;
+    begin += sums[at].raised;
+  }
+}
+
+/* Brings the raised points of a cell together, in any order. */
+extern "C" __global__ void gather_raised(const sweep_plan *plan, const int *count, const float *z_of,
+                                         const int *cell_of, const float *raster, cell_sum *sums,
+                                         int *gathered) {
+  const int i = number();
+  if (i >= *count || cell_of[i] < 0) return;
+  if (!is_raised(plan, above_ground(plan, raster, z_of[i], cell_of[i]))) return;
+  gathered[atomicAdd(&sums[cell_of[i]].end, 1)] = i;
+}
+
+/* And into the order they came: each counts those of its cell that came before it. */
+extern "C" __global__ void order_raised(const int *raised_count, const int *cell_of,
+                                        const cell_sum *sums, const int *gathered, int *raised) {
+  const int at = number();
+  if (at >= *raised_count) return;
+  const int i = gathered[at], end = sums[cell_of[i]].end;
+  const int begin = end - sums[cell_of[i]].raised;
+  int to = begin;
+  for (int other = begin; other < end; ++other) to += gathered[other] < i;
+  raised[to] = i;
 }
 
 /* The planes behind the slices, of one cell. */

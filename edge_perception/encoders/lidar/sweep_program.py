@@ -21,7 +21,7 @@ COUNT, XYZ, INTENSITY, POSE = "sweep.count", "sweep.xyz", "sweep.intensity", "sw
 DENSITY, RAISED, RAISED_COUNT = "sweep.density", "sweep.raised", "sweep.raised_count"
 RESULTS = (DENSITY, RAISED, RAISED_COUNT)
 _LAYER = 3  # as in road.py
-_CELL_BYTES = 24  # cell_sum of sweep.cu
+_CELL_BYTES = 32  # cell_sum of sweep.cu
 _STRUCTURE = (  # sweep_plan of sweep.cu, by names of a SweepPlan
     *("rows", "columns", "side", "coarse_rows", "coarse_columns", "slices", "lookup_length"),
     *("density_length", "near_cells", "steps", "road_rise", "waves"),
@@ -75,7 +75,7 @@ def sweep_program(config: LidarPreprocessing, most: int) -> DeviceProgram:
         most=most,
         results=(
             TensorInfo(name=DENSITY, dtype="float32", shape=shape),
-            TensorInfo(name=RAISED, dtype="int64", shape=(most,)),
+            TensorInfo(name=RAISED, dtype="int32", shape=(most,)),
             TensorInfo(name=RAISED_COUNT, dtype="int32", shape=(1,)),
         ),
         scratch={
@@ -85,6 +85,8 @@ def sweep_program(config: LidarPreprocessing, most: int) -> DeviceProgram:
             "heights": coarse * road.steps * 4,
             "height_sums": coarse * (road.steps + _LAYER + 1) * 4,
             "votes": road.steps * 4,
+            "row_raised": shape[0] * 4,
+            "gathered": most * 4,
             "level": coarse * 4,
             "gap": coarse * 4,
             "floor": coarse * 4,
@@ -97,7 +99,7 @@ def sweep_program(config: LidarPreprocessing, most: int) -> DeviceProgram:
 
 def _launches(raster: str, plan: SweepPlan, most: int) -> list[Launch]:
     cells, coarse = plan.cells, plan.coarse_cells
-    heights = coarse * plan.road.steps
+    heights, rows = coarse * plan.road.steps, int(plan.numbers["rows"])
 
     def each(kernel: str, threads: int, *arguments: str) -> Launch:
         return Launch(kernel=kernel, threads=threads, arguments=arguments)
@@ -107,7 +109,7 @@ def _launches(raster: str, plan: SweepPlan, most: int) -> list[Launch]:
 
     return [
         each(
-            "clear", max(cells, heights), "plan", "sums", "heights", "votes", raster, RAISED_COUNT,
+            "clear", max(cells, heights), "plan", "sums", "heights", "votes", "row_raised", raster,
         ),
         each("move", most, "plan", COUNT, XYZ, POSE, "coarse_of", "z_of", "cell_of", "heights"),
         each("sum_heights", coarse, "plan", "heights", "height_sums"),
@@ -121,8 +123,13 @@ def _launches(raster: str, plan: SweepPlan, most: int) -> list[Launch]:
         each("interpolate", cells, "plan", "coarse", *_TABLES, raster),
         each(
             "add_points", most, "plan", COUNT, INTENSITY, "z_of", "cell_of", "slice_of", "sums",
-            raster, RAISED, RAISED_COUNT,
+            "row_raised", raster,
         ),
+        each("place_raised", rows, "plan", "row_raised", "sums", RAISED_COUNT),
+        each(
+            "gather_raised", most, "plan", COUNT, "z_of", "cell_of", raster, "sums", "gathered",
+        ),
+        each("order_raised", most, RAISED_COUNT, "cell_of", "sums", "gathered", RAISED),
         each("finish_cells", cells, "plan", "sums", "density_of", raster, DENSITY),
     ]  # fmt: skip
 
@@ -146,10 +153,9 @@ def points_of(
     }
 
 
-def raised_of(results: Mapping[str, NDArray]) -> NDArray[np.int64]:
+def raised_of(results: Mapping[str, NDArray]) -> NDArray[np.int32]:
     """Return the raised points of a sweep in the order of their cells, as `raised_points`."""
-    keys = np.sort(results[RAISED][: int(results[RAISED_COUNT][0])])
-    return np.asarray(keys & 0xFFFFFFFF)  # cell << 32 | point
+    return results[RAISED][: int(results[RAISED_COUNT][0])]
 
 
 def road_waves(road: RoadPlan) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

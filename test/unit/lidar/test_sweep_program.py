@@ -29,13 +29,20 @@ IDENTITY = np.eye(4, dtype=np.float32)[:3]
 
 
 def sweep(seed: int, points: int = 4000) -> tuple[np.ndarray, np.ndarray]:
-    """A road that bends, walls and cars on it, echoes below, and points far outside."""
+    """A road that bends, walls and cars on it, echoes below, and points far outside.
+
+    In every second one much of the road lies in the shadow of a lorry, and a canal runs beside it.
+    """
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(-35, 60, points), rng.uniform(-35, 35, points)
     z = 0.03 * x + 0.002 * y**2 + rng.normal(0, 0.03, points)
     kind = rng.random(points)
     z += np.where(kind < 0.3, rng.uniform(0, 3.8, points), 0.0)
     z -= np.where(kind > 0.98, rng.uniform(0.5, 2.5, points), 0.0)
+    if seed % 2:
+        z -= np.where((y > 8) & (kind > 0.55), 0.8, 0.0)
+        x = np.where((x > 4) & (x < 48), rng.uniform(-8, 4, points), x)
+        z += np.where(x > 48, 1.5, 0.0)
     xyz = np.stack([x, y, z], axis=1).astype(np.float32)
     return xyz, rng.random(points).astype(np.float32)
 
@@ -63,10 +70,21 @@ def check(config: LidarPreprocessing, on_cpu: OnCpu, xyz: np.ndarray, intensity)
 )
 def test_sweeps_one_after_another_are_those_of_numpy(config):
     on_cpu = OnCpu(sweep_program(config, MOST), (1, len(config.channels), *config.shape))
-    for seed in range(4):
-        xyz, intensity = sweep(seed, 4000 - 900 * seed)
-        check(config, on_cpu, xyz, intensity if seed % 2 == 0 else None)
+    for seed in range(6):
+        xyz, intensity = sweep(seed, 4000 - 300 * seed)
+        check(config, on_cpu, xyz, intensity if seed % 3 else None)
     check(config, on_cpu, *sweep(9, 0))
+
+
+def test_behind_a_long_shadow_the_road_is_looked_for_no_wider():
+    config = LidarPreprocessing()
+    on_cpu = OnCpu(sweep_program(config, MOST), (1, len(config.channels), *config.shape))
+    xyz, intensity = sweep(0)
+    far = np.arange(len(xyz)) % 2 == 0
+    xyz[:, 0] = np.where(far, 44 + xyz[:, 0] % 7, xyz[:, 0] % 4)
+    xyz[:, 2] = np.where(far, 4.3, 0.0) + intensity * 0.05
+    xyz[::8, 2] = 1.0  # what would lie below that road, were it one
+    check(config, on_cpu, xyz, intensity)
 
 
 def test_real_sweeps_are_those_of_numpy():
