@@ -30,6 +30,7 @@ from edge_perception.validation.thresholds import Limits
 
 _SAME_SENSORS = {"subset", "latency", "swap"}  # what-if changes that leave messages as they are
 _FEW_REFUSED, _SHARE_REFUSED = 5, 0.2  # views: fewer are a start, a jump or a short disturbance
+_FEW_DOUBTED, _SHARE_DOUBTED = 2, 0.5  # views: less is a moment of the drive, not the sensor
 RECORDING = "recording"  # kind of a finding: not all of it arrived
 _MIN_SCORE = "fusion.decision.min_score"
 _BASE_FRAME = "fusion.base_frame"
@@ -88,8 +89,9 @@ def judge(result: BagResult, options: ValidationOptions) -> None:
 def unused_findings(result: BagResult) -> list[Finding]:
     """Name the sources of which messages came and not one was used: nothing is said about them.
 
-    One of which a good part was not used is named too, and fails nothing. Where the replay was
-    changed on purpose that may be what was wanted.
+    One of which a good part was not used is named too, and one that was mostly doubtful (its pose,
+    what it shows); they fail nothing. Where the replay was changed on purpose that may be what was
+    wanted.
     """
     assert result.figures is not None
     if not result.settings.what_if().keys() <= _SAME_SENSORS:
@@ -105,6 +107,12 @@ def unused_findings(result: BagResult) -> list[Finding]:
             text = (
                 f"{name}: what came was not used in {count} of {figures.messages} messages: {why}"
             )
+            found.append(Finding(kind="source", text=text, failed=False))
+        doubts, doubt = figures.doubted.get(name, (0, ""))
+        used = figures.contributed[name]
+        if doubts >= max(_FEW_DOUBTED, _SHARE_DOUBTED * used):
+            text = f"{name}: doubtful in {doubts} of {used} messages that used it: "
+            text += doubt.removeprefix(f"{name}: ")
             found.append(Finding(kind="source", text=text, failed=False))
     return found
 

@@ -88,6 +88,8 @@ class RunFigures:
         self.not_used: dict[str, str] = {}  # why the first that came was not, by source
         # Views in which what came was not used though it went on coming: how many, the first why.
         self.refused: dict[str, tuple[int, str]] = {}
+        # Views that used a source though something is doubtful about it: how many, the first text.
+        self.doubted: dict[str, tuple[int, str]] = {}
         self.mode_line = Series()
         self.ages: dict[str, Series] = {}
         self.end_to_end, self.wait, self.fusion = Percentiles(), Percentiles(), Percentiles()
@@ -118,6 +120,9 @@ class RunFigures:
                 if not status["reason"].startswith(_SILENCE):
                     count, why = self.refused.get(name, (0, status["reason"]))
                     self.refused[name] = count + 1, why
+            if status["contributed"] and status["warning"]:
+                count, text = self.doubted.get(name, (0, status["warning"]))
+                self.doubted[name] = count + 1, text
             if status["age_s"] is not None:
                 self.ages.setdefault(name, Series()).add(time_s, status["age_s"])
         for percentiles, key in (

@@ -23,7 +23,7 @@ def findings(*statuses, **settings):
                 "published_ns": index * 10**8, "valid": True, "deadline_missed": False,
                 "mode": "FULL", "level": "HYBRID", "objects": [], "sound_events": [],
                 "end_to_end_s": 0.1, "wait_s": 0.1, "fusion_s": 0.1,
-                "sources": [{"source": "lidar", "age_s": 0.1, **status}],
+                "sources": [{"source": "lidar", "age_s": 0.1, "warning": "", **status}],
             }
         )  # fmt: skip
     result = BagResult(
@@ -59,3 +59,18 @@ def test_a_start_and_a_silence_are_not_told_as_unused(statuses):
 def test_a_replay_that_was_changed_on_purpose_is_not_blamed():
     assert findings(REFUSED, drop=("lidar@0s-9s",)) == []
     assert len(findings(REFUSED, subset=("lidar",))) == 1
+
+
+TURNED = {**USED, "warning": "lidar: the road is not below the sensor"}
+
+
+@pytest.mark.parametrize(("doubted", "used", "told"), [(2, 2, True), (1, 0, False), (3, 4, False)])
+def test_what_is_doubtful_for_most_of_a_drive_is_told(doubted, used, told):
+    found = findings(MISSING, *[TURNED] * doubted, *[USED] * used, SILENT)
+    assert bool(found) is told
+    for each in found:
+        assert not each.failed
+        assert each.text == (
+            f"lidar: doubtful in {doubted} of {doubted + used} messages that used it: "
+            "the road is not below the sensor"
+        )
