@@ -11,23 +11,11 @@ from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.manifest import Bundle
+from edge_perception.models.not_onnx import what_it_is, why_unread
 from edge_perception.models.operators import unknown_operators
 
 Shapes = dict[str, tuple[int, ...]]
 _TOLD = 8  # names in a message
-# How other files begin, in small letters, and what they are.
-_OTHER_KINDS = {
-    b"version https://git-lfs": "the pointer of Git LFS to it: fetch the file (git lfs pull)",
-    b"<!doctype html": "a web page, as a download of the wrong address leaves it",
-    b"<html": "a web page, as a download of the wrong address leaves it",
-    b"pk\x03\x04": "a ZIP archive, such as a checkpoint of PyTorch: export it to ONNX",
-    b"\x80\x02": "a pickle, such as an old checkpoint of PyTorch: export it to ONNX",
-    b"\x1c\x00\x00\x00tfl3": "a TensorFlow Lite model: convert it with tf2onnx",
-    b"\x20\x00\x00\x00tfl3": "a TensorFlow Lite model: convert it with tf2onnx",
-    b"ftrt": "an engine of TensorRT: it wants the ONNX file that it was built from",
-    b"\x89hdf": "a file of Keras (HDF5): convert it with tf2onnx",
-}
-_LONGEST_SIGN = max(map(len, _OTHER_KINDS))
 
 
 def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
@@ -64,25 +52,22 @@ def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # protobuf and onnx raise many types on a damaged file
-        raise ModelError(f"{path.name}: expected an ONNX model: {error}") from error
+        why = why_unread(path) or error
+        raise ModelError(f"{path.name}: expected an ONNX model: {why}") from error
 
 
 def _check_kind(path: Path) -> None:
     """Refuse by name what people take for a model: what a download left, another format."""
-    with path.open("rb") as file:
-        head = file.read(_LONGEST_SIGN)
-    if not head:
-        raise ModelError(f"{path.name}: expected an ONNX model, got an empty file")
-    for sign, what in _OTHER_KINDS.items():
-        if head.lower().startswith(sign):
-            raise ModelError(f"{path.name}: expected an ONNX model, got {what}")
+    what = what_it_is(path)
+    if what:
+        raise ModelError(f"{path.name}: expected an ONNX model, got {what}")
 
 
 def _with_weights_beside(path: Path, model: Any) -> Any:
     """Take in the weights that lie in files beside a model."""
     import onnx
 
-    found: set[str] = set()
+    found: dict[str, int] = {}
     for graph in (model.graph, *model.functions):
         _external(graph, found)
     missing = sorted(name for name in found if not (path.parent / name).is_file())
@@ -92,6 +77,13 @@ def _with_weights_beside(path: Path, model: Any) -> Any:
             f"{'is' if len(missing) == 1 else 'are'} not beside it: put it there, or save the "
             "model in one file"
         )
+    for name, needed in sorted(found.items()):
+        size = (path.parent / name).stat().st_size
+        if size < needed:
+            raise ModelError(
+                f"{path.name}: its weights are in {name}, which is cut off or of another model: "
+                f"it has {size} bytes, and {needed} are expected"
+            )
     onnx.load_external_data_for_model(model, str(path.parent))
     return model
 
@@ -255,7 +247,7 @@ def external_files(name: str, data: bytes) -> list[str]:
         ModelError: onnx is not installed, or it is no valid model.
     """
     model = graph_of(name, data)
-    found: set[str] = set()
+    found: dict[str, int] = {}
     _external(model.graph, found)
     for function in model.functions:
         _external(function, found)
@@ -322,9 +314,14 @@ def with_weights(name: str, data: bytes, read: Callable[[str], bytes]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _external(graph: Any, found: set[str]) -> None:
+def _external(graph: Any, found: dict[str, int]) -> None:
+    """Add the files that weights are in, and how many bytes of them are read at least."""
     for tensor in _tensors(graph):
-        found.update(entry.value for entry in tensor.external_data if entry.key == "location")
+        told = {entry.key: entry.value for entry in tensor.external_data}
+        if "location" in told:
+            numbers = [told.get(key, "") for key in ("offset", "length")]
+            end = sum(int(number) for number in numbers if number.isdecimal())
+            found[told["location"]] = max(found.get(told["location"], 0), end)
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

@@ -299,6 +299,12 @@ def test_weights_beside_the_file_come_into_the_bundle(tmp_path: Path) -> None:
     )  # fmt: skip
     bundle, seen, _ = bring(apart, {})
     check(seen, "center")
+    weights = (tmp_path / "apart.data").read_bytes()
+    (tmp_path / "apart.data").write_bytes(weights[:-9])
+    with pytest.raises(
+        ModelError, match=rf"cut off or of another model: it has {len(weights) - 9}"
+    ):
+        recognise(apart)
     (tmp_path / "apart.data").unlink()
     assert not any(t.external_data for t in onnx.load(str(bundle.model_path)).graph.initializer)
     with pytest.raises(ModelError, match=r"weights are in apart\.data, which is not beside it"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,14 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
         (b"PK\x03\x04archive/data.pkl", "a checkpoint of PyTorch"),
         (b"\x1c\x00\x00\x00TFL3", "a TensorFlow Lite model"),
+        (b"\x18\x00\x00\x00TFL3", "a TensorFlow Lite model"),
         (b"ftrt\x00\x00", "an engine of TensorRT"),
+        (b'\x40\x00\x00\x00{"description": "x"}ftrt', "an engine of TensorRT.*by Ultralytics"),
+        (b'\x40\x00\x00\x00\x00\x00\x00\x00{"w": {}}', "weights alone"),
+        (b'<?xml version="1.0"?><net name="x">', "a model of OpenVINO"),
+        (b"7767517\n1 1\n", "a model of ncnn"),
+        (b"RKNN\x00", "Rockchip's NPU"),
+        (b"\x1f\x8b\x08\x00", "gzip.: unpack it"),
     ],
 )
 def test_what_is_often_taken_for_a_model_is_named(
@@ -250,6 +258,38 @@ def test_what_is_often_taken_for_a_model_is_named(
     path.write_bytes(content)
     with pytest.raises(ModelError, match=f"model.onnx: expected an ONNX model, got .*{what}"):
         recognise(path)
+
+
+@pytest.mark.parametrize(
+    ("inside", "what"),
+    [
+        ("yolo/model.onnx", "'yolo/model.onnx' inside: unpack it"),
+        ("m/code/__torch__.py", "a model of TorchScript: export it to ONNX"),
+        ("m/data.pkl", "such as a checkpoint of PyTorch"),
+    ],
+)
+def test_archives_are_told_by_what_is_in_them(tmp_path: Path, inside: str, what: str) -> None:
+    path = tmp_path / "model.onnx"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(inside, b"x")
+    with pytest.raises(ModelError, match=f"got a ZIP archive.*{what}"):
+        recognise(path)
+
+
+def test_a_file_that_is_cut_off_or_is_text_is_told_so(graph: Path, tmp_path: Path) -> None:
+    whole, path = graph.read_bytes(), tmp_path / "model.onnx"
+    for share in (0.3, 0.9):
+        kept = int(share * len(whole))
+        path.write_bytes(whole[:kept])
+        with pytest.raises(ModelError, match=f"cut off: it has {kept} bytes, and [0-9]+ more"):
+            recognise(path)
+    path.write_text('{"error": "not\nfound"}')
+    with pytest.raises(ModelError, match=r"the file is text: '.{2}error"):
+        recognise(path)
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"\xff\xfe" * 40)
+    with pytest.raises(ModelError, match="holds weights alone, as a rule"):
+        recognise(weights)
 
 
 def test_model_of_another_family(tmp_path: Path) -> None:
