@@ -142,7 +142,7 @@ def read_foreign(
     _check_types(path, model)
     shapes = tensor_shapes(model)
     names = input_names(model)
-    image = [name for name in names if image_axes(shapes[name]) is not None]
+    image = [n for n in names if image_axes(shapes[n]) is not None and f"input.{n}" not in said]
     foreign = ForeignModel(
         path=path,
         model=model,
@@ -159,6 +159,12 @@ def read_foreign(
         backend=backend,
         cut=cuts[0] if cuts else None,
     )
+    if len(image) > 1 and not parts:
+        several = ", ".join(f"'{name}' {shapes[name]}" for name in image)
+        raise ModelError(
+            f"{path.name}: inputs {several} may each be the picture: a camera gives one; where the "
+            "others are always the same, say so with --assume input.NAME=VALUE, one number or all"
+        )
     if len(image) != 1:  # no picture: as it is, or refused by who reads it
         return replace(foreign, parts=tuple((part, load_graph(part)) for part in parts))
     if parts:
@@ -180,7 +186,13 @@ def _of_picture(
     full = (1, 3, size[1], size[0])
     noise = np.random.default_rng(0).integers(0, 256, full).astype(np.float32)
     feeds = [{image: np.zeros(full, np.float32)}, {image: noise}]
-    model, whole, tried = with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
+    try:
+        model, whole, tried = with_fixed_outputs(path, model, feeds, foreign.backend, reasons)
+    except ModelError as error:
+        batch = shape[0] if len(shape) == 4 else 1
+        if batch in (-1, 1):
+            raise
+        raise _for_several(foreign, batch, "it does not run with it") from error
     _check_batch(foreign, image, tensor_shapes(model))
     _check_scaled(foreign)
     reasons["precision"] = precision_of(model)
@@ -262,10 +274,14 @@ def _check_batch(foreign: ForeignModel, image: str, shapes: Shapes) -> None:
         return
     for name, was in foreign.was.items():
         if was[:1] == (batch,) and shapes[name] != (1, *was[1:]) and -1 not in was:
-            raise ModelError(
-                f"{foreign.path.name}: is made for {batch} pictures at once and cannot take one: "
-                f"output '{name}' would be {shapes[name]}: export it with a batch of 1"
-            )
+            raise _for_several(foreign, batch, f"output '{name}' would be {shapes[name]}")
+
+
+def _for_several(foreign: ForeignModel, batch: int, why: str) -> ModelError:
+    return ModelError(
+        f"{foreign.path.name}: is made for {batch} pictures at once and cannot take one: {why}: "
+        "export it with a batch of 1"
+    )
 
 
 def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:

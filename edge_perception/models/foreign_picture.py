@@ -149,6 +149,13 @@ def fix_inputs(
             reasons[f"input.{name}"] = f"constant {np.unique(constant).tolist()[:4]}"
 
 
+def _whole(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, ...]:
+    """Return a shape without free axes: of a picture those of the other picture, else 1."""
+    axes = image_axes(shape)
+    wanted = dict(zip(axes, (3, size[1], size[0]), strict=True)) if axes else {}
+    return tuple(n if n > 0 else wanted.get(axis, 1) for axis, n in enumerate(shape))
+
+
 def _constant(
     path: Path,
     name: str,
@@ -160,7 +167,8 @@ def _constant(
     width, height = size
     if f"input.{name}" in said:
         try:
-            return np.asarray(said[f"input.{name}"], np.float64)
+            given = np.asarray(said[f"input.{name}"], np.float64)
+            return given if given.ndim else np.full(_whole(shape, size), given)
         except (TypeError, ValueError):
             raise ModelError(
                 f"--assume input.{name}: expected numbers such as [[1, 1]], got "

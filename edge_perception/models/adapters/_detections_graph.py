@@ -23,6 +23,7 @@ from edge_perception.models.adapters._yolo_graph import (
     USUAL_LISTS,
     YOLO_PICTURE,
     check_task,
+    family_of,
     strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
@@ -77,7 +78,9 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
     check_task(foreign)
     if "rtdetr" in _said_of(foreign):
         return [_rt_detr(foreign, name)]
-    return [_yolo(foreign, name, "YOLOv10, or YOLO with nms=True", box=0, score=4, label=5)]
+    told, ends = family_of(foreign, ""), "YOLOv10, or YOLO with nms=True"
+    family = f"{told} ({ends})" if told else ends
+    return [_yolo(foreign, name, family, box=0, score=4, label=5)]
 
 
 def _columns_of(name: str, count: int) -> dict[str, int]:

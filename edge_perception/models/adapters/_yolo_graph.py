@@ -91,13 +91,13 @@ def _flat(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
         kinds = strides_of(foreign, shape[2], ANCHORS_A_CELL)
     if kinds and shape[1] > 4:
         _check_boxes_only(foreign, name, shape[1] - 4)
-        family = _family(foreign, "YOLOv8 or later" if columns else "YOLO with anchors")
+        family = family_of(foreign, "YOLOv8 or later" if columns else "YOLO with anchors")
         found.append(
             _reading(foreign, name, family, "columns", shape[1] - 4, kinds, objectness=False)
         )
     if rows and shape[2] > 4:
         if names == shape[2] - 4:
-            family = _family(foreign, "YOLOv8 or later, transposed")
+            family = family_of(foreign, "YOLOv8 or later, transposed")
             found.append(_reading(foreign, name, family, "rows", names, rows, objectness=False))
         elif shape[2] > 5 and not _has_sigmoid_levels(foreign, shape[2]):
             _check_boxes_only(foreign, name, shape[2] - 5)
@@ -152,7 +152,8 @@ def _has_sigmoid_levels(foreign: ForeignModel, columns: int) -> bool:
     )
 
 
-def _family(foreign: ForeignModel, otherwise: str) -> str:
+def family_of(foreign: ForeignModel, otherwise: str) -> str:
+    """Return what the metadata call the model, such as YOLO11n."""
     text = foreign.metadata.get("description", "")
     return next((word for word in text.split() if word.upper().startswith("YOLO")), otherwise)
 

@@ -198,6 +198,10 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
         Signature({"output0": graphs.rows6()},
                   metadata={**ULTRALYTICS, "names": "['person', 'x', 'car']"}),
         {}, {}, "YOLOv10", "center", {}),
+    "yolo11 suppressed inside": (
+        Signature({"output0": graphs.rows6()},
+                  metadata={**ULTRALYTICS, "description": "Ultralytics YOLO11n model"}),
+        {}, {}, "YOLO11n (YOLOv10, or YOLO with nms=True)", "center", {}),
     "yolo-nas": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))),
                  {"family": "yolonas"}, {}, "YOLO-NAS", "center", {"color": "bgr"}),
     "yolo-nas flat": (
@@ -403,6 +407,9 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
         Signature(queries(92), image="pixel_values", first=(("Div", 255.0),)), {},
         "takes no mean off: --assume mean=[0,0,0] where it does so later, or "
         "--assume mean=[123.675, 116.28, 103.53]; --assume std=[58.395, 57.12, 57.375]"),
+    "two pictures": (
+        Signature({"output0": graphs.v8()}, inputs={"before": (1, [1, 3, 64, 96])}), {},
+        "'images' (1, 3, 64, 96), 'before' (1, 3, 64, 96) may each be the picture"),
     "five axes": (Signature({"dets": np.zeros((1, 3, 6, 100, 32))}), {}, "any family that is"),
     "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
                   '--assume outputs=["output0"] or ["1902"]'),
@@ -431,6 +438,36 @@ def test_what_is_no_detector_or_not_told_is_refused_by_name(tmp_path: Path, name
     with pytest.raises(EdgePerceptionError) as caught:
         bring(path, said)
     assert text in str(caught.value)
+
+
+def test_a_second_picture_that_is_always_the_same_is_said_by_one_number(tmp_path: Path) -> None:
+    signature = Signature(
+        {"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS,
+        inputs={"before": (1, [1, 3, 64, "width"])}, free=(0, 3),
+    )  # fmt: skip
+    path = graphs.write(tmp_path / "model.onnx", signature)
+    bundle, seen, _ = bring(path, {"input.before": 0.5, "size": "96x64"})
+    check(seen, "center")
+    model = onnx.load(str(bundle.model_path))
+    (constant,) = (t for t in model.graph.initializer if t.name == "before")
+    values = onnx.numpy_helper.to_array(constant)
+    assert values.shape == (1, 3, 64, 96)
+    assert (values == 0.5).all()
+
+
+def test_a_batch_that_is_written_into_the_graph_is_named(tmp_path: Path) -> None:
+    """As a Reshape to 4 pictures in the middle: the graph does not even run with one."""
+    signature = Signature({"output0": columns((8, 16, 32))}, metadata=ULTRALYTICS, batch=4)
+    path = graphs.write(tmp_path / "model.onnx", signature)
+    model = onnx.load(str(path))
+    cast = next(n for n in model.graph.node if n.op_type == "Cast")
+    source, cast.output[0] = cast.output[0], "flat"
+    model.graph.node.insert(1, onnx.helper.make_node("Reshape", ["flat", "four"], [source]))
+    four = onnx.numpy_helper.from_array(np.array([4, 3, 64, 96]), "four")
+    model.graph.initializer.append(four)
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match="is made for 4 pictures at once and cannot take one"):
+        recognise(path)
 
 
 @pytest.mark.parametrize(
