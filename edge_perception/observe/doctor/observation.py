@@ -55,6 +55,7 @@ class SourceSeen:
     name: str
     state: str  # OK, LATE, ...
     reason: str = ""
+    warning: str = ""  # what is doubtful about it although it is used
 
 
 @dataclass(frozen=True, kw_only=True)

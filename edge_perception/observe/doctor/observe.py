@@ -180,6 +180,7 @@ class _Watch:
                         name=status.source,
                         state=_name(SourceState, status.state),
                         reason=status.reason,
+                        warning=status.warning,
                     )
                     for status in message.sources
                 ),

@@ -20,6 +20,7 @@ from edge_perception.observe.doctor.observation import (
     Observation,
 )
 from edge_perception.observe.doctor.output_rules import OUTPUT_RULES
+from edge_perception.observe.doctor.pose_rules import POSE_RULES
 
 _PACKED = "/compressed"  # such topics follow those of the images
 # Words in the names of topics of images that are no picture of a camera.
@@ -30,7 +31,9 @@ LEAST_LOST, LEAST_LOST_SHARE = 2, 0.02
 
 def causes(seen: Observation) -> list[Cause]:
     """Return every cause found, the most fundamental first."""
-    found = [cause for rule in (*NODE_RULES, *RULES, *CLOCK_RULES) for cause in rule(seen)]
+    found = [
+        cause for rule in (*NODE_RULES, *RULES, *POSE_RULES, *CLOCK_RULES) for cause in rule(seen)
+    ]
     for last in OUTPUT_RULES:
         found.extend(last(seen, tuple(found)))
     return found

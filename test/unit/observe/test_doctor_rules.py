@@ -19,6 +19,7 @@ NS = 1_000_000_000
 IMAGE = "sensor_msgs/msg/Image"
 NODES = ("/camera_encoder", "/fusion")
 TOPIC = "/camera/image_raw"
+SKY = "camera: T_base_sensor: the camera looks into the sky, its optical axis is 90 degrees up"
 
 
 def endpoint(node="/driver", **changes):
@@ -191,6 +192,13 @@ CASES = {
         "a larger load.budget_ms",
     ),
     "shared_memory": (seen(camera(), shared_memory_problem="/dev/shm has 64 MB free"), "shm-size"),
+    "odd_pose": (
+        seen(
+            camera(),
+            views=(view(sources=(SourceSeen(name="camera", state="OK", warning=SKY),)),) * 4,
+        ),
+        "T_base_sensor: [x, y, z, qx, qy, qz, qw]   (parameter of /camera_encoder",
+    ),
     "refused": (seen(camera(), **status("refused: camera: unknown encoding 'x'")), "driver"),
 }
 
@@ -235,8 +243,15 @@ def test_what_is_not_as_asked_has_the_line_of_its_runtime(runtime, note, fix):
         ),
         seen(camera(), **status("ok", 0, rate_hz="9.9", input_rate_hz="10.0", dropped="3")),
         seen(camera(), camera(topic="/camera/image_raw/compressed", publishers=())),
+        seen(
+            camera(),
+            views=(
+                view(sources=(SourceSeen(name="camera", state="OK", warning=SKY),)),
+                *[view()] * 3,
+            ),
+        ),
     ],
-    ids=["in time", "playback", "a few dropped", "one of two topics"],
+    ids=["in time", "playback", "a few dropped", "one of two topics", "one odd pose"],
 )
 def test_nothing_is_found_where_nothing_is_wrong(healthy):
     assert causes(healthy) == []
