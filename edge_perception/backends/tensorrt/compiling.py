@@ -9,6 +9,7 @@ from typing import Any
 from edge_perception.backends.tensorrt.engine_cache import CachedFile
 from edge_perception.backends.tensorrt.libraries import compiler
 from edge_perception.core.errors import BackendError
+from edge_perception.core.extras import DISTRIBUTION
 
 # No contracted multiply-adds: the same bits as on the CPU.
 _OPTIONS = (b"--fmad=false", b"--std=c++17", b"-default-device")
@@ -86,7 +87,9 @@ def _call(name: str, *arguments: Any) -> Any:
         status, *results = getattr(compiler, name)(*arguments)
     except Exception as error:  # cuda-pathfinder has errors of its own, by version
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackendError(f"NVRTC cannot be used: {reason}") from error
+        raise BackendError(
+            f"NVRTC cannot be used: {reason}; pip install '{DISTRIBUTION}[tensorrt]' brings it"
+        ) from error
     if int(status) != 0:
         raise BackendError(f"{name} failed: {getattr(status, 'name', status)}")
     return results

@@ -188,7 +188,7 @@ def test_a_gpu_that_nvrtc_does_not_know(world, model, monkeypatch):
     monkeypatch.setattr(compiling.compiler, "nvrtcVersion", lacks)
     session = spec().load(model, options())
     with pytest.raises(
-        BackendError, match=r'^NVRTC cannot be used: Failure finding "libnvrtc\.so"$'
+        BackendError, match=r'^NVRTC cannot be used: Failure finding "libnvrtc\.so"; pip install '
     ):
         session.run_program(PROGRAM)
     session.close()
