@@ -62,6 +62,32 @@ def wrap_image_input(
     pin_shape(model, name, (1, 3, size[1], size[0]))
 
 
+def wrap_unit_variance(model: Any, name: str) -> None:
+    """Make a graph bring an input to a mean of 0 and a variance of 1 before it takes it.
+
+    As the feature extractor of wav2vec 2.0 and its kin does; the input holds one window.
+    """
+    import onnx
+
+    node, least = onnx.helper.make_node, f"{name}__least"
+    constants = {least: np.array(1e-7, np.float32)}
+    constants |= {f"{name}__two": np.array(2.0, np.float32)}
+    _rename_uses(model.graph, name, f"{name}__unit")
+    steps = [
+        node("ReduceMean", [name], [f"{name}__mean"], keepdims=0),
+        node("Sub", [name, f"{name}__mean"], [f"{name}__centred"]),
+        node("Pow", [f"{name}__centred", f"{name}__two"], [f"{name}__squares"]),
+        node("ReduceMean", [f"{name}__squares"], [f"{name}__variance"], keepdims=0),
+        node("Add", [f"{name}__variance", least], [f"{name}__raised"]),
+        node("Sqrt", [f"{name}__raised"], [f"{name}__deviation"]),
+        node("Div", [f"{name}__centred", f"{name}__deviation"], [f"{name}__unit"]),
+    ]
+    for position, step in enumerate(steps):
+        model.graph.node.insert(position, step)
+    tensors = (onnx.numpy_helper.from_array(value, key) for key, value in constants.items())
+    model.graph.initializer.extend(tensors)
+
+
 def constant_input(model: Any, name: str, value: NDArray) -> None:
     """Turn a graph input into a constant."""
     import onnx

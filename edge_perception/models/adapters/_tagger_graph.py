@@ -14,6 +14,7 @@ from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._audioset import EVENTS, OTHER_NAMES
 from edge_perception.models.adapters._tagger_config import TaggerConfig, read_tagger_config
 from edge_perception.models.foreign import ForeignModel, Reading, described, pin_inputs
+from edge_perception.models.graph_wrapping import wrap_unit_variance
 
 _CLASSES = (521, 527)  # of YAMNet; of AudioSet
 # Beside the file.
@@ -26,6 +27,8 @@ _RAISED_BY = {  # operator that makes scores: what is left to do
     "Conv": "sigmoid",
 }  # fmt: skip
 _OF_SHAPE = ("mel_bins", "patch_frames")  # which the input of the graph has as well
+_OF_TRANSFORMERS = "input_values"  # what its feature extractors give
+_NORMALISES = ("none", "unit")
 _SHORTEST = 4000  # samples
 _RATES_HZ = (8000, 16_000, 22_050, 32_000, 44_100, 48_000)
 # What a spectrogram is made by, none of which is in the graph.
@@ -80,6 +83,13 @@ def _waveform(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Rea
         undecided["sample_rate_hz"] = f"--assume sample_rate_hz={rates}"
     if shape[-1] == -1 and length is None:
         undecided["waveform_s"] = "--assume waveform_s=SECONDS that it looks at"
+    extracted = foreign.inputs[0] == _OF_TRANSFORMERS
+    normalise = said.get("normalise")
+    if extracted and normalise not in _NORMALISES:
+        undecided["normalise"] = (
+            "--assume normalise=unit where do_normalize of preprocessor_config.json is true "
+            "(wav2vec 2.0, HuBERT, WavLM), or none"
+        )
     why = {
         "waveform_s": "one patch of YAMNet" if shape[-1] == -1 else "shape of the input",
         "sample_rate_hz": "521 classes: YAMNet's 16 kHz" if yamnet else "said",
@@ -90,7 +100,12 @@ def _waveform(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Rea
         samples = shape[-1] if shape[-1] != -1 else round(_number(length, "waveform_s") * rate)
         foreign = pin_inputs(foreign, {foreign.inputs[0]: (*(1,) * (len(shape) - 1), samples)})
         preprocessing |= {"sample_rate_hz": int(rate), "waveform_s": samples / rate}
-    family = "YAMNet on samples" if yamnet else "audio tagger on samples (PANNs)"
+        if normalise == "unit":
+            wrap_unit_variance(foreign.model, foreign.inputs[0])
+    family = "YAMNet on samples" if yamnet else "audio tagger on samples"
+    if foreign.shapes[scores][-1] == _CLASSES[1] and not extracted:
+        family += " (PANNs)"
+    family += ", which are brought to mean 0 and variance 1" if normalise == "unit" else ""
     return _reading(foreign, family, scores, preprocessing, why, undecided)
 
 
@@ -158,7 +173,11 @@ def _reading(
     if not labels:
         undecided = {**undecided, "labels": f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"}
     made = _maker(foreign, scores)
-    if made not in _RAISED_BY and "activation" not in foreign.said:
+    # AudioSet's classes are heard together; of others a softmax leaves one, and logits are alike.
+    sure = made in _RAISED_BY and (
+        _RAISED_BY[made] == "none" or foreign.shapes[scores][-1] in _CLASSES
+    )
+    if not sure and "activation" not in foreign.said:
         undecided = {
             **undecided,
             "activation": f"{made or 'nothing'} makes the scores: --assume "

@@ -126,6 +126,42 @@ def test_a_tagger_on_samples_hears_what_its_weights_say(tmp_path: Path) -> None:
     assert heard(manifest, backend, loud) == [("siren", 0.9)]
 
 
+def as_input_values(path: Path) -> Path:
+    """Name the input as exporters of transformers do."""
+    model = onnx.load(str(path))
+    model.graph.input[0].name = model.graph.node[0].input[0] = "input_values"
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(("normalise", "events"), [("unit", [("siren", 0.9)]), ("none", [])])
+def test_samples_of_transformers_are_normalised_in_the_graph(
+    tmp_path: Path, normalise: str, events: list[tuple[str, float]]
+) -> None:
+    label_map(tmp_path)
+    path = as_input_values(tagger(tmp_path / "wavlm.onnx", ["batch", "samples"]))
+    said = {"sample_rate_hz": 16_000, "waveform_s": 1.0}
+    with pytest.raises(ModelError, match="normalise: --assume normalise=unit"):
+        recognise(path, said=said)
+    bundle = bring(path, {**said, "normalise": normalise})
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    quiet = np.sin(np.arange(16_000, dtype=np.float32)) * np.float32(0.01)
+    assert heard(bundle.manifest, backend, quiet) == events
+    backend.close()
+
+
+def test_logits_of_other_classes_than_those_of_audioset_are_asked_about(tmp_path: Path) -> None:
+    """One of them may be there at a time (a softmax) or several (a sigmoid)."""
+    path = tagger(tmp_path / "four.onnx", [1, 16_000], sigmoid=False, classes=400)
+    labels = [f"sound {k}" for k in range(400)]
+    labels[SIREN] = "siren"
+    said = {"sample_rate_hz": 16_000}
+    with pytest.raises(ModelError, match="activation: Add makes the scores"):
+        recognise(path, said=said, labels=labels)
+    found = recognise(path, said={**said, "activation": "softmax"}, labels=labels)
+    assert found.family == "audio tagger on samples"
+
+
 def test_a_tagger_on_a_spectrogram(tmp_path: Path) -> None:
     label_map(tmp_path)
     path = tagger(tmp_path / "mel.onnx", [1, 1, 64, 100], sigmoid=False)
