@@ -210,7 +210,7 @@ def run(code: str, libraries: Path, *arguments: object) -> str:
         env={**os.environ, "LD_LIBRARY_PATH": str(libraries)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,  # of a busy machine
         check=False,
     )
     assert done.returncode == 0, done.stderr
