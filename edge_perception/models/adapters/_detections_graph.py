@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,12 @@ from edge_perception.models.foreign import ForeignModel, Reading
 
 _COLUMNS = (6, 7)
 _LONGEST = 3000
+_YOLO_ROWS, _MEAN = 300, 117.0  # rows as its exporters pad them; mean of ImageNet's pixels
+_MODULE = re.compile(r"(^|[/.])model\.\d+[/.]")  # how Ultralytics and its forks number layers
+_ROWS_OF = (
+    "--assume family=yolo (of 0 to 1, letterbox, classes from 0) or effdet (ImageNet's mean, "
+    "classes from 1)"
+)
 _WORDS = {  # of names of outputs: what, how many columns
     "batchno": ("image", 1), "batchid": ("image", 1), "classid": ("class", 1),
     "label": ("class", 1), "score": ("score", 1), "x1y1x2y2": ("box", 4),
@@ -80,7 +87,36 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
         return [_rt_detr(foreign, name)]
     told, ends = family_of(foreign, ""), "YOLOv10, or YOLO with nms=True"
     family = f"{told} ({ends})" if told else ends
-    return [_yolo(foreign, name, family, box=0, score=4, label=5)]
+    asked = {} if told or _is_of_yolo(foreign, name) else {"family": _ROWS_OF}
+    if str(foreign.said.get("family", "")) == "effdet":
+        return [_effdet(foreign, name)]
+    found = _yolo(foreign, name, family, box=0, score=4, label=5)
+    return [replace(found, undecided={**asked, **found.undecided})]
+
+
+def _is_of_yolo(foreign: ForeignModel, name: str) -> bool:
+    """Whether something tells that rows are those of YOLO: 300 of them, metadata, its modules."""
+    if foreign.said.get("family") == "yolo" or foreign.metadata.get("names"):
+        return True
+    rows = foreign.was.get(name, ())
+    graph = foreign.model.graph
+    names = (item.name for item in (*graph.node, *graph.initializer))
+    return rows[-2:-1] == (_YOLO_ROWS,) or any(_MODULE.search(item) for item in names)
+
+
+def _effdet(foreign: ForeignModel, name: str) -> Reading:
+    """As the bench of effdet (github.com/rwightman/efficientdet-pytorch) gives detections."""
+    why = "as effdet's bench for prediction"
+    found = _yolo(
+        foreign, name, "EfficientDet of effdet", box=0, score=4, label=5,
+        picture={**IMAGENET, "resize": "letterbox", "pad": "bottom_right", "pad_value": _MEAN},
+    )  # fmt: skip
+    first = 0 if names_number_0(foreign) else 1
+    found.manifest["postprocessing"]["first_class"] = first
+    reasons = dict.fromkeys(("resize", "pad", "pad_value", "box", "first_class"), why)
+    picture = "ImageNet's; of effdet's lite models 0.5"
+    reasons |= {"scale": why, "mean": picture, "std": picture}
+    return replace(found, reasons={**found.reasons, **reasons})
 
 
 def _columns_of(name: str, count: int) -> dict[str, int]:

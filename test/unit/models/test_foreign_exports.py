@@ -202,6 +202,13 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
         Signature({"output0": graphs.rows6()},
                   metadata={**ULTRALYTICS, "description": "Ultralytics YOLO11n model"}),
         {}, {}, "YOLO11n (YOLOv10, or YOLO with nms=True)", "center", {}),
+    "effdet's bench": (
+        Signature({"detections": flat7("xyxy", "score", "class1")[None]}),
+        {"labels": "coco80", "family": "effdet"}, {}, "EfficientDet of effdet", "corner",
+        {"mean": [0.485, 0.456, 0.406]}),
+    "a few rows of yolo": (
+        Signature({"output0": graphs.rows6()[:, :100]}), {"labels": "coco80", "family": "yolo"},
+        {}, "YOLOv10", "center", {}),
     "yolo-nas": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))),
                  {"family": "yolonas"}, {}, "YOLO-NAS", "center", {"color": "bgr"}),
     "yolo-nas flat": (
@@ -410,6 +417,9 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
     "two pictures": (
         Signature({"output0": graphs.v8()}, inputs={"before": (1, [1, 3, 64, 96])}), {},
         "'images' (1, 3, 64, 96), 'before' (1, 3, 64, 96) may each be the picture"),
+    "a few rows, of whom": (
+        Signature({"output": graphs.rows6()[:, :100]}), {"labels": "coco80"},
+        "family: --assume family=yolo (of 0 to 1, letterbox, classes from 0) or effdet"),
     "five axes": (Signature({"dets": np.zeros((1, 3, 6, 100, 32))}), {}, "any family that is"),
     "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
                   '--assume outputs=["output0"] or ["1902"]'),
