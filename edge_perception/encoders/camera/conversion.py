@@ -27,6 +27,7 @@ from edge_perception.encoders.camera.encodings import (
     known_encoding,
     to_bgr,
 )
+from edge_perception.encoders.camera.mosaic import NOTE, is_mosaic
 from edge_perception.encoders.camera.sixteen_bits import SignificantBits, full_scale
 
 MAX_EDGE = 16384  # px; larger than any camera, small enough to stay decodable
@@ -70,11 +71,14 @@ def _raw(
         return _unknown(message)
     big_endian = bool(message.is_bigendian)
     try:
-        return decode_raw(
+        bgr = decode_raw(
             encoding, data, size, int(message.step), big_endian, bits=bits, notes=notes
         )
     except InvalidFrameError as error:
         raise InvalidFrameError(f"{message.encoding} image: {error}") from error
+    if encoding.is_grey and is_mosaic(bgr[..., 0]):
+        notes.append(NOTE)
+    return bgr
 
 
 def _unknown(message: Any) -> NDArray[np.uint8]:
@@ -120,6 +124,8 @@ def _compressed(
                 "one channel of 16 bits: depth or grey? expected a format like 'mono16; png'"
             )
         bgr = _eight_bits(decode_compressed(file), bits, notes)
+        if file.one_channel and is_mosaic(bgr[..., 0]):
+            notes.append(NOTE)
     except InvalidFrameError as error:
         raise InvalidFrameError(f"compressed image (format '{text}'): {error}") from error
     return np.ascontiguousarray(bgr[..., ::-1]) if "compressed rgb" in text.lower() else bgr
@@ -148,7 +154,10 @@ def _one_channel(
     one: NDArray = pixels[..., None]
     if ENCODINGS[of].may_be_counts:
         one = stretched(one, notes)
-    return to_bgr(ENCODINGS[of], one)
+    bgr = to_bgr(ENCODINGS[of], one)
+    if ENCODINGS[of].is_grey and is_mosaic(bgr[..., 0]):
+        notes.append(NOTE)
+    return bgr
 
 
 def _check_size(width: int, height: int) -> None:

@@ -54,9 +54,14 @@ class Encoding:
     packed: bool = False  # rows follow one another without padding, as planes of half the width do
 
     @property
+    def is_grey(self) -> bool:
+        """Whether a value is the brightness of a pixel."""
+        return self.to_bgr is _grey
+
+    @property
     def may_be_counts(self) -> bool:
         """Whether a value may be something else than brightness: grey of 16 bits."""
-        return self.to_bgr is _grey and self.item_bytes == 2
+        return self.is_grey and self.item_bytes == 2
 
     @property
     def is_one_plane(self) -> bool:
