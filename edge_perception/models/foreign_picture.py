@@ -78,14 +78,11 @@ def picture_size(
         reasons["size"] = "said"
         return size
     if width > 0 and height > 0:
-        reasons["size"] = "shape of the input"
+        reasons["size"] = _of_shape(path, (width, height), metadata)
         return (width, height)
     if "imgsz" in metadata:
-        value = parsed(metadata["imgsz"], f"{path.name}: metadata 'imgsz'")
-        sides = value if isinstance(value, list | tuple) and value else [value]
         reasons["size"] = "'imgsz' of the metadata; the graph leaves it free"
-        # It is height, width.
-        return _pair([sides[-1], sides[0]], f"{path.name}: metadata 'imgsz'")
+        return _of_metadata(path, metadata)
     if usual is not None:
         reasons["size"] = f"{usual[1]}; the graph leaves it free"
         return _pair(usual[0], usual[1])
@@ -93,6 +90,30 @@ def picture_size(
         f"{path.name}: the graph takes images of any size and its metadata name none: "
         "give --assume size=WIDTHxHEIGHT"
     )
+
+
+def _of_metadata(path: Path, metadata: Mapping[str, str]) -> tuple[int, int]:
+    value = parsed(metadata["imgsz"], f"{path.name}: metadata 'imgsz'")
+    sides = value if isinstance(value, list | tuple) and value else [value]
+    # It is height, width.
+    return _pair([sides[-1], sides[0]], f"{path.name}: metadata 'imgsz'")
+
+
+def _of_shape(path: Path, size: tuple[int, int], metadata: Mapping[str, str]) -> str:
+    """Return where a fixed size comes from, and what of it may not be meant.
+
+    The graph runs with that size alone, so that what else is said changes nothing.
+    """
+    why = "shape of the input"
+    if size[1] > size[0]:
+        why += ", which is higher than wide: pictures of a road are wide"
+    try:
+        told = _of_metadata(path, metadata) if "imgsz" in metadata else size
+    except ModelError:
+        return f"{why}; 'imgsz' of the metadata is no size"
+    if told != size:
+        why += f"; 'imgsz' of the metadata is {told[0]}x{told[1]} (width x height)"
+    return why
 
 
 def _pair(value: Any, what: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -192,10 +193,25 @@ def _none_fits(foreign: ForeignModel, adapter: str) -> str:
     if lacking:
         return f"{foreign.path.name}: {lacking}"
     family = f"adapter '{adapter}'" if adapter else "any family that is known"
+    tensors += _another_task(foreign)
     return (
         f"{foreign.path.name}: expected a model of {family}, got inputs {inputs} and outputs "
         f"{tensors}; --adapter with --manifest says all of it by hand"
     )
+
+
+def _another_task(foreign: ForeignModel) -> str:
+    """Say what else a network on pictures may be for, by its largest output."""
+    shapes = foreign.output_shapes()
+    if foreign.size is None or not shapes:
+        return ""
+    largest = max(shapes.values(), key=math.prod)
+    squeezed = [length for length in largest if length > 1]
+    if len(squeezed) == 1:
+        return f" ({squeezed[0]} numbers a picture and no boxes: as of a classifier)"
+    if len(largest) in (3, 4) and largest[-2:] == foreign.size[::-1]:
+        return " (a map as large as the picture: as of segmentation or depth)"
+    return ""
 
 
 def _assumed(

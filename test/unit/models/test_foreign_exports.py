@@ -420,6 +420,10 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
     "a few rows, of whom": (
         Signature({"output": graphs.rows6()[:, :100]}), {"labels": "coco80"},
         "family: --assume family=yolo (of 0 to 1, letterbox, classes from 0) or effdet"),
+    "a classifier": (Signature({"output0": np.zeros((1, 1000))}), {},
+                     "'output0' (1, 1000) (1000 numbers a picture and no boxes: as of a class"),
+    "segmentation": (Signature({"out": np.zeros((1, 19, 64, 96))}), {},
+                     "(a map as large as the picture: as of segmentation or depth)"),
     "five axes": (Signature({"dets": np.zeros((1, 3, 6, 100, 32))}), {}, "any family that is"),
     "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
                   '--assume outputs=["output0"] or ["1902"]'),
@@ -730,6 +734,26 @@ def test_quantised_outputs_and_unknown_operator_sets_are_refused(tmp_path: Path)
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match="'output0' is int8, and its scale is not in the graph"):
         recognise(path)
+
+
+def test_a_size_that_may_not_be_meant_is_told(tmp_path: Path) -> None:
+    metadata = {**ULTRALYTICS, "imgsz": "[96, 64]"}  # height, width
+    signature = Signature({"output0": columns((8, 16, 32))}, metadata=metadata)
+    rows = recognise(graphs.write(tmp_path / "wide.onnx", signature)).assumptions
+    why = {row.name: row.why for row in rows}["size"]
+    assert why == "shape of the input; 'imgsz' of the metadata is 64x96 (width x height)"
+    broken = Signature(signature.heads, metadata={**metadata, "imgsz": "large"})
+    rows = recognise(graphs.write(tmp_path / "broken.onnx", broken)).assumptions
+    assert {row.name: row.why for row in rows}["size"].endswith(
+        "'imgsz' of the metadata is no size"
+    )
+    path = tmp_path / "high.onnx"
+    model = onnx.load(str(graphs.write(path, signature)))
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    sides[2].dim_value, sides[3].dim_value = 96, 64
+    onnx.save(model, str(path))
+    why = {row.name: row.why for row in recognise(path).assumptions}["size"]
+    assert why == "shape of the input, which is higher than wide: pictures of a road are wide"
 
 
 def test_names_of_other_classes_and_newer_operators_are_told(tmp_path: Path) -> None:
