@@ -19,6 +19,8 @@ from edge_perception.encoders.content import (
 )
 
 _EPSILON_S = 1e-3
+# Of four microphones about a sound that comes from one side more is left.
+_CANCELLED, _CANCELLED_S = 0.02, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class AudioContentCheck:
 
     def __init__(self, limits: AudioContentLimits) -> None:
         self.limits = limits
-        self._clipped_s = 0.0
+        self._clipped_s = self._cancelled_s = 0.0
 
     def check(
         self,
@@ -93,7 +95,7 @@ class AudioContentCheck:
         if frame.silent_s:
             found.append(doubtful(f"the device started anew: silence for {frame.silent_s:.2f} s"))
         if frame.levels is not None:
-            of_block = self._silence, self._clipping, self._dead_channel
+            of_block = self._silence, self._clipping, self._dead_channel, self._cancelling
             found.extend(look(frame.levels) for look in of_block)
         return worst(*found)
 
@@ -138,6 +140,17 @@ class AudioContentCheck:
         if share > limits.clipped_warn_share:
             return doubtful(f"{text} > content.clipped_warn_share {limits.clipped_warn_share:.0%}")
         return GOOD
+
+    def _cancelling(self, levels: Levels) -> Finding:
+        self._cancelled_s = (
+            self._cancelled_s + levels.block_s if levels.mono_share < _CANCELLED else 0.0
+        )
+        if self._cancelled_s < _CANCELLED_S:
+            return GOOD
+        return doubtful(
+            f"channels cancel one another: {levels.mono_share:.1%} of their power is left in their "
+            "mean, which is what is heard: is one of them inverted?"
+        )
 
     def _dead_channel(self, levels: Levels) -> Finding:
         limit = self.limits.dead_channel_ratio * max(levels.channel_peaks)

@@ -19,6 +19,8 @@ MAX_CHANNELS = 64
 MAX_BLOCK_S = 10.0
 MAX_PEAK = 16.0  # times full scale; beyond that the samples are no float audio but scaled integers
 S16_FULL_SCALE = 32767.0
+_TELLING = 64  # samples that are not zero
+_FAINTEST = 1e-9  # of floats that are sound
 CHUNK_FORMATS = ("s16le", "f32le")
 
 
@@ -140,6 +142,8 @@ def decode_samples(
         )
     stored = _stored(raw, sample_format)
     plain = not (sample_format.packed or sample_format.low_bits)
+    if plain and stored.dtype.kind in "iu" and stored.dtype.itemsize == 4:
+        _check_whole(stored)
     if order is not None and plain and order.see(sample_format.dtype, stored, channels):
         stored = stored.view(stored.dtype.newbyteorder())
     samples = stored.astype(np.float32)
@@ -179,6 +183,19 @@ def _stored(raw: memoryview, sample_format: SampleFormat) -> NDArray:
         unused = 8 * dtype.itemsize - sample_format.low_bits
         return np.asarray(stored.astype(dtype.newbyteorder("=")) << unused >> unused)
     return stored
+
+
+def _check_whole(stored: NDArray) -> None:
+    """Refuse whole numbers of four bytes that are floats of full scale 1.0.
+
+    Sound in whole numbers, read as floats, is next to zero or no number at all.
+    """
+    moving = stored[stored != 0]
+    with np.errstate(invalid="ignore"):
+        size = np.abs(moving.view(moving.dtype.str.replace(moving.dtype.kind, "f")))
+        floats = np.count_nonzero((size > _FAINTEST) & (size < 2.0))
+    if len(moving) >= _TELLING and floats > 0.9 * len(moving):
+        raise InvalidFrameError("data expects whole numbers of 32 bits, got floats: f32le?")
 
 
 def _check_float(samples: NDArray[np.float32]) -> None:

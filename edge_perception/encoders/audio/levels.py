@@ -23,6 +23,9 @@ class Levels:
     zero_s: float  # for how long every channel kept one value, up to the block's end
     quiet_s: float = 0.0  # for how long no channel left its mean by more than `QUIET`
     block_s: float = 0.0
+    # Power of the mean of all channels to the mean of their power: of equal ones 1, of N that have
+    # nothing in common 1 / N, of two of which one is inverted 0.
+    mono_share: float = 1.0
 
 
 class LevelMeter:
@@ -36,7 +39,8 @@ class LevelMeter:
         samples, rate_hz = block.samples, block.sample_rate_hz  # (N, C)
         length = len(samples)
         # A constant offset is no sound.
-        peaks = np.abs(samples - samples.mean(axis=0)).max(axis=0)
+        moving_part = samples - samples.mean(axis=0)
+        peaks = np.abs(moving_part).max(axis=0)
         moving = _last_move(samples) if peaks.max() > ZERO else -1
         self._zero_s = (length - 1 - moving) / rate_hz + (self._zero_s if moving < 0 else 0.0)
         self._quiet_s = self._quiet_s + length / rate_hz if peaks.max() < QUIET else 0.0
@@ -47,7 +51,17 @@ class LevelMeter:
             zero_s=self._zero_s,
             quiet_s=self._quiet_s,
             block_s=length / rate_hz,
+            mono_share=_mono_share(moving_part) if peaks.max() > QUIET else 1.0,
         )
+
+
+def _mono_share(samples: NDArray[np.float32]) -> float:
+    """Return what is left of the power of channels, (N, C) without their means, in their mean."""
+    if samples.shape[1] == 1:
+        return 1.0
+    power = float(np.mean(samples * samples))
+    mono = samples.mean(axis=1)
+    return float(np.mean(mono * mono)) / max(power, 1e-20)
 
 
 def _last_move(samples: NDArray[np.float32]) -> int:

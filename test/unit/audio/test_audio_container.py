@@ -81,3 +81,15 @@ def test_floats_and_other_parts_of_the_file(extensible):
 def test_what_is_not_what_was_said_is_refused_by_name(data, text):
     with pytest.raises(InvalidFrameError, match=text):
         converted(data)
+
+
+def test_floats_that_are_said_to_be_whole_numbers_are_refused():
+    sound = tone(0.1).astype("<f4")
+    with pytest.raises(InvalidFrameError, match="expects whole numbers of 32 bits, got floats"):
+        converted(sound.tobytes(), sample_format="S32LE")
+    for level in (1.0, 1e-2, 1e-4):
+        whole = (sound * level * (2**31 - 1)).astype("<i4")
+        np.testing.assert_allclose(
+            converted(whole.tobytes(), sample_format="S32LE"), sound * level, atol=1e-6
+        )
+    assert not converted(np.zeros(400, "<i4").tobytes(), sample_format="S32LE").any()

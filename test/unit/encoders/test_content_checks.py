@@ -235,6 +235,18 @@ def test_silence_clipping_and_dead_channels():
     assert "channel 1 dead" in found[54].text
 
 
+def test_channels_that_cancel_one_another_are_told():
+    sound = RNG.normal(0, 0.05, (1600, 1))
+    inverted = np.hstack([sound + 0.2, -0.97 * sound])
+    found = listen([inverted] * 8)
+    assert [item.verdict for item in found[:4]] == [Verdict.GOOD] * 4
+    assert found[-1].verdict is Verdict.DOUBTFUL
+    assert "channels cancel one another" in found[-1].text
+    apart = [RNG.normal(0, 0.05, (1600, 8)) for _ in range(8)]
+    for blocks in ([sound] * 8, [np.hstack([sound, sound])] * 8, apart, [inverted] * 3):
+        assert all(item.verdict is Verdict.GOOD for item in listen(blocks))
+
+
 @pytest.mark.parametrize("size", [(720, 1280), (47, 63), (5, 9), (2, 2), (1, 1), (300, 1)])
 @pytest.mark.parametrize("kind", ["noise", "picture", "flat", "bright"])
 def test_the_compiled_sample_of_an_image_is_that_of_numpy(size, kind):
