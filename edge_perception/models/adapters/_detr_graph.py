@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._detr_kin import KIN, Kin, kin_of
+from edge_perception.models.adapters._detr_kin import KIN, Kin, kin_of, names_told
 from edge_perception.models.adapters._picture import STRETCH, SUPPRESSED, UNIT, reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
@@ -106,6 +106,9 @@ def _two_outputs(foreign: ForeignModel, classes: str, boxes: str, columns: int) 
     kin, why = kin_of(foreign, classes, boxes, columns)
     known = kin is not None
     kin = kin or Kin(name="DETR or RT-DETR", picture=UNIT)
+    # RF-DETR that was trained further: numbers from 0 on, and a last column that stays unused.
+    spare = kin.spare and names_told(foreign) == columns - 1
+    none_class = kin.softmax or spare
     return [
         reading(
             foreign,
@@ -116,16 +119,16 @@ def _two_outputs(foreign: ForeignModel, classes: str, boxes: str, columns: int) 
                 "classes_output": classes,
                 "boxes_output": boxes,
                 "activation": "softmax" if kin.softmax else "sigmoid",
-                "none_class": kin.softmax,
+                "none_class": none_class,
                 **SUPPRESSED,
             },
-            classes=columns - kin.softmax,
+            classes=columns - none_class,
             reasons={
                 "scale": "pixels from 0 to 1",
                 **dict.fromkeys(("mean", "std"), "none" if kin.picture is UNIT else "ImageNet's"),
                 "resize": "the input has a fixed size",
                 "activation": why,
-                "none_class": why,
+                "none_class": "one column more than there are names" if spare else why,
             },
             # What is given beside may hold infinities, and frames with such are no valid ones.
             model=with_only_outputs(foreign.model, (classes, boxes)),

@@ -19,12 +19,13 @@ class Kin:
     name: str
     picture: Mapping[str, Any]
     softmax: bool = False  # the last class is "no object"
+    spare: bool = False  # perhaps the head has one class more than names, the last, of nothing
 
 
 KIN = {  # by what is said with --assume family
     "detr": Kin(name="DETR", picture=IMAGENET, softmax=True),
     "rtdetr": Kin(name="RT-DETR or D-FINE", picture=UNIT),
-    "rfdetr": Kin(name="RF-DETR", picture=IMAGENET),
+    "rfdetr": Kin(name="RF-DETR", picture=IMAGENET, spare=True),
     "deformable": Kin(name="deformable DETR", picture=IMAGENET),
 }
 _RT_DETR, _D_FINE = ("rtdetr", "RT-DETR"), ("rtdetr", "D-FINE")
@@ -102,6 +103,14 @@ def kin_of(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> tup
     if columns == 80:
         return KIN["rtdetr"], "80 classes"
     return None, "the number of classes does not tell"
+
+
+def names_told(foreign: ForeignModel) -> int:
+    """Return how many class names the user, the metadata or the configuration give; 0: none."""
+    given = foreign.said.get("labels", ())
+    config = config_of(foreign)
+    said = 0 if isinstance(given, str) else len(given)
+    return said or len(foreign.names()) or (len(config.labels) if config is not None else 0)
 
 
 def _named(found: tuple[str, str]) -> Kin:

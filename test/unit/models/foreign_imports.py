@@ -36,7 +36,9 @@ def bring(path: Path, said: dict[str, Any], **more: Any) -> tuple[Bundle, FirstL
     def trial(manifest: Manifest, session: Backend) -> None:
         seen.append(look(manifest, session, PICTURE))
 
-    labels = {"coco80": COCO_LABELS, "coco91": COCO_PAPER_LABELS}.get(said.get("labels", ""), ())
+    given = said.get("labels", "")
+    named = {"coco80": COCO_LABELS, "coco91": COCO_PAPER_LABELS}
+    labels = given if isinstance(given, list) else named.get(given, ())
     recognised = recognise(path, said=said, **more)
     bundle = import_model(
         path,

@@ -581,6 +581,20 @@ def test_kin_of_detr_are_told_apart_by_their_modules(
     assert found.manifest["postprocessing"]["none_class"] is softmax
 
 
+def test_rf_detr_that_was_trained_further_has_a_column_more_than_names(tmp_path: Path) -> None:
+    logits, boxes = graphs.queries(4)
+    logits[..., 3] = 5.0  # what is in that column says nothing
+    path = graphs.write(tmp_path / "model.onnx", Signature({"dets": boxes, "labels": logits}))
+    names = ["person", "bicycle", "car"]
+    found = recognise(path, labels=names)
+    assert found.manifest["postprocessing"]["none_class"] is True
+    bundle, seen, _ = bring(path, {"labels": names})
+    check(seen, "stretch")
+    assert bundle.manifest.preprocessing["mean"] == [0.485, 0.456, 0.406]
+    whole = recognise(path, labels=[*names, "tram"])
+    assert whole.manifest["postprocessing"]["none_class"] is False
+
+
 @pytest.mark.parametrize(
     ("size", "resize"),
     [
