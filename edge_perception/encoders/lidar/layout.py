@@ -17,7 +17,9 @@ from edge_perception.core.errors import InvalidFrameError
 # sensor_msgs/PointField.datatype -> NumPy type without byte order
 _DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 _PCL = (9, 10, 11)  # pcl::PCLPointField: int64, uint64, bool
-INTENSITY = ("intensity", "intensities", "i", "reflectivity", "remission", "signal")
+INTENSITY = (
+    "intensity", "intensities", "i", "reflectivity", "reflectance", "remission", "signal",
+)  # fmt: skip
 RING = ("ring", "channel", "line", "laser_id")
 TIME = ("time", "t", "timestamp", "time_offset", "time_stamp", "offset_time")
 _COORDINATES = tuple("xyz")
@@ -134,21 +136,23 @@ def _row_step(message: Any, size: int, notes: list[str]) -> int:
 def _dtype(message: Any, point_step: int, notes: list[str]) -> np.dtype:
     order = ">" if message.is_bigendian else "<"
     fields: dict[str, tuple[str, int]] = {}
+    names = _names(message.fields, notes)
     for field in message.fields:
-        if field.name not in _KNOWN or _is_left_out(field, point_step, notes):
+        name = names.get(field.name, "")
+        if not name or _is_left_out(field, name, point_step, notes):
             continue
-        kind, offset = _kind(field, notes), int(field.offset)
+        kind, offset = _kind(field, name, notes), int(field.offset)
         if offset + int(kind[1]) > point_step:
             raise InvalidFrameError(
                 f"point cloud: field '{field.name}' ends at byte {offset + int(kind[1])}, "
                 f"a point has {point_step}"
             )
-        if fields.get(field.name, (order + kind, offset)) != (order + kind, offset):
+        if fields.get(name, (order + kind, offset)) != (order + kind, offset):
             raise InvalidFrameError(
                 f"point cloud: field '{field.name}' expects one place, got bytes "
-                f"{fields[field.name][1]} and {offset}"
+                f"{fields[name][1]} and {offset}"
             )
-        fields[field.name] = (order + kind, offset)
+        fields[name] = (order + kind, offset)
     missing = [axis for axis in "xyz" if axis not in fields]
     if missing:
         got = ", ".join(field.name for field in message.fields) or "none"
@@ -166,13 +170,24 @@ def _dtype(message: Any, point_step: int, notes: list[str]) -> np.dtype:
     )
 
 
-def _is_left_out(field: Any, point_step: int, notes: list[str]) -> bool:
+def _names(fields: Any, notes: list[str]) -> dict[str, str]:
+    """Return our name of each field that is read, by the message's; capitals are noted."""
+    found = {field.name: field.name for field in fields if field.name in _KNOWN}
+    for field in fields:
+        name = field.name.lower()
+        if name not in found.values() and name in (*_COORDINATES, *INTENSITY):
+            found[field.name] = name
+            notes.append(f"field '{field.name}' is read as {name}")
+    return found
+
+
+def _is_left_out(field: Any, name: str, point_step: int, notes: list[str]) -> bool:
     """Whether a field that places nothing is of a kind that cannot be read here.
 
     PointField has no integers of 64 bits: times of that size come as two of 32, or with a number
     of PCL's own (9 to 11: int64, uint64, bool). The points are where they are without them.
     """
-    if field.name in _COORDINATES or field.name in INTENSITY:
+    if name in _COORDINATES or name in INTENSITY:
         return False
     kind = _DATATYPES.get(int(field.datatype))
     count = int(field.count)
@@ -187,13 +202,13 @@ def _is_left_out(field: Any, point_step: int, notes: list[str]) -> bool:
     return True
 
 
-def _kind(field: Any, notes: list[str]) -> str:
+def _kind(field: Any, name: str, notes: list[str]) -> str:
     kind = _DATATYPES.get(int(field.datatype))
     if kind is None:
         raise InvalidFrameError(
             f"point cloud: field '{field.name}' expects a datatype 1 to 8, got {field.datatype}"
         )
-    if kind[0] != "f" and field.name in _COORDINATES:
+    if kind[0] != "f" and name in _COORDINATES:
         raise InvalidFrameError(
             f"point cloud: field '{field.name}' expects float32 or float64, in m, got integers, "
             "whose unit is not said"

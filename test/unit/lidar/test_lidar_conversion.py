@@ -31,6 +31,22 @@ def test_plain_cloud() -> None:
     assert cloud.intensity is cloud.ring is cloud.time_offset_s is None
 
 
+@pytest.mark.parametrize("name", ["Intensity", "reflectance", "Reflectivity", "I"])
+def test_names_in_capitals_and_other_words_for_intensity(name: str) -> None:
+    values = xyz()
+    capitals = {axis.upper(): values[axis] for axis in "xyz"} | {name: np.arange(12) * 20}
+    kinds = {**dict.fromkeys("XYZ", "f4"), name: "u1"}
+    cloud = cloud_from_msg(cloud_msg(capitals, kinds))
+    np.testing.assert_array_equal(cloud.xyz_m, stacked(values))
+    np.testing.assert_allclose(cloud.intensity, np.arange(12) * 20 / 255, atol=1e-6)
+    assert "field 'X' is read as x" in cloud.notes
+    both = {**capitals, **values}
+    assert cloud_from_msg(cloud_msg(both, {**kinds, **dict.fromkeys("xyz", "f8")})).xyz_m.shape == (
+        12,
+        3,
+    )
+
+
 @settings(max_examples=120)
 @given(
     order=st.permutations(["x", "y", "z", "rgb", "ring", "intensity"]),
