@@ -121,6 +121,11 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         ModelError: it cannot be imported; the text says which options decide.
     """
     for path in (args.file, args.manifest, args.picture, args.module, args.config, *args.part):
+        if path is not None and path.is_dir():
+            raise ConfigurationError(
+                f"{path}: expected a file, got a folder: of a SavedModel or of OpenVINO give the "
+                "ONNX file (tf2onnx converts a SavedModel)"
+            )
         if path is not None and not path.is_file():
             raise ConfigurationError(f"{path}: expected a file, got none")
     labels = _labels(args.labels)

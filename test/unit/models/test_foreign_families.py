@@ -400,6 +400,13 @@ def test_boxes_that_cannot_be_right_are_told(tmp_path: Path, name: str) -> None:
     assert seen[0].objects == ()
 
 
+def test_a_folder_in_the_place_of_a_file_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "import", str(tmp_path)]) != 0
+    assert "expected a file, got a folder: of a SavedModel" in capsys.readouterr().err
+
+
 def test_what_is_said_goes_before_what_is_guessed(tmp_path: Path) -> None:
     path = graphs.write(tmp_path / "model.onnx", FAMILIES["v8"][0])
     said = values_said(["color=bgr", "mean=[0.5,0.5,0.5]", "score_threshold=0.7"])
