@@ -121,13 +121,9 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         ModelError: it cannot be imported; the text says which options decide.
     """
     for path in (args.file, args.manifest, args.picture, args.module, args.config, *args.part):
-        if path is not None and path.is_dir():
-            raise ConfigurationError(
-                f"{path}: expected a file, got a folder: of a SavedModel or of OpenVINO give the "
-                "ONNX file (tf2onnx converts a SavedModel)"
-            )
         if path is not None and not path.is_file():
-            raise ConfigurationError(f"{path}: expected a file, got none")
+            got = "a folder" if path.is_dir() else "none"
+            raise ConfigurationError(f"{path}: expected a file, got {got}{_of_folder(args, path)}")
     labels = _labels(args.labels)
     said = values_said(args.assume)
     if args.labels in NAMED_LABELS:
@@ -150,6 +146,15 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
         files={args.module.name: args.module.read_bytes()} if args.module else None,
     )
     return bundle, look_at.report
+
+
+def _of_folder(args: argparse.Namespace, path: Path) -> str:
+    if path != args.file or not path.is_dir():
+        return ""
+    return (
+        ": of a SavedModel or of OpenVINO give the ONNX file (tf2onnx converts a SavedModel, and a "
+        "model of OpenVINO was converted from one)"
+    )
 
 
 def _recognise(
