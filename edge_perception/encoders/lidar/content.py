@@ -31,7 +31,6 @@ _LEARN_FRAMES = 5  # frames until the usual share of a sector is trusted
 _LEARN_RATE = 0.05
 _FAR_M = 300.0  # no LiDAR has half of its points beyond it
 _MIN_SHARE = 0.01  # a sector that usually holds less is not watched
-_FLAT_M = 0.01  # a sensor with more than one beam sees things higher than that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,7 @@ class CloudContentCheck:
         return worst(
             self._sectors_lost(counts),
             self._covered(float(near.mean()), float(usable.mean())),
-            doubtful(turned) if turned else _flat(sample),
+            doubtful(turned) if turned else GOOD,
         )
 
     def _turned(self, sample: NDArray[np.float32], geometry: Geometry | None) -> str:
@@ -189,16 +188,6 @@ class CloudContentCheck:
         self._frames += 1
         rate = max(_LEARN_RATE, 1.0 / self._frames)
         self._usual += rate * (counts - self._usual)
-
-
-def _flat(sample: NDArray[np.float32]) -> Finding:
-    """Say that a sweep has one layer only, whatever the sensor's frame calls up."""
-    if float(np.ptp(sample[:, 2])) >= _FLAT_M:
-        return GOOD
-    return doubtful(
-        "all points are at one height: the layer of a 2-D scanner shows no shapes, and a model of "
-        "sweeps finds nothing in it"
-    )
 
 
 def sectors_of(xyz_m: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float64]:

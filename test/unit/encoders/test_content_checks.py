@@ -175,14 +175,6 @@ def test_a_sweep_in_another_unit_says_how_far_it_reaches(scale):
     assert "not in metres" not in near.text
 
 
-def test_the_layer_of_a_2d_scanner_is_called_that():
-    check = CloudContentCheck(CloudContentLimits())
-    flat = sweep() * [1.0, 1.0, 0.0]
-    found = check.check(cloud(flat))
-    assert found.verdict is Verdict.DOUBTFUL
-    assert "2-D scanner" in found.text
-
-
 def test_a_lidar_that_looks_ahead_only_is_not_blamed():
     check = CloudContentCheck(CloudContentLimits())
     for seed in range(20):
