@@ -5,6 +5,8 @@ A pose is right in its form and wrong in its meaning when the quaternion is in a
 when the cloud is in an optical frame. The sweep itself tells: seen from above, the lowest points of
 most places are level, and hardly any is deeper. Real streets have 0.4 to 0.55 of places so, and
 0.15 in any other direction, but for a long wall: that counts only where there is no road below.
+A ceiling is as level, and a sensor that looks up sees no floor: it is farther away than the pose
+says that the sensor is from the road.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ _PLACES = 50  # fewer tell nothing
 _LEVEL_M = 0.6  # that the lowest points of a road differ
 _DEEPER = 0.1  # of the places may be: echoes, ditches
 _HIGHEST_M = 0.5  # above the origin, which may lie on the road: higher it is a ceiling
+_DEEPEST_M = 2.0  # of the road below the sensor, beyond how far the pose is from the base frame
 _ROAD, _ASLANT, _NO_ROAD = 0.3, 0.25, 0.18  # share of level places: is one, may be, is none
 _SLOPES = (0.04, 0.1, 0.2)  # tangents: of a mount, of a street, of a sensor said to be level
 _LOOKS = 2  # in a row that agree
 _SELDOM = 16  # then each so many sweeps are looked at
-_SIDE = 128  # places along an edge
+_SIDE = 2 * int(_FAR_M / _PLACE_M)  # places along an edge
 _UPRIGHT, _OVER = (0, 0, 1), (0, 0, -1)
 _WHAT = {  # the axis of the sensor that points away from the road
     _UPRIGHT: "it is upright",
@@ -78,9 +81,16 @@ def road_elsewhere(xyz_m: NDArray[np.float32], T_base_sensor: NDArray[np.float64
     xyz_m, R = _near(xyz_m), T_base_sensor[:3, :3]
     if level_share(xyz_m, R[2]) > _NO_ROAD:
         return ""
-    axes = [axis for axis in _WHAT if _is_below(xyz_m, np.array(axis, np.float64))]
+    if len(xyz_m) < _PLACES:
+        return ""
+    deepest_m = _DEEPEST_M + float(np.linalg.norm(T_base_sensor[:3, 3]))
+
+    def is_road(up: NDArray[np.float64]) -> bool:
+        return _is_below(xyz_m, up, _ROAD, _SLOPES[:2], deepest_m)
+
+    axes = [axis for axis in _WHAT if is_road(np.array(axis, np.float64))]
     readings = ((_ORDER, other_order(T_base_sensor)[2, :3]), (_INVERSE, R[:, 2]))
-    how = next((how for how, up in readings if _is_below(xyz_m, up)), "")
+    how = next((how for how, up in readings if is_road(up)), "")
     if not (axes or how) or _is_below(xyz_m, R[2], _ASLANT, _SLOPES):
         return ""
     # A long wall may look like a road, too: then the likely one is meant, or none is said.
@@ -97,22 +107,27 @@ def _near(xyz_m: NDArray[np.float32]) -> NDArray[np.float32]:
 def _is_below(
     xyz_m: NDArray[np.float32],
     up: NDArray[np.float64],
-    least: float = _ROAD,
-    slopes: tuple[float, ...] = _SLOPES[:2],
+    least: float,
+    slopes: tuple[float, ...],
+    deepest_m: float = np.inf,
 ) -> bool:
     """Whether the road lies against `up`, or so much aslant."""
-    return any(level_share(xyz_m, each) >= least for each in (up, *_leaning(up, slopes)))
+    directions = (up, *_leaning(up, slopes))
+    return any(level_share(xyz_m, each, deepest_m) >= least for each in directions)
 
 
-def level_share(xyz_m: NDArray[np.float32], up: NDArray[np.float64]) -> float:
+def level_share(
+    xyz_m: NDArray[np.float32], up: NDArray[np.float64], deepest_m: float = np.inf
+) -> float:
     """Return the share of places whose lowest points are level, where `up` is away from the road.
 
     Args:
         xyz_m: (N, 3), sensor frame.
         up: (3,), of unit length, sensor frame.
+        deepest_m: below the sensor, m; what is level deeper does not count.
     """
     points = xyz_m @ np.stack([*_beside(up), up], axis=1).astype(np.float32)
-    points = points[np.abs(points[:, :2]).max(axis=1) < _FAR_M]
+    points = points[(np.abs(points[:, 0]) < _FAR_M) & (np.abs(points[:, 1]) < _FAR_M)]
     place = (points[:, :2] / _PLACE_M).astype(np.intp) + _SIDE // 2
     lowest = np.full(_SIDE * _SIDE, np.inf, np.float32)
     np.minimum.at(lowest, place[:, 0] * _SIDE + place[:, 1], points[:, 2])
@@ -120,16 +135,20 @@ def level_share(xyz_m: NDArray[np.float32], up: NDArray[np.float64]) -> float:
     if len(heights) < _PLACES:
         return 0.0
     first = np.arange(int(_DEEPER * len(heights)) + 1)
-    first = first[heights[first] < _HIGHEST_M]
+    first = first[(heights[first] < _HIGHEST_M) & (heights[first] > -deepest_m)]
     last = np.searchsorted(heights, heights[first] + np.float32(_LEVEL_M), side="right")
     return float((last - first).max(initial=0)) / len(heights)
 
 
 def _beside(up: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return two directions at right angles to one another and to `up`."""
-    side = np.cross(up, np.eye(3)[int(np.abs(up).argmin())])
+    least = int(np.abs(up).argmin())
+    i, j = (least + 1) % 3, (least + 2) % 3
+    side = np.zeros(3)  # cross products are written out: NumPy's take longer than all the rest
+    side[i], side[j] = up[j], -up[i]
     side /= np.linalg.norm(side)
-    return side, np.cross(up, side)
+    ahead = up[[1, 2, 0]] * side[[2, 0, 1]] - up[[2, 0, 1]] * side[[1, 2, 0]]
+    return side, ahead
 
 
 def _leaning(up: NDArray[np.float64], slopes: tuple[float, ...]) -> Iterator[NDArray[np.float64]]:

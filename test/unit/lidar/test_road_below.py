@@ -9,7 +9,7 @@ from edge_perception.core.transforms import matrix, other_order
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders.content import Verdict
 from edge_perception.encoders.lidar.content import CloudContentCheck, CloudContentLimits
-from edge_perception.encoders.lidar.road_below import RoadBelow, road_elsewhere
+from edge_perception.encoders.lidar.road_below import RoadBelow, level_share, road_elsewhere
 from edge_perception.encoders.options import transform
 
 HALF = float(np.sqrt(0.5))
@@ -84,6 +84,37 @@ def test_what_is_no_road_says_nothing():
     for xyz in (ball, wall, wall[:20]):
         for turn in (STRAIGHT, OVER, OPTICAL):
             assert road_elsewhere(xyz, at(turn)) == ""
+
+
+def hall(height_m: float, ceiling_m: float, elevation_deg: tuple[float, float]) -> np.ndarray:
+    """A hall of 60 m around a sensor at a height of it, between two elevations; sensor frame."""
+    rng = np.random.default_rng(4)
+    azimuth = rng.uniform(-np.pi, np.pi, 2000)
+    elevation = np.radians(rng.uniform(*elevation_deg, 2000))
+    ray = np.stack(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ],
+        axis=1,
+    )
+    to_wall = 30.0 / np.abs(ray[:, :2]).max(axis=1)
+    to_plane = np.where(ray[:, 2] > 0, ceiling_m - height_m, height_m) / np.abs(ray[:, 2])
+    return (ray * np.minimum(to_wall, to_plane)[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("elevation_deg", [(0.0, 90.0), (-2.0, 60.0)])
+def test_a_ceiling_above_a_sensor_that_looks_up_is_no_road(elevation_deg):
+    seen = hall(0.2, 4.0, elevation_deg)
+    assert level_share(seen, np.array([0.0, 0.0, -1.0])) > 0.3  # as level as a road
+    assert road_elsewhere(seen, at(STRAIGHT, 0.2)) == ""
+
+
+def test_few_points_say_nothing():
+    for points in (0, 1, 40):
+        assert road_elsewhere(np.full((points, 3), 5.0, np.float32), at(OVER)) == ""
+    assert road_elsewhere(np.full((2000, 3), np.nan, np.float32), at(OVER)) == ""
 
 
 def test_real_streets(data_dir):
