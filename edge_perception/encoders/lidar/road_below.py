@@ -64,7 +64,9 @@ class RoadBelow:
         if self._T is None or not np.allclose(self._T[:3, :3], T_base_sensor[:3, :3], atol=0.2):
             self._T, self._sweeps, self._alike, self._text = T_base_sensor, 0, 0, ""
         self._sweeps += 1
-        if self._alike >= _LOOKS and self._sweeps % _SELDOM:
+        since = self._sweeps % _SELDOM
+        # A place that gives a different result each time must not be looked at each time.
+        if since and (self._alike >= _LOOKS or (self._sweeps > _SELDOM and since >= _LOOKS)):
             return self._text
         # What was found is not looked for again, only whether it is still so.
         still = self._text and level_share(_near(xyz_m), T_base_sensor[2, :3]) <= _NO_ROAD

@@ -8,6 +8,7 @@ import pytest
 from edge_perception.core.transforms import matrix, other_order
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders.content import Verdict
+from edge_perception.encoders.lidar import road_below
 from edge_perception.encoders.lidar.content import CloudContentCheck, CloudContentLimits
 from edge_perception.encoders.lidar.road_below import RoadBelow, level_share, road_elsewhere
 from edge_perception.encoders.options import transform
@@ -149,6 +150,21 @@ def test_it_is_told_after_two_sweeps_and_until_one_fits():
     assert looks.see(seen_from(at(STRAIGHT), 9), at(STRAIGHT)) == ""
     hung = [looks.see(seen_from(at(OVER), seed), at(STRAIGHT)) for seed in range(40)]
     assert hung[-1]  # turned while it runs
+
+
+def test_results_that_change_each_time_are_not_looked_for_in_each_sweep(monkeypatch):
+    looked = 0
+
+    def search(xyz_m, T_base_sensor):
+        nonlocal looked
+        looked += 1
+        return "odd" if looked % 2 else ""
+
+    monkeypatch.setattr(road_below, "road_elsewhere", search)
+    looks = RoadBelow()
+    told = [looks.see(np.zeros((0, 3), np.float32), at(STRAIGHT)) for _ in range(16 * 10)]
+    assert not any(told)  # no two in a row agree
+    assert looked <= 16 + 2 * 9
 
 
 def test_a_sweep_with_a_wrong_pose_is_used_and_said():
