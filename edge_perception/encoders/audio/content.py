@@ -142,9 +142,9 @@ class AudioContentCheck:
         return GOOD
 
     def _cancelling(self, levels: Levels) -> Finding:
-        self._cancelled_s = (
-            self._cancelled_s + levels.block_s if levels.mono_share < _CANCELLED else 0.0
-        )
+        # Of many that have nothing in common (wind) 1 / N is left: that is no cancelling.
+        limit = min(_CANCELLED, 0.5 / len(levels.channel_peaks))
+        self._cancelled_s = self._cancelled_s + levels.block_s if levels.mono_share < limit else 0.0
         if self._cancelled_s < _CANCELLED_S:
             return GOOD
         return doubtful(

@@ -234,8 +234,8 @@ def test_channels_that_cancel_one_another_are_told():
     assert [item.verdict for item in found[:4]] == [Verdict.GOOD] * 4
     assert found[-1].verdict is Verdict.DOUBTFUL
     assert "channels cancel one another" in found[-1].text
-    apart = [RNG.normal(0, 0.05, (1600, 8)) for _ in range(8)]
-    for blocks in ([sound] * 8, [np.hstack([sound, sound])] * 8, apart, [inverted] * 3):
+    apart, array = ([RNG.normal(0, 0.05, (1600, n)) for _ in range(8)] for n in (8, 64))
+    for blocks in ([sound] * 8, [np.hstack([sound, sound])] * 8, apart, array, [inverted] * 3):
         assert all(item.verdict is Verdict.GOOD for item in listen(blocks))
 
 
