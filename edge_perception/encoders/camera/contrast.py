@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception.encoders.camera.sixteen_bits import roughness
 
-_STEP = 3  # every so many pixels and rows are looked at
+_STEP, _EDGE = 3, 192  # every so many pixels and rows are looked at, of large images so many
 _PERCENT = (0.5, 99.5)
 _BAND = 0.3  # of the brightest value; a picture by light has its black near zero, but in fog
 _LEAST = 128.0  # of 65535, half a step of 8 bits: a narrower one is noise
@@ -26,7 +26,8 @@ def stretched(grey: NDArray[np.uint16], notes: list[str]) -> NDArray[np.uint16]:
         grey: (H, W, 1), its brightest bit in front.
         notes: takes that it was stretched.
     """
-    low, high = (float(v) for v in np.percentile(grey[::_STEP, ::_STEP], _PERCENT))
+    step = max(_STEP, min(grey.shape[:2]) // _EDGE)
+    low, high = (float(v) for v in np.percentile(grey[::step, ::step], _PERCENT))
     band = high - low
     if not _LEAST <= band < _BAND * high or roughness(grey) > _NOISE:
         return grey

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS = 96  # looked at
+_ROWS = 32  # looked at
 _UNLIKE = 1.2  # in both directions
 _LEAST = 16  # pixels of an edge
 NOTE = (
