@@ -6,7 +6,8 @@ when the cloud is in an optical frame. The sweep itself tells: seen from above, 
 most places are level, and hardly any is deeper. Real streets have 0.4 to 0.55 of places so, and
 0.15 in any other direction, but for a long wall: that counts only where there is no road below.
 A ceiling is as level, and a sensor that looks up sees no floor: it is farther away than the pose
-says that the sensor is from the road.
+says that the sensor is from the road. The few layers of a scanner are level in its own frame,
+however it is tilted: they tell nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _DEEPER = 0.1  # of the places may be: echoes, ditches
 _HIGHEST_M = 0.5  # above the origin, which may lie on the road: higher it is a ceiling
 _DEEPEST_M = 2.0  # of the road below the sensor, beyond how far the pose is from the base frame
 _ROAD, _ASLANT, _NO_ROAD = 0.3, 0.25, 0.18  # share of level places: is one, may be, is none
+_LAYERS = 0.04  # thickness of a sweep through the sensor to its extent; 4 layers have 0.02
 _SLOPES = (0.04, 0.1, 0.2)  # tangents: of a mount, of a street, of a sensor said to be level
 _LOOKS = 2  # in a row that agree
 _SELDOM = 16  # then each so many sweeps are looked at
@@ -83,7 +85,7 @@ def road_elsewhere(xyz_m: NDArray[np.float32], T_base_sensor: NDArray[np.float64
     xyz_m, R = _near(xyz_m), T_base_sensor[:3, :3]
     if level_share(xyz_m, R[2]) > _NO_ROAD:
         return ""
-    if len(xyz_m) < _PLACES:
+    if len(xyz_m) < _PLACES or _is_scan(xyz_m):
         return ""
     deepest_m = _DEEPEST_M + float(np.linalg.norm(T_base_sensor[:3, 3]))
 
@@ -99,6 +101,12 @@ def road_elsewhere(xyz_m: NDArray[np.float32], T_base_sensor: NDArray[np.float64
     sure = axes[:1] if len(axes) == 1 or axes[:1] in ([_UPRIGHT], [_OVER]) else []
     what = f": {_WHAT[sure[0]]}" if sure else ""
     return f"the road is not below the sensor as its pose says{what}{how}"
+
+
+def _is_scan(xyz_m: NDArray[np.float32]) -> bool:
+    """Whether all points lie in or about one plane through the sensor."""
+    least, _, most = np.linalg.eigvalsh((xyz_m.T @ xyz_m).astype(np.float64))
+    return bool(least < _LAYERS**2 * most)
 
 
 def _near(xyz_m: NDArray[np.float32]) -> NDArray[np.float32]:

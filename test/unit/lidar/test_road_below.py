@@ -112,6 +112,22 @@ def test_a_ceiling_above_a_sensor_that_looks_up_is_no_road(elevation_deg):
     assert road_elsewhere(seen, at(STRAIGHT, 0.2)) == ""
 
 
+@pytest.mark.parametrize("layers_deg", [(0.0,), (-1.6, -0.53, 0.53, 1.6)])
+@pytest.mark.parametrize(
+    "turn",
+    [STRAIGHT, TILTED, (0.0, 0.26, 0.0, 0.966), (0.0, HALF, 0.0, HALF), (HALF, 0.0, 0.0, HALF)],
+    ids=["level", "11 degrees", "30 degrees", "upright plane across", "upright plane along"],
+)
+def test_a_scanner_of_few_layers_may_be_tilted_on_purpose(layers_deg, turn):
+    rng = np.random.default_rng(5)
+    azimuth = np.linspace(-np.pi, np.pi, 2000)
+    elevation = np.radians(rng.choice(layers_deg, 2000))
+    flat = rng.uniform(4.0, 20.0, 2000)
+    seen = flat * np.stack([np.cos(azimuth), np.sin(azimuth), np.tan(elevation)])
+    assert level_share(seen.T, np.array([0.0, 0.0, 1.0])) > 0.9
+    assert road_elsewhere(seen.T.astype(np.float32), at(turn, 0.3)) == ""
+
+
 def test_few_points_say_nothing():
     for points in (0, 1, 40):
         assert road_elsewhere(np.full((points, 3), 5.0, np.float32), at(OVER)) == ""
