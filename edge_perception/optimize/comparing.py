@@ -74,6 +74,7 @@ class Comparing:
                 "bytes": len(whole_model(way.bundle)), "score_points": verdict.score,
                 "loss_points": verdict.loss, "loss_low": verdict.interval[0],
                 "loss_high": verdict.interval[1], "note": verdict.failure,
+                "losses_points": dict(verdict.slices),
             }  # fmt: skip
             if index in times:
                 medians = [float(np.median(turn)) for turn in times[index]]

@@ -108,6 +108,8 @@ def test_bundles_are_compared_in_one_run(made, drive, capsys):
     base, small = found["tables"]["candidates"]
     assert (base["ratio"], base["loss_points"]) == (1.0, 0.0)
     assert small["bytes"] < 0.5 * base["bytes"]
+    assert set(base["losses_points"].values()) == {0.0}
+    assert small["loss_points"] in small["losses_points"].values()
     assert 0 <= small["loss_points"] < 10  # some decision differs, or none of eight frames
     assert small["loss_low"] < small["loss_points"] < small["loss_high"]
     raw = found["figures"]["times_ms"]["bev_lite_lidar_int8"]
