@@ -28,7 +28,7 @@ from edge_perception.encoders.camera.encodings import (
     to_bgr,
 )
 from edge_perception.encoders.camera.mosaic import NOTE, is_mosaic
-from edge_perception.encoders.camera.sixteen_bits import SignificantBits, full_scale
+from edge_perception.encoders.camera.sixteen_bits import SixteenBits, full_scale
 
 MAX_EDGE = 16384  # px; larger than any camera, small enough to stay decodable
 MAX_PIXELS = 2**26
@@ -36,18 +36,18 @@ MAX_PIXELS = 2**26
 MAX_PIXELS_PER_BYTE = 2048
 
 
-def image_from_msg(message: Any, *, bits: SignificantBits | None = None) -> ImageFrame:
+def image_from_msg(message: Any, *, bits: SixteenBits | None = None) -> ImageFrame:
     """Convert a message; the pixels are a view of its data where no conversion is needed.
 
     Args:
         message: sensor_msgs/Image or CompressedImage; `data` may be any buffer of bytes.
-        bits: what the source's images of 16 bits used before; None: not known.
+        bits: what the source's images of 16 bits were before; None: not known.
 
     Raises:
         InvalidFrameError: unknown encoding, wrong size or step, truncated or corrupt data.
     """
     data, notes = _bytes(message.data), list[str]()
-    bits = bits or SignificantBits()
+    bits = bits or SixteenBits()
     if hasattr(message, "encoding"):
         bgr = _raw(message, data, bits, notes)
     else:
@@ -62,13 +62,14 @@ def image_from_msg(message: Any, *, bits: SignificantBits | None = None) -> Imag
 
 
 def _raw(
-    message: Any, data: NDArray[np.uint8], bits: SignificantBits, notes: list[str]
+    message: Any, data: NDArray[np.uint8], bits: SixteenBits, notes: list[str]
 ) -> NDArray[np.uint8]:
     size = (int(message.width), int(message.height))
     _check_size(*size)
     encoding = known_encoding(message.encoding, notes)
     if encoding is None:
         return _unknown(message)
+    bits.begin(message.encoding, size)
     big_endian = bool(message.is_bigendian)
     try:
         bgr = decode_raw(
@@ -97,7 +98,7 @@ def _unknown(message: Any) -> NDArray[np.uint8]:
 
 
 def _compressed(
-    message: Any, data: NDArray[np.uint8], bits: SignificantBits, notes: list[str]
+    message: Any, data: NDArray[np.uint8], bits: SixteenBits, notes: list[str]
 ) -> NDArray[np.uint8]:
     """Decode JPEG or PNG.
 
@@ -112,6 +113,7 @@ def _compressed(
     try:
         file = compressed_file(data, notes)
         _check_size(*file.size)
+        bits.begin(text, file.size)
         if file.size[0] * file.size[1] > MAX_PIXELS_PER_BYTE * len(data):
             raise InvalidFrameError(
                 f"{file.size[0]} x {file.size[1]} px expect at least "
@@ -132,7 +134,7 @@ def _compressed(
 
 
 def _eight_bits(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16], bits: SignificantBits, notes: list[str]
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], bits: SixteenBits, notes: list[str]
 ) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint16:
         pixels = full_scale(np.asarray(pixels, np.uint16), bits, notes)
@@ -141,7 +143,7 @@ def _eight_bits(
 
 
 def _one_channel(
-    of: str, file: CompressedFile, bits: SignificantBits, notes: list[str]
+    of: str, file: CompressedFile, bits: SixteenBits, notes: list[str]
 ) -> NDArray[np.uint8]:
     """Return the picture of a grey image or a mosaic, by the encoding it had before."""
     pixels = decode_one_channel(file)
@@ -153,7 +155,7 @@ def _one_channel(
         pixels = full_scale(np.asarray(pixels, np.uint16), bits, notes)
     one: NDArray = pixels[..., None]
     if ENCODINGS[of].may_be_counts:
-        one = stretched(one, notes)
+        one = stretched(one, bits, notes)
     bgr = to_bgr(ENCODINGS[of], one)
     if ENCODINGS[of].is_grey and is_mosaic(bgr[..., 0]):
         notes.append(NOTE)

@@ -19,7 +19,7 @@ from edge_perception.encoders.camera.image_program import PIXELS, image_program
 from edge_perception.encoders.camera.letterbox import Letterbox
 from edge_perception.encoders.camera.lift import SEEN, LiftConfig, lift_grid, seen_cells
 from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
-from edge_perception.encoders.camera.sixteen_bits import SignificantBits
+from edge_perception.encoders.camera.sixteen_bits import SixteenBits
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.encoders.device_input import DeviceInput
 from edge_perception.models.manifest import Manifest
@@ -29,7 +29,7 @@ class CameraIntake:
     """Latest image only: the callback keeps the message, the worker decodes it."""
 
     def __init__(self) -> None:
-        self._bits = SignificantBits()
+        self._bits = SixteenBits()
 
     def learn_from(self, before: CameraIntake) -> None:
         """Go on with the bits that the source's images used before."""

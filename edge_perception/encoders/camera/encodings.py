@@ -20,7 +20,7 @@ from edge_perception.core.errors import InvalidFrameError
 from edge_perception.encoders.camera.contrast import stretched
 from edge_perception.encoders.camera.pair_order import is_exchanged
 from edge_perception.encoders.camera.sixteen_bits import (
-    SignificantBits,
+    SixteenBits,
     full_scale,
     native_order,
 )
@@ -97,7 +97,7 @@ def decode_raw(
     step: int,
     big_endian: bool,
     *,
-    bits: SignificantBits | None = None,
+    bits: SixteenBits | None = None,
     notes: list[str] | None = None,
 ) -> NDArray[np.uint8]:
     """Return BGR, (H, W, 3); a view of `data` where no conversion is needed.
@@ -108,7 +108,7 @@ def decode_raw(
         size: width and height of the image, px.
         step: bytes from one row to the next.
         big_endian: byte order of 16-bit values.
-        bits: what the source's images of 16 bits used before; None: not known.
+        bits: what the source's images of 16 bits were before; None: not known.
         notes: takes what was read otherwise than the arguments say.
 
     Raises:
@@ -134,9 +134,10 @@ def decode_raw(
         strides=(step, encoding.channels * dtype.itemsize, dtype.itemsize),
     )
     if dtype.itemsize == 2:
-        pixels = full_scale(native_order(pixels, notes), bits or SignificantBits(), notes)
+        bits = bits or SixteenBits()
+        pixels = full_scale(native_order(pixels, notes), bits, notes)
         if encoding.may_be_counts:
-            pixels = stretched(pixels, notes)
+            pixels = stretched(pixels, bits, notes)
     return to_bgr(_in_pairs(encoding, pixels, notes), pixels)
 
 

@@ -19,11 +19,29 @@ _SMOOTHER = (
 )
 
 
-class SignificantBits:
-    """How many bits the images of one source use: as many as the brightest so far needs."""
+class SixteenBits:
+    """What the images of 16 bits of one source were so far.
+
+    They use as many bits as the brightest of them needs. What decided whether they are stretched
+    (`contrast.py`) holds as long as encoding and size do.
+    """
 
     def __init__(self) -> None:
         self._bits = _BITS[0]
+        self._kind: tuple[str, int, int] | None = None
+        self.are_counts = False  # values were a narrow band far from black
+        self.are_scenes = False  # and no noise
+
+    def begin(self, encoding: str, size: tuple[int, int]) -> None:
+        """Take what the next image says of itself; another one than before is judged anew.
+
+        Args:
+            encoding: or the format of a compressed image.
+            size: width and height, px.
+        """
+        if self._kind != (encoding, *size):
+            self._kind = (encoding, *size)
+            self.are_counts = self.are_scenes = False
 
     def see(self, pixels: NDArray[np.uint16]) -> int:
         """Return the bits, with those of this image."""
@@ -34,7 +52,7 @@ class SignificantBits:
 
 
 def full_scale(
-    pixels: NDArray[np.uint16], seen: SignificantBits, notes: list[str]
+    pixels: NDArray[np.uint16], seen: SixteenBits, notes: list[str]
 ) -> NDArray[np.uint16]:
     """Return the pixels with their brightest bit in front; a copy where it was not."""
     bits = seen.see(pixels)

@@ -10,6 +10,7 @@ from camera_messages import compressed_msg, encoded, image_msg
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.encoders.camera.content import ImageContentCheck, ImageContentLimits
 from edge_perception.encoders.camera.conversion import image_from_msg
+from edge_perception.encoders.camera.sixteen_bits import SixteenBits
 from edge_perception.encoders.content import Verdict
 
 STRETCHED = "stretched to the whole range"
@@ -69,6 +70,43 @@ def test_a_closed_shutter_is_no_scene():
     assert found.verdict is Verdict.WORTHLESS
     even = image_from_msg(image_msg(np.full((240, 320), 8000, np.uint16), "mono16"))
     assert np.ptp(even.bgr) == 0
+
+
+def is_stretched(image: np.ndarray, seen: SixteenBits, encoding: str = "mono16") -> bool:
+    frame = image_from_msg(image_msg(image, encoding), bits=seen)
+    return any(STRETCHED in note for note in frame.notes)
+
+
+def test_a_source_at_the_limit_does_not_flip_from_frame_to_frame():
+    below, above, wide = (counts(low, 16_000) for low in (11_500, 10_700, 8500))
+    for first in (below, above):
+        seen = SixteenBits()
+        decided = [is_stretched(image, seen) for image in (first, *[above, below] * 3)]
+        # It begins with the first that is a narrow band, and holds from there on.
+        assert decided == [first is below, first is below, *[True] * 5]
+        assert not is_stretched(wide, seen)
+        assert not is_stretched(above, seen)
+
+
+def test_a_shutter_that_closes_does_not_change_what_was_decided():
+    below, above = (counts(low, 16_000) for low in (11_500, 10_700))
+    shutter = (8000 + np.random.default_rng(2).normal(0, 40, (240, 320))).astype(np.uint16)
+    seen = SixteenBits()
+    assert is_stretched(below, seen)
+    assert not is_stretched(shutter, seen)
+    assert is_stretched(above, seen)
+
+
+@pytest.mark.parametrize("other", ["another size", "another encoding"])
+def test_another_size_or_encoding_is_judged_anew(other):
+    below, above = (counts(low, 16_000) for low in (11_500, 10_700))
+    seen = SixteenBits()
+    assert is_stretched(below, seen)
+    if other == "another size":
+        assert not is_stretched(above[:200], seen)
+    else:
+        assert not is_stretched(above, seen, "bayer_rggb16")
+    assert not is_stretched(above, seen)
 
 
 def test_counts_that_are_said_to_be_depth_are_told_what_to_do():
