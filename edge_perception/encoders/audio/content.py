@@ -149,7 +149,8 @@ class AudioContentCheck:
             return GOOD
         return doubtful(
             f"channels cancel one another: {levels.mono_share:.1%} of their power is left in their "
-            "mean, which is what is heard: is one of them inverted?"
+            "mean, which is what is heard: is one of them inverted, or is it one tone whose wave "
+            "reaches them half a period apart?"
         )
 
     def _dead_channel(self, levels: Levels) -> Finding:

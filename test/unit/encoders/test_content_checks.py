@@ -234,6 +234,11 @@ def test_channels_that_cancel_one_another_are_told():
     assert [item.verdict for item in found[:4]] == [Verdict.GOOD] * 4
     assert found[-1].verdict is Verdict.DOUBTFUL
     assert "channels cancel one another" in found[-1].text
+    # Right microphones half a wavelength apart do so too, as long as the tone lasts.
+    tone = 0.05 * np.sin(2 * np.pi * 500.0 * np.arange(1600)[:, None] / 16_000)
+    told = listen([np.hstack([tone, np.roll(tone, 16, axis=0)])] * 8)[-1].text
+    assert "inverted, or is it one tone" in told
+    assert "half a period apart" in told
     apart, array = ([RNG.normal(0, 0.05, (1600, n)) for _ in range(8)] for n in (8, 64))
     for blocks in ([sound] * 8, [np.hstack([sound, sound])] * 8, apart, array, [inverted] * 3):
         assert all(item.verdict is Verdict.GOOD for item in listen(blocks))
