@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -39,15 +39,18 @@ class DeviceProgram:
     # Copied for each frame: `infer` takes them for the input. -1: a first dimension up to `most`.
     arrays: tuple[TensorInfo, ...]
     most: int = 0
-    results: tuple[TensorInfo, ...] = ()  # copied back with the graph's outputs
+    results: tuple[TensorInfo, ...] = ()  # copied back with the graph's outputs; -1 as of arrays
+    # The result, one int32, that says how many rows of another one there are, by the other's name.
+    counted_by: Mapping[str, str] = field(default_factory=dict)
     scratch: Mapping[str, int]  # memory of the device between the kernels, bytes
     launches: tuple[Launch, ...]
 
     def __post_init__(self) -> None:
-        """Refuse two arrays of one name.
+        """Refuse two arrays of one name, and results of a free length that nothing counts.
 
         Raises:
-            BackendError: the graph input is called as one of the program's arrays.
+            BackendError: the graph input is called as one of the program's arrays, or the length of
+                a result is not told by another.
         """
         infos = (info.name for info in (*self.arrays, *self.results))
         names = Counter((self.input, *self.constants, *infos, *self.scratch))
@@ -56,6 +59,10 @@ class DeviceProgram:
             raise BackendError(
                 f"kernels for input '{self.input}' have an array '{name}' of their own"
             )
+        counts = {i.name for i in self.results if (i.dtype, i.shape) == ("int32", (1,))}
+        for info in self.results:
+            if -1 in info.shape and self.counted_by.get(info.name) not in counts:
+                raise BackendError(f"result '{info.name}' has a free length that no result counts")
 
 
 @runtime_checkable

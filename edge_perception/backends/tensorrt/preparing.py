@@ -89,8 +89,19 @@ class Preparation:
             self._stream.to_host(self._view(info), self._buffers[info.name].device)
 
     def results(self) -> dict[str, NDArray]:
-        """Return them, the caller's own."""
-        return {info.name: self._view(info).copy() for info in self.program.results}
+        """Return them, the caller's own; of one that is counted, the rows that there are.
+
+        The copy from the GPU is of a fixed size, as it is part of the CUDA graph; of what it
+        brought only what counts is copied once more.
+        """
+        views = {info.name: self._view(info) for info in self.program.results}
+        counted_by = self.program.counted_by
+        return {
+            name: view[: int(views[counted_by[name]][0])].copy()
+            if name in counted_by
+            else view.copy()
+            for name, view in views.items()
+        }
 
     def free(self) -> None:
         """Free everything; nothing of it runs or is recorded any more."""

@@ -75,9 +75,10 @@ def sweep_program(config: LidarPreprocessing, most: int) -> DeviceProgram:
         most=most,
         results=(
             TensorInfo(name=DENSITY, dtype="float32", shape=shape),
-            TensorInfo(name=RAISED, dtype="int32", shape=(most,)),
+            TensorInfo(name=RAISED, dtype="int32", shape=(-1,)),
             TensorInfo(name=RAISED_COUNT, dtype="int32", shape=(1,)),
         ),
+        counted_by={RAISED: RAISED_COUNT},
         scratch={
             "sums": cells * _CELL_BYTES,
             "z_of": most * 4,
@@ -155,7 +156,7 @@ def points_of(
 
 def raised_of(results: Mapping[str, NDArray]) -> NDArray[np.int32]:
     """Return the raised points of a sweep in the order of their cells, as `raised_points`."""
-    return results[RAISED][: int(results[RAISED_COUNT][0])]
+    return results[RAISED]
 
 
 def road_waves(road: RoadPlan) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

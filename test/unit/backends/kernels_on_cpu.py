@@ -136,4 +136,6 @@ class OnCpu:
             addresses = [self._memory[name].ctypes.data for name in launch.arguments]
             blocks = 1 if launch.one_block else max(-(-launch.threads // BLOCK), 2)
             start(program.source, launch.kernel, blocks, BLOCK, addresses)
-        return {info.name: self._memory[info.name].copy() for info in program.results}
+        found = {info.name: self._memory[info.name].copy() for info in program.results}
+        counts = {name: int(found[by][0]) for name, by in program.counted_by.items()}
+        return {name: array[: counts.get(name)] for name, array in found.items()}

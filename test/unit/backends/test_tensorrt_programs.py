@@ -42,6 +42,14 @@ PROGRAM = DeviceProgram(
         Launch(kernel="more", threads=6, arguments=("a", "seen", "last"), one_block=True),
     ),
 )
+PICKING = """
+extern "C" __global__ void picked(const unsigned char *raw, int *first, int *count) {
+  if (threadIdx.x != 0) return;
+  *count = raw[0];
+  for (int i = 0; i < raw[0]; ++i) first[i] = raw[i];
+}
+"""
+COUNTED = (("first", (-1,)), ("count", (1,)))
 RAW = np.arange(10, 16, dtype=np.uint8)
 A = RAW.reshape(2, 3).astype(np.float32) / 2
 B = np.full((2, 3), 2.5, np.float32)
@@ -70,6 +78,36 @@ def test_kernels_make_the_input_before_the_engine_runs(world, model, graph):
     session.close()
     assert left(world) == {}
     assert world.recorder.stack == 0
+
+
+def test_of_a_result_that_is_counted_the_rows_that_there_are_come_back(world, model):
+    first, count = (TensorInfo(name=n, dtype="int32", shape=s) for n, s in COUNTED)
+    program = replace(
+        PROGRAM,
+        source=SOURCE + PICKING,
+        results=(*PROGRAM.results, first, count),
+        counted_by={"first": "count"},
+        launches=(
+            *PROGRAM.launches,
+            Launch(kernel="picked", threads=1, arguments=("raw", "first", "count"), one_block=True),
+        ),
+    )
+    session = spec().load(model, options())
+    session.run_program(program)
+    kept = []
+    for wanted in (4, 2, 0, 6):
+        raw = np.array([wanted, *RAW[1:]], np.uint8)
+        got = session.infer({"raw": raw, "b": B})
+        assert got["first"].tolist() == raw[:wanted].tolist()
+        assert got["count"].tolist() == [wanted]
+        assert got["seen"].shape == (6,)
+        kept.append((got["first"], raw[:wanted]))
+    # They are the caller's own: later runs, and the end, leave them as they are.
+    session.close()
+    assert all(np.array_equal(got, raw) for got, raw in kept)
+    with pytest.raises(BackendError, match="'first' has a free length that no result counts"):
+        replace(program, counted_by={"first": "seen"})
+    assert left(world) == {}
 
 
 def test_arrays_that_do_not_fit_are_refused_as_inputs_are(world, model):
