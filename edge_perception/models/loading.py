@@ -18,6 +18,7 @@ from edge_perception.backends import (
     load_model_bytes,
 )
 from edge_perception.backends.micro_batches import MicroBatches
+from edge_perception.backends.one_at_a_time import OneAtATime
 from edge_perception.core.errors import BackendError, ConfigurationError, ModelError
 from edge_perception.core.parameter import parameter
 from edge_perception.models.compile_cache import private_folder
@@ -296,17 +297,25 @@ def _opened(
     *,
     concurrent: bool,
 ) -> Opened:
-    """Load a graph, with its first dimension freed where frames of several sources may share it."""
+    """Load a graph, with its first dimension freed where frames of several sources may share it.
+
+    A session that is shared for its batches is guarded where the runtime takes one call at a time:
+    frames may run one by one all the same, and sources warm it up while others run.
+    """
     if options.batch <= 1 or not options.share_session:
         return Opened(backend=load(data))
+
+    def shared(graph: bytes) -> Backend:
+        return load(graph) if concurrent else OneAtATime(load(graph))
+
     backend: Backend | None = None
     try:
-        backend = load(with_free_batch(bundle, data))
+        backend = shared(with_free_batch(bundle, data))
         prove_batches(bundle, backend, most=options.batch)
     except (BackendError, ModelError) as error:
         if backend is not None:
             backend.close()
-        return Opened(backend=load(data), notes=(f"batch is not used: {error}",))
+        return Opened(backend=shared(data), notes=(f"batch is not used: {error}",))
     batches = MicroBatches(
         backend,
         model=bundle.manifest.name,

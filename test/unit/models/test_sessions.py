@@ -1,6 +1,7 @@
 """Sources of one process that serve the same model share its session."""
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from onnx_models import manifest_of, node, save
 
+from edge_perception.backends import backends, load_model_bytes
 from edge_perception.core.errors import BackendError
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.golden import compare_golden, read_golden
@@ -168,6 +170,68 @@ def test_a_model_whose_frames_cannot_run_together_runs_one_by_one_and_says_why(
         assert all(deviation.passed for deviation in compare_golden(bundle, loaded.backend))
     finally:
         loaded.backend.close()
+
+
+class OneCall:
+    """A session of a runtime that takes one call at a time; notes two at once."""
+
+    def __init__(self, backend):
+        self._backend, self._busy, self.overlaps = backend, threading.Lock(), 0
+        self.describe, self.close = backend.describe, backend.close
+        self.met = threading.Event()
+
+    def infer(self, inputs):
+        return self._alone(lambda: self._backend.infer(inputs))
+
+    def warm_up(self, runs):
+        return self._alone(lambda: self._backend.warm_up(runs))
+
+    def _alone(self, call):
+        if not self._busy.acquire(blocking=False):
+            self.overlaps += 1
+            self.met.set()
+            return call()
+        try:
+            self.met.wait(0.02)  # where calls may overlap, this one lets another come
+            return call()
+        finally:
+            self._busy.release()
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_sources_of_a_runtime_that_takes_one_call_at_a_time_wait_for_each_other(
+    audio, monkeypatch, batches
+):
+    """Also where they share a session for batches and its model does not run in any."""
+    made = []
+
+    def load(spec, graph, path, settings):
+        made.append(OneCall(load_model_bytes(spec, graph, path, settings)))
+        return made[-1]
+
+    def refuse(*_, **__):
+        raise BackendError("differs")
+
+    one_call = replace(backends()["onnxruntime"], concurrent=False)
+    monkeypatch.setattr(
+        "edge_perception.models.loading.backends", lambda: {"onnxruntime": one_call}
+    )
+    monkeypatch.setattr("edge_perception.models.loading.load_model_bytes", load)
+    if not batches:
+        monkeypatch.setattr("edge_perception.models.loading.prove_batches", refuse)
+    inputs, _ = read_golden(audio)
+    sources = [open_bundle(audio, replace(OPTIONS, batch=2)) for _ in range(2)]
+    try:
+        assert bool(sources[0].notes) is not batches
+        used = made[-1]
+        with ThreadPoolExecutor(2) as pool:
+            warm = [pool.submit(s.backend.warm_up, 2) for s in sources]
+            runs = [pool.submit(s.backend.infer, inputs) for s in sources * 3]
+            assert all(future.exception() is None for future in (*warm, *runs))
+        assert used.overlaps == 0
+    finally:
+        for loaded in sources:
+            loaded.backend.close()
 
 
 def test_a_session_is_warmed_run_by_run_as_often_as_it_was_not_yet():
