@@ -14,6 +14,7 @@ from edge_perception.recordings.unpacking import ZSTD_ENDS
 
 _ENDS = (".mcap", ".db3")
 _NUMBER = re.compile(r"_(\d+)$")
+_HIGHEST = 9999  # number of a file; above they are dates
 
 
 @dataclass(kw_only=True)
@@ -40,7 +41,7 @@ def find_files(path: Path) -> BagFiles:
     if path.name == NAME and path.is_file():
         path = path.parent
     if not path.is_dir():
-        return BagFiles(files=[path])
+        return BagFiles(files=[path], notes=_of_several(path))
     metadata = read_metadata(path)
     there = _storage_files(path)
     found = BagFiles(files=[], metadata=metadata)
@@ -56,6 +57,8 @@ def find_files(path: Path) -> BagFiles:
             )
             found.missing = []
         found.files = _of_one(path, there)
+        if not (metadata and metadata.files):
+            _note_gaps(path, found)
     else:
         _unlisted(there, found)
     return found if found.files else _below(path, found)
@@ -105,6 +108,32 @@ def _of_one(path: Path, there: list[Path]) -> list[Path]:
             f"{path}: expected the files of one recording, got {_names(there)}; name one of them"
         )
     return there
+
+
+def _of_several(path: Path) -> list[str]:
+    """Say that a file is one of several: what is latched, as /tf_static, may be in another one."""
+    metadata = read_metadata(path.parent)
+    names = {Path(name.replace("\\", "/")).name for name in metadata.files} if metadata else set()
+    if len(names) < 2 or names.isdisjoint((path.name, _plain(path).name)):
+        return []
+    return [
+        f"{path.name}: one of {len(names)} files of one recording: name its folder to read them all"
+    ]
+
+
+def _note_gaps(path: Path, found: BagFiles) -> None:
+    """Name the numbers that are left out among files that nothing lists; rosbag2 counts from 0."""
+    numbers = {number for _, number, _ in map(_order, found.files) if number >= 0}
+    if not numbers or max(numbers) > _HIGHEST:
+        return
+    first = min(numbers)
+    lost = ", ".join(map(str, sorted(set(range(first, max(numbers))) - numbers)))
+    if lost:
+        found.missing.append(f"{path.name}: of its files number {lost} is not there")
+    if first:
+        found.notes.append(
+            f"{path.name}: its files begin with number {first}: what came before is not there"
+        )
 
 
 def _below(path: Path, found: BagFiles) -> BagFiles:

@@ -177,3 +177,35 @@ def test_one_file_that_cannot_be_read_is_told_and_the_others_are_read(tmp_path, 
 def test_qos_in_the_words_of_others(written, reliability, durability, depth):
     qos = TopicQos(reliability=reliability, durability=durability, depth=depth)
     assert read_qos(written) == (qos, "")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "notes", "contradictions"),
+    [
+        ((0, 1), [], []),
+        ((0, 3), [], ["a: of its files number 1, 2 is not there"]),
+        ((2, 3), ["a: its files begin with number 2: what came before is not there"], []),
+        ((20261128, 20261130), [], []),  # dates
+    ],
+)
+def test_files_that_are_missing_from_a_folder_without_metadata_are_told(
+    tmp_path, numbers, notes, contradictions
+):
+    (tmp_path / "a").mkdir()
+    for place, number in enumerate(numbers):
+        mcap(tmp_path / "a" / f"a_{number}.mcap", start=place * 2 * EACH)
+    recording, found = read(tmp_path / "a")
+    assert found == expected(files=2)
+    assert list(recording.notes[1:]) == notes
+    assert list(recording.contradictions) == contradictions
+
+
+def test_a_file_of_several_says_so(tmp_path):
+    path = folder_of(tmp_path / "a", ["a_0.mcap", "a_1.mcap"])
+    recording, found = read(path / "a_1.mcap")
+    assert found == expected(files=2)[2 * EACH :]
+    assert recording.notes == (
+        "a_1.mcap: one of 2 files of one recording: name its folder to read them all",
+    )
+    mcap(path / "b_0.mcap")
+    assert read(path / "b_0.mcap")[0].notes == ()
