@@ -35,6 +35,7 @@ _QUANTISED = (
     "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
     "MatMulInteger",
 )  # fmt: skip
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
 _BYTES = {2: "uint8", 3: "int8"}  # onnx.TensorProto.DataType
 _IR_VERSION = 10  # later ones add types and notes that no detector needs; runtimes lag behind
 
@@ -97,6 +98,11 @@ class ForeignModel:
                 f"got {sorted(numbered)[:8]}"
             )
         return [numbered[number] for number in sorted(numbered)]
+
+
+def are_placeholders(labels: Sequence[str]) -> bool:
+    """Whether class names are what transformers writes where nobody gave any: LABEL_0, LABEL_1."""
+    return bool(labels) and all(_PLACEHOLDER.fullmatch(label) for label in labels)
 
 
 @dataclass(frozen=True, kw_only=True)

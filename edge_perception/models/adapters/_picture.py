@@ -19,7 +19,7 @@ from edge_perception.models.adapters._coco import (
 )
 from edge_perception.models.adapters._libreyolo import libreyolo_picture
 from edge_perception.models.adapters._picture_config import PictureConfig, read_picture_config
-from edge_perception.models.foreign import ForeignModel, Reading, described
+from edge_perception.models.foreign import ForeignModel, Reading, are_placeholders, described
 
 # Mean and deviation of ImageNet's pixels, RGB 0 to 1, as torchvision and Paddle normalise.
 IMAGENET: dict[str, Any] = {
@@ -32,6 +32,7 @@ LETTERBOX: dict[str, Any] = {"resize": "letterbox", "pad": "center", "pad_value"
 STRETCH: dict[str, Any] = {"resize": "stretch"}
 SUPPRESSED = {"overlap_threshold": 0.9, "duplicate_threshold": 1.0}  # in the graph
 _NO_CLASS = ("background", "bg", "n/a", "none", "unused_0", "unlabeled", "???")
+_NOT_TOLD = "not in the file"
 _SMALL_GAIN = 0.1  # of what brings pixels of 0 to 255 to numbers of about 1
 LABELS_OPTION = "--labels FILE, coco80 (contiguous) or coco91 (the numbers of COCO's paper)"
 
@@ -84,7 +85,7 @@ def reading(
     asked = {**_half_done(foreign, {**preprocessing, **told}), **dict(undecided or {})}
     asked |= {name: text for name, text in unknown.items() if name not in foreign.said}
     if not labels and "labels" not in foreign.said:
-        asked["labels"] = LABELS_OPTION
+        asked["labels"] = LABELS_OPTION if why == _NOT_TOLD else f"{why}: {LABELS_OPTION}"
     return Reading(
         family=family,
         manifest=manifest,
@@ -224,12 +225,14 @@ def labels_of(
                 f"{foreign.path.name}: the outputs have {classes} classes, '{config.name}' names "
                 f"{len(config.labels)}"
             )
+        if are_placeholders(config.labels):
+            return [], f"'{config.name}' has only placeholders, {config.labels[0]} and so on"
         return [coco_spelling(name) for name in config.labels], f"'{config.name}'"
     if classes == len(COCO_LABELS):
         return list(COCO_LABELS), "80 classes: COCO's"
     if classes == len(COCO_PAPER_LABELS):
         return list(COCO_PAPER_LABELS), "91 classes: the numbers of COCO's paper"
-    return [], "not in the file"
+    return [], _NOT_TOLD
 
 
 def constants_of(foreign: ForeignModel) -> set[str]:

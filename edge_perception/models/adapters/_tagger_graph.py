@@ -13,7 +13,13 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._audioset import EVENTS, OTHER_NAMES
 from edge_perception.models.adapters._tagger_config import TaggerConfig, read_tagger_config
-from edge_perception.models.foreign import ForeignModel, Reading, described, pin_inputs
+from edge_perception.models.foreign import (
+    ForeignModel,
+    Reading,
+    are_placeholders,
+    described,
+    pin_inputs,
+)
 from edge_perception.models.graph_wrapping import wrap_unit_variance
 
 _CLASSES = (521, 527)  # of YAMNet; of AudioSet
@@ -169,9 +175,13 @@ def _reading(
         )
     labels, source = _labels(foreign)
     if config is not None and source != "said" and config.labels:
-        labels, source = list(config.labels), f"'{config.name}'"
+        if not are_placeholders(config.labels):
+            labels, source = list(config.labels), f"'{config.name}'"
+        elif not labels:
+            source = f"'{config.name}' has only placeholders, {config.labels[0]} and so on"
     if not labels:
-        undecided = {**undecided, "labels": f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"}
+        asked = f"--labels FILE such as AudioSet's {_LABEL_MAPS[0]}"
+        undecided = {**undecided, "labels": f"{source}: {asked}"}
     made = _maker(foreign, scores)
     # AudioSet's classes are heard together; of others a softmax leaves one, and logits are alike.
     sure = made in _RAISED_BY and (

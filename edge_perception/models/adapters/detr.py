@@ -5,7 +5,9 @@
 - one output (1, Q, 4 + C): RT-DETR of Ultralytics, classes already 0 to 1.
 
 Boxes are centre and size, share of the input. There is no suppression: each object has one query,
-so the threshold of overlap is high. RT-DETR with its postprocessing is of `detections`.
+so the threshold of overlap is high. Of a query its best class counts. transformers takes the
+strongest pairs of query and class where there is a sigmoid, which tells one object several times:
+as car and as truck, in the same box. RT-DETR with its postprocessing is of `detections`.
 
 Sources: github.com/facebookresearch/detr, huggingface/transformers, lyuwenyu/RT-DETR,
 ultralytics/ultralytics, roboflow/rf-detr (formats).

@@ -200,6 +200,10 @@ def test_a_spectrogram_transformer_is_told_by_the_files_beside_it(tmp_path: Path
     assert {r.why for r in recognised.assumptions if r.name in ("std", "framing", "labels")} == {
         "'config.json'"
     }
+    unnamed = {str(k): f"LABEL_{k}" for k in range(527)}
+    (tmp_path / "config.json").write_text(json.dumps({**AST, "id2label": unnamed}))
+    with pytest.raises(ModelError, match=r"only placeholders, LABEL_0 and so on: --labels FILE"):
+        recognise(path, config=tmp_path / "config.json")
     features.write_text(json.dumps({**AST_FEATURES, "max_length": 1024}))
     with pytest.raises(ModelError, match=r"'patch_frames': 1024.*the graph has.*100"):
         recognise(path, config=features)

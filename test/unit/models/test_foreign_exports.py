@@ -512,6 +512,19 @@ def test_files_beside_that_say_something_else(
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("columns", [4, 80])
+def test_placeholders_are_no_class_names(tmp_path: Path, columns: int) -> None:
+    """Of as many classes as COCO has, a configuration without names does not say that they are."""
+    path = graphs.write(tmp_path / "model.onnx", Signature(queries(columns), image="pixel_values"))
+    unnamed = {str(k): f"LABEL_{k}" for k in range(columns)}
+    (tmp_path / "config.json").write_text(json.dumps({**HF, "id2label": unnamed}))
+    with pytest.raises(ModelError, match=r"only placeholders, LABEL_0 and so on: --labels FILE"):
+        recognise(path, config=tmp_path / "config.json")
+    names = [f"thing {k}" for k in range(columns)]
+    told = recognise(path, config=tmp_path / "config.json", said={"labels": names})
+    assert told.family == "deformable DETR"
+
+
 def test_of_steps_that_come_twice_the_first_pads_and_a_square_is_the_size(tmp_path: Path) -> None:
     steps: list[dict[str, Any]] = [
         {"type": "Resize", "keep_ratio": True, "size": [640, 640]},
