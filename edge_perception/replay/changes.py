@@ -21,7 +21,7 @@ from edge_perception.recordings.stamps import read_stamp_ns, with_stamp_ns
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.virtual import NS, parse_seconds
 
-_MOST_S = 1e6  # stamps of a message end in 2038
+_MOST_S = 2.0**31  # stamps of a message end in 2038
 MAX_PERIOD_S = 1.0  # a message to lose comes within this time
 _STAMPED = 12  # bytes of CDR up to the end of a header's stamp
 

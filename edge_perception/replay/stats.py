@@ -11,6 +11,7 @@ _LEAST_S, _LEAST_MESSAGES = 0.5, 5  # shorter streams tell nothing of their time
 # A rate of whole seconds aside, stamps are anywhere in a second.
 _SECONDS, _FRACTION_NS, _EACH_S = 2.0, 2_000_000, 0.5
 _UNALIKE = 10.0  # times as long: a pause, a loop and a drift are less
+_OTHER_TIME_NS, _ALIKE_NS = 10_000_000_000, 2_000_000_000  # no delay; the same distance
 
 
 @dataclass(kw_only=True)
@@ -92,3 +93,31 @@ class ReplayStats:
             what = "repeat" if stamp_ns == span.stamps_ns[1] else "go back"
             self.stamp_faults[f"{topic}: stamps {what}"] += 1
         span.add(stamp_ns, arrival_ns)
+
+    def other_time(self) -> str:
+        """Say that all topics arrived equally long after or before their stamps; empty: not so.
+
+        A recording that is made while another one is played keeps its stamps and gets the arrivals
+        of the present, and so does one of a simulation that is recorded without its time.
+        """
+        apart_ns = {
+            topic: span.arrivals_ns[0] - span.stamps_ns[0]
+            for topic, span in sorted(self.spans.items())
+        }
+        least_ns = min(apart_ns.values(), default=0)
+        if len(apart_ns) < 2 or any(
+            self.spans[topic].fault
+            or not self.spans[topic].stamps_ns[0]
+            or abs(ns) < _OTHER_TIME_NS
+            or ns - least_ns > _ALIKE_NS
+            for topic, ns in apart_ns.items()
+        ):
+            return ""
+        shift = " ".join(f"--shift {topic}:{least_ns * 1e-9:.3f}s" for topic in apart_ns)
+        when = "after" if least_ns > 0 else "before"
+        return (
+            f"all sources arrived {abs(least_ns) * 1e-9:.3f} s {when} their stamps: recorded while "
+            "another recording or a simulation gave the time (`ros2 bag record --use-sim-time` "
+            "takes its time from /clock), or by drivers of another clock; "
+            f"{shift} brings the two together"
+        )

@@ -18,6 +18,8 @@ from edge_perception.running.vehicle_plan import VehiclePlan
 from edge_perception.validation.accounting import counts_of
 from edge_perception.validation.digest import RecordingDigest, as_hex
 
+_BEGIN_NS = 5_000_000_000  # shorter than a segment
+
 
 def account_of(
     stats: ReplayStats,
@@ -38,7 +40,7 @@ def account_of(
     return {
         "parameters": parameters_of(plan),
         "models": models,
-        "notes": [*bag.notes, *decoder.notes, *binding.notes, *_remarks(stats)],
+        "notes": [*bag.notes, *decoder.notes, *binding.notes, *_remarks(stats, bag)],
         "digest": {
             "content": as_hex(digest.content),
             "timing": as_hex(digest.timing),
@@ -100,12 +102,15 @@ def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
     return stages
 
 
-def _remarks(stats: ReplayStats) -> list[str]:
+def _remarks(stats: ReplayStats, bag: Recording) -> list[str]:
     remarks = [*stats.clock_jumps, *stats.notes]
     remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
     if not stats.clock_jumps:
         spans = sorted(stats.spans.items())
         remarks += [f"{topic}: {span.fault}" for topic, span in spans if span.fault]
+        begins_ns = min((span.arrivals_ns[0] for _, span in spans), default=0)
+        if begins_ns - bag.start_ns < _BEGIN_NS:  # said of one segment, and not of each
+            remarks += filter(None, [stats.other_time()])
     remarks += [
         f"{topic}: {n} messages are the one before byte for byte: taken once"
         for topic, n in sorted(stats.repeated.items())

@@ -53,3 +53,26 @@ def test_a_fraction_of_a_second_in_another_unit_is_told(unit):
 )
 def test_what_is_no_other_unit_is_not_told(stamps_ms, arrivals_ms):
     assert fault(stamps_ms, arrivals_ms) == ""
+
+
+def other_time(**apart_ms):
+    stats = ReplayStats()
+    for at_ms in TEN_HZ:
+        for topic, ms in apart_ms.items():
+            stats.note_stamp(f"/{topic}", (10**7 + at_ms) * MS, (10**7 + at_ms + ms) * MS)
+    return stats.other_time()
+
+
+@pytest.mark.parametrize(("ms", "word"), [(10**9, "after"), (-(10**6), "before")])
+def test_a_recording_of_a_recording_is_told_with_what_helps(ms, word):
+    told = other_time(a=ms + 40, b=ms)
+    assert told.startswith(f"all sources arrived {abs(ms) / 1000:.3f} s {word} their stamps: ")
+    assert f"; --shift /a:{ms / 1000:.3f}s --shift /b:{ms / 1000:.3f}s brings" in told
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [{"a": 40, "b": 90}, {"a": 40, "b": 10**9}, {"a": 10**9}, {"a": 10**9, "b": 2 * 10**9}],
+)
+def test_a_late_source_and_one_of_another_clock_are_no_recording_of_a_recording(apart):
+    assert other_time(**apart) == ""
