@@ -45,6 +45,11 @@ _OF_ROS = re.compile(
     r"use_sim_time|start_type_description_service|diagnostic_updater\.\w+"
     r"|qos_overrides\.[^.]+\.(subscription|publisher)(_\w+)?\.(reliability|durability|history|depth)"
 )
+_SWITCHES = ("use_sim_time", "start_type_description_service")  # rclpy takes no other kind
+# What `ros2 param dump` writes of any node, and what rclpy passes over.
+_DUMPED = ("/parameter_events", "/rosout")
+_OUTPUT_QOS = re.compile(r"qos_overrides\.(?P<topic>[^.]+)\.publisher(_\w+)?\.\w+")
+_TOPIC = re.compile(r"(.*[._])?topics?")
 
 # Inputs take these two policies; rclpy reads no other one of them, and would say nothing of it.
 _INPUT_QOS = re.compile(r"qos_overrides\.(?P<topic>[^.]+)\.subscription(_\w+)?\.(?P<policy>\w+)")
@@ -193,6 +198,11 @@ def _check_section(section: Section, known: dict[str, set[str]], others: list[st
         )
     for name, value in section.values.items():
         if _OF_ROS.fullmatch(name):
+            if name in _SWITCHES and not isinstance(value, bool):
+                raise ConfigurationError(
+                    f"{section.origin}: '{name}': expected true or false without quotes, "
+                    f"got {value!r}"
+                )
             if node in known:  # of every node: those of other packages have other inputs
                 _check_input_qos(section.origin, name, value)
             continue
@@ -200,7 +210,7 @@ def _check_section(section: Section, known: dict[str, set[str]], others: list[st
             continue
         readers = sorted(other for other, theirs in known.items() if name in theirs)
         hint = f"it is one of {', '.join(readers)}" if readers else ""
-        hint = hint or f"nearest: '{_nearest(name, names)}'"
+        hint = hint or _topic_hint(name, names) or f"nearest: '{_nearest(name, names)}'"
         where = "any node" if node in ("*", "**") else node
         raise ConfigurationError(f"{section.origin}: '{name}' is no parameter of {where}; {hint}")
 
@@ -209,8 +219,14 @@ def _check_input_qos(origin: str, name: str, value: object) -> None:
     """Refuse what an input topic cannot be given.
 
     Raises:
-        ConfigurationError: another policy than reliability and depth, or no value of it.
+        ConfigurationError: an output, another policy than reliability and depth, or no value of it.
     """
+    output = _OUTPUT_QOS.fullmatch(name)
+    if output is not None and output["topic"] not in _DUMPED:
+        raise ConfigurationError(
+            f"{origin}: '{name}': the QoS of what a node publishes cannot be changed; that of the "
+            "subscription can"
+        )
     found = _INPUT_QOS.fullmatch(name)
     if found is None or found["topic"] == "/clock":  # ROS reads all policies of its own
         return
@@ -225,6 +241,13 @@ def _check_input_qos(origin: str, name: str, value: object) -> None:
         )
     if not fits:
         raise ConfigurationError(f"{origin}: '{name}': expected {expected}, got {value!r}")
+
+
+def _topic_hint(name: str, known: Iterable[str]) -> str:
+    """Return what to do instead of a parameter for a topic, which drivers have; empty: none."""
+    if not _TOPIC.fullmatch(name) or difflib.get_close_matches(name, known, n=1, cutoff=0.75):
+        return ""
+    return "topics are remapped: `--topics lidar:=/my/points`, or `topics` of the launch file"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

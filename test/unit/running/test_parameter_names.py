@@ -64,6 +64,21 @@ WRONG = [
         "volatile",
         "of an input reliability and depth can be changed, not durability",
     ),
+    (
+        "lidar_encoder",
+        '"qos_overrides./features/lidar.publisher.depth"',
+        "5",
+        "the QoS of what a node publishes cannot be changed",
+    ),
+    (
+        "lidar_encoder",
+        "use_sim_time",
+        '"true"',
+        "expected true or false without quotes, got 'true'",
+    ),
+    ("/**", "use_sim_time", "1", "expected true or false without quotes, got 1"),
+    ("lidar_encoder", "topic", "/my/points", "topics are remapped: `--topics lidar:=/my/points`"),
+    ("fusion", "lidar.input_topic", "/my/points", "topics are remapped: "),
 ]
 
 
@@ -109,6 +124,7 @@ def test_everything_that_a_node_reads_is_known(write):
                 '"qos_overrides./lidar/points.subscription.reliability"': "reliable",
                 '"qos_overrides./lidar/points.subscription.depth"': "20",
                 '"qos_overrides./clock.subscription.durability"': "volatile",
+                '"qos_overrides./parameter_events.publisher.depth"': "1000",
             },
         )
         + section("/**", **{'"qos_overrides./map.subscription.durability"': "transient_local"})
