@@ -15,6 +15,22 @@ from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.storage import RecordedMessage
 from edge_perception.replay.binding import Binding
 
+_LATE_S = 1.0  # a recorder finds its publishers within
+
+
+def late_transforms(bag: Recording, binding: Binding) -> list[str]:
+    """Name static transforms that a recorder got late: what came before them had no pose."""
+    found = []
+    for topic in sorted(topic for topic, is_static in binding.transforms.items() if is_static):
+        first = next(bag.messages([topic]), None)
+        late_s = 0.0 if first is None else (first.log_time_ns - bag.start_ns) * 1e-9
+        if late_s > _LATE_S:
+            found.append(
+                f"{topic}: its first message came {late_s:.2f} s after the first of all: what came "
+                "before is without the poses it tells; T_base_sensor gives them from the start on"
+            )
+    return found
+
 
 def told_before(bag: Recording, binding: Binding, start_ns: int) -> Iterator[RecordedMessage]:
     """Yield the messages that still hold at a moment, as if they arrived then.

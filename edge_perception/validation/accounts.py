@@ -11,6 +11,7 @@ from edge_perception.core.process_memory import PEAK, memory_bytes
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
 from edge_perception.replay.binding import Binding
+from edge_perception.replay.latched import late_transforms
 from edge_perception.replay.model_changes import Swap
 from edge_perception.replay.stats import ReplayStats
 from edge_perception.replay.vehicle import Vehicle
@@ -40,7 +41,13 @@ def account_of(
     return {
         "parameters": parameters_of(plan),
         "models": models,
-        "notes": [*bag.notes, *decoder.notes, *binding.notes, *_remarks(stats, bag)],
+        "notes": [
+            *bag.notes,
+            *decoder.notes,
+            *binding.notes,
+            *late_transforms(bag, binding),
+            *_remarks(stats, bag),
+        ],
         "digest": {
             "content": as_hex(digest.content),
             "timing": as_hex(digest.timing),

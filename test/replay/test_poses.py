@@ -11,6 +11,7 @@ from edge_perception.recordings.qos import TopicQos
 from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.replay.binding import bind
+from edge_perception.replay.latched import late_transforms
 from edge_perception.replay.poses import placed_geometry, transforms_at
 from edge_perception.running.vehicle_plan import read_plan
 from edge_perception.validation.merging import read_lines
@@ -52,7 +53,7 @@ def poses_of(drive):
     }
 
 
-def with_tf(drive, path, *, static=(), moving=(), prefix=""):
+def with_tf(drive, path, *, static=(), moving=(), prefix="", late_ns=-(10**6)):
     """Copy a recording with transforms and without its poses as parameters."""
     recording = Recording(drive)
     with RecordingWriter(path) as writer:
@@ -65,7 +66,7 @@ def with_tf(drive, path, *, static=(), moving=(), prefix=""):
                 qos = LATCHED if kind == "static" else TopicQos()
                 writer.add_topic(Topic(name=names[kind], type=TF, qos=qos, definition=DEFINITION))
         if static:
-            rows.append((recording.start_ns - 10**6, names["static"], tf_bytes(*static)))
+            rows.append((recording.start_ns + late_ns, names["static"], tf_bytes(*static)))
         for step in moving:
             rows.append((step[3], names["moving"], tf_bytes(step)))
         rows += [(m.log_time_ns, m.topic, m.data) for m in recording.messages()]
@@ -98,6 +99,18 @@ def test_poses_of_tf_static_give_what_the_same_parameters_give(replay, plain, la
     assert not result.failure
     assert objects(result) == objects(plain)
     assert not any(s["warning"] for r in fused(result) for s in r["sources"])
+
+
+def test_poses_that_a_recorder_got_late_are_told(drive, latched, tmp_path):
+    steps = [("/base_link", "lidar", poses_of(drive)["lidar"], 0)]
+    late = with_tf(drive, tmp_path / "late.mcap", static=steps, late_ns=2 * 10**9)
+    for path, told in ((latched, 0), (late, 1)):
+        bag = Recording(path)
+        plan = read_plan([parameters_path(path)])
+        binding = bind(bag, plan, MessageDecoder(bag.definitions()), {})
+        notes = late_transforms(bag, binding)
+        assert len(notes) == told
+        assert all("/tf_static: its first message came 2.00 s after" in text for text in notes)
 
 
 def test_every_segment_knows_the_poses_that_were_told_once(replay, plain, latched):
