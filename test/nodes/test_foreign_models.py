@@ -94,8 +94,9 @@ def imported(tmp_path: Path, file: Path, *options: object) -> Bundle:
 
 
 def picture(stamp_ns: int) -> Image:
-    # A slope of grey, never frozen, and no covered lens; these models do not look at it.
-    rows, columns = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX] + stamp_ns // 1_000_000 % 256
+    # A slope of grey, never frozen, and no covered lens; these models do not look at it. It always
+    # has a step, where it begins anew: without one it would be a blurred image.
+    rows, columns = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX] + 100 + stamp_ns // 1_000_000 % 100
     pixels = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1).astype(np.uint8)
     message = Image(
         width=WIDTH_PX, height=HEIGHT_PX, encoding="bgr8", step=3 * WIDTH_PX,
