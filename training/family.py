@@ -1,8 +1,8 @@
 """The family from large to tiny: variants of the bundled encoders as bundles of the set.
 
-`python -m training.family lidar.json small/lidar_p_int8 --set bev_lite_small --how "fewer channels,
-in 8 bits"` writes what `edge-perception optimize` made into `models/bev_lite_small/lidar`, with what
-`optimize compare` found of it in the manifest and on the card.
+`python -m training.family lidar.json small/lidar_p_int8 --set bev_lite_small --how "in 8 bits"`
+writes what `edge-perception optimize` made into `models/bev_lite_small/lidar`, with what `optimize
+compare` found of it in the manifest and on the card.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def card(
             "",
             *("## Intended use", "", parts["Intended use"], ""),
             *("## Interface", "", *interface, ""),
-            f"ONNX opset {manifest['runtime']['opset']}, {manifest['runtime']['precision']}, static "
-            f"shapes, {size / 1e6:.2f} MB, {memory:.0f} MB of memory.",
+            f"ONNX opset {manifest['runtime']['opset']}, {manifest['runtime']['precision']}, "
+            f"static shapes, {size / 1e6:.2f} MB, {memory:.0f} MB of memory.",
             "",
             *("## Data", "", f"{parts['Data']}{frames}", ""),
             "## Metrics",

@@ -37,7 +37,10 @@ def test_card_and_manifest_say_what_was_measured_and_nothing_of_the_large_one(tm
     assert manifest.feature_space == large.manifest.feature_space
     assert manifest.preprocessing == large.manifest.preprocessing
     assert set(manifest.provenance.metrics) == {"compared"}
-    assert manifest.provenance.metrics["compared"]["losses_points"] == {"lidar": 1.25, "fused": 0.75}
+    assert manifest.provenance.metrics["compared"]["losses_points"] == {
+        "lidar": 1.25,
+        "fused": 0.75,
+    }
     card = written.read("MODEL_CARD.md").decode()
     for text in (
         "# tiny_lidar 0.5.0", "with half of it", "40 simulated frames", "1.25 points of mAP lost",
