@@ -17,6 +17,7 @@ from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.models.adapters import adapters
 from edge_perception.models.folders import USER_FOLDER
 from edge_perception.models.manifest import Bundle, Manifest
+from edge_perception.models.not_onnx import what_folder_it_is
 from edge_perception.releases.first_look import (
     FirstLook,
     check_scores,
@@ -149,12 +150,7 @@ def run_import(args: argparse.Namespace) -> tuple[Bundle, dict[str, Any]]:
 
 
 def _of_folder(args: argparse.Namespace, path: Path) -> str:
-    if path != args.file or not path.is_dir():
-        return ""
-    return (
-        ": of a SavedModel or of OpenVINO give the ONNX file (tf2onnx converts a SavedModel, and a "
-        "model of OpenVINO was converted from one)"
-    )
+    return f": {what_folder_it_is(path)}" if path == args.file and path.is_dir() else ""
 
 
 def _recognise(

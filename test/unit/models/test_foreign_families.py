@@ -400,11 +400,27 @@ def test_boxes_that_cannot_be_right_are_told(tmp_path: Path, name: str) -> None:
     assert seen[0].objects == ()
 
 
+@pytest.mark.parametrize(
+    ("inside", "what"),
+    [
+        (("manifest.json", "model.onnx"), "a bundle, which nodes serve as it is"),
+        (("best.onnx",), "it holds 'best.onnx': give that"),
+        (("saved_model.pb", "variables"), "a SavedModel: python -m tf2onnx.convert --saved-model"),
+        (("config.json", "model.safetensors"), "optimum-cli export onnx --model"),
+        (("inference.json", "inference.pdiparams"), "--params_filename inference.pdiparams"),
+        (("m.xml", "m.bin"), "a model of OpenVINO: give the ONNX file"),
+        ((), "give the ONNX file in it"),
+    ],
+)
 def test_a_folder_in_the_place_of_a_file_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inside: tuple[str, ...], what: str
 ) -> None:
+    for name in inside:
+        (tmp_path / name).touch()
     assert main(["models", "import", str(tmp_path)]) != 0
-    assert "expected a file, got a folder: of a SavedModel" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "expected a file, got a folder: " in told
+    assert what in told
 
 
 def test_what_is_said_goes_before_what_is_guessed(tmp_path: Path) -> None:

@@ -249,6 +249,18 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes) -> None:
         (b"7767517\n1 1\n", "a model of ncnn"),
         (b"RKNN\x00", "Rockchip's NPU"),
         (b"\x1f\x8b\x08\x00", "gzip.: unpack it"),
+        (b"BZh91AY", "bzip2.: unpack it"),
+        (b"\xfd7zXZ\x00", "xz.: unpack it"),
+        (b"bundle/".ljust(257, b"\x00") + b"ustar\x0000", "tar.: unpack it"),
+        (b"\x80\x04\x95", "a pickle"),
+        (b"\x20\x00\x00\x00ORTM", "ONNX Runtime's own format"),
+        (b"\x20\x00\x00\x00ET12", "ExecuTorch"),
+        (b"\x0a\xb2\x02\x08\x00\x10" + b"\xff" * 9 + b"\x01\x1a", "Paddle: paddle2onnx"),
+        (b'{"base_code":{"magic":"pir"}', "Paddle: paddle2onnx.*--params_filename model.pdiparams"),
+        (b"\x1c\x00\x00\x00TFL3", "tf2onnx.convert --tflite model.onnx --output"),
+        (b"\x89HDF\r\n\x1a\n", "tf2onnx.convert --keras model.onnx --output"),
+        (b'\x40\x00\x00\x00\x00\x00\x00\x00{"w": {}}', "optimum-cli export onnx"),
+        (b"GGUF\x03\x00", "a language model"),
     ],
 )
 def test_what_is_often_taken_for_a_model_is_named(
@@ -263,16 +275,41 @@ def test_what_is_often_taken_for_a_model_is_named(
 @pytest.mark.parametrize(
     ("inside", "what"),
     [
-        ("yolo/model.onnx", "'yolo/model.onnx' inside: unpack it"),
-        ("m/code/__torch__.py", "a model of TorchScript: export it to ONNX"),
-        ("m/data.pkl", "such as a checkpoint of PyTorch"),
+        ({"yolo/model.onnx": ""}, "'yolo/model.onnx' inside: unpack it"),
+        ({"b/manifest.json": "", "b/model.onnx": ""}, "of a bundle: unpack it"),
+        ({"m/code/__torch__.py": ""}, r"a model of TorchScript: .*torch.jit.load\("),
+        ({"m/models/model.json": ""}, r"a program of torch.export: .*torch.export.load\("),
+        ({"config.json": "", "model.weights.h5": ""}, r"of Keras: .*\.export\("),
+        ({"m/data.pkl": "x"}, "such as a checkpoint of PyTorch: export it to ONNX: torch.onnx"),
+        ({"m/data.pkl": "cultralytics.nn.tasks"}, "yolo export model=model.onnx format=onnx"),
+        ({"m/data.pkl": "cmodels.yolo"}, "python export.py --weights model.onnx"),
     ],
 )
-def test_archives_are_told_by_what_is_in_them(tmp_path: Path, inside: str, what: str) -> None:
+def test_archives_are_told_by_what_is_in_them(
+    tmp_path: Path, inside: dict[str, str], what: str
+) -> None:
     path = tmp_path / "model.onnx"
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr(inside, b"x")
+        for name, text in inside.items():
+            file.writestr(name, text)
     with pytest.raises(ModelError, match=f"got a ZIP archive.*{what}"):
+        recognise(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("saved_model.pb", "tf2onnx.convert --saved-model FOLDER --output model.onnx"),
+        ("model.mlmodel", "of Core ML"),
+        ("model.pdmodel", "paddle2onnx --model_dir FOLDER --model_filename model.pdmodel"),
+    ],
+)
+def test_programs_that_may_be_read_as_a_model_without_a_graph_are_told(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\x08\x01\x12\x04name")  # a version and a name, as ONNX has them too
+    with pytest.raises(ModelError, match=what):
         recognise(path)
 
 
