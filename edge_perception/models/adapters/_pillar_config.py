@@ -124,22 +124,27 @@ def _openpcdet(path: Path, data: Mapping[str, Any]) -> PillarConfig:
     steps = {step["NAME"]: step for step in sections.get("DATA_PROCESSOR", [])}
     voxels = steps.get("transform_points_to_voxels", {})
     used = sections.get("POINT_FEATURE_ENCODING", {}).get("used_feature_list")
-    names = {"timestamp": "time"}
+    spelled = {"timestamp": "time"}
     limits = voxels.get("MAX_NUMBER_OF_VOXELS")
     after = data["MODEL"].get("POST_PROCESSING", {})
     bounds = sections.get("POINT_CLOUD_RANGE")
+    head = dict(data["MODEL"].get("DENSE_HEAD", {}))
+    # Channels of CenterHead follow the classes of its heads, whatever order CLASS_NAMES has.
+    heads = head.get("CLASS_NAMES_EACH_HEAD", [])
+    names = [label for labels in heads for label in labels] or data["CLASS_NAMES"]
     return PillarConfig(
         kind="openpcdet",
         name=path.name,
         intensity_scale=255.0 if "nuscenes" in set_of else None,
-        labels=[str(label).lower() for label in data["CLASS_NAMES"]],
+        labels=[str(label).lower() for label in names],
+        tasks=[len(labels) for labels in heads],
         range_m=[float(v) for v in bounds] if bounds else None,
         voxel_m=[float(v) for v in voxels["VOXEL_SIZE"]] if voxels else None,
         max_pillars=int(limits["test"]) if limits else None,
         max_points=int(voxels["MAX_POINTS_PER_VOXEL"]) if voxels else None,
-        point_features=[names.get(n, n) for n in used] if used else None,
+        point_features=[spelled.get(n, n) for n in used] if used else None,
         score_threshold=_optional(after.get("SCORE_THRESH")),
-        head=dict(data["MODEL"].get("DENSE_HEAD", {})),
+        head=head,
     )
 
 

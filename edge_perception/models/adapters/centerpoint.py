@@ -5,7 +5,8 @@ The heads are outputs of their own, rows along +y and columns along +x: `heatmap
 cosine of the yaw, velocity. Conventions differ:
 
 - `autoware` (mmdetection3d before 1.0): sizes are width, length, height; rotation sine, cosine,
-  clockwise from -y, so yaw = -r - pi / 2;
+  clockwise from -y, so yaw = -r - pi / 2; with `has_variance` every head but the heatmap has its
+  variances behind its values, which are not read;
 - `mmdet3d` (1.0 and later): length, width, height; sine, cosine; yaw = r;
 - `openpcdet`: length, width, height; cosine, sine; yaw = r.
 """
@@ -82,7 +83,10 @@ class CenterPointDecoder:
         self._shapes = {name: (1, channels, *grid) for name, channels in wanted.items()}
         for name, shape in self._shapes.items():
             got = declared(manifest, name, where)
-            if got != shape:
+            spread = heads == 1 and name != options.heatmap
+            if spread and got == (1, 2 * shape[1], *grid):
+                self._shapes[name] = got  # Autoware's with has_variance: variances come behind
+            elif got != shape:
                 raise ManifestError(f"{where}: output '{name}' expects {shape}, got {got}")
 
     def __call__(self, outputs: Mapping[str, NDArray], context: Any = None) -> Decisions:

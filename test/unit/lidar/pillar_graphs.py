@@ -172,10 +172,12 @@ def centerpoint(
     points: int | str = 5,
     tasks: tuple[int, ...] = (),
     naming: str = "{part}_{task}",
+    spread: bool = False,
 ) -> tuple[Path, Path, Path]:
     """As Autoware exports it: a car is where something stands higher than 1 m.
 
     With `tasks` each of them has heads of its own for so many labels; the car is of the last one.
+    With `spread` heads of boxes give as many variances behind their values (`has_variance`).
     """
     node = onnx.helper.make_node
     encoder = save(
@@ -206,6 +208,9 @@ def centerpoint(
                 kernel[0, 2] = 10.0
             elif part != "heatmap" and task < len(tasks) - 1:
                 own = own + 7  # boxes of another task than the car's
+            if spread and part != "heatmap":
+                width, kernel = 2 * width, np.concatenate([kernel, kernel])
+                own = np.concatenate([own, np.full(count, -2.0, np.float32)])
             weights |= {f"{name}_w": kernel, f"{name}_b": own}
             nodes.append(node("Conv", ["spatial_features", f"{name}_w", f"{name}_b"], [name]))
             outputs[name] = ["batch_size", width, "H", "W"]

@@ -125,9 +125,13 @@ def test_impossible_grids_are_refused(changes: dict[str, Any], text: str) -> Non
         config(**changes)
 
 
-@pytest.mark.parametrize("given", ["encoder", "head"])
-def test_centerpoint_of_two_graphs_finds_what_its_weights_say(tmp_path: Path, given: str) -> None:
-    encoder, head, parameters = centerpoint(tmp_path)
+@pytest.mark.parametrize(
+    ("given", "spread"), [("encoder", False), ("head", False), ("encoder", True)]
+)
+def test_centerpoint_of_two_graphs_finds_what_its_weights_say(
+    tmp_path: Path, given: str, spread: bool
+) -> None:
+    encoder, head, parameters = centerpoint(tmp_path, spread=spread)
     first, second = (encoder, head) if given == "encoder" else (head, encoder)
     recognised = recognise(first, parts=[second], config=parameters)
     whys = {row.name: (row.value, row.why) for row in recognised.assumptions}
@@ -224,6 +228,21 @@ def test_heads_of_several_tasks_are_read_one_after_the_other(tmp_path: Path, nam
     for item in found:  # by the heads of their own task
         assert item.size_m == pytest.approx((4.0, 2.0, 1.5), rel=1e-5)
         assert item.center_m[2] == pytest.approx(0.8)
+
+
+def test_classes_of_openpcdets_heads_are_in_the_order_of_the_heads(tmp_path: Path) -> None:
+    """Its predictions are brought to the order of CLASS_NAMES afterwards, in its own code."""
+    encoder, head, _ = centerpoint(tmp_path, tasks=(1, 2))
+    text = OPENPCDET.replace("['Car', 'Cyclist']", "['Car', 'Bus', 'Pedestrian']")
+    heads = "NAME: CenterHead\n        CLASS_NAMES_EACH_HEAD: [['Bus'], ['Car', 'Pedestrian']]\n"
+    config = tmp_path / "cbgs_dyn_pp_centerpoint.yaml"
+    config.write_text(text.replace("NAME: AnchorHeadSingle\n", heads))
+    manifest = recognise(encoder, parts=[head], config=config).manifest
+    assert manifest["labels"] == ["bus", "car", "pedestrian"]
+    assert manifest["postprocessing"]["tasks"] == [1, 2]
+    config.write_text(config.read_text().replace("[['Bus'], ['Car', 'P", "[['Bus', 'Car'], ['P"))
+    with pytest.raises(ModelError, match=r"tasks of \[2, 1\] labels, the outputs of \[1, 2\]"):
+        recognise(encoder, parts=[head], config=config)
 
 
 def test_tasks_that_lack_a_head_or_are_others_than_configured_are_named(tmp_path: Path) -> None:
