@@ -13,6 +13,7 @@ _PASSED = (
     "Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "QuantizeLinear",
     "DequantizeLinear", "Pad", "Resize",
 )  # fmt: skip
+_SAME_VALUES = ("Cast", "CastLike", "Identity", "Squeeze", "Unsqueeze", "Reshape")  # of constants
 # Means of ImageNet's pixels, red first: of torchvision, and of Caffe. They tell the order of
 # colours, as a picture has more red than blue in them.
 _RED_FIRST = ((123.675, 116.28, 103.53), (122.7717, 115.9465, 102.9801))
@@ -73,6 +74,8 @@ def _step(
     node: Any, name: str, constants: Mapping[str, NDArray]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return by what a node multiplies and what it adds, (3,) each; None: it does another thing."""
+    if node.op_type == "BatchNormalization":
+        return _of_statistics(node, constants)
     other = [constants.get(item) for item in node.input if item != name]
     value = other[0] if len(other) == 1 else None
     if value is None or value.size not in (1, 3):
@@ -88,6 +91,20 @@ def _step(
     if node.op_type == "Sub":
         return one, -value
     return (1 / value, none) if node.op_type == "Div" and value.all() else None
+
+
+def _of_statistics(
+    node: Any, constants: Mapping[str, NDArray]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return what a batch normalisation of the picture itself does, as networks of MXNet begin."""
+    found = [constants.get(item) for item in node.input[1:5]]
+    values = [np.asarray(v, np.float64).reshape(-1) for v in found if v is not None and v.size == 3]
+    if len(values) != 4:
+        return None
+    scale, bias, mean, variance = values
+    least = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    gain = scale / np.sqrt(variance + least)
+    return gain, bias - mean * gain
 
 
 def _turns(node: Any, constants: Mapping[str, NDArray]) -> bool:
@@ -125,12 +142,30 @@ def _constants(model: Any) -> dict[str, NDArray]:
     import onnx
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            values = [a.t for a in node.attribute if a.name == "value"]
-            tensors |= dict(zip(node.output, values, strict=False))
-    return {
+    found: dict[str, NDArray] = {
         name: onnx.numpy_helper.to_array(tensor)
         for name, tensor in tensors.items()
         if int(np.prod(tensor.dims)) <= 3 and tensor.data_location != onnx.TensorProto.EXTERNAL
     }
+    for node in model.graph.node:  # in the order of computation
+        if node.op_type == "Constant":
+            value = _value_of(node)
+        elif node.op_type in _SAME_VALUES and node.input[0] in found:
+            value = found[node.input[0]]
+        else:
+            continue
+        if value is not None and value.size <= 3:
+            found[node.output[0]] = value
+    return found
+
+
+def _value_of(node: Any) -> NDArray | None:
+    """Return the numbers of a Constant, however they are written; None: they are none."""
+    import onnx
+
+    for item in node.attribute:
+        if item.name == "value" and item.t.data_location != onnx.TensorProto.EXTERNAL:
+            return onnx.numpy_helper.to_array(item.t)
+        if item.name in ("value_float", "value_int", "value_floats", "value_ints"):
+            return np.asarray(onnx.helper.get_attribute_value(item))
+    return None

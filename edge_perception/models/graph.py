@@ -12,7 +12,7 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.not_onnx import what_it_is, why_unread
-from edge_perception.models.operators import unknown_operators
+from edge_perception.models.operators import unknown_operators, what_to_do
 
 Shapes = dict[str, tuple[int, ...]]
 _TOLD = 8  # names in a message
@@ -38,13 +38,13 @@ def load_graph(path: Path, prepare: Callable[[Any], None] | None = None) -> Any:
     try:
         _check_kind(path)
         whole = _with_weights_beside(path, onnx.load(str(path), load_external_data=False))
-        model = _sorted(whole)
+        model = _sorted(_inlined(whole))
         if prepare is not None:
             prepare(model)
         if unknown := unknown_operators(model):
             raise ModelError(
                 f"{path.name}: has operators that are neither of ONNX nor of ONNX Runtime: "
-                f"{', '.join(unknown[:_TOLD])}: export it without plug-ins of another runtime"
+                f"{', '.join(unknown[:_TOLD])}: {what_to_do(unknown)}"
             )
         return _inferred(model)
     except ModelError:
@@ -100,6 +100,15 @@ def read_graph(bundle: Bundle) -> Any:
         return _inferred(model)
     except Exception as error:  # protobuf and onnx raise many types on a damaged file
         raise ModelError(f"{name}: expected an ONNX model: {error}") from error
+
+
+def _inlined(model: Any) -> Any:
+    """Put functions that are in a file in their places: what is in them is looked at too."""
+    if not model.functions:
+        return model
+    import onnx.inliner
+
+    return onnx.inliner.inline_local_functions(model)
 
 
 def _sorted(model: Any) -> Any:

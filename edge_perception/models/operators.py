@@ -6,12 +6,13 @@ are boxes and scores of all cells, which an adapter suppresses as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _SUPPRESSIONS = ("EfficientNMS_TRT", "EfficientNMSX_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT")
 _KNOWN_DOMAINS = ("com.microsoft", "ai.onnx.ml", "ai.onnx.preview")  # and what is below them
+_EXTENSIONS = "ai.onnx.contrib::"
 _PASSED = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape")
 
 
@@ -45,6 +46,17 @@ def unknown_operators(model: Any) -> list[str]:
                 f"{node.op_type} (not in operator set {newest})" if later else node.op_type
             )
     return sorted(set(found))
+
+
+def what_to_do(unknown: Sequence[str]) -> str:
+    """Say how a file is made without operators that nothing here knows."""
+    if any(name.startswith(_EXTENSIONS) for name in unknown):
+        return (
+            "of onnxruntime-extensions, which decode files, resize pictures or split texts in the "
+            "graph: give the model from before add_pre_post_processing_to_model; pictures are "
+            "prepared here"
+        )
+    return "export it without plug-ins of another runtime"
 
 
 def cut_suppression(model: Any) -> Cut | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from edge_perception.models.adapters._picture import STRETCH, UNIT, reading
+from edge_perception.models.adapters._picture import STRETCH, UNIT, paddle_picture, reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
+    DAMO_PICTURE,
     YOLO_PICTURE,
     check_task,
+    is_damo,
     strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
@@ -36,6 +38,7 @@ class _Family:
     why: str
     box: str = "xyxy"
     unit: str = "px"
+    asked: Mapping[str, str] = field(default_factory=dict)  # what the file does not tell
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
@@ -77,9 +80,9 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
                 "activation": family.why,
                 **dict.fromkeys(limits, f"of {cut.operator}" if cut else ""),
             },
-            undecided={}
+            undecided=family.asked
             if family.name
-            else {"family": "--assume family=yolo|yolox|yolonas|ppyoloe"},
+            else {"family": "--assume family=yolo|yolox|yolonas|ppyoloe|damoyolo"},
         )
     ]
 
@@ -120,6 +123,8 @@ def _of_suppression(foreign: ForeignModel) -> _Family:
     }
     if said == "yolox" or (not said and _has_levels_of_yolox(foreign)):
         return _Family(name="YOLOX end to end", preprocessing=_YOLOX, **form)
+    if is_damo(foreign):
+        return _Family(name="DAMO-YOLO end to end", preprocessing=DAMO_PICTURE, **form)
     count = foreign.shapes[cut.boxes][1]
     grid = strides_of(foreign, count) or strides_of(foreign, count, ANCHORS_A_CELL)
     name = "YOLO end to end" if said == "yolo" or (not said and grid) else ""
@@ -129,12 +134,20 @@ def _of_suppression(foreign: ForeignModel) -> _Family:
 def _family(foreign: ForeignModel, pair: _Pair) -> _Family:
     said = str(foreign.said.get("family", foreign.metadata.get("model_family", "")))
     stretched = {**UNIT, **STRETCH}
+    if is_damo(foreign):
+        why = "as DAMO-YOLO's converter exports"
+        return _Family(name="DAMO-YOLO", preprocessing=DAMO_PICTURE, why=why)
     if not said and len(foreign.output_shapes()[pair.boxes]) == 4:
         why = "as pytorch-YOLOv4 exports"
         return _Family(name="YOLOv4", preprocessing=stretched, unit="share", why=why)
     if said == "ppyoloe" or (not said and pair.turned):
-        why = "as PP-YOLOE+ of PaddleDetection exports without suppression"
-        return _Family(name="PP-YOLOE without suppression", preprocessing=stretched, why=why)
+        normalised, asked = paddle_picture(foreign)
+        return _Family(
+            name="PP-YOLOE without suppression",
+            preprocessing={**normalised, **STRETCH},
+            why="as PaddleDetection exports without suppression",
+            asked=asked,
+        )
     if said == "yolonas" or (not said and "pred_boxes" in pair.boxes):
         colours = {**YOLO_PICTURE, "color": "bgr"}
         why = "as super-gradients exports"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_perception.models.adapters._detr_kin import has_dinov3
 from edge_perception.models.adapters._picture import (
     IMAGENET,
     STRETCH,
@@ -18,16 +19,19 @@ from edge_perception.models.adapters._picture import (
     names_number_0,
     reading,
 )
-from edge_perception.models.adapters._yolo_graph import YOLO_PICTURE
+from edge_perception.models.adapters._yolo_graph import DAMO_PICTURE, YOLO_PICTURE, is_damo
 from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.operators import all_nodes
 
 _LONGEST = 3000
 # Caffe's pixel means, BGR, as maskrcnn-benchmark takes them off.
 _CAFFE: dict[str, Any] = {"color": "bgr", "scale": 1.0, "mean": [102.9801, 115.9465, 122.7717]}
-_CORNER = {"resize": "letterbox", "pad": "bottom_right"}
+_CORNER: dict[str, Any] = {"resize": "letterbox", "pad": "bottom_right"}
+_LEAST_MEAN, _MEAN_PIXEL = 10.0, 114.0  # a mean of numbers of 0 to 1 is smaller; usual padding
 _NORMALISED = ("color", "mean", "std")
-_CHOICES = "--assume family=torchvision|maskrcnn|ssd|tensorflow|rtdetr|yolo|yolonas"
+_CHOICES = (
+    "--assume family=torchvision|detectron2|maskrcnn|ssd|tensorflow|rtdetr|yolo|yolonas|damoyolo"
+)
 _CONFIG = "--config FILE (pipeline.json of mmdeploy, or the configuration in Python)"
 
 
@@ -103,13 +107,22 @@ def _pick(foreign: ForeignModel) -> tuple[str, str, str] | None:
     scores = [n for n in flat if "score" in n.lower()]
     labels = [n for n in flat if "label" in n.lower() or "class" in n.lower()]
     if len(flat) == 2 and not (scores and labels):
-        labels = [name for name in flat if name in foreign.whole]
-        scores = [name for name in flat if name not in foreign.whole]
+        labels = [name for name in flat if name in foreign.whole] or _whole_numbers(foreign, flat)
+        scores = [name for name in flat if name not in labels]
     if len(scores) != 1 or len(labels) != 1:
         return None
     if scores[0] in foreign.whole and labels[0] not in foreign.whole:
         scores, labels = labels, scores  # names that were given in the wrong order
     return boxes, scores[0], labels[0]
+
+
+def _whole_numbers(foreign: ForeignModel, names: list[str]) -> list[str]:
+    """Return the outputs of classes, which a run on noise gives as whole numbers."""
+    found = {name: foreign.tried.get(name, np.empty(0)) for name in names}
+    scores = [
+        n for n, v in found.items() if v.size and (v % 1).any() and 0 <= v.min() <= v.max() <= 1
+    ]
+    return [n for n, v in found.items() if v.size and not (v % 1).any()] if scores else []
 
 
 def _kind(foreign: ForeignModel, boxes: str, *, named: bool) -> _Kind:
@@ -131,6 +144,7 @@ def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind
     rank = len(foreign.was.get(boxes, ())) or 2
     normalises = _normalises(foreign)
     squeezes = _squeezes(foreign)
+    vit = has_dinov3(foreign)
     corners = {"box": "xyxy", "box_unit": "px"}
     return {
         "tensorflow": _Kind(
@@ -142,10 +156,17 @@ def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind
         ),
         "rtdetr": _Kind(
             fits="orig_target_sizes" in constants_of(foreign),
-            name="RT-DETR with postprocessing",
-            preprocessing={**UNIT, **STRETCH},
+            name="DEIMv2 on DINOv3 with postprocessing" if vit else "RT-DETR with postprocessing",
+            preprocessing={**(IMAGENET if vit else UNIT), **STRETCH},
             post={**corners, "first_class": 0},
-            why="as RT-DETR exports",
+            why="module 'dinov3' in the names of the graph" if vit else "as RT-DETR exports",
+        ),
+        "damoyolo": _Kind(
+            fits=boxes.startswith("det_") and is_damo(foreign),
+            name="DAMO-YOLO end to end",
+            preprocessing=DAMO_PICTURE,
+            post={**corners, "first_class": 0},
+            why="as DAMO-YOLO's converter exports (its head is in the names of the graph)",
         ),
         "yolo": _Kind(
             fits=boxes.startswith("det_"),
@@ -176,6 +197,13 @@ def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind
             why="torchvision's detectors normalise and resize inside"
             + ("" if normalises else " (the graph shows no normalisation at its start)"),
         ),
+        "detectron2": _Kind(
+            fits=rank == 2 and not named and _takes_pixels(foreign),
+            name="Detectron2",
+            preprocessing={"color": "bgr", "scale": 1.0, "pad_value": _MEAN_PIXEL, **_CORNER},
+            post={**corners, "first_class": 0},
+            why="Detectron2 takes the mean of pixels off inside, and counts classes from 0",
+        ),
         "maskrcnn": _Kind(
             fits=False,
             name="maskrcnn-benchmark",
@@ -190,6 +218,14 @@ def _normalises(foreign: ForeignModel) -> bool:
     """Whether the graph itself takes a mean off pixels of 0 to 1 and divides by a deviation."""
     front = foreign.front
     return front is not None and bool(np.abs(front.bias).max() > 0 and front.gain.min() > 1.0)
+
+
+def _takes_pixels(foreign: ForeignModel) -> bool:
+    """Whether the graph itself takes a mean off pixels of 0 to 255."""
+    front = foreign.front
+    if front is None or not front.bias.all() or not front.gain.all():
+        return False
+    return bool((-front.bias / front.gain).min() > _LEAST_MEAN)
 
 
 def _squeezes(foreign: ForeignModel) -> bool:

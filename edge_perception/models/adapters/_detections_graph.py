@@ -17,6 +17,7 @@ from edge_perception.models.adapters._picture import (
     config_of,
     constants_of,
     names_number_0,
+    paddle_picture,
     reading,
 )
 from edge_perception.models.adapters._yolo_graph import (
@@ -240,14 +241,12 @@ def _rt_detr(foreign: ForeignModel, name: str) -> Reading:
 
 def _paddle(foreign: ForeignModel, name: str) -> Reading:
     """Rows of class, score and corners; what the network normalises is in its infer_cfg.yml."""
-    normalised = "mean" in foreign.said or "normalise" in foreign.said
-    normalised |= config_of(foreign) is not None
-    imagenet = foreign.said.get("normalise") == "imagenet"
+    normalised, asked = paddle_picture(foreign)
     return reading(
         foreign,
         adapter="detections",
         family="PaddleDetection (PicoDet, PP-YOLOE, RT-DETR) with suppression",
-        preprocessing={**(IMAGENET if imagenet else UNIT), **STRETCH},
+        preprocessing={**normalised, **STRETCH},
         postprocessing={
             "rows": name,
             "class_column": 0,
@@ -264,8 +263,5 @@ def _paddle(foreign: ForeignModel, name: str) -> Reading:
             "rows": "class, score, corners",
             "resize": "keep_ratio is false in the published configurations",
         },
-        undecided={}
-        if normalised
-        else {"normalise": "--config infer_cfg.yml, or --assume normalise=imagenet (PicoDet) or "
-              "none (PP-YOLOE+, RT-DETR), as its NormalizeImage says"},
-    )  # fmt: skip
+        undecided=asked,
+    )

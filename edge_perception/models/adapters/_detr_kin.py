@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._modules import modules_of
 from edge_perception.models.adapters._picture import IMAGENET, UNIT, config_of
 from edge_perception.models.foreign import ForeignModel
 
@@ -27,7 +27,9 @@ KIN = {  # by what is said with --assume family
     "rtdetr": Kin(name="RT-DETR or D-FINE", picture=UNIT),
     "rfdetr": Kin(name="RF-DETR", picture=IMAGENET, spare=True),
     "deformable": Kin(name="deformable DETR", picture=IMAGENET),
+    "deimv2": Kin(name="DEIMv2 on DINOv3", picture=IMAGENET),
 }
+_DINOV3 = "dinov3"  # a module of DEIMv2's larger models, which alone take pictures normalised
 _RT_DETR, _D_FINE = ("rtdetr", "RT-DETR"), ("rtdetr", "D-FINE")
 # model_type of transformers' config.json, and what LibreYOLO calls them: kin and own name.
 _MODEL_TYPES = {
@@ -63,7 +65,6 @@ _MODULES = (
     ("sampling_offsets", ("deformable", "deformable DETR")),
     ("class_labels_classifier", ("detr", "DETR")),
 )
-_SEPARATORS = re.compile(r"[./]")
 
 
 def kin_of(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> tuple[Kin | None, str]:
@@ -94,7 +95,9 @@ def kin_of(foreign: ForeignModel, classes: str, boxes: str, columns: int) -> tup
         return _named(_MODEL_TYPES[family]), "'model_family' of the metadata"
     if {classes, boxes} == {"labels", "dets"}:
         return KIN["rfdetr"], "outputs 'dets' and 'labels'"
-    modules = _modules_of(foreign)
+    modules = modules_of(foreign)
+    if has_dinov3(foreign):
+        return KIN["deimv2"], f"module '{_DINOV3}' in the names of the graph"
     for module, found in _MODULES:
         if module in modules:
             return _named(found), f"module '{module}' in the names of the graph"
@@ -118,7 +121,6 @@ def _named(found: tuple[str, str]) -> Kin:
     return replace(KIN[kin], name=name)
 
 
-def _modules_of(foreign: ForeignModel) -> set[str]:
-    graph = foreign.model.graph
-    names = [tensor.name for tensor in graph.initializer] + [node.name for node in graph.node]
-    return {part for name in names for part in _SEPARATORS.split(name)}
+def has_dinov3(foreign: ForeignModel) -> bool:
+    """Whether the names of a graph show the backbone of DEIMv2's larger models."""
+    return any(module.lower().startswith(_DINOV3) for module in modules_of(foreign))

@@ -8,7 +8,13 @@ exporters for NPUs add to leave out cells early and which is not needed.
 from __future__ import annotations
 
 from edge_perception.models.adapters._coco import COCO_LABELS
-from edge_perception.models.adapters._head_maps import Level, before_sigmoid, levels_of, map_rows
+from edge_perception.models.adapters._head_maps import (
+    Level,
+    before_sigmoid,
+    joined_of,
+    levels_of,
+    map_rows,
+)
 from edge_perception.models.adapters._picture import reading
 from edge_perception.models.adapters._yolo_graph import YOLO_PICTURE, check_task
 from edge_perception.models.foreign import ForeignModel, Reading
@@ -76,6 +82,9 @@ def _classes_of(foreign: ForeignModel, level: Level) -> int | None:
         fits = sizes[0] == _SIDES and (len(sizes) == 2 or sizes[2:] == [1])
         return sizes[1] if fits else None
     classes = sizes[0] - _SIDES
+    joined = joined_of(foreign, next(iter(level.channels)))
+    if joined and joined[0][1] != _SIDES:
+        return None  # of box, objectness and classes, as YOLOX joins them
     labels = foreign.said.get("labels", ())
     told = len(foreign.names()) or (len(labels) if not isinstance(labels, str) else 0)
     if classes < 1 or (told and classes != told):

@@ -79,6 +79,18 @@ class MapRows:
         self._declare(name, (1, anchors, shape[2], shape[3], width))
         return name
 
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
+        """Append a node of one output, which is no output of the graph."""
+        import onnx
+
+        made = onnx.helper.make_node(operator, list(inputs), [output], **attributes)
+        self.model.graph.node.append(made)
+
+    def only(self, name: str, shape: Sequence[int]) -> None:
+        """Make a tensor the only output of those that were added."""
+        self.outputs.clear()
+        self._declare(name, shape)
+
     def done(self) -> Any:
         """Return the graph: what was added are its only outputs."""
         kept = [value for value in self.model.graph.output if value.name in self.outputs]
@@ -127,6 +139,21 @@ def before_sigmoid(model: Any, name: str) -> str | None:
     while node is not None and node.op_type in _KEPT:
         node = made_by.get(node.input[0])
     return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
+
+
+def joined_of(foreign: ForeignModel, name: str) -> list[tuple[str, int]]:
+    """Return the maps, with their channels, that a Concat joins in a map; []: none does."""
+    made_by = {output: node for node in foreign.model.graph.node for output in node.output}
+    node = made_by.get(name)
+    while node is not None and node.op_type in _KEPT:
+        node = made_by.get(node.input[0])
+    if node is None or node.op_type != "Concat" or len(foreign.shapes.get(name, ())) != 4:
+        return []
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+    shapes = [foreign.shapes.get(part, ()) for part in node.input]
+    if axis not in (1, -3) or any(len(shape) != 4 for shape in shapes):
+        return []
+    return [(str(part), shape[1]) for part, shape in zip(node.input, shapes, strict=True)]
 
 
 def _stride_of(size: tuple[int, int], shape: tuple[int, ...]) -> int | None:

@@ -34,6 +34,10 @@ SUPPRESSED = {"overlap_threshold": 0.9, "duplicate_threshold": 1.0}  # in the gr
 _NO_CLASS = ("background", "bg", "n/a", "none", "unused_0", "unlabeled", "???")
 _NOT_TOLD = "not in the file"
 _SMALL_GAIN = 0.1  # of what brings pixels of 0 to 255 to numbers of about 1
+_PADDLE_ASKED = (
+    "--config infer_cfg.yml, or --assume normalise=imagenet (PicoDet, PP-YOLOE) or none "
+    "(PP-YOLOE+, RT-DETR), as its NormalizeImage says"
+)
 LABELS_OPTION = "--labels FILE, coco80 (contiguous) or coco91 (the numbers of COCO's paper)"
 
 
@@ -114,6 +118,19 @@ def published(labels: Sequence[str]) -> dict[str, str]:
         label: label if found in (None, OTHER) else str(found) for label, found in ours.items()
     }
     return names if any(label != name for label, name in names.items()) else {}
+
+
+def paddle_picture(foreign: ForeignModel) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return how a network of PaddleDetection wants its numbers, and what is to be asked of it.
+
+    Of one family some are given numbers of 0 to 1 and others normalised ones: PP-YOLOE+ and
+    PP-YOLOE. Their infer_cfg.yml says it, and LibreYOLO's metadata do.
+    """
+    if foreign.said.get("normalise") == "imagenet":
+        return dict(IMAGENET), {}
+    libre, _ = libreyolo_picture(foreign.metadata)
+    told = {"mean", "normalise"} & set(foreign.said) or config_of(foreign) is not None or libre
+    return dict(UNIT), {} if told else {"normalise": _PADDLE_ASKED}
 
 
 def config_of(foreign: ForeignModel) -> PictureConfig | None:

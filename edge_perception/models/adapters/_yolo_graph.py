@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._box_evidence import form_and_unit
 from edge_perception.models.adapters._boxes import cells_of
+from edge_perception.models.adapters._modules import modules_of
 from edge_perception.models.adapters._picture import LETTERBOX, UNIT, reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
@@ -17,11 +19,20 @@ _STRIDES = (  # the usual; P6; P2; tiny; P7; P2 to P6
 ANCHORS_A_CELL = 3  # of v5 and v7
 USUAL_LISTS = (50, 100, 200, 300, 500, 900, 1000)  # detections or queries, not cells
 YOLO_PICTURE = {**UNIT, **LETTERBOX}
+# DAMO-YOLO takes pixels as they are, and its head alone has this module beside outputs of YOLO's.
+DAMO_PICTURE: dict[str, Any] = {"color": "rgb", "scale": 1.0, "resize": "stretch"}
+_DAMO_MODULE = "gfl_cls"
 WHY = {
     "scale": "YOLO takes pixels from 0 to 1",
     "pad": "as YOLO's own letterbox",
     "pad_value": "as YOLO's own letterbox",
 }
+
+
+def is_damo(foreign: ForeignModel) -> bool:
+    """Whether a file is DAMO-YOLO: it is said so, or the names of its graph show its head."""
+    said = str(foreign.said.get("family", ""))
+    return said == "damoyolo" or (not said and _DAMO_MODULE in modules_of(foreign))
 
 
 def check_task(foreign: ForeignModel) -> None:

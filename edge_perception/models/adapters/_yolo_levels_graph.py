@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_perception.models.adapters._head_maps import before_sigmoid, levels_of, map_rows
+from edge_perception.models.adapters._head_maps import (
+    before_sigmoid,
+    joined_of,
+    levels_of,
+    map_rows,
+)
 from edge_perception.models.adapters._picture import reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
@@ -94,6 +99,8 @@ def _anchors_apart(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...
     width = widths[0][0]
     if width % ANCHORS_A_CELL or (names and width != ANCHORS_A_CELL * (5 + names)):
         return None, {}
+    if joined_of(foreign, next(iter(found[0].channels))):
+        return None, {}  # a convolution makes theirs: box, objectness and classes are YOLOX's
     rows, levels = map_rows(foreign), {}
     for level in found:
         (name,) = level.channels

@@ -14,6 +14,7 @@ from edge_perception.models.adapters._picture import (
     labels_of,
     published,
 )
+from edge_perception.models.adapters._yolox_maps_graph import recognise_yolox_maps
 from edge_perception.models.foreign import ForeignModel, Reading, bundle_name, precision_of
 from edge_perception.models.graph import (
     dominators,
@@ -94,6 +95,9 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     """Recognise YOLOX by its head: a convolution of boxes beside sigmoids, level by level."""
     if foreign.size is None:
         return []
+    maps = recognise_yolox_maps(foreign)
+    if maps:
+        return maps
     try:
         manifest = describe_graph(foreign.path, foreign.model)
     except ModelError:

@@ -218,7 +218,8 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
     "pp-yoloe": (Signature({"tmp_16": dense((8, 16, 32), 80)[0],
                             "concat_14.tmp_0": dense((8, 16, 32), 80)[1].transpose(0, 2, 1)},
                            image="image"),
-                 {}, {}, "PP-YOLOE", "stretch", {}),
+                 {"normalise": "imagenet"}, {}, "PP-YOLOE", "stretch",
+                 {"mean": [0.485, 0.456, 0.406]}),
     "yolov4": (Signature(yolov4()), {}, {}, "YOLOv4", "stretch", {}),
     "mmdet": (Signature(mmdet(), whole=("labels",)), {},
               {"rtmdet.py": MMDET, "base.py": MMDET_BASE}, "mmdetection", "corner",
@@ -232,6 +233,14 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
             "num_detections": np.array([3.0]),
         }, image="input_tensor", image_type=UINT8, layout="NHWC", free=(0, 1, 2)),
         {"size": "96x64", "labels": "coco91"}, {}, "TensorFlow", "stretch", {"scale": 1.0}),
+    "ssd of tensorflow lite, converted": (
+        Signature(graphs.lists(("StatefulPartitionedCall:3", "StatefulPartitionedCall:1",
+                                "StatefulPartitionedCall:2"), 0,
+                               lambda r: (corners(r) / np.tile(SIZE, 2))[[1, 0, 3, 2]], batch=True)
+                  | {"StatefulPartitionedCall:0": np.array([3.0])},
+                  image_type=UINT8, layout="NHWC"),
+        {"labels": "coco80", "family": "tensorflow", "first_class": 0}, {}, "TensorFlow", "stretch",
+        {"scale": 1.0}),
     "torchvision without names": (
         Signature(lists(("74", "76", "75"), 1), layout="CHW", whole=("75",), first=IMAGENET),
         {"labels": "coco80"}, {}, "torchvision", "corner", {"scale": 1 / 255}),
@@ -427,6 +436,10 @@ REFUSED: dict[str, tuple[Signature, dict, str]] = {
     "five axes": (Signature({"dets": np.zeros((1, 3, 6, 100, 32))}), {}, "any family that is"),
     "two heads": (Signature({"output0": graphs.v8(), "1902": graphs.v8()}), {},
                   '--assume outputs=["output0"] or ["1902"]'),
+    "pp-yoloe of two kinds": (
+        Signature({"tmp_16": dense((8, 16, 32), 80)[0],
+                   "concat": dense((8, 16, 32), 80)[1].transpose(0, 2, 1)}), {},
+        "normalise: --config infer_cfg.yml, or --assume normalise=imagenet (PicoDet, PP-YOLOE)"),
     "boxes and scores": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))), {},
                          "family=yolo|yolox|yolonas|ppyoloe"),
     "libreyolo's fcos": (

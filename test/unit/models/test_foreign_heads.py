@@ -1,0 +1,189 @@
+"""Heads that were cut for NPUs, and families whose pictures are told by the names in the graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import foreign_graphs as graphs
+import numpy as np
+import pytest
+from foreign_graphs import CELLS, NAMES, SIZE, TRUTH, Signature, center, corners, onnx
+from foreign_imports import bring, check
+
+from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.releases.recognising import recognise
+
+IMAGENET_MEAN = [0.485, 0.456, 0.406]
+DOUBLE = onnx.TensorProto.DOUBLE
+
+
+def yolox_maps(classes: int = 80) -> dict[int, list[np.ndarray]]:
+    """Of each stride offsets and log sizes, objectness and classes; every box in stride 16."""
+    maps = {}
+    for stride, (columns, rows) in CELLS.items():
+        box = np.zeros((1, 4, rows, columns), np.float32)
+        least = np.full((1, 1 + classes, rows, columns), 1e-5, np.float32)
+        if stride == 16:
+            for row, (label, score, _) in enumerate(TRUTH):
+                x, y, width, height = center(row) / stride
+                at = (0, slice(None), int(y), int(x))
+                box[at] = x - int(x), y - int(y), np.log(width), np.log(height)
+                least[at][0], least[at][1 + label] = score / 0.95, 0.95
+        maps[stride] = [box, least[:, :1], least[:, 1:]]
+    return maps
+
+
+def apart(order: tuple[int, ...] = (0, 1, 2), *, raised: bool, classes: int = 80) -> Signature:
+    """Three maps a stride, as compilers for NPUs want the ends of a graph."""
+    heads, logits = {}, []
+    for stride, maps in yolox_maps(classes).items():
+        for kind in order:
+            name = f"{('reg', 'obj', 'cls')[kind]}_{stride}"
+            heads[name] = maps[kind] if kind == 0 else graphs.logit(maps[kind])
+            logits += [name] if kind and raised else []
+    return Signature(heads, raised=tuple(logits))
+
+
+def joined(path: Path, classes: int = 80) -> Path:
+    """One map a stride, that joins the three: as YOLOX's head leaves them."""
+    model = onnx.load(str(graphs.write(path, apart(raised=True, classes=classes))))
+    del model.graph.output[:]
+    for stride, (columns, rows) in CELLS.items():
+        parts = [f"{kind}_{stride}" for kind in ("reg", "obj", "cls")]
+        model.graph.node.append(onnx.helper.make_node("Concat", parts, [f"out{stride}"], axis=1))
+        shape = [1, 5 + classes, rows, columns]
+        model.graph.output.append(onnx.helper.make_tensor_value_info(f"out{stride}", 1, shape))
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("order", "raised", "classes"),
+    [
+        ((0, 1, 2), True, 80),
+        ((2, 0, 1), True, 80),
+        ((0, 1, 2), False, 80),  # the Sigmoid was cut off too
+        ((0, 1, 2), True, 4),  # as many classes as sides
+    ],
+)
+def test_yolox_in_maps_apart(
+    tmp_path: Path, order: tuple[int, ...], raised: bool, classes: int
+) -> None:
+    path = graphs.write(tmp_path / "yolox.onnx", apart(order, raised=raised, classes=classes))
+    labels = "coco80" if classes == 80 else list(NAMES.values())
+    bundle, seen, recognised = bring(path, {"labels": labels})
+    assert recognised.family == "YOLOX, a map a stride"
+    assert bundle.manifest.preprocessing["color"] == "bgr"
+    assert bundle.manifest.preprocessing["scale"] == 1.0
+    check(seen, "corner")
+    whys = {row.name: row.why for row in recognised.assumptions}
+    assert ("a Sigmoid is added" in whys["output"]) is not raised
+
+
+@pytest.mark.parametrize("classes", [80, 4, 16])  # of 16 there are 21 channels, 3 times 7
+def test_yolox_in_joined_maps_is_no_yolov8_of_other_classes(tmp_path: Path, classes: int) -> None:
+    path = joined(tmp_path / "yolox_rknn.onnx", classes)
+    names = [*NAMES.values(), *(f"thing {k}" for k in range(12))][:classes]
+    _, seen, recognised = bring(path, {"labels": "coco80" if classes == 80 else names})
+    assert recognised.family == "YOLOX, a map a stride"
+    check(seen, "corner")
+
+
+def with_module(path: Path, module: str) -> Path:
+    """Name a node as exporters do, after the module that it comes from."""
+    model = onnx.load(str(path))
+    model.graph.node[-1].name = f"/model/{module}/Add"
+    onnx.save(model, str(path))
+    return path
+
+
+def share(row: int) -> np.ndarray:
+    return corners(row) / np.tile(SIZE, 2)
+
+
+def with_sizes(path: Path) -> Path:
+    """As RT-DETR and its kin: boxes in px of a picture whose size is an input."""
+    heads = graphs.lists(("boxes", "scores", "labels"), 0, share, batch=True)
+    signature = Signature(
+        heads, inputs={"orig_target_sizes": (7, [1, 2])}, times="boxes", whole=("labels",)
+    )
+    return graphs.write(path, signature)
+
+
+def test_of_deimv2_those_on_dinov3_take_pictures_normalised(tmp_path: Path) -> None:
+    """As its inference does: the others take numbers of 0 to 1."""
+    path = with_sizes(tmp_path / "deimv2.onnx")
+    said = {"labels": "coco80"}
+    plain = recognise(path, labels=COCO_LABELS)
+    assert plain.manifest["preprocessing"].get("mean", [0.0] * 3) == [0.0] * 3
+    with_module(path, "backbone/dinov3/blocks.0")
+    bundle, seen, recognised = bring(path, said)
+    assert recognised.family == "DEIMv2 on DINOv3 with postprocessing"
+    assert bundle.manifest.preprocessing["mean"] == pytest.approx(IMAGENET_MEAN)
+    check(seen, "stretch")
+    logits, boxes = graphs.queries(80)
+    queries = Signature({"logits": logits, "pred_boxes": boxes})
+    path = with_module(graphs.write(tmp_path / "raw.onnx", queries), "backbone/dinov3/blocks.0")
+    assert recognise(path).manifest["preprocessing"]["mean"] == pytest.approx(IMAGENET_MEAN)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        (("Sub", [103.53, 116.28, 123.675]),),  # of Caffe's weights, deviations of 1
+        (("Sub", [103.53, 116.28, 123.675]), ("Div", [57.375, 57.12, 58.395])),
+    ],
+)
+def test_detectron2_takes_the_mean_off_itself_and_counts_from_0(
+    tmp_path: Path, first: tuple
+) -> None:
+    heads = graphs.lists(("1201", "1190", "1188"), 0, corners, batch=False)
+    path = graphs.write(
+        tmp_path / "model.onnx", Signature(heads, layout="CHW", whole=("1188",), first=first)
+    )
+    bundle, seen, recognised = bring(path, {"labels": "coco80"})
+    assert recognised.family == "Detectron2"
+    prepared = bundle.manifest.preprocessing
+    assert (prepared["color"], prepared["scale"]) == ("bgr", 1.0)
+    assert prepared.get("mean", [0.0] * 3) == [0.0] * 3  # not twice
+    check(seen, "corner")
+
+
+def test_damo_yolo_takes_pixels_as_they_are(tmp_path: Path) -> None:
+    """Its outputs are called as those of YOLO, which takes 0 to 1 and keeps the shape."""
+    heads = graphs.lists(("det_boxes", "det_scores", "det_classes"), 0, corners, batch=True)
+    heads = {"num_dets": np.array([[3.0]], np.float32), **heads}
+    path = graphs.write(tmp_path / "damo.onnx", Signature(heads))
+    assert recognise(path, labels=COCO_LABELS).family == "YOLO end to end"
+    with_module(path, "head/gfl_cls.0")
+    bundle, seen, recognised = bring(path, {"labels": "coco80"})
+    assert recognised.family == "DAMO-YOLO end to end"
+    prepared = bundle.manifest.preprocessing
+    assert (prepared["color"], prepared["scale"]) == ("rgb", 1.0)
+    check(seen, "stretch")
+
+
+@pytest.mark.parametrize("said", [{}, {"family": "damoyolo"}])
+def test_damo_yolo_without_suppression(tmp_path: Path, said: dict[str, str]) -> None:
+    rows = graphs.v8()[0].T
+    boxes, scores = np.zeros((1, graphs.ROWS, 4), np.float32), rows[None, :, 4:]
+    boxes[..., 2:] = 5.0
+    for row in range(len(TRUTH)):
+        boxes[0, 40 * row + 7] = corners(row)
+    path = graphs.write(tmp_path / "m.onnx", Signature({"output": scores, "952": boxes}))
+    if not said:
+        with pytest.raises(ModelError, match=r"ppyoloe\|damoyolo"):
+            recognise(path)
+        with_module(path, "head/gfl_cls.0")
+    _, seen, recognised = bring(path, said)
+    assert recognised.family == "DAMO-YOLO"
+    check(seen, "stretch")
+
+
+def test_pictures_of_64_bits_are_cast_at_the_edge(tmp_path: Path) -> None:
+    path = graphs.write(tmp_path / "m.onnx", Signature({"output0": graphs.v8()}, image_type=DOUBLE))
+    bundle, seen, recognised = bring(path, {})
+    assert bundle.manifest.inputs[0].dtype == "float32"
+    assert ("input_type", "float64") in {(r.name, r.value) for r in recognised.assumptions}
+    check(seen, "center")
