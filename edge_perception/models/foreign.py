@@ -21,15 +21,22 @@ from numpy.typing import NDArray
 from edge_perception.backends import DEFAULT_BACKEND
 from edge_perception.core.errors import ModelError
 from edge_perception.models.foreign_outputs import with_fixed_outputs
-from edge_perception.models.foreign_picture import fix_inputs, image_axes, parsed, picture_size
+from edge_perception.models.foreign_picture import (
+    fix_inputs,
+    image_axes,
+    parsed,
+    picture_size,
+    said_inputs,
+)
 from edge_perception.models.front import Front, front_of
 from edge_perception.models.graph import Shapes, input_names, load_graph, opset_of, tensor_shapes
-from edge_perception.models.graph_wrapping import pin_shape
+from edge_perception.models.graph_wrapping import cast_input, pin_shape
 from edge_perception.models.manifest import OPSETS
 from edge_perception.models.operators import Cut, cut_suppression
 from edge_perception.models.pillar_graph import scatter_with_standard_operators
 
 _FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto.DataType
+_CAST = {_FLOAT16: "float16", 11: "float64", 16: "bfloat16"}  # to float32, at the edge
 _PINNED = {_FLOAT: np.float32, 6: np.int32, 7: np.int64}
 _QUANTISED = (
     "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
@@ -172,6 +179,7 @@ def read_foreign(
             "others are always the same, say so with --assume input.NAME=VALUE, one number or all"
         )
     if len(image) != 1:  # no picture: as it is, or refused by who reads it
+        foreign = replace(foreign, inputs=tuple(said_inputs(path, model, said, reasons)))
         return replace(foreign, parts=tuple((part, load_graph(part)) for part in parts))
     if parts:
         raise ModelError(f"{path.name}: takes pictures, and such a model has one graph, not parts")
@@ -256,10 +264,15 @@ def _check_types(path: Path, model: Any) -> None:
             kind = value.type.WhichOneof("value")
             if kind != "tensor_type":
                 raise ModelError(
-                    f"{path.name}: {what} '{value.name}': expected a tensor, got {kind}"
+                    f"{path.name}: {what} '{value.name}': expected a tensor, got {kind}: export it "
+                    "with tensors alone (torch: a module that returns tensors; scikit-learn: "
+                    "options zipmap=False)"
                 )
             if value.type.tensor_type.elem_type == 8:  # onnx.TensorProto.STRING
-                raise ModelError(f"{path.name}: {what} '{value.name}': expected numbers, got text")
+                raise ModelError(
+                    f"{path.name}: {what} '{value.name}': expected numbers, got text: export it "
+                    "from behind what reads texts, and up to numbers of classes"
+                )
 
 
 def _check_scaled(foreign: ForeignModel) -> None:
@@ -300,6 +313,10 @@ def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
     kinds = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
     feed = {}
     for name, shape in wanted.items():
+        if kinds[name] in _CAST:
+            reasons["input_type"] = _CAST[kinds[name]]
+            cast_input(model, name)
+            kinds[name] = _FLOAT
         if kinds[name] not in _PINNED:
             raise ModelError(f"{foreign.path.name}: input '{name}': expected float32 or integers")
         if -1 in foreign.shapes[name]:

@@ -17,7 +17,8 @@ from edge_perception.models.graph_wrapping import constant_input, pin_shape, wra
 
 _LONGEST_METADATA = 1 << 20
 _SHORTEST = 8  # px
-_FLOAT, _UINT8, _FLOAT16 = 1, 2, 10  # onnx.TensorProto.DataType
+# onnx.TensorProto.DataType of pictures that a Cast at the edge makes of float32.
+_TYPES = {1: "float32", 2: "uint8", 10: "float16", 11: "float64", 16: "bfloat16"}
 _LAYOUTS = {(1, 2, 3): "NCHW", (3, 1, 2): "NHWC", (0, 1, 2): "CHW", (2, 0, 1): "HWC"}
 
 
@@ -148,15 +149,16 @@ def fix_inputs(
     fixed = [1] * len(shapes[image])
     for axis, value in zip(axes, (3, height, width), strict=True):
         fixed[axis] = value
-    if kind not in (_FLOAT, _FLOAT16, _UINT8):
+    if kind not in _TYPES:
         import onnx
 
         got = onnx.TensorProto.DataType.Name(kind).lower()
         raise ModelError(
-            f"{path.name}: input '{image}': expected float32, float16 or uint8, got {got}"
+            f"{path.name}: input '{image}': expected {', '.join(_TYPES.values())}, got {got}, "
+            "whose scale and zero are not in the graph: export it with an input of float32 or uint8"
         )
     reasons["layout"] = _LAYOUTS[axes]
-    reasons["input_type"] = {_FLOAT: "float32", _FLOAT16: "float16", _UINT8: "uint8"}[kind]
+    reasons["input_type"] = _TYPES[kind]
     if -1 in shapes[image]:
         reasons["free_axes"] = f"pinned to {tuple(fixed)}"
     elif len(fixed) == 4 and shapes[image][0] != 1:
@@ -168,6 +170,22 @@ def fix_inputs(
             constant = _constant(path, name, shapes[name], size, said)
             constant_input(model, name, constant)
             reasons[f"input.{name}"] = f"constant {np.unique(constant).tolist()[:4]}"
+
+
+def said_inputs(
+    path: Path, model: Any, said: Mapping[str, Any], reasons: dict[str, str]
+) -> list[str]:
+    """Make constants of the inputs that are said; return the others.
+
+    Raises:
+        ModelError: what is said is no number.
+    """
+    shapes = tensor_shapes(model)
+    for name in input_names(model):
+        if f"input.{name}" in said:
+            constant_input(model, name, _constant(path, name, shapes[name], (1, 1), said))
+            reasons[f"input.{name}"] = "constant, said"
+    return input_names(model)
 
 
 def _whole(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, ...]:

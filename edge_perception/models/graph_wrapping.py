@@ -62,6 +62,17 @@ def wrap_image_input(
     pin_shape(model, name, (1, 3, size[1], size[0]))
 
 
+def cast_input(model: Any, name: str) -> None:
+    """Make an input of another type of floats take float32."""
+    import onnx
+
+    value = _input(model, name)
+    kind = value.type.tensor_type.elem_type
+    _rename_uses(model.graph, name, f"{name}{_GIVEN}")
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", [name], [f"{name}{_GIVEN}"], to=kind))
+    value.type.tensor_type.elem_type = _FLOAT
+
+
 def wrap_unit_variance(model: Any, name: str) -> None:
     """Make a graph bring an input to a mean of 0 and a variance of 1 before it takes it.
 

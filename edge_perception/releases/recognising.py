@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from edge_perception.encoders.camera.preprocess import CameraPreprocessing
 from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.adapters._anchor_heads import lacking_anchors
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
+from edge_perception.models.adapters._other_tasks import other_task
 from edge_perception.models.adapters._picture import published
 from edge_perception.models.adapters._picture_config import read_picture_config
 from edge_perception.models.foreign import ForeignModel, Reading, read_foreign
@@ -193,25 +193,12 @@ def _none_fits(foreign: ForeignModel, adapter: str) -> str:
     if lacking:
         return f"{foreign.path.name}: {lacking}"
     family = f"adapter '{adapter}'" if adapter else "any family that is known"
-    tensors += _another_task(foreign)
+    if task := other_task(foreign):
+        tensors += f" ({task})"
     return (
         f"{foreign.path.name}: expected a model of {family}, got inputs {inputs} and outputs "
         f"{tensors}; --adapter with --manifest says all of it by hand"
     )
-
-
-def _another_task(foreign: ForeignModel) -> str:
-    """Say what else a network on pictures may be for, by its largest output."""
-    shapes = foreign.output_shapes()
-    if foreign.size is None or not shapes:
-        return ""
-    largest = max(shapes.values(), key=math.prod)
-    squeezed = [length for length in largest if length > 1]
-    if len(squeezed) == 1:
-        return f" ({squeezed[0]} numbers a picture and no boxes: as of a classifier)"
-    if len(largest) in (3, 4) and largest[-2:] == foreign.size[::-1]:
-        return " (a map as large as the picture: as of segmentation or depth)"
-    return ""
 
 
 def _assumed(

@@ -7,6 +7,7 @@ take a log-mel spectrogram, (1, 1, time, mel) or turned; which one is not in the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ _RAISED_BY = {  # operator that makes scores: what is left to do
     "Sigmoid": "none", "Softmax": "none", "Gemm": "sigmoid", "MatMul": "sigmoid", "Add": "sigmoid",
     "Conv": "sigmoid",
 }  # fmt: skip
+# What leaves scores in their range: other shapes, the highest or the mean of several frames.
+_KEEPS = (
+    "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Clip", "Identity", "Cast",
+    "Expand", "ReduceMax", "ReduceMean",
+)  # fmt: skip
 _OF_SHAPE = ("mel_bins", "patch_frames")  # which the input of the graph has as well
 _OF_TRANSFORMERS = "input_values"  # what its feature extractors give
 _NORMALISES = ("none", "unit")
@@ -49,20 +55,47 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     if foreign.size is not None or len(foreign.inputs) != 1:
         return []
     shape = foreign.shapes[foreign.inputs[0]]
-    scores = [n for n in foreign.outputs if foreign.shapes[n][-1:] and _is_scores(foreign, n)]
-    if len(scores) != 1 or len(shape) not in (1, 2, 3, 4):
+    scores = scores_of(foreign)
+    if not scores or len(shape) not in (1, 2, 3, 4):
         return []
-    if (
-        len(shape) <= 3
-        and (shape[-1] == -1 or shape[-1] >= _SHORTEST)
-        and set(shape[:-1]) <= {1, -1}
-    ):
-        return [_waveform(foreign, scores[0], shape)]
-    if shape[-2:] == _YAMNET and foreign.shapes[scores[0]][-1] == _CLASSES[0]:
+    found = _by_shape(foreign, scores[0], shape)
+    if len(scores) > 1 and found:
+        asked = {"scores": f"--assume scores={'|'.join(scores)}"}
+        return [replace(found[0], undecided={**found[0].undecided, **asked})]
+    return found
+
+
+def _by_shape(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> list[Reading]:
+    if takes_samples(shape):
+        return [_waveform(foreign, scores, shape)]
+    if shape[-2:] == _YAMNET and foreign.shapes[scores][-1] == _CLASSES[0]:
         return []  # its own adapter knows how its patches are made
     if len(shape) >= 3 and set(shape[:-2]) <= {1, -1} and _mel_axis(shape) is not None:
-        return [_spectrogram(foreign, scores[0], shape)]
+        return [_spectrogram(foreign, scores, shape)]
     return []
+
+
+def takes_samples(shape: tuple[int, ...]) -> bool:
+    """Whether an input of that shape takes samples of one sound."""
+    return (
+        1 <= len(shape) <= 3
+        and (shape[-1] == -1 or shape[-1] >= _SHORTEST)
+        and set(shape[:-1]) <= {1, -1}
+    )
+
+
+def scores_of(foreign: ForeignModel) -> list[str]:
+    """Return the outputs that may be the scores of a window: without those of each of its frames.
+
+    Taggers that say when a sound is heard, such as those of PANNs with a decision level and HTS-AT,
+    give scores (1, frames, classes) beside those of the window, (1, classes).
+    """
+    found = [n for n in foreign.outputs if foreign.shapes[n][-1:] and _is_scores(foreign, n)]
+    said = foreign.said.get("scores")
+    if said in found:
+        return [str(said)]
+    least = min((len(foreign.shapes[name]) for name in found), default=0)
+    return [name for name in found if len(foreign.shapes[name]) == least]
 
 
 def _is_scores(foreign: ForeignModel, name: str) -> bool:
@@ -269,7 +302,7 @@ def _maker(foreign: ForeignModel, name: str) -> str:
     """Return the operator that makes an output, behind changes of shape; "": none does."""
     made_by = {output: node for node in foreign.model.graph.node for output in node.output}
     node = made_by.get(name)
-    while node is not None and node.op_type in ("Reshape", "Squeeze", "Clip", "Identity", "Cast"):
+    while node is not None and node.op_type in _KEEPS:
         node = made_by.get(node.input[0])
     return node.op_type if node is not None else ""
 

@@ -334,3 +334,84 @@ def _db(samples: np.ndarray, frame: int, band: int, config: LogMelConfig) -> flo
         down = (edges[2] - hz) / (edges[2] - edges[1])
         total += value * max(0.0, min(up, down)) * 2 / (edges[2] - edges[0])
     return 10 * math.log10(max(total, config.log_offset))
+
+
+def with_frames(path: Path, how: str) -> Path:
+    """Give scores of each frame beside those of the window, as PANNs' decision levels do."""
+    model = onnx.load(str(path))
+    node = onnx.helper.make_node
+    last = next(n for n in model.graph.node if "clipwise_output" in n.output)
+    last.output[0] = "once"
+    weights = {"frames": np.array([1, 10, 527]), "axis": np.array([1])}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in weights.items())
+    model.graph.node.append(node("Expand", ["once", "frames"], ["framewise_output"]))
+    if how == "max":
+        model.graph.node.append(
+            node("ReduceMax", ["framewise_output"], ["clipwise_output"], axes=[1], keepdims=0)
+        )
+    else:
+        model.graph.node.append(node("Identity", ["once"], ["clipwise_output"]))
+    made = onnx.helper.make_tensor_value_info("framewise_output", 1, ["batch", "time", 527])
+    model.graph.output.insert(0, made)
+    if how == "two":
+        model.graph.node.append(node("Identity", ["once"], ["teacher"]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info("teacher", 1, ["b", 527]))
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("how", ["beside", "max"])
+def test_of_scores_of_frames_and_of_the_window_those_of_the_window_count(
+    tmp_path: Path, how: str
+) -> None:
+    label_map(tmp_path)
+    path = with_frames(tagger(tmp_path / "sed.onnx", ["batch", 32_000]), how)
+    bundle = bring(path, {"sample_rate_hz": 32_000})
+    assert bundle.manifest.postprocessing["scores"] == "clipwise_output"
+    assert bundle.manifest.postprocessing["activation"] == "none"  # a maximum of probabilities
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    assert heard(bundle.manifest, backend, np.full(32_000, 0.7, np.float32)) == [("siren", 0.9)]
+
+
+def test_which_of_several_scores_is_meant_is_asked(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = with_frames(tagger(tmp_path / "two.onnx", ["batch", 32_000]), "two")
+    with pytest.raises(ModelError, match=r"--assume scores=clipwise_output\|teacher"):
+        bring(path, {"sample_rate_hz": 32_000})
+    bundle = bring(path, {"sample_rate_hz": 32_000, "scores": "teacher"})
+    assert bundle.manifest.postprocessing["scores"] == "teacher"
+
+
+@pytest.mark.parametrize("kind", [10, 11])  # float16, float64
+def test_samples_of_another_precision_are_cast_at_the_edge(tmp_path: Path, kind: int) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "half.onnx", ["batch", 32_000])
+    model = onnx.load(str(path))
+    (given,) = model.graph.input
+    given.type.tensor_type.elem_type = kind
+    model.graph.node[0].input[0] = "numbers"
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["input"], ["numbers"], to=1))
+    onnx.save(model, str(path))
+    bundle = bring(path, {"sample_rate_hz": 32_000})
+    assert bundle.manifest.inputs[0].dtype == "float32"
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    assert heard(bundle.manifest, backend, np.full(32_000, 0.7, np.float32)) == [("siren", 0.9)]
+
+
+def test_an_input_beside_the_samples_may_be_said(tmp_path: Path) -> None:
+    """A mask of what is padding, as BEATs takes it: here nothing is."""
+    label_map(tmp_path)
+    path = tagger(tmp_path / "masked.onnx", [1, 32_000])
+    model = onnx.load(str(path))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("padding_mask", 9, [1, 32_000]))
+    model.graph.node[0].input[0] = "kept"
+    weights = {"nothing": np.zeros((1, 1), np.float32)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in weights.items())
+    model.graph.node.insert(
+        0, onnx.helper.make_node("Where", ["padding_mask", "nothing", "input"], ["kept"])
+    )
+    onnx.save(model, str(path))
+    bundle = bring(path, {"sample_rate_hz": 32_000, "input.padding_mask": 0})
+    assert [spec.name for spec in bundle.manifest.inputs] == ["input"]
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    assert heard(bundle.manifest, backend, np.full(32_000, 0.7, np.float32)) == [("siren", 0.9)]
