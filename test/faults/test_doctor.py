@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import sensors
+from geometry_msgs.msg import PoseStamped
 from harness import Harness, wait_until
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -25,6 +26,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from edge_perception.cli.main import main
 from edge_perception.msg import AudioChunk, Feature, FusedPerception, SourceStatus
+from edge_perception.nodes.conversion import time_msg
 from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.nodes.fusion.node import FusionNode
 from edge_perception.observe.doctor import machine
@@ -132,6 +134,21 @@ def test_a_wrong_type_is_named_with_both_types(system):
     assert "driver" in cause.fix
 
 
+def test_a_type_that_is_not_installed_here_is_named_too(system, monkeypatch):
+    """As Livox publishes by default: a robot's driver has types that this machine does not."""
+    system.add(EncoderNode, "lidar")
+    system.start()
+    stranger = Harness(system.domain)
+    try:
+        stranger.driver.create_publisher(PoseStamped, "lidar/points", qos_profile_sensor_data)
+        monkeypatch.setitem(sys.modules, "geometry_msgs.msg", None)  # cannot be imported
+        cause = system.diagnose("wrong_type")
+    finally:
+        monkeypatch.undo()
+        stranger.close()
+    assert "geometry_msgs/msg/PoseStamped" in cause.text
+
+
 def test_incompatible_qos_is_named_with_the_policy(system):
     system.add(EncoderNode, "audio")
     system.feed(
@@ -150,6 +167,30 @@ def test_sim_time_without_a_clock(system):
     cause = system.diagnose("sim_time_without_clock")
     assert "/lidar_encoder" in cause.text
     assert "use_sim_time: false" in cause.fix
+
+
+def test_a_simulation_that_is_paused_and_a_sensor_that_does_not_follow_it(system):
+    now = {"s": 100.0, "step_s": 0.0}
+
+    def tick(_number):
+        now["s"] += now["step_s"]
+        return Clock(clock=time_msg(round(now["s"] * 1e9)))
+
+    simulated = {"use_sim_time": True}
+    system.add(EncoderNode, "lidar", parameters={**simulated, "rate_hz": 2.0})
+    system.add(
+        FusionNode,
+        parameters={**simulated, "sources": ["lidar"], "model": "", "lidar.rate_hz": 2.0},
+    )
+    system.feed(Clock, "/clock", BEST_EFFORT, tick)
+    system.feed(PointCloud2, "lidar/points", qos_profile_sensor_data, cloud)  # of system time
+    system.start()
+    cause = system.diagnose("clock_stands_still")
+    assert "its time stands still at 100.000 s" in cause.text
+    now["step_s"] = 0.1
+    cause = system.diagnose("other_clock")
+    assert "in the future by /clock" in cause.text
+    assert "stamps by the system's time" in cause.text
 
 
 def test_stamps_of_another_clock_give_the_offset(system):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from edge_perception.fusion.config import SourceConfig
-from edge_perception.observe.doctor.observation import Cause, Input, Observation
+from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Observation
 
 NS = 1_000_000_000
+_HICCUP = 0.1  # of the views
+SLOW = 0.4  # of real time: at the usual limits one frame after the other is late
 OTHER_CLOCK_S = 2.0  # no transport is this slow
 _FRACTION_NS, _LEAST_A_SECOND = 2_000_000, 2  # a sensor of 1 or 2 Hz may be in step with seconds
 _OFFSET = SourceConfig.__dataclass_fields__["time_offset_s"].metadata
@@ -31,6 +34,57 @@ def _sim_time(seen: Observation) -> Iterator[Cause]:
             f"{', '.join(others)}: they live in two times",
             fix="use_sim_time: true   (the same for all: in the section /** of the parameter file)",
         )
+
+
+def _clock(seen: Observation) -> Iterator[Cause]:
+    """What /clock itself does, where nodes follow it."""
+    if not any(seen.simulated(node) for node in seen.parameters) or not seen.clock_publishers:
+        return
+    nodes = ", ".join(seen.clock_publishers)
+    back_ns = max((a - b for (a, _), (b, _) in pairwise(seen.clock)), default=0)
+    if seen.clock_stands:
+        at = f"its time stands still at {seen.clock[-1][0] / NS:.3f} s" if seen.clock else ""
+        yield Cause(
+            code="clock_stands_still",
+            text=f"/clock: {nodes} is there and "
+            + (at or "published nothing")
+            + f" in {seen.watched_s:g} s: no sensor and no node goes on",
+            fix=f"let {nodes} run: a simulation or a player that is paused, or has not begun",
+            about=CLOCK,
+        )
+    elif len(seen.clock_publishers) > 1 and back_ns > 0:
+        yield Cause(
+            code="two_clocks",
+            text=f"/clock: {nodes} publish it, and its time goes back by up to {back_ns / NS:.3g} "
+            "s: all who follow it jump from one to the other",
+            fix="end one of them; a recording that holds /clock is played without "
+            "--clock, or without its own (ros2 bag play --exclude-topics /clock)",
+            about=CLOCK,
+        )
+    elif back_ns > 0 and _not_ok(seen):
+        yield Cause(
+            code="clock_went_back",
+            text=f"/clock of {nodes} went back by {back_ns / NS:.3g} s while watching: a recording "
+            "in a loop, or a simulation that was reset; for a moment nothing fits together",
+            fix="play it once, or stamped anew: edge-perception play BAG --restamp --loop",
+            about=CLOCK,
+        )
+    elif (rate := seen.clock_rate) is not None and 0 < rate < SLOW and _not_ok(seen):
+        yield Cause(
+            code="slow_clock",
+            text=f"/clock of {nodes} runs at {rate:.2g} of real time, and how long sources may be "
+            "silent is in real time: a sensor of 10 Hz there comes "
+            f"{10 * rate:.2g} times a second",
+            fix="SOURCE.rate_hz of fusion and rate_hz of the encoders: the rate in real time, or "
+            "let the simulation run faster",
+            about=CLOCK,
+        )
+
+
+def _not_ok(seen: Observation) -> bool:
+    """Whether something is wrong with sources in more than a hiccup of views."""
+    bad = sum(any(source.state != "OK" for source in view.sources) for view in seen.views)
+    return bad > _HICCUP * len(seen.views)
 
 
 def _node_clocks(seen: Observation) -> Iterator[Cause]:
@@ -68,20 +122,38 @@ def _stamps(seen: Observation) -> Iterator[Cause]:
                 about=item.source,
             )
             continue
-        age_s = statistics.median((arrival - stamp) / NS for stamp, arrival in item.stamps if stamp)
-        set_s = _offset_s(seen, item)
-        if seen.simulated(item.node):
-            continue  # its time is the recording's
-        if abs(age_s - set_s) > OTHER_CLOCK_S:
-            word = "old" if age_s > 0 else "in the future"
-            yield Cause(
-                code="other_clock",
-                text=f"{item.topic}: stamps are {abs(age_s):.1f} s {word} on arrival"
-                f"{f', and {item.source}.time_offset_s is {set_s:g}' if set_s else ''}: "
-                f"{_publisher(item)} stamps by another clock",
-                fix=_same_clock(item, age_s),
-                about=item.source,
-            )
+        yield from _other_clock(seen, item)
+
+
+def _other_clock(seen: Observation, item: Input) -> Iterator[Cause]:
+    """Stamps that no transport explains, by the time that the encoder lives in."""
+    simulated, set_s = seen.simulated(item.node), _offset_s(seen, item)
+    ages_s = [(arrival - stamp) / NS for stamp, arrival in item.stamps if stamp]
+    times = zip(item.stamps, item.clock_ns, strict=False)
+    simulated_s = [(time - stamp) / NS for (stamp, _), time in times if stamp and time]
+    if simulated and (2 * len(simulated_s) <= len(ages_s) or len(seen.clock_publishers) != 1):
+        return  # its time is not known here
+    age_s = statistics.median(simulated_s if simulated else ages_s)
+    if abs(age_s - set_s) <= OTHER_CLOCK_S:
+        return
+    word = "old" if age_s > 0 else "in the future"
+    fix, why = _same_clock(item, age_s), "stamps by another clock"
+    if simulated:
+        is_system = abs(statistics.median(ages_s)) <= OTHER_CLOCK_S
+        why = "stamps by the system's time" if is_system else "does not follow it"
+        fix = f"use_sim_time: true   (on {_publisher(item)}, as on {item.node})"
+    elif simulated_s and abs(statistics.median(simulated_s)) <= OTHER_CLOCK_S:
+        why = f"stamps by /clock of {', '.join(seen.clock_publishers)}, which nodes do not follow"
+        fix = "use_sim_time: true   (in the section /** of the parameter file)"
+    yield Cause(
+        code="other_clock",
+        text=f"{item.topic}: stamps are {abs(age_s):.1f} s {word}"
+        f"{' by /clock' if simulated else ''} on arrival"
+        f"{f', and {item.source}.time_offset_s is {set_s:g}' if set_s else ''}: "
+        f"{_publisher(item)} {why}",
+        fix=fix,
+        about=item.source,
+    )
 
 
 def _lacks_fractions(stamps: list[int]) -> bool:
@@ -117,6 +189,7 @@ def _publisher(item: Input) -> str:
 
 CLOCK_RULES: tuple[Callable[[Observation], Iterator[Cause]], ...] = (
     _sim_time,
+    _clock,
     _node_clocks,
     _stamps,
 )

@@ -16,6 +16,7 @@ from edge_perception.observe.doctor.observation import Endpoint, Input
 from edge_perception.recordings.definitions import starts_with_header
 
 ENCODER, FUSION, MANAGER = "_encoder", "fusion", "model_manager"
+_SERVES = "edge_perception/srv/GetVersions"
 CALIBRATION = "sensor_msgs/msg/CameraInfo"
 SETTLED_S = 1.0  # nothing has changed for so long: discovery is done
 ALONE_S = 3.5  # without another participant: they announce themselves every 3 s
@@ -108,6 +109,16 @@ class Graph:
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces with nodes of the pipeline."""
         return tuple(sorted({name.rpartition("/")[0] for name in self.names() if is_ours(name)}))
+
+    def misnamed(self) -> list[str]:
+        """Return the nodes that serve models, as ours do, and have none of the names."""
+        end = "/get_versions"
+        serving = (
+            name.removesuffix(end)
+            for name, types in self._node.get_service_names_and_types()
+            if name.endswith(end) and _SERVES in types
+        )
+        return sorted(name for name in serving if not is_ours(name))
 
     def pipeline(self) -> list[str]:
         """Return our nodes in the namespace, each once."""

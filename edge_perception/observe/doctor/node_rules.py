@@ -16,8 +16,21 @@ _WAYS = {
 }
 
 
+def _misnamed(seen: Observation) -> Iterator[Cause]:
+    for node in seen.misnamed:
+        yield Cause(
+            code="node_name",
+            text=f"{node} serves models and has none of the names by which nodes of the pipeline "
+            "are found (SOURCE_encoder, fusion, model_manager): it is not looked at here, nor by "
+            "metrics, top and record",
+            fix="leave its name as it is, or call an encoder SOURCE_encoder, as "
+            "lidar_front_encoder   (name of the launch file, -r __node:=)",
+            about=node,
+        )
+
+
 def _no_nodes(seen: Observation) -> Iterator[Cause]:
-    if seen.namespaces:
+    if seen.namespaces or seen.misnamed:
         return
     if any(node.endswith(("fusion", "_encoder")) for node in seen.nodes):
         return
@@ -68,7 +81,7 @@ def _strangers(seen: Observation) -> Iterator[Cause]:
         name = topic.removeprefix(f"{seen.namespace}/")
         source = name.removeprefix("features/")
         owner = f"{seen.namespace}/{'fusion' if source == name else source + '_encoder'}"
-        others = [node for node in nodes if node != owner]
+        others = [node for node in nodes if node != owner and node not in seen.misnamed]
         if others or (len(nodes) > 1 and owner not in doubled):
             also = f" besides {owner}" if owner in nodes else ""
             yield Cause(
@@ -102,6 +115,7 @@ def _states(seen: Observation) -> Iterator[Cause]:
 
 
 NODE_RULES: tuple[Callable[[Observation], Iterator[Cause]], ...] = (
+    _misnamed,
     _no_nodes,
     _namespace,
     _twice,

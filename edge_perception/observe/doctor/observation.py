@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+CLOCK = "/clock"  # a cause about it explains what sources lack
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
@@ -26,7 +28,8 @@ class Input:
     topic: str
     subscription: Endpoint
     publishers: tuple[Endpoint, ...] = ()
-    stamps: tuple[tuple[int, int], ...] = ()  # (header stamp, node clock at arrival), ns
+    stamps: tuple[tuple[int, int], ...] = ()  # (header stamp, our clock at arrival), ns
+    clock_ns: tuple[int, ...] = ()  # the time on /clock at each of them; 0: none was heard
     calibration: bool = False  # camera_info, not frames
 
 
@@ -76,6 +79,7 @@ class Observation:
     domain_id: int
     vendor: str = ""  # our own
     nodes: tuple[str, ...] = ()  # a name that is there twice comes twice
+    misnamed: tuple[str, ...] = ()  # that serve models, and are called as none of the pipeline
     namespace: str = ""  # of the pipeline, without a slash at its end
     namespaces: tuple[str, ...] = ()  # all that have one
     states: Mapping[str, str] = field(default_factory=dict)  # of the lifecycle; "" no answer
@@ -83,12 +87,27 @@ class Observation:
     inputs: tuple[Input, ...] = ()
     topics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # published, with types
     outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # and who publishes them
-    clock_publishers: int = 0
+    clock_publishers: tuple[str, ...] = ()  # nodes that publish /clock
+    clock: tuple[tuple[int, int], ...] = ()  # (time on /clock, our steady clock), ns
     diagnostics: Mapping[str, Diagnosis] = field(default_factory=dict)
     views: tuple[View, ...] = ()  # on perception/fused while watching
     watched_s: float = 0.0
     other_domains: tuple[int, ...] = ()  # in use on this machine
     shared_memory_problem: str = ""
+
+    @property
+    def clock_rate(self) -> float | None:
+        """How fast the time on /clock went while watching, 1: as ours; None: it tells nothing."""
+        if len(self.clock) < 2 or self.clock[-1][1] == self.clock[0][1]:
+            return None
+        (first_ns, began_ns), (last_ns, ended_ns) = self.clock[0], self.clock[-1]
+        return (last_ns - first_ns) / (ended_ns - began_ns)
+
+    @property
+    def clock_stands(self) -> bool:
+        """Whether somebody publishes /clock, and its time did not move while watching."""
+        told = {time_ns for time_ns, _ in self.clock}
+        return bool(self.clock_publishers) and self.watched_s > 0.0 and len(told) < 2
 
     @property
     def fused(self) -> int:

@@ -14,22 +14,25 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
 
 from edge_perception import msg
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import FusionLevel, SourceState
+from edge_perception.nodes.topics.message_types import is_installed, message_type
 from edge_perception.observe.doctor.discovery import Graph
 from edge_perception.observe.doctor.machine import domains_in_use, shared_memory_problem
 from edge_perception.observe.doctor.observation import (
+    CLOCK,
     Diagnosis,
     Input,
     Observation,
     SourceSeen,
     View,
 )
-from edge_perception.recordings.definitions import message_class
 from edge_perception.recordings.stamps import NS, read_stamp_ns
 
+_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _MAX_STAMPS = 200
 _MATCHED_S = 3.0  # until our subscriptions have found their publishers
 _LOOK_S = 0.5  # for topics that come while watching
@@ -70,6 +73,8 @@ class _Watch:
         self._node, self._graph = node, graph
         self._subscriptions: dict[str, Any] = {}
         self._stamps: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._clock_ns: dict[str, list[int]] = defaultdict(list)  # on /clock at each of them
+        self._clock: list[tuple[int, int]] = []
         self._diagnostics: dict[str, Diagnosis] = {}
         self._views: list[View] = []
 
@@ -86,17 +91,23 @@ class _Watch:
         return Observation(
             domain_id=domain,
             nodes=tuple(sorted(graph.names())),
+            misnamed=tuple(graph.misnamed()),
             namespace=graph.namespace,
             namespaces=graph.namespaces(),
             states=graph.states,
             parameters=graph.parameters,
             inputs=tuple(
-                replace(item, stamps=tuple(self._stamps.get(item.topic, ())))
+                replace(
+                    item,
+                    stamps=tuple(self._stamps.get(item.topic, ())),
+                    clock_ns=tuple(self._clock_ns.get(item.topic, ())),
+                )
                 for item in graph.inputs()
             ),
             topics=graph.published(),
             outputs=graph.outputs(),
-            clock_publishers=self._node.count_publishers("/clock"),
+            clock_publishers=tuple(sorted(p.node for p in graph.publishers(CLOCK))),
+            clock=tuple(self._clock),
             diagnostics=dict(self._diagnostics),
             views=tuple(self._views),
             watched_s=watch_s,
@@ -109,13 +120,23 @@ class _Watch:
         self._subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         fused = f"{self._graph.namespace}/perception/fused"
         self._subscribe(msg.FusedPerception, fused, self._on_fused, 50)
+        if self._graph.publishers(CLOCK):
+            self._subscribe(Clock, CLOCK, self._on_clock, _NEWEST, raw=True)
         for item in self._graph.inputs():
             if item.publishers:
                 self._subscribe_stamps(item)
 
     def _subscribe_stamps(self, item: Input) -> None:
-        """Read only the stamps of a topic, as raw bytes, in a way every publisher can serve."""
-        stamps = self._stamps[item.topic]
+        """Read only the stamps of a topic, as raw bytes, in a way every publisher can serve.
+
+        Of publishers of several types those count that the encoder hears; of a type that is not
+        installed here, as drivers' own are, nothing can be heard.
+        """
+        types = {p.type for p in item.publishers}
+        kind = item.subscription.type if item.subscription.type in types else min(types)
+        if not is_installed(kind):
+            return
+        stamps, clock_ns = self._stamps[item.topic], self._clock_ns[item.topic]
 
         def on_message(data: bytes) -> None:
             if len(stamps) < _MAX_STAMPS:
@@ -123,10 +144,9 @@ class _Watch:
                     stamps.append((read_stamp_ns(data), time.time_ns()))
                 except InvalidFrameError:
                     return  # not a message with a header; the encoder says what is wrong with it
+                clock_ns.append(self._clock[-1][0] if self._clock else 0)
 
-        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        kind = message_class(item.publishers[0].type)
-        self._subscribe(kind, item.topic, on_message, best_effort, raw=True)
+        self._subscribe(message_type(kind), item.topic, on_message, _NEWEST, raw=True)
 
     def _subscribe(
         self, kind: type, topic: str, callback: Callable[[Any], None], qos: Any, **more: Any
@@ -152,8 +172,16 @@ class _Watch:
         """What came before now does not count."""
         self._diagnostics.clear()
         self._views.clear()
-        for stamps in self._stamps.values():
-            stamps.clear()
+        self._clock.clear()
+        for told in (*self._stamps.values(), *self._clock_ns.values()):
+            told.clear()
+
+    def _on_clock(self, data: bytes) -> None:
+        try:
+            # A Clock is a stamp and nothing else, so it lies where that of a header does.
+            self._clock.append((read_stamp_ns(data), time.monotonic_ns()))
+        except InvalidFrameError:
+            return
 
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
         stamp_ns = array.header.stamp.sec * NS + array.header.stamp.nanosec

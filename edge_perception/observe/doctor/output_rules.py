@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from edge_perception.fusion.hybrid import NO_MODEL
-from edge_perception.observe.doctor.observation import Cause, Observation
+from edge_perception.observe.doctor.observation import CLOCK, Cause, Observation
 
 _SHARE = 0.1  # of the views: less is a hiccup
 _ERROR = 2
+_NO_MODEL = "no fusion model is installed"
 
 
 def _levels(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
@@ -24,7 +24,7 @@ def _levels(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
             continue
         fusion = f"{seen.namespace}/fusion"
         model = str(seen.parameters.get(fusion, {}).get("model") or "")
-        if reason.startswith(NO_MODEL) and not model:
+        if reason.startswith(_NO_MODEL) and not model:
             continue  # as it was asked for
         spaces = "feature space" in reason
         if not spaces and any(source in reason for source in ("contributes",)) and found:
@@ -54,7 +54,7 @@ def _sources(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
         encoder = f"{seen.namespace}/{name}_encoder"
         if not bad or (len(bad) < _SHARE * len(of_it) and not still):
             continue
-        if {name, encoder} & explained:
+        if {name, encoder} & explained or (CLOCK in explained and encoder in seen.nodes):
             continue
         says = seen.of(encoder)
         text = f"{name}: {bad[-1].state} in {len(bad)} of {len(of_it)} views: {bad[-1].reason}"

@@ -24,7 +24,9 @@ from edge_perception.observe.doctor.pose_rules import POSE_RULES
 
 _PACKED = "/compressed"  # such topics follow those of the images
 # Words in the names of topics of images that are no picture of a camera.
-_NO_PICTURE = re.compile(r"depth|disparity|confidence|infra|mask|debug|label|segment|theora", re.I)
+_NO_PICTURE = re.compile(
+    r"depth|disparity|confidence|infra|mask|debug|label|segment|theora|zstd", re.I
+)
 LEAST_FRAMES = 2.0  # that should have come until a driver counts as silent
 LEAST_LOST, LEAST_LOST_SHARE = 2, 0.02
 
@@ -70,11 +72,29 @@ def _nobody(seen: Observation, item: Input) -> Cause:
                 ours, theirs = ours.removesuffix(_PACKED), theirs.removesuffix(_PACKED)
             fix = f"--ros-args -r {ours}:={theirs}   (on {way.node}{more})"
             break
+    packed = _packed(seen, item)
+    if packed:
+        fix = (
+            f"unpack {packed}: image_transport or point_cloud_transport republish, with its "
+            f"plug-in; or let the driver publish {item.topic} too"
+        )
     return Cause(
         code="no_publisher",
         text=f"{item.topic}: nobody publishes it ({item.subscription.type}, wanted by {item.node})",
         fix=fix,
         about=item.source,
+    )
+
+
+def _packed(seen: Observation, item: Input) -> str:
+    """Name what is published below a topic by plug-ins of transport that nothing here reads."""
+    ours = {(other.topic, other.subscription.type) for other in seen.inputs}
+    return ", ".join(
+        f"{name} ({types[0]})"
+        for name, types in sorted(seen.topics.items())
+        if name.startswith(f"{item.topic}/")
+        and "depth" not in name.removeprefix(item.topic).lower()
+        and not any((name, kind) in ours for kind in types)
     )
 
 
@@ -151,6 +171,8 @@ def _silent(seen: Observation) -> Iterator[Cause]:
         rate_hz = _float(seen.parameters.get(item.node, {}).get("rate_hz")) or 1.0
         if item.source in heard or item.calibration or not fitting:
             continue
+        if seen.simulated(item.node) and seen.clock_stands:
+            continue  # it waits as all do
         if seen.watched_s * rate_hz < LEAST_FRAMES:
             continue  # too slow a sensor to say
         status = seen.of(item.node)

@@ -62,6 +62,27 @@ def seen(*inputs, **changes):
     return Observation(**{**usual, "diagnostics": {**said, **told}, **changes})
 
 
+def clock(rate=1.0, start_ns=40 * NS, back_ns=0):
+    """What is heard on /clock in 3 s at 10 Hz; `back_ns`: every other one of another clock."""
+    return tuple(
+        (start_ns + round(rate * i * NS / 10) - i % 2 * back_ns, i * NS // 10) for i in range(31)
+    )
+
+
+def simulated(*inputs, **changes):
+    """Nodes that follow /clock of a simulation."""
+    usual = {
+        "parameters": {node: {"use_sim_time": True} for node in NODES},
+        "clock_publishers": ("/gazebo",),
+        "clock": clock(),
+    }
+    return seen(*inputs, **{**usual, **changes})
+
+
+def late(count=10):
+    return (view(sources=(SourceSeen(name="camera", state="LATE", reason="silence"),)),) * count
+
+
 def status(message, level=2, **values):
     return {
         "diagnostics": {"camera_encoder": Diagnosis(level=level, message=message, values=values)}
@@ -73,6 +94,16 @@ CASES = {
     "domain_mismatch": (
         seen(nodes=(), namespaces=(), states={}, other_domains=(7,)),
         "ROS_DOMAIN_ID=7",
+    ),
+    "node_name": (
+        seen(
+            nodes=("/front_lidar",),
+            namespaces=(),
+            states={},
+            misnamed=("/front_lidar",),
+            outputs={"/features/lidar": ("/front_lidar",)},
+        ),
+        "SOURCE_encoder",
     ),
     "no_publisher": (seen(camera(publishers=())), "start the driver"),
     "wrong_type": (seen(camera(publishers=(endpoint(type="std_msgs/msg/String"),))), IMAGE),
@@ -92,9 +123,39 @@ CASES = {
         seen(
             camera(),
             parameters={"/fusion": {"use_sim_time": True}, "/camera_encoder": {}},
-            clock_publishers=1,
+            clock_publishers=("/gazebo",),
+            clock=clock(),
         ),
         "use_sim_time: true",
+    ),
+    "clock_stands_still": (
+        simulated(camera(stamps=()), clock=((40 * NS, 0), (40 * NS, NS))),
+        "let /gazebo run",
+    ),
+    "two_clocks": (
+        simulated(
+            camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
+            clock_publishers=("/gazebo", "/rosbag2_player"),
+            clock=clock(back_ns=30 * NS),
+        ),
+        "end one of them",
+    ),
+    "clock_went_back": (
+        simulated(
+            camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
+            clock=(*clock(), *clock()),
+            views=late(),
+            **status("silence", 1),
+        ),
+        "--restamp --loop",
+    ),
+    "slow_clock": (
+        simulated(
+            camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
+            clock=clock(rate=0.2),
+            views=late(),
+        ),
+        "rate_hz",
     ),
     "node_clock": (
         seen(camera(), diagnostics={"fusion": Diagnosis(level=0, message="", clock_s=-3.0)}),
@@ -239,8 +300,13 @@ def test_what_is_not_as_asked_has_the_line_of_its_runtime(runtime, note, fix):
         seen(
             camera(stamps=((5 * NS, 500 * NS),)),
             parameters={node: {"use_sim_time": True} for node in NODES},
-            clock_publishers=1,
+            clock_publishers=("/gazebo",),
+            clock=clock(),
         ),
+        simulated(camera(stamps=((5 * NS, 500 * NS),), clock_ns=(5 * NS + 10**7,))),
+        simulated(camera(), clock=clock(rate=0.2)),
+        simulated(camera(), clock=(*clock(), *clock()), views=(*late(1), *[view()] * 19)),
+        simulated(camera(), clock_publishers=("/gazebo", "/bridge")),
         seen(camera(), **status("ok", 0, rate_hz="9.9", input_rate_hz="10.0", dropped="3")),
         seen(camera(), camera(topic="/camera/image_raw/compressed", publishers=())),
         seen(
@@ -251,10 +317,44 @@ def test_what_is_not_as_asked_has_the_line_of_its_runtime(runtime, note, fix):
             ),
         ),
     ],
-    ids=["in time", "playback", "a few dropped", "one of two topics", "one odd pose"],
+    ids=[
+        "in time",
+        "playback",
+        "simulation",
+        "a slow simulation with the rates that it has",
+        "a loop that costs a view",
+        "a clock that is bridged twice",
+        "a few dropped",
+        "one of two topics",
+        "one odd pose",
+    ],
 )
 def test_nothing_is_found_where_nothing_is_wrong(healthy):
     assert causes(healthy) == []
+
+
+def test_system_time_in_a_simulation_is_told_from_the_simulation_in_system_time():
+    wall = simulated(camera(stamps=((9000 * NS, 9000 * NS),), clock_ns=(41 * NS,)))
+    (cause,) = causes(wall)
+    assert cause.code == "other_clock"
+    assert "8959.0 s in the future by /clock" in cause.text
+    assert "/driver stamps by the system's time" in cause.text
+    assert cause.fix == "use_sim_time: true   (on /driver, as on /camera_encoder)"
+
+    nodes_in_wall = {"parameters": {node: {} for node in NODES}}
+    item = camera(stamps=((41 * NS, 9000 * NS),), clock_ns=(41 * NS,))
+    (cause,) = causes(simulated(item, **nodes_in_wall))
+    assert cause.code == "other_clock"
+    assert "by /clock of /gazebo, which nodes do not follow" in cause.text
+    assert cause.fix.startswith("use_sim_time: true   (in the section /**")
+
+
+def test_what_a_plug_in_of_transport_packs_is_named():
+    packet = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+    topics = {f"{TOPIC}/ffmpeg": (packet,), f"{TOPIC}/compressedDepth": (IMAGE,)}
+    (cause,) = causes(seen(camera(publishers=()), topics=topics))
+    assert cause.code == "no_publisher"
+    assert cause.fix.startswith(f"unpack {TOPIC}/ffmpeg ({packet}): ")
 
 
 def test_an_offset_out_of_range_is_not_advised():
