@@ -15,6 +15,9 @@ PAUSE_NS = 3 * NS // 10
 # Features that were on their way when the clock jumped still arrive for this long.
 IN_FLIGHT_NS = NS
 TOLD_FOR_NS = 5 * NS
+# Silence and deadlines are in real time: at this rate of the node clock one frame after the other
+# of a source that keeps its rate is late (LATE_PERIODS).
+SLOW_RATE, RATE_OVER_NS = 0.5, NS
 
 
 class ClockWatch:
@@ -27,6 +30,8 @@ class ClockWatch:
         self._jump_steady_ns: int | None = None
         self._jump_s = 0.0
         self._before_jump_ns = 0
+        self._rate_since = start
+        self._rate = 1.0  # of the node clock to the steady one, of late
 
     def observe(self, now: Instant) -> bool:
         """Take in a moment; True when the node clock jumped since the last one."""
@@ -38,12 +43,17 @@ class ClockWatch:
         self.last = now
         if node_step:
             self._moved_steady_ns = now.steady_ns
+        since_ns = now.steady_ns - self._rate_since.steady_ns
+        if since_ns >= RATE_OVER_NS:
+            self._rate = (now.node_ns - self._rate_since.node_ns) / since_ns
+            self._rate_since = now
         excess = node_step - steady_step
         if node_step >= -BACKWARD_NS and excess <= max(FORWARD_NS, MAX_CLOCK_RATE * steady_step):
             return False
         if last.node_ns == 0:  # the first /clock message
             return False
         self.jumps += 1
+        self._rate_since, self._rate = now, 1.0
         self._jump_steady_ns = now.steady_ns
         self._jump_s = excess / NS
         self._before_jump_ns = last.node_ns
@@ -69,4 +79,9 @@ class ClockWatch:
             since_ns = last.steady_ns - self._jump_steady_ns
             if since_ns <= TOLD_FOR_NS:
                 return f"node clock jumped {self._jump_s:+.2f} s, {since_ns / NS:.1f} s ago"
+        if 0.0 < self._rate < SLOW_RATE:
+            return (
+                f"node clock runs at {self._rate:.2g} of real time, in which silence is: set "
+                "rate_hz to what comes in real time"
+            )
         return ""

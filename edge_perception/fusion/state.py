@@ -28,6 +28,7 @@ from edge_perception.fusion.plausible import implausible
 from edge_perception.fusion.publishers import PublisherWatch, Route
 
 OTHER_CLOCK_S = 10.0  # no delay is so long; time_offset_s makes up for less
+_SINCE_1970_NS = 10**18  # of the year 2001: smaller ones count from a start
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
 NO_POSE = f"{UNPLACED}: T_base_sensor is only the default, its positions are not to be trusted"
 _LIMIT_OF = {SourceState.LATE: "late_ns", SourceState.STALE: "stale_ns"}
@@ -252,7 +253,7 @@ class SourceTrack:
             limit_s = self._max_future_ns / NS
             return (
                 f"stamp {ahead_ns / NS:.2f} s ahead of the node clock > {limit_s:.2f} s"
-                f"{other_clock(ahead_ns / NS)}"
+                f"{other_clock(stamp_ns, now.node_ns)}"
             )
         if stamp_ns <= self._last_stamp_ns:
             self._stamp_refused = True
@@ -276,14 +277,29 @@ class SourceTrack:
         assert self.newest is not None
         age_s = (now.node_ns - self.newest.evidence_ns) / NS
         of = " of the frame reused" if self.newest.feature.inferred_stamp_ns else ""
-        return f"age{of} {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{other_clock(age_s)}"
+        why = other_clock(self.newest.evidence_ns, now.node_ns)
+        return f"age{of} {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{why}"
 
 
-def other_clock(apart_s: float) -> str:
+def other_clock(stamp_ns: int, node_ns: int) -> str:
     """Return what a stamp means that no delay explains while messages arrive; empty: nothing.
 
-    Sensors count from their own start, or in TAI or GPS time, 37 and 18 s ahead of UTC.
+    Sensors count from their own start, or in TAI or GPS time, 37 and 18 s ahead of UTC; simulations
+    count from theirs, and what follows them is not always told to.
     """
-    if apart_s < OTHER_CLOCK_S:
-        return ""
-    return ": its stamps are of another clock; let the driver stamp in system time"
+    if abs(stamp_ns - node_ns) < OTHER_CLOCK_S * NS or not node_ns:
+        return ""  # of a node clock that never began the clock's own note tells
+    if stamp_ns < _SINCE_1970_NS <= node_ns:
+        return (
+            ": its stamps count from a start, a sensor's (let the driver stamp in system time) or "
+            "a simulation's (use_sim_time: true here)"
+        )
+    if node_ns < _SINCE_1970_NS <= stamp_ns:
+        return (
+            ": its stamps are of system time, the node clock is a simulation's; use_sim_time: true "
+            "in its driver too"
+        )
+    return (
+        ": its stamps are of another clock; let the driver stamp in the time of the nodes (system "
+        "time, with use_sim_time that of /clock)"
+    )

@@ -170,3 +170,36 @@ def test_moments_taken_out_of_order_are_no_jump():
     rig.fusion.offer(make_feature("camera", late.node_ns), late)
     assert rig.fusion.counters.clock_jumps == 0
     assert {output.view.mode for output in rig.run(2000) if output.at_ms > 500} == {Mode.FULL}
+
+
+def test_a_clock_that_runs_slowly_is_named_where_sources_are_late():
+    """A simulation at a fifth of real time: its sensors come five times less often."""
+    rig = Rig(make_config("camera", "lidar"))
+    for source, first_ms in (("camera", 0), ("lidar", 250)):
+        rig.driver(source, times(first_ms, 500, 6000))
+    for t in times(0, 1, 6000):
+        rig.at(t, lambda: rig.clock.jump_node_clock(-0.8 * 0.001))
+    late = [o for o in rig.run(6000) if o.at_ms > 2500 and o.state("lidar") is SourceState.LATE]
+    assert late
+    for output in late:
+        assert "node clock runs at 0.2 of real time" in output.status("lidar").reason
+    assert rig.fusion.counters.clock_jumps == 0
+
+
+SINCE_1970_NS = 1_760_000_000 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("node_ns", "stamp_ns", "says"),
+    [
+        (40 * 10**9, SINCE_1970_NS, "of system time, the node clock is a simulation's"),
+        (SINCE_1970_NS, 40 * 10**9, "count from a start, a sensor's (let the driver stamp"),
+        (SINCE_1970_NS, SINCE_1970_NS + 37 * 10**9, "of another clock; let the driver stamp"),
+    ],
+    ids=["system time in a simulation", "a simulation or a start in system time", "TAI"],
+)
+def test_what_stamps_of_another_clock_are(node_ns, stamp_ns, says):
+    rig = Rig(make_config("camera"), clock=FakeClock(node_ns=node_ns))
+    for t in times(0, 100, 1000):
+        rig.at(t, lambda t=t: rig.offer(make_feature("camera", stamp_ns + round(t * MS))))
+    assert says in rig.run(1000)[-1].status("camera").reason
