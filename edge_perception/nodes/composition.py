@@ -50,4 +50,4 @@ def compose() -> Iterator[PerceptionNode]:
     yield ModelManagerNode()
 
 
-main = functools.partial(run, compose)
+main = functools.partial(run, compose, several=True)

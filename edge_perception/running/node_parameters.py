@@ -134,18 +134,28 @@ def traces_groups() -> list[Group]:
     return [Group(cls=NodeOptions), Group(cls=TracesNodeOptions)]
 
 
-def check_names(files: ParameterFiles) -> None:
+def check_names(files: ParameterFiles, *, node: str = "", is_encoder: bool = False) -> None:
     """Refuse names that nothing reads.
 
     Args:
         files: what was given.
+        node: name that the node of this process was given; empty: it has its own.
+        is_encoder: the process is one encoder. Which others there are is told to fusion, maybe by
+            another file: a section for any of them may be right.
 
     Raises:
         ConfigurationError: a section or a parameter that no node of the package has; the text
             names the nearest that there is.
     """
     use_plugin_folders(files)
-    known = known_names(sources_of(files))
+    sources = sources_of(files)
+    if is_encoder:
+        named = (section.pattern.split("/")[-1] for section in files.written)
+        found = {name.removesuffix(ENCODER) for name in (*named, node) if name.endswith(ENCODER)}
+        sources |= {name for name in found if _is_source(name)}
+    known = known_names(sources)
+    if node and node not in known:
+        known[node] = set().union(*known.values())
     others = [
         pattern
         for value in files.everywhere("other_nodes", known)

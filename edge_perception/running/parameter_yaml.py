@@ -43,6 +43,7 @@ class ParameterFiles:
         namespace: str = "",
     ):
         self.namespace = absolute(namespace)
+        self.process = ""  # a section of this name means every node; empty: none does
         self.written: list[Section] = []  # as they came, for messages
         self._sections: list[Section] = []
         for path in paths:
@@ -64,12 +65,17 @@ class ParameterFiles:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path}: expected a parameter file: {error}") from error
         for section in parse_file(text, str(path)):
+            space, _, node = section.pattern.rpartition("/")
+            if node and node == self.process:
+                space = "" if space == EVERY_NODE else space
+                section = dataclasses.replace(section, pattern=f"{space}{EVERY_NODE}")
             self.written.append(section)
             self._put(section)
 
     def override(self, pattern: str, name: str, value: object, origin: str) -> None:
         """Set a value as `-p` on a command line: over all that was read before."""
-        section = Section(pattern=absolute(pattern), values={name: value}, origin=origin)
+        pattern = EVERY_NODE if pattern and pattern == self.process else absolute(pattern)
+        section = Section(pattern=pattern, values={name: value}, origin=origin)
         self.written.append(section)
         if section.pattern == EVERY_NODE:
             # The same name in an earlier place would win over it where rcl joins the sections.

@@ -50,6 +50,7 @@ class PerceptionNode(LifecycleNode):
         self.is_active = False
         self._started = False  # `activate` was called, and `deactivate` not since
         self._failure = ""
+        self.expected_name = ""  # by which others find it; empty: nobody looks for it
         self._node_options = self.declare_parameters_of(
             NodeOptions, on_change=lambda options: self.get_logger().configure(options)
         ).config
@@ -258,7 +259,17 @@ class PerceptionNode(LifecycleNode):
             return Health(level=Level.ERROR, message=self._failure)
         if not self.is_active:
             return Health(level=Level.WARN, message=f"not active: {self.state}")
-        return with_findings(self.health(), self.rivals.findings())
+        return with_findings(self.health(), [*self.rivals.findings(), *self._misnamed()])
+
+    def _misnamed(self) -> list[Health]:
+        """Return a warning where others look for the node by another name."""
+        if self.expected_name in ("", self.get_name()):
+            return []
+        text = (
+            f"called '{self.get_name()}' and not '{self.expected_name}': doctor, metrics, top, "
+            "record and the fleet find nodes by their names"
+        )
+        return [Health(level=Level.WARN, message=text)]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set all or none; a refusal names the allowed range, which rclpy's own does not."""

@@ -24,24 +24,38 @@ from edge_perception.running.transport import release_dead_segments
 MakeNodes = Callable[[], Iterable[PerceptionNode]]
 
 
-def run(make_nodes: MakeNodes, args: Sequence[str] | None = None) -> NoReturn:
+def run(
+    make_nodes: MakeNodes, args: Sequence[str] | None = None, *, several: bool = False
+) -> NoReturn:
     """Run nodes in one process until SIGINT or SIGTERM, and end the process.
 
     Its exit status: 0 after a clean end, 2 when a node cannot be made (a parameter that does not
     fit), 1 when something failed.
+
+    Args:
+        make_nodes: makes them, best one by one.
+        args: ROS arguments; those of the process when not given.
+        several: each node keeps a name of its own, whatever the process is called.
     """
     faulthandler.enable()  # a crash of a native library leaves its stack in the log
     ending = watch_signals()
-    ending.leave(serve(make_nodes, args, ending=ending))
+    ending.leave(serve(make_nodes, args, ending=ending, several=several))
 
 
-def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: Ending) -> int:
+def serve(
+    make_nodes: MakeNodes,
+    args: Sequence[str] | None = None,
+    *,
+    ending: Ending,
+    several: bool = False,
+) -> int:
     """Run nodes until the end is wanted; return the exit status.
 
     Args:
         make_nodes: makes them, best one by one.
         args: ROS arguments; those of the process when not given.
         ending: says when to end.
+        several: as in `run`.
     """
     nodes: list[PerceptionNode] = []
     executor = None
@@ -49,7 +63,7 @@ def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: E
     try:
         # This may be the successor of a process that was killed.
         release_dead_segments()
-        _init(args)
+        _init(args, several=several)
         executor = EnduringExecutor(_on_callback_error)
         ending.on_wanted(executor.wake)
         _start(make_nodes, nodes, executor, ending)
@@ -70,9 +84,10 @@ def serve(make_nodes: MakeNodes, args: Sequence[str] | None = None, *, ending: E
     return 0
 
 
-def _init(args: Sequence[str] | None) -> None:
+def _init(args: Sequence[str] | None, *, several: bool) -> None:
     try:
-        with checked_arguments(sys.argv if args is None else args) as checked:
+        words = sys.argv if args is None else args
+        with checked_arguments(words, several=several) as checked:
             rclpy.init(args=checked, signal_handler_options=SignalHandlerOptions.NO)
     except EdgePerceptionError:
         raise

@@ -54,7 +54,8 @@ class EncoderNode(PerceptionNode):
         Args:
             modality: camera, lidar, audio, or any other folder of `encoders/`; when not given
                 the parameter says it, or the name of the node.
-            source: name of the sensor; the modality when not given.
+            source: name of the sensor; when not given the node's name tells it, as SOURCE_encoder,
+                and otherwise the modality.
             sink: takes features by reference, in a composed process. The topic is then served
                 only while somebody listens.
             beside: the same for what the model of a trial that does not serve makes of a frame.
@@ -65,13 +66,14 @@ class EncoderNode(PerceptionNode):
         self._options = parameters = EncoderParameters(
             self,
             modality,
-            name,
+            source or "",
             on_content=lambda limits: self._models.set_content_limits(limits),
             on_load=lambda options: self._models.set_load(options),
             on_cloud=lambda options: self._cloud.change(options),
         )
         self._source = parameters.source.config.source
         self.diagnostics.hardware_id = self._source
+        self.expected_name = f"{self._source}_encoder"
         self._sink, self._beside = sink, beside
         self._transforms = TransformListener(self.get_logger().warning)
         self._shared = SharedInputs(self)

@@ -62,7 +62,7 @@ class EncoderParameters:
         declare = node.declare_parameters_of
         self.source: ParameterSet[SourceOptions] = declare(
             self.spec.options,
-            defaults={"source": source or _named_source(node) or self.spec.modality},
+            defaults={"source": source or self._source_of(node)},
         )
         self.model = declare(ModelOptions, defaults={"model": self.spec.default_model})
         self.limits = declare(HealthLimits, defaults={"rate_hz": self.spec.rate_hz})
@@ -86,6 +86,11 @@ class EncoderParameters:
             # What a server says is of a model that nobody signed.
             held=lambda: self.model.config.held,
         )
+
+    def _source_of(self, node: PerceptionNode) -> str:
+        """Return the source that the node's name tells, where it is one of the modality."""
+        named, modality = _named_source(node), self.spec.modality
+        return named if named == modality or named.startswith(f"{modality}_") else modality
 
 
 def _chosen_spec(node: PerceptionNode, modality: str) -> EncoderSpec:

@@ -55,6 +55,7 @@ class FusionNode(PerceptionNode):
             kwargs: for the rclpy node.
         """
         super().__init__("fusion", **kwargs)
+        self.expected_name = "fusion"
         self._subscribe = subscribe
         self._options = FusionParameters(self, self._on_config)
         self._models = FusionModelHost(

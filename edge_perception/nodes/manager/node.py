@@ -49,6 +49,7 @@ class ModelManagerNode(PerceptionNode):
             kwargs: for the rclpy node.
         """
         super().__init__("model_manager", **kwargs)
+        self.expected_name = "model_manager"
         self._options = self.declare_parameters_of(ManagerOptions)
         self._limits = self.declare_parameters_of(
             AdmissionLimits, prefix="admission_", held=lambda: self._options.config.held

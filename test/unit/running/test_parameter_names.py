@@ -238,3 +238,51 @@ class TestArguments:
         arguments = ["n", "-p", "not ROS", "--ros-args", "--log-level", "info", "--", "-p", "x"]
         with checked_arguments(arguments) as checked:
             assert checked == arguments
+
+    def test_a_section_of_the_name_that_a_launch_file_gives_a_node_is_read(self, write):
+        path = write(section("/r/front", rate_hz="5.0"))
+        words = ["/opt/lidar_encoder", "--ros-args", "-r", "__ns:=/r", "--params-file", str(path)]
+        with pytest.raises(ConfigurationError, match="no node reads the section '/r/front'"):
+            checked_arguments(words).__enter__()
+        with checked_arguments([*words, "-r", "__node:=front"]) as checked:
+            assert "__node:=front" in checked
+            file = checked[checked.index("--params-file") + 1]
+            (found,) = parse_file(Path(file).read_text(), file)
+        assert (found.pattern, found.values) == ("/r/front", {"rate_hz": 5.0})
+        wrong = write(section("/r/front", rate="5.0"))
+        words[-1] = str(wrong)
+        with pytest.raises(ConfigurationError, match="'rate' is no parameter of front; nearest"):
+            checked_arguments([*words, "-r", "__node:=front"]).__enter__()
+
+    def test_an_encoder_does_not_refuse_sections_of_others_that_fusion_is_told_elsewhere(
+        self, write
+    ):
+        path = write(
+            section("camera_left_encoder", rate_hz="5.0") + section("lidar_top_encoder", threads=2)
+        )
+        words = ["--ros-args", "--params-file", str(path)]
+        for program in ("camera_encoder", "encoder"):
+            with checked_arguments([f"/opt/lib/{program}", *words]) as checked:
+                assert "--params-file" in checked
+        with pytest.raises(ConfigurationError, match="no node reads the section"):
+            checked_arguments(["/opt/lib/fusion", *words]).__enter__()
+        words[-1] = str(write(section("camra_left_encoder", rate_hz="5.0")))
+        with pytest.raises(ConfigurationError, match="no node reads the section '/camra_left"):
+            checked_arguments(["/opt/lib/camera_encoder", *words]).__enter__()
+
+    @pytest.mark.parametrize("first", [True, False], ids=["name first", "file first"])
+    def test_a_process_of_several_nodes_that_is_given_a_name_keeps_theirs(self, write, first):
+        path = write(section("/r/perception", sources="[lidar]", autostart="false"))
+        named, file = ["-r", "__node:=perception"], ["--params-file", str(path)]
+        words = [*(named if first else file), "-r", "__ns:=/r", *(file if first else named)]
+        arguments = ["/opt/perception", "--ros-args", *words, "-p", "perception:log_burst:=7"]
+        with checked_arguments(arguments, several=True) as checked:
+            assert not any("__node" in word for word in checked)
+            file_read = checked[checked.index("--params-file") + 1]
+            found = ParameterFiles([Path(file_read)], namespace="/r")
+        assert found.of_node("fusion")["sources"] == ["lidar"]
+        assert found.of_node("lidar_encoder")["autostart"] is False
+        assert found.of_node("model_manager")["log_burst"] == 7
+        kept = ["/opt/perception", "--ros-args", "-r", "fusion:__node:=fuser"]
+        with checked_arguments(kept, several=True) as checked:
+            assert checked == kept
