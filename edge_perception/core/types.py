@@ -51,6 +51,7 @@ class PointCloud:
     ring: NDArray[np.uint16] | None = None  # (N,)
     time_offset_s: NDArray[np.float32] | None = None  # (N,), relative to stamp_ns
     notes: tuple[str, ...] = ()  # where the message was read otherwise than its metadata say
+    doubt: str = ""  # why it may be no sweep of a LiDAR, by its message; empty: nothing says so
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,6 +142,7 @@ class EncoderSpec:
     read_rectified: Callable[[Any], Geometry] | None = None
     needs_pose: bool = True  # results are wrong where nobody says where the sensor sits
     check_pose: Callable[[NDArray], str] | None = None  # T_base_sensor to what is odd about it
+    remark_pose: Callable[[NDArray], str] | None = None  # to what may be odd and may be meant
     content: ContentSpec | None = None  # check of the frames' content, where there is one
     # How its frames are compared, so that load control may reuse outputs; None: it may not.
     likeness: LikenessSpec | None = None

@@ -10,7 +10,7 @@ from edge_perception.encoders.camera.content import CONTENT
 from edge_perception.encoders.camera.encoder import make_encoder, make_intake
 from edge_perception.encoders.camera.likeness import LIKENESS
 from edge_perception.encoders.camera.options import CameraSourceOptions
-from edge_perception.encoders.camera.pose_check import odd_pose
+from edge_perception.encoders.camera.pose_check import odd_pose, remark_on_pose
 from edge_perception.encoders.camera.preprocess import golden_inputs
 from edge_perception.encoders.camera.statistics import ImageStatistics
 
@@ -30,6 +30,7 @@ SPEC = EncoderSpec(
     read_calibration=geometry_from_camera_info,
     read_rectified=geometry_of_rectified,
     check_pose=odd_pose,
+    remark_pose=remark_on_pose,
     rate_hz=10.0,
     default_model="bev_lite/camera",
     executable="camera_encoder",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.encoders.camera.exif import APP1, turned_by_exif
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND"
@@ -38,6 +39,7 @@ _OTHERS = (
     (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\x28\xb5\x2f\xfd", "data packed by zstd (zstd_image_transport)"),
     (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
     (b"/9j/", "a JPEG written as text (base64)"),
     (b"iVBORw0KGgo", "a PNG written as text (base64)"),
@@ -90,7 +92,7 @@ def _what(data: NDArray[np.uint8]) -> str:
 def decode_compressed(file: CompressedFile) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return the pixels as the file orders them, (H, W, 3), 8 or 16 bits as it has.
 
-    EXIF orientation is ignored, transparency is left out.
+    EXIF orientation is not followed, which `compressed_file` notes; transparency is left out.
 
     Raises:
         InvalidFrameError: the decoder refuses the data.
@@ -177,7 +179,14 @@ def _jpeg(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
                 bits=bits,
             )
         else:
-            at += 2 + struct.unpack(">H", view[at + 2 : at + 4])[0]
+            length = struct.unpack(">H", view[at + 2 : at + 4])[0]
+            turned = turned_by_exif(bytes(view[at + 4 : at + 2 + length])) if marker == APP1 else ""
+            if turned:
+                notes.append(
+                    f"JPEG: EXIF wants it shown {turned}: it is read as it lies, and camera_info "
+                    "and pose have to be of that"
+                )
+            at += 2 + length
     _jpeg_end(data, len(view), notes)
     raise InvalidFrameError("JPEG: expected a frame header with the size, got none")
 

@@ -117,18 +117,18 @@ class CloudContentCheck:
         # Points a sector, not shares: a lost sector must not make the others look fuller.
         counts = sectors_of(sample, usable) * float(step)
         self._parts.see(sectors_of(sample, ~near))
-        turned = self._turned(sample, geometry)
+        doubts = tuple(filter(None, (self._turned(sample, geometry), frame.doubt)))
         if counts.sum() < limits.min_points:
             return worthless(
                 f"{counts.sum():.0f} usable points of {points}, inside the model's range and "
                 f"beyond content.min_range_m {limits.min_range_m:g} m "
                 f"< content.min_points {limits.min_points}{self._why(sample)}"
-                + (f"; {turned}" if turned else "")
+                + "".join(f"; {text}" for text in doubts)
             )
         return worst(
             self._sectors_lost(counts),
             self._covered(float(near.mean()), float(usable.mean())),
-            doubtful(turned) if turned else GOOD,
+            *map(doubtful, doubts),
         )
 
     def _turned(self, sample: NDArray[np.float32], geometry: Geometry | None) -> str:

@@ -15,7 +15,7 @@ from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.scratch import Scratch
 from edge_perception.core.types import PointCloud
 from edge_perception.encoders.lidar.intensity import unit_intensity
-from edge_perception.encoders.lidar.layout import RING, TIME, cloud_view
+from edge_perception.encoders.lidar.layout import RING, TIME, cloud_view, radar_told
 from edge_perception.encoders.lidar.returns import returns_of
 
 _MAX_OFFSET_S = 10.0  # a point farther from the stamp was timed by another clock
@@ -62,6 +62,7 @@ def cloud_from_msg(
         ring=None if ring is None else ring.astype(np.uint16),
         time_offset_s=None if times is None else _offsets(times, stamp_ns),
         notes=tuple(notes),
+        doubt=radar_told(message),
     )
 
 

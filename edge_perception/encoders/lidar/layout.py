@@ -22,6 +22,13 @@ INTENSITY = (
 )  # fmt: skip
 RING = ("ring", "channel", "line", "laser_id")
 TIME = ("time", "t", "timestamp", "time_offset", "time_stamp", "offset_time")
+# Of radars (smartmicro, TI, Continental, Arbe, CARLA, nuScenes): no LiDAR has them, but for those
+# that measure speed by frequency, whose clouds are as dense as any.
+_RADAR = frozenset(
+    ("rcs", "snr", "doppler", "radial_speed", "radial_velocity", "v_doppler_mps", "dyn_prop",
+     "dynprop")
+)  # fmt: skip
+_RADAR_MOST = 4096  # points
 _COORDINATES = tuple("xyz")
 _KNOWN = frozenset((*_COORDINATES, *INTENSITY, *RING, *TIME))
 MAX_POINTS = 2**24
@@ -67,6 +74,19 @@ def cloud_view(message: Any, notes: list[str] | None = None) -> NDArray[np.void]
         (height, width), dtype, data, strides=(row_step, point_step)
     )
     return _in_right_order(view.reshape(-1), notes)
+
+
+def radar_told(message: Any) -> str:
+    """Say that a cloud is a radar's by its fields and how few points it has; empty: it is not."""
+    if int(message.width) * int(message.height) > _RADAR_MOST:
+        return ""
+    found = [field.name for field in message.fields if field.name.lower() in _RADAR]
+    if not found:
+        return ""
+    return (
+        f"the cloud is a radar's by its fields ({', '.join(found)}): the model is made for sweeps "
+        "of a LiDAR"
+    )
 
 
 def _check_whole_points(message: Any, data: NDArray[np.uint8]) -> None:

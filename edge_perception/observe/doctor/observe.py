@@ -173,8 +173,10 @@ class _Watch:
         self._diagnostics.clear()
         self._views.clear()
         self._clock.clear()
-        for told in (*self._stamps.values(), *self._clock_ns.values()):
-            told.clear()
+        for stamps in self._stamps.values():
+            stamps.clear()
+        for times in self._clock_ns.values():
+            times.clear()
 
     def _on_clock(self, data: bytes) -> None:
         try:

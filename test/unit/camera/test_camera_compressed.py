@@ -169,3 +169,45 @@ def test_damaged_bytes_give_an_image_or_are_refused(
     except InvalidFrameError:
         return
     assert frame.bgr.ndim == 3
+
+
+def with_exif(jpeg: bytes, orientation: int, order: str = "<") -> bytes:
+    """A JPEG with the segment that phones write behind the start marker."""
+    entries = ((0x010F, 2, 4, 0x2E2E2E), (0x0112, 3, 1, orientation))
+    fields = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + (struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value))
+        for tag, kind, count, value in entries
+    )
+    mark = b"II" if order == "<" else b"MM"
+    tiff = mark + struct.pack(f"{order}HIH", 42, 8, len(entries)) + fields + bytes(4)
+    segment = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("orientation", "says"),
+    [(1, ""), (3, "turned by 180 degrees"), (6, "turned by 90 degrees to the right")],
+)
+def test_a_picture_that_exif_wants_turned_stays_as_it_lies_and_it_is_said(
+    bgr: np.ndarray, orientation: int, says: str, order: str
+) -> None:
+    data = with_exif(encoded(bgr, ".jpg"), orientation, order)
+    frame = image_from_msg(compressed_msg(data, "jpeg"))
+    near(frame.bgr, bgr)
+    assert bool(frame.notes) is bool(says)
+    assert says in " ".join(frame.notes)
+
+
+@given(data=st.binary(max_size=64))
+def test_whatever_stands_where_exif_would(data: bytes) -> None:
+    picture = encoded(np.full((8, 8, 3), 90, np.uint8), ".jpg")
+    segment = b"Exif\0\0" + data
+    whole = picture[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + picture[2:]
+    assert image_from_msg(compressed_msg(whole, "jpeg")).bgr.shape == (8, 8, 3)
+
+
+def test_what_zstd_packs_is_named() -> None:
+    with pytest.raises(InvalidFrameError, match="data packed by zstd"):
+        image_from_msg(compressed_msg(b"\x28\xb5\x2f\xfd" + bytes(64), "zstd"))

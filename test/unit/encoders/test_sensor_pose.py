@@ -7,7 +7,7 @@ from edge_perception.core.transforms import NS, Transform, TransformTree, orient
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
 from edge_perception.encoders.audio.options import AudioSourceOptions
-from edge_perception.encoders.camera.pose_check import odd_pose
+from edge_perception.encoders.camera.pose_check import odd_pose, remark_on_pose
 from edge_perception.encoders.options import SourceOptions, transform
 from edge_perception.encoders.pose import SensorPose, located, pose_of
 
@@ -174,3 +174,37 @@ def test_the_geometry_stays_the_same_object_while_the_pose_does():
     once = located(Geometry(intrinsics=np.eye(3)), placed)
     assert once.pose_source == "tf"
     assert located(once, placed) is once
+
+
+def test_messages_in_the_base_frame_that_the_parameter_moves_once_more_are_noted():
+    up = pose(T_base_sensor=(0, 0, 1.8, *STRAIGHT))
+    placed = up.at("/base_link", 0)
+    assert "'base_link', which is the base frame, and T_base_sensor moves them" in placed.note
+    assert (placed.T_base_sensor[2, 3], placed.doubt) == (1.8, "")
+    assert up.at("lidar", 0).note == ""
+    assert pose(T_base_sensor=(0, 0, 0, *STRAIGHT)).at("base_link", 0).note == ""
+    assert pose(base_frame="ego", T_base_sensor=(0, 0, 1, *STRAIGHT)).at("ego", 0).note
+    at_pose = located(Geometry(), placed)
+    assert at_pose.notes == (placed.note,)
+    assert located(at_pose, placed) is at_pose
+
+
+@pytest.mark.parametrize("frame", ["map", "/odom", "world"])
+def test_messages_in_a_frame_that_stands_still_are_noted_where_a_parameter_says_the_pose(frame):
+    placed = pose(T_base_sensor=(0, 0, 1.8, *STRAIGHT)).at(frame, 0)
+    assert f"frame '{frame.lstrip('/')}', which stays where it is" in placed.note
+    assert pose(base_frame="map", T_base_sensor=(0, 0, 0, *STRAIGHT)).at("map", 0).note == ""
+
+
+def test_a_camera_to_the_side_in_the_other_order_looks_down_and_it_is_noted():
+    half = float(np.sqrt(0.5))
+    left = transform((0, 0, 1.5, -half, 0, 0, half))  # x, y, z, w: its axis along y
+    assert (odd_pose(left), remark_on_pose(left)) == ("", "")
+    told = pose(modality="camera", T_base_sensor=(0, 0, 1.5, half, -half, 0, 0))  # w first
+    placed = told.at("camera", 0)
+    assert placed.doubt == ""
+    assert "looks at the ground, 90 degrees down" in placed.note
+    assert "read as w, x, y, z its quaternion is level" in placed.note
+    assert "; the messages say frame 'map'" in told.at("map", 0).note
+    tilted = transform((0, 0, 1.5, *orientation_of(left)))
+    assert remark_on_pose(tilted) == ""

@@ -13,6 +13,8 @@ from lidar_messages import CODES, STAMP_NS, cloud_msg, xyz
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.scratch import Scratch
+from edge_perception.encoders.content import Verdict
+from edge_perception.encoders.lidar.content import CloudContentCheck, CloudContentLimits
 from edge_perception.encoders.lidar.conversion import cloud_from_msg
 from edge_perception.encoders.lidar.intensity import comparable
 
@@ -438,3 +440,19 @@ def test_a_row_step_without_the_padding_that_the_data_has() -> None:
     message.row_step -= 4
     with pytest.raises(InvalidFrameError, match="row_step expects 124 bytes"):
         cloud_from_msg(message)
+
+
+@pytest.mark.parametrize("field", ["rcs", "RCS", "snr", "radial_speed", "doppler"])
+def test_a_cloud_of_a_radar_is_told_by_its_fields(field: str) -> None:
+    xyz = np.random.default_rng(4).uniform(-40, 40, (120, 3)).astype(np.float32)
+    columns = {**dict(zip("xyz", xyz.T, strict=True)), field: np.ones(120)}
+    doubt = cloud_from_msg(cloud_msg(columns)).doubt
+    assert doubt.startswith(f"the cloud is a radar's by its fields ({field})")
+    found = CloudContentCheck(CloudContentLimits()).check(cloud_from_msg(cloud_msg(columns)))
+    assert (found.verdict, found.text) == (Verdict.DOUBTFUL, doubt)
+
+
+def test_a_lidar_that_measures_speed_is_no_radar() -> None:
+    xyz = np.random.default_rng(4).uniform(-40, 40, (60_000, 3)).astype(np.float32)
+    columns = {**dict(zip("xyz", xyz.T, strict=True)), "doppler": np.ones(len(xyz))}
+    assert cloud_from_msg(cloud_msg(columns)).doubt == ""
