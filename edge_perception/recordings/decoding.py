@@ -6,6 +6,7 @@ bytes decide: of a standard type the built-in definition is taken where they fit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,6 +24,8 @@ from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.share import share_file
 
 _PACKAGE = "edge_perception"
+_DIRECTIVE = re.compile(r"^[ \t]*#[^\n]*$", re.MULTILINE)
+_IDL_FILES = re.compile(r"^={10,}\r?\n(?:IDL: [^\n]*\n)?", re.MULTILINE)
 
 
 def package_typestore() -> Any:
@@ -172,9 +175,7 @@ class MessageDecoder:
         if not text.strip():
             return
         try:
-            is_idl = kind == "ros2idl"
-            types = get_types_from_idl(text) if is_idl else get_types_from_msg(text, name)
-            for type_name, fields in types.items():
+            for type_name, fields in _types_from(kind, text, name).items():
                 self._add(type_name, fields)
         except Exception as error:  # a parser of what others wrote raises what it likes
             said = " ".join(str(error).split()) or type(error).__name__
@@ -195,6 +196,21 @@ class MessageDecoder:
         store.cache.clear()
         store.register({type_name: fields})
         self._differ.add(type_name)
+
+
+def _types_from(kind: str, text: str, name: str) -> dict[str, Any]:
+    """Return the fields of a type and all it is made of.
+
+    rosbag2 joins files of IDL as those of messages: lines of equals signs and the name between.
+    What a file includes is beside it, and the parser knows no line of a preprocessor.
+    """
+    if kind != "ros2idl":
+        return dict(get_types_from_msg(text, name))
+    found: dict[str, Any] = {}
+    for part in _IDL_FILES.split(_DIRECTIVE.sub("", text)):
+        if part.strip():
+            found |= get_types_from_idl(part)
+    return found
 
 
 def _can_decode(store: Any, type_name: str) -> bool:

@@ -209,3 +209,52 @@ def test_a_file_of_several_says_so(tmp_path):
     )
     mcap(path / "b_0.mcap")
     assert read(path / "b_0.mcap")[0].notes == ()
+
+
+def test_definitions_of_idl_as_rosbag2_joins_them():
+    """A package that has IDL only; includes and constants are in it as the generators write them."""
+    line = "=" * 80
+    idl = f"""{line}
+IDL: my_msgs/msg/Tagged
+// generated from rosidl_adapter/resource/msg.idl.em
+#include "builtin_interfaces/msg/Time.idl"
+#include "my_msgs/msg/Tag.idl"
+
+module my_msgs {{
+  module msg {{
+    struct Tagged {{
+      builtin_interfaces::msg::Time stamp;
+      sequence<my_msgs::msg::Tag> tags;
+    }};
+  }};
+}};
+{line}
+IDL: my_msgs/msg/Tag
+module my_msgs {{
+  module msg {{
+    module Tag_Constants {{
+      const uint8 LAST = 7;
+    }};
+    @verbatim (language="comment", text=
+      "# what it is")
+    struct Tag {{
+      uint8 number;
+      string name;
+    }};
+  }};
+}};
+"""
+    name = "my_msgs/msg/Tagged"
+    plain = "builtin_interfaces/Time stamp\nTag[] tags\n"
+    plain += f"{line}\nMSG: my_msgs/Tag\nuint8 number\nstring name\n"
+    as_msg = MessageDecoder({name: ("ros2msg", plain)})
+    message = as_msg.message(
+        name,
+        stamp=as_msg.message("builtin_interfaces/msg/Time", sec=5, nanosec=6),
+        tags=[as_msg.message("my_msgs/msg/Tag", number=7, name="left")],
+    )
+    decoder = MessageDecoder({name: ("ros2idl", idl)})
+    found = decoder.decode(as_msg.encode(message, name), name)
+    assert decoder.knows(name)
+    assert decoder.notes == []
+    assert (found.stamp.sec, found.tags[0].number, found.tags[0].name) == (5, 7, "left")
