@@ -212,7 +212,7 @@ def test_a_file_of_several_says_so(tmp_path):
 
 
 def test_definitions_of_idl_as_rosbag2_joins_them():
-    """A package that has IDL only; includes and constants are in it as the generators write them."""
+    """A package that has IDL only, with includes and constants as generators write them."""
     line = "=" * 80
     idl = f"""{line}
 IDL: my_msgs/msg/Tagged
