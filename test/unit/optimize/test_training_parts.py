@@ -44,6 +44,51 @@ with torch.no_grad():
 print("TOLD" + json.dumps({"same": same, "off": off}))
 """
 
+RECONSTRUCTED = """
+import json
+import numpy as np
+import torch
+from torch import nn
+from edge_perception.optimize.shrinking import folded, pruned, size_of
+from edge_perception.optimize.sources import TorchSource
+from training.nets import ConvBlock, Residual
+from training.reconstruction import reconstructed
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = ConvBlock(3, 16, stride=2)
+        self.trunk = nn.Sequential(Residual(16), Residual(16, 2))
+        self.bev = nn.Conv2d(16, 4, 1)
+        self.heat = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        bev = self.bev(self.trunk(self.stem(x)))
+        return bev, self.heat(bev)
+
+torch.manual_seed(3)
+net = Net().eval()
+for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+    norm.running_mean.normal_(); norm.running_var.uniform_(0.5, 2.0); nn.init.normal_(norm.bias)
+rng = np.random.default_rng(5)
+frames = [{"x": rng.normal(size=(1, 3, 24, 16)).astype(np.float32)} for _ in range(40)]
+source = TorchSource(name="net", module=net, inputs=frames[0])
+large = folded(source)
+
+def off(module):
+    with torch.no_grad():
+        pairs = [(large.module(x)[0], module(x)[0])
+                 for x in (torch.from_numpy(frame["x"]) for frame in frames[30:])]
+    return float(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs))
+
+same = reconstructed(pruned(large, share=0.01, multiple=1).module, large.module, frames[:30])
+small = pruned(large, share=0.25, multiple=4)
+before = off(small.module)
+after = off(reconstructed(small.module, large.module, frames[:30]))
+print("TOLD" + json.dumps({"same": off(same), "before": before, "after": after,
+      "share": size_of(small)["operations"] / size_of(large)["operations"]}))
+"""
+
 SCENE = """
 import json
 import numpy as np
@@ -105,3 +150,10 @@ def test_scenes_merge_their_cameras_as_fusion_does(tmp_path):
     assert found["both"][0] + 3 == found["camera"][0]  # 2.4 m older: where the images show it
     assert found["apart"] < 1e-4  # sweep and images are moved by the same
     assert 0 < found["calibration"] < 0.3  # and each camera has an error of its own
+
+
+def test_reconstruction_gives_back_most_of_what_pruning_takes(tmp_path):
+    found = told(tmp_path, RECONSTRUCTED)
+    assert found["share"] < 0.8
+    assert found["after"] < 0.5 * found["before"]
+    assert found["same"] < 1e-6
