@@ -18,6 +18,7 @@ TOLD_FOR_NS = 5 * NS
 # Silence and deadlines are in real time: at this rate of the node clock one frame after the other
 # of a source that keeps its rate is late (LATE_PERIODS).
 SLOW_RATE, RATE_OVER_NS = 0.5, NS
+FAST_RATE = 2.0  # evidence grows old so much faster than models can be run
 
 
 class ClockWatch:
@@ -84,4 +85,6 @@ class ClockWatch:
                 f"node clock runs at {self._rate:.2g} of real time, in which silence is: set "
                 "rate_hz to what comes in real time"
             )
+        if self._rate > FAST_RATE:
+            return f"node clock runs at {self._rate:.2g} times real time: play more slowly"
         return ""

@@ -186,6 +186,17 @@ def test_a_clock_that_runs_slowly_is_named_where_sources_are_late():
     assert rig.fusion.counters.clock_jumps == 0
 
 
+def test_a_clock_that_runs_fast_is_named_where_evidence_is_old():
+    rig = Rig(make_config("camera"))
+    rig.driver("camera", times(0, 100, 3000), latency_ms=0)
+    for t in times(0, 1, 3000):
+        rig.at(t, lambda: rig.clock.jump_node_clock(9.0 * 0.001))
+    stale = [o for o in rig.run(3000) if o.at_ms > 2000 and o.state("camera") is SourceState.STALE]
+    for output in stale:
+        assert "node clock runs at 10 times real time" in output.status("camera").reason
+    assert stale
+
+
 SINCE_1970_NS = 1_760_000_000 * 10**9
 
 

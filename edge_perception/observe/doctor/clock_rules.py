@@ -11,6 +11,7 @@ from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Obse
 
 NS = 1_000_000_000
 _HICCUP = 0.1  # of the views
+FAST = 2.0
 SLOW = 0.4  # of real time: at the usual limits one frame after the other is late
 OTHER_CLOCK_S = 2.0  # no transport is this slow
 _FRACTION_NS, _LEAST_A_SECOND = 2_000_000, 2  # a sensor of 1 or 2 Hz may be in step with seconds
@@ -42,6 +43,7 @@ def _clock(seen: Observation) -> Iterator[Cause]:
         return
     nodes = ", ".join(seen.clock_publishers)
     back_ns = max((a - b for (a, _), (b, _) in pairwise(seen.clock)), default=0)
+    rate = seen.clock_rate
     if seen.clock_stands:
         at = f"its time stands still at {seen.clock[-1][0] / NS:.3f} s" if seen.clock else ""
         yield Cause(
@@ -69,7 +71,7 @@ def _clock(seen: Observation) -> Iterator[Cause]:
             fix="play it once, or stamped anew: edge-perception play BAG --restamp --loop",
             about=CLOCK,
         )
-    elif (rate := seen.clock_rate) is not None and 0 < rate < SLOW and _not_ok(seen):
+    elif rate is not None and 0 < rate < SLOW and _not_ok(seen):
         yield Cause(
             code="slow_clock",
             text=f"/clock of {nodes} runs at {rate:.2g} of real time, and how long sources may be "
@@ -77,6 +79,14 @@ def _clock(seen: Observation) -> Iterator[Cause]:
             f"{10 * rate:.2g} times a second",
             fix="SOURCE.rate_hz of fusion and rate_hz of the encoders: the rate in real time, or "
             "let the simulation run faster",
+            about=CLOCK,
+        )
+    elif rate is not None and rate > FAST and _not_ok(seen):
+        yield Cause(
+            code="fast_clock",
+            text=f"/clock of {nodes} runs at {rate:.2g} times real time: frames come and evidence "
+            "grows old so much faster, and models do not run so",
+            fix="play more slowly: --rate 1",
             about=CLOCK,
         )
 

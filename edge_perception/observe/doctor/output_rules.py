@@ -9,6 +9,7 @@ from edge_perception.observe.doctor.observation import CLOCK, Cause, Observation
 
 _SHARE = 0.1  # of the views: less is a hiccup
 _ERROR = 2
+_SILENT = "no message on"  # of `encoders/health.py`
 _NO_MODEL = "no fusion model is installed"
 
 
@@ -82,6 +83,8 @@ def _errors(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
             continue
         if source == "fusion" and found:
             continue  # it speaks of its sources
+        if CLOCK in explained and _SILENT in status.message:
+            continue
         yield Cause(
             code="node_error",
             text=f"{node}: {status.message}",

@@ -154,8 +154,18 @@ CASES = {
             camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
             clock=clock(rate=0.2),
             views=late(),
+            **status("no message on /camera/image_raw (1 publishers) for 0.5 s > 0.5 s"),
         ),
         "rate_hz",
+    ),
+    "fast_clock": (
+        simulated(
+            camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
+            clock=clock(rate=10.0),
+            views=late(),
+            **status("ok", 0, rate_hz="8.0", input_rate_hz="90.0", dropped="220"),
+        ),
+        "--rate 1",
     ),
     "node_clock": (
         seen(camera(), diagnostics={"fusion": Diagnosis(level=0, message="", clock_s=-3.0)}),
