@@ -13,6 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.core.share import share_file
 from edge_perception.running.log_format import FORMATS, TEXT, log_environment
 from edge_perception.running.node_parameters import METRICS, RESOURCES, TRACES
@@ -29,7 +30,7 @@ from edge_perception.running.ros_yaml import Section, dump
 from edge_perception.running.transport import transport_environment
 
 PACKAGE = "edge_perception"
-BOOLEAN = ["true", "false"]
+BOOLEAN = ["true", "false", "True", "False"]  # launch files of others write them as Python does
 RESPAWN_DELAY_S = 1.0
 RESPAWN_LIMIT = 100  # a crash loop ends, and the last one stays in the log
 
@@ -165,7 +166,8 @@ def start_nodes(context):
             "traces",
         )
     }
-    plugins = plugin_parameters(filter(None, values["plugin_folders"].split(",")))
+    on = {name for name, text in values.items() if text in ("true", "True")}
+    add_plugin_folders(filter(None, values["plugin_folders"].split(",")))
     sources = choose_sources(
         values["sources"], [Path(values["params_file"])], namespace=values["namespace"]
     )
@@ -194,10 +196,10 @@ def start_nodes(context):
             for name in ("use_sim_time", "autostart")
         },
         store_parameters(values["model_store"], values["trust_file"]),
-        plugins,
+        plugin_parameters(),
     ]
     log_level = ["--log-level", values["log_level"]]
-    aggregator = aggregator_nodes(values)
+    aggregator = aggregator_nodes(values) if "diagnostic_aggregator" in on else []
 
     def node(executable, name, words=(), **extra):
         return LifecycleNode(
@@ -210,10 +212,8 @@ def start_nodes(context):
         )
 
     # Of its own also where the others are one process: a scrape must not hold their interpreter.
-    observing = [
-        node(name, name) for name in (METRICS, RESOURCES, TRACES) if values[name] == "true"
-    ]
-    if values["composed"] == "true":
+    observing = [node(name, name) for name in (METRICS, RESOURCES, TRACES) if name in on]
+    if "composed" in on:
         # Fusion's `sources` tell the other nodes of the process which encoders to be.
         return [
             Node(
@@ -247,9 +247,7 @@ def number(context, name, kind):
 
 
 def aggregator_nodes(values):
-    """Return the aggregator of diagnostics, where it is asked for."""
-    if values["diagnostic_aggregator"] != "true":
-        return []
+    """Return the aggregator of diagnostics."""
     try:
         get_package_prefix("diagnostic_aggregator")
     except PackageNotFoundError as error:

@@ -24,9 +24,8 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from edge_perception.core.plugins import plugin_folders
+from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.core.share import share_file
-from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.process_plan import DEFAULT_PARAMETERS
 from edge_perception.running.transport import transport_environment
 from edge_perception.validation.live import STRICT, TOLERANT, live_parameters
@@ -73,7 +72,7 @@ def start(context):
     if not bag.exists():
         raise RuntimeError(f"bag: {bag} is not there")
     mode, rate = LaunchConfiguration("mode").perform(context), values.pop("rate")
-    plugin_parameters(filter(None, values["plugin_folders"].split(",")))
+    add_plugin_folders(filter(None, values["plugin_folders"].split(",")))
     values["params_file"] = values["params_file"] or str(parameters_of(bag))
     if mode == PLAY:
         packages = set(get_packages_with_prefixes())
@@ -114,9 +113,11 @@ def parameters_of(bag):
 
 def strict_parameters(bag, values):
     """Return a parameter file with which the nodes take each frame reliably."""
-    settings = ReplaySettings(bag=str(bag), params_files=(values["params_file"],))
+    settings = ReplaySettings(
+        bag=str(bag), params_files=(values["params_file"],), namespace=values["namespace"] or None
+    )
     folder = Path(tempfile.mkdtemp(prefix="edge_perception_replay_"))
-    return live_parameters(settings, folder / "params.yaml", namespace=values["namespace"])
+    return live_parameters(settings, folder / "params.yaml")
 
 
 def live_command(bag, mode, values):

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from observer import Observer
 
 ARGUMENTS = {
-    "composed": "true",
+    "composed": "True",  # as other packages' launch files hand it on
     "namespace": "car",
     "sources": "camera_front, lidar",
-    "autostart": "false",
+    "autostart": "False",
     "log_level": "warn",
     "model_store": "/nowhere/store",
     "trust_file": "/nowhere/trust.json",
