@@ -31,12 +31,13 @@ class ClockWatch:
         self._jump_steady_ns: int | None = None
         self._jump_s = 0.0
         self._before_jump_ns = 0
+        self._coarse, self._step_ns = 0, 0  # coarse steps in a row, and the last step
         self._rate_since = start
         self._rate = 1.0  # of the node clock to the steady one, of late
 
     def observe(self, now: Instant) -> bool:
         """Take in a moment; True when the node clock jumped since the last one."""
-        last = self.last
+        last, still_ns = self.last, now.steady_ns - self._moved_steady_ns
         steady_step = now.steady_ns - last.steady_ns
         if steady_step < 0:
             return False
@@ -44,11 +45,15 @@ class ClockWatch:
         self.last = now
         if node_step:
             self._moved_steady_ns = now.steady_ns
+            # It stood still and goes on by as much: /clock comes seldom.
+            is_coarse = still_ns > PAUSE_NS and abs(node_step - still_ns) < still_ns // 2
+            self._coarse = self._coarse + 1 if is_coarse else 0
+            self._step_ns = node_step
         since_ns = now.steady_ns - self._rate_since.steady_ns
         if since_ns >= RATE_OVER_NS:
             self._rate = (now.node_ns - self._rate_since.node_ns) / since_ns
             self._rate_since = now
-        excess = node_step - steady_step
+        excess = node_step - (still_ns if self._coarse else steady_step)
         if node_step >= -BACKWARD_NS and excess <= max(FORWARD_NS, MAX_CLOCK_RATE * steady_step):
             return False
         if last.node_ns == 0:  # the first /clock message
@@ -74,6 +79,9 @@ class ClockWatch:
         if last.node_ns == 0:
             return "node clock is at zero: use_sim_time without /clock?"
         still_ns = last.steady_ns - self._moved_steady_ns
+        if self._coarse > 1 and still_ns < 3 * self._step_ns:
+            step_s = self._step_ns / NS
+            return f"node clock goes in steps of {step_s:.2g} s: let /clock come more often"
         if still_ns > PAUSE_NS:
             return f"node clock stands still for {still_ns / NS:.1f} s: playback paused?"
         if self._jump_steady_ns is not None:

@@ -186,6 +186,24 @@ def test_a_clock_that_runs_slowly_is_named_where_sources_are_late():
     assert rig.fusion.counters.clock_jumps == 0
 
 
+def test_a_clock_that_comes_seldom_is_no_jump_and_no_pause():
+    """/clock once a second, stamps of the time between."""
+    rig = Rig(make_config("camera", "lidar"))
+    rig.node_moves = False
+    start_ns = rig.clock.now().node_ns
+    for t in times(1000, 1000, 8000):
+        rig.at(t, lambda: rig.clock.jump_node_clock(1.0))
+    for source, first_ms in (("camera", 0), ("lidar", 50)):
+        for t in times(first_ms, 100, 8000):
+            rig.at(t, lambda s=source, t=t: rig.offer(make_feature(s, start_ns + round(t * MS))))
+    outputs = [o for o in rig.run(8000) if o.at_ms > 3100]
+    bad = [o for o in outputs if o.state("lidar") is not SourceState.OK]
+    assert bad
+    assert rig.fusion.counters.clock_jumps == 0
+    for output in bad:
+        assert "node clock goes in steps of 1 s" in output.status("lidar").reason
+
+
 def test_a_clock_that_runs_fast_is_named_where_evidence_is_old():
     rig = Rig(make_config("camera"))
     rig.driver("camera", times(0, 100, 3000), latency_ms=0)

@@ -12,6 +12,7 @@ from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Obse
 NS = 1_000_000_000
 _HICCUP = 0.1  # of the views
 FAST = 2.0
+COARSE_S = 0.15  # stamps may be 0.2 s ahead (max_future_s of fusion)
 SLOW = 0.4  # of real time: at the usual limits one frame after the other is late
 OTHER_CLOCK_S = 2.0  # no transport is this slow
 _FRACTION_NS, _LEAST_A_SECOND = 2_000_000, 2  # a sensor of 1 or 2 Hz may be in step with seconds
@@ -71,6 +72,23 @@ def _clock(seen: Observation) -> Iterator[Cause]:
             fix="play it once, or stamped anew: edge-perception play BAG --restamp --loop",
             about=CLOCK,
         )
+    elif rate is not None and rate > FAST and _not_ok(seen):
+        yield Cause(
+            code="fast_clock",
+            text=f"/clock of {nodes} runs at {rate:.2g} times real time: frames come and evidence "
+            "grows old so much faster, and models do not run so",
+            fix="play more slowly: --rate 1",
+            about=CLOCK,
+        )
+    elif (step_s := _step_s(seen)) > COARSE_S and _not_ok(seen):
+        yield Cause(
+            code="coarse_clock",
+            text=f"/clock of {nodes} comes every {step_s:.2g} s: between two of its messages "
+            "stamps are ahead of it",
+            fix="let it come 50 times a second or more (ros2 bag play --clock 100, edge-perception "
+            "play --clock 100)",
+            about=CLOCK,
+        )
     elif rate is not None and 0 < rate < SLOW and _not_ok(seen):
         yield Cause(
             code="slow_clock",
@@ -81,14 +99,12 @@ def _clock(seen: Observation) -> Iterator[Cause]:
             "let the simulation run faster",
             about=CLOCK,
         )
-    elif rate is not None and rate > FAST and _not_ok(seen):
-        yield Cause(
-            code="fast_clock",
-            text=f"/clock of {nodes} runs at {rate:.2g} times real time: frames come and evidence "
-            "grows old so much faster, and models do not run so",
-            fix="play more slowly: --rate 1",
-            about=CLOCK,
-        )
+
+
+def _step_s(seen: Observation) -> float:
+    """Return by how much the time on /clock goes on from message to message, median."""
+    steps = [b - a for (a, _), (b, _) in pairwise(seen.clock) if b > a]
+    return statistics.median(steps) / NS if steps else 0.0
 
 
 def _not_ok(seen: Observation) -> bool:

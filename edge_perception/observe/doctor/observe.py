@@ -33,6 +33,7 @@ from edge_perception.observe.doctor.observation import (
 from edge_perception.recordings.stamps import NS, read_stamp_ns
 
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_EVERY = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of several publishers
 _MAX_STAMPS = 200
 _MATCHED_S = 3.0  # until our subscriptions have found their publishers
 _LOOK_S = 0.5  # for topics that come while watching
@@ -121,7 +122,7 @@ class _Watch:
         fused = f"{self._graph.namespace}/perception/fused"
         self._subscribe(msg.FusedPerception, fused, self._on_fused, 50)
         if self._graph.publishers(CLOCK):
-            self._subscribe(Clock, CLOCK, self._on_clock, _NEWEST, raw=True)
+            self._subscribe(Clock, CLOCK, self._on_clock, _EVERY, raw=True)
         for item in self._graph.inputs():
             if item.publishers:
                 self._subscribe_stamps(item)

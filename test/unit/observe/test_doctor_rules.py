@@ -158,6 +158,14 @@ CASES = {
         ),
         "rate_hz",
     ),
+    "coarse_clock": (
+        simulated(
+            camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
+            clock=clock()[::10],
+            views=late(),
+        ),
+        "--clock 100",
+    ),
     "fast_clock": (
         simulated(
             camera(stamps=((41 * NS, 5 * NS),), clock_ns=(41 * NS,)),
