@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,9 @@ from edge_perception.encoders.audio.stream import AudioWindow, StreamAssembler
 from edge_perception.encoders.audio.waveform import WaveformConfig
 from edge_perception.encoders.checked_model import CheckedModel
 from edge_perception.models.adapters.audio_tagger import SoundContext
-from edge_perception.models.manifest import Manifest
+from edge_perception.models.manifest import Manifest, TensorSpec
+
+_Input = tuple[str, tuple[int, ...]]  # name and shape
 
 
 def audio_preprocessing(manifest: Manifest) -> LogMelConfig | WaveformConfig:
@@ -104,13 +106,20 @@ class AudioEncoder(CheckedModel):
         config = audio_preprocessing(manifest)
         self._log_mel: LogMel | None = None
         self._turned = False
+        inputs = list(manifest.inputs)
+        self._history: _Input | None = None  # of a model that listens for longer than one patch
         if isinstance(config, LogMelConfig):
             self._log_mel = LogMel(config)
             self._turned = config.layout == "mel_time"
-            patch = (config.patch_frames, config.mel_bins)
-            self._input = _input_of(manifest, patch[::-1] if self._turned else patch)
+            if config.history_input:
+                beside = [spec for spec in inputs if spec.name == config.history_input]
+                inputs = [spec for spec in inputs if spec.name != config.history_input]
+                shape = self._axes(config.history_frames, config.mel_bins)
+                self._history = _input_of(manifest, beside, shape, "history_frames, mel_bins")
+            shape = self._axes(config.patch_frames, config.mel_bins)
+            self._input = _input_of(manifest, inputs, shape, "patch_frames, mel_bins")
         else:
-            self._input = _input_of(manifest, (config.patch_samples,))
+            self._input = _input_of(manifest, inputs, (config.patch_samples,), "samples")
         self._locator = SoundLocator()
 
     def preprocess(
@@ -118,12 +127,21 @@ class AudioEncoder(CheckedModel):
         frame: AudioWindow,
         geometry: Geometry,  # noqa: ARG002 (what is heard, not where)
     ) -> dict[str, NDArray]:
-        """Return the log-mel patch, or the samples, under the graph's input name."""
+        """Return the log-mel patch with its history, or the samples, under the graph's names."""
         name, shape = self._input
         if self._log_mel is None:
             return {name: np.ascontiguousarray(frame.samples, np.float32).reshape(shape)}
-        patch = self._log_mel.patch(frame)
-        return {name: np.ascontiguousarray(patch.T if self._turned else patch).reshape(shape)}
+        inputs = {name: self._placed(self._log_mel.patch(frame), shape)}
+        if self._history is not None:
+            name, shape = self._history
+            inputs[name] = self._placed(self._log_mel.history, shape)
+        return inputs
+
+    def _axes(self, frames: int, bins: int) -> tuple[int, ...]:
+        return (bins, frames) if self._turned else (frames, bins)
+
+    def _placed(self, frames: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(frames.T if self._turned else frames).reshape(shape)
 
     def postprocess(
         self, outputs: Mapping[str, NDArray], frame: AudioWindow, geometry: Geometry
@@ -143,18 +161,19 @@ class AudioEncoder(CheckedModel):
         )
 
 
-def _input_of(manifest: Manifest, trailing: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+def _input_of(
+    manifest: Manifest, among: Sequence[TensorSpec], trailing: tuple[int, ...], what: str
+) -> _Input:
     count = len(trailing)
     fitting = [
         spec
-        for spec in manifest.inputs
+        for spec in among
         if spec.shape[-count:] == trailing
         and set(spec.shape[:-count]) <= {1}
         and spec.dtype == "float32"
     ]
-    if len(manifest.inputs) != 1 or not fitting:
+    if len(among) != 1 or not fitting:
         got = ", ".join(f"'{spec.name}' {spec.shape} {spec.dtype}" for spec in manifest.inputs)
-        what = "patch_frames, mel_bins" if count == 2 else "samples"
         raise ManifestError(
             f"{manifest.name}: inputs: expected one of shape (1, …, "
             f"{', '.join(map(str, trailing))}) float32 ({what}), got {got}"

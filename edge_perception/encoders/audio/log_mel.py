@@ -41,6 +41,10 @@ class LogMelConfig:
     # high frequencies raised, a symmetric window.
     framing: str = parameter("plain", choices=("plain", "kaldi"))
     layout: str = parameter("time_mel", choices=("time_mel", "mel_time"))  # axes of the patch
+    # Frames before the patch, for a model that listens for longer than one patch, and the graph
+    # input that takes them; silence where the stream had not begun. 0: none.
+    history_frames: int = parameter(0, low=0, high=10_000)
+    history_input: str = ""
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""
@@ -61,6 +65,11 @@ class LogMelConfig:
                 "preprocessing.mel_max_hz: expected more than mel_min_hz "
                 f"({self.mel_min_hz:g}) and at most {self.sample_rate_hz / 2:g} Hz, "
                 f"got {self.mel_max_hz:g}"
+            )
+        if bool(self.history_frames) != bool(self.history_input):
+            raise ManifestError(
+                "preprocessing.history_input: expected with history_frames and only then, got "
+                f"'{self.history_input}' with {self.history_frames} frames"
             )
 
     @property
@@ -88,7 +97,9 @@ class LogMel:
     """Computes a window's patch, taking over the frames it shares with the window before.
 
     Windows may come in any order and with any number of them dropped: a frame is known by its
-    segment and sample index, never by counting calls.
+    segment and sample index, never by counting calls. The history goes on where the new patch
+    overlaps the one before or follows it; a later one, an earlier one and another segment begin it
+    anew, with silence.
     """
 
     def __init__(self, config: LogMelConfig) -> None:
@@ -99,15 +110,29 @@ class LogMel:
         self._mel = mel_matrix(config)
         self._segment = -1
         self._first_sample = 0
-        self._patch = np.zeros((config.patch_frames, config.mel_bins), dtype=np.float32)
+        shape = (config.history_frames + config.patch_frames, config.mel_bins)
+        self._frames = np.zeros(shape, dtype=np.float32)  # oldest first, the patch at the end
+        self._silence = np.zeros(config.mel_bins, dtype=np.float32)
+        if config.history_frames:
+            self._silence = self.frames(np.zeros(length, dtype=np.float32))[0]
+
+    @property
+    def history(self) -> NDArray[np.float32]:
+        """What was before the newest patch, (history_frames, mel_bins); `patch` changes it."""
+        return self._frames[: self._config.history_frames]
 
     def patch(self, window: AudioWindow) -> NDArray[np.float32]:
         """Return a window's log-mel patch, (patch_frames, mel_bins); the next call changes it."""
-        patch, kept = self._patch, self._shared_frames(window)
-        if kept < len(patch):
-            new = self.frames(window.samples[kept * self._config.hop_samples :])
-            patch[:kept] = patch[len(patch) - kept :]
-            patch[kept:] = new
+        count = self._config.patch_frames
+        patch, moved = self._frames[-count:], self._moved(window)
+        if moved is None:
+            self.history[:] = self._silence
+            moved = count
+        elif moved:
+            self._frames[:-moved] = self._frames[moved:]
+        if moved:
+            kept = count - moved
+            patch[kept:] = self.frames(window.samples[kept * self._config.hop_samples :])
         self._segment, self._first_sample = window.segment, window.first_sample
         return patch
 
@@ -135,13 +160,13 @@ class LogMel:
             mel /= np.float32(config.std)
         return mel
 
-    def _shared_frames(self, window: AudioWindow) -> int:
-        """Return how many leading frames of `window` are the last ones of the kept patch."""
+    def _moved(self, window: AudioWindow) -> int | None:
+        """Return by how many frames the patch moves on; None: it does not follow the kept one."""
         step = window.first_sample - self._first_sample
         moved, rest = divmod(step, self._config.hop_samples)
-        if window.segment != self._segment or rest or moved < 0:
-            return 0
-        return max(self._config.patch_frames - moved, 0)
+        if window.segment != self._segment or rest:
+            return None
+        return moved if 0 <= moved <= self._config.patch_frames else None
 
 
 def mel_matrix(config: LogMelConfig) -> NDArray[np.float32]:

@@ -178,6 +178,47 @@ def test_a_graph_that_takes_no_patch_is_refused(backend, inputs):
         AudioEncoder(make_manifest(inputs=inputs), backend)
 
 
+HISTORY = {"history_frames": 12, "history_input": "before"}
+
+
+def two_inputs(axes=PATCH, before=(12, PATCH[1])):
+    return [
+        {"name": "before", "dtype": "float32", "shape": [1, 1, *before]},
+        {"name": "patch", "dtype": "float32", "shape": [1, 1, *axes]},
+    ]
+
+
+@pytest.mark.parametrize("layout", ["time_mel", "mel_time"])
+def test_a_model_that_listens_for_longer_gets_what_was_before_the_patch(backend, layout):
+    turned = layout == "mel_time"
+    order = slice(None, None, -1 if turned else 1)
+    manifest = make_manifest(
+        inputs=two_inputs(PATCH[order], (12, PATCH[1])[order]),
+        preprocessing={**HISTORY, "layout": layout, "patch_hop_frames": 10},
+    )
+    intake, encoder = AudioIntake(manifest), AudioEncoder(manifest, backend)
+    patches, histories = [], []
+    for block in blocks(np.random.default_rng(2).normal(0, 0.1, 16_000).astype(np.float32)):
+        item = intake.accept(block)
+        if item is not None:
+            given = encoder.preprocess(intake.frame(item), Geometry())
+            assert sorted(given) == ["before", "patch"]
+            both = {n: a[0, 0].T.copy() if turned else a[0, 0].copy() for n, a in given.items()}
+            patches.append(both["patch"])
+            histories.append(both["before"])
+    assert len(patches) > 3
+    np.testing.assert_allclose(histories[0], np.log(0.001), rtol=1e-6)
+    np.testing.assert_allclose(histories[1][2:], patches[0][:10], atol=1e-5)
+    np.testing.assert_allclose(histories[3], np.concatenate([patches[1][8:10], patches[2][:10]]),
+                               atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("inputs", [two_inputs()[1:], two_inputs(before=(11, PATCH[1]))])
+def test_a_graph_without_the_input_of_the_history_is_refused(backend, inputs):
+    with pytest.raises(ManifestError, match=r"expected one of shape .*12, 8.*history_frames"):
+        AudioEncoder(make_manifest(inputs=inputs, preprocessing=HISTORY), backend)
+
+
 def test_preprocessing_is_checked_by_field():
     with pytest.raises(
         ManifestError, match=r"loudness: manifest\.preprocessing\.hop_s: expected 0.001 to 1"

@@ -125,6 +125,59 @@ def test_windows_out_of_order_are_right_too(sound):
         np.testing.assert_allclose(log_mel.patch(windows[index]), expected, atol=1e-5)
 
 
+LONG = replace(CONFIG, history_frames=150, history_input="history")
+
+
+def heard_until(sound, window):
+    """The newest 246 frames up to a window's end, silence before the stream began."""
+    frames = LogMel(CONFIG).frames(sound[: window.first_sample + CONFIG.patch_samples])
+    silence = np.full((246, 64), math.log(0.001), np.float32)
+    return np.concatenate([silence, frames])[-246:]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_history_is_what_was_before_the_patch_whatever_windows_are_dropped(sound, seed):
+    random = np.random.default_rng(seed)
+    log_mel = LogMel(LONG)
+    for index, window in enumerate(stream_windows(sound)):
+        if index == 0 or random.random() < 0.5:
+            both = np.concatenate([log_mel.patch(window).copy(), log_mel.history.copy()])
+            expected = heard_until(sound, window)
+            np.testing.assert_allclose(both[:96], expected[150:], atol=1e-5)
+            np.testing.assert_allclose(both[96:], expected[:150], atol=1e-5)
+
+
+def test_a_patch_that_begins_where_the_one_before_ended_keeps_the_history():
+    config = replace(LONG, patch_hop_frames=96)
+    sound = np.random.default_rng(1).normal(0, 0.1, 64_000).astype(np.float32)
+    stream = StreamAssembler(
+        rate_hz=16_000, window_samples=config.patch_samples, hop_samples=config.patch_hop_samples
+    )
+    windows = [w for b in blocks(sound) if (w := stream.push(b)) is not None]
+    assert len(windows) >= 3
+    log_mel = LogMel(config)
+    for window in windows:
+        log_mel.patch(window)
+    np.testing.assert_allclose(log_mel.history, heard_until(sound, windows[-1])[:150], atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["segment", "back", "far"])
+def test_a_history_that_does_not_lead_to_the_patch_is_silence(sound, how):
+    windows = stream_windows(sound)
+    log_mel = LogMel(LONG)
+    for window in windows[:12]:
+        log_mel.patch(window)
+    assert log_mel.history.max() > math.log(0.01)
+    after = {
+        "segment": replace(windows[12], segment=windows[12].segment + 1),
+        "back": windows[3],
+        "far": windows[11 + 10],  # 100 frames on: four were never seen
+    }[how]
+    expected = LogMel(CONFIG).frames(after.samples)
+    np.testing.assert_allclose(log_mel.patch(after), expected, atol=1e-5)
+    np.testing.assert_allclose(log_mel.history, math.log(0.001), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -136,6 +189,8 @@ def test_windows_out_of_order_are_right_too(sound):
         ({"mel_scale": "bark"}, "mel_scale: expected one of htk"),
         ({"patch_frames": 0}, "patch_frames: expected 1 to"),
         ({"gain": 2.0}, "gain: expected one of"),
+        ({"history_frames": 5}, "history_input: expected with history_frames"),
+        ({"history_input": "history"}, "history_input: expected with history_frames"),
     ],
 )
 def test_a_wrong_manifest_is_refused_by_field(change, words):
