@@ -21,10 +21,10 @@ from edge_perception.encoders.lidar.preprocess import rasterize
 from edge_perception.models.golden import read_golden
 from edge_perception.models.manifest import load_bundle
 from edge_perception.models.writing import write_bundle
-from training import audio, camera, lidar, sounds
+from training import audio, camera, lidar, siren, sounds, streams
 from training.cards import card
 from training.export import OPSET, differences, median_ms, to_onnx
-from training.nets import AudioNet, CameraNet, FusionNet, LidarNet
+from training.nets import AudioNet, CameraNet, FusionNet, LidarNet, LongAudioNet, SirenHead
 from training.pictures import cached_picture
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED, cached_sweep
@@ -111,6 +111,8 @@ def camera_part(report: dict) -> Part:
 
 def audio_part(report: dict) -> Part:
     """Describe the audio encoder."""
+    if "head" in report:
+        return long_audio_part(report)
     patch = audio.AudioSamples()[audio.HELD_OUT]["patch"]
     net = audio_net()[0] if report.get("from_bundle") else AudioNet(len(sounds.CLASSES))
     return Part(
@@ -127,6 +129,34 @@ def audio_part(report: dict) -> Part:
                 "activation": "sigmoid",
                 "events": EVENTS,
                 "confirm_windows": 3,
+            },
+        },
+    )
+
+
+def long_audio_part(report: dict) -> Part:
+    """Describe the audio encoder as it is bundled, with a head over time that tells sirens."""
+    frames = siren.golden_frames()
+    threshold = report["threshold"]
+    told = {"labels": ["siren"], "threshold": threshold, "release": siren.release(threshold)}
+    shorter = audio_part({"from_bundle": True})
+    return Part(
+        net=LongAudioNet(shorter.net, SirenHead(len(sounds.CLASSES)), streams.CELL_FRAMES),
+        inputs={
+            "log_mel": frames[None, None, siren.HISTORY_FRAMES :],
+            "history": frames[None, None, : siren.HISTORY_FRAMES],
+        },
+        outputs=shorter.outputs,
+        manifest={
+            **shorter.manifest,
+            "preprocessing": {
+                **audio.PREPROCESSING,
+                "history_frames": siren.HISTORY_FRAMES,
+                "history_input": "history",
+            },
+            "postprocessing": {
+                **shorter.manifest["postprocessing"],
+                "events": {**EVENTS, "siren": told},
             },
         },
     )

@@ -15,7 +15,9 @@ HEAT_BIAS = -4.0  # a prior of about 2 % keeps the first steps of the focal loss
 class ConvBlock(nn.Sequential):
     """Convolution, batch norm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int = 3, stride: int | tuple[int, int] = 1
+    ) -> None:
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(outputs),
@@ -181,6 +183,69 @@ class AudioNet(nn.Module):
         pooled = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
         embedding = functional.relu(self.embed(pooled))
         return self.classify(embedding), embedding
+
+
+class SirenHead(nn.Module):
+    """What a siren is, over 4 s: cells of log-mel (B, 80, 64), each of 50 ms, to a logit (B,).
+
+    It is told as well what the network for single windows makes of the newest one.
+    """
+
+    def __init__(self, sounds: int, hidden: int = 48) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            ConvBlock(2, 12, stride=(1, 2)),
+            ConvBlock(12, 24, stride=(2, 2)),
+            ConvBlock(24, 32, stride=(1, 2)),
+        )
+        self.squeeze = _over_time(32 * 8, hidden, kernel=1)
+        self.later = nn.ModuleList([_over_time(hidden, hidden, dilation=d) for d in (1, 2, 4)])
+        self.decide = nn.Sequential(
+            nn.Linear(3 * hidden + 32 + sounds, 48), nn.ReLU(), nn.Dropout(0.2), nn.Linear(48, 1)
+        )
+
+    def forward(self, cells: Tensor, embedding: Tensor, logits: Tensor) -> Tensor:
+        """Return the logit of a siren in the newest window."""
+        # As in AudioNet; tones stand out of what is around them, however loud it is.
+        loud = (cells[:, None] + 3.0) * 0.3
+        around = functional.avg_pool2d(loud, (1, 9), 1, (0, 4))
+        x = self.trunk(torch.cat([loud, 3.0 * (loud - around)], dim=1))  # (B, 32, 40, 8)
+        x = self.squeeze(x.permute(0, 1, 3, 2).reshape(-1, 32 * 8, x.shape[2]))
+        for block in self.later:
+            x = functional.relu(x + block(x))
+        pooled = [x[:, :, -1], x.mean(dim=2), x.amax(dim=2)]
+        newest = [embedding, logits.clamp(-8.0, 8.0) * 0.25]
+        result: Tensor = self.decide(torch.cat([*pooled, *newest], dim=1))[:, 0]
+        return result
+
+
+def _over_time(inputs: int, outputs: int, *, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
+    padding = kernel // 2 * dilation
+    layers: list[nn.Module] = [
+        nn.Conv1d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm1d(outputs),
+    ]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if kernel == 1 else []))
+
+
+class LongAudioNet(nn.Module):
+    """AudioNet, whose score of a siren is that of a head over time.
+
+    Log-mel patch (B, 1, 96, 64) and what was before it (B, 1, 304, 64) to logits (B, K) and
+    embedding (B, 32).
+    """
+
+    def __init__(self, net: nn.Module, head: SirenHead, cell_frames: int) -> None:
+        super().__init__()
+        self.net, self.head = net, head
+        self.cells = nn.AvgPool2d((cell_frames, 1))
+
+    def forward(self, patch: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits, the first of which is that of a siren, and embedding."""
+        logits, embedding = self.net(patch)
+        cells = self.cells(torch.cat([history, patch], dim=2))[:, 0]
+        siren = self.head(cells, embedding, logits)
+        return torch.cat([siren[:, None], logits[:, 1:]], dim=1), embedding
 
 
 class FusionNet(nn.Module):

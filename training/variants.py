@@ -50,8 +50,16 @@ def camera_net() -> Made:
 
 
 def audio_net() -> Made:
-    """Return the audio encoder as it is bundled, with its golden inputs."""
-    return _bundled("audio", AudioNet(len(SOUNDS)))
+    """Return the audio encoder's network for single windows as it is bundled, with its input.
+
+    It is the first part of the graph, before the head over time.
+    """
+    bundle = load_bundle(SET / "audio")
+    inputs = {"log_mel": read_golden(bundle)[0]["log_mel"]}
+    net = AudioNet(len(SOUNDS)).eval()
+    module = folded(TorchSource(name="audio", module=net, inputs=inputs)).module
+    _load(module, bundle, inputs, first_part=True)
+    return module, inputs
 
 
 def fusion_sound_head() -> nn.Linear:
@@ -106,7 +114,9 @@ def bundled(bundle: Bundle, net: nn.Module) -> Made:
     return module, inputs
 
 
-def _load(module: nn.Module, bundle: Bundle, inputs: dict[str, NDArray]) -> None:
+def _load(
+    module: nn.Module, bundle: Bundle, inputs: dict[str, NDArray], *, first_part: bool = False
+) -> None:
     """Copy the weights of the graph's layers, which stand in the order of running."""
     graph = graph_of(bundle.manifest.model, whole_model(bundle)).graph
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
@@ -121,6 +131,8 @@ def _load(module: nn.Module, bundle: Bundle, inputs: dict[str, NDArray]) -> None
         module(*(torch.from_numpy(array) for array in inputs.values()))
         for hook in hooks:
             hook.remove()
+        if first_part:
+            given = given[: len(layers)]
         for layer, node in zip(layers, given, strict=True):
             layer.weight.copy_(torch.from_numpy(np.array(weights[node.input[1]])))
             layer.bias.copy_(torch.from_numpy(np.array(weights[node.input[2]])))

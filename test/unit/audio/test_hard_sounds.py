@@ -10,6 +10,8 @@ pytest.importorskip("scipy", reason="no SciPy: the sounds of training are made w
 from training.hard_sounds import HARD, LIKE_HORNS, VOICES
 from training.held_out_sounds import HELD_OUT, clip
 from training.mixtures import mixture
+from training.siren_kinds import stream
+from training.sounds import RATE_HZ
 
 WINDOW = 15_760
 
@@ -42,3 +44,15 @@ def test_windows_are_labelled_by_what_is_in_them() -> None:
     assert set(np.unique(labels)) <= {0.0, 1.0}
     assert 0 < labels[:, 0].sum() < 12
     assert certain.mean() > 0.7
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_siren_sounds_on_and_most_of_it_is_tones(number: int) -> None:
+    first, again = (stream(np.random.default_rng([3, number]), 3 * RATE_HZ) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.sqrt(np.mean(first**2)) == pytest.approx(1.0, abs=1e-6)
+    for part in first.reshape(-1, RATE_HZ // 10):  # a tenth of a second: hardly any glide is wider
+        power = np.abs(np.fft.rfft(part * np.hanning(len(part)))) ** 2
+        assert np.sqrt(np.mean(part**2)) > 0.1
+        assert np.sort(power)[-len(power) // 5 :].sum() > 0.9 * power.sum()
+        assert power[:10].sum() < 0.1 * power.sum()  # below 100 Hz

@@ -130,6 +130,57 @@ told["calibration"] = float(np.abs(poses[0] - poses[1]).max())
 print("TOLD" + json.dumps(told))
 """
 
+HEARD = """
+import json
+from dataclasses import replace
+import numpy as np
+import torch
+from edge_perception.core.types import AudioBlock
+from edge_perception.encoders.audio.log_mel import LogMel
+from edge_perception.encoders.audio.stream import StreamAssembler
+from training.audio import CONFIG
+from training.nets import AudioNet, LongAudioNet, SirenHead
+from training.siren import HISTORY_FRAMES, history
+from training.streams import CELL_FRAMES, heard
+
+torch.manual_seed(2)
+net, head = AudioNet(5).eval(), SirenHead(5).eval()
+sound = np.random.default_rng(4).normal(0, 0.1, 7 * 16000)
+sound[48000:] *= 0.2
+stream = heard(net, sound, (3.0, 7.0), ("dog",))
+runtime = LogMel(replace(CONFIG, history_frames=HISTORY_FRAMES, history_input="history"))
+assembler = StreamAssembler(rate_hz=16000, window_samples=CONFIG.patch_samples,
+                            hop_samples=CONFIG.patch_hop_samples)
+whole, off, apart = LongAudioNet(net, head, CELL_FRAMES).eval(), 0.0, 0.0
+windows = []
+for first in range(0, len(sound), 160):
+    block = AudioBlock(stamp_ns=first * 62500, frame_id="microphone", sample_rate_hz=16000,
+                       samples=sound[first : first + 160, None].astype(np.float32),
+                       first_sample_index=first)
+    window = assembler.push(block)
+    if window is not None:
+        windows.append(window)
+for number, window in enumerate(windows):
+    patch = runtime.patch(window)
+    frames = np.concatenate([runtime.history, patch])
+    cells = frames.reshape(-1, CELL_FRAMES, 64).mean(axis=1)
+    given = history(stream, number)
+    off = max(off, float(np.abs(cells - given["cells"]).max()))
+    with torch.no_grad():
+        logits, embedding = whole(torch.from_numpy(patch.copy())[None, None],
+                                  torch.from_numpy(runtime.history.copy())[None, None])
+        alone = head(*(torch.from_numpy(given[n])[None] for n in ("cells", "embedding", "logits")))
+    apart = max(apart, abs(float(logits[0, 0]) - float(alone[0])),
+                float((logits[0, 1:] - torch.from_numpy(given["logits"])[1:]).abs().max()))
+labels = stream.siren.tolist()
+young = history(stream, 40, begun=38)["cells"]
+print("TOLD" + json.dumps({
+    "windows": [len(windows), len(labels)], "off": off, "apart": apart,
+    "labels": [labels.index(-1.0), labels.index(1.0), labels[-1]],
+    "young": [float(young[55].max()), float(young[57].min())],
+}))
+"""
+
 
 def told(tmp_path, code):
     said = run_python(tmp_path, code)
@@ -157,3 +208,13 @@ def test_reconstruction_gives_back_most_of_what_pruning_takes(tmp_path):
     assert found["share"] < 0.8
     assert found["after"] < 0.5 * found["before"]
     assert found["same"] < 1e-6
+
+
+def test_the_head_is_trained_on_what_the_runtime_gives_it(tmp_path):
+    found = told(tmp_path, HEARD)
+    assert found["windows"] == [61, 61]
+    assert found["off"] < 0.01  # half precision
+    assert found["apart"] < 0.01
+    assert found["labels"] == [22, 24, 1.0]  # 0.2 s and more of the siren; 0.3 s and more
+    silent, sounding = found["young"]
+    assert silent < -6.9 < -6.0 < sounding
