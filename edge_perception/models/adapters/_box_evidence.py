@@ -16,6 +16,7 @@ from edge_perception.models.foreign import ForeignModel
 _GROWS, _STAYS = 0.8, 0.5  # correlation of a column of the boxes with the place of their cells
 _USUAL = ("cxcywh", "px", "decoded in the graph")
 _FEWEST = 16  # cells
+_FEW = 0.1  # of a side of the input: middles of boxes reach from one side to the other
 
 
 def form_and_unit(
@@ -50,6 +51,26 @@ def form_and_unit(
     if max(second) < _STAYS:
         return "cxcywh", unit, "on noise the middle of a box goes with its cell, its size does not"
     return _USUAL
+
+
+def are_offsets(foreign: ForeignModel, boxes: NDArray | None, strides: tuple[int, ...]) -> bool:
+    """Whether a run on noise shows that boxes are not decoded: their middles are offsets in cells.
+
+    Args:
+        foreign: the file.
+        boxes: (N, 4), as for `form_and_unit`.
+        strides: of the grids.
+    """
+    assert foreign.size is not None
+    cells, _ = grid_cells(foreign.size, strides[:1])
+    if boxes is None or len(cells) < _FEWEST or len(boxes) < len(cells):
+        return False
+    own = boxes[: len(cells), :2].astype(np.float64)
+    if not np.isfinite(own).all() or not np.ptp(own, axis=0).all():
+        return False
+    follows = max(_correlation(own[:, axis], cells[:, axis]) for axis in (0, 1))
+    spread = np.percentile(np.abs(own), 95, axis=0) / np.asarray(foreign.size)
+    return follows < _STAYS and bool(spread.max() < _FEW)
 
 
 def _correlation(values: NDArray[np.float64], places: NDArray[np.float64]) -> float:

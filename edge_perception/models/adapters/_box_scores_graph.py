@@ -149,9 +149,8 @@ def _family(foreign: ForeignModel, pair: _Pair) -> _Family:
             asked=asked,
         )
     if said == "yolonas" or (not said and "pred_boxes" in pair.boxes):
-        colours = {**YOLO_PICTURE, "color": "bgr"}
         why = "as super-gradients exports"
-        return _Family(name="YOLO-NAS", preprocessing=colours, why=why)
+        return _Family(name="YOLO-NAS", preprocessing=YOLO_PICTURE, why=why)
     if said == "yolox":
         why = "YOLOX 0.1.1 and later"
         return _Family(name="YOLOX, boxes and scores apart", preprocessing=_YOLOX, why=why)

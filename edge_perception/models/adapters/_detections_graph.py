@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from edge_perception.models.adapters._detection_lists import recognise_lists
 from edge_perception.models.adapters._picture import (
     IMAGENET,
@@ -70,13 +72,15 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
     if columns:
         return [_named_columns(foreign, name, columns)]
     if shape[-1] == 7 and "flat_predictions" in name:  # image, corners, score, class
-        picture = {**YOLO_PICTURE, "color": "bgr"}
-        found = _yolo(foreign, name, "YOLO-NAS", box=1, score=5, label=6, picture=picture)
-        return [found]
+        return [_yolo(foreign, name, "YOLO-NAS", box=1, score=5, label=6)]
     if shape[-1] == 7 and len(shape) == 3:
         return [_efficientdet(foreign, name)] if name.startswith("detections") else []
-    if shape[-1] == 7:  # image, corners, class, score
-        return [_yolo(foreign, name, "YOLOv7 or v9 end to end", box=1, score=6, label=5)]
+    if shape[-1] == 7:  # image, corners, then class and score
+        label, why = _column_of_classes(foreign, name)
+        family = "YOLOv7 or v9 end to end" if label == 5 else "YOLO end to end"
+        found = _yolo(foreign, name, family, box=1, score=11 - label, label=label)
+        found = replace(found, reasons={**found.reasons, "class_column": why, "score_column": why})
+        return [found]
     names = {"scale_factor", "im_shape"} & constants_of(foreign)
     config = config_of(foreign)
     if names or "multiclass_nms" in name or (config and config.kind == "paddle"):
@@ -93,6 +97,36 @@ def _rows(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
         return [_effdet(foreign, name)]
     found = _yolo(foreign, name, family, box=0, score=4, label=5)
     return [replace(found, undecided={**asked, **found.undecided})]
+
+
+def _column_of_classes(foreign: ForeignModel, name: str) -> tuple[int, str]:
+    """Return which of the last two of seven columns is the class, and why.
+
+    YOLOv7 and v9 have it before the score, what Frigate wants behind it. Classes were whole
+    numbers, so a Cast makes them, or a run on noise shows it.
+    """
+    made_by = {output: node for node in foreign.model.graph.node for output in node.output}
+    node = made_by.get(f"{name}__raw", made_by.get(name))
+    if node is not None and node.op_type == "Concat" and len(node.input) > 2:
+        last = [_passes_cast(made_by, part) for part in node.input[-2:]]
+        if last in ([True, False], [False, True]):
+            return 5 + last.index(True), "a Cast makes the classes"
+    rows = foreign.tried.get(name, np.zeros((0, 7))).reshape(-1, 7)
+    rows = rows[(rows[:, 1:5] != 0).any(axis=1)]
+    parts = (rows[:, 5:] % 1 != 0).any(axis=0)
+    if parts.sum() == 1:
+        return 5 + int(np.argmin(parts)), "a run on noise gives whole numbers there"
+    return 5, "as YOLOv7 has them"
+
+
+def _passes_cast(made_by: Mapping[str, Any], name: str) -> bool:
+    """Whether a Cast is among the changes of shape and type that make a tensor."""
+    node = made_by.get(name)
+    while node is not None and node.op_type in ("Unsqueeze", "Reshape", "Squeeze", "Cast"):
+        if node.op_type == "Cast":
+            return True
+        node = made_by.get(node.input[0])
+    return False
 
 
 def _is_of_yolo(foreign: ForeignModel, name: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._box_evidence import form_and_unit
+from edge_perception.models.adapters._box_evidence import are_offsets, form_and_unit
 from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._modules import modules_of
 from edge_perception.models.adapters._picture import LETTERBOX, UNIT, reading
@@ -110,12 +112,21 @@ def _flat(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Read
         if names == shape[2] - 4:
             family = family_of(foreign, "YOLOv8 or later, transposed")
             found.append(_reading(foreign, name, family, "rows", names, rows, objectness=False))
-        elif shape[2] > 5 and not _has_sigmoid_levels(foreign, shape[2]):
+        elif (
+            shape[2] > 5
+            and not _has_sigmoid_levels(foreign, shape[2])
+            and not are_offsets(foreign, _rows_of(foreign, name), rows)
+        ):
             _check_boxes_only(foreign, name, shape[2] - 5)
             found.append(
                 _reading(foreign, name, "YOLOv6", "rows", shape[2] - 5, rows, objectness=True)
             )
     return found
+
+
+def _rows_of(foreign: ForeignModel, name: str) -> NDArray | None:
+    tried = foreign.tried.get(name)
+    return None if tried is None else tried[0][:, :4]
 
 
 def strides_of(foreign: ForeignModel, count: int, anchors: int = 1) -> tuple[int, ...]:

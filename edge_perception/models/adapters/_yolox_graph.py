@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
+from edge_perception.models.adapters._box_evidence import are_offsets
 from edge_perception.models.adapters._coco import COCO_LABELS, ROAD_USERS
 from edge_perception.models.adapters._picture import (
     LABELS_OPTION,
@@ -113,9 +114,13 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         and _is_head_level(shapes.get(node.output[0]), shapes, output, grid)
     ]
     names, classes = len(foreign.names()), shapes[output][2] - 5
-    if not levels or names not in (0, classes):
-        return []
     decoded = manifest["postprocessing"]["decoded"]
+    # Of operators of ONNX Runtime alone, as quantising leaves them, shapes inside are not known.
+    raw = foreign.tried.get(output)
+    rows = None if raw is None or decoded else raw[0][:, :4]
+    offsets = not levels and are_offsets(foreign, rows, tuple(strides))
+    if not (levels or offsets) or names not in (0, classes):
+        return []
     manifest["name"] = bundle_name(foreign.path)
     manifest["runtime"]["precision"] = precision_of(foreign.model)
     reasons = {
@@ -134,7 +139,11 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
             manifest=manifest,
             reasons={
                 **reasons,
-                "decoded": "an Exp is in the graph" if decoded else "no Exp is in the graph",
+                "decoded": "on noise the middles of boxes are offsets in their cells"
+                if offsets
+                else "an Exp is in the graph"
+                if decoded
+                else "no Exp is in the graph",
                 "strides": "the number of cells fits",
                 "labels": source,
             },

@@ -210,7 +210,7 @@ EXPORTS: dict[str, tuple[Signature, dict, dict, str, str, dict]] = {
         Signature({"output0": graphs.rows6()[:, :100]}), {"labels": "coco80", "family": "yolo"},
         {}, "YOLOv10", "center", {}),
     "yolo-nas": (Signature(dict(zip("ab", dense((8, 16, 32), 80), strict=True))),
-                 {"family": "yolonas"}, {}, "YOLO-NAS", "center", {"color": "bgr"}),
+                 {"family": "yolonas"}, {}, "YOLO-NAS", "center", {"color": "rgb"}),
     "yolo-nas flat": (
         Signature({"graph2_flat_predictions": flat7("image", "xyxy", "score", "class")},
                   image_type=UINT8),

@@ -187,3 +187,66 @@ def test_pictures_of_64_bits_are_cast_at_the_edge(tmp_path: Path) -> None:
     assert bundle.manifest.inputs[0].dtype == "float32"
     assert ("input_type", "float64") in {(r.name, r.value) for r in recognised.assumptions}
     check(seen, "center")
+
+
+def rows_of_seven(path: Path, *, class_last: bool) -> Path:
+    """Image, corners, and class and score in either order, joined of parts as exporters do."""
+    heads = {"image": np.zeros((2, 1)), "box": np.stack([corners(k) for k in range(2)])}
+    heads["label"] = np.array([[label] for label, *_ in TRUTH])
+    heads["score"] = np.array([[score] for _, score, _ in TRUTH])
+    signature = Signature({n: v.astype(np.float32) for n, v in heads.items()}, whole=("label",))
+    model = onnx.load(str(graphs.write(path, signature)))
+    del model.graph.output[:]
+    order = ["score", "label_f"] if class_last else ["label_f", "score"]
+    model.graph.node.append(onnx.helper.make_node("Cast", ["label"], ["label_f"], to=1))
+    model.graph.node.append(
+        onnx.helper.make_node("Concat", ["image", "box", *order], ["detections"], axis=1)
+    )
+    model.graph.output.append(onnx.helper.make_tensor_value_info("detections", 1, ["n", 7]))
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("class_last", [True, False])  # as Frigate wants it; as YOLOv7 has it
+def test_which_of_two_columns_is_the_class_is_seen_by_its_cast(
+    tmp_path: Path, class_last: bool
+) -> None:
+    path = rows_of_seven(tmp_path / "m.onnx", class_last=class_last)
+    bundle, seen, recognised = bring(path, {"labels": "coco80"})
+    assert bundle.manifest.postprocessing["class_column"] == (6 if class_last else 5)
+    whys = {row.name: row.why for row in recognised.assumptions}
+    assert whys["score_column"] == "a Cast makes the classes"
+    check(seen, "center")
+
+
+def raw_yolox(*, decoded: bool) -> np.ndarray:
+    """Rows of all cells whose inner shapes nothing tells; offsets that a network would give."""
+    rng = np.random.default_rng(0)
+    rows, first = np.full((1, graphs.ROWS, 85), 1e-5, np.float32), 0
+    for stride, (columns, lines) in CELLS.items():
+        y, x = np.divmod(np.arange(columns * lines), columns)
+        part = rows[0, first : first + columns * lines]
+        part[:, :4] = rng.normal(0.5, 0.3, (len(part), 4))
+        own = np.stack([x, y], axis=1)
+        if stride == 16:
+            for row, (label, score, _) in enumerate(TRUTH):
+                middle = center(row)[:2] / stride
+                cell = int(middle[1]) * columns + int(middle[0])
+                part[cell, :4] = *(middle - own[cell]), *np.log(center(row)[2:] / stride)
+                part[cell, 4], part[cell, 5 + label] = score / 0.95, 0.95
+        if decoded:
+            part[:, :2] = (part[:, :2] + own) * stride
+            part[:, 2:4] = np.exp(part[:, 2:4]) * stride
+        first += columns * lines
+    return rows
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_yolox_whose_inside_is_not_known_is_told_from_yolov6_by_its_boxes(
+    tmp_path: Path, decoded: bool
+) -> None:
+    """As a quantised graph of ONNX Runtime's own operators, of which no shapes are inferred."""
+    path = graphs.write(tmp_path / "m.onnx", Signature({"output": raw_yolox(decoded=decoded)}))
+    _, seen, recognised = bring(path, {})
+    assert recognised.family == ("YOLOv6" if decoded else "YOLOX")
+    check(seen, "center" if decoded else "corner")
