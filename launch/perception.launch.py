@@ -23,6 +23,7 @@ from edge_perception.running.process_plan import (
     FUSION,
     choose_sources,
     encoder_processes,
+    full_namespace,
     store_parameters,
     topic_remaps,
 )
@@ -168,8 +169,12 @@ def start_nodes(context):
     }
     on = {name for name, text in values.items() if text in ("true", "True")}
     add_plugin_folders(filter(None, values["plugin_folders"].split(",")))
+    # By the groups that launch files of others put this one into: sections of a file are for that.
+    pushed = context.launch_configurations.get("ros_namespace", "")
     sources = choose_sources(
-        values["sources"], [Path(values["params_file"])], namespace=values["namespace"]
+        values["sources"],
+        [Path(values["params_file"])],
+        namespace=full_namespace(pushed, values["namespace"]),
     )
     encoders = encoder_processes(sources)
     common = {

@@ -26,7 +26,7 @@ from launch.substitutions import LaunchConfiguration
 
 from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 from edge_perception.core.share import share_file
-from edge_perception.running.process_plan import DEFAULT_PARAMETERS
+from edge_perception.running.process_plan import DEFAULT_PARAMETERS, full_namespace
 from edge_perception.running.transport import transport_environment
 from edge_perception.validation.live import STRICT, TOLERANT, live_parameters
 from edge_perception.validation.settings import ReplaySettings
@@ -74,6 +74,9 @@ def start(context):
     mode, rate = LaunchConfiguration("mode").perform(context), values.pop("rate")
     add_plugin_folders(filter(None, values["plugin_folders"].split(",")))
     values["params_file"] = values["params_file"] or str(parameters_of(bag))
+    # The player is no node of a group: it is told where the nodes are that are in one.
+    pushed = context.launch_configurations.get("ros_namespace", "")
+    values["namespace"] = full_namespace(pushed, values["namespace"])
     if mode == PLAY:
         packages = set(get_packages_with_prefixes())
         command = player_command(bag, rate=rate, namespace=values["namespace"], packages=packages)

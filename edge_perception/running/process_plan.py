@@ -48,6 +48,18 @@ def _encoder_process(source: str) -> EncoderProcess:
     )
 
 
+def full_namespace(pushed: str, namespace: str) -> str:
+    """Return the namespace of nodes that a launch file starts in a group of another one.
+
+    Args:
+        pushed: that the groups around it give (`PushRosNamespace`); empty: none does.
+        namespace: that it gives its nodes itself; with a slash in front the others do not count.
+    """
+    if namespace.startswith("/"):
+        return namespace
+    return "/".join(filter(None, (pushed.rstrip("/"), namespace)))
+
+
 def choose_sources(text: str, params_files: Sequence[Path], *, namespace: str) -> tuple[str, ...]:
     """Return the sources asked for, else those of the parameter files, else the package's own.
 

@@ -62,7 +62,7 @@ def started(monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["launch.substitutions"].LaunchConfiguration = LaunchConfiguration
 
-    def started(file, **arguments):
+    def started(file, pushed="", **arguments):
         text = share_file(f"launch/{file}").read_text(encoding="utf-8")
         namespace = {"__name__": "launch_file"}
         exec(compile(text, file, "exec"), namespace)
@@ -76,7 +76,11 @@ def started(monkeypatch):
         for name, value in arguments.items():
             assert choices[name] is None or value in choices[name]
         (begin,) = [item.kwargs["function"] for item in declared if "function" in item.kwargs]
-        context = SimpleNamespace(values={**values, **arguments}, environment={})
+        context = SimpleNamespace(
+            values={**values, **arguments},
+            environment={},
+            launch_configurations={"ros_namespace": pushed} if pushed else {},
+        )
         return begin(context)
 
     return started
@@ -109,6 +113,34 @@ def test_extensions_of_the_launch_argument_reach_the_nodes(started, tmp_path, mo
     nodes = started("perception.launch.py", plugin_folders=str(tmp_path))
     told = [values for values in nodes[0].kwargs["parameters"] if isinstance(values, dict)]
     assert {"plugin_folders": [str(tmp_path)]} in told
+
+
+def test_sections_for_the_namespace_of_a_group_around_it_tell_the_sources(started, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        "/r1/fusion: {ros__parameters: {sources: [lidar]}}\n"
+        "/r2/fusion: {ros__parameters: {sources: [camera, audio]}}\n"
+    )
+    for pushed, namespace, sources in (
+        ("/r1", "", ["lidar"]),
+        ("/r2", "", ["camera", "audio"]),
+        ("", "r1", ["lidar"]),
+        ("/r2", "/r1", ["lidar"]),
+    ):
+        nodes = started(
+            "perception.launch.py", pushed=pushed, namespace=namespace, params_file=str(file)
+        )
+        names = [node.kwargs["name"] for node in nodes]
+        assert names[:-2] == [f"{source}_encoder" for source in sources]
+
+
+def test_a_player_in_a_group_is_told_its_namespace(started, tmp_path):
+    bag = tmp_path / "drive.mcap"
+    bag.write_bytes(b"")
+    nodes, player = started("replay.launch.py", pushed="/r1", bag=str(bag))
+    assert ("namespace", "/r1") in nodes.kwargs["launch_arguments"]
+    command = player.kwargs["cmd"]
+    assert command[command.index("--namespace") + 1] == "/r1"
 
 
 @pytest.mark.parametrize("mode", ["play", "strict", "tolerant"])
