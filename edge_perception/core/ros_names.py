@@ -9,6 +9,8 @@ import re
 
 from edge_perception.core.errors import ConfigurationError
 
+# What rmw says of an endpoint whose node it has not discovered yet.
+NODE_NAME_UNKNOWN = "_NODE_NAME_UNKNOWN_"
 _TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
 _FULL = re.compile(rf"(/{_TOKEN})+", re.ASCII)
 _LONGEST = 247  # of a topic as DDS takes it

@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edge_perception.core.ros_names import NODE_NAME_UNKNOWN
+
 _RECEIVED, _LOST = "received ", "lost "
-_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # what rmw says until discovery is done
 _LOOK_S = 0.1
 
 
@@ -89,7 +90,7 @@ class Receipts:
             for info in listening
             if info.node_name.endswith("_encoder")
         }
-        unknown = any(info.node_name == _UNKNOWN for info in listening)
+        unknown = any(info.node_name == NODE_NAME_UNKNOWN for info in listening)
         return not unknown and names <= self._fresh
 
     def _on_diagnostics(self, array: Any) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 import psutil
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Harness, wait_until
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from edge_perception import msg
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ModelVersion
 from edge_perception.nodes.conversion import feature_msg, tensor_msg
 from edge_perception.nodes.fusion.node import FusionNode
+from edge_perception.nodes.topics.endpoints import full_name
 
 LARGE = 118_000_000
 VERSION = ModelVersion(role="lidar", name="hand-made", version="1.0.0", sha256="0" * 64)
@@ -111,6 +113,11 @@ def test_decisions_of_a_stranger_are_refused_by_name_until_the_first_one_ends(ha
         node = stranger.driver
         publisher = node.create_publisher(msg.Feature, "features/lidar", 5)
         wait_until(publisher.get_subscription_count, "the stranger is heard")
+        known = robot.node.get_publishers_info_by_topic
+        wait_until(
+            lambda: [info.node_name for info in known("/features/lidar")] == ["driver"] * 2,
+            "both publishers are known by name",
+        )
         publisher.publish(feature(name="ghost"))
         view = robot.refuses("lidar", "features/lidar: second publisher: /driver [")
         assert "beside /driver [" in view.reason, "two launches share names: identities tell them"
@@ -129,6 +136,13 @@ def test_decisions_of_a_stranger_are_refused_by_name_until_the_first_one_ends(ha
         robot.recovers()
     finally:
         stranger.close()
+
+
+def test_a_publisher_whose_node_is_not_discovered_yet_is_told_in_words():
+    info = TopicEndpointInfo(
+        node_name="_NODE_NAME_UNKNOWN_", node_namespace="_NODE_NAMESPACE_UNKNOWN_"
+    )
+    assert full_name(info) == "a node that has not told its name yet"
 
 
 FUSION = "from edge_perception.nodes.fusion.node import main; main()"

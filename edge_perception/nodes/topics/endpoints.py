@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from edge_perception.core.health import Health, Level
+from edge_perception.core.ros_names import NODE_NAME_UNKNOWN
 
 _LOOK_S = 0.1  # an answer of the graph is good for so long
 # A process that was killed stays in the graph until its lease ends: 20 s with Fast DDS's defaults.
@@ -58,7 +59,9 @@ class GraphPublisher:
 
 
 def full_name(info: TopicEndpointInfo) -> str:
-    """Return the fully qualified name of the node of an endpoint."""
+    """Return the fully qualified name of the node of an endpoint, or that it is not known yet."""
+    if info.node_name == NODE_NAME_UNKNOWN:
+        return "a node that has not told its name yet"
     return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 

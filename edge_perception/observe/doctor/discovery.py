@@ -11,6 +11,7 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
+from edge_perception.core.ros_names import NODE_NAME_UNKNOWN
 from edge_perception.observe.doctor.machine import participants
 from edge_perception.observe.doctor.observation import Endpoint, Input
 from edge_perception.recordings.definitions import starts_with_header
@@ -24,7 +25,6 @@ LONGEST_S = 8.0  # on a busy machine; then what is known counts
 _ANSWER_S = 2.0
 _STEP_S = 0.05
 _PARTICIPANT_BYTES = 12  # of a GID (RTPS 2.5, 9.3.1): its participant
-_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # rmw, while it knows an endpoint and not its node
 _ON_ITS_WAY = ("configuring", "activating", "deactivating", "cleaningup", "")
 _WANTED = {ENCODER: ("use_sim_time", "rate_hz", "model"), FUSION: ("use_sim_time", "model")}
 # OMG's list of vendor ids, https://www.dds-foundation.org/dds-rtps-vendor-and-product-ids/
@@ -94,7 +94,7 @@ class Graph:
         known = {bytes(info.endpoint_gid)[:_PARTICIPANT_BYTES] for info in endpoints}
         if len(known) < participants(node.context.get_domain_id()):
             return False
-        if any(info.node_name == _UNKNOWN for info in endpoints):
+        if any(info.node_name == NODE_NAME_UNKNOWN for info in endpoints):
             return False
         return len(known) > 1 or waited_s >= ALONE_S
 
