@@ -32,6 +32,7 @@ class ClockWatch:
         self._jump_s = 0.0
         self._before_jump_ns = 0
         self._coarse, self._step_ns = 0, 0  # coarse steps in a row, and the last step
+        self._stood_ns = 0  # for so long it was seen not to move since it moved
         self._rate_since = start
         self._rate = 1.0  # of the node clock to the steady one, of late
 
@@ -45,10 +46,12 @@ class ClockWatch:
         self.last = now
         if node_step:
             self._moved_steady_ns = now.steady_ns
-            # It stood still and goes on by as much: /clock comes seldom.
-            is_coarse = still_ns > PAUSE_NS and abs(node_step - still_ns) < still_ns // 2
+            # It was seen to stand still and goes on by as much: /clock comes seldom.
+            is_coarse = self._stood_ns > PAUSE_NS and abs(node_step - still_ns) < still_ns // 2
             self._coarse = self._coarse + 1 if is_coarse else 0
-            self._step_ns = node_step
+            self._step_ns, self._stood_ns = node_step, 0
+        else:
+            self._stood_ns = still_ns
         since_ns = now.steady_ns - self._rate_since.steady_ns
         if since_ns >= RATE_OVER_NS:
             self._rate = (now.node_ns - self._rate_since.node_ns) / since_ns

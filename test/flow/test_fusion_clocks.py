@@ -5,6 +5,7 @@ from fusion_rig import MS, Rig, gaps_ms, make_config, make_feature, times
 
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.types import Mode, SourceState
+from edge_perception.fusion.clock_watch import ClockWatch
 
 
 def _rig(end_ms=5000, **more):
@@ -202,6 +203,15 @@ def test_a_clock_that_comes_seldom_is_no_jump_and_no_pause():
     assert rig.fusion.counters.clock_jumps == 0
     for output in bad:
         assert "node clock goes in steps of 1 s" in output.status("lidar").reason
+
+
+def test_a_clock_that_is_looked_at_seldom_goes_in_no_steps():
+    """Nothing arrives, so nobody asks for the time but every half second."""
+    clock = FakeClock()
+    watch = ClockWatch(clock.now())
+    for _ in range(20):
+        assert not watch.observe(clock.advance(0.5))
+        assert watch.note() == ""
 
 
 def test_a_clock_that_runs_fast_is_named_where_evidence_is_old():
