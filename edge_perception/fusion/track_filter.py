@@ -8,14 +8,18 @@ starts in the middle of a recording gives the same bits after its warm-up.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.native import library
+
 _EXPECTED = 2.0  # of a normalised squared innovation in the plane
 _PRIOR_COUNT = 2.0  # innovations that the assumed noise counts for
 _LEAST_SCALE = 0.05
+_QUICK_STEPS = 4096  # done in less time than coming back to Python may take
 
 # Arrays have their tracks last: every line below works on rows of neighbouring numbers.
 
@@ -60,16 +64,67 @@ def estimate(
     """
     last = window.counts - 1
     tracks, steps = np.arange(len(last)), int(last.max(initial=0))
-    state = np.concatenate([window.places_m[last, :, tracks].T, start_mps])
+    state = np.empty((4, len(last)))
+    state[:2], state[2:] = window.places_m[last, :, tracks].T, start_mps
     P = np.zeros((4, 4, len(last)))
     P[0, 0], P[0, 1], P[1, 1] = window.noise_m2[last, :, tracks].T
     P[1, 0], P[2, 2], P[3, 3] = P[0, 1], start_variance, start_variance
     active = np.arange(steps)[:, None] < last
     dt = np.where(active, window.times_s[:steps] - window.times_s[1 : steps + 1], 0.0)
+    surprise = walk(window, dt, acceleration, state, P)
+    counted = np.maximum(last - 1, 0)
+    mean = (surprise + _EXPECTED * _PRIOR_COUNT) / (counted + _PRIOR_COUNT)
+    scale = np.maximum(mean / _EXPECTED, _LEAST_SCALE)
+    return Estimate(state=state, covariance=P * scale, scale=scale)
+
+
+def walk(
+    window: Window,
+    dt: NDArray[np.float64],
+    acceleration: NDArray[np.float64],
+    state: NDArray[np.float64],
+    P: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Take tracks from their oldest places to their newest, in place.
+
+    Args:
+        window: the places.
+        dt: (steps, N), s, from each place but the oldest to the one before; 0 where a track has
+            none.
+        acceleration: (N,), m²/s³.
+        state: (4, N), contiguous.
+        P: (4, 4, N), contiguous.
+
+    Returns:
+        The sum of the squared distances of the innovations, (N,).
+    """
+    compiled = library()
+    if compiled is None:
+        return walk_numpy(window, dt, acceleration, state, P)
+    surprise = np.zeros(len(window.counts))
+    arrays = (window.places_m, window.noise_m2, dt, acceleration)
+    inputs = [np.ascontiguousarray(array, np.float64) for array in arrays]
+    last = np.ascontiguousarray(window.counts - 1, np.int64)
+    (compiled.held if dt.size <= _QUICK_STEPS else compiled.released).ep_tracks(
+        *map(ctypes.c_int64, dt.shape[::-1]),
+        *(ctypes.c_void_p(array.ctypes.data) for array in (*inputs, last, state, P, surprise)),
+    )
+    return surprise
+
+
+def walk_numpy(
+    window: Window,
+    dt: NDArray[np.float64],
+    acceleration: NDArray[np.float64],
+    state: NDArray[np.float64],
+    P: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Do the same, by NumPy alone."""
+    last, slots = window.counts - 1, np.arange(len(dt))[:, None]
     # The first step tells the velocity, whatever it is: it surprises nobody.
-    counted = np.arange(steps)[:, None] < last - 1
+    active, counted = slots < last, slots < last - 1
     surprise = np.zeros(len(last))
-    for slot in range(steps - 1, -1, -1):
+    for slot in range(len(dt) - 1, -1, -1):
         _predict(state, P, dt[slot], acceleration)
         off = window.places_m[slot] - state[:2]
         gain, distance = _gain(P, window.noise_m2[slot], off)
@@ -77,9 +132,7 @@ def estimate(
         surprise += distance * counted[slot]
         state += gain[0] * off[0] + gain[1] * off[1]
         P -= gain[0][:, None] * P[0] + gain[1][:, None] * P[1]
-    mean = (surprise + _EXPECTED * _PRIOR_COUNT) / (counted.sum(axis=0) + _PRIOR_COUNT)
-    scale = np.maximum(mean / _EXPECTED, _LEAST_SCALE)
-    return Estimate(state=state, covariance=P * scale, scale=scale)
+    return surprise
 
 
 def predicted(

@@ -10,6 +10,7 @@ footprint of a stronger one.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidOutputError, ManifestError
+from edge_perception.core.native import library
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import UNKNOWN, DetectedObject
@@ -126,7 +128,7 @@ class BevCenterDecoder:
         heatmap, boxes = self._checked(outputs)
         key = context.key if isinstance(context, PresentModalities) else ""
         calibration, thresholds = self._calibrations.get(key, self._calibrations[""])
-        peaks = self._peaks(heatmap, thresholds)  # (3, N): class, row, column
+        peaks = peaks_of(heatmap, thresholds)  # (3, N): class, row, column
         logits = heatmap[peaks[0], peaks[1], peaks[2]]
         order = np.argsort(-logits, kind="stable")[: self._options.max_objects]
         peaks, logits = peaks[:, order], logits[order]
@@ -158,21 +160,6 @@ class BevCenterDecoder:
                 f"{heatmap.shape[3]}), got {boxes.shape}"
             )
         return heatmap[0], boxes[0]
-
-    def _peaks(self, heatmap: NDArray, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Cells above the threshold that no neighbour of their class exceeds."""
-        above = np.unravel_index(np.flatnonzero(heatmap > thresholds), heatmap.shape)
-        found = np.stack(above)
-        kind, row, column = (index[:, None] for index in above)
-        values = heatmap[kind, row, column]  # (N, 1)
-        row, column = row + _NEIGHBOURS[0], column + _NEIGHBOURS[1]  # (N, 8)
-        rows, columns = heatmap.shape[1:]
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        near = heatmap[kind, np.where(inside, row, 0), np.where(inside, column, 0)]
-        near[~inside] = -np.inf
-        # Of equal neighbours the later cell wins, so that a plateau gives one peak.
-        earlier, later = near[:, :4], near[:, 4:]
-        return found[:, (values >= earlier).all(axis=1) & (values > later).all(axis=1)]
 
     def _boxes(self, boxes: NDArray, peaks: NDArray[np.int64]) -> NDArray[np.float64]:
         options = self._options
@@ -212,6 +199,47 @@ class BevCenterDecoder:
             yaw_rad=value[6],
             velocity_mps=velocity,
         )
+
+
+def peaks_of(heatmap: NDArray, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the cells above the threshold that no neighbour of their class exceeds.
+
+    Of equal neighbours the later cell wins, so that a plateau gives one peak.
+
+    Args:
+        heatmap: (K, H, W).
+        thresholds: (K, 1, 1).
+
+    Returns:
+        (3, N): class, row, column, in the order of the cells.
+    """
+    compiled = library()
+    if compiled is None or heatmap.dtype != np.float32 or not heatmap.flags.c_contiguous:
+        return peaks_numpy(heatmap, thresholds)
+    classes, rows, columns = heatmap.shape
+    found = np.empty((classes * -(-rows // 2) * -(-columns // 2), 3), np.int64)
+    count = compiled.held.ep_peaks(
+        ctypes.c_void_p(heatmap.ctypes.data),
+        *map(ctypes.c_int64, heatmap.shape),
+        ctypes.c_void_p(thresholds.ctypes.data),
+        ctypes.c_void_p(found.ctypes.data),
+    )
+    return found[:count].T
+
+
+def peaks_numpy(heatmap: NDArray, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the same, by NumPy alone."""
+    above = np.unravel_index(np.flatnonzero(heatmap > thresholds), heatmap.shape)
+    found = np.stack(above)
+    kind, row, column = (index[:, None] for index in above)
+    values = heatmap[kind, row, column]  # (N, 1)
+    row, column = row + _NEIGHBOURS[0], column + _NEIGHBOURS[1]  # (N, 8)
+    rows, columns = heatmap.shape[1:]
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    near = heatmap[kind, np.where(inside, row, 0), np.where(inside, column, 0)]
+    near[~inside] = -np.inf
+    earlier, later = near[:, :4], near[:, 4:]
+    return found[:, (values >= earlier).all(axis=1) & (values > later).all(axis=1)]
 
 
 def make_decoder(manifest: Manifest) -> BevCenterDecoder:

@@ -2,13 +2,19 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from edge_perception.core import native
 from edge_perception.core.errors import InvalidOutputError
 from edge_perception.models.adapters.bev_center import (
     BevCenterDecoder,
     BevCenterOptions,
     Calibration,
     PresentModalities,
+    peaks_numpy,
+    peaks_of,
 )
 
 LABELS = ("car", "pedestrian")
@@ -170,3 +176,23 @@ def test_threshold_of_a_subset_counts_after_calibration():
         calibration = Calibration(temperature=4.0, bias=-1.0, class_thresholds={"car": threshold})
         decoder = BevCenterDecoder(BevCenterOptions(subsets={"camera": calibration}), LABELS)
         assert len(decoder(heads, PresentModalities(names=("camera",))).objects) == found
+
+
+@given(
+    values=arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
+        elements=st.sampled_from([-5.0, 0.0, 1.0, 2.0, float("inf"), float("nan")]),
+    ),
+    threshold=st.sampled_from([-6.0, 0.0, 1.0]),
+)
+def test_compiled_peaks_are_those_of_numpy(values, threshold):
+    assert native.library() is not None
+    thresholds = np.full((len(values), 1, 1), threshold, np.float32)
+    found = peaks_of(values, thresholds)
+    assert found.tolist() == peaks_numpy(values, thresholds).tolist()
+    reversed_rows = values[:, ::-1]  # a view that is not contiguous
+    assert (
+        peaks_of(reversed_rows, thresholds).tolist()
+        == peaks_of(reversed_rows.copy(), thresholds).tolist()
+    )

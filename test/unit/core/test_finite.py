@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from edge_perception.core.finite import all_finite
+from edge_perception.core import native
+from edge_perception.core.finite import all_finite, all_finite_numpy
 
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble, np.dtype(">f4")]
 
@@ -49,3 +50,17 @@ def test_random_bits_and_views(values):
 def test_integers_and_nothing_are_finite():
     assert all_finite(np.arange(5))
     assert all_finite(np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 1_000_001])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_numpy_says_what_the_compiled_loop_says(dtype, size):
+    assert native.library() is not None
+    values = np.zeros(size, dtype)
+    assert all_finite(values)
+    assert all_finite_numpy(values)
+    for index in {0, size // 2, size - 1}:
+        values[index] = -np.inf
+        assert not all_finite(values)
+        assert not all_finite_numpy(values)
+        values[index] = 1.0
