@@ -68,10 +68,9 @@ def decide(
     ordered = sorted(features.values(), key=lambda item: _PRECISION.get(item.modality, 1))
     for feature in ordered:
         merge_boxes(hypotheses, feature.objects, feature.source, config)
-    points = _points(features if points_of is None else points_of)
-    for feature in ordered:
-        if not feature.image_objects:
-            continue
+    pictured = [feature for feature in ordered if feature.image_objects]
+    points = _points((features if points_of is None else points_of) if pictured else {})
+    for feature in pictured:
         if feature.geometry.intrinsics is None:
             notes.append(f"{feature.source}: no calibration, its 2-D boxes are not placed")
             continue

@@ -29,6 +29,17 @@ def seen_cells(returns: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[
     ):
         return None
     rows, columns = shape[2:]
-    cells = returns.reshape(rows, returns.shape[0] // rows, columns, -1).mean(axis=(1, 3))
+    parts = returns.reshape(rows, returns.shape[0] // rows, columns, -1)
+    # Plane by plane: NumPy takes a reduction over short axes cell by cell, ten times as long.
+    cells = _sum(_sum(parts, 3), 1) / np.float32(parts.shape[1] * parts.shape[3])
     around = cv2.blur(cells, (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE)
     return np.square(around / np.float32(_MOST))[None, None]
+
+
+def _sum(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Return the sums over a short axis, taken in its order."""
+    first, *others = np.moveaxis(values, axis, 0)
+    total: NDArray[np.float32] = first.copy()
+    for plane in others:
+        total += plane
+    return total
