@@ -34,7 +34,7 @@ SET = Path("models/bev_lite")
 GOLDEN_SEED = HELD_OUT_SEED + 203
 BUDGET_MS = {"camera": 15.0, "lidar": 15.0, "audio": 2.0, "fusion": 6.0}
 EVENTS = {
-    "siren": {"labels": ["siren"], "threshold": 0.6, "release": 0.4},
+    "siren": {"labels": ["siren"], "threshold": 0.73, "release": 0.5, "mean_windows": 15},
     "car_horn": {"labels": ["car_horn"], "threshold": 0.75, "release": 0.5},
     "speech": {"labels": ["speech"], "threshold": 0.6, "release": 0.4},
 }
@@ -281,21 +281,59 @@ def write(
     print(f"{role}: model {len(model)} bytes, bundle {size} bytes, {cost_ms} ms, {difference}")
 
 
-def renamed(role: str, into: Path, *, version: str, release: int, space: str) -> None:
-    """Write a bundle of the set again as it is, in the feature space of other encoders."""
+def renamed(
+    role: str, into: Path, *, version: str, release: int, space: str, report: dict | None = None
+) -> None:
+    """Write a bundle of the set again with the same weights.
+
+    Args:
+        role: which.
+        into: folder of the set.
+        version: the new one.
+        release: the new one.
+        space: feature space of the other encoders.
+        report: of the audio model, with events as they are told now; none: nothing but the names
+            is new.
+    """
     bundle = load_bundle(SET / role)
+    model = bundle.read(bundle.manifest.model)
     manifest = plain(asdict(bundle.manifest))
     for name in ("files", "golden", "created", "changelog"):
         manifest.pop(name)
     manifest |= {"version": version, "release": release, "feature_space": space}
-    manifest["changelog"] = f"{bundle.manifest.version} in the feature space {space}"
-    card_text = bundle.read("MODEL_CARD.md").decode()
+    text = bundle.read("MODEL_CARD.md").decode()
+    if report is not None:
+        manifest["postprocessing"]["events"] = EVENTS
+        manifest["provenance"]["metrics"]["evaluation"] = report
+        text = card(
+            role, version=version, report=report, part_inputs=manifest["inputs"],
+            outputs=manifest["outputs"], size=len(model),
+            cost_ms=manifest["provenance"]["metrics"]["cpu_1_thread_ms"],
+            memory=manifest["resources"]["peak_memory_bytes"],
+        )  # fmt: skip
+        manifest["changelog"] = f"{bundle.manifest.version} with other rules for its events"
+    else:
+        manifest["changelog"] = f"{bundle.manifest.version} in the feature space {space}"
     title = f"# bev_lite {role} {version}, the weights of {bundle.manifest.version}"
     write_bundle(
-        into / role, manifest=manifest, model=bundle.read(bundle.manifest.model),
-        golden_inputs=read_golden(bundle)[0], replace=True,
-        files={"MODEL_CARD.md": "\n".join([title, *card_text.split("\n")[1:]]).encode()},
+        into / role, manifest=manifest, model=model, golden_inputs=read_golden(bundle)[0],
+        files={"MODEL_CARD.md": "\n".join([title, *text.split("\n")[1:]]).encode()}, replace=True,
     )  # fmt: skip
+
+
+def heard(path: Path) -> dict:
+    """Return what is known of the bundled audio model, with what `training.hearing` wrote of it.
+
+    What other models were heard to do on the same clips, and are not in that file, is kept.
+    """
+    known = load_bundle(SET / "audio").manifest.provenance.metrics["evaluation"]
+    tables, before = json.loads(path.read_text())["tables"], known.get("hearing", {})
+    for name, table in tables.items():
+        tables[name] = {
+            **table,
+            **{n: e for n, e in before.get(name, {}).items() if n not in table},
+        }
+    return {**known, "hearing": tables}
 
 
 def main() -> None:
@@ -333,9 +371,11 @@ def main() -> None:
     if not arguments.only:
         parts["fusion"] = load("fusion", lambda rep: fusion_part(rep, parts), arguments.fusion)
     for role in arguments.same:
+        told = role == "audio" and arguments.hearing is not None
         renamed(
-            role, arguments.into, version=arguments.version, release=arguments.release, space=space
-        )
+            role, arguments.into, version=arguments.version, release=arguments.release, space=space,
+            report=heard(arguments.hearing) if told else None,
+        )  # fmt: skip
         parts.pop(role, None)
     for role, part in parts.items():
         report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())

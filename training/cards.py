@@ -194,8 +194,8 @@ def _hearing_table(tables: dict) -> list[str]:
     lines = [
         "",
         "Sirens at 0 dB in simulated streets, and clips of other sounds that training has not "
-        "seen, made in another way (`training/held_out_sounds.py`); a siren is what three windows "
-        "in a row say:",
+        "seen, made in another way (`training/held_out_sounds.py`); a siren is what the mean of "
+        "15 windows says, and with models that do not ask for a mean three windows in a row:",
         "",
         "| model | threshold | sirens heard | F1 against streets | false sirens | in recordings |",
         "|---|---|---|---|---|---|",

@@ -17,10 +17,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.schema import decode
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders import encoders
 from edge_perception.encoders.audio.clip import ClipWindow, read_wav, run_blocks
-from edge_perception.models.adapters.audio_tagger import SoundDecoder
+from edge_perception.models.adapters.audio_tagger import (
+    EventRule,
+    SoundDecoder,
+    TaggerOptions,
+    log_odds,
+)
 from edge_perception.models.loading import LoadedModel, ModelOptions, open_bundle
 from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.simulation.audio import SAMPLE_RATE_HZ, generate_audio
@@ -31,7 +37,7 @@ SIREN_SEED = 3_000_000
 SIREN_CLIPS, CLIP_S = 30, 5.0
 COUNTED = 3  # clips of each kind that make the hard negatives
 LONG_CLIPS, LONG_S = 2, 20.0  # of each kind, for false alarms per hour
-CONFIRM = 3  # windows in a row, for every model
+CONFIRM = 3  # windows in a row, for every model that does not ask for their mean
 _SOUNDS = ("horn", "engine", "speech", "street", "rain")
 # What sounds in the clips of the shared data, which are for evaluation alone.
 RECORDED = {
@@ -54,10 +60,17 @@ class Listener:
         encoder = spec.make_encoder(manifest, self.loaded.backend)
         return list(run_blocks(encoder, spec.make_intake(manifest), blocks))  # type: ignore[arg-type]
 
-    def siren(self, windows: Iterable[ClipWindow]) -> NDArray[np.float64]:
-        """Return the score of a siren of each window."""
+    @property
+    def rule(self) -> EventRule:
+        """When the model tells a siren."""
+        postprocessing = self.bundle.manifest.postprocessing
+        return decode(TaggerOptions, postprocessing, "postprocessing").events["siren"]
+
+    def siren(self, windows: Iterable[ClipWindow]) -> float:
+        """Return the highest threshold at which a siren would be told; 0: it never would."""
         decoder = SoundDecoder(self.bundle.manifest)
-        return np.array([decoder.event_scores(w.outputs)["siren"] for w in windows])
+        scores = np.array([decoder.event_scores(w.outputs)["siren"] for w in windows])
+        return held(scores) if self.rule.mean_windows == 1 else held_mean(scores, self.rule)
 
 
 def blocks_of(samples: NDArray[np.float32]) -> Iterable[AudioBlock]:
@@ -100,17 +113,27 @@ def held(scores: NDArray[np.float64]) -> float:
     return float(np.lib.stride_tricks.sliding_window_view(scores, CONFIRM).min(axis=1).max())
 
 
+def held_mean(scores: NDArray[np.float64], rule: EventRule) -> float:
+    """Return the highest mean over windows of a rule that takes the mean; 0: too few windows."""
+    odds = np.array([log_odds(float(score)) for score in scores])
+    means = [
+        odds[max(0, end - rule.mean_windows) : end].mean()
+        for end in range(rule.least_windows, len(odds) + 1)
+    ]
+    return float(1.0 / (1.0 + np.exp(-max(means)))) if means else 0.0
+
+
 def listen(listener: Listener, data: Path | None) -> dict:
     """Return the held scores of all clips, and false alarms per hour by kind."""
     found: dict = {"sirens": [], "streets": [], "negatives": {}, "recorded": {}}
     for number in range(SIREN_CLIPS):
         for name, siren in (("sirens", True), ("streets", False)):
             sound = street(number, siren=siren)
-            found[name].append(held(listener.siren(listener.windows(blocks_of(sound)))))
+            found[name].append(listener.siren(listener.windows(blocks_of(sound))))
     per_hour = {}
     for kind in HELD_OUT:
         scores = [
-            held(listener.siren(listener.windows(blocks_of(clip(kind, n, CLIP_S)))))
+            listener.siren(listener.windows(blocks_of(clip(kind, n, CLIP_S))))
             for n in range(COUNTED)
         ]
         found["negatives"][kind] = scores
@@ -126,7 +149,7 @@ def listen(listener: Listener, data: Path | None) -> dict:
             if path.is_file():
                 windows = listener.windows(read_wav(path, pad_s=1.0))
                 found["recorded"][name] = {
-                    "siren_in_it": siren, "score": held(listener.siren(windows)),
+                    "siren_in_it": siren, "score": listener.siren(windows),
                     "events": starts(windows, "siren"),
                 }  # fmt: skip
     return found
@@ -193,8 +216,9 @@ def main() -> None:
         bundle = load_bundle(path)
         name = f"{bundle.manifest.name} {bundle.manifest.version}"
         loaded = open_bundle(bundle, ModelOptions(model="audio"))
-        found[name] = listen(Listener(name=name, bundle=bundle, loaded=loaded), arguments.data)
-        shipped[name] = bundle.manifest.postprocessing["events"]["siren"]["threshold"]
+        listener = Listener(name=name, bundle=bundle, loaded=loaded)
+        found[name] = listen(listener, arguments.data)
+        shipped[name] = listener.rule.threshold
         loaded.backend.close()
     if arguments.threshold:
         shipped[next(iter(found))] = arguments.threshold

@@ -45,6 +45,11 @@ class EventRule:
     # `confirm_windows` a quarter of the windows must be there. 1: each window for itself.
     mean_windows: int = parameter(1, low=1, high=100)
 
+    @property
+    def least_windows(self) -> int:
+        """How many windows the mean must be of before it counts."""
+        return math.ceil(_LEAST_SHARE * self.mean_windows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaggerOptions:
@@ -128,7 +133,7 @@ class SoundDecoder:
     def _mean(self, name: str, score: float) -> float:
         """Take one window's score; return that of the newest windows together."""
         kept = self._log_odds[name]
-        kept.append(_log_odds(score))
+        kept.append(log_odds(score))
         return 1.0 / (1.0 + math.exp(-sum(kept) / len(kept)))
 
     def _update(self, name: str, score: float) -> None:
@@ -136,9 +141,7 @@ class SoundDecoder:
         release = rule.threshold if rule.release is None else rule.release
         self._runs[name] = self._runs[name] + 1 if score >= rule.threshold else 0
         if name in self._log_odds:  # the mean is of several windows already
-            starts = self._runs[name] > 0 and len(self._log_odds[name]) >= math.ceil(
-                _LEAST_SHARE * rule.mean_windows
-            )
+            starts = self._runs[name] > 0 and len(self._log_odds[name]) >= rule.least_windows
         else:
             starts = self._runs[name] >= self._options.confirm_windows
         if starts:
@@ -147,7 +150,8 @@ class SoundDecoder:
             self._active.discard(name)
 
 
-def _log_odds(score: float) -> float:
+def log_odds(score: float) -> float:
+    """Return the log-odds of a probability as the mean over windows takes them: cut at 3 and -3."""
     if not 0.0 < score < 1.0:
         return math.copysign(_MOST_LOG_ODDS, score - 0.5)
     odds = math.log(score) - math.log1p(-score)

@@ -4,7 +4,7 @@ import pytest
 from edge_perception.core.errors import InvalidOutputError, ManifestError
 from edge_perception.core.schema import decode
 from edge_perception.models.adapters import adapters
-from edge_perception.models.adapters.audio_tagger import SoundContext, SoundDecoder
+from edge_perception.models.adapters.audio_tagger import EventRule, SoundContext, SoundDecoder
 from edge_perception.models.manifest import Manifest
 
 RULES = {
@@ -131,6 +131,21 @@ def test_the_score_of_a_mean_is_that_of_the_mean():
     odds = (np.log(9) + np.log(4)) / 2
     assert event.score == pytest.approx(1 / (1 + np.exp(-odds)), rel=1e-5)
     assert decoder.event_scores(outputs)["siren"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hearing_tells_the_threshold_at_which_the_decoder_would(seed):
+    pytest.importorskip("scipy", reason="no SciPy: the sounds of training are made with it")
+    from training.hearing import held_mean
+
+    scores = np.random.default_rng(seed).beta(0.5, 0.5, 40)
+    rule = decode(EventRule, LASTING["siren"], "rule")
+    highest = held_mean(scores, rule)
+    assert 0.5 < highest < 1.0
+    for threshold, told in ((highest - 1e-3, True), (highest + 1e-3, False)):
+        events = {**LASTING, "siren": {**LASTING["siren"], "threshold": threshold, "release": 0.4}}
+        assert any(lasting(SoundDecoder(manifest(events=events)), scores)) == told
+    assert held_mean(scores[:3], rule) == 0.0  # too few
 
 
 def test_an_interrupted_stream_starts_without_a_past():
