@@ -14,6 +14,7 @@ from edge_perception.core.errors import BackendError, ModelError
 from edge_perception.models.graph_wrapping import fixed_output
 
 PADDED_ROWS = 300  # detections of a list whose length depends on the picture
+_MOST_ROWS = 3000  # of a list that is longer than usual on a black picture or on noise
 _NOT_FIXED = ("NonMaxSuppression", "NonZero", "Unique", "Loop", "Compress")  # follow the data
 _BRIGHTEST = np.float32(255)
 
@@ -55,13 +56,14 @@ def with_fixed_outputs(
         lengths = [run[name].shape for run in runs]
         follows = name in free or 0 in shape or len(set(lengths)) > 1
         axis = _free_axis(model, name, shape) if follows else None
-        if axis is not None and shape[axis] > PADDED_ROWS:
-            axis = None  # that many on a black picture are no detections: all cells, say
-        fixed_output(model, name, shape, seen[name].dtype, free_axis=axis, rows=PADDED_ROWS)
+        rows = PADDED_ROWS
+        if axis is not None and (most := max(length[axis] for length in lengths)) > rows:
+            if len(set(lengths)) == 1:
+                axis = None  # that many on a black picture are no detections: all cells, say
+            rows = min(max(rows, 2 * most), _MOST_ROWS)
+        fixed_output(model, name, shape, seen[name].dtype, free_axis=axis, rows=rows)
         if axis is not None:
-            reasons[f"output.{name}"] = (
-                f"padded to {PADDED_ROWS} rows: their number follows the data"
-            )
+            reasons[f"output.{name}"] = f"padded to {rows} rows: their number follows the data"
     whole = frozenset(name for name in names if seen[name].dtype.kind in "iu")
     try:
         return onnx.shape_inference.infer_shapes(model), whole, runs[-1]

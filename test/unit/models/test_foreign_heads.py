@@ -250,3 +250,32 @@ def test_yolox_whose_inside_is_not_known_is_told_from_yolov6_by_its_boxes(
     _, seen, recognised = bring(path, {})
     assert recognised.family == ("YOLOv6" if decoded else "YOLOX")
     check(seen, "center" if decoded else "corner")
+
+
+def test_a_long_list_whose_length_follows_the_picture_is_padded(tmp_path: Path) -> None:
+    """Of a suppression class by class more rows come than usual, and not always as many."""
+    rows = np.zeros((1, 500, 6), np.float32)
+    for row, (label, score, box) in enumerate(TRUTH):
+        rows[0, 340 + row] = (*box, score, label)
+    path = graphs.write(tmp_path / "m.onnx", Signature({"rows": rows}))
+    model, node = onnx.load(str(path)), onnx.helper.make_node
+    weights = {"few": np.array([345]), "more": np.array([55]), "begin": np.array([0])}
+    weights |= {"axis": np.array([1]), "dim": np.array(1.0, np.float32), "one": np.array([1])}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in weights.items())
+    model.graph.node.extend(
+        [
+            node("Less", ["most", "dim"], ["dark"]),  # 400 rows in the dark, else 345
+            node("Cast", ["dark"], ["is_dark"], to=7),
+            node("Reshape", ["is_dark", "one"], ["whether"]),
+            node("Mul", ["whether", "more"], ["added"]),
+            node("Add", ["few", "added"], ["count"]),
+            node("Slice", ["rows", "begin", "count", "axis"], ["output0"]),
+        ]
+    )
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("output0", 1, [1, "n", 6]))
+    onnx.save(model, str(path))
+    bundle, seen, recognised = bring(path, {"labels": "coco80", "family": "yolo"})
+    assert bundle.manifest.outputs[0].shape == (1, 800, 6)
+    assert any("padded to 800 rows" in row.value for row in recognised.assumptions)
+    check(seen, "center")
