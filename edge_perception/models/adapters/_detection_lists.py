@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_perception.models.adapters._box_evidence import form_and_unit
 from edge_perception.models.adapters._detr_kin import has_dinov3
 from edge_perception.models.adapters._picture import (
     IMAGENET,
@@ -19,14 +20,23 @@ from edge_perception.models.adapters._picture import (
     names_number_0,
     reading,
 )
-from edge_perception.models.adapters._yolo_graph import DAMO_PICTURE, YOLO_PICTURE, is_damo
+from edge_perception.models.adapters._yolo_graph import (
+    ANCHORS_A_CELL,
+    DAMO_PICTURE,
+    USUAL_LISTS,
+    YOLO_PICTURE,
+    is_damo,
+    strides_of,
+)
 from edge_perception.models.foreign import ForeignModel, Reading
+from edge_perception.models.foreign_outputs import PADDED_ROWS
 from edge_perception.models.operators import all_nodes
 
 _LONGEST = 3000
 # Caffe's pixel means, BGR, as maskrcnn-benchmark takes them off.
 _CAFFE: dict[str, Any] = {"color": "bgr", "scale": 1.0, "mean": [102.9801, 115.9465, 122.7717]}
 _CORNER: dict[str, Any] = {"resize": "letterbox", "pad": "bottom_right"}
+_EACH_CELL = "a box for each cell: nothing is suppressed in the graph"
 _LEAST_MEAN, _MEAN_PIXEL = 10.0, 114.0  # a mean of numbers of 0 to 1 is smaller; usual padding
 _NORMALISED = ("color", "mean", "std")
 _CHOICES = (
@@ -56,13 +66,16 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
         return []
     boxes, scores, labels = picked
     kind = _kind(foreign, boxes, named=set(picked) == {"boxes", "scores", "labels"})
+    strides = _cells_of(foreign, boxes)
+    form = _form_of_cells(foreign, boxes, strides) if strides else {}
     post = {
         "boxes": boxes,
         "scores": scores,
         "labels": labels,
         **kind.post,
-        **({"first_class": 0} if names_number_0(foreign) else {}),
-        **SUPPRESSED,
+        **form,
+        **({"first_class": 0} if names_number_0(foreign) or strides else {}),
+        **({"overlap_threshold": 0.45, "duplicate_threshold": 0.8} if strides else SUPPRESSED),
     }
     return [
         reading(
@@ -75,6 +88,7 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
             reasons={
                 **dict.fromkeys((*kind.preprocessing, *kind.post), kind.why),
                 **dict.fromkeys(("boxes", "scores", "labels"), "names and types of the outputs"),
+                **({"overlap_threshold": _EACH_CELL} if strides else {}),
             },
             undecided={} if kind.name else {"family": _CHOICES},
         )
@@ -86,13 +100,37 @@ def _lists_of(foreign: ForeignModel, columns: int) -> dict[str, int]:
     return {
         name: shape[-2]
         for name, shape in foreign.output_shapes().items()
-        if len(shape) in (2, 3) and shape[-1] == columns and shape[-2] <= _LONGEST
+        if len(shape) in (2, 3)
+        and shape[-1] == columns
+        and (shape[-2] <= _LONGEST or _cells_of(foreign, name))
     }
+
+
+def _cells_of(foreign: ForeignModel, boxes: str) -> tuple[int, ...]:
+    """Return the strides where there is a box for each cell; (): a list after suppression.
+
+    As Qualcomm's AI Hub exports YOLO: of each cell its box, best score and class.
+    """
+    count = foreign.output_shapes()[boxes][-2]
+    if count in USUAL_LISTS or count <= PADDED_ROWS:
+        return ()
+    return strides_of(foreign, count) or strides_of(foreign, count, ANCHORS_A_CELL)
+
+
+def _form_of_cells(foreign: ForeignModel, boxes: str, strides: tuple[int, ...]) -> dict[str, str]:
+    """Return form and unit of the boxes of cells, which a run on noise tells."""
+    tried = foreign.tried.get(boxes)
+    rows = None if tried is None else tried.reshape(-1, 4)
+    anchors = 1 if strides_of(foreign, foreign.output_shapes()[boxes][-2]) else ANCHORS_A_CELL
+    form, unit, why = form_and_unit(foreign, rows, strides, anchors)
+    told = why.startswith("on noise")
+    return {"box": form if told else "xyxy", "box_unit": unit}
 
 
 def _flat(foreign: ForeignModel, count: int) -> list[str]:
     shapes = foreign.output_shapes()
-    return [name for name, shape in shapes.items() if shape in ((count,), (1, count))]
+    alike = ((count,), (1, count), (1, count, 1))
+    return [name for name, shape in shapes.items() if shape in alike]
 
 
 def _pick(foreign: ForeignModel) -> tuple[str, str, str] | None:

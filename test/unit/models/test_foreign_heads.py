@@ -279,3 +279,36 @@ def test_a_long_list_whose_length_follows_the_picture_is_padded(tmp_path: Path) 
     assert bundle.manifest.outputs[0].shape == (1, 800, 6)
     assert any("padded to 800 rows" in row.value for row in recognised.assumptions)
     check(seen, "center")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_best_score_and_class_of_each_cell_are_suppressed_here(tmp_path: Path, deep: bool) -> None:
+    """As Qualcomm's AI Hub exports YOLO, and as RTMDet's decoding gives it."""
+    size = (320, 256)  # more cells than a list of detections has rows
+    cells = sum((size[0] // s) * (size[1] // s) for s in (8, 16, 32))
+    boxes, scores = np.zeros((1, cells, 4), np.float32), np.zeros((1, cells), np.float32)
+    labels, first = np.zeros((1, cells), np.float32), 0
+    for stride in (8, 16, 32):
+        columns, lines = size[0] // stride, size[1] // stride
+        y, x = np.divmod(np.arange(columns * lines), columns)
+        low = np.stack([x, y], axis=1) * stride
+        boxes[0, first : first + len(x)] = np.concatenate([low, low + stride], axis=1)
+        first += len(x)
+    rng = np.random.default_rng(0)
+    scores[:] = rng.uniform(0, 0.01, scores.shape)
+    for row in (70, 71):  # one thing, found by two cells
+        boxes[0, row], scores[0, row], labels[0, row] = (80, 64, 160, 128), 0.9 - row / 1000, 2
+    heads = {"boxes": boxes, "scores": scores, "class_idx": labels}
+    if deep:
+        heads = {**heads, "scores": scores[..., None], "class_idx": labels[..., None]}
+    path = graphs.write(tmp_path / "m.onnx", Signature(heads))
+    model = onnx.load(str(path))
+    for axis, length in ((2, size[1]), (3, size[0])):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = length
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"family: --assume family=torchvision"):
+        recognise(path, labels=COCO_LABELS)
+    bundle, seen, _ = bring(path, {"labels": "coco80", "family": "yolo"})
+    post = bundle.manifest.postprocessing
+    assert (post["box"], post["box_unit"], post["first_class"]) == ("xyxy", "px", 0)
+    assert [(o.class_name, round(o.score, 2)) for o in seen.objects] == [("car", 0.83)]
