@@ -296,8 +296,10 @@ def test_best_score_and_class_of_each_cell_are_suppressed_here(tmp_path: Path, d
         first += len(x)
     rng = np.random.default_rng(0)
     scores[:] = rng.uniform(0, 0.01, scores.shape)
-    for row in (70, 71):  # one thing, found by two cells
-        boxes[0, row], scores[0, row], labels[0, row] = (80, 64, 160, 128), 0.9 - row / 1000, 2
+    for row in (70, 71):  # one thing, found by two cells: of their boxes three fifths are shared
+        left = 20 * (row - 66)
+        boxes[0, row], scores[0, row] = (left, 64, left + 80, 128), 0.9 - row / 1000
+        labels[0, row] = 2
     heads = {"boxes": boxes, "scores": scores, "class_idx": labels}
     if deep:
         heads = {**heads, "scores": scores[..., None], "class_idx": labels[..., None]}
