@@ -12,7 +12,7 @@ from typing import Any
 
 _SUPPRESSIONS = ("EfficientNMS_TRT", "EfficientNMSX_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT")
 _KNOWN_DOMAINS = ("com.microsoft", "ai.onnx.ml", "ai.onnx.preview")  # and what is below them
-_EXTENSIONS = "ai.onnx.contrib::"
+_EXTENSIONS = ("com.microsoft.extensions", "ai.onnx.contrib")  # of a library beside the runtime
 _PASSED = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape")
 
 
@@ -36,7 +36,8 @@ def unknown_operators(model: Any) -> list[str]:
     found = []
     for node in all_nodes(model.graph):
         domain = node.domain or "ai.onnx"
-        if (node.domain, node.op_type) in own or domain.startswith(_KNOWN_DOMAINS):
+        known = domain.startswith(_KNOWN_DOMAINS) and domain not in _EXTENSIONS
+        if (node.domain, node.op_type) in own or known:
             continue
         if domain != "ai.onnx":
             found.append(f"{domain}::{node.op_type}")
@@ -50,7 +51,7 @@ def unknown_operators(model: Any) -> list[str]:
 
 def what_to_do(unknown: Sequence[str]) -> str:
     """Say how a file is made without operators that nothing here knows."""
-    if any(name.startswith(_EXTENSIONS) for name in unknown):
+    if any(name.partition("::")[0] in _EXTENSIONS for name in unknown):
         return (
             "of onnxruntime-extensions, which decode files, resize pictures or split texts in the "
             "graph: give the model from before add_pre_post_processing_to_model; pictures are "

@@ -98,17 +98,18 @@ def test_what_the_encoder_of_pillars_gives_is_no_segmentation(tmp_path: Path) ->
     assert "segmentation" not in str(refused.value)
 
 
-def test_operators_of_onnxruntime_extensions_are_named_with_what_to_give(tmp_path: Path) -> None:
+@pytest.mark.parametrize("domain", ["com.microsoft.extensions", "ai.onnx.contrib"])
+def test_operators_of_onnxruntime_extensions_are_named_with_what_to_give(
+    tmp_path: Path, domain: str
+) -> None:
     path = network(
         tmp_path / "model.onnx",
         {"images": (FLOAT, [1, 3, 64, 96])},
         {"output0": (FLOAT, [1, 84, 126])},
     )
     model = onnx.load(str(path))
-    model.graph.node.append(
-        onnx.helper.make_node("DecodeImage", ["images"], ["x"], domain="ai.onnx.contrib")
-    )
-    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.contrib", 1))
+    model.graph.node.append(onnx.helper.make_node("DecodeImage", ["images"], ["x"], domain=domain))
+    model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     onnx.save(model, str(path))
     with pytest.raises(ModelError, match="from before add_pre_post_processing_to_model"):
         recognise(path)
