@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import rclpy.logging
 from rclpy.impl.logging_severity import LoggingSeverity
 
+from edge_perception.nodes.common import node_log
 from edge_perception.nodes.common.node_log import DETAIL_LINES, NodeLog
 from edge_perception.running.log_format import JSON, JSON_FORMAT, VARIABLE, log_environment
 from edge_perception.running.node_options import NodeOptions
@@ -98,6 +100,7 @@ def test_a_level_that_somebody_set_meanwhile_stays(capfd):
 
 PROGRAM = """
 import rclpy.logging
+from edge_perception.nodes.common import node_log
 from edge_perception.nodes.common.node_log import NodeLog
 from edge_perception.running.node_options import NodeOptions
 log = NodeLog(rclpy.logging.get_logger("encoder"), NodeOptions())
@@ -121,3 +124,22 @@ def test_on_the_console_each_line_is_an_object_of_json():
     assert first["time_s"] > 1e9
     assert second["message"].endswith("camera: LATE")
     assert (third["level"], third["message"]) == ("DEBUG", "frame 1")
+
+
+def test_lines_are_those_of_who_calls(monkeypatch):
+    written = []
+    fake = SimpleNamespace(rclpy_logging_rcutils_log=lambda *args: written.append(args))
+    monkeypatch.setattr(node_log, "rclpy_implementation", fake)
+    log, _ = made("callers")
+    log.warning("disk full")
+    log.anomaly("camera: STALE")
+    log.detail("frame {}", 1)
+    assert [text for _, _, text, *_ in written][::2] == ["disk full", "frame 1"]
+    here = sys._getframe().f_code
+    for _, name, _, function, path, line in written:
+        assert (name, function, path) == ("callers", here.co_name, here.co_filename)
+        assert here.co_firstlineno < line < here.co_firstlineno + 12
+    assert len({line for *_, line in written}) == 3
+    monkeypatch.setattr(node_log, "rclpy_implementation", SimpleNamespace())
+    log.warning("disk still full")
+    assert len(written) == 3, "another rclpy writes by its own logger"

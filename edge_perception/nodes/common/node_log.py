@@ -7,6 +7,7 @@ methods. What is written is decided in `core/log_control.py`.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import rclpy.logging
 from rclpy.impl import rcutils_logger
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.impl.logging_severity import LoggingSeverity
 
 from edge_perception.core.log_control import Before, DetailTime, RepeatLimit
@@ -199,7 +201,20 @@ class NodeLog:
             self._logger.set_level(self._level)
 
     def _write(self, severity: LoggingSeverity, text: str) -> None:
-        self._by_severity[severity].log(self._text(text), severity)
+        write = getattr(rclpy_implementation, "rclpy_logging_rcutils_log", None)
+        if write is None:  # of another rclpy
+            self._by_severity[severity].log(self._text(text), severity)
+            return
+        # rclpy's own way looks for who calls by the files of the stack: fifty times what the line
+        # takes, and details are written once a frame.
+        frame = sys._getframe()
+        here = frame.f_code.co_filename
+        while frame.f_code.co_filename == here and frame.f_back is not None:
+            frame = frame.f_back
+        where = frame.f_code
+        write(
+            severity, self.name, self._text(text), where.co_name, where.co_filename, frame.f_lineno
+        )
 
     def _text(self, text: str) -> str:
         return quoted(str(text)) if self._json else str(text)
