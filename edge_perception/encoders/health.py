@@ -15,6 +15,7 @@ from edge_perception.encoders.arrivals import Arrivals, ArrivalWindow
 from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.models.sessions import sharing_told
 
+SILENT = "no message on"  # begins what is said of an input; the doctor knows it by that
 MIN_SAMPLES = 20  # a percentile of fewer says nothing
 
 
@@ -152,8 +153,7 @@ class EncoderHealth:
             findings.append(
                 Health(
                     level=Level.ERROR,
-                    message=f"no message on {topics} for {silence_s:.1f} s "
-                    f"> {limits.silence_s:.1f} s",
+                    message=f"{SILENT} {topics} for {silence_s:.1f} s > {limits.silence_s:.1f} s",
                 )
             )
         late_limit_s = limits.late_periods / limits.rate_hz

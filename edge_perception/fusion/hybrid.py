@@ -22,6 +22,8 @@ from edge_perception.fusion.model import FusionModel, FusionOutput
 from edge_perception.fusion.motion import displaced
 from edge_perception.fusion.view import view_of
 
+NO_MODEL = "no fusion model is installed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Attempt:
@@ -59,7 +61,7 @@ def _feature_level(cycle: Cycle) -> _Attempt:
     if not cycle.features:
         return _Attempt(reason="no source contributes")
     if not cycle.models:
-        return _Attempt(reason="no fusion model is installed")
+        return _Attempt(reason=NO_MODEL)
     fitting = [(model, _sorted_out(cycle, model)) for model in cycle.models]
     model, (features, out) = max(fitting, key=lambda pair: len(pair[1][0]))  # the first of equals
     strangers = "; ".join(f"{name}: {why}" for name, why in out.items())

@@ -28,6 +28,7 @@ from edge_perception.fusion.plausible import implausible
 from edge_perception.fusion.publishers import PublisherWatch, Route
 
 OTHER_CLOCK_S = 10.0  # no delay is so long; time_offset_s makes up for less
+_OTHER_CLOCK = ": its stamps are of another clock"
 _SINCE_1970_NS = 10**18  # of the year 2001: smaller ones count from a start
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
 NO_POSE = f"{UNPLACED}: T_base_sensor is only the default, its positions are not to be trusted"
@@ -291,15 +292,15 @@ def other_clock(stamp_ns: int, node_ns: int) -> str:
         return ""  # of a node clock that never began the clock's own note tells
     if stamp_ns < _SINCE_1970_NS <= node_ns:
         return (
-            ": its stamps count from a start, a sensor's (let the driver stamp in system time) or "
-            "a simulation's (use_sim_time: true here)"
+            f"{_OTHER_CLOCK}, they count from a start: a sensor's (let the driver stamp in system "
+            "time) or a simulation's (use_sim_time: true here)"
         )
     if node_ns < _SINCE_1970_NS <= stamp_ns:
         return (
-            ": its stamps are of system time, the node clock is a simulation's; use_sim_time: true "
+            f"{_OTHER_CLOCK}, of system time, the node clock is a simulation's: use_sim_time: true "
             "in its driver too"
         )
     return (
-        ": its stamps are of another clock; let the driver stamp in the time of the nodes (system "
+        f"{_OTHER_CLOCK}; let the driver stamp in the time of the nodes (system "
         "time, with use_sim_time that of /clock)"
     )

@@ -231,8 +231,16 @@ SINCE_1970_NS = 1_760_000_000 * 10**9
 @pytest.mark.parametrize(
     ("node_ns", "stamp_ns", "says"),
     [
-        (40 * 10**9, SINCE_1970_NS, "of system time, the node clock is a simulation's"),
-        (SINCE_1970_NS, 40 * 10**9, "count from a start, a sensor's (let the driver stamp"),
+        (
+            40 * 10**9,
+            SINCE_1970_NS,
+            "of another clock, of system time, the node clock is a simulation's",
+        ),
+        (
+            SINCE_1970_NS,
+            40 * 10**9,
+            "are of another clock, they count from a start: a sensor's (let the driver stamp",
+        ),
         (SINCE_1970_NS, SINCE_1970_NS + 37 * 10**9, "of another clock; let the driver stamp"),
     ],
     ids=["system time in a simulation", "a simulation or a start in system time", "TAI"],

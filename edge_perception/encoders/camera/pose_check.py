@@ -16,6 +16,8 @@ from edge_perception.core.transforms import other_order
 
 SKY_DEG = 60.0  # elevation of the optical axis from which a camera sees no road user
 ROLL_DEG = 60.0  # turned about its axis by more, the image is upright no more
+# How what is said begins; the doctor knows it by that.
+SKY, TURNED = "the camera looks into the sky", "the camera's image is turned"
 _LEVEL_DEG = 30.0  # a pose as it is meant looks less up or down, and is turned less
 _UPRIGHT = 0.9  # cosine, the z axis of a body frame to the vertical
 _OPTICAL = "rotate by (x, y, z, w) = (-0.5, 0.5, -0.5, 0.5) from the body to the optical frame"
@@ -26,9 +28,9 @@ def odd_pose(T_base_camera: NDArray[np.float64]) -> str:
     """Return what is wrong with a pose; empty: nothing that can be seen from it alone."""
     elevation_deg, roll_deg = _attitude(T_base_camera)
     if elevation_deg >= SKY_DEG:
-        text = f"the camera looks into the sky, its optical axis is {elevation_deg:.0f} degrees up"
+        text = f"{SKY}, its optical axis is {elevation_deg:.0f} degrees up"
     elif abs(elevation_deg) < SKY_DEG and roll_deg > ROLL_DEG:
-        text = f"the camera's image is turned by {roll_deg:.0f} degrees, its rows are not level"
+        text = f"{TURNED} by {roll_deg:.0f} degrees, its rows are not level"
     else:
         return ""
     if T_base_camera[2, 2] > _UPRIGHT:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from edge_perception.core.transforms import other_order
 
+# How what is said begins; the doctor knows it by that.
+NOT_BELOW = "the road is not below the sensor"
 _NEAR_M, _FAR_M = 2.0, 20.0  # from the sensor: not its cover, and not where points are few
 _PLACE_M = 2.0  # side of a place
 _PLACES = 50  # fewer tell nothing
@@ -100,7 +102,7 @@ def road_elsewhere(xyz_m: NDArray[np.float32], T_base_sensor: NDArray[np.float64
     # A long wall may look like a road, too: then the likely one is meant, or none is said.
     sure = axes[:1] if len(axes) == 1 or axes[:1] in ([_UPRIGHT], [_OVER]) else []
     what = f": {_WHAT[sure[0]]}" if sure else ""
-    return f"the road is not below the sensor as its pose says{what}{how}"
+    return f"{NOT_BELOW} as its pose says{what}{how}"
 
 
 def _is_scan(xyz_m: NDArray[np.float32]) -> bool:

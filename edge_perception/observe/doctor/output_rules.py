@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from edge_perception.encoders.health import SILENT
+from edge_perception.fusion.hybrid import NO_MODEL
 from edge_perception.observe.doctor.observation import CLOCK, Cause, Observation
 
 _SHARE = 0.1  # of the views: less is a hiccup
 _ERROR = 2
-_SILENT = "no message on"  # of `encoders/health.py`
-_NO_MODEL = "no fusion model is installed"
 
 
 def _levels(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
@@ -25,7 +25,7 @@ def _levels(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
             continue
         fusion = f"{seen.namespace}/fusion"
         model = str(seen.parameters.get(fusion, {}).get("model") or "")
-        if reason.startswith(_NO_MODEL) and not model:
+        if reason.startswith(NO_MODEL) and not model:
             continue  # as it was asked for
         spaces = "feature space" in reason
         if not spaces and any(source in reason for source in ("contributes",)) and found:
@@ -83,7 +83,7 @@ def _errors(seen: Observation, found: Sequence[Cause]) -> Iterator[Cause]:
             continue
         if source == "fusion" and found:
             continue  # it speaks of its sources
-        if CLOCK in explained and _SILENT in status.message:
+        if CLOCK in explained and SILENT in status.message:
             continue
         yield Cause(
             code="node_error",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edge_perception.encoders.camera.pose_check import SKY, TURNED
+from edge_perception.encoders.lidar.road_below import NOT_BELOW
 from edge_perception.observe.doctor.observation import Cause, Observation
 
 _SHARE = 0.5  # of the views: a pose that is wrong stays so
-# Of `encoders/camera/pose_check.py` and `encoders/lidar/road_below.py`.
-_ODD = ("looks into the sky", "image is turned by", "the road is not below the sensor")
+_ODD = (SKY, TURNED, NOT_BELOW)
 
 
 def _poses(seen: Observation) -> Iterator[Cause]:
