@@ -100,7 +100,6 @@ def test_a_level_that_somebody_set_meanwhile_stays(capfd):
 
 PROGRAM = """
 import rclpy.logging
-from edge_perception.nodes.common import node_log
 from edge_perception.nodes.common.node_log import NodeLog
 from edge_perception.running.node_options import NodeOptions
 log = NodeLog(rclpy.logging.get_logger("encoder"), NodeOptions())
