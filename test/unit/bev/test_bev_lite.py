@@ -143,7 +143,8 @@ def test_siren_and_horn_are_heard_in_their_windows(data_dir):
     assert any(a < 5.7 and b > 5.0 for a, b in horns)
     assert min(a for a, _ in sirens) < 3.0
     assert max(b for _, b in sirens) > 6.5
-    assert all(a < 7.0 and b > 2.0 for a, b in sirens)
+    # The mean over 15 windows falls below its release within 0.6 s of the last that has a siren.
+    assert all(a < 7.5 and b > 2.0 for a, b in sirens)
 
 
 @pytest.mark.parametrize("clip", ["street", "rain"])
