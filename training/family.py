@@ -1,8 +1,8 @@
 """The family from large to tiny: variants of the bundled encoders as bundles of the set.
 
-`python -m training.family lidar.json small/lidar_p_int8 --set bev_lite_small --how "in 8 bits"`
-writes what `edge-perception optimize` made into `models/bev_lite_small/lidar`, with what `optimize
-compare` found of it in the manifest and on the card.
+`python -m training.family lidar.json small/lidar_q --set bev_lite_int8 --how "in 8 bits" --version
+0.5.1 --release 6` writes what `edge-perception optimize` made into `models/bev_lite_int8/lidar`,
+with what `optimize compare` found of it in the manifest and on the card.
 """
 
 from __future__ import annotations
@@ -73,7 +73,15 @@ def row_of(compared: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def write(
-    made: Bundle, large: Bundle, into: Path, name: str, how: str, measured: Mapping[str, Any]
+    made: Bundle,
+    large: Bundle,
+    into: Path,
+    name: str,
+    how: str,
+    measured: Mapping[str, Any],
+    *,
+    version: str,
+    release: int,
 ) -> Bundle:
     """Write a variant beside the set.
 
@@ -84,6 +92,8 @@ def write(
         name: of the new bundle.
         how: it differs from the large one, for its card.
         measured: as `row_of` returns it.
+        version: of the new bundle.
+        release: its number, which goes up with each version.
     """
     manifest = json.loads(json.dumps(asdict(made.manifest)))
     for field in ("files", "golden", "created"):
@@ -92,8 +102,7 @@ def write(
         manifest.pop(field)
     objectives = manifest.get("objectives") or {}
     manifest["objectives"] = {k: v for k, v in objectives.items() if v is not None}
-    manifest["name"] = name
-    manifest["release"] = large.manifest.release
+    manifest |= {"name": name, "version": version, "release": release}
     model = made.read(made.manifest.model)
     metrics = {"compared": dict(measured)}  # those of the large one are not of this one
     manifest["provenance"] = {
@@ -185,6 +194,8 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, help="folder of the variant; its name is the row's")
     parser.add_argument("--set", required=True, help="name of the set, such as bev_lite_small")
     parser.add_argument("--how", required=True, help="it differs from the large one, for its card")
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--release", type=int, required=True)
     parser.add_argument("--models", type=Path, default=MODELS, help="(%(default)s)")
     arguments = parser.parse_args()
     made = load_bundle(arguments.bundle)
@@ -193,7 +204,8 @@ def main() -> None:
     suffix = arguments.set.removeprefix(LARGE)
     written = write(
         made, load_bundle(arguments.models / LARGE / role), arguments.models / arguments.set / role,
-        f"{LARGE}_{role}{suffix}", arguments.how, measured,
+        f"{LARGE}_{role}{suffix}", arguments.how, measured, version=arguments.version,
+        release=arguments.release,
     )  # fmt: skip
     size = written.manifest.resources.disk_bytes
     print(f"{written.path}: {size} bytes, {measured['loss_points']:.2f} points lost")

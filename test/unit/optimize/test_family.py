@@ -31,9 +31,18 @@ def test_card_and_manifest_say_what_was_measured_and_nothing_of_the_large_one(tm
     large = load_bundle(MODELS / "bev_lite" / "lidar")
     made = load_bundle(MODELS / "bev_lite_int8" / "lidar")
     measured = row_of(COMPARED, "mine")
-    written = write(made, large, tmp_path / "lidar", "tiny_lidar", "with half of it", measured)
+    written = write(
+        made,
+        large,
+        tmp_path / "lidar",
+        "tiny_lidar",
+        "with half of it",
+        measured,
+        version="0.5.1",
+        release=6,
+    )
     manifest = written.manifest
-    assert manifest.name == "tiny_lidar"
+    assert (manifest.name, manifest.version, manifest.release) == ("tiny_lidar", "0.5.1", 6)
     assert manifest.feature_space == large.manifest.feature_space
     assert manifest.preprocessing == large.manifest.preprocessing
     assert set(manifest.provenance.metrics) == {"compared"}
@@ -43,7 +52,7 @@ def test_card_and_manifest_say_what_was_measured_and_nothing_of_the_large_one(tm
     }
     card = written.read("MODEL_CARD.md").decode()
     for text in (
-        "# tiny_lidar 0.5.0", "with half of it", "40 simulated frames", "1.25 points of mAP lost",
+        "# tiny_lidar 0.5.1", "with half of it", "40 simulated frames", "1.25 points of mAP lost",
         "0.50 of the time", "| lidar alone | 1.25 |", "CC BY 4.0", "## Limits", "## Intended use",
     ):  # fmt: skip
         assert text in card
