@@ -131,7 +131,7 @@ def card(
     before, role = f"{large.manifest.name} {large.manifest.version}", large.manifest.role
     calibration = manifest.get("calibration_set")
     frames = (
-        f" Its ranges come from {calibration['samples']} frames of {calibration['source']}."
+        f" Ranges of 8 bits: {calibration['samples']} frames of {calibration['source']}."
         if calibration
         else ""
     )
@@ -149,7 +149,7 @@ def card(
             f"ONNX opset {manifest['runtime']['opset']}, {manifest['runtime']['precision']}, "
             f"static shapes, {size / 1e6:.2f} MB, {memory:.0f} MB of memory.",
             "",
-            *("## Data", "", f"{parts['Data']}{frames}", ""),
+            *("## Data", "", f"{data(parts['Data'])}{frames}", ""),
             "## Metrics",
             "",
             f"Against {before} on {measured['judge']['frames']} simulated frames that nothing was "
@@ -180,6 +180,11 @@ def sections(text: str) -> dict[str, str]:
         heading, _, body = part.partition("\n")
         parts[heading.strip()] = body.strip()
     return parts
+
+
+def data(text: str) -> str:
+    """Return what a card says of data, without what it says of figures that the variant has not."""
+    return " ".join(s for s in re.split(r"(?<=\.) ", text) if "figures below" not in s)
 
 
 def limits(text: str) -> str:

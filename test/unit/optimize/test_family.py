@@ -57,6 +57,7 @@ def test_card_and_manifest_say_what_was_measured_and_nothing_of_the_large_one(tm
     ):  # fmt: skip
         assert text in card
     assert "pandaset_002" not in card  # figures of the large one
+    assert "figures below" not in card
     assert card.count("Made by") == 1
     session = backends()["onnxruntime"].load(written.model_path, BackendOptions())
     assert all(deviation.passed for deviation in compare_golden(written, session))
