@@ -10,6 +10,7 @@ from edge_perception.models.graph import Shapes
 
 _TEXTS = ("input_ids", "token_type", "text", "prompt", "caption")
 _MOST_CHANNELS = 12  # of a return or of a range image: coordinates, intensity, time, ring, …
+_BYTES = 2  # onnx.TensorProto.UINT8
 _FEWEST_POINTS = 256  # a pillar has fewer
 _QUERIES = {"cls_score0", "bbox_pred0", "dir_cls_pred0"}
 
@@ -116,6 +117,12 @@ def _of_sounds(foreign: ForeignModel) -> str:
     """Say of a network on samples why its outputs are no classes that are known."""
     if len(foreign.inputs) != 1 or not takes_samples(foreign.shapes[foreign.inputs[0]]):
         return ""
+    kinds = {v.name: v.type.tensor_type.elem_type for v in foreign.model.graph.input}
+    if kinds[foreign.inputs[0]] == _BYTES:
+        return (
+            f"input '{foreign.inputs[0]}' takes bytes, as of a file: give the network from behind "
+            "its decoding, which takes a picture (1, 3, height, width) or samples"
+        )
     given = foreign.said.get("labels", ())
     counts = sorted({s[-1] for n in foreign.outputs if (s := foreign.shapes[n]) and s[-1] > 1})
     told = f"{len(given)} names are given" if given else "no names are given"

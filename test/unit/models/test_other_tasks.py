@@ -12,7 +12,7 @@ from foreign_graphs import onnx
 from edge_perception.core.errors import ModelError
 from edge_perception.releases.recognising import recognise
 
-FLOAT, INT64, STRING = 1, 7, 8
+FLOAT, UINT8, INT64, STRING = 1, 2, 7, 8
 Tensors = dict[str, tuple[int, list[Any]]]  # type and shape by name
 
 
@@ -65,6 +65,9 @@ OTHERS: dict[str, tuple[Tensors, Tensors, str]] = {
         {"waveform": (FLOAT, ["b", "n"])}, {"logits": (FLOAT, ["b", 50])},
         "50 numbers out, which is neither AudioSet's 521 or 527 classes nor what --labels names "
         "(no names are given): give --labels FILE with a name for each"),
+    "a file": (
+        {"image": (UINT8, ["bytes"])}, {"found": (FLOAT, ["n"])},
+        "input 'image' takes bytes, as of a file: give the network from behind its decoding"),
     "range image": (
         {"scan": (FLOAT, [1, 5, 64, 2048])}, {"classes": (FLOAT, [1, 20, 64, 2048])},
         "as of segmentation of LiDAR (RangeNet++"),
