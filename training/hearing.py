@@ -88,9 +88,11 @@ def blocks_of(samples: NDArray[np.float32]) -> Iterable[AudioBlock]:
 
 
 @cache  # every model hears the same
-def street(number: int, *, siren: bool, snr_db: float = 0.0) -> NDArray[np.float32]:
+def street(
+    number: int, *, siren: bool, snr_db: float = 0.0, seed: int = SIREN_SEED
+) -> NDArray[np.float32]:
     """Return a simulated clip of a street, (N, C); with a siren so much above the rest."""
-    rng = np.random.default_rng([SIREN_SEED, number])
+    rng = np.random.default_rng([seed, number])
     kinds = ("wail", "yelp", "hi_lo")
     # A horn counts as foreground: with a siren it would be what the 0 dB are of.
     sounds = tuple(s for s in _SOUNDS if rng.random() < 0.5 and not (siren and s == "horn"))
@@ -101,9 +103,7 @@ def street(number: int, *, siren: bool, snr_db: float = 0.0) -> NDArray[np.float
         weather="rain" if "rain" in sounds else "clear",
         sensors=("audio",),
     )
-    return generate_audio(
-        scenario, SIREN_SEED + number, CLIP_S, snr_db=snr_db if siren else None
-    ).samples
+    return generate_audio(scenario, seed + number, CLIP_S, snr_db=snr_db if siren else None).samples
 
 
 def held(scores: NDArray[np.float64]) -> float:

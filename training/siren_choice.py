@@ -16,17 +16,15 @@ from torch import nn
 
 from edge_perception.evaluation.frames import LISTEN_S, moment
 from edge_perception.simulation.audio import generate_audio
-from edge_perception.simulation.scenario import Emergency, Scenario, random_scenario
+from edge_perception.simulation.scenario import random_scenario
+from training.hearing import CONFIRM, street
 from training.sounds import RATE_HZ
 from training.streams import Stream, heard, read_streams, write_streams
 
 FRAMES, STREETS = 200, 30
 FRAME_SEED, STREET_SEED = 1_000_000, 1_100_000
 ONSET_S = 2.5  # of street, before a siren begins
-CONFIRM = 3  # windows in a row
 _WINDOW_S, _HOP_S = 0.985, 0.1
-_KINDS = ("wail", "yelp", "hi_lo")
-_SOUNDS = ("horn", "engine", "speech", "street", "rain")
 
 Scores = Callable[[Stream], NDArray[np.float64]]
 
@@ -72,18 +70,7 @@ def _frame(net: nn.Module, seed: int) -> Stream:
 
 
 def _street(number: int, *, siren: bool) -> NDArray[np.float64]:
-    rng = np.random.default_rng([STREET_SEED, number])
-    sounds = tuple(s for s in _SOUNDS if rng.random() < 0.5 and not (siren and s == "horn"))
-    scenario = Scenario(
-        name="street",
-        emergency=Emergency(siren=_KINDS[number % len(_KINDS)]) if siren else None,
-        sounds=sounds,
-        weather="rain" if "rain" in sounds else "clear",
-        sensors=("audio",),
-    )
-    snr_db = 0.0 if siren else None
-    sound = generate_audio(scenario, STREET_SEED + number, 5.0, snr_db=snr_db)
-    return sound.samples.mean(axis=1).astype(np.float64)
+    return street(number, siren=siren, seed=STREET_SEED).mean(axis=1).astype(np.float64)
 
 
 def _onset(net: nn.Module, number: int) -> Stream:
