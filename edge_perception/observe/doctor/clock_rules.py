@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from edge_perception.fusion.clock_watch import FAST_RATE
 from edge_perception.fusion.config import SourceConfig
 from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Observation
 
 NS = 1_000_000_000
 _HICCUP = 0.1  # of the views
-FAST = 2.0
 COARSE_S = 0.15  # stamps may be 0.2 s ahead (max_future_s of fusion)
 SLOW = 0.4  # of real time: at the usual limits one frame after the other is late
 OTHER_CLOCK_S = 2.0  # no transport is this slow
@@ -72,7 +72,7 @@ def _clock(seen: Observation) -> Iterator[Cause]:
             fix="play it once, or stamped anew: edge-perception play BAG --restamp --loop",
             about=CLOCK,
         )
-    elif rate is not None and rate > FAST and _not_ok(seen):
+    elif rate is not None and rate > FAST_RATE and _not_ok(seen):
         yield Cause(
             code="fast_clock",
             text=f"/clock of {nodes} runs at {rate:.2g} times real time: frames come and evidence "

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from edge_perception.core.health import NOT_AS_ASKED
 from edge_perception.encoders.arrivals import how_to_arrive
-from edge_perception.observe.doctor.clock_rules import CLOCK_RULES, FAST
+from edge_perception.fusion.clock_watch import FAST_RATE
+from edge_perception.observe.doctor.clock_rules import CLOCK_RULES
 from edge_perception.observe.doctor.node_rules import NODE_RULES
 from edge_perception.observe.doctor.observation import (
     Cause,
@@ -220,7 +221,7 @@ def _too_fast(seen: Observation) -> Iterator[Cause]:
         dropped = _number(status.values, "dropped")
         if _given_up(status):
             continue  # told with what is done about it
-        if seen.simulated(f"/{name}") and (seen.clock_rate or 0.0) > FAST:
+        if seen.simulated(f"/{name}") and (seen.clock_rate or 0.0) > FAST_RATE:
             continue  # told of the clock
         if rate is None or wanted is None or not dropped or rate >= 0.8 * wanted:
             continue
