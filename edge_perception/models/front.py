@@ -19,6 +19,7 @@ _SAME_VALUES = ("Cast", "CastLike", "Identity", "Squeeze", "Unsqueeze", "Reshape
 _RED_FIRST = ((123.675, 116.28, 103.53), (122.7717, 115.9465, 102.9801))
 _WITHIN = 0.02  # of a mean
 _TURNED = [2, 1, 0]
+_MOST = 9  # numbers of a constant: a step may mix three colours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,12 @@ def front_of(model: Any, image: str) -> Front:
         if _turns(node, constants):
             turned = not turned
         elif node.op_type not in _PASSED:
-            step = _step(node, name, constants)
+            step, turns = _step(node, name, constants), False
+            if node.op_type == "Conv":
+                step, turns = _of_points(node, constants)
             if step is None:
                 break
+            turned ^= turns  # by the weights, before what is added
             times, plus = (value[::-1] if turned else value for value in step)
             gain, bias = gain * times, bias * times + plus
         name = node.output[0]
@@ -107,6 +111,34 @@ def _of_statistics(
     return gain, bias - mean * gain
 
 
+def _of_points(
+    node: Any, constants: Mapping[str, NDArray]
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]] | None, bool]:
+    """Return what a convolution of single pixels that keeps colours apart does, and if it turns.
+
+    Networks for NPUs have their normalisation so: a weight a colour, (3, 1, 1, 1) of three groups,
+    or (3, 3, 1, 1) with one number other than zero in each row.
+    """
+    weights = constants.get(node.input[1])
+    bias = constants.get(node.input[2]) if len(node.input) > 2 else np.zeros(3)
+    if weights is None or bias is None or bias.size != 3 or weights.shape[2:] != (1, 1):
+        return None, False
+    told = {item.name: list(item.ints) for item in node.attribute}
+    if set(told.get("strides", [1])) != {1} or any(told.get("pads", [])):
+        return None, False
+    plus = bias.reshape(-1).astype(np.float64)
+    if weights.shape[:2] == (3, 1):
+        return (weights.reshape(3).astype(np.float64), plus), False
+    if weights.shape[:2] != (3, 3):
+        return None, False
+    mixed = weights.reshape(3, 3).astype(np.float64)
+    for turns in (False, True):
+        own = mixed[:, ::-1] if turns else mixed
+        if np.diag(own).all() and np.count_nonzero(own) == 3:
+            return (np.diag(own), plus), turns
+    return None, False
+
+
 def _turns(node: Any, constants: Mapping[str, NDArray]) -> bool:
     """Whether a node turns the order of colours: by their numbers, or by a step backwards."""
     if node.op_type == "Gather" and len(node.input) == 2:
@@ -145,7 +177,7 @@ def _constants(model: Any) -> dict[str, NDArray]:
     found: dict[str, NDArray] = {
         name: onnx.numpy_helper.to_array(tensor)
         for name, tensor in tensors.items()
-        if int(np.prod(tensor.dims)) <= 3 and tensor.data_location != onnx.TensorProto.EXTERNAL
+        if int(np.prod(tensor.dims)) <= _MOST and tensor.data_location != onnx.TensorProto.EXTERNAL
     }
     for node in model.graph.node:  # in the order of computation
         if node.op_type == "Constant":
@@ -154,7 +186,7 @@ def _constants(model: Any) -> dict[str, NDArray]:
             value = found[node.input[0]]
         else:
             continue
-        if value is not None and value.size <= 3:
+        if value is not None and value.size <= _MOST:
             found[node.output[0]] = value
     return found
 

@@ -35,6 +35,7 @@ from edge_perception.nodes.conversion import (
     tensor_msg,
     time_msg,
 )
+from edge_perception.nodes.conversion.parts import object_from_msg, object_msg
 from edge_perception.nodes.topics.raw import reader
 
 FEATURE = Feature(
@@ -200,3 +201,14 @@ def test_what_load_control_does_survives_in_the_fused_message():
 @pytest.mark.parametrize("stamp", [0, 1, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789])
 def test_stamps_are_exact(stamp):
     assert stamp_ns(time_msg(stamp)) == stamp
+
+
+def test_a_covariance_beyond_the_message_is_its_largest_number():
+    upper = (1e300, 0.0, -1e300, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0, math.nan)
+    item = replace(FEATURE.objects[0], track_id=4, covariance=upper)
+    with np.errstate(all="raise"):
+        message = object_msg(item)
+    back = object_from_msg(deserialize_message(serialize_message(message), msg.DetectedObject))
+    largest = float(np.finfo(np.float32).max)
+    assert back.covariance[:8] == (largest, 0.0, -largest, 0.0, 2.0, 0.0, 0.0, 3.0)
+    assert math.isnan(back.covariance[9])

@@ -26,6 +26,7 @@ _EARLIEST_NS, _LATEST_NS = -(2**31) * _NS, 2**31 * _NS - 1  # of 32 bits of seco
 # Ten numbers of the upper triangle of four rows, and where each of the 16 finds its own among them.
 _UPPER = np.array([0, 1, 2, 3, 5, 6, 7, 10, 11, 15])
 _OF_UPPER = np.array([0, 1, 2, 3, 1, 4, 5, 6, 2, 5, 7, 8, 3, 6, 8, 9])
+_LARGEST = float(np.finfo(np.float32).max)
 _LONGEST_S = 1e6  # eleven days: more is no latency
 
 
@@ -142,10 +143,14 @@ def object_from_msg(item: msg.DetectedObject) -> DetectedObject:
 
 
 def _full(upper: tuple[float, ...]) -> NDArray[np.float32]:
-    """Return the 16 numbers of a symmetric matrix of four rows from the ten of its upper part."""
+    """Return the 16 numbers of a symmetric matrix of four rows from the ten of its upper part.
+
+    What is too large for the message is the largest number that it holds.
+    """
     if not upper:
         return np.full(16, np.nan, np.float32)
-    return np.asarray(upper, np.float32)[_OF_UPPER]
+    held = np.clip(np.asarray(upper, np.float64), -_LARGEST, _LARGEST)
+    return held.astype(np.float32)[_OF_UPPER]
 
 
 def _xyz(values: tuple[float, float, float]) -> dict[str, float]:

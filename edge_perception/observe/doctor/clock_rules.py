@@ -6,14 +6,13 @@ import statistics
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from edge_perception.fusion.clock_watch import FAST_RATE
+from edge_perception.fusion.clock_watch import FAST_RATE, SLOW_RATE
 from edge_perception.fusion.config import SourceConfig
 from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Observation
 
 NS = 1_000_000_000
 _HICCUP = 0.1  # of the views
 COARSE_S = 0.15  # stamps may be 0.2 s ahead (max_future_s of fusion)
-SLOW = 0.4  # of real time: at the usual limits one frame after the other is late
 OTHER_CLOCK_S = 2.0  # no transport is this slow
 _FRACTION_NS, _LEAST_A_SECOND = 2_000_000, 2  # a sensor of 1 or 2 Hz may be in step with seconds
 _OFFSET = SourceConfig.__dataclass_fields__["time_offset_s"].metadata
@@ -89,7 +88,7 @@ def _clock(seen: Observation) -> Iterator[Cause]:
             "play --clock 100)",
             about=CLOCK,
         )
-    elif rate is not None and 0 < rate < SLOW and _not_ok(seen):
+    elif rate is not None and 0 < rate < SLOW_RATE and _not_ok(seen):
         yield Cause(
             code="slow_clock",
             text=f"/clock of {nodes} runs at {rate:.2g} of real time, and how long sources may be "

@@ -63,3 +63,52 @@ def test_pixels_that_are_scaled_inside_are_not_scaled_before(tmp_path: Path, how
     whys = {row.name: row.why for row in recognised.assumptions}
     assert "the graph begins with pixel *" in whys["scale"]
     check(seen, "center")
+
+
+def _points(how: str) -> tuple[list, dict[str, Any], list]:
+    """ImageNet's normalisation in a first convolution of single pixels, (x - mean) / deviation."""
+    node = onnx.helper.make_node
+    gain = 1 / np.array(DEVIATION, np.float32)
+    shift = (-np.array(MEAN) * gain).astype(np.float32)
+    if how == "a group a colour":
+        weights = {"w": gain.reshape(3, 1, 1, 1), "b": shift}
+        return (
+            [node("Conv", ["raw", "w", "b"], ["pixels"], group=3, kernel_shape=[1, 1])],
+            weights,
+            [],
+        )  # noqa: E501
+    if how == "without the mean":
+        return [node("Conv", ["raw", "w"], ["less"], kernel_shape=[1, 1]),
+                node("Add", ["less", "b"], ["pixels"])], {
+                    "w": np.diag(gain).reshape(3, 3, 1, 1), "b": shift.reshape(1, 3, 1, 1)}, []  # fmt: skip
+    weights = {"w": np.diag(gain).reshape(3, 3, 1, 1), "b": shift}
+    if how == "turned":  # takes BGR, makes RGB
+        weights["w"] = np.ascontiguousarray(weights["w"][:, ::-1])
+    return [node("Conv", ["raw", "w", "b"], ["pixels"], kernel_shape=[1, 1])], weights, []
+
+
+@pytest.mark.parametrize("how", ["a number a colour", "a group a colour", "without the mean"])
+def test_a_normalisation_in_a_convolution_of_single_pixels_is_not_done_twice(
+    tmp_path: Path, how: str
+) -> None:
+    bundle, seen, recognised = bring(written(tmp_path / "yolo.onnx", *_points(how)), {})
+    prepared = bundle.manifest.preprocessing
+    assert (prepared["scale"], prepared["color"]) == (1.0, "rgb")
+    assert prepared.get("mean", [0.0] * 3) == [0.0] * 3
+    whys = {row.name: row.why for row in recognised.assumptions}
+    assert "the graph begins with pixel * 0.01712" in whys["scale"]
+    check(seen, "center")
+
+
+def test_colours_that_a_convolution_turns_come_in_the_other_order(tmp_path: Path) -> None:
+    bundle, seen, recognised = bring(written(tmp_path / "yolo.onnx", *_points("turned")), {})
+    assert bundle.manifest.preprocessing["color"] == "bgr"
+    assert bundle.manifest.preprocessing["scale"] == 1.0
+    check(seen, "center")
+
+
+def test_a_first_layer_that_mixes_colours_is_no_normalisation(tmp_path: Path) -> None:
+    mixes = np.full((3, 3, 1, 1), 0.01, np.float32)
+    conv = onnx.helper.make_node("Conv", ["raw", "w"], ["pixels"], kernel_shape=[1, 1])
+    bundle, _, _ = bring(written(tmp_path / "yolo.onnx", [conv], {"w": mixes}, []), {})
+    assert bundle.manifest.preprocessing["scale"] == pytest.approx(1 / 255)
