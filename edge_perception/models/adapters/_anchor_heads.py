@@ -60,6 +60,9 @@ def _of_maps(shapes: Shapes) -> str:
     for shape in shapes.values():
         if len(shape) == 4:
             grids.setdefault(shape[2:], []).append(shape[1])
+    for maps in grids.values():
+        if len(maps) == 3 and 1 in maps:  # how central a cell is
+            maps.remove(1)
     if len(grids) < 2 or any(len(maps) != 2 for maps in grids.values()):
         return ""
     if not set.intersection(*(_classes_of(*maps) for maps in grids.values())):

@@ -17,6 +17,7 @@ from edge_perception.models.foreign import ForeignModel
 _STRIDES = (4, 8, 16, 32, 64, 128)
 _FEWEST = 2  # levels: a single map is no detector of theirs
 _KEPT = ("Identity", "Cast")  # between what makes a map and the output
+_RECKONS = ("Exp", "Mul", "Relu", "Clip", "Softplus", "Div")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,19 +135,25 @@ def levels_of(foreign: ForeignModel) -> list[Level]:
 
 def before_sigmoid(model: Any, name: str) -> str | None:
     """Return what the Sigmoid that makes a map reads; None: no Sigmoid makes it."""
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    node = made_by.get(name)
-    while node is not None and node.op_type in _KEPT:
-        node = made_by.get(node.input[0])
+    node = _maker(model, name, _KEPT)
     return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
+
+
+def is_sum(model: Any, name: str) -> bool:
+    """Whether a map is the sum of the channels of another one, perhaps kept within limits."""
+    node = _maker(model, name, (*_KEPT, "Clip", "Min", "Max"))
+    return node is not None and node.op_type in ("ReduceSum", "ReduceMax")
+
+
+def is_reckoned(model: Any, name: str) -> bool:
+    """Whether numbers were made of what a head's last convolution gives: raised, scaled, cut."""
+    node = _maker(model, name, _KEPT)
+    return node is not None and node.op_type in _RECKONS
 
 
 def joined_of(foreign: ForeignModel, name: str) -> list[tuple[str, int]]:
     """Return the maps, with their channels, that a Concat joins in a map; []: none does."""
-    made_by = {output: node for node in foreign.model.graph.node for output in node.output}
-    node = made_by.get(name)
-    while node is not None and node.op_type in _KEPT:
-        node = made_by.get(node.input[0])
+    node = _maker(foreign.model, name, _KEPT)
     if node is None or node.op_type != "Concat" or len(foreign.shapes.get(name, ())) != 4:
         return []
     axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
@@ -154,6 +161,15 @@ def joined_of(foreign: ForeignModel, name: str) -> list[tuple[str, int]]:
     if axis not in (1, -3) or any(len(shape) != 4 for shape in shapes):
         return []
     return [(str(part), shape[1]) for part, shape in zip(node.input, shapes, strict=True)]
+
+
+def _maker(model: Any, name: str, passed: Sequence[str]) -> Any:
+    """Return the node that makes a tensor, behind others that change little; None: none does."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    node = made_by.get(name)
+    while node is not None and node.op_type in passed:
+        node = made_by.get(node.input[0])
+    return node
 
 
 def _stride_of(size: tuple[int, int], shape: tuple[int, ...]) -> int | None:

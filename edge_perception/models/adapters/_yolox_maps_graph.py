@@ -12,6 +12,8 @@ from typing import Any
 from edge_perception.models.adapters._head_maps import (
     Level,
     before_sigmoid,
+    is_reckoned,
+    is_sum,
     joined_of,
     levels_of,
     map_rows,
@@ -24,6 +26,7 @@ _PICTURE: dict[str, Any] = {
 }  # fmt: skip
 _BOX, _OBJECT = 4, 1  # channels
 _KINDS = ("box", "object", "classes")
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 
 
 def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
@@ -33,6 +36,8 @@ def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
     counts = {len(found) for found in parts}
     classes = {found[-1][1] for found in parts if found}
     if len(counts) != 1 or counts == {0} or len(classes) != 1:
+        return []
+    if tuple(level.stride for level in levels) not in _STRIDES:
         return []
     (count,) = classes
     names = len(foreign.names())
@@ -90,6 +95,11 @@ def _parts_of(foreign: ForeignModel, level: Level) -> list[tuple[str, int]]:
         return []
     boxes = [item for item in maps if item[1] == _BOX]
     objects = [item for item in maps if item[1] == _OBJECT]
+    # Others give the sum of the classes beside (YOLOv6 for RKNN), or how central a cell is, with
+    # distances that were reckoned (FCOS and its kin).
+    summed = any(is_sum(foreign.model, name) for name, _ in objects)
+    if summed or any(is_reckoned(foreign.model, name) for name, _ in boxes[:1]):
+        return []
     if len(boxes) != 1 or len(objects) != 1:  # four classes, or one: in the order of the head
         in_order = [channels for _, channels in maps[:2]] == [_BOX, _OBJECT]
         return maps if in_order else []

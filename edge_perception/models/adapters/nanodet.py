@@ -1,9 +1,9 @@
-"""NanoDet and PicoDet: classes and distances to the four sides as distributions (GFL).
+"""NanoDet, PicoDet and their kin: classes, and the distances from a cell's point to the four sides.
 
-Each side's distance is the mean of a softmax over `reg_max + 1` bins, in strides, from the cell's
-point. NanoDet gives one output (1, N, classes + 4 * (reg_max + 1)); PicoDet without
-postprocessing gives for each stride the classes (1, N, classes) and the distances
-(1, N, 4 * (reg_max + 1)).
+Each side's distance is the mean of a softmax over `reg_max + 1` bins, in strides (GFL), or a number
+of its own: YOLOv6 and RTMDet whose heads were cut into maps. NanoDet gives one output (1, N,
+classes + 4 * (reg_max + 1)); PicoDet without postprocessing gives for each stride the classes
+(1, N, classes) and the distances (1, N, 4 * (reg_max + 1)).
 
 Sources: github.com/RangiLyu/nanodet (export and priors), github.com/PaddlePaddle/PaddleDetection
 (PicoDet); Li et al., Generalized Focal Loss, 2020.
@@ -44,7 +44,8 @@ class NanodetOptions(BoxOptions):
     outputs: tuple[str, ...]  # classes and distances in one, or the classes for each stride
     distances: tuple[str, ...] = ()  # of the strides, where they are outputs of their own
     strides: tuple[int, ...] = (8, 16, 32, 64)  # px
-    reg_max: int = parameter(REG_MAX, low=1, high=64)
+    reg_max: int = parameter(REG_MAX, low=0, high=64)  # 0: a number a side in the place of bins
+    distance_unit: str = parameter("stride", choices=("stride", "px"))
     cell_offset: float = parameter(0.0, low=0.0, high=1.0)  # of a cell's point, cells
     activation: str = parameter("none", choices=("none", "sigmoid"))
 
@@ -98,12 +99,18 @@ class NanodetDecoder(BoxDecoder):
             classes = sigmoid(classes)
         rows, scores, labels = best_of(classes, least)
         bins = distances[rows].astype(np.float64).reshape(len(rows), 4, options.reg_max + 1)
-        weights = np.exp(bins - bins.max(axis=2, keepdims=True))
-        mean = (weights * np.arange(options.reg_max + 1)).sum(axis=2) / weights.sum(axis=2)
-        reach = mean * self._strides[rows, None]
+        reach = _mean(bins) if options.reg_max else bins[..., 0]
+        if options.distance_unit == "stride":
+            reach = reach * self._strides[rows, None]
         points = self._points[rows]
         boxes = np.concatenate([points - reach[:, :2], points + reach[:, 2:]], axis=1)
         return Candidates(boxes=boxes, scores=scores, labels=labels)
+
+
+def _mean(bins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of distributions given as logits, over the last axis."""
+    weights = np.exp(bins - bins.max(axis=-1, keepdims=True))
+    return np.asarray((weights * np.arange(bins.shape[-1])).sum(axis=-1) / weights.sum(axis=-1))
 
 
 SPEC = AdapterSpec(

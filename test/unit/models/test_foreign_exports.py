@@ -670,9 +670,11 @@ def test_names_that_begin_with_the_background_are_counted_from_0(
     assert recognise(path, labels=names[1:]).manifest["postprocessing"]["first_class"] == 1
 
 
-def _maps(anchors: tuple[int, ...], classes: int) -> dict[str, np.ndarray]:
+def _maps(
+    anchors: tuple[int, ...], classes: int, strides: tuple[int, ...] = (8, 16, 32)
+) -> dict[str, np.ndarray]:
     """Two maps a stride: boxes and classes of so many anchors."""
-    grids = zip((8, 16, 32), anchors, strict=True)
+    grids = zip(strides, anchors, strict=True)
     return {
         f"{what}_{stride}": np.zeros((1, a * width, 64 // stride, 96 // stride), np.float32)
         for stride, a in grids
@@ -693,6 +695,8 @@ def _anchor_rows(names: tuple[str, str], count: int, classes: int) -> dict[str, 
         (_anchor_rows(("conf", "loc"), 8732, 21), "'loc' has 8732 boxes: offsets from anchors"),
         (_maps((9, 9, 9), 80), "3 grids have a map of boxes and one of their classes"),
         (_maps((4, 6, 6), 21), "3 grids have a map of boxes and one of their classes"),  # SSD
+        (_maps((1, 1, 1, 1), 80, strides=(4, 8, 16, 32)),
+         "4 grids have a map of boxes and one of their classes"),
     ],
 )  # fmt: skip
 def test_offsets_from_anchors_are_refused_by_what_they_lack(

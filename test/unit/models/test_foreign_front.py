@@ -76,11 +76,11 @@ def _points(how: str) -> tuple[list, dict[str, Any], list]:
             [node("Conv", ["raw", "w", "b"], ["pixels"], group=3, kernel_shape=[1, 1])],
             weights,
             [],
-        )  # noqa: E501
+        )
     if how == "without the mean":
-        return [node("Conv", ["raw", "w"], ["less"], kernel_shape=[1, 1]),
-                node("Add", ["less", "b"], ["pixels"])], {
-                    "w": np.diag(gain).reshape(3, 3, 1, 1), "b": shift.reshape(1, 3, 1, 1)}, []  # fmt: skip
+        conv = node("Conv", ["raw", "w"], ["less"], kernel_shape=[1, 1])
+        weights = {"w": np.diag(gain).reshape(3, 3, 1, 1), "b": shift.reshape(1, 3, 1, 1)}
+        return [conv, node("Add", ["less", "b"], ["pixels"])], weights, []
     weights = {"w": np.diag(gain).reshape(3, 3, 1, 1), "b": shift}
     if how == "turned":  # takes BGR, makes RGB
         weights["w"] = np.ascontiguousarray(weights["w"][:, ::-1])
@@ -101,7 +101,7 @@ def test_a_normalisation_in_a_convolution_of_single_pixels_is_not_done_twice(
 
 
 def test_colours_that_a_convolution_turns_come_in_the_other_order(tmp_path: Path) -> None:
-    bundle, seen, recognised = bring(written(tmp_path / "yolo.onnx", *_points("turned")), {})
+    bundle, seen, _ = bring(written(tmp_path / "yolo.onnx", *_points("turned")), {})
     assert bundle.manifest.preprocessing["color"] == "bgr"
     assert bundle.manifest.preprocessing["scale"] == 1.0
     check(seen, "center")

@@ -314,3 +314,120 @@ def test_best_score_and_class_of_each_cell_are_suppressed_here(tmp_path: Path, d
     post = bundle.manifest.postprocessing
     assert (post["box"], post["box_unit"], post["first_class"]) == ("xyxy", "px", 0)
     assert [(o.class_name, round(o.score, 2)) for o in seen.objects] == [("car", 0.83)]
+
+
+def side_maps(offset: float, bins: int, *, px: bool = False, classes: int = 80) -> dict:
+    """Of each stride the maps of sides and of classes (scores), both boxes in stride 8.
+
+    A side is a distribution of so many bins; of one, the number itself, in strides or px.
+    """
+    maps = {}
+    for stride, (columns, rows) in CELLS.items():
+        kinds = np.full((1, columns * rows, classes), 1e-4, np.float32)
+        sides = np.full((1, columns * rows, 4, bins), 1.0 if bins == 1 else -30.0, np.float32)
+        if stride == 8:
+            for row, (label, score, box) in enumerate(TRUTH):
+                x, y = (center(row)[:2] // 8).astype(int)
+                point = (np.array([x, y]) + offset) * 8
+                reach = np.concatenate([point - box[:2], box[2:] - point])
+                kinds[0, y * columns + x, label % classes] = score
+                told = (reach if px else reach / 8)[:, None]
+                if bins > 1:
+                    told = graphs.distribution(point, corners(row), 8, bins).reshape(4, bins)
+                sides[0, y * columns + x] = told
+        flat = sides.reshape(1, -1, 4 * bins)
+        maps[stride] = graphs.as_map(flat, stride), graphs.as_map(kinds, stride)
+    return maps
+
+
+def yolov6_for_rknn(path: Path, bins: int, classes: int = 80) -> Path:
+    """As its exporter: sides, classes of a Sigmoid, and their sum within 0 and 1."""
+    heads = {}
+    for stride, (sides, kinds) in side_maps(0.5, bins, classes=classes).items():
+        heads |= {f"reg_{stride}": sides, f"cls_{stride}": graphs.logit(kinds)}
+        heads[f"sum_{stride}"] = kinds[:, :1]
+    logits = tuple(name for name in heads if name.startswith("cls"))
+    model = onnx.load(str(graphs.write(path, Signature(heads, raised=logits))))
+    nodes = {node.output[0]: node for node in model.graph.node}
+    constants = {"axis": np.array([1]), "low": np.float32(0), "high": np.float32(1)}
+    for stride in CELLS:
+        made = [
+            onnx.helper.make_node("ReduceSum", [f"cls_{stride}", "axis"], [f"all_{stride}"]),
+            onnx.helper.make_node("Clip", [f"all_{stride}", "low", "high"], [f"sum_{stride}"]),
+        ]
+        model.graph.node.remove(nodes[f"sum_{stride}"])
+        model.graph.node.extend(made)
+    tensors = (onnx.numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items())
+    model.graph.initializer.extend(tensors)
+    onnx.save(model, str(path))
+    return path
+
+
+def test_yolov6_for_rknn_gives_distances_in_strides_and_a_sum_that_is_no_objectness(
+    tmp_path: Path,
+) -> None:
+    """airockchip/rknn_model_zoo, yolov6n: (1, 4, …), (1, 80, …), (1, 1, …) a stride."""
+    path = yolov6_for_rknn(tmp_path / "yolov6n.onnx", bins=1)
+    bundle, seen, recognised = bring(path, {"labels": "coco80"})
+    assert recognised.family == "YOLOv6, raw levels"
+    assert bundle.manifest.preprocessing["scale"] == pytest.approx(1 / 255)
+    check(seen, "center")
+
+
+def test_yolov6_with_one_class_is_no_yolox(tmp_path: Path) -> None:
+    path = yolov6_for_rknn(tmp_path / "yolov6n.onnx", bins=1, classes=1)
+    _, seen, recognised = bring(path, {"labels": ["car"]})
+    assert recognised.family == "YOLOv6, raw levels"
+    assert [round(item.score, 3) for item in seen.objects] == [0.9, 0.6]
+
+
+@pytest.mark.parametrize(("family", "resize"), [("yolov6", "center"), ("ppyoloe", "stretch")])
+def test_sides_of_17_bins_are_of_yolov6_or_pp_yoloe(
+    tmp_path: Path, family: str, resize: str
+) -> None:
+    path = yolov6_for_rknn(tmp_path / "m.onnx", bins=17)
+    with pytest.raises(ModelError, match=r"family: --assume family=yolov6\|ppyoloe"):
+        recognise(path)
+    said = {"labels": "coco80", "family": family, "normalise": "imagenet"}
+    _, seen, _ = bring(path, said)
+    check(seen, resize)
+
+
+def rtmdet(path: Path) -> Path:
+    """As mmdetection's head: all classes, then all distances, exponentials in px."""
+    maps = side_maps(0.0, 1, px=True).items()
+    heads = {f"cls_{stride}": graphs.logit(kinds) for stride, (_, kinds) in maps}
+    heads |= {f"dist_{stride}": sides for stride, (sides, _) in maps}
+    return graphs.write(path, Signature(heads))
+
+
+@pytest.mark.parametrize("how", ["said", "named"])
+def test_rtmdet_in_maps_measures_px_from_the_corner_of_a_cell(tmp_path: Path, how: str) -> None:
+    path = rtmdet(tmp_path / "rtmdet.onnx")
+    with pytest.raises(ModelError, match=r"family: --assume family=yolov6\|rtmdet"):
+        recognise(path)
+    said = {"labels": "coco80"}
+    if how == "said":
+        said["family"] = "rtmdet"
+    else:
+        with_module(path, "bbox_head/rtm_reg")
+    bundle, seen, recognised = bring(path, said)
+    assert recognised.family == "RTMDet, raw levels"
+    assert bundle.manifest.preprocessing["color"] == "bgr"
+    assert bundle.manifest.preprocessing["mean"][0] == 103.53
+    check(seen, "corner")
+
+
+@pytest.mark.parametrize("operator", ["Exp", "Relu"])
+def test_maps_of_fcos_are_not_read_as_those_of_yolox(tmp_path: Path, operator: str) -> None:
+    """Classes, distances, and how central a cell is: of mmdetection, before its postprocessing."""
+    signature = apart((2, 0, 1), raised=False)
+    model = onnx.load(str(graphs.write(tmp_path / "fcos.onnx", signature)))
+    for stride in CELLS:
+        (made,) = [node for node in model.graph.node if node.output[0] == f"reg_{stride}"]
+        made.output[0] = f"raw_{stride}"
+        last = onnx.helper.make_node(operator, [f"raw_{stride}"], [f"reg_{stride}"])
+        model.graph.node.append(last)
+    onnx.save(model, str(tmp_path / "fcos.onnx"))
+    with pytest.raises(ModelError, match="3 grids have a map of boxes and one of their classes"):
+        recognise(tmp_path / "fcos.onnx")
