@@ -34,6 +34,7 @@ from edge_perception.models.graph_wrapping import cast_input, pin_shape
 from edge_perception.models.manifest import OPSETS
 from edge_perception.models.operators import Cut, cut_suppression
 from edge_perception.models.pillar_graph import scatter_with_standard_operators
+from edge_perception.models.selected import Selected, follow_selection
 
 _FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto.DataType
 _CAST = {_FLOAT16: "float16", 11: "float64", 16: "bfloat16"}  # to float32, at the edge
@@ -67,6 +68,7 @@ class ForeignModel:
     kinds: Mapping[str, int] = field(default_factory=dict)  # types of the outputs in the file
     whole: frozenset[str] = frozenset()  # outputs that were integers in the file
     cut: Cut | None = None  # a suppression of another runtime that was at the end
+    selected: Selected | None = None  # lists in the place of numbers that a suppression gives
     front: Front | None = None  # what is done with the picture's numbers first; None: no picture
     # Outputs of a run on noise, by their names in the file; empty: no picture.
     tried: Mapping[str, NDArray] = field(default_factory=dict)
@@ -150,8 +152,8 @@ def read_foreign(
         ModelError: it is no model, or what it does not say must be said.
     """
     reasons: dict[str, str] = {}
-    cuts: list[Cut] = []
-    model = load_graph(path, lambda graph: _prepare(graph, reasons, cuts))
+    ends: dict[str, Any] = {}
+    model = load_graph(path, lambda graph: ends.update(_prepare(graph, reasons)))
     _check_types(path, model)
     shapes = tensor_shapes(model)
     names = input_names(model)
@@ -170,7 +172,7 @@ def read_foreign(
         kinds={v.name: v.type.tensor_type.elem_type for v in model.graph.output},
         config=config,
         backend=backend,
-        cut=cuts[0] if cuts else None,
+        **ends,
     )
     if len(image) > 1 and not parts:
         several = ", ".join(f"'{name}' {shapes[name]}" for name in image)
@@ -223,18 +225,20 @@ def _of_picture(
     )
 
 
-def _prepare(model: Any, reasons: dict[str, str], cuts: list[Cut]) -> None:
-    """Make a graph of what runtimes here run, where that is the same graph."""
+def _prepare(model: Any, reasons: dict[str, str]) -> dict[str, Any]:
+    """Make a graph of what runtimes here run, where that is the same graph; return its new end."""
     _give_shapes(model)
-    cut = cut_suppression(model)
+    cut, selected = cut_suppression(model), follow_selection(model)
+    if selected is not None:
+        reasons["suppression"] = "in the graph; the boxes that it selects are the outputs"
     if cut is not None:
-        cuts.append(cut)
         reasons["suppression"] = f"{cut.operator} is taken off the graph; the adapter does it"
     if scatter_with_standard_operators(model):
         reasons["scatter"] = "of a TensorRT plug-in, done with standard operators"
     if model.ir_version > _IR_VERSION:
         reasons["ir_version"] = f"{_IR_VERSION}, the file has {model.ir_version}"
         model.ir_version = _IR_VERSION
+    return {"cut": cut, "selected": selected}
 
 
 def _give_shapes(model: Any) -> None:

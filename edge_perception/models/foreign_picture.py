@@ -217,6 +217,7 @@ def _constant(
         "orig_target_sizes": [[width, height]],  # RT-DETR: boxes come in px of this image
         "scale_factor": [[1.0, 1.0]],  # Paddle: the image as the network sees it
         "im_shape": [[height, width]],
+        "image_shape": [[height, width]],  # YOLOv3 of Keras: boxes come in px of this image
     }
     if name in known:
         return np.asarray(known[name])

@@ -40,7 +40,8 @@ _EACH_CELL = "a box for each cell: nothing is suppressed in the graph"
 _LEAST_MEAN, _MEAN_PIXEL = 10.0, 114.0  # a mean of numbers of 0 to 1 is smaller; usual padding
 _NORMALISED = ("color", "mean", "std")
 _CHOICES = (
-    "--assume family=torchvision|detectron2|maskrcnn|ssd|tensorflow|rtdetr|yolo|yolonas|damoyolo"
+    "--assume family=torchvision|detectron2|maskrcnn|ssd|tensorflow|rtdetr|yolo|yolov3|yolonas|"
+    "damoyolo"
 )
 _CONFIG = "--config FILE (pipeline.json of mmdeploy, or the configuration in Python)"
 
@@ -61,7 +62,10 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
     scored = _scored_boxes(foreign)
     if scored is not None:
         return [_mmdet(foreign, *scored)]
+    selected = foreign.selected
     picked = _pick(foreign)
+    if selected is not None:
+        picked = selected.boxes, selected.scores, selected.labels
     if picked is None:
         return []
     boxes, scores, labels = picked
@@ -84,7 +88,7 @@ def recognise_lists(foreign: ForeignModel) -> list[Reading]:
             family=kind.name,
             preprocessing=kind.preprocessing,
             postprocessing=post,
-            classes=None,
+            classes=selected.classes if selected is not None else None,
             reasons={
                 **dict.fromkeys((*kind.preprocessing, *kind.post), kind.why),
                 **dict.fromkeys(("boxes", "scores", "labels"), "names and types of the outputs"),
@@ -184,7 +188,17 @@ def _kinds(foreign: ForeignModel, boxes: str, *, named: bool) -> dict[str, _Kind
     squeezes = _squeezes(foreign)
     vit = has_dinov3(foreign)
     corners = {"box": "xyxy", "box_unit": "px"}
+    selected = foreign.selected
+    if selected is not None and selected.centred:
+        corners["box"] = "cxcywh"
     return {
+        "yolov3": _Kind(
+            fits=selected is not None and "image_shape" in constants_of(foreign),
+            name="YOLOv3 of Keras",
+            preprocessing={**YOLO_PICTURE, "pad_value": 128.0},
+            post={"box": "yxyx", "box_unit": "px", "first_class": 0},
+            why="as the ONNX model zoo's yolov3 and keras-yolo3",
+        ),
         "tensorflow": _Kind(
             fits="detection_boxes" in boxes,
             name="SSD of TensorFlow's object detection",

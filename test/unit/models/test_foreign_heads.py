@@ -431,3 +431,73 @@ def test_maps_of_fcos_are_not_read_as_those_of_yolox(tmp_path: Path, operator: s
     onnx.save(model, str(tmp_path / "fcos.onnx"))
     with pytest.raises(ModelError, match="3 grids have a map of boxes and one of their classes"):
         recognise(tmp_path / "fcos.onnx")
+
+
+def with_selection(path: Path, *, opset: int, rows: int, sized: bool) -> Path:
+    """As the ONNX model zoo's yolov3 (rows of rank 2) and tiny-yolov3 (rank 3).
+
+    Boxes y_min, x_min, y_max, x_max are shares that are multiplied by the input `image_shape`.
+    """
+    node, count = onnx.helper.make_node, 12
+    boxes = np.tile(np.float32([0.1, 0.1, 0.2, 0.2]), (1, count, 1))
+    scores = np.full((1, 80, count), 0.01, np.float32)
+    for row, (label, score, _) in enumerate(TRUTH):
+        boxes[0, 3 + 4 * row] = share(row)[[1, 0, 3, 2]]
+        boxes[0, 4 + 4 * row] = boxes[0, 3 + 4 * row] + np.float32(0.004)  # to be suppressed
+        scores[0, label, 3 + 4 * row], scores[0, label, 4 + 4 * row] = score, score - 0.1
+    weights = {
+        "zero": np.float32(0), "boxes_w": boxes, "scores_w": scores, "most": np.array([20]),
+        "overlap": np.float32([0.5]), "least": np.float32([0.3]),
+        "size": np.float32([[SIZE[1], SIZE[0]]]),
+    }  # fmt: skip
+    given = ["image_shape"] if sized else ["size"]
+    names = ("boxes:0", "scores:0", "concat_2:0")
+    nodes = [
+        node("ReduceMax", ["input_1"], ["peak"], keepdims=0),
+        node("Mul", ["peak", "zero"], ["nothing"]),
+        node("Concat", given * 2, ["hwhw"], axis=1),
+        node("Mul", ["boxes_w", "hwhw"], ["px"]),
+        node("Add", ["px", "nothing"], [names[0]]),
+        node("Add", ["scores_w", "nothing"], [names[1]]),
+        node("NonMaxSuppression", [*names[:2], "most", "overlap", "least"], ["which"]),
+        node("Cast", ["which"], ["rows"], to=6),
+        node("Reshape", ["rows", "rank"], [names[2]]),
+    ]
+    weights["rank"] = np.array([-1, 3] if rows == 2 else [1, -1, 3])
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("input_1", 1, ["N", 3, "height", "width"])]
+    inputs += [value("image_shape", 1, ["N", 2])] if sized else []
+    outputs = [
+        value(names[0], 1, [1, "boxes", 4]),
+        value(names[1], 1, [1, 80, "boxes"]),
+        value(names[2], 6, ["selected", 3] if rows == 2 else [1, "selected", 3]),
+    ]
+    constants = [onnx.numpy_helper.from_array(np.asarray(v), n) for n, v in weights.items()]
+    graph = onnx.helper.make_graph(nodes, "yolov3", inputs, outputs, constants)
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=5)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(("opset", "rows"), [(10, 2), (11, 3)])
+def test_boxes_that_a_suppression_in_the_graph_selects_are_followed(
+    tmp_path: Path, opset: int, rows: int
+) -> None:
+    path = with_selection(tmp_path / "yolov3.onnx", opset=opset, rows=rows, sized=True)
+    with pytest.raises(ModelError, match="--assume size=WIDTHxHEIGHT"):
+        recognise(path)
+    bundle, seen, recognised = bring(path, {"size": list(SIZE)})
+    assert recognised.family == "YOLOv3 of Keras"
+    assert bundle.manifest.preprocessing["pad_value"] == 128.0
+    assert len(bundle.manifest.labels) == 80
+    check(seen, "center")
+
+
+def test_the_order_of_selected_corners_is_asked_for(tmp_path: Path) -> None:
+    path = with_selection(tmp_path / "other.onnx", opset=11, rows=2, sized=False)
+    with pytest.raises(ModelError, match="--assume family="):
+        recognise(path, said={"size": list(SIZE)})
+    _, seen, _ = bring(path, {"size": list(SIZE), "family": "yolo", "box": "yxyx"})
+    check(seen, "center")
