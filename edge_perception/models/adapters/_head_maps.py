@@ -80,6 +80,12 @@ class MapRows:
         self._declare(name, (1, anchors, shape[2], shape[3], width))
         return name
 
+    def add_turned(self, name: str, source: str, axes: Sequence[int], shape: Sequence[int]) -> str:
+        """Append an output: a tensor with its axes in another order, of that shape."""
+        self.node("Transpose", [source], name, perm=list(axes))
+        self._declare(name, shape)
+        return name
+
     def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
         """Append a node of one output, which is no output of the graph."""
         import onnx

@@ -1,8 +1,12 @@
-"""Recognises YOLOv5 and v7 without their last layer: raw levels, which take anchors."""
+"""Recognises YOLOv3 to v5 and v7 without their last layer: raw levels, which take anchors."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from edge_perception.models.adapters._head_maps import (
     before_sigmoid,
@@ -10,7 +14,7 @@ from edge_perception.models.adapters._head_maps import (
     levels_of,
     map_rows,
 )
-from edge_perception.models.adapters._picture import reading
+from edge_perception.models.adapters._picture import STRETCH, UNIT, reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
     WHY,
@@ -19,71 +23,148 @@ from edge_perception.models.adapters._yolo_graph import (
 )
 from edge_perception.models.foreign import ForeignModel, Reading
 
-# Published anchors, px: yolov5*.yaml, yolov7.yaml and yolov7-tiny.yaml.
+# Published anchors, px: yolov5*.yaml, yolov7.yaml, yolov7-tiny.yaml, and darknet's *.cfg.
 ANCHORS: dict[str, list[list[float]]] = {
     "v5": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
     "v7": [[12, 16, 19, 36, 40, 28], [36, 75, 76, 55, 72, 146], [142, 110, 192, 243, 459, 401]],
     "v7-tiny": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
+    "v3": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
+    "v4": [[12, 16, 19, 36, 40, 28], [36, 75, 76, 55, 72, 146], [142, 110, 192, 243, 459, 401]],
+    "v3-tiny": [[10, 14, 23, 27, 37, 58], [81, 82, 135, 169, 344, 319]],
+    "v4-tiny": [[23, 27, 37, 58, 81, 82], [81, 82, 135, 169, 344, 319]],
 }
+# Of darknet's models, which make boxes of offsets in another way: scale_x_y of each stride.
+_SCALES = {"v3": [1.0] * 3, "v4": [1.2, 1.1, 1.05], "v3-tiny": [1.0] * 2, "v4-tiny": [1.05] * 2}
+_LEVELS = (2, 3)
+_OF_V5 = re.compile(r"(^|[/.])model\.\d+[/.]")  # how YOLOv5 and v7 number their layers
+_KERAS = {**UNIT, "resize": "letterbox", "pad": "center", "pad_value": 128.0}
+_DARKNET = {**UNIT, **STRETCH}
+_LARGEST_LOGIT = 1.5  # a column of numbers of 0 to 1 goes beyond that nowhere
 
 
 def recognise_levels(foreign: ForeignModel) -> list[Reading]:
-    """Return YOLOv5 or v7 where three outputs are levels, anchors apart or in the channels."""
+    """Return which YOLO it is where outputs are levels, anchors apart or in the channels."""
     if foreign.size is None:
         return []
     shapes = foreign.output_shapes()
-    model = None
     levels: dict[str, tuple[int, ...]] = {
         name: s
         for name, s in shapes.items()
         if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL) and min(s) > 0
     }
+    model, kind = None, f"outputs (1, {ANCHORS_A_CELL}, rows, columns, 5 + classes)"
     if not levels:
+        kind = f"outputs (1, rows, columns, {ANCHORS_A_CELL}, 5 + classes)"
+        model, levels = _anchors_behind(foreign)
+    last = bool(levels) and model is not None  # anchors behind rows and columns, as of TensorFlow
+    if not levels:
+        kind = f"maps (1, {ANCHORS_A_CELL} * (5 + classes), rows, columns)"
         model, levels = _anchors_apart(foreign)
     width, height = foreign.size
+    levels = dict(sorted(levels.items(), key=lambda item: -item[1][3]))  # the finest first
     strides = [max(1, width // shape[3]) for shape in levels.values()]
     fits = [
         shape[2:4] == (-(-height // stride), -(-width // stride))
         for stride, shape in zip(strides, levels.values(), strict=True)
     ]
     columns = {shape[4] for shape in levels.values()}
-    if len(levels) != len(shapes) or len(levels) != 3 or not all(fits) or len(columns) != 1:
+    if len(levels) != len(shapes) or len(levels) not in _LEVELS or not all(fits):
         return []
-    if min(columns) <= 5:
+    if len(columns) != 1 or min(columns) <= 5:
         return []
     check_task(foreign)
-    said = foreign.said.get("anchors")
-    anchors: Any = ANCHORS.get(said, said) if isinstance(said, str) else said
+    told, asked = _told(foreign, len(levels))
+    darknet = told["decoding"] == "darknet"
+    raised = last and _are_raised(foreign)
     return [
         reading(
             foreign,
             adapter="yolo",
-            family="YOLOv5 or v7, raw levels",
-            preprocessing=YOLO_PICTURE,
+            family="YOLOv3 or v4 of darknet, raw levels" if darknet else "YOLOv5 or v7, raw levels",
+            preprocessing=(_KERAS if last else _DARKNET) if darknet else YOLO_PICTURE,
             postprocessing={
                 "layout": "levels",
                 "outputs": list(levels),
                 "objectness": True,
                 "strides": strides,
-                "anchors": anchors or [],
+                "raised": raised,
+                **told,
             },
             classes=columns.pop() - 5,
             reasons={
                 **WHY,
-                "layout": "three outputs (1, 3, rows, columns, 5 + classes), logits"
-                if model is None
-                else "three maps (1, 3 * (5 + classes), rows, columns), logits",
+                "resize": "as darknet, which does not keep the shape" if not last else "YOLO's",
+                "layout": f"{len(levels)} {kind}, " + ("raised in part" if raised else "logits"),
                 "strides": "shapes of the levels",
-                "anchors": "said" if anchors else "not in the file",
+                "raised": "on noise objectness and classes are 0 to 1" if raised else "logits",
+                "anchors": "said" if told["anchors"] else "not in the file",
+                "decoding": "of the anchors' family" if "anchors" not in asked else "not told",
             },
-            undecided={}
-            if anchors
-            else {
-                "anchors": f"--assume anchors={'|'.join(ANCHORS)} or a list in px for each level"
-            },
+            undecided=asked,
             model=model,
         )
     ]
+
+
+def _told(foreign: ForeignModel, count: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return anchors and how boxes are made with them, and what is to be asked."""
+    said = foreign.said.get("anchors")
+    names = [name for name, levels in ANCHORS.items() if len(levels) == count]
+    name = said if isinstance(said, str) and said in names else ""
+    anchors: Any = ANCHORS.get(name, said)
+    decoding = "darknet" if name in _SCALES else "v5"
+    decoding = str(foreign.said.get("decoding", decoding))
+    told = {
+        "anchors": anchors or [],
+        "decoding": decoding,
+        "scale_xy": _SCALES.get(name, []) if decoding == "darknet" else [],
+    }
+    asked = {}
+    if not anchors:
+        asked["anchors"] = f"--assume anchors={'|'.join(names)} or a list in px for each level"
+    elif not name and "decoding" not in foreign.said and not _is_of_v5(foreign):
+        asked["decoding"] = (
+            "--assume decoding=v5 (YOLOv5, v7, YOLOv3 of Ultralytics) or darknet (YOLOv3, v4; "
+            "scale_xy=[…] as scale_x_y of its .cfg)"
+        )
+    return told, asked
+
+
+def _is_of_v5(foreign: ForeignModel) -> bool:
+    graph = foreign.model.graph
+    names = (item.name for item in (*graph.node, *graph.initializer))
+    return bool(foreign.names()) or any(_OF_V5.search(name) for name in names)
+
+
+def _are_raised(foreign: ForeignModel) -> bool:
+    """Whether a run on noise gives objectness and classes of 0 to 1 beside offsets that are not."""
+    tried = [foreign.tried[name] for name in foreign.outputs if name in foreign.tried]
+    scores = [values[..., 4:] for values in tried]
+    offsets = [values[..., :4] for values in tried]
+    if not tried:
+        return False
+    low, high = min(float(v.min()) for v in scores), max(float(v.max()) for v in scores)
+    beyond = max(float(np.abs(v).max()) for v in offsets) > _LARGEST_LOGIT
+    return low >= 0.0 and high <= 1.0 and (beyond or min(float(v.min()) for v in offsets) < 0.0)
+
+
+def _anchors_behind(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """Return the graph with levels (1, rows, columns, 3, 5 + classes) in the usual order of axes.
+
+    As TensorFlow has them: YOLOv4 of the ONNX model zoo.
+    """
+    found: Mapping[str, tuple[int, ...]] = {
+        name: shape
+        for name, shape in foreign.output_shapes().items()
+        if len(shape) == 5 and shape[0] == 1 and shape[3] == ANCHORS_A_CELL and min(shape) > 0
+    }
+    if len(found) != len(foreign.outputs):
+        return None, {}
+    rows, levels = map_rows(foreign), {}
+    for place, (name, shape) in enumerate(found.items()):
+        turned = (1, ANCHORS_A_CELL, *shape[1:3], shape[4])
+        levels[rows.add_turned(f"level_{place}", name, (0, 3, 1, 2, 4), turned)] = turned
+    return rows.done(), levels
 
 
 def _anchors_apart(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...]]]:
@@ -94,7 +175,9 @@ def _anchors_apart(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...
     found = levels_of(foreign)
     widths = [list(level.channels.values()) for level in found]
     names = len(foreign.names())
-    if len(found) != 3 or len({tuple(width) for width in widths}) != 1 or len(widths[0]) != 1:
+    if len(found) not in _LEVELS or len({tuple(width) for width in widths}) != 1:
+        return None, {}
+    if len(widths[0]) != 1:
         return None, {}
     width = widths[0][0]
     if width % ANCHORS_A_CELL or (names and width != ANCHORS_A_CELL * (5 + names)):

@@ -7,10 +7,11 @@ Layouts of the output:
   exporters give corners in the place of centre and size;
 - `levels`, v5 and v7 without their detection layer: for each stride (1, A, rows, columns,
   5 + classes) logits, which take anchors; a map (1, A * (5 + classes), rows, columns) is turned
-  into that when it is imported.
+  into that when it is imported. Of darknet (YOLOv3 and v4) offsets become boxes in another way.
 
 Sources: the exporters of github.com/ultralytics/yolov5, github.com/WongKinYiu/yolov7 and yolov9,
-github.com/ultralytics/ultralytics, github.com/meituan/YOLOv6 (formats; no code of theirs is here).
+github.com/ultralytics/ultralytics, github.com/meituan/YOLOv6, onnx/models (formats; no code
+of theirs is here).
 With suppression inside they are of the adapter `detections`.
 """
 
@@ -44,6 +45,8 @@ from edge_perception.models.adapters._yolo_levels_graph import recognise_levels
 from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.manifest import Manifest
 
+_LARGEST = 20.0  # logarithm of a size to its anchor's: beyond that exp overflows in no picture
+
 
 @dataclass(frozen=True, kw_only=True)
 class YoloOptions(BoxOptions):
@@ -57,6 +60,9 @@ class YoloOptions(BoxOptions):
     strides: tuple[int, ...] = (8, 16, 32)  # px, of `levels`
     # Of `levels`: for each stride width and height of its anchors in a row, px.
     anchors: tuple[tuple[float, ...], ...] = ()
+    decoding: str = parameter("v5", choices=("v5", "darknet"))  # of `levels`: offsets to boxes
+    scale_xy: tuple[float, ...] = ()  # of darknet, for each stride (scale_x_y); empty: 1
+    raised: bool = False  # of `levels`: objectness and classes are 0 to 1 already
 
 
 class YoloDecoder(BoxDecoder):
@@ -96,6 +102,11 @@ class YoloDecoder(BoxDecoder):
                     f"{where}.anchors: expected for each stride width and height of the anchors, "
                     f"got {options.anchors}"
                 )
+            if options.scale_xy and len(options.scale_xy) != len(options.strides):
+                raise ManifestError(
+                    f"{where}.scale_xy: expected one for each of {options.strides}, got "
+                    f"{options.scale_xy}"
+                )
             if not options.objectness:
                 raise ManifestError(f"{where}.objectness: expected true with layout 'levels'")
 
@@ -117,20 +128,24 @@ class YoloDecoder(BoxDecoder):
         return Candidates(boxes=boxes, scores=scores, labels=labels)
 
     def _levels(self, outputs: Mapping[str, NDArray], least: float) -> Candidates:
-        found = []
-        for name, stride, anchors in zip(
-            self._yolo.outputs, self._yolo.strides, self._yolo.anchors, strict=True
+        options, found = self._yolo, []
+        scales = options.scale_xy or (1.0,) * len(options.strides)
+        for name, stride, anchors, scale in zip(
+            options.outputs, options.strides, options.anchors, scales, strict=True
         ):
             shape = self._shapes[name]
-            values = sigmoid(output_of("yolo", outputs, name, shape))[0].reshape(
-                shape[1], -1, shape[4]
-            )
+            raw = output_of("yolo", outputs, name, shape)[0].reshape(shape[1], -1, shape[4])
+            values = sigmoid(raw)
             cells, _ = grid_cells(self._size, (stride,))
             sizes = np.asarray(anchors, np.float64).reshape(-1, 1, 2)
-            centre = (values[..., :2] * 2 - 0.5 + cells) * stride
-            size = (values[..., 2:4] * 2) ** 2 * sizes
-            boxes = np.concatenate([centre, size], axis=-1).reshape(-1, 4)
-            flat = values.reshape(-1, shape[4])
+            if options.decoding == "darknet":
+                middle = values[..., :2] * scale - (scale - 1.0) / 2.0
+                size = np.exp(np.minimum(raw[..., 2:4].astype(np.float64), _LARGEST)) * sizes
+            else:
+                middle = values[..., :2] * 2 - 0.5
+                size = (values[..., 2:4] * 2) ** 2 * sizes
+            boxes = np.concatenate([(middle + cells) * stride, size], axis=-1).reshape(-1, 4)
+            flat = (raw if options.raised else values).reshape(-1, shape[4])
             rows, scores, labels = best_of(flat[:, 5:] * flat[:, 4:5], least)
             found.append((centered(boxes[rows]), scores, labels))
         boxes, scores, labels = (np.concatenate(part) for part in zip(*found, strict=True))

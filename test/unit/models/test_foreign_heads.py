@@ -12,10 +12,13 @@ from foreign_imports import bring, check
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.models.adapters._yolo_levels_graph import ANCHORS
 from edge_perception.releases.recognising import recognise
 
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 DOUBLE = onnx.TensorProto.DOUBLE
+# scale_x_y of yolov3.cfg, yolov4.cfg and the tiny ones.
+SCALES = {"v3": [1.0] * 3, "v4": [1.2, 1.1, 1.05], "v3-tiny": [1.0] * 2, "v4-tiny": [1.05] * 2}
 
 
 def yolox_maps(classes: int = 80) -> dict[int, list[np.ndarray]]:
@@ -500,4 +503,66 @@ def test_the_order_of_selected_corners_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="--assume family="):
         recognise(path, said={"size": list(SIZE)})
     _, seen, _ = bring(path, {"size": list(SIZE), "family": "yolo", "box": "yxyx"})
+    check(seen, "center")
+
+
+def darknet_levels(anchors: list[list[float]], scales: list[float]) -> dict[str, np.ndarray]:
+    """Offsets of YOLOv3 and v4 of darknet: (1, 3, rows, columns, 85); boxes in the first stride."""
+    strides = (8, 16, 32)[3 - len(anchors) :]
+    levels = {}
+    for place, stride in enumerate(strides):
+        columns, rows = CELLS[stride]
+        level = np.full((1, 3, rows, columns, 85), -9.0, np.float32)
+        if place == 0:
+            for row, (label, score, _) in enumerate(TRUTH):
+                x, y, width, height = center(row)
+                at = (0, 1, int(y // stride), int(x // stride))
+                part = np.array([x, y]) / stride % 1.0
+                part = np.clip((part + (scales[0] - 1) / 2) / scales[0], 1e-4, 1 - 1e-4)
+                level[at][:2] = graphs.logit(part)
+                level[at][2:4] = np.log(np.array([width, height]) / anchors[0][2:4])
+                level[at][4], level[at][5 + label] = 20.0, graphs.logit(score)
+        levels[f"level{stride}"] = level
+    return levels
+
+
+@pytest.mark.parametrize("name", ["v3", "v4", "v3-tiny", "v4-tiny"])
+def test_offsets_of_darknet_become_boxes_as_darknet_makes_them(tmp_path: Path, name: str) -> None:
+    """Maps as converters of darknet's files leave them, the coarsest first."""
+    levels = darknet_levels(ANCHORS[name], SCALES[name])
+    heads = {
+        f"{place}_convolutional": head.transpose(0, 1, 4, 2, 3).reshape(1, 255, *head.shape[2:4])
+        for place, head in list(enumerate(levels.values()))[::-1]
+    }
+    path = graphs.write(tmp_path / "darknet.onnx", Signature(heads, image="000_net"))
+    _, seen, recognised = bring(path, {"labels": "coco80", "anchors": name})
+    assert recognised.family == "YOLOv3 or v4 of darknet, raw levels"
+    check(seen, "stretch")
+
+
+def test_how_offsets_become_boxes_of_own_anchors_is_asked_for(tmp_path: Path) -> None:
+    heads = darknet_levels(ANCHORS["v4"], SCALES["v4"])
+    path = graphs.write(tmp_path / "own.onnx", Signature(heads))
+    said = {"labels": "coco80", "anchors": ANCHORS["v4"]}
+    with pytest.raises(ModelError, match=r"decoding: --assume decoding=v5 .* or darknet"):
+        recognise(path, said=said)
+    _, seen, _ = bring(path, {**said, "decoding": "darknet", "scale_xy": SCALES["v4"]})
+    check(seen, "stretch")
+
+
+def test_yolov4_of_the_model_zoo_has_scores_that_are_raised_and_offsets_that_are_not(
+    tmp_path: Path,
+) -> None:
+    """Input (1, H, W, 3) of 0 to 1, outputs (1, rows, columns, 3, 85) `Identity:0` and so on."""
+    heads = {}
+    for k, level in enumerate(darknet_levels(ANCHORS["v4"], SCALES["v4"]).values()):
+        level[..., 4:] = 1 / (1 + np.exp(-level[..., 4:]))
+        name = "Identity:0" if not k else f"Identity_{k}:0"
+        heads[name] = level.transpose(0, 2, 3, 1, 4)
+    signature = Signature(heads, image="input_1:0", layout="NHWC", free=(0,))
+    path = graphs.write(tmp_path / "yolov4.onnx", signature)
+    with pytest.raises(ModelError, match=r"--assume anchors=v5\|v7\|v7-tiny\|v3\|v4 or"):
+        recognise(path)
+    bundle, seen, _ = bring(path, {"labels": "coco80", "anchors": "v4"})
+    assert bundle.manifest.preprocessing["pad_value"] == 128.0
     check(seen, "center")
