@@ -37,9 +37,9 @@ class LogMelConfig:
     log: str = parameter("ln", choices=("ln", "db"))  # ln(x + offset), or 10 log10(max(x, offset))
     mean: float = parameter(0.0, low=-1e3, high=1e3)  # taken from the logarithm
     std: float = parameter(1.0, low=1e-3, high=1e3)  # it is divided by
-    # Of a frame before its transform: a periodic Hann window; or as Kaldi, its mean taken off,
-    # high frequencies raised, a symmetric window.
-    framing: str = parameter("plain", choices=("plain", "kaldi"))
+    # Of a frame before its transform: a periodic Hann window; high frequencies raised and a
+    # symmetric window; or as Kaldi, its mean taken off before that.
+    framing: str = parameter("plain", choices=("plain", "raised", "kaldi"))
     layout: str = parameter("time_mel", choices=("time_mel", "mel_time"))  # axes of the patch
     # Frames before the patch, for a model that listens for longer than one patch, and the graph
     # input that takes them; silence where the stream had not begun. 0: none.
@@ -142,6 +142,8 @@ class LogMel:
         cut = sliding_window_view(samples, config.window_samples)[:: config.hop_samples]
         windowed = cut.copy()
         if config.framing == "kaldi":
+            windowed -= windowed.mean(axis=1, keepdims=True)
+        if config.framing != "plain":
             _emphasise(windowed)
         windowed *= self._window
         # SciPy's transform stays in single precision; NumPy's goes through double.
@@ -223,11 +225,13 @@ def _hann(length: int, period: int) -> NDArray[np.float32]:
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
-_PREEMPHASIS = np.float32(0.97)  # Kaldi's
+_PREEMPHASIS = np.float32(0.97)
 
 
 def _emphasise(frames: NDArray[np.float32]) -> None:
-    """Take the mean off each frame, (F, N), then 0.97 of the sample before off each sample."""
-    frames -= frames.mean(axis=1, keepdims=True)
+    """Take 0.97 of the sample before off each sample of frames, (F, N).
+
+    What is before the first one does not matter: a symmetric window is 0 there.
+    """
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     frames -= _PREEMPHASIS * before

@@ -48,6 +48,21 @@ _SPECTROGRAM = (
     "sample_rate_hz", "window_s", "hop_s", "fft_size", "mel_min_hz", "mel_max_hz", "log_offset",
     "power", "log", "mel_scale",
 )  # fmt: skip
+# What the spectrogram of a family is made by, said with --assume family: of
+# github.com/fschmid56/EfficientAT (models/preprocess.py), and of PANNs on log-mel frames
+# (torchlibrosa; normalised inside).
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "efficientat": {
+        "sample_rate_hz": 32_000, "window_s": 0.025, "hop_s": 0.01, "fft_size": 1024,
+        "mel_min_hz": 0.0, "mel_max_hz": 15_000.0, "mel_scale": "htk", "power": 2, "log": "ln",
+        "log_offset": 1e-5, "framing": "raised", "mean": -4.5, "std": 5.0,
+    },
+    "panns": {
+        "sample_rate_hz": 32_000, "window_s": 0.032, "hop_s": 0.01, "fft_size": 1024,
+        "mel_min_hz": 50.0, "mel_max_hz": 14_000.0, "mel_scale": "slaney", "power": 2, "log": "db",
+        "log_offset": 1e-10,
+    },
+}  # fmt: skip
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
@@ -151,10 +166,14 @@ def _waveform(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Rea
 def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> Reading:
     config = read_tagger_config(foreign.config) if foreign.config else None
     told = dict(config.preprocessing) if config else {}
-    said = {**told, **foreign.said}
+    family = str(foreign.said.get("family", "")).lower()
+    made = _FAMILIES.get(family, {})
+    said = {**made, **told, **foreign.said}
     # The spectrogram transformer and its kin are given numbers of mean 0, others normalise inside.
     needed = (*_SPECTROGRAM, *(("mean", "std") if foreign.inputs[0] == "input_values" else ()))
     undecided = {name: f"--assume {name}=…" for name in needed if name not in said}
+    if undecided and not told:
+        undecided = {"family": f"--assume family={'|'.join(_FAMILIES)}, or each of", **undecided}
     axis = _mel_axis(shape)
     assert axis is not None
     frames = shape[-1 if axis == -2 else -2]
@@ -167,8 +186,10 @@ def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> 
         "patch_frames": frames,
         "patch_hop_frames": 10,
         "layout": "time_mel" if axis == -1 else "mel_time",
+        "framing": "plain",
         "mean": 0.0,
         "std": 1.0,
+        **made,
         **{name: value for name, value in told.items() if name not in _OF_SHAPE},
         **{name: said[name] for name in needed if name in said},
     }
@@ -181,8 +202,9 @@ def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> 
     why |= dict.fromkeys(
         (n for n in told if n not in _OF_SHAPE), f"'{config.name}'" if config else ""
     )
-    family = "audio spectrogram transformer" if config else "audio tagger on a log-mel spectrogram"
-    return _reading(foreign, family, scores, preprocessing, why, undecided, config)
+    why |= dict.fromkeys(made, f"as {family} makes it")
+    title = "audio spectrogram transformer" if config else "audio tagger on a log-mel spectrogram"
+    return _reading(foreign, title, scores, preprocessing, why, undecided, config)
 
 
 def _check_shape(config: TaggerConfig, preprocessing: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from edge_perception.backends import Backend, BackendOptions, backends
 from edge_perception.core.errors import ModelError
+from edge_perception.core.schema import decode
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
 from edge_perception.encoders.audio.log_mel import LogMel, LogMelConfig, mel_matrix
@@ -415,3 +416,37 @@ def test_an_input_beside_the_samples_may_be_said(tmp_path: Path) -> None:
     assert [spec.name for spec in bundle.manifest.inputs] == ["input"]
     backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
     assert heard(bundle.manifest, backend, np.full(32_000, 0.7, np.float32)) == [("siren", 0.9)]
+
+
+def test_frames_of_efficientat_by_loops(tmp_path: Path) -> None:
+    """models/preprocess.py of EfficientAT: high frequencies of the whole sound are raised."""
+    label_map(tmp_path)
+    path = tagger(tmp_path / "mn10.onnx", [1, 1, 128, 100], sigmoid=False)
+    with pytest.raises(ModelError, match=r"family: --assume family=efficientat\|panns"):
+        recognise(path)
+    made = recognise(path, said={"family": "efficientat"}).manifest["preprocessing"]
+    config = decode(LogMelConfig, made, "preprocessing")
+    assert config.layout == "mel_time"
+    sound = np.random.default_rng(1).normal(0.2, 0.1, 1300)
+    raised = sound[1:] - 0.97 * sound[:-1]
+    window = [0.5 - 0.5 * math.cos(2 * math.pi * k / 799) for k in range(800)]
+    mels = 1127 * np.log1p(np.array([0.0, *(k * 32_000 / 1024 for k in range(513))]) / 700)[1:]
+    edges = np.linspace(0.0, 1127 * math.log1p(15_000 / 700), 130)
+    for frame in range(2):
+        part = raised[frame * 320 : frame * 320 + 800]  # of samples from frame * 320 + 1 on
+        energy = np.abs(np.fft.rfft(part * window, 1024)) ** 2
+        wanted = []
+        for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
+            slopes = np.minimum((mels - low) / (middle - low), (high - mels) / (high - middle))
+            wanted.append((math.log(np.maximum(slopes, 0.0) @ energy + 1e-5) + 4.5) / 5.0)
+        got = LogMel(config).frames(sound[1:].astype(np.float32))[frame]
+        assert got == pytest.approx(wanted, abs=2e-3)
+
+
+def test_how_frames_are_prepared_may_be_said(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "mel.onnx", [1, 1, 64, 100], sigmoid=False)
+    recognised = recognise(path, said={**SPECTROGRAM, "framing": "raised"})
+    assert recognised.manifest["preprocessing"]["framing"] == "raised"
+    told = recognise(path, said=SPECTROGRAM).assumptions
+    assert [row.value for row in told if row.name == "framing"] == ['"plain"']
