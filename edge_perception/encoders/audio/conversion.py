@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders.audio.byte_order import ByteOrder
+from edge_perception.encoders.audio.companding import Companding
 from edge_perception.encoders.audio.container import WavHeader, without_header
 
 MIN_RATE_HZ = 1_000
@@ -110,11 +111,13 @@ def decode_samples(
     rate_hz: int,
     channels: int,
     order: ByteOrder | None = None,
+    law: Companding | None = None,
 ) -> NDArray[np.float32]:
     """Return interleaved bytes (or a typed array of samples) as (N, C) float32, full scale 1.0.
 
     A WAV header in front of the samples is taken off. With `order` whole numbers of two and four
-    bytes are read in the order in which they are sound.
+    bytes are read in the order in which they are sound, with `law` those of one byte by the law by
+    which they are.
 
     Raises:
         InvalidFrameError: as in `block_from_chunk`.
@@ -146,6 +149,10 @@ def decode_samples(
         _check_whole(stored)
     if order is not None and plain and order.see(sample_format.dtype, stored, channels):
         stored = stored.view(stored.dtype.newbyteorder())
+    if law is not None and sample_bytes == 1:
+        companded = law.see(stored, channels)
+        if companded is not None:
+            return companded.reshape(frames, channels)
     samples = stored.astype(np.float32)
     if sample_format.zero:
         samples -= np.float32(sample_format.zero)

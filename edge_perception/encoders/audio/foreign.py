@@ -21,12 +21,15 @@ from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import AudioBlock
 from edge_perception.encoders.audio.byte_order import NOTE, ByteOrder
 from edge_perception.encoders.audio.coded import CodedFrames
+from edge_perception.encoders.audio.companding import Companding
 from edge_perception.encoders.audio.conversion import (
     SAMPLE_FORMATS,
     block_from_chunk,
     decode_samples,
     stamp_of,
 )
+from edge_perception.encoders.audio.planes import NOTE as PLANES_NOTE
+from edge_perception.encoders.audio.planes import Planes
 
 STAMP_TOLERANCE_S = 0.1
 FIRST_INFO_S = 0.5  # the format may come so much later than the first sound
@@ -47,15 +50,16 @@ class MessageConverter:
         self._info: Any | None = None
         self._unread_since_ns = 0  # stamp of the first block without a format; 0: none came
         self._counter = SampleCounter()
-        self._order = ByteOrder()
-        self._coded = CodedFrames()
+        self._order, self._law = ByteOrder(), Companding()
+        self._coded, self._planes = CodedFrames(), Planes()
 
     def copy(self) -> MessageConverter:
         """Return one that goes on from here on its own."""
         other = MessageConverter()
         other._info, other._counter = self._info, copy.copy(self._counter)
         other._unread_since_ns = self._unread_since_ns
-        other._order, other._coded = copy.copy(self._order), copy.copy(self._coded)
+        other._order, other._law = copy.copy(self._order), copy.copy(self._law)
+        other._coded, other._planes = copy.copy(self._coded), copy.copy(self._planes)
         return other
 
     def convert(self, message: Any) -> AudioBlock | None:
@@ -70,13 +74,24 @@ class MessageConverter:
         if isinstance(message, AudioBlock):
             return message
         block = self._block(message)
-        return replace(block, notes=(NOTE,)) if block and self._order.is_other else block
+        if block is None:
+            return None
+        samples = self._planes.see(block.samples)
+        notes = (
+            NOTE if self._order.is_other else "",
+            self._law.note,
+            PLANES_NOTE if self._planes.are_planes else "",
+        )
+        said = tuple(note for note in notes if note)
+        return replace(block, samples=samples, notes=said) if said else block
 
     def _block(self, message: Any) -> AudioBlock | None:
         if hasattr(message, "first_sample_index"):
             self._coded.refuse(message.data)
             return block_from_chunk(message, self._order)
         if hasattr(message, "coding_format"):
+            if self._info is not None and message.sample_format != self._info.sample_format:
+                self._law = Companding()
             self._info = message
             return None
         audio = getattr(message, "audio", None)
@@ -117,6 +132,7 @@ class MessageConverter:
             rate_hz=rate_hz,
             channels=int(info.channels),
             order=self._order,
+            law=self._law,
         )
         return self._counter.block(message.header, samples, rate_hz)
 
