@@ -1,4 +1,4 @@
-"""The helper process that runs sets as a vehicle would: encoders beside each other, then fusion.
+"""The helper process that runs a set as a vehicle would: all encoders at once, fusion last.
 
 Folders of plug-ins and a job as lines of JSON on stdin, answers as lines on stdout. With `roles` a
 set is loaded, and run as often as the lines after it ask, until stdin ends. With `ways` models run
@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,47 +37,27 @@ class SetRunner:
         for role, job in roles.items():
             self._open(role, job)
         self._encoders = [role for role in self._models if role != FUSION]
-        self._threads = {role: ThreadPoolExecutor(1) for role in self._encoders}
+        self._pool = ThreadPoolExecutor(max(1, len(self._encoders)))
         self._beside = ThreadPoolExecutor(sum(len(models) for models in self._models.values()))
 
     def run(self, sets: int) -> dict[str, Any]:
-        """Run sets, two under way at a time: encoders go on while fusion has the set before.
-
-        One set at a time leaves cores free that nodes do not, and threads seem to pay there that
-        only cost in the nodes.
-
-        Returns:
-            `set_ms`: from the end of each set to that of the next; `role_ms`: what the models took
-            in them; both in ms.
-        """
+        """Run sets one after the other; times in ms, of each set and of each model in it."""
         set_ms: list[float] = []
         role_ms: dict[str, list[float]] = {role: [] for role in self._models}
-        under_way: deque[dict[str, Future[float]]] = deque()
-        ended_s = 0.0
-        # Not measured: the first, whose fusion ends no set before it, and the last, which is there
-        # for the one before it.
-        for number in range(sets + 2):
-            under_way.append(
-                {role: self._threads[role].submit(self._infer, role) for role in self._encoders}
-            )
-            if number == 0:
-                continue
-            took = _results(under_way.popleft())
+        for _ in range(sets):
+            began_s = time.perf_counter()
+            for role, took in zip(
+                self._encoders, self._pool.map(self._infer, self._encoders), strict=True
+            ):
+                role_ms[role].append(took)
             if FUSION in self._models:
-                took[FUSION] = self._infer(FUSION)
-            before_s, ended_s = ended_s, time.perf_counter()
-            if number == 1:
-                continue
-            set_ms.append((ended_s - before_s) * 1e3)
-            for role, value in took.items():
-                role_ms[role].append(value)
-        _results(under_way.popleft())
+                role_ms[FUSION].append(self._infer(FUSION))
+            set_ms.append((time.perf_counter() - began_s) * 1e3)
         return {"set_ms": set_ms, "role_ms": role_ms}
 
     def close(self) -> None:
         """Give the models back."""
-        for thread in self._threads.values():
-            thread.shutdown()
+        self._pool.shutdown()
         self._beside.shutdown()
         for models in self._models.values():
             for loaded in models:
@@ -124,10 +103,6 @@ class SetRunner:
             "golden": [item.reason for item in deviations if not item.passed],
             "differences": {item.output: item.absolute for item in deviations},
         }
-
-
-def _results(running: dict[str, Future[float]]) -> dict[str, float]:
-    return {role: future.result() for role, future in running.items()}
 
 
 def main() -> int:

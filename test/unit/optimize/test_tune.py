@@ -3,12 +3,9 @@
 import json
 import os
 import resource
-import threading
 import time
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
-from unittest.mock import Mock
 
 import pytest
 
@@ -19,7 +16,6 @@ from edge_perception.optimize import tune
 from edge_perception.optimize.configuration import Configuration, configurations
 from edge_perception.optimize.measuring import Comparison, Runner, alone, compare
 from edge_perception.optimize.plan import as_json, page, plan_of
-from edge_perception.optimize.runner import SetRunner
 from edge_perception.optimize.tune import FASTER, TOGETHER, Tried, Tuner, Tuning
 from edge_perception.optimize.variants import variants_of_set
 
@@ -41,33 +37,6 @@ def test_a_set_runs_in_a_process_of_its_own(audio):
     assert len(times["set_ms"]) == len(times["role_ms"]["audio"]) == 3
     assert runner.told["audio"]["golden"] == []
     assert runner.told["audio"]["memory_mb"] > 0
-
-
-def test_encoders_have_the_next_set_while_fusion_has_one(monkeypatch):
-    # Each waits for what can only come where it does not wait for that itself.
-    model = Mock()
-    monkeypatch.setattr(
-        SetRunner, "_open", lambda self, role, _: self._models.update({role: [model]})
-    )
-    ran, changed = Counter(), threading.Condition()
-
-    def infer(self, role):
-        with changed:
-            ran[role] += 1
-            changed.notify_all()
-            number = ran[role]
-            ahead = {"camera": number + 1 if role == "fusion" else number, "fusion": number - 2}
-            assert changed.wait_for(lambda: all(ran[n] >= least for n, least in ahead.items()), 10)
-            assert ran["camera"] <= ran["fusion"] + 2
-        return 1.0
-
-    monkeypatch.setattr(SetRunner, "_infer", infer)
-    runner = SetRunner({"camera": {}, "fusion": {}})
-    times = runner.run(3)
-    runner.close()
-    assert len(times["set_ms"]) == len(times["role_ms"]["camera"]) == 3
-    assert ran["camera"] == 5  # none is under way any more: it would take from whoever runs next
-    assert times["role_ms"]["fusion"] == [1.0] * 3
 
 
 def test_a_way_that_does_not_run_says_why_and_those_after_it_run(audio):
