@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,17 @@ from edge_perception.models.writing import write_bundle
 from training import audio, camera, lidar, siren, sounds, streams
 from training.cards import card
 from training.export import OPSET, differences, median_ms, to_onnx
-from training.nets import AudioNet, CameraNet, FusionNet, LidarNet, LongAudioNet, SirenHead
+from training.nets import (
+    AudioNet,
+    CameraNet,
+    FusionNet,
+    LidarNet,
+    LongAudioNet,
+    PhotoCameraNet,
+    SirenHead,
+    camera_net_of,
+)
+from training.photo import ORIGIN
 from training.pictures import cached_picture
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED, cached_sweep
@@ -272,7 +282,8 @@ def write(
     }  # fmt: skip
     text = card(role, version=version, report=report, part_inputs=manifest["inputs"],
                 outputs=manifest["outputs"], cost_ms=cost_ms, size=len(model),
-                memory=manifest["resources"]["peak_memory_bytes"])  # fmt: skip
+                memory=manifest["resources"]["peak_memory_bytes"],
+                origin=ORIGIN if isinstance(part.net, PhotoCameraNet) else "")  # fmt: skip
     bundle = write_bundle(
         into / role, manifest=manifest, model=model, golden_inputs=part.inputs,
         files={"MODEL_CARD.md": text.encode()}, replace=True,
@@ -394,11 +405,15 @@ def bundled_part(role: str) -> Part:
     return Part(net=net, inputs=inputs, outputs=outputs, manifest={})
 
 
-def load(role: str, make: Any, weights: str) -> Part:  # noqa: ARG001
+def load(role: str, make: Any, weights: str) -> Part:
     """Make a part and load its trained weights."""
     report = json.loads((lidar.OUT / f"{weights}_report.json").read_text())
-    part = make(report)
-    part.net.load_state_dict(torch.load(lidar.OUT / f"{weights}.pt", weights_only=True))
+    part: Part = make(report)
+    trained = torch.load(lidar.OUT / f"{weights}.pt", weights_only=True)
+    if role == "camera":  # which network it is, its weights tell
+        net = camera_net_of(trained, len(CLASSES), len(camera.LIFT.heights_m))
+        return replace(part, net=net.eval())
+    part.net.load_state_dict(trained)
     part.net.eval()
     return part
 

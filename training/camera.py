@@ -25,12 +25,14 @@ from training.lidar import CONFIG as RASTER
 from training.lidar import OUT, pandaset_folder, print_report
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
-from training.nets import CameraNet
+from training.nets import CameraNet, PhotoCameraNet, camera_net_of, is_photo
+from training.photo import begin_like, photo_stem
 from training.pictures import (
     SIZE,
     VIEWS,
     Picture,
     cached_surround,
+    cached_view,
     jitter,
     load_pictures,
     shrink,
@@ -49,8 +51,9 @@ LIFT = LiftConfig(heights_m=(0.0, 0.8, 1.6))
 SCALE, MEAN = 1.0 / 64.0, (2.0, 2.0, 2.0)  # input = pixel * SCALE - MEAN, BGR
 FIRST_SEED = 10_000
 HELD_OUT = range(HELD_OUT_SEED + 200, HELD_OUT_SEED + 350)
-FRONT_SHARE = 0.3  # of the simulated pictures; the rest look to the sides and to the back
-TURNED_SHARE = 0.5  # of all pictures, whose base frame is turned by any angle
+FRONT_SHARE = 0.6  # of the simulated pictures; the rest look to the sides and to the back
+TURNED_SHARE = 0.3  # of all pictures, whose base frame is turned by any angle
+FIT_ON = 80  # pictures, where the network before had other first layers
 SEEN_POINTS = 1000  # stands for "seen" where a metric asks for LiDAR returns
 PLACEMENT = ImagePlacement(size=SIZE)
 REACH_M = 40.0  # farther objects are neither wanted nor wrong
@@ -73,12 +76,20 @@ class CameraSamples(Dataset):
         if rng.random() < self._real_share:
             picture = shrink(self._real[rng.integers(len(self._real))], rng)
         else:
-            seed = FIRST_SEED + int(rng.integers(self._frames))
-            view = 0 if rng.random() < FRONT_SHARE else int(rng.integers(1, VIEWS))
-            picture = cached_surround(seed, [view])[0]
+            number = int(rng.integers(self._frames))
+            picture = training_picture(number, ahead=rng.random() < FRONT_SHARE)
             if rng.random() < 0.4:  # other lenses
                 picture = shrink(picture, rng)
         return camera_sample(augmented(picture, rng))
+
+
+def training_picture(number: int, *, ahead: bool = False) -> Picture:
+    """Return the picture of a simulated training scene: ahead, or by the one other camera it has.
+
+    More scenes teach more than more pictures of one.
+    """
+    seed = FIRST_SEED + number
+    return cached_view(seed, 0 if ahead else 1 + seed % (VIEWS - 1))
 
 
 def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -237,21 +248,28 @@ def evaluate(net: nn.Module, seeds: Sequence[int] = HELD_OUT) -> dict:
     return report
 
 
-def begin_with(net: nn.Module, name: str) -> None:
-    """Take over the weights of an earlier network; what has another shape stays as it is.
+def network(start: str, *, photo: bool) -> CameraNet:
+    """Return a network to train.
 
-    An input channel that is new is added at the end of a convolution, with weights of its own.
+    Args:
+        start: name of the weights to begin with, those of an earlier version too; what has another
+            shape begins anew. "": all does.
+        photo: its first layers are those that photographs have taught, and stay as they are.
     """
-    old = torch.load(OUT / f"{name}.pt", weights_only=True)
+    size = len(CLASSES), len(LIFT.heights_m)
+    old = torch.load(OUT / f"{start}.pt", weights_only=True) if start else {}
+    net = CameraNet(*size)
+    if photo:
+        net = PhotoCameraNet(*size)
+        net.stem.load_state_dict(photo_stem().state_dict())
+        if old and not is_photo(old):
+            images = [image_tensor(training_picture(number).bgr) for number in range(FIT_ON)]
+            begin_like(net, camera_net_of(old, *size).eval(), images)
+            return net
     new = net.state_dict()
-    for key, value in old.items():
-        if key not in new:
-            continue
-        if new[key].shape == value.shape:
-            new[key] = value
-        elif new[key].shape[0] == value.shape[0] and value.shape[1] <= new[key].shape[1]:
-            new[key][:, : value.shape[1]] = value
-    net.load_state_dict(new)
+    fits = {n: value for n, value in old.items() if n in new and new[n].shape == value.shape}
+    net.load_state_dict({**new, **fits})
+    return net
 
 
 def main() -> None:
@@ -267,12 +285,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with, where they fit")
+    parser.add_argument("--photo", action="store_true", help="first layers of EfficientNet-Lite0")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
-    net = CameraNet(len(CLASSES), len(LIFT.heights_m)).to(memory_format=torch.channels_last)
-    if arguments.start:
-        begin_with(net, arguments.start)
+    net = network(arguments.start, photo=arguments.photo).to(memory_format=torch.channels_last)
     data = CameraSamples(
         frames=arguments.frames, real=real_pictures("001"), real_share=arguments.real_share
     )

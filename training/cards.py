@@ -53,9 +53,9 @@ _LIMITS = {
 
 def card(
     role: str, *, version: str, report: dict, part_inputs: list[dict], outputs: list[dict],
-    cost_ms: float, size: int, memory: int,
+    cost_ms: float, size: int, memory: int, origin: str = "",
 ) -> str:  # fmt: skip
-    """Return the text of a model card."""
+    """Return the text of a model card; `origin`: of weights that others have made."""
     tables = {"audio": _audio_table, "fusion": _fusion_table}.get(role, _detector_table)
     return "\n".join(
         [
@@ -78,7 +78,7 @@ def card(
             "",
             "## Data",
             "",
-            _DATA[role],
+            f"{_DATA[role]} {origin}".strip(),
             "",
             "## Metrics",
             "",

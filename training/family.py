@@ -102,7 +102,10 @@ def write(
         manifest.pop(field)
     objectives = manifest.get("objectives") or {}
     manifest["objectives"] = {k: v for k, v in objectives.items() if v is not None}
-    manifest |= {"name": name, "version": version, "release": release}
+    manifest |= {
+        "name": name, "version": version, "release": release,
+        "feature_space": large.manifest.feature_space,
+    }  # fmt: skip
     model = made.read(made.manifest.model)
     metrics = {"compared": dict(measured)}  # those of the large one are not of this one
     manifest["provenance"] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -158,6 +160,89 @@ class CameraNet(nn.Module):
         both = seen[:, :1] * seen[:, -1:]
         tall = (at[:, :1, ..., 1] - at[:, -1:, ..., 1]) * both
         return torch.cat([seen[:, :1], ground, 4.0 * tall], dim=1)
+
+
+class Inverted(nn.Module):
+    """Inverted residual of MobileNetV2: widen, look around in each channel, narrow; ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, *, widen: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        wide = inputs * widen
+        around = nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide)
+        first: list[nn.Module] = [nn.Conv2d(inputs, wide, 1), nn.ReLU6()] if widen > 1 else []
+        self.layers = nn.Sequential(*first, around, nn.ReLU6(), nn.Conv2d(wide, outputs, 1))
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `outputs` channels, at the size divided by the stride."""
+        made: Tensor = self.layers(x)
+        return x + made if self.shortcut else made
+
+
+class PhotoStem(nn.Module):
+    """The first three stages of EfficientNet-Lite0, batch norms part of the convolutions.
+
+    Image (B, 3, H, W) to features at a quarter (B, 24, ...) and an eighth of its size (B, 40, ...).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU6())
+        self.second = Inverted(32, 16, widen=1, kernel=3, stride=1)
+        self.quarter = nn.Sequential(
+            Inverted(16, 24, widen=6, kernel=3, stride=2),
+            Inverted(24, 24, widen=6, kernel=3, stride=1),
+        )
+        self.eighth = nn.Sequential(
+            Inverted(24, 40, widen=6, kernel=5, stride=2),
+            Inverted(40, 40, widen=6, kernel=5, stride=1),
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features at a quarter and at an eighth of the size."""
+        quarter = self.quarter(self.second(self.first(image)))
+        return quarter, self.eighth(quarter)
+
+
+class PhotoCameraNet(CameraNet):
+    """`CameraNet` whose first layers were taught by photographs and stay as they are.
+
+    Rendered images teach the rest, which sees nothing of them but what such layers say: where
+    something looks to them as in photographs, it does to the rest.
+    """
+
+    def __init__(self, classes: int, layers: int) -> None:
+        super().__init__(classes, layers)
+        self.stem = PhotoStem().requires_grad_(False)
+        self.quarter = ConvBlock(24, 24, kernel=1)
+        self.eighth = ConvBlock(40, 48, kernel=1)
+        self.sixteenth = nn.Sequential(ConvBlock(48, 64, stride=2), Residual(64, 2))
+        self.mix = nn.Sequential(ConvBlock(24 * layers + 4, 32), Residual(32, 2))
+
+    def image_features(self, image: Tensor) -> Tensor:
+        """Return features at a quarter of the image's size, (B, 24, 72, 128)."""
+        quarter, eighth = (made.detach() for made in self.stem(image))
+        eighth = self.eighth(eighth)
+        context = functional.interpolate(
+            self.up(self.sixteenth(eighth)), scale_factor=2, mode="nearest"
+        )
+        coarse = functional.interpolate(
+            self.squeeze(eighth + context), scale_factor=2, mode="nearest"
+        )
+        features: Tensor = self.fine(self.quarter(quarter) + coarse)
+        return features
+
+
+def is_photo(weights: Mapping[str, Tensor]) -> bool:
+    """Return whether weights are those of a `PhotoCameraNet`."""
+    return "stem.first.0.weight" in weights
+
+
+def camera_net_of(weights: Mapping[str, Tensor], classes: int, layers: int) -> CameraNet:
+    """Return the camera network that weights belong to, with them."""
+    net = PhotoCameraNet(classes, layers) if is_photo(weights) else CameraNet(classes, layers)
+    net.load_state_dict(weights)
+    return net
 
 
 class AudioNet(nn.Module):

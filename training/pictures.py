@@ -96,6 +96,16 @@ def simulate_surround(seed: int, *, age_s: float = 0.0) -> list[Picture]:
     return [_rendered(scenario, scene, pinhole, seed, rng) for pinhole in cameras]
 
 
+def simulate_view(seed: int, view: int) -> Picture:
+    """Render what one camera of a surround rig sees; 0: `simulate_picture`."""
+    if view == 0:
+        return simulate_picture(seed)
+    scenario = random_scenario(seed)
+    rng = np.random.default_rng([seed, 12, view])
+    scene = World(scenario, seed).at(scene_time(seed))
+    return _rendered(scenario, scene, surround_pinhole(view, rng), seed, rng)
+
+
 def _rendered(
     scenario: Scenario, scene: Scene, pinhole: Pinhole, seed: int, rng: np.random.Generator
 ) -> Picture:
@@ -125,6 +135,16 @@ def cached_picture(seed: int, *, renew: bool = False) -> Picture:
     path = CACHE / f"{seed:07d}.npz"
     if renew or not path.exists():
         _save(path, simulate_picture(seed))
+    return _load(path)
+
+
+def cached_view(seed: int, view: int) -> Picture:
+    """Return `simulate_view`, rendered once."""
+    if view == 0:
+        return cached_picture(seed)
+    path = CACHE.with_name("views") / f"{seed:07d}_{view}.npz"
+    if not path.exists():
+        _save(path, simulate_view(seed, view))
     return _load(path)
 
 

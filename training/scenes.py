@@ -15,7 +15,7 @@ from edge_perception.models.merging import merged
 from training import augment
 from training.camera import LIFT, PLACEMENT, image_tensor
 from training.lidar import CONFIG, LEAST_POINTS, OUT, pandaset_folder
-from training.nets import AudioNet, CameraNet, LidarNet
+from training.nets import AudioNet, LidarNet, camera_net_of
 from training.pictures import (
     VIEWS,
     Picture,
@@ -104,10 +104,13 @@ class Encoders:
 
     def __init__(self, names: dict[str, str]) -> None:
         self.lidar = LidarNet(len(CONFIG.channels), len(CLASSES))
-        self.camera = CameraNet(len(CLASSES), len(LIFT.heights_m))
         self.audio = AudioNet(len(SOUNDS))
-        for role, net in (("lidar", self.lidar), ("camera", self.camera), ("audio", self.audio)):
-            net.load_state_dict(torch.load(OUT / f"{names[role]}.pt", weights_only=True))
+        weights = {
+            role: torch.load(OUT / f"{name}.pt", weights_only=True) for role, name in names.items()
+        }
+        self.camera = camera_net_of(weights["camera"], len(CLASSES), len(LIFT.heights_m)).eval()
+        for role, net in (("lidar", self.lidar), ("audio", self.audio)):
+            net.load_state_dict(weights[role])
             net.eval()
 
     def scene(self, sweep: Sweep, pictures: Sequence[Picture]) -> Scene:
