@@ -15,7 +15,7 @@ from edge_perception.models.manifest import load_bundle
 SET = Path(__file__).parents[3] / "models" / "bev_lite"
 ROLES = ("camera", "lidar", "audio", "fusion")
 # From large to tiny, each within two points of its model.
-FAMILY = {"camera": ("bev_lite_int8",), "lidar": ("bev_lite_int8",)}
+FAMILY = {"camera": ("bev_lite_int8",), "lidar": ("bev_lite_int8", "bev_lite_small")}
 VARIANTS = [(variant, role) for role, names in FAMILY.items() for variant in names]
 
 
@@ -178,12 +178,22 @@ def test_variant_stands_in_for_its_model(variant, role):
         assert cosine > 0.97, name
 
 
-def test_variant_made_anew_says_what_was_measured_of_it():
-    bundle = load_bundle(SET.with_name("bev_lite_int8") / "lidar")
+@pytest.mark.parametrize(("variant", "role"), VARIANTS)
+def test_variant_says_what_was_measured_of_it(variant, role):
+    bundle = load_bundle(SET.with_name(variant) / role)
     measured = bundle.manifest.provenance.metrics["compared"]
-    assert measured["with"] == bundle_of("lidar").manifest.name
+    assert measured["with"] == bundle_of(role).manifest.name
     assert measured["loss_points"] <= 2.0
-    assert measured["ratio"] < 1.0
+    assert measured["ratio"] < 0.5
     text = (bundle.path / bundle.manifest.provenance.model_card).read_text()
     assert f"{measured['loss_points']:.2f} points of mAP lost" in text
     assert "CC BY 4.0" in text
+
+
+def test_family_gets_cheaper_member_by_member():
+    for role, names in FAMILY.items():
+        bundles = [load_bundle(SET.with_name(name) / role) for name in names]
+        ratios = [b.manifest.provenance.metrics["compared"]["ratio"] for b in bundles]
+        assert ratios == sorted(ratios, reverse=True), role
+        sizes = [bundle.model_path.stat().st_size for bundle in bundles]
+        assert sizes == sorted(sizes, reverse=True), role
