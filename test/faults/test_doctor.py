@@ -354,6 +354,7 @@ class Setup:
         self.make, self.sends = cloud, True
         _, self.fusion = system.vehicle(sources=["lidar"], **{"lidar.max_age_s": 2.0})
         self.publisher = self.on("lidar/points")
+        self.publishing = threading.Lock()  # the timer runs in the harness's thread
         self.driver.create_timer(0.1, self._publish)
         self.others = []
 
@@ -361,8 +362,9 @@ class Setup:
         return self.driver.create_publisher(kind, topic, qos)
 
     def _publish(self):
-        if self.sends and self.publisher is not None:
-            self.publisher.publish(self.make(0))
+        with self.publishing:
+            if self.sends and self.publisher is not None:
+                self.publisher.publish(self.make(0))
 
     def doctor(self):
         """Return the exit status, and what is said by code."""
@@ -375,8 +377,9 @@ class Setup:
     # -- what is broken, and what is done as advised --
 
     def _unplug(self):
-        self.driver.destroy_publisher(self.publisher)
-        self.publisher = None
+        with self.publishing:
+            self.driver.destroy_publisher(self.publisher)
+            self.publisher = None
 
     def _remap(self, cause):
         topic = re.search(r"-r (/\S+):=(/\S+) ", cause.fix)
