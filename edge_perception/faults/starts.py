@@ -33,6 +33,7 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
     "composed beside separate": (COMPOSED, "lidar_encoder"),
 }
 _NEVER_S = 20.0  # a process that has not ended by then is killed
+_ABORT_S = 2.0  # for the traceback of one that is killed
 _BAD_WORDS = ("Traceback", "KeyboardInterrupt", "terminate called", "Fatal")
 
 
@@ -94,7 +95,10 @@ def _round(setup: str, rng: random.Random, longest_s: float, folder: Path) -> li
     signals = [(rng.choice((signal.SIGINT, signal.SIGTERM)), 0.0)]
     if rng.random() < 0.4:
         signals.append((rng.choice((signal.SIGINT, signal.SIGTERM)), rng.uniform(0.0, 0.3)))
-    environment = {**os.environ, **transport_environment(os.environ), "ROS_LOG_DIR": str(folder)}
+    environment = {
+        **os.environ, **transport_environment(os.environ), "ROS_LOG_DIR": str(folder),
+        "PYTHONFAULTHANDLER": "1",
+    }  # fmt: skip
     with ExitStack() as stack:
         ended = [_Ended(name, folder / f"{name}.log", environment, stack) for name in SETUPS[setup]]
         time.sleep(after_s)
@@ -144,6 +148,9 @@ class _Ended:
     def result(self, signalled_s: float) -> dict[str, Any]:
         self._waiting.join(max(0.0, signalled_s + _NEVER_S - time.monotonic()))
         if self._waiting.is_alive():
+            # Where each thread is comes into the log, also where none of them can run.
+            self._process.send_signal(signal.SIGABRT)
+            self._waiting.join(_ABORT_S)
             self._process.kill()
             self._waiting.join()
         text = self._log.read_text(encoding="utf-8", errors="replace")

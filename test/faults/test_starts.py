@@ -5,9 +5,21 @@ Within 2 s is for `make starts` to say, on a machine that does nothing else.
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
-from edge_perception.faults.starts import run_starts
+from edge_perception.faults import starts as starts_module
+from edge_perception.faults.starts import COMPOSED, SEPARATE, run_starts
+from edge_perception.running.ending import signals_held
+
+DEAF = """#!{python}
+import time
+def deaf_to_signals():
+    time.sleep(60)
+deaf_to_signals()
+"""
 
 
 @pytest.mark.timeout(180)
@@ -17,3 +29,15 @@ def test_every_process_ends_with_0_and_says_nothing(ros_domain, setup):
     starts = run_starts(count, seed=count, longest_s=4.0, setups=[setup])
     assert len(starts) >= count
     assert [start for start in starts if start.code or start.said] == []
+
+
+def test_a_process_that_never_ends_says_where_it_is(tmp_path, monkeypatch):
+    for name in (*SEPARATE, COMPOSED):
+        (tmp_path / name).write_text(DEAF.format(python=sys.executable))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(starts_module, "_NEVER_S", 4.0)
+    with signals_held():  # and for those that are started meanwhile
+        (start,) = run_starts(1, seed=5, longest_s=2.0, setups=["audio_encoder"])
+    assert start.code != 0
+    assert "deaf_to_signals" in start.said
