@@ -33,6 +33,7 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
     "composed beside separate": (COMPOSED, "lidar_encoder"),
 }
 _NEVER_S = 20.0  # a process that has not ended by then is killed
+_SAID = 20_000  # characters of its output: every thread of it
 _ABORT_S = 2.0  # for the traceback of one that is killed
 _BAD_WORDS = ("Traceback", "KeyboardInterrupt", "terminate called", "Fatal")
 
@@ -158,7 +159,7 @@ class _Ended:
             "code": self._process.returncode,
             "took_s": round(max(0.0, self._ended_s - signalled_s), 4),
             "cut": CUT in text,
-            "said": text[-2000:] if any(word in text for word in _BAD_WORDS) else "",
+            "said": text[-_SAID:] if any(word in text for word in _BAD_WORDS) else "",
         }
 
 

@@ -28,7 +28,10 @@ def test_every_process_ends_with_0_and_says_nothing(ros_domain, setup):
     count = {"composed": 6, "separate": 10, "composed beside separate": 4}[setup]
     starts = run_starts(count, seed=count, longest_s=4.0, setups=[setup])
     assert len(starts) >= count
-    assert [start for start in starts if start.code or start.said] == []
+    bad = [start for start in starts if start.code or start.said]
+    for start in bad:
+        print(start.executable, start.said, sep="\n")  # whole: of the list below pytest cuts it
+    assert bad == []
 
 
 def test_a_process_that_never_ends_says_where_it_is(tmp_path, monkeypatch):
