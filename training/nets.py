@@ -125,7 +125,10 @@ class CameraNet(nn.Module):
     def image_features(self, image: Tensor) -> Tensor:
         """Return features at a quarter of the image's size, (B, 24, 72, 128)."""
         quarter = self.stem(image)
-        eighth = self.eighth(quarter)
+        return self.refined(quarter, self.eighth(quarter))
+
+    def refined(self, quarter: Tensor, eighth: Tensor) -> Tensor:
+        """Return features at a quarter of the size with what is around them at a sixteenth."""
         context = functional.interpolate(
             self.up(self.sixteenth(eighth)), scale_factor=2, mode="nearest"
         )
@@ -222,15 +225,7 @@ class PhotoCameraNet(CameraNet):
     def image_features(self, image: Tensor) -> Tensor:
         """Return features at a quarter of the image's size, (B, 24, 72, 128)."""
         quarter, eighth = (made.detach() for made in self.stem(image))
-        eighth = self.eighth(eighth)
-        context = functional.interpolate(
-            self.up(self.sixteenth(eighth)), scale_factor=2, mode="nearest"
-        )
-        coarse = functional.interpolate(
-            self.squeeze(eighth + context), scale_factor=2, mode="nearest"
-        )
-        features: Tensor = self.fine(self.quarter(quarter) + coarse)
-        return features
+        return self.refined(self.quarter(quarter), self.eighth(eighth))
 
 
 def is_photo(weights: Mapping[str, Tensor]) -> bool:
