@@ -5,6 +5,10 @@ the destructors that run after the interpreter's end may hang (Fast DDS: the fac
 participants, at 100 % of a core, until SIGKILL). So signals only say that the end is wanted; nodes
 and their contexts are closed on purpose; and the process leaves by `os._exit`.
 
+A thread of Python sees to it that this takes no longer than it may. Where a library keeps the
+interpreter's lock (Fast DDS waits for a mutex in memory that a process which is gone has locked),
+no thread of Python runs any more; then a thread of src/ending.c ends the process a little later.
+
 Imported before anything else, so it imports little.
 """
 
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import faulthandler
 import os
 import select
@@ -23,11 +28,14 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import NoReturn
 
+from edge_perception.core.native import library
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LIFELINE = "EDGE_PERCEPTION_LIFELINE"  # in the environment: see `lifeline`
 START_S = 0.7  # for a step that cannot be interrupted, such as the loading of a model
 CLOSE_S = 1.5  # until what is durable is written
 END_S = 1.6  # until the process has left; all from the signal on
+NATIVE_S = 0.3  # later, where no thread of Python could do it
 FLUSH_S = 0.1
 CUT = "ended in the middle of a step"
 
@@ -41,15 +49,43 @@ class Stage(IntEnum):
     CLOSED = 3  # nodes are closed, all that is durable is written
 
 
+class _Shared(ctypes.Structure):
+    """What the thread of src/ending.c reads, `ep_ending` there."""
+
+    _fields_ = (
+        ("limit_s", ctypes.c_double),
+        ("stage", ctypes.c_int32),
+        ("code", ctypes.c_int32),
+    )
+
+
 class Ending:
     """Whether the end of the process is wanted, and how it comes about in time."""
 
     def __init__(self) -> None:
-        self.stage = Stage.IMPORTING
-        self.longer_s = 0.0  # added to all limits, for who ends other processes first
+        self._shared = _Shared(limit_s=END_S + NATIVE_S)
+        self._longer_s = 0.0
         self._wanted = threading.Event()
         self._on_wanted: Callable[[], None] = lambda: None
-        self._code = 0
+
+    @property
+    def stage(self) -> Stage:
+        """How far the process is."""
+        return Stage(self._shared.stage)
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self._shared.stage = stage
+
+    @property
+    def longer_s(self) -> float:
+        """Added to all limits, for who ends other processes first."""
+        return self._longer_s
+
+    @longer_s.setter
+    def longer_s(self, longer_s: float) -> None:
+        self._longer_s = longer_s
+        self._shared.limit_s = END_S + NATIVE_S + longer_s
 
     @property
     def wanted(self) -> bool:
@@ -76,12 +112,11 @@ class Ending:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _nothing)
-        parent = os.environ.pop(LIFELINE, None)  # ours: what we start has a lifeline of its own
+        inherited = os.environ.pop(LIFELINE, None)  # ours: what we start has one of its own
+        parent = None if inherited is None else int(inherited)
+        reading = self._watch_natively(reading, parent)
         threading.Thread(
-            target=self._watch,
-            args=(reading, None if parent is None else int(parent)),
-            name="ending",
-            daemon=True,
+            target=self._watch, args=(reading, parent), name="ending", daemon=True
         ).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
@@ -90,10 +125,26 @@ class Ending:
         if not self.wanted:
             # Nobody counts the seconds of an end that nobody asked for; hanging it must not be.
             faulthandler.dump_traceback_later(END_S, exit=True)
-        self._code = code
+        self._shared.code = code
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()
         _exit(code)
+
+    def _watch_natively(self, reading: int, parent: int | None) -> int:
+        """Return a pipe with what `reading` has, once the thread outside Python has seen it."""
+        native = library()
+        if native is None:
+            return reading
+        seen, writing = os.pipe()
+        os.set_blocking(writing, False)
+        failed = native.released.ep_watch_ending(
+            reading,
+            writing,
+            -1 if parent is None else parent,
+            ctypes.c_uint64(sum(1 << number for number in SIGNALS)),
+            ctypes.byref(self._shared),  # as long as the process: see `watch_signals`
+        )
+        return reading if failed else seen
 
     def _watch(self, reading: int, parent: int | None) -> None:
         _wait_for_the_end(reading, parent)
@@ -110,7 +161,7 @@ class Ending:
                     end()
                 time.sleep(0.01)
         time.sleep(max(0.0, began_s + END_S + self.longer_s - time.monotonic()))
-        _exit(self._code)  # only the middleware has anything left to do
+        _exit(self._shared.code)  # only the middleware has anything left to do
 
     def _end_in_a_step(self) -> NoReturn:
         """End where a step cannot be interrupted; the store stands an end at any moment."""

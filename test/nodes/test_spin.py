@@ -7,6 +7,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 
+from edge_perception.core import native
 from edge_perception.nodes.common.spin import serve
 from edge_perception.running.ending import Ending, Stage
 
@@ -117,9 +118,13 @@ import os, signal, threading
 from edge_perception.nodes.common import spin
 from edge_perception.running import ending
 ending.START_S = ending.CLOSE_S = ending.END_S = 0.3
+import ctypes
 
 def hang():
     threading.Event().wait()
+
+def hang_with_the_interpreter():
+    ctypes.PyDLL(None).sleep(60)
 
 def end():
     os.kill(os.getpid(), signal.SIGTERM)
@@ -203,6 +208,35 @@ spin.run(lambda: [Ending()], [])
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == "buffered and said at the end"
+
+
+@pytest.mark.skipif(native.library() is None, reason="needs a build")
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        ("autostart", 0, ["ended in the middle of a step", "in hang_with_the_interpreter"]),
+        ("close", 1, ["in hang_with_the_interpreter", "in close"]),
+        ("destroy_node", 0, []),
+    ],
+)
+def test_a_library_that_keeps_the_interpreter_keeps_nobody(where, code, said):
+    ended = run_python(
+        f"""
+class Held(Node):
+    def autostart(self):
+        threading.Timer(0.2, end).start()
+
+    def {where}(self):
+        if {where!r} == "autostart":
+            end()
+        hang_with_the_interpreter()
+
+spin.run(lambda: [Held()], [])
+"""
+    )
+    assert ended.returncode == code
+    assert all(words in ended.stderr for words in said)
+    assert said or not ended.stderr
 
 
 def test_a_second_signal_changes_nothing():
