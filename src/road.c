@@ -126,7 +126,7 @@ void ep_road_floor(const int32_t *cell, const float *z, int64_t points, const st
   const float low = road->z_min - MARGIN_M;
   for (int64_t i = 0; i < cells; ++i) {
     const int64_t each = tables->nearest_first[i];
-    int64_t wide = 1, likely = expected(each, road, tables, to, &wide);
+    int64_t wide = 0, likely = expected(each, road, tables, to, &wide);
     if (likely < 0) likely = first;
     const int64_t reach = road->rise * (1 + wide) + 1;
     const int64_t found = lowest_layer(to->heights + each * steps, steps, likely - reach,
@@ -135,6 +135,8 @@ void ep_road_floor(const int32_t *cell, const float *z, int64_t points, const st
     const int32_t returns = to->sums[steps]; /* as lowest_layer() left it */
     if (found >= 0) {
       to->gap[each] = 0;
+    } else if (i < road->near) {
+      to->gap[each] = (int32_t)wide;
     } else if (returns < LEAST) {
       to->gap[each] = (int32_t)(wide < LONGEST_GAP ? wide + 1 : LONGEST_GAP);
     } else {

@@ -106,13 +106,15 @@ def road_floor(
     begin = _begin(count, plan)
     level = np.full(plan.cells, -1, np.int64)
     gap = np.zeros(plan.cells, np.int64)  # cells since the last one whose road was seen
-    for each in plan.nearest_first:
-        expected, wide = _expected(int(each), level, gap, plan) or (begin, 1)
+    for rank, each in enumerate(plan.nearest_first):
+        expected, wide = _expected(int(each), level, gap, plan) or (begin, 0)
         reach = plan.rise * (1 + wide) + 1
         found = _lowest_layer(count[each], expected - reach, expected + reach)
         level[each] = expected if found is None else found
         if found is not None:
             gap[each] = 0
+        elif rank < plan.near:  # as `begin` says of all of them: a narrow view begins behind them
+            gap[each] = wide
         elif count[each].sum() < _LEAST:  # in a shadow: behind it the road may be anywhere
             gap[each] = min(wide + 1, _LONGEST_GAP)
         else:  # a house, a canal: of what is seen here, nothing is road

@@ -194,13 +194,15 @@ extern "C" __global__ void follow_road(const sweep_plan *plan, const int *sums,
     const int end = wave_start[wave + 1];
     for (int i = wave_start[wave] + (int)threadIdx.x; i < end; i += (int)blockDim.x) {
       const int each = wave_cells[i];
-      int wide = 1, likely = expected(each, plan, rank_of, level, gap, &wide);
+      int wide = 0, likely = expected(each, plan, rank_of, level, gap, &wide);
       if (likely < 0) likely = first;
       const int reach = plan->road_rise * (1 + wide) + 1;
       const int found = lowest_layer(sums + each * length, steps, likely - reach, likely + reach);
       level[each] = found < 0 ? likely : found;
       if (found >= 0) {
         gap[each] = 0;
+      } else if (rank_of[each] < plan->near_cells) {
+        gap[each] = wide;
       } else if (sums[each * length + steps] < LEAST) { /* in a shadow */
         gap[each] = wide < LONGEST_GAP ? wide + 1 : LONGEST_GAP;
       } else {

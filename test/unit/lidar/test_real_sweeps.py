@@ -11,12 +11,14 @@ import pytest
 
 from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.encoders.lidar.encoder import make_encoder
+from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, bin_points
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.loading import ModelOptions, open_bundle
 from edge_perception.samples.data import data_folder
 from edge_perception.samples.pandaset import has_pandaset, load_pandaset
 
 NEAR_M, APART_M, RETURNS = 40.0, 2.0, 10
+SENSOR_M = 1.8  # above the road
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,19 @@ def test_what_an_alteration_costs(encoder, frames, plain, name):
         hits += found(encoder, frame, xyz, intensity)[0]
     print(f"{name}: {hits} of {plain}")
     assert hits >= (1 - lost) * plain
+
+
+@pytest.mark.parametrize("degrees", [120, 70])
+def test_a_narrow_view_finds_the_road_that_the_whole_sweep_shows(frames, degrees):
+    """A view of 25 degrees of height shows no road for 8 m, but what stands and hangs there."""
+    config, wrong, returns = LidarPreprocessing(), 0, 0
+    for frame in frames:
+        x, y, z = frame.xyz_m.T
+        elevation = np.degrees(np.arctan2(z - SENSOR_M, np.hypot(x, y)))
+        ahead = np.abs(np.degrees(np.arctan2(y, x))) < degrees / 2
+        narrow = bin_points(frame.xyz_m[ahead & (np.abs(elevation) < 12.5)], config)
+        whole = bin_points(frame.xyz_m, config).ground_m
+        wrong += (np.abs(narrow.ground_m - whole)[narrow.cell] > 0.3).sum()
+        returns += len(narrow.cell)
+    print(f"{degrees} degrees: {wrong / returns:.1%} of the returns more than 0.3 m off")
+    assert wrong < 0.03 * returns

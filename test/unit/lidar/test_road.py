@@ -61,6 +61,19 @@ def test_a_mirror_image_of_a_car_in_a_wet_road_does_not_lower_it():
     assert abs(ground_at(xyz, 12, 3)) < 0.3  # what lies 0.25 m below may be of the road
 
 
+@pytest.mark.parametrize("height_m", [0.9, 1.8])
+def test_a_view_that_begins_ahead_of_the_vehicle_raises_no_road_to_what_hangs_before_it(height_m):
+    rng = np.random.default_rng(15)
+    crown = rng.uniform([5, -6, 1.1], [9, 6, 2.6], (4000, 3))
+    xyz = np.concatenate([road(rng), crown, car(rng, 13, 1), car(rng, 30, -5)])
+    elevation = np.degrees(np.arctan2(xyz[:, 2] - height_m, np.hypot(xyz[:, 0], xyz[:, 1])))
+    ahead = np.abs(np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0]))) < 60
+    seen = xyz[ahead & (np.abs(elevation) < 12.5)]
+    binned = bin_points(seen.astype(np.float32), CONFIG)
+    wrong = np.abs(binned.height_m - seen[binned.index, 2]) > 0.3
+    assert wrong.mean() < 0.01
+
+
 @pytest.mark.parametrize("depth_m", [1.6, 2.5])
 def test_a_canal_beside_the_road_does_not_lower_its_edge(depth_m):
     rng = np.random.default_rng(3)
