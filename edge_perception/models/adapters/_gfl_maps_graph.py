@@ -3,42 +3,55 @@
 Of each stride one map (1, sides + classes, rows, columns), as the head in training gives it; or one
 of the sides and one of the classes, and perhaps a third with the sum of the classes, which
 exporters for NPUs add to leave out cells early and which is not needed. A side is a distribution of
-16 (YOLOv8 and its kin) or 17 bins (YOLOv6 m and l, PP-YOLOE), or a number: of YOLOv6 n and s in
-strides, of RTMDet in px.
+8 bins (NanoDet, PicoDet; 11 of their larger ones), 16 (YOLOv8 and its kin) or 17 (YOLOv6 m and l,
+PP-YOLOE, DAMO-YOLO), or a number: of YOLOv6 n and s in strides, of RTMDet in px. Where a last
+convolution makes both, NanoDet and PicoDet have the classes first and YOLOv8 the sides.
 
 Sources: airockchip/rknn_model_zoo (yolov6, yolov8, ppyoloe), meituan/YOLOv6,
-open-mmlab/mmdetection and mmyolo (rtmdet_head) (formats).
+open-mmlab/mmdetection and mmyolo (rtmdet_head), RangiLyu/nanodet (heads and priors),
+PaddlePaddle/PaddleDetection (pico_head), tinyvision/DAMO-YOLO (zero_head) (formats).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
 from edge_perception.models.adapters._head_maps import (
-    Level,
     before_sigmoid,
+    is_raised,
     is_sum,
     joined_of,
-    levels_of,
     map_rows,
 )
+from edge_perception.models.adapters._map_layouts import Level, maps_of
 from edge_perception.models.adapters._modules import modules_of
-from edge_perception.models.adapters._picture import STRETCH, paddle_picture, reading
-from edge_perception.models.adapters._yolo_graph import YOLO_PICTURE, check_task
+from edge_perception.models.adapters._picture import IMAGENET, STRETCH, paddle_picture, reading
+from edge_perception.models.adapters._yolo_graph import (
+    DAMO_PICTURE,
+    YOLO_PICTURE,
+    check_task,
+    is_damo,
+)
 from edge_perception.models.foreign import ForeignModel, Reading
 
-_WIDTHS = {64: 16, 68: 17, 4: 1}  # channels of the four sides: bins a side
-_APART = ((8, 16, 32), (8, 16, 32, 64))  # strides of heads that give a number a side
+# Channels of the four sides: bins a side.
+SIDES = {64: 16, 68: 17, 32: 8, 44: 11, 4: 1}
+NANODET_BINS = (8, 11)
+_APART = ((8, 16, 32), (8, 16, 32, 64))  # strides of heads that are not of YOLOv8's kin
 _OF_YOLOV6, _OF_RTMDET = {"cls_preds", "reg_preds"}, {"rtm_cls", "rtm_reg"}
 _OF_YOLOX = "obj_preds"
-# mmdetection's pixel means and deviations, BGR.
+_OF_NANODET = {"gfl_cls", "gfl_reg"}
+_OTHERS_THAN_YOLO = ("nanodet", "nanodet-plus", "picodet", "rtmdet", "ppyoloe")
+# Caffe's and mmdetection's pixel means and deviations, BGR.
+_CAFFE: dict[str, Any] = {
+    "color": "bgr", "mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395],
+}  # fmt: skip
+NANODET_PICTURE: dict[str, Any] = {**_CAFFE, **STRETCH}  # as nanodet/config says
 _RTMDET: dict[str, Any] = {
-    "color": "bgr", "scale": 1.0, "mean": [103.53, 116.28, 123.675],
-    "std": [57.375, 57.12, 58.395], "resize": "letterbox", "pad": "bottom_right",
-    "pad_value": 114.0,
+    **_CAFFE, "scale": 1.0, "resize": "letterbox", "pad": "bottom_right", "pad_value": 114.0,
 }  # fmt: skip
 
 
@@ -50,40 +63,51 @@ class _Maps:
     classes: str
     bins: int
     count: int  # of classes
+    first: tuple[int, int] = (0, 0)  # channel of each map that sides and classes begin with
+    part: str = ""  # tensor that the classes come from, where a Concat joins them to the sides
     summed: bool = False  # their sum is beside
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Family:
+class Family:
+    """What the head is of, and what goes with it."""
+
     name: str  # empty: nothing tells
     why: str
     picture: Mapping[str, Any] = field(default_factory=lambda: YOLO_PICTURE)
     cell_offset: float = 0.5
     unit: str = "stride"
+    background: int = 0  # classes at the end that are none
     asked: Mapping[str, str] = field(default_factory=dict)
 
 
 def recognise_maps(foreign: ForeignModel) -> list[Reading]:
     """Return what detector with maps of sides and of classes the file may be."""
-    levels = levels_of(foreign)
-    found = [_maps_of(foreign, level) for level in levels]
-    maps = [each for each in found if each is not None]
+    found = maps_of(foreign)
+    if found is None:
+        return []
+    foreign, levels = found.foreign, found.levels
+    maps = [each for level in levels if (each := _maps_of(foreign, level)) is not None]
     if len(maps) != len(levels) or len({(each.bins, each.count) for each in maps}) != 1:
         return []
-    strides, bins, classes = [level.stride for level in levels], maps[0].bins, maps[0].count
-    if bins == 1 and tuple(strides) not in _APART:
-        return []  # FCOS and its kin, whose units differ
+    strides, bins = [level.stride for level in levels], maps[0].bins
+    if bins != 16 and tuple(strides) not in _APART:
+        return []  # FCOS, GFL of mmdetection and their kin, whose units and points differ
     check_task(foreign)
-    family = _family_of(foreign, maps)
+    family = _family_of(foreign, maps, strides)
+    classes = maps[0].count - family.background
     rows, inside = map_rows(foreign), set()
     outputs, distances = [], []
     for stride, each in zip(strides, maps, strict=True):
         shape = foreign.shapes[each.classes]
-        inside.add(before_sigmoid(foreign.model, each.classes) is not None)
-        first = 4 * bins if each.sides == each.classes else 0
-        which = list(range(first, first + classes))
-        outputs.append(rows.add(f"classes_{stride}", each.classes, which, shape))
-        distances.append(rows.add(f"sides_{stride}", each.sides, list(range(4 * bins)), shape))
+        of_sides, of_classes = (
+            range(first, first + count)
+            for first, count in zip(each.first, (4 * bins, classes), strict=True)
+        )
+        channels = slice(of_classes.start, of_classes.stop)
+        inside.add(is_raised(foreign, each.classes, each.part, channels))
+        outputs.append(rows.add(f"classes_{stride}", each.classes, of_classes, shape))
+        distances.append(rows.add(f"sides_{stride}", each.sides, of_sides, shape))
     if len(inside) != 1:
         return []
     (raised,) = inside
@@ -91,7 +115,7 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
         reading(
             foreign,
             adapter="nanodet",
-            family=family.name or "YOLOv6, RTMDet or PP-YOLOE, raw levels",
+            family=family.name or "raw levels of a family that is not told",
             preprocessing=family.picture,
             postprocessing={
                 "outputs": outputs,
@@ -105,10 +129,14 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
             classes=classes,
             reasons={
                 **dict.fromkeys((*family.picture, "cell_offset", "distance_unit"), family.why),
-                **dict.fromkeys(("outputs", "distances"), "maps of the file, as rows"),
+                **dict.fromkeys(
+                    ("outputs", "distances"), f"maps {found.form} of the file, as rows"
+                ),
                 "strides": "shapes of the maps",
                 "reg_max": f"{4 * bins} channels for four sides",
-                "activation": "a Sigmoid makes the classes" if raised else "no Sigmoid makes them",
+                "activation": "a Sigmoid makes the classes, or noise shows that they are 0 to 1"
+                if raised
+                else "no Sigmoid makes the classes",
             },
             undecided=family.asked,
             model=rows.done(),
@@ -127,10 +155,10 @@ def _maps_of(foreign: ForeignModel, level: Level) -> _Maps | None:
         del maps[name]
     if len(maps) != 2:
         return None
-    told, (first, second) = _told(foreign), maps
-    for width, bins in _WIDTHS.items():
+    told, (first, second) = told_classes(foreign), maps
+    for width, bins in SIDES.items():
         for sides, classes in ((first, second), (second, first)):
-            if maps[sides] != width or (told and maps[classes] != told):
+            if maps[sides] != width or (told and maps[classes] not in _counts(foreign, told)):
                 continue
             if bins == 1 and sums and not proven:
                 return None  # objectness of YOLOX, how central a cell is of FCOS
@@ -153,31 +181,66 @@ def _by_sigmoid(foreign: ForeignModel, sides: str, classes: str) -> tuple[str, s
 
 def _joined(foreign: ForeignModel, level: Level) -> _Maps | None:
     ((name, size),) = level.channels.items()
-    joined, told = joined_of(foreign, name), _told(foreign)
-    if joined and joined[0][1] not in (64, 68):
-        return None  # of box, objectness and classes, as YOLOX joins them
-    for width in (64, 68):
-        classes = size - width
-        if classes > 0 and classes == (told or len(COCO_LABELS)):
-            return _Maps(sides=name, classes=name, bins=_WIDTHS[width], count=classes)
-    # Without names only COCO's are sure: three anchors of another number of classes are as wide.
-    if told or size <= 64 or not size % 3:
+    parts, told = joined_of(foreign, name), told_classes(foreign)
+    wanted = _counts(foreign, told or len(COCO_LABELS))
+    found = [
+        (bins, size - width) for width, bins in SIDES.items() if bins > 1 and size - width in wanted
+    ]
+    if not found and not told and size > 64 and size % 3:
+        # Without names only COCO's are sure: three anchors of another number of classes are as
+        # wide. Of these the names are asked for, and tell how many bins there are.
+        found = [(16, size - 64)]
+    if parts:  # of three, YOLOX joins box, objectness and classes
+        widths = [channels for _, channels in parts]
+        found = [f for f in found if widths in ([4 * f[0], f[1]], [f[1], 4 * f[0]])]
+    if not found:
         return None
-    return _Maps(sides=name, classes=name, bins=16, count=size - 64)
+    bins, count = found[0]
+    sides_first = bins not in NANODET_BINS
+    part = ""
+    if parts:
+        one, other = (name for name, _ in parts)
+        if 4 * bins != count:
+            sides_first = parts[0][1] == 4 * bins
+        elif before_sigmoid(foreign.model, other) or before_sigmoid(foreign.model, one):
+            sides_first = before_sigmoid(foreign.model, other) is not None
+        part = other if sides_first else one
+    first = (0, 4 * bins) if sides_first else (count, 0)
+    return _Maps(sides=name, classes=name, bins=bins, count=count, first=first, part=part)
 
 
-def _told(foreign: ForeignModel) -> int:
+def _counts(foreign: ForeignModel, told: int) -> tuple[int, ...]:
+    """Return how many channels that many classes have: of DAMO-YOLO there is a background too."""
+    return (told, told + 1) if is_damo(foreign) else (told,)
+
+
+def told_classes(foreign: ForeignModel) -> int:
     """Return how many class names there are; 0: none are given."""
     labels = foreign.said.get("labels", ())
-    return len(foreign.names()) or (len(labels) if not isinstance(labels, str) else 0)
+    named = {"coco80": len(COCO_LABELS), "coco91": len(COCO_PAPER_LABELS)}
+    given = named.get(labels, 0) if isinstance(labels, str) else len(labels)
+    return len(foreign.names()) or given
 
 
-def _family_of(foreign: ForeignModel, maps: list[_Maps]) -> _Family:
+def _family_of(foreign: ForeignModel, maps: list[_Maps], strides: Sequence[int]) -> Family:
     bins = maps[0].bins
-    if bins == 16:
-        return _Family(name="YOLOv8 or later, raw levels", why="as YOLO is trained")
     said, modules = str(foreign.said.get("family", "")), modules_of(foreign)
-    other = "rtmdet" if bins == 1 else "ppyoloe"
+    if bins in NANODET_BINS:
+        return nanodet_family(foreign, strides)
+    if bins == 16:
+        asked = {
+            "family": "--assume family=yolo, or none: sides of 16 bins are of YOLOv8 and later"
+        }
+        return Family(
+            name="YOLOv8 or later, raw levels", why="as YOLO is trained",
+            asked=asked if said in _OTHERS_THAN_YOLO else {},
+        )  # fmt: skip
+    if bins == 17 and is_damo(foreign):
+        return Family(
+            name="DAMO-YOLO, raw levels", why="of DAMO-YOLO, whose last class is the background",
+            picture=DAMO_PICTURE, cell_offset=0.0, background=1,
+        )  # fmt: skip
+    other = "rtmdet" if bins == 1 else "ppyoloe|damoyolo"
     kind, why = said, "said"
     if not said and bins == 1 and modules & _OF_RTMDET:
         kind, why = "rtmdet", "modules 'rtm_cls' and 'rtm_reg' in the names of the graph"
@@ -186,17 +249,65 @@ def _family_of(foreign: ForeignModel, maps: list[_Maps]) -> _Family:
     elif not said and bins == 1 and all(each.summed for each in maps):
         kind, why = "yolov6", "the sum of the classes is beside, as its exporter for RKNN adds it"
     if kind == "yolov6":
-        return _Family(name="YOLOv6, raw levels", why=f"of YOLOv6: {why}")
+        return Family(name="YOLOv6, raw levels", why=f"of YOLOv6: {why}")
     if kind == "rtmdet" and bins == 1:
-        return _Family(
+        return Family(
             name="RTMDet, raw levels", why=f"of RTMDet: {why}", picture=_RTMDET, cell_offset=0.0,
             unit="px",
         )  # fmt: skip
     if kind == "ppyoloe" and bins == 17:
         picture, asked = paddle_picture(foreign)
-        return _Family(
+        return Family(
             name="PP-YOLOE, raw levels", why=f"of PP-YOLOE: {why}", asked=asked,
             picture={**picture, **STRETCH},
         )  # fmt: skip
     asked = {"family": f"--assume family=yolov6|{other}"}
-    return _Family(name="", why="not told", asked=asked)
+    return Family(name="", why="not told", asked=asked)
+
+
+def nanodet_family(foreign: ForeignModel, strides: Sequence[int], *, image: str = "") -> Family:
+    """Return which of NanoDet, NanoDet-Plus and PicoDet it is: sides of 8 or 11 bins.
+
+    Both of the latter have strides of 8 to 64; of three strides is NanoDet before Plus.
+
+    Args:
+        foreign: the file.
+        strides: of the levels, px.
+        image: input that is called as PicoDet's is where that tells enough; empty: it does not.
+    """
+    kind, why = str(foreign.said.get("family", foreign.metadata.get("model_family", ""))), "said"
+    if not kind:
+        if modules_of(foreign) & _OF_NANODET or any("dis_pred" in name for name in foreign.was):
+            kind, why = "nanodet", "names of its head are in the graph"
+        elif _is_of_paddle(foreign) or image in ("image", "x"):
+            kind, why = "picodet", "names are those of Paddle"
+        elif len(strides) == len(_APART[0]) and not image:
+            kind, why = "nanodet", "three strides and sides of 8 or 11 bins, as before Plus"
+    if kind == "picodet":
+        return Family(
+            name="PicoDet", why=f"of PicoDet, from the middle of a cell: {why}",
+            picture={**IMAGENET, **STRETCH},
+        )  # fmt: skip
+    plus = kind == "nanodet-plus" or (kind == "nanodet" and len(strides) > len(_APART[0]))
+    if plus:
+        return Family(
+            name="NanoDet-Plus", why=f"of NanoDet-Plus, from the corner of a cell: {why}",
+            picture=NANODET_PICTURE, cell_offset=0.0,
+        )  # fmt: skip
+    if kind == "nanodet":
+        return Family(
+            name="NanoDet", why=f"of NanoDet, from the middle of a cell: {why}",
+            picture=NANODET_PICTURE,
+        )  # fmt: skip
+    asked = {"family": "--assume family=nanodet|picodet"}
+    return Family(
+        name="NanoDet or PicoDet", why="not told", picture=NANODET_PICTURE, asked=asked
+    )  # fmt: skip
+
+
+def _is_of_paddle(foreign: ForeignModel) -> bool:
+    """Whether names are as Paddle's converter writes them."""
+    graph = foreign.model.graph
+    return any(tensor.name.endswith(".w_0") for tensor in graph.initializer) or any(
+        node.name.startswith("p2o.") for node in graph.node
+    )

@@ -6,7 +6,7 @@ stride. Here the maps become the rows that decoders read, with nodes at the end 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +14,11 @@ import numpy as np
 
 from edge_perception.models.foreign import ForeignModel
 
-_STRIDES = (4, 8, 16, 32, 64, 128)
-_FEWEST = 2  # levels: a single map is no detector of theirs
-_KEPT = ("Identity", "Cast")  # between what makes a map and the output
+# Between what makes a map and the output.
+_KEPT = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
+_MOVES = ("Transpose", "Reshape")  # where a map could not be turned further up
+_MAP = 4  # axes
 _RECKONS = ("Exp", "Mul", "Relu", "Clip", "Softplus", "Div")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """The maps of one stride, in the order of the outputs."""
-
-    stride: int  # px
-    channels: Mapping[str, int]  # of each map, by its name
 
 
 @dataclass(kw_only=True)
@@ -123,37 +116,39 @@ def map_rows(foreign: ForeignModel) -> MapRows:
     return MapRows(model=model)
 
 
-def levels_of(foreign: ForeignModel) -> list[Level]:
-    """Return the maps stride by stride; []: some output is none, or strides differ in maps."""
-    if foreign.size is None or foreign.cut is not None:
-        return []
-    found: dict[int, dict[str, int]] = {}
-    for name, shape in foreign.output_shapes().items():
-        stride = _stride_of(foreign.size, shape)
-        if stride is None:
-            return []
-        found.setdefault(stride, {})[name] = shape[1]
-    alike = len({len(maps) for maps in found.values()}) == 1
-    if len(found) < _FEWEST or not alike:
-        return []
-    return [Level(stride=stride, channels=found[stride]) for stride in sorted(found)]
-
-
 def before_sigmoid(model: Any, name: str) -> str | None:
     """Return what the Sigmoid that makes a map reads; None: no Sigmoid makes it."""
     node = _maker(model, name, _KEPT)
     return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
 
 
+def is_raised(foreign: ForeignModel, name: str, part: str = "", channels: Any = None) -> bool:
+    """Whether classes are 0 to 1 already: a Sigmoid makes them, or a run on noise shows it.
+
+    Args:
+        foreign: the file.
+        name: of a map that is an output.
+        part: the tensor that the classes come from, where the map joins others to them.
+        channels: slice of the map that holds them; None: all.
+    """
+    if before_sigmoid(foreign.model, part or name) is not None:
+        return True
+    values = foreign.tried.get(name)
+    if values is None or values.ndim != _MAP:
+        return False
+    values = values[:, channels if channels is not None else slice(None)]
+    return bool(values.size and values.min() >= 0.0 and 0.0 < values.max() <= 1.0)
+
+
 def is_sum(model: Any, name: str) -> bool:
     """Whether a map is the sum of the channels of another one, perhaps kept within limits."""
-    node = _maker(model, name, (*_KEPT, "Clip", "Min", "Max"))
+    node = _maker(model, name, (*_KEPT, *_MOVES, "Clip", "Min", "Max"))
     return node is not None and node.op_type in ("ReduceSum", "ReduceMax")
 
 
 def is_reckoned(model: Any, name: str) -> bool:
     """Whether numbers were made of what a head's last convolution gives: raised, scaled, cut."""
-    node = _maker(model, name, _KEPT)
+    node = _maker(model, name, (*_KEPT, *_MOVES))
     return node is not None and node.op_type in _RECKONS
 
 
@@ -176,10 +171,3 @@ def _maker(model: Any, name: str, passed: Sequence[str]) -> Any:
     while node is not None and node.op_type in passed:
         node = made_by.get(node.input[0])
     return node
-
-
-def _stride_of(size: tuple[int, int], shape: tuple[int, ...]) -> int | None:
-    if len(shape) != 4 or shape[0] != 1:
-        return None
-    fits = (s for s in _STRIDES if shape[2:] == (-(-size[1] // s), -(-size[0] // s)))
-    return next(fits, None)

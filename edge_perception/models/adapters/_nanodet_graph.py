@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._coco import COCO_LABELS
-from edge_perception.models.adapters._gfl_maps_graph import recognise_maps
-from edge_perception.models.adapters._picture import IMAGENET, STRETCH, reading
+from edge_perception.models.adapters._gfl_maps_graph import (
+    NANODET_BINS,
+    NANODET_PICTURE,
+    SIDES,
+    nanodet_family,
+    recognise_maps,
+    told_classes,
+)
+from edge_perception.models.adapters._picture import reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
 _STRIDES = ((8, 16, 32, 64), (8, 16, 32))
 REG_MAX = 7
-_BINS = (REG_MAX + 1, 11)
-# Caffe's pixel means and deviations, BGR, as nanodet/config says.
-_NANODET: dict[str, Any] = {
-    "color": "bgr",
-    "mean": [103.53, 116.28, 123.675],
-    "std": [57.375, 57.12, 58.395],
-}
+_MOVES = (
+    "Reshape",
+    "Transpose",
+    "Cast",
+    "Flatten",
+    "Identity",
+    "QuantizeLinear",
+    "DequantizeLinear",
+)
 
 
 def recognise(foreign: ForeignModel) -> list[Reading]:
     """Return what NanoDet, PicoDet or YOLO with such a head the file may be."""
     if foreign.size is None:
         return []
-    maps = recognise_maps(foreign)
-    if maps:
-        return maps
+    return _recognise_rows(foreign) or recognise_maps(foreign)
+
+
+def _recognise_rows(foreign: ForeignModel) -> list[Reading]:
+    """Return NanoDet or PicoDet whose outputs are rows, of all strides or stride by stride."""
+    assert foreign.size is not None
     shapes = foreign.output_shapes()
     for strides in _STRIDES:
         cells = cells_of(foreign.size, strides)
@@ -38,7 +48,7 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
                 if names in (0, shape[2] - 4 * bins):
                     return [_nanodet(foreign, name, strides, bins)]
         if len(shapes) == 2 * len(strides):
-            for bins in _BINS:
+            for bins in NANODET_BINS:
                 found = _by_stride(foreign, strides, 4 * bins)
                 if found is not None:
                     return [_levels(foreign, *found, strides, bins)]
@@ -50,10 +60,8 @@ def _bins(foreign: ForeignModel, columns: int) -> int:
 
     The published configurations have 8, and 11 for the larger ones.
     """
-    labels = foreign.said.get("labels", ())
-    told = len(labels) if labels and not isinstance(labels, str) else len(foreign.names())
-    told = told or len(COCO_LABELS)
-    return next((bins for bins in _BINS if columns - 4 * bins == told), REG_MAX + 1)
+    told = told_classes(foreign) or len(COCO_LABELS)
+    return next((bins for bins in NANODET_BINS if columns - 4 * bins == told), REG_MAX + 1)
 
 
 def _by_stride(
@@ -64,26 +72,15 @@ def _by_stride(
     assert foreign.size is not None
     counts = [cells_of(foreign.size, (stride,)) for stride in strides]
     boxes = [n for n, s in shapes.items() if len(s) == 3 and s[2] == sides]
-    told = [name for name in boxes if "dis" in name or "reg" in name]
-    if len(boxes) == len(shapes) and len(told) == len(strides):  # as many classes as bins
-        boxes = told
+    named = [name for name in boxes if "dis" in name or "reg" in name]
+    if len(boxes) == len(shapes) and len(named) == len(strides):  # as many classes as bins
+        boxes = named
     classes = [n for n in shapes if n not in boxes]
     rows = [[shapes[n][1] for n in names if len(shapes[n]) == 3] for names in (boxes, classes)]
+    kinds, told = {shapes[n][-1] for n in classes}, told_classes(foreign)
+    if told and kinds != {told} and kinds <= set(SIDES):
+        return None  # of another number of bins, and these are the classes
     return (classes, boxes) if rows == [counts, counts] else None
-
-
-def _levels(
-    foreign: ForeignModel,
-    classes: list[str],
-    boxes: list[str],
-    strides: tuple[int, ...],
-    bins: int,
-) -> Reading:
-    """NanoDet before 1.0 and PicoDet without postprocessing are alike but for the picture."""
-    said = str(foreign.said.get("family", ""))
-    nano = said == "nanodet" or (not said and any("dis_pred" in name for name in boxes))
-    pico = said == "picodet" or (not said and foreign.inputs[0] in ("image", "x"))
-    return _picodet(foreign, classes, boxes, strides, bins, kind=(nano, pico))
 
 
 def _nanodet(foreign: ForeignModel, name: str, strides: tuple[int, ...], bins: int) -> Reading:
@@ -94,7 +91,7 @@ def _nanodet(foreign: ForeignModel, name: str, strides: tuple[int, ...], bins: i
         foreign,
         adapter="nanodet",
         family="NanoDet-Plus" if plus else "NanoDet",
-        preprocessing={**_NANODET, **STRETCH},
+        preprocessing=NANODET_PICTURE,
         postprocessing={
             "outputs": [name],
             "strides": list(strides),
@@ -116,42 +113,37 @@ def _nanodet(foreign: ForeignModel, name: str, strides: tuple[int, ...], bins: i
     )
 
 
-def _picodet(
+def _levels(
     foreign: ForeignModel,
     classes: list[str],
     boxes: list[str],
     strides: tuple[int, ...],
     bins: int,
-    *,
-    kind: tuple[bool, bool],
 ) -> Reading:
-    shapes = foreign.output_shapes()
-    nano, pico = kind
-    source = "nanodet/config" if nano else "picodet/_base_"
+    """NanoDet before 1.0 and PicoDet without postprocessing are alike but for the picture."""
+    family = nanodet_family(foreign, strides, image=foreign.inputs[0])
     inside = "Sigmoid" in _before(foreign, classes)
     return reading(
         foreign,
         adapter="nanodet",
-        family="NanoDet" if nano else "PicoDet" if pico else "NanoDet or PicoDet",
-        preprocessing={**(_NANODET if nano else IMAGENET), **STRETCH},
+        family=family.name,
+        preprocessing=family.picture,
         postprocessing={
             "outputs": classes,
             "distances": boxes,
             "strides": list(strides),
             "reg_max": bins - 1,
-            "cell_offset": 0.5,
+            "cell_offset": family.cell_offset,
             "activation": "none" if inside else "sigmoid",
         },
-        classes=shapes[classes[0]][2],
+        classes=foreign.output_shapes()[classes[0]][2],
         reasons={
-            **dict.fromkeys(("color", "mean", "std"), f"as {source}"),
-            "resize": "keep_ratio is false in the published configurations",
+            **dict.fromkeys((*family.picture, "cell_offset"), family.why),
             "strides": "the number of cells fits",
             "reg_max": "7 in the published configurations, 10 in the larger ones",
-            "cell_offset": "they measure from the centre",
             "activation": "a Sigmoid makes the classes" if inside else "no Sigmoid makes them",
         },
-        undecided={} if nano or pico else {"family": "--assume family=nanodet|picodet"},
+        undecided=family.asked,
     )
 
 
@@ -161,7 +153,7 @@ def _before(foreign: ForeignModel, names: list[str]) -> set[str]:
     kinds = set()
     for name in names:
         node = made_by.get(name)
-        while node is not None and node.op_type in ("Reshape", "Transpose", "Cast", "Flatten"):
+        while node is not None and node.op_type in _MOVES:
             node = made_by.get(node.input[0])
         kinds.add(node.op_type if node is not None else "")
     return kinds

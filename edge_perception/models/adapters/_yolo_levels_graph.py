@@ -11,9 +11,9 @@ import numpy as np
 from edge_perception.models.adapters._head_maps import (
     before_sigmoid,
     joined_of,
-    levels_of,
     map_rows,
 )
+from edge_perception.models.adapters._map_layouts import maps_of
 from edge_perception.models.adapters._picture import STRETCH, UNIT, reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
@@ -172,7 +172,10 @@ def _anchors_apart(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...
 
     Where a Sigmoid makes a map, what it reads is taken: the decoder does it.
     """
-    found = levels_of(foreign)
+    maps = maps_of(foreign)
+    if maps is None:
+        return None, {}
+    foreign, found = maps.foreign, maps.levels
     widths = [list(level.channels.values()) for level in found]
     names = len(foreign.names())
     if len(found) not in _LEVELS or len({tuple(width) for width in widths}) != 1:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from edge_perception.models.adapters._head_maps import (
-    Level,
-    before_sigmoid,
+    is_raised,
     is_reckoned,
     is_sum,
     joined_of,
-    levels_of,
     map_rows,
 )
+from edge_perception.models.adapters._map_layouts import Level, maps_of
 from edge_perception.models.adapters._picture import reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
@@ -31,7 +30,10 @@ _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 
 def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
     """Return YOLOX where each stride has its box, objectness and classes as maps."""
-    levels = levels_of(foreign)
+    maps = maps_of(foreign)
+    if maps is None:
+        return []
+    foreign, levels = maps.foreign, maps.levels
     parts = [_parts_of(foreign, level) for level in levels]
     counts = {len(found) for found in parts}
     classes = {found[-1][1] for found in parts if found}
@@ -52,7 +54,7 @@ def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
         for kind, (name, channels) in zip(_KINDS, found, strict=True):
             source, made = name, f"{kind}_{level.stride}"
             if kind != "box":
-                raised.append(before_sigmoid(foreign.model, name) is not None)
+                raised.append(is_raised(foreign, name))
                 if not raised[-1]:
                     source = f"{made}__raised"
                     rows.node("Sigmoid", [name], source)
@@ -60,7 +62,7 @@ def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
         rows.node("Concat", flat, f"cells_{level.stride}", axis=2)
     rows.node("Concat", [f"cells_{stride}" for stride in strides], "cells", axis=1)
     rows.only("cells", (1, cells, _BOX + _OBJECT + count))
-    why = "a Sigmoid makes them" if all(raised) else "a Sigmoid is added"
+    why = "0 to 1 already" if all(raised) else "a Sigmoid is added"
     return [
         reading(
             foreign,
@@ -77,7 +79,7 @@ def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
                 **dict.fromkeys(("color", "scale"), "YOLOX 0.1.1 and later"),
                 "pad": "YOLOX places the image at the top left",
                 "pad_value": "as YOLOX pads",
-                "output": f"maps of the file, as rows; objectness and classes: {why}",
+                "output": f"maps {maps.form} of the file, as rows; objectness and classes: {why}",
                 "strides": "shapes of the maps",
                 "decoded": "maps of offsets in their cells",
             },

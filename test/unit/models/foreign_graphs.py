@@ -162,6 +162,46 @@ def v5_maps(anchors: list[list[float]], classes: int = 80) -> dict[str, Head]:
     }
 
 
+def yolox_maps(classes: int = 80) -> dict[int, list[Head]]:
+    """Of each stride offsets and log sizes, objectness and classes; every box in stride 16."""
+    maps = {}
+    for stride, (columns, rows) in CELLS.items():
+        box = np.zeros((1, 4, rows, columns), np.float32)
+        least = np.full((1, 1 + classes, rows, columns), 1e-5, np.float32)
+        if stride == 16:
+            for row, (label, score, _) in enumerate(TRUTH):
+                x, y, width, height = center(row) / stride
+                at = (0, slice(None), int(y), int(x))
+                box[at] = x - int(x), y - int(y), np.log(width), np.log(height)
+                least[at][0], least[at][1 + label] = score / 0.95, 0.95
+        maps[stride] = [box, least[:, :1], least[:, 1:]]
+    return maps
+
+
+def side_maps(offset: float, bins: int, *, px: bool = False, classes: int = 80) -> dict:
+    """Of each stride the maps of sides and of classes (scores), both boxes in stride 8.
+
+    A side is a distribution of so many bins; of one, the number itself, in strides or px.
+    """
+    maps = {}
+    for stride, (columns, rows) in CELLS.items():
+        kinds = np.full((1, columns * rows, classes), 1e-4, np.float32)
+        sides = np.full((1, columns * rows, 4, bins), 1.0 if bins == 1 else -30.0, np.float32)
+        if stride == 8:
+            for row, (label, score, box) in enumerate(TRUTH):
+                x, y = (center(row)[:2] // 8).astype(int)
+                point = (np.array([x, y]) + offset) * 8
+                reach = np.concatenate([point - box[:2], box[2:] - point])
+                kinds[0, y * columns + x, label % classes] = score
+                told = (reach if px else reach / 8)[:, None]
+                if bins > 1:
+                    told = distribution(point, corners(row), 8, bins).reshape(4, bins)
+                sides[0, y * columns + x] = told
+        flat = sides.reshape(1, -1, 4 * bins)
+        maps[stride] = as_map(flat, stride), as_map(kinds, stride)
+    return maps
+
+
 def corner_columns(classes: int = 80) -> Head:
     """As `v8`, but with corners in the place of centre and size; each box about its cell."""
     head = np.zeros((1, 4 + classes, ROWS), np.float32)

@@ -21,26 +21,10 @@ DOUBLE = onnx.TensorProto.DOUBLE
 SCALES = {"v3": [1.0] * 3, "v4": [1.2, 1.1, 1.05], "v3-tiny": [1.0] * 2, "v4-tiny": [1.05] * 2}
 
 
-def yolox_maps(classes: int = 80) -> dict[int, list[np.ndarray]]:
-    """Of each stride offsets and log sizes, objectness and classes; every box in stride 16."""
-    maps = {}
-    for stride, (columns, rows) in CELLS.items():
-        box = np.zeros((1, 4, rows, columns), np.float32)
-        least = np.full((1, 1 + classes, rows, columns), 1e-5, np.float32)
-        if stride == 16:
-            for row, (label, score, _) in enumerate(TRUTH):
-                x, y, width, height = center(row) / stride
-                at = (0, slice(None), int(y), int(x))
-                box[at] = x - int(x), y - int(y), np.log(width), np.log(height)
-                least[at][0], least[at][1 + label] = score / 0.95, 0.95
-        maps[stride] = [box, least[:, :1], least[:, 1:]]
-    return maps
-
-
 def apart(order: tuple[int, ...] = (0, 1, 2), *, raised: bool, classes: int = 80) -> Signature:
     """Three maps a stride, as compilers for NPUs want the ends of a graph."""
     heads, logits = {}, []
-    for stride, maps in yolox_maps(classes).items():
+    for stride, maps in graphs.yolox_maps(classes).items():
         for kind in order:
             name = f"{('reg', 'obj', 'cls')[kind]}_{stride}"
             heads[name] = maps[kind] if kind == 0 else graphs.logit(maps[kind])
@@ -319,34 +303,10 @@ def test_best_score_and_class_of_each_cell_are_suppressed_here(tmp_path: Path, d
     assert [(o.class_name, round(o.score, 2)) for o in seen.objects] == [("car", 0.83)]
 
 
-def side_maps(offset: float, bins: int, *, px: bool = False, classes: int = 80) -> dict:
-    """Of each stride the maps of sides and of classes (scores), both boxes in stride 8.
-
-    A side is a distribution of so many bins; of one, the number itself, in strides or px.
-    """
-    maps = {}
-    for stride, (columns, rows) in CELLS.items():
-        kinds = np.full((1, columns * rows, classes), 1e-4, np.float32)
-        sides = np.full((1, columns * rows, 4, bins), 1.0 if bins == 1 else -30.0, np.float32)
-        if stride == 8:
-            for row, (label, score, box) in enumerate(TRUTH):
-                x, y = (center(row)[:2] // 8).astype(int)
-                point = (np.array([x, y]) + offset) * 8
-                reach = np.concatenate([point - box[:2], box[2:] - point])
-                kinds[0, y * columns + x, label % classes] = score
-                told = (reach if px else reach / 8)[:, None]
-                if bins > 1:
-                    told = graphs.distribution(point, corners(row), 8, bins).reshape(4, bins)
-                sides[0, y * columns + x] = told
-        flat = sides.reshape(1, -1, 4 * bins)
-        maps[stride] = graphs.as_map(flat, stride), graphs.as_map(kinds, stride)
-    return maps
-
-
 def yolov6_for_rknn(path: Path, bins: int, classes: int = 80) -> Path:
     """As its exporter: sides, classes of a Sigmoid, and their sum within 0 and 1."""
     heads = {}
-    for stride, (sides, kinds) in side_maps(0.5, bins, classes=classes).items():
+    for stride, (sides, kinds) in graphs.side_maps(0.5, bins, classes=classes).items():
         heads |= {f"reg_{stride}": sides, f"cls_{stride}": graphs.logit(kinds)}
         heads[f"sum_{stride}"] = kinds[:, :1]
     logits = tuple(name for name in heads if name.startswith("cls"))
@@ -398,7 +358,7 @@ def test_sides_of_17_bins_are_of_yolov6_or_pp_yoloe(
 
 def rtmdet(path: Path) -> Path:
     """As mmdetection's head: all classes, then all distances, exponentials in px."""
-    maps = side_maps(0.0, 1, px=True).items()
+    maps = graphs.side_maps(0.0, 1, px=True).items()
     heads = {f"cls_{stride}": graphs.logit(kinds) for stride, (_, kinds) in maps}
     heads |= {f"dist_{stride}": sides for stride, (sides, _) in maps}
     return graphs.write(path, Signature(heads))
