@@ -15,6 +15,7 @@ enum {
   BELOW = 10,
   BELOW_TIMES = 9,
   LONGEST_GAP = 8,
+  SLOPES = 4,
 };
 
 static const float STEP_M = 0.1f, STEPS_PER_M = 10.0f, MARGIN_M = 0.25f;
@@ -87,28 +88,60 @@ static int64_t expected(int64_t each, const struct ep_road *road,
   return (2 * total + joined) / (2 * joined);
 }
 
-/* The step of the road about the vehicle, on which most of the near cells agree; that of the base frame
- * where none is seen. */
-static int64_t begin(const struct ep_road *road, const struct ep_road_tables *tables,
-                     const struct ep_road_buffers *to) {
-  const int64_t steps = road->steps;
-  int32_t *votes = to->votes, agreed = 0, most = 0;
-  int64_t at = (int64_t)(-road->z_min * STEPS_PER_M) + ALIKE / 2;
-  memset(votes, 0, sizeof(int32_t) * (size_t)steps);
+struct plane {
+  int64_t at, along, across; /* steps: below the vehicle, from one row or column to the next */
+  int64_t row, column;       /* of the vehicle */
+};
+
+static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
+
+static int64_t height_of(const struct plane *plane, int64_t each, const struct ep_road *road) {
+  const int64_t at = plane->at + plane->along * (each / road->columns - plane->row) +
+                     plane->across * (each % road->columns - plane->column);
+  return at < 0 ? 0 : (at < road->steps ? at : road->steps - 1);
+}
+
+/* The plane on which most of the near cells agree; that of the base frame where no road is seen. Leaves
+ * in `level` what each near cell alone says. */
+static struct plane plane_about(const struct ep_road *road, const struct ep_road_tables *tables,
+                                const struct ep_road_buffers *to) {
+  const int64_t steps = road->steps, apart = road->rise / SLOPES > 1 ? road->rise / SLOPES : 1;
+  const int64_t steepest = road->rise / apart * apart;
+  const int64_t row = tables->nearest_first[0] / road->columns;
+  const int64_t column = tables->nearest_first[0] % road->columns;
+  struct plane best = {(int64_t)(-road->z_min * STEPS_PER_M), 0, 0, row, column};
+  int64_t most = 0;
   for (int64_t i = 0; i < road->near; ++i) {
-    const int32_t *count = to->heights + tables->nearest_first[i] * steps;
-    const int64_t found = lowest_layer(count, steps, 0, steps, to->sums);
-    if (found >= 0) ++votes[found];
+    const int64_t each = tables->nearest_first[i];
+    to->level[each] = (int32_t)lowest_layer(to->heights + each * steps, steps, 0, steps, to->sums);
   }
-  for (int64_t step = 0; step < steps; ++step) {
-    agreed += votes[step] - (step >= ALIKE ? votes[step - ALIKE] : 0);
-    if (agreed > most) {
-      most = agreed;
-      at = step;
+  for (int64_t along = -steepest; along <= steepest; along += apart) {
+    for (int64_t across = -steepest; across <= steepest; across += apart) {
+      int32_t *votes = to->votes, agreed = 0, most_agreed = 0;
+      int64_t at = 0;
+      memset(votes, 0, sizeof(int32_t) * (size_t)steps);
+      for (int64_t i = 0; i < road->near; ++i) {
+        const int64_t each = tables->nearest_first[i];
+        if (to->level[each] < 0) continue;
+        const int64_t below = to->level[each] - along * (each / road->columns - row) -
+                              across * (each % road->columns - column);
+        if (below >= 0 && below < steps) ++votes[below];
+      }
+      for (int64_t step = 0; step < steps; ++step) {
+        agreed += votes[step] - (step >= ALIKE ? votes[step - ALIKE] : 0);
+        if (agreed > most_agreed) {
+          most_agreed = agreed;
+          at = step;
+        }
+      }
+      const int64_t worth = 2 * most_agreed - (magnitude(along) + magnitude(across)) / apart;
+      if (worth > most) {
+        most = worth;
+        best = (struct plane){at - ALIKE / 2, along, across, row, column};
+      }
     }
   }
-  at -= ALIKE / 2;
-  return at < 0 ? 0 : (at < steps ? at : steps - 1);
+  return best;
 }
 
 void ep_road_floor(const int32_t *cell, const float *z, int64_t points, const struct ep_road *road,
@@ -121,22 +154,20 @@ void ep_road_floor(const int32_t *cell, const float *z, int64_t points, const st
     const int32_t step = (int32_t)(high > 0.0f ? (high < last ? high : last) : 0.0f);
     ++to->heights[tables->coarse_of[cell[i]] * steps + step];
   }
-  const int64_t first = begin(road, tables, to);
+  const struct plane plane = plane_about(road, tables, to);
   for (int64_t at = 0; at < cells; ++at) to->level[at] = -1;
   const float low = road->z_min - MARGIN_M;
   for (int64_t i = 0; i < cells; ++i) {
     const int64_t each = tables->nearest_first[i];
-    int64_t wide = 0, likely = expected(each, road, tables, to, &wide);
-    if (likely < 0) likely = first;
+    int64_t wide = 0, likely = i < road->near ? -1 : expected(each, road, tables, to, &wide);
+    if (likely < 0) likely = height_of(&plane, each, road);
     const int64_t reach = road->rise * (1 + wide) + 1;
     const int64_t found = lowest_layer(to->heights + each * steps, steps, likely - reach,
                                        likely + reach, to->sums);
     to->level[each] = (int32_t)(found < 0 ? likely : found);
     const int32_t returns = to->sums[steps]; /* as lowest_layer() left it */
-    if (found >= 0) {
+    if (found >= 0 || i < road->near) {
       to->gap[each] = 0;
-    } else if (i < road->near) {
-      to->gap[each] = (int32_t)wide;
     } else if (returns < LEAST) {
       to->gap[each] = (int32_t)(wide < LONGEST_GAP ? wide + 1 : LONGEST_GAP);
     } else {

@@ -7,7 +7,7 @@
 
 struct ep_road {
   int64_t rows, columns; /* coarse cells */
-  int64_t near;          /* so many of `nearest_first` begin the road */
+  int64_t near;          /* so many of `nearest_first` tell the plane about the vehicle */
   int64_t steps;         /* heights of 10 cm from z_min on */
   int64_t rise;          /* steps from one cell to the next */
   float z_min;

@@ -29,6 +29,7 @@ _MARGIN_M = 0.25  # a return so far below its layer is still of the road
 _NEAR_M = 15.0  # cells that tell where the road begins
 _ALIKE = 5  # steps within which they agree
 _LONGEST_GAP = 8  # cells without a road after which it is looked for no wider
+_SLOPES = 4  # of a plane to either side, at least; with twice as many and more steps, every second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,13 @@ class RoadPlan:
     steps: int  # heights
     z_min_m: float
     rise: int  # steps that the road may gain or lose from one cell to the next
+
+    @property
+    def slopes(self) -> range:
+        """Slopes of the planes that the road about the vehicle may be, steps from cell to cell."""
+        apart = max(self.rise // _SLOPES, 1)
+        most = self.rise // apart * apart
+        return range(-most, most + 1, apart)
 
     @property
     def cells(self) -> int:
@@ -103,18 +111,17 @@ def road_floor(
     step = np.minimum(step, plan.steps - 1)
     at = plan.coarse_of[cell].astype(np.int64) * plan.steps + step
     count = np.bincount(at, minlength=plan.cells * plan.steps).reshape(plan.cells, plan.steps)
-    begin = _begin(count, plan)
+    plane = _plane(count, plan)
     level = np.full(plan.cells, -1, np.int64)
     gap = np.zeros(plan.cells, np.int64)  # cells since the last one whose road was seen
     for rank, each in enumerate(plan.nearest_first):
-        expected, wide = _expected(int(each), level, gap, plan) or (begin, 0)
+        known = _expected(int(each), level, gap, plan) if rank >= plan.near else None
+        expected, wide = known or (int(plane[each]), 0)
         reach = plan.rise * (1 + wide) + 1
         found = _lowest_layer(count[each], expected - reach, expected + reach)
         level[each] = expected if found is None else found
-        if found is not None:
+        if found is not None or rank < plan.near:
             gap[each] = 0
-        elif rank < plan.near:  # as `begin` says of all of them: a narrow view begins behind them
-            gap[each] = wide
         elif count[each].sum() < _LEAST:  # in a shadow: behind it the road may be anywhere
             gap[each] = min(wide + 1, _LONGEST_GAP)
         else:  # a house, a canal: of what is seen here, nothing is road
@@ -123,19 +130,33 @@ def road_floor(
     return np.asarray(low + level.astype(np.float32) * np.float32(STEP_M))
 
 
-def _begin(count: NDArray[np.integer], plan: RoadPlan) -> int:
-    """Return the step of the road about the vehicle; that of the base frame where none is seen.
+def _plane(count: NDArray[np.integer], plan: RoadPlan) -> NDArray[np.int64]:
+    """Return the step of the road about the vehicle, a plane, in every cell, (coarse cells,).
 
-    Most of the near cells agree on it: few hold the own roof or a canal, however thick.
+    The plane is the one on which most of the near cells agree, few of which hold the own roof, a
+    car or a canal, however thick; of planes alike in that the flattest. Where no road is seen, it
+    is that of the base frame.
     """
-    votes = np.zeros(plan.steps + _ALIKE, np.int64)
-    for each in plan.nearest_first[: plan.near]:
-        found = _lowest_layer(count[each], 0, plan.steps)
-        if found is not None:
-            votes[found + _ALIKE - 1] += 1
-    sums = np.convolve(votes, np.ones(_ALIKE, np.int64), "valid")  # of the steps before each
-    at = int(sums.argmax()) if sums.any() else int(-plan.z_min_m * STEPS_PER_M) + _ALIKE // 2
-    return min(max(at - _ALIKE // 2, 0), plan.steps - 1)
+    row, column = np.divmod(np.arange(plan.cells), plan.shape[1])
+    row, column = row - row[plan.nearest_first[0]], column - column[plan.nearest_first[0]]
+    near = [
+        (int(each), found)
+        for each in plan.nearest_first[: plan.near]
+        if (found := _lowest_layer(count[each], 0, plan.steps)) is not None
+    ]
+    at, found = np.array(near, np.int64).reshape(-1, 2).T
+    best, most = (int(-plan.z_min_m * STEPS_PER_M), 0, 0), 0
+    for along in plan.slopes:
+        for across in plan.slopes:
+            steps = found - along * row[at] - across * column[at]  # below the vehicle
+            inside = steps[(steps >= 0) & (steps < plan.steps)]
+            votes = np.bincount(inside, minlength=plan.steps)
+            agreed = np.convolve(votes, np.ones(_ALIKE, np.int64))[: plan.steps]
+            worth = 2 * int(agreed.max()) - (abs(along) + abs(across)) // plan.slopes.step
+            if worth > most:
+                best, most = (int(agreed.argmax()) - _ALIKE // 2, along, across), worth
+    level, along, across = best
+    return np.clip(level + along * row + across * column, 0, plan.steps - 1)
 
 
 def _expected(

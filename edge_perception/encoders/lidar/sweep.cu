@@ -25,7 +25,7 @@ struct cell_sum {
   int end;              /* where those end among all that are; before they are there, where they begin */
 };
 
-enum { LAYER = 3, LEAST = 6, SHARE = 10, ALIKE = 5, ABOVE = 10, BELOW = 10, BELOW_TIMES = 9, LONGEST_GAP = 8 };
+enum { LAYER = 3, LEAST = 6, SHARE = 10, ALIKE = 5, ABOVE = 10, BELOW = 10, BELOW_TIMES = 9, LONGEST_GAP = 8, SLOPES = 4 };
 enum { RANK = 2 };
 #define STEP_M 0.1f
 #define STEPS_PER_M 10.0f
@@ -45,7 +45,7 @@ static __device__ float value_of(unsigned order) {
   return __int_as_float((int)(order & 0x80000000u ? order & 0x7fffffffu : ~order));
 }
 
-extern "C" __global__ void clear(const sweep_plan *plan, cell_sum *sums, int *heights, int *votes,
+extern "C" __global__ void clear(const sweep_plan *plan, cell_sum *sums, int *heights,
                                  int *row_raised, float *raster) {
   const int at = number(), cells = plan->rows * plan->columns;
   const int coarse = plan->coarse_rows * plan->coarse_columns;
@@ -59,7 +59,6 @@ extern "C" __global__ void clear(const sweep_plan *plan, cell_sum *sums, int *he
     for (int slice = 0; slice < plan->slices; ++slice) raster[slice * cells + at] = 0.0f;
   }
   if (at < coarse * plan->steps) heights[at] = 0;
-  if (at < plan->steps) votes[at] = 0;
   if (at < plan->rows) row_raised[at] = 0;
 }
 
@@ -161,18 +160,56 @@ static __device__ int expected(int each, const sweep_plan *plan, const int *rank
   return (2 * total + joined) / (2 * joined);
 }
 
-/* The step of the road about the vehicle, on which most of the near cells agree. */
-static __device__ int begin(const sweep_plan *plan, const int *votes) {
-  int agreed = 0, most = 0, at = (int)(-plan->z_min * STEPS_PER_M) + ALIKE / 2;
-  for (int step = 0; step < plan->steps; ++step) {
-    agreed += votes[step] - (step >= ALIKE ? votes[step - ALIKE] : 0);
-    if (agreed > most) {
+/* A plane that the road about the vehicle may be. */
+struct road_plane {
+  int worth;             /* how many near cells agree on it, and how flat it is */
+  int at, along, across; /* steps: below the vehicle, from one row or column to the next */
+};
+
+static __device__ int magnitude(int value) { return value < 0 ? -value : value; }
+
+static __device__ int slopes_apart(const sweep_plan *plan) {
+  return plan->road_rise / SLOPES > 1 ? plan->road_rise / SLOPES : 1;
+}
+
+/* Steps of a plane at a cell, above where it is at the vehicle. */
+static __device__ int raised_at(const sweep_plan *plan, const road_plane &plane, int origin, int each) {
+  const int columns = plan->coarse_columns;
+  return plane.along * (each / columns - origin / columns) +
+         plane.across * (each % columns - origin % columns);
+}
+
+/* How much speaks for the k-th pair of slopes; `level`: what each near cell alone says. */
+static __device__ road_plane plane_of(const sweep_plan *plan, int k, const int *nearest_first,
+                                      const int *level) {
+  const int apart = slopes_apart(plan), side = plan->road_rise / apart, origin = nearest_first[0];
+  road_plane plane = {0, 0, (k / (2 * side + 1) - side) * apart, (k % (2 * side + 1) - side) * apart};
+  int most = 0;
+  for (int i = 0; i < plan->near_cells; ++i) { /* the window of steps that ends with each */
+    const int cell = nearest_first[i];
+    const int end = level[cell] - raised_at(plan, plane, origin, cell);
+    if (level[cell] < 0 || end < 0 || end >= plan->steps) continue;
+    int agreed = 0;
+    for (int j = 0; j < plan->near_cells; ++j) {
+      const int other = nearest_first[j], at = level[other] - raised_at(plan, plane, origin, other);
+      agreed += level[other] >= 0 && at >= 0 && at <= end && at > end - ALIKE;
+    }
+    if (agreed > most || (agreed == most && end < plane.at)) {
       most = agreed;
-      at = step;
+      plane.at = end;
     }
   }
-  at -= ALIKE / 2;
-  return at < 0 ? 0 : (at < plan->steps ? at : plan->steps - 1);
+  plane.worth = 2 * most - (magnitude(plane.along) + magnitude(plane.across)) / apart;
+  plane.at -= ALIKE / 2;
+  return plane;
+}
+
+/* The plane on which most of the near cells agree; that of the base frame where no road is seen. */
+static __device__ road_plane plane_about(const sweep_plan *plan, int count, const road_plane *planes) {
+  road_plane best = {0, (int)(-plan->z_min * STEPS_PER_M), 0, 0};
+  for (int k = 0; k < count; ++k)
+    if (planes[k].worth > best.worth) best = planes[k];
+  return best;
 }
 
 /* Follows the road from the vehicle outwards; one block. A cell waits only for those of its neighbours
@@ -180,29 +217,36 @@ static __device__ int begin(const sweep_plan *plan, const int *votes) {
 extern "C" __global__ void follow_road(const sweep_plan *plan, const int *sums,
                                        const int *nearest_first, const int *rank_of,
                                        const int *wave_cells /* coarse cells, wave by wave */,
-                                       const int *wave_start /* waves + 1 */, int *votes, int *level,
-                                       int *gap, float *floor /* coarse cells */) {
+                                       const int *wave_start /* waves + 1 */, road_plane *planes,
+                                       int *level, int *gap, float *floor /* coarse cells */) {
   const int steps = plan->steps, length = steps + LAYER + 1;
+  const int side = plan->road_rise / slopes_apart(plan), slopes = 2 * side + 1;
   for (int i = (int)threadIdx.x; i < plan->near_cells; i += (int)blockDim.x) {
-    const int found = lowest_layer(sums + nearest_first[i] * length, steps, 0, steps);
-    if (found >= 0) atomicAdd(votes + found, 1);
+    const int each = nearest_first[i];
+    level[each] = lowest_layer(sums + each * length, steps, 0, steps);
   }
   __syncthreads();
-  const int first = begin(plan, votes);
+  for (int k = (int)threadIdx.x; k < slopes * slopes; k += (int)blockDim.x) {
+    planes[k] = plane_of(plan, k, nearest_first, level);
+  }
+  __syncthreads();
+  const road_plane plane = plane_about(plan, slopes * slopes, planes);
   const float low = plan->z_min - MARGIN_M;
   for (int wave = 0; wave < plan->waves; ++wave) {
     const int end = wave_start[wave + 1];
     for (int i = wave_start[wave] + (int)threadIdx.x; i < end; i += (int)blockDim.x) {
       const int each = wave_cells[i];
-      int wide = 0, likely = expected(each, plan, rank_of, level, gap, &wide);
-      if (likely < 0) likely = first;
+      const bool near = rank_of[each] < plan->near_cells;
+      int wide = 0, likely = near ? -1 : expected(each, plan, rank_of, level, gap, &wide);
+      if (likely < 0) {
+        likely = plane.at + raised_at(plan, plane, nearest_first[0], each);
+        likely = likely < 0 ? 0 : (likely < steps ? likely : steps - 1);
+      }
       const int reach = plan->road_rise * (1 + wide) + 1;
       const int found = lowest_layer(sums + each * length, steps, likely - reach, likely + reach);
       level[each] = found < 0 ? likely : found;
-      if (found >= 0) {
+      if (found >= 0 || near) {
         gap[each] = 0;
-      } else if (rank_of[each] < plan->near_cells) {
-        gap[each] = wide;
       } else if (sums[each * length + steps] < LEAST) { /* in a shadow */
         gap[each] = wide < LONGEST_GAP ? wide + 1 : LONGEST_GAP;
       } else {

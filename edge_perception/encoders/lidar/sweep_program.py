@@ -22,6 +22,7 @@ DENSITY, RAISED, RAISED_COUNT = "sweep.density", "sweep.raised", "sweep.raised_c
 RESULTS = (DENSITY, RAISED, RAISED_COUNT)
 _LAYER = 3  # as in road.py
 _CELL_BYTES = 32  # cell_sum of sweep.cu
+_PLANE_BYTES = 16  # struct road_plane
 _STRUCTURE = (  # sweep_plan of sweep.cu, by names of a SweepPlan
     *("rows", "columns", "side", "coarse_rows", "coarse_columns", "slices", "lookup_length"),
     *("density_length", "near_cells", "steps", "road_rise", "waves"),
@@ -85,7 +86,7 @@ def sweep_program(config: LidarPreprocessing, most: int) -> DeviceProgram:
             "cell_of": most * 4,
             "heights": coarse * road.steps * 4,
             "height_sums": coarse * (road.steps + _LAYER + 1) * 4,
-            "votes": road.steps * 4,
+            "planes": len(road.slopes) ** 2 * _PLANE_BYTES,
             "row_raised": shape[0] * 4,
             "gathered": most * 4,
             "level": coarse * 4,
@@ -110,13 +111,13 @@ def _launches(raster: str, plan: SweepPlan, most: int) -> list[Launch]:
 
     return [
         each(
-            "clear", max(cells, heights), "plan", "sums", "heights", "votes", "row_raised", raster,
+            "clear", max(cells, heights), "plan", "sums", "heights", "row_raised", raster,
         ),
         each("move", most, "plan", COUNT, XYZ, POSE, "coarse_of", "z_of", "cell_of", "heights"),
         each("sum_heights", coarse, "plan", "heights", "height_sums"),
         block(
             "follow_road", "plan", "height_sums", "nearest_first", "rank_of", "wave_cells",
-            "wave_start", "votes", "level", "gap", "floor",
+            "wave_start", "planes", "level", "gap", "floor",
         ),
         each("find_lowest", most, COUNT, "z_of", "cell_of", "coarse_of", "floor", "sums"),
         each("rank_blocks", coarse, "plan", "sums", "coarse"),
