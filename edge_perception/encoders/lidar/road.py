@@ -139,12 +139,10 @@ def _plane(count: NDArray[np.integer], plan: RoadPlan) -> NDArray[np.int64]:
     """
     row, column = np.divmod(np.arange(plan.cells), plan.shape[1])
     row, column = row - row[plan.nearest_first[0]], column - column[plan.nearest_first[0]]
-    near = [
-        (int(each), found)
-        for each in plan.nearest_first[: plan.near]
-        if (found := _lowest_layer(count[each], 0, plan.steps)) is not None
-    ]
-    at, found = np.array(near, np.int64).reshape(-1, 2).T
+    near = plan.nearest_first[: plan.near]
+    levels = [_lowest_layer(count[each], 0, plan.steps) for each in near]
+    seen = [(each, level) for each, level in zip(near, levels, strict=True) if level is not None]
+    at, found = np.array(seen, np.int64).reshape(-1, 2).T
     best, most = (int(-plan.z_min_m * STEPS_PER_M), 0, 0), 0
     for along in plan.slopes:
         for across in plan.slopes:
