@@ -20,6 +20,8 @@ from typing import Any
 
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
 from edge_perception.models.adapters._head_maps import (
+    adds_up,
+    are_shares,
     before_sigmoid,
     is_raised,
     is_sum,
@@ -96,7 +98,7 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
     check_task(foreign)
     family = _family_of(foreign, maps, strides)
     classes = maps[0].count - family.background
-    rows, inside = map_rows(foreign), set()
+    rows, inside, shares = map_rows(foreign), set(), set()
     outputs, distances = [], []
     for stride, each in zip(strides, maps, strict=True):
         shape = foreign.shapes[each.classes]
@@ -106,11 +108,13 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
         )
         channels = slice(of_classes.start, of_classes.stop)
         inside.add(is_raised(foreign, each.classes, each.part, channels))
+        sides = slice(of_sides.start, of_sides.stop)
+        shares.add(are_shares(foreign, each.sides, sides, bins))
         outputs.append(rows.add(f"classes_{stride}", each.classes, of_classes, shape))
         distances.append(rows.add(f"sides_{stride}", each.sides, of_sides, shape))
-    if len(inside) != 1:
+    if len(inside) != 1 or len(shares) != 1:
         return []
-    (raised,) = inside
+    (raised,), (shared,) = inside, shares
     return [
         reading(
             foreign,
@@ -122,6 +126,7 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
                 "distances": distances,
                 "strides": strides,
                 "reg_max": bins - 1,
+                "bins": "shares" if shared else "logits",
                 "distance_unit": family.unit,
                 "cell_offset": family.cell_offset,
                 "activation": "none" if raised else "sigmoid",
@@ -134,6 +139,7 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
                 ),
                 "strides": "shapes of the maps",
                 "reg_max": f"{4 * bins} channels for four sides",
+                "bins": "on noise those of a side add up to 1" if shared else "no softmax is seen",
                 "activation": "a Sigmoid makes the classes, or noise shows that they are 0 to 1"
                 if raised
                 else "no Sigmoid makes the classes",
@@ -150,7 +156,13 @@ def _maps_of(foreign: ForeignModel, level: Level) -> _Maps | None:
     if len(maps) == 1:
         return _joined(foreign, level)
     sums = [name for name, channels in maps.items() if channels == 1 and len(maps) == 3]
-    proven = [name for name in sums if is_sum(foreign.model, name)]
+    proven = [
+        name
+        for name in sums
+        if is_sum(foreign.model, name) or adds_up(foreign, name, [m for m in maps if m != name])
+    ]
+    if sums and not proven and foreign.tried:
+        return None  # objectness of YOLOX, how central a cell is of FCOS, an angle
     for name in (proven or sums)[-1:]:
         del maps[name]
     if len(maps) != 2:

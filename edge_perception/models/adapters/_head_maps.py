@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from edge_perception.models.adapters._boxes import sigmoid
 from edge_perception.models.foreign import ForeignModel
 
 # Between what makes a map and the output.
 _KEPT = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
 _MOVES = ("Transpose", "Reshape")  # where a map could not be turned further up
 _MAP = 4  # axes
+_NEAR = 0.02  # quantised numbers are as near to what they stand for
 _RECKONS = ("Exp", "Mul", "Relu", "Clip", "Softplus", "Div")
 
 
@@ -144,6 +146,43 @@ def is_sum(model: Any, name: str) -> bool:
     """Whether a map is the sum of the channels of another one, perhaps kept within limits."""
     node = _maker(model, name, (*_KEPT, *_MOVES, "Clip", "Min", "Max"))
     return node is not None and node.op_type in ("ReduceSum", "ReduceMax")
+
+
+def adds_up(foreign: ForeignModel, name: str, others: Sequence[str]) -> bool:
+    """Whether a run on noise shows that a map is the sum of another one's scores, kept below 1.
+
+    Args:
+        foreign: the file.
+        name: of a map of one channel.
+        others: maps whose channels may be added up, scores or logits of them.
+    """
+    values = foreign.tried.get(name)
+    for other in others:
+        scores = foreign.tried.get(other)
+        if values is None or scores is None or scores.shape[2:] != values.shape[2:]:
+            continue
+        if not is_raised(foreign, other):
+            scores = sigmoid(scores.astype(np.float32))
+        total = np.minimum(scores.sum(axis=1), 1.0)
+        if np.abs(values[:, 0] - total).max() <= _NEAR:
+            return True
+    return False
+
+
+def are_shares(foreign: ForeignModel, name: str, channels: slice, bins: int) -> bool:
+    """Whether a run on noise shows that the bins of each side are shares of 1 already.
+
+    Args:
+        foreign: the file.
+        name: of a map (1, channels, rows, columns).
+        channels: that hold the sides, four times the bins.
+        bins: of a side.
+    """
+    values = foreign.tried.get(name)
+    if values is None or values.ndim != _MAP or bins < 2:
+        return False
+    sides = values[0, channels].astype(np.float64).reshape(4, bins, -1)
+    return bool(sides.min() >= 0.0 and np.abs(sides.sum(axis=1) - 1.0).max() <= _NEAR)
 
 
 def is_reckoned(model: Any, name: str) -> bool:

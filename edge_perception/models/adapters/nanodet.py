@@ -45,6 +45,7 @@ class NanodetOptions(BoxOptions):
     distances: tuple[str, ...] = ()  # of the strides, where they are outputs of their own
     strides: tuple[int, ...] = (8, 16, 32, 64)  # px
     reg_max: int = parameter(REG_MAX, low=0, high=64)  # 0: a number a side in the place of bins
+    bins: str = parameter("logits", choices=("logits", "shares"))  # shares: the softmax is inside
     distance_unit: str = parameter("stride", choices=("stride", "px"))
     cell_offset: float = parameter(0.0, low=0.0, high=1.0)  # of a cell's point, cells
     activation: str = parameter("none", choices=("none", "sigmoid"))
@@ -99,7 +100,7 @@ class NanodetDecoder(BoxDecoder):
             classes = sigmoid(classes)
         rows, scores, labels = best_of(classes, least)
         bins = distances[rows].astype(np.float64).reshape(len(rows), 4, options.reg_max + 1)
-        reach = _mean(bins) if options.reg_max else bins[..., 0]
+        reach = _mean(bins, options.bins == "shares") if options.reg_max else bins[..., 0]
         if options.distance_unit == "stride":
             reach = reach * self._strides[rows, None]
         points = self._points[rows]
@@ -107,9 +108,9 @@ class NanodetDecoder(BoxDecoder):
         return Candidates(boxes=boxes, scores=scores, labels=labels)
 
 
-def _mean(bins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of distributions given as logits, over the last axis."""
-    weights = np.exp(bins - bins.max(axis=-1, keepdims=True))
+def _mean(bins: NDArray[np.float64], are_shares: bool) -> NDArray[np.float64]:
+    """Return the mean of distributions, given as logits or as shares, over the last axis."""
+    weights = bins if are_shares else np.exp(bins - bins.max(axis=-1, keepdims=True))
     return np.asarray((weights * np.arange(bins.shape[-1])).sum(axis=-1) / weights.sum(axis=-1))
 
 

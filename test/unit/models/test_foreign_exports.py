@@ -93,7 +93,8 @@ def v8_apart() -> dict[str, np.ndarray]:
     """As exporters for NPUs leave it: sides, classes and their sum, each a map, of each stride."""
     heads = {}
     for stride, (sides, kinds) in graphs.v8_maps().items():
-        heads |= {f"box{stride}": sides, f"cls{stride}": kinds, f"sum{stride}": kinds[:, :1]}
+        total = np.minimum((1 / (1 + np.exp(-kinds))).sum(axis=1, keepdims=True), 1.0)
+        heads |= {f"box{stride}": sides, f"cls{stride}": kinds, f"sum{stride}": total}
     return heads
 
 

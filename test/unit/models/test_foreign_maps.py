@@ -325,3 +325,40 @@ def test_a_family_that_the_bins_rule_out_is_not_taken_in_silence(tmp_path: Path)
     path = graphs.write(tmp_path / "m.onnx", Signature(v8()))
     with pytest.raises(ModelError, match="sides of 16 bins are of YOLOv8"):
         recognise(path, said={"family": "nanodet"})
+
+
+def test_sides_that_a_softmax_has_made_are_not_put_through_another(tmp_path: Path) -> None:
+    """As exporters cut YOLOv8 between the softmax of a side's bins and their mean."""
+    heads: Maps = {}
+    for stride, (sides, kinds) in graphs.v8_maps().items():
+        bins = sides.reshape(1, 4, 16, *sides.shape[2:]).astype(np.float64)
+        shares = np.exp(bins - bins.max(axis=2, keepdims=True))
+        shares /= shares.sum(axis=2, keepdims=True)
+        heads |= {f"box_{stride}": shares.reshape(sides.shape).astype(np.float32)}
+        heads |= {f"cls_{stride}": kinds}
+    path = graphs.write(tmp_path / "m.onnx", Signature(heads))
+    bundle, seen, recognised = bring(path, {"labels": "coco80"})
+    assert bundle.manifest.postprocessing["bins"] == "shares"
+    assert "add up to 1" in {row.name: row.why for row in recognised.assumptions}["bins"]
+    check(seen, "center")
+
+
+@pytest.mark.parametrize("third", ["sum", "angle"])
+def test_a_third_map_is_left_out_only_where_it_is_the_sum_of_the_scores(
+    tmp_path: Path, third: str
+) -> None:
+    """Exporters for NPUs add the sum; of boxes that are turned it is the angle."""
+    heads: Maps = {}
+    for stride, (sides, kinds) in graphs.v8_maps().items():
+        total = np.minimum((1 / (1 + np.exp(-kinds))).sum(axis=1, keepdims=True), 1.0)
+        angle = np.full_like(total, 0.7)
+        heads |= {f"box_{stride}": sides, f"cls_{stride}": kinds}
+        heads[f"more_{stride}"] = (total if third == "sum" else angle).astype(np.float32)
+    path = graphs.write(tmp_path / "m.onnx", Signature(heads))
+    if third == "angle":
+        with pytest.raises(ModelError):
+            recognise(path, said={"labels": "coco80"})
+        return
+    _, seen, recognised = bring(path, {"labels": "coco80"})
+    assert recognised.family == "YOLOv8 or later, raw levels"
+    check(seen, "center")
