@@ -16,6 +16,7 @@ from edge_perception.models.foreign import ForeignModel
 _GROWS, _STAYS = 0.8, 0.5  # correlation of a column of the boxes with the place of their cells
 _USUAL = ("cxcywh", "px", "decoded in the graph")
 _FEWEST = 16  # cells
+_SLACK = 0.05  # of scores that were quantised
 _FEW = 0.1  # of a side of the input: middles of boxes reach from one side to the other
 
 
@@ -66,11 +67,23 @@ def are_offsets(foreign: ForeignModel, boxes: NDArray | None, strides: tuple[int
     if boxes is None or len(cells) < _FEWEST or len(boxes) < len(cells):
         return False
     own = boxes[: len(cells), :2].astype(np.float64)
-    if not np.isfinite(own).all() or not np.ptp(own, axis=0).all():
+    usual = np.percentile(own, [10, 90], axis=0)  # a few cells may stand out, the rest be alike
+    if not np.isfinite(own).all() or not np.ptp(usual, axis=0).all():
         return False
     follows = max(_correlation(own[:, axis], cells[:, axis]) for axis in (0, 1))
     spread = np.percentile(np.abs(own), 95, axis=0) / np.asarray(foreign.size)
     return follows < _STAYS and bool(spread.max() < _FEW)
+
+
+def are_scores(values: NDArray | None) -> bool:
+    """Whether nothing of a run on noise shows that numbers are no scores, but what makes them.
+
+    Args:
+        values: scores of cells; None: there was no run.
+    """
+    if values is None or not values.size:
+        return True
+    return bool(values.min() >= -_SLACK and values.max() <= 1.0 + _SLACK)
 
 
 def _correlation(values: NDArray[np.float64], places: NDArray[np.float64]) -> float:

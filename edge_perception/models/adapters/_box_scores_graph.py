@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_perception.models.adapters._box_evidence import are_offsets, are_scores
 from edge_perception.models.adapters._picture import STRETCH, UNIT, paddle_picture, reading
 from edge_perception.models.adapters._yolo_graph import (
     ANCHORS_A_CELL,
@@ -49,6 +50,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     if pair is None:
         return []
     check_task(foreign)
+    if foreign.cut is None and not _is_decoded(foreign, pair):
+        return []
     cut, shapes = foreign.cut, foreign.output_shapes()
     family = _of_suppression(foreign) if cut is not None else _family(foreign, pair)
     limits = {
@@ -108,6 +111,16 @@ def _pair(foreign: ForeignModel) -> _Pair | None:
         if other[2] == count:
             return _Pair(boxes=boxes, scores=scores, turned=True)
     return None
+
+
+def _is_decoded(foreign: ForeignModel, pair: _Pair) -> bool:
+    """Whether a run on noise shows no logits for scores, and no distances from cells for boxes."""
+    boxes = foreign.tried.get(pair.boxes)
+    rows = None if boxes is None else boxes.reshape(-1, 4)
+    strides = strides_of(foreign, foreign.output_shapes()[pair.boxes][1])
+    if strides and are_offsets(foreign, rows, strides):
+        return False
+    return are_scores(foreign.tried.get(pair.scores))
 
 
 def _of_suppression(foreign: ForeignModel) -> _Family:

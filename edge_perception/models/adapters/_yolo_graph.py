@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._box_evidence import are_offsets, form_and_unit
+from edge_perception.models.adapters._box_evidence import are_offsets, are_scores, form_and_unit
 from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._modules import modules_of
 from edge_perception.models.adapters._picture import LETTERBOX, UNIT, reading
@@ -66,7 +66,16 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     found = _one_of(foreign, found)
     if found:
         check_task(foreign)
-    return found
+    return [reading for reading in found if _is_decoded(foreign, reading)]
+
+
+def _is_decoded(foreign: ForeignModel, found: Reading) -> bool:
+    """Whether scores are 0 to 1 on noise: else the end of the head is not in the graph."""
+    options = found.manifest["postprocessing"]
+    tried = foreign.tried.get(options["outputs"][0])
+    if tried is None:
+        return True
+    return are_scores(tried[0][4:] if options["layout"] == "columns" else tried[0][:, 4:])
 
 
 def _one_of(foreign: ForeignModel, found: list[Reading]) -> list[Reading]:

@@ -92,6 +92,17 @@ def describe_graph(path: Path, model: Any) -> dict[str, Any]:
     }
 
 
+def _has_rows_beside(foreign: ForeignModel, output: str) -> bool:
+    """Whether another output has numbers of the same cells: its own has all that YOLOX gives."""
+    shapes = foreign.output_shapes()
+    cells = shapes[output][1] if output in shapes else 0
+    return any(
+        len(shape) == len(shapes[output]) and shape[1] == cells
+        for name, shape in shapes.items()
+        if cells and name != output
+    )
+
+
 def recognise(foreign: ForeignModel) -> list[Reading]:
     """Recognise YOLOX by its head: a convolution of boxes beside sigmoids, level by level."""
     if foreign.size is None:
@@ -105,6 +116,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []
     shapes = foreign.shapes
     output = manifest["postprocessing"]["output"]
+    if _has_rows_beside(foreign, output):
+        return []
     strides = manifest["postprocessing"]["strides"]
     grid = (foreign.size[0] // strides[-1], foreign.size[1] // strides[-1])
     levels = [

@@ -362,3 +362,35 @@ def test_a_third_map_is_left_out_only_where_it_is_the_sum_of_the_scores(
     _, seen, recognised = bring(path, {"labels": "coco80"})
     assert recognised.family == "YOLOv8 or later, raw levels"
     check(seen, "center")
+
+
+def noisy(rows: int, columns: int, spread: float, middle: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(rows)
+    return rng.normal(middle, spread, (1, rows, columns)).astype(np.float32)
+
+
+CUT: Mapping[str, Maps] = {
+    "YOLOv5, logits of anchors": {"output": noisy(3 * graphs.ROWS, 85, 2.0)},
+    "YOLOv8, scores as logits": {
+        "output0": np.concatenate(
+            [noisy(4, graphs.ROWS, 5.0, 40.0), noisy(80, graphs.ROWS, 2.0, -4.0)], axis=1
+        )
+    },
+    "distances and scores": {
+        "boxes": np.abs(noisy(graphs.ROWS, 4, 1.0, 2.0)),
+        "scores": np.clip(noisy(graphs.ROWS, 80, 0.1, 0.2), 0.0, 1.0),
+    },
+    "boxes and logits": {
+        "boxes": noisy(graphs.ROWS, 4, 10.0, 40.0),
+        "scores": noisy(graphs.ROWS, 80, 2.0, -4.0),
+    },
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_rows_of_heads_that_are_not_decoded_are_not_read_as_decoded(
+    tmp_path: Path, name: str
+) -> None:
+    path = graphs.write(tmp_path / "m.onnx", Signature(CUT[name]))
+    with pytest.raises(ModelError, match="any family that is known"):
+        recognise(path, said={"family": "yolo"}, labels=COCO_LABELS)
