@@ -5,9 +5,9 @@ the destructors that run after the interpreter's end may hang (Fast DDS: the fac
 participants, at 100 % of a core, until SIGKILL). So signals only say that the end is wanted; nodes
 and their contexts are closed on purpose; and the process leaves by `os._exit`.
 
-A thread of Python sees to it that this takes no longer than it may. Where a library keeps the
-interpreter's lock (Fast DDS waits for a mutex in memory that a process which is gone has locked),
-no thread of Python runs any more; then a thread of src/ending.c ends the process a little later.
+A thread of Python sees to it that this takes no longer than it may. While a library waits and keeps
+the interpreter's lock, no thread of Python runs; then a thread of src/ending.c ends the process a
+little later.
 
 Imported before anything else, so it imports little.
 """

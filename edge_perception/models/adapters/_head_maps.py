@@ -15,7 +15,7 @@ import numpy as np
 from edge_perception.models.adapters._boxes import sigmoid
 from edge_perception.models.foreign import ForeignModel
 
-# Between what makes a map and the output.
+# Between what makes a map or rows and the output.
 _KEPT = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
 _MOVES = ("Transpose", "Reshape")  # where a map could not be turned further up
 _MAP = 4  # axes
@@ -120,7 +120,7 @@ def map_rows(foreign: ForeignModel) -> MapRows:
 
 def before_sigmoid(model: Any, name: str) -> str | None:
     """Return what the Sigmoid that makes a map reads; None: no Sigmoid makes it."""
-    node = _maker(model, name, _KEPT)
+    node = maker_of(model, name, _KEPT)
     return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
 
 
@@ -144,7 +144,7 @@ def is_raised(foreign: ForeignModel, name: str, part: str = "", channels: Any = 
 
 def is_sum(model: Any, name: str) -> bool:
     """Whether a map is the sum of the channels of another one, perhaps kept within limits."""
-    node = _maker(model, name, (*_KEPT, *_MOVES, "Clip", "Min", "Max"))
+    node = maker_of(model, name, (*_KEPT, *_MOVES, "Clip", "Min", "Max"))
     return node is not None and node.op_type in ("ReduceSum", "ReduceMax")
 
 
@@ -187,13 +187,13 @@ def are_shares(foreign: ForeignModel, name: str, channels: slice, bins: int) -> 
 
 def is_reckoned(model: Any, name: str) -> bool:
     """Whether numbers were made of what a head's last convolution gives: raised, scaled, cut."""
-    node = _maker(model, name, (*_KEPT, *_MOVES))
+    node = maker_of(model, name, (*_KEPT, *_MOVES))
     return node is not None and node.op_type in _RECKONS
 
 
 def joined_of(foreign: ForeignModel, name: str) -> list[tuple[str, int]]:
     """Return the maps, with their channels, that a Concat joins in a map; []: none does."""
-    node = _maker(foreign.model, name, _KEPT)
+    node = maker_of(foreign.model, name, _KEPT)
     if node is None or node.op_type != "Concat" or len(foreign.shapes.get(name, ())) != 4:
         return []
     axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
@@ -203,7 +203,7 @@ def joined_of(foreign: ForeignModel, name: str) -> list[tuple[str, int]]:
     return [(str(part), shape[1]) for part, shape in zip(node.input, shapes, strict=True)]
 
 
-def _maker(model: Any, name: str, passed: Sequence[str]) -> Any:
+def maker_of(model: Any, name: str, passed: Sequence[str]) -> Any:
     """Return the node that makes a tensor, behind others that change little; None: none does."""
     made_by = {output: node for node in model.graph.node for output in node.output}
     node = made_by.get(name)

@@ -12,6 +12,7 @@ from edge_perception.models.adapters._gfl_maps_graph import (
     recognise_maps,
     told_classes,
 )
+from edge_perception.models.adapters._head_maps import maker_of
 from edge_perception.models.adapters._picture import reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
@@ -122,7 +123,8 @@ def _levels(
 ) -> Reading:
     """NanoDet before 1.0 and PicoDet without postprocessing are alike but for the picture."""
     family = nanodet_family(foreign, strides, image=foreign.inputs[0])
-    inside = "Sigmoid" in _before(foreign, classes)
+    makers = [maker_of(foreign.model, name, _MOVES) for name in classes]
+    inside = any(node is not None and node.op_type == "Sigmoid" for node in makers)
     return reading(
         foreign,
         adapter="nanodet",
@@ -145,15 +147,3 @@ def _levels(
         },
         undecided=family.asked,
     )
-
-
-def _before(foreign: ForeignModel, names: list[str]) -> set[str]:
-    """Return the operators that make the classes, through changes of shape."""
-    made_by = {name: node for node in foreign.model.graph.node for name in node.output}
-    kinds = set()
-    for name in names:
-        node = made_by.get(name)
-        while node is not None and node.op_type in _MOVES:
-            node = made_by.get(node.input[0])
-        kinds.add(node.op_type if node is not None else "")
-    return kinds

@@ -83,11 +83,12 @@ def test_what_other_sensors_cost_is_told_by_kind(report):
         for entry in table["kinds"][kind].values():
             assert entry["bound"] == bound
             assert entry["reached"] is (entry["points"] >= -bound)
-    quarter = table["kinds"]["beams"]["a quarter (16)"]
-    assert quarter["points"] != 0  # of one frame, with a quarter of its returns
-    assert quarter["reached"] is None
+    beams = table["kinds"]["beams"]
+    assert beams["half (32)"]["points"] < 0  # of one frame, with half of its returns
+    assert beams["a quarter (16)"]["reached"] is None
     if (real := report["robustness"]["real"])["frames"]:
         assert real["car_ap"] > 0.5
+        assert real["kinds"]["beams"]["a quarter (16)"]["points"] < 0
         assert real["kinds"]["intensity"]["absent"]["interval"] is None  # of one frame
 
 
