@@ -147,13 +147,25 @@ def _device(path: Path, options: BackendOptions, available: list[str]) -> str:
             f"{path.name}: device {', '.join(unknown)} is not here; OpenVINO finds "
             f"{', '.join(available)}, and AUTO chooses among them"
         )
-    return usable[0] if len(usable) == 1 else f"AUTO:{','.join(usable)}"
+    if len(usable) == 1:
+        return usable[0]
+    # AUTO itself is no candidate of AUTO: what is named beside it is.
+    return f"AUTO:{','.join(name for name in usable if name != 'AUTO')}"
 
 
 def _properties(options: BackendOptions, device: str) -> dict[str, Any]:
     properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    # Unless told, every compiled model pins its threads, and ours while it infers, to the same
+    # first cores: two models beside each other then share one core, and the others stand idle.
+    on_cpu = {
+        "INFERENCE_NUM_THREADS": options.threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
     if device == "CPU":
-        properties |= {"INFERENCE_NUM_THREADS": options.threads, "NUM_STREAMS": 1}
+        properties |= on_cpu
+    elif device.split(":")[0] == "AUTO":  # may come to run on the CPU, at first or for good
+        properties["DEVICE_PROPERTIES"] = {"CPU": on_cpu}
     if options.precision != "auto":
         properties[_HINT] = _PRECISIONS[options.precision]
     if options.profiling:
@@ -174,7 +186,8 @@ def _describe(compiled: Any, options: BackendOptions, device: str) -> BackendInf
         for name in asked
         if name not in device and name.split(".")[0] not in device
     ]
-    precision = compiled.get_property(_HINT).get_type_name()
+    assignment = _assignment(compiled, devices[0] if devices else device)
+    precision = _precision(compiled, assignment)
     wanted = _PRECISIONS.get(options.precision)
     if wanted is not None and precision != wanted:
         notes.append(f"precision {wanted} was asked for, {precision} runs")
@@ -182,7 +195,7 @@ def _describe(compiled: Any, options: BackendOptions, device: str) -> BackendInf
         runtime="openvino",
         runtime_version=str(ov.__version__).split("-")[0],
         provider=devices[0] if devices else device,
-        assignment=_assignment(compiled, devices[0] if devices else device),
+        assignment=assignment,
         precision=precision,
         cache_hit=_loaded_from_cache(compiled) if options.cache is not None else None,
         notes=tuple(notes),
@@ -202,6 +215,15 @@ def _assignment(compiled: Any, device: str) -> dict[str, int]:
         precision = told["runtimePrecision"].astype(str) if "runtimePrecision" in told else ""
         counts[f"{device} {precision}".strip()] += 1
     return dict(counts)
+
+
+def _precision(compiled: Any, assignment: dict[str, int]) -> str:
+    """Return what the plug-in says it runs in; AUTO does not say, then what its nodes have."""
+    try:
+        return str(compiled.get_property(_HINT).get_type_name())
+    except RuntimeError:
+        of_nodes = {name.split(" ")[-1] for name in assignment}
+        return next((name for name in ("bf16", "f16") if name in of_nodes), "f32")
 
 
 def _loaded_from_cache(compiled: Any) -> bool:

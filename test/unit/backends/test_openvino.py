@@ -1,5 +1,8 @@
 """What OpenVINO promises beyond the contract of backends."""
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,19 @@ def test_the_precision_is_the_one_that_was_asked_for_or_it_is_said():
     assert info.precision == "bf16" or any("bf16" in note for note in info.notes)
 
 
+@pytest.mark.parametrize("provider", [("AUTO",), ("AUTO", "CPU"), ("AUTO:CPU",), ("GPU", "CPU")])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_auto_runs_in_the_precision_that_was_asked_for(provider, precision):
+    if ("CPU", precision) not in backends()["openvino"].ways():
+        pytest.skip(f"{precision}: OpenVINO does not name it for this processor")
+    session = load("audio", provider=provider, precision=precision)
+    info = session.describe()
+    session.close()
+    assert info.provider == "CPU"
+    assert info.precision == {"fp32": "f32", "bf16": "bf16"}[precision]
+    assert not any("precision" in note for note in info.notes)
+
+
 def test_a_compiled_model_is_found_again(tmp_path):
     first, second = (load("lidar", cache=tmp_path) for _ in range(2))
     hits = [session.describe().cache_hit for session in (first, second)]
@@ -58,3 +74,39 @@ def test_a_device_that_is_not_here():
     assert any("NPU is not here" in note for note in info.notes)
     with pytest.raises(BackendError, match="NPU"):
         load("audio", provider=("NPU", "CPU"), strict=True)
+
+
+@pytest.mark.parametrize("provider", [(), ("AUTO",)])
+def test_models_beside_each_other_are_not_bound_to_the_same_core(provider):
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("one core: nothing to be bound to")
+    sessions = [load(role, provider=provider) for role in ("camera", "lidar")]
+    zeros = [{t.name: np.zeros(t.shape, t.dtype) for t in s.describe().inputs} for s in sessions]
+    ended = threading.Event()
+    before = {thread.native_id for thread in threading.enumerate()}
+
+    def run(number):
+        while not ended.is_set():
+            sessions[number].infer(zeros[number])
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    bound = set()
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        for task in set(os.listdir("/proc/self/task")) - {str(number) for number in before}:
+            try:
+                places = os.sched_getaffinity(int(task))
+            except OSError:  # ended meanwhile
+                continue
+            if places != cores:
+                bound.add((task, tuple(places)))
+        time.sleep(0.0005)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    for session in sessions:
+        session.close()
+    assert not bound
