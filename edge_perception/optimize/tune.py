@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from edge_perception.core.errors import BackendError
@@ -20,8 +21,10 @@ from edge_perception.optimize.measuring import Comparison, Runner, alone, compar
 
 _ALONE_RUNS = 8
 _FINALISTS = 3
-_ROUNDS, _SETS = 3, 6
-_LAST_ROUNDS = 7
+_ROUNDS, _LAST_ROUNDS = 3, 7
+# Of one round. Fast models need more sets: six of a few milliseconds are over in one hiccup of the
+# machine, and chance chooses.
+_ROUND_S, _LEAST_SETS, _MOST_SETS = 0.2, 6, 60
 # Of the budget: until then ways run alone, and until then in the set. The rest is for the choice
 # against the default, without which nothing is known.
 _ALONE_SHARE, _SET_SHARE = 0.4, 0.85
@@ -106,6 +109,7 @@ class Tuner:
         self._allowed, self._accuracy, self._steady_s = allowed_loss, accuracy, steady_s
         self._measured: list[tuple[dict[str, Configuration], float]] = []
         self._alone_of: dict[str, list[Tried]] = {}  # by role, fastest first
+        self._sets = _LEAST_SETS  # in a round
         self._inexact = False  # whether the choice may decide otherwise than the default
         self._began_s, self._budget_s = steady_s(), budget_s
         self._end_s = self._began_s
@@ -125,7 +129,9 @@ class Tuner:
         found = self._found
         with Runner(found.default) as base:
             # The dearest model first: what is won there is won for all.
-            took = base.run(_SETS)["role_ms"]
+            first = base.run(_LEAST_SETS)
+            self._sets = _sets_in_round(first["set_ms"])
+            took = first["role_ms"]
             order = sorted(self._variants, key=lambda role: -sum(took[role]))
             finalists: dict[str, list[Tried]] = {}
             share = {
@@ -141,13 +147,13 @@ class Tuner:
                 self._give(share[role], _SET_SHARE)
                 self._tune(role, finalists[role])
             if found.chosen != found.default:
-                found.last = compare(base, found.chosen, rounds=_LAST_ROUNDS, sets=_SETS)
+                found.last = compare(base, found.chosen, rounds=_LAST_ROUNDS, sets=self._sets)
                 if found.last.ratio > 1.0:  # what won in parts does not win as a whole
                     self._say("the choice is no faster than the default: the default stays")
                     found.chosen = dict(found.default)
             self._judge_choice()
             if found.chosen == found.default:
-                found.last = compare(base, found.default, rounds=_ROUNDS, sets=_SETS)
+                found.last = compare(base, found.default, rounds=_ROUNDS, sets=self._sets)
         return found
 
     def _give(self, share: float, until: float) -> None:
@@ -198,7 +204,7 @@ class Tuner:
         found = self._found
         setting = {**found.default, **{role: item.configuration for role, item in best.items()}}
         try:
-            comparison = compare(base, setting, rounds=_ROUNDS, sets=_SETS)
+            comparison = compare(base, setting, rounds=_ROUNDS, sets=self._sets)
         except BackendError as error:
             self._say(f"the best ways do not run together: {error}")
             return False
@@ -300,7 +306,7 @@ class Tuner:
         found = self._found
         setting = {**found.chosen, role: tried.configuration}
         try:
-            comparison = compare(base, setting, rounds=_ROUNDS, sets=_SETS)
+            comparison = compare(base, setting, rounds=_ROUNDS, sets=self._sets)
         except BackendError as error:
             self._note(tried, verdict=f"does not run beside the others: {error}")
             return
@@ -350,6 +356,10 @@ class Tuner:
 
     def _note(self, tried: Tried, **more: Any) -> None:
         self._found.tried.append(replace(tried, **more))
+
+
+def _sets_in_round(set_ms: Sequence[float]) -> int:
+    return min(max(round(_ROUND_S * 1e3 / median(set_ms)), _LEAST_SETS), _MOST_SETS)
 
 
 def _alone_ms(item: Tried) -> float:

@@ -221,7 +221,8 @@ class TwoRoles:
             pass
 
         def run(self, sets):
-            return {"role_ms": dict.fromkeys(TwoRoles.ROLES, [1.0] * sets)}
+            role_ms = dict.fromkeys(TwoRoles.ROLES, [1.0] * sets)
+            return {"set_ms": [1.0] * sets, "role_ms": role_ms}
 
     def alone(self, _role, ways, *, runs):
         for way in ways:
@@ -303,3 +304,19 @@ def test_variants_are_of_the_same_role_and_feature_space():
     assert [names[b.sha256] for b in variants["fusion"]] == ["bev_lite/fusion"]
     with pytest.raises(ConfigurationError, match=r"expected one of .*bev_lite, .*'bev_heavy'"):
         variants_of_set("bev_heavy", installed_model_folders())
+
+
+@pytest.mark.parametrize(("set_ms", "sets"), [(100.0, 6), (20.0, 10), (5.0, 40), (0.2, 60)])
+def test_a_round_of_fast_models_has_more_sets(audio, monkeypatch, set_ms, sets):
+    run, asked = faked(0.5), []
+
+    def noted(base, setting, **options):
+        asked.append(options["sets"])
+        return run(base, setting)
+
+    monkeypatch.setattr(Runner, "run", lambda _self, count: {
+        "set_ms": [set_ms] * count, "role_ms": {"audio": [set_ms] * count},
+    })  # fmt: skip
+    monkeypatch.setattr(tune, "compare", noted)
+    tuned(audio)
+    assert set(asked) == {sets}
