@@ -19,7 +19,7 @@ from torch import nn
 from edge_perception.encoders.camera.lift import lift_grid
 from edge_perception.encoders.lidar.preprocess import rasterize
 from edge_perception.models.golden import read_golden
-from edge_perception.models.manifest import load_bundle
+from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.models.writing import write_bundle
 from training import audio, camera, lidar, siren, sounds, streams
 from training.cards import card
@@ -293,42 +293,54 @@ def write(
 
 
 def renamed(
-    role: str, into: Path, *, version: str, release: int, space: str, report: dict | None = None
+    bundle: Bundle,
+    into: Path,
+    *,
+    version: str,
+    release: int,
+    space: str,
+    report: dict | None = None,
 ) -> None:
-    """Write a bundle of the set again with the same weights.
+    """Write a bundle again with the same weights.
 
     Args:
-        role: which.
-        into: folder of the set.
+        bundle: which, of the set or a variant.
+        into: its folder.
         version: the new one.
         release: the new one.
         space: feature space of the other encoders.
         report: of the audio model, with events as they are told now; none: nothing but the names
             is new.
     """
-    bundle = load_bundle(SET / role)
+    before, role = bundle.manifest.version, bundle.manifest.role
     model = bundle.read(bundle.manifest.model)
     manifest = plain(asdict(bundle.manifest))
     for name in ("files", "golden", "created", "changelog"):
         manifest.pop(name)
+    if manifest.get("calibration_set") is None:
+        manifest.pop("calibration_set", None)
+    objectives = manifest.get("objectives") or {}
+    manifest["objectives"] = {
+        name: value for name, value in objectives.items() if value is not None
+    }
     manifest |= {"version": version, "release": release, "feature_space": space}
-    text = bundle.read("MODEL_CARD.md").decode()
+    title, *text = bundle.read("MODEL_CARD.md").decode().split("\n")
     if report is not None:
         manifest["postprocessing"]["events"] = EVENTS
         manifest["provenance"]["metrics"]["evaluation"] = report
-        text = card(
+        _, *text = card(
             role, version=version, report=report, part_inputs=manifest["inputs"],
             outputs=manifest["outputs"], size=len(model),
             cost_ms=manifest["provenance"]["metrics"]["cpu_1_thread_ms"],
             memory=manifest["resources"]["peak_memory_bytes"],
-        )  # fmt: skip
-        manifest["changelog"] = f"{bundle.manifest.version} with other rules for its events"
+        ).split("\n")  # fmt: skip
+        manifest["changelog"] = f"{before} with other rules for its events"
     else:
-        manifest["changelog"] = f"{bundle.manifest.version} in the feature space {space}"
-    title = f"# bev_lite {role} {version}, the weights of {bundle.manifest.version}"
+        manifest["changelog"] = f"{before} in the feature space {space}"
+    title = f"{title.split(before)[0]}{version}, the weights of {before}"
     write_bundle(
-        into / role, manifest=manifest, model=model, golden_inputs=read_golden(bundle)[0],
-        files={"MODEL_CARD.md": "\n".join([title, *text.split("\n")[1:]]).encode()}, replace=True,
+        into, manifest=manifest, model=model, golden_inputs=read_golden(bundle)[0],
+        files={"MODEL_CARD.md": "\n".join([title, *text]).encode()}, replace=True,
     )  # fmt: skip
 
 
@@ -364,6 +376,10 @@ def main() -> None:
         "--same", choices=("lidar", "audio"), action="append", default=[],
         help="keep the bundled weights of an encoder; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--variant", type=Path, action="append", default=[],
+        help="folder of a variant of such an encoder, written again in its place; repeatable",
+    )  # fmt: skip
     for role in BUDGET_MS:
         parser.add_argument(f"--{role}", default=role, help="name of the weights")
     arguments = parser.parse_args()
@@ -384,10 +400,16 @@ def main() -> None:
     for role in arguments.same:
         told = role == "audio" and arguments.hearing is not None
         renamed(
-            role, arguments.into, version=arguments.version, release=arguments.release, space=space,
+            load_bundle(SET / role), arguments.into / role, version=arguments.version,
+            release=arguments.release, space=space,
             report=heard(arguments.hearing) if told else None,
         )  # fmt: skip
         parts.pop(role, None)
+    for path in arguments.variant:
+        renamed(
+            load_bundle(path), path, version=arguments.version, release=arguments.release,
+            space=space,
+        )  # fmt: skip
     for role, part in parts.items():
         report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())
         if role == "audio" and arguments.hearing:

@@ -174,10 +174,14 @@ def camera_loss(
     assert isinstance(net, CameraNet)
     image = batch["image"].contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        features = net.image_features(image)
-        in_image = [output.float() for output in net.in_image(features)]
+        with torch.set_grad_enabled(not net.image_kept):
+            features = net.image_features(image)
         on_ground = [output.float() for output in net.lifted(features.float(), batch["grid"])]
     heat_loss, box_loss = detection_loss(on_ground[1], on_ground[2], batch)
+    if net.image_kept:
+        return {"heat": heat_loss, "box": 0.5 * box_loss}
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        in_image = [output.float() for output in net.in_image(features)]
     image_heat, image_box = image_loss(in_image[0], in_image[1], batch)
     return {
         "heat": heat_loss, "box": 0.5 * box_loss,
@@ -285,11 +289,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with, where they fit")
+    parser.add_argument("--keep-image", action="store_true", help="train behind the lifting only")
     parser.add_argument("--photo", action="store_true", help="first layers of EfficientNet-Lite0")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     net = network(arguments.start, photo=arguments.photo).to(memory_format=torch.channels_last)
+    if arguments.keep_image:
+        net.keep_image()
     data = CameraSamples(
         frames=arguments.frames, real=real_pictures("001"), real_share=arguments.real_share
     )

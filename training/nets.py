@@ -118,9 +118,29 @@ class CameraNet(nn.Module):
         self.image_box = nn.Conv2d(32, IMAGE_BOX_CHANNELS, 1)
         nn.init.constant_(self.image_heat.bias, HEAT_BIAS)
 
+        self.image_kept = False
+
     def forward(self, image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bev, heatmap logits, boxes."""
         return self.lifted(self.image_features(image), grid)
+
+    def keep_image(self) -> None:
+        """Train what lies behind the lifting only; what an image looks like is known already."""
+        self.image_kept = True
+        for part in self._image_parts():
+            part.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> CameraNet:
+        """Set the mode; of kept layers the batch norms stay as they are, too."""
+        super().train(mode)
+        if self.image_kept:
+            for part in self._image_parts():
+                part.eval()
+        return self
+
+    def _image_parts(self) -> list[nn.Module]:
+        on_ground = (self.mix, self.bev, self.heads)
+        return [part for part in self.children() if part not in on_ground]
 
     def image_features(self, image: Tensor) -> Tensor:
         """Return features at a quarter of the image's size, (B, 24, 72, 128)."""
