@@ -220,11 +220,10 @@ def counted_maps(foreign: ForeignModel, told: int, widths: Mapping[int, int]) ->
     strides, rows = found
     asked: dict[str, str] = {}
     if len(rows) == 1:
-        sides = rows[0].width - told
-        bins = [bins for width, bins in widths.items() if bins > 1 and width == sides]
-        if not bins or not _is_raw(rows[0].values, bins[0]):
+        bins = widths.get(rows[0].width - told, 0)
+        if not bins or not _is_raw(foreign, strides, rows[0].values, bins):
             return None
-        cuts = _cuts_of(foreign, rows[0], 4 * bins[0], asked)
+        cuts = _cuts_of(foreign, rows[0], 4 * bins, asked)
     else:
         boxes = [each for each in rows if each.width == _BOX]
         known = any(each.width in widths for each in rows)
@@ -269,11 +268,15 @@ def _rows_of(foreign: ForeignModel) -> tuple[tuple[int, ...], list[_Rows]] | Non
     return (grids.pop(), rows) if len(grids) == 1 and len(rows) <= _MOST - 1 else None
 
 
-def _is_raw(values: NDArray | None, bins: int) -> bool:
-    """Whether a run on noise shows bins of sides, and not scores behind a box that is decoded."""
+def _is_raw(
+    foreign: ForeignModel, strides: tuple[int, ...], values: NDArray | None, bins: int
+) -> bool:
+    """Whether a run on noise shows sides, and not scores beside a box that is decoded."""
     if values is None:
         return False
     ends = values[:, : 4 * bins], values[:, -4 * bins :]
+    if bins == 1:
+        return all(are_offsets(foreign, end, strides) for end in ends)
     return any(shares_of(end, bins) for end in ends) or not are_scores(values[:, _BOX:])
 
 
@@ -368,16 +371,27 @@ def _lacks_of_rows(foreign: ForeignModel, count: int) -> str:
     shapes = foreign.output_shapes()
     told = ", ".join(f"'{each}' {shapes[each]}" for each in shapes)
     strides = ", ".join(map(str, strides_of(foreign, count)))
-    found = _rows_of(foreign)
-    why = "what each number is, is not told"
-    for rows in found[1] if found is not None else ():
-        alone = len(found[1]) > 1 if found is not None else False
-        values = rows.values if alone or rows.values is None else rows.values[:, _BOX:]
-        if rows.width != _BOX and not are_scores(values):
-            why = f"on noise those of '{rows.name}' are logits or bins, no scores of 0 to 1"
     return (
-        f"outputs {told} have numbers of each of {count} cells of strides {strides}, and {why}: "
-        "decoded boxes with scores are read, or what the last convolutions give: sides of 4, 32, "
-        "44, 64 or 68 numbers with the classes, of which --labels says how many there are: export "
-        "it with its decoding, or a map (1, channels, rows, columns) a stride"
+        f"outputs {told} have numbers of each of {count} cells of strides {strides}, and "
+        f"{_why_undecoded(foreign)}: decoded boxes with scores are read, or what the last "
+        "convolutions give: sides of 4, 32, 44, 64 or 68 numbers with the classes, of which "
+        "--labels says how many there are: export it with its decoding, or a map (1, channels, "
+        "rows, columns) a stride"
     )
+
+
+def _why_undecoded(foreign: ForeignModel) -> str:
+    """Say what shows that numbers of cells are no decoded boxes with scores."""
+    maps, found = gathered_maps(foreign), _rows_of(foreign)
+    if maps is not None:
+        widths = " and ".join(str(width) for width in maps.levels[0].channels.values())
+        return f"the graph only moves them, from maps of {widths} channels a stride"
+    strides, outputs = found if found is not None else ((), [])
+    for rows in outputs:
+        scores = rows.values if len(outputs) > 1 or rows.values is None else rows.values[:, _BOX:]
+        if rows.width != _BOX and not are_scores(scores):
+            return f"on noise those of '{rows.name}' are logits or bins, no scores of 0 to 1"
+        boxes = None if rows.values is None else rows.values[:, :_BOX]
+        if (len(outputs) == 1 or rows.width == _BOX) and are_offsets(foreign, boxes, strides):
+            return f"on noise those of '{rows.name}' are distances from cells or offsets in them"
+    return "what each number is, is not told"

@@ -385,6 +385,47 @@ def test_shares_in_unseen_rows_are_not_put_through_another_softmax(tmp_path: Pat
     check(seen, "center")
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_unseen_distances_beside_scores_are_read_where_all_is_said(
+    tmp_path: Path, turned: bool
+) -> None:
+    """As YOLO26 whose graph was fused: (1, 84, N), like decoded boxes."""
+    rng, maps = np.random.default_rng(0), one_number()
+    for stride in STRIDES:
+        sides = maps[f"box_{stride}"]
+        quiet = (sides == 1.0).all(axis=1, keepdims=True)
+        others = rng.uniform(0.5, 2.0, sides.shape)
+        maps[f"box_{stride}"] = np.where(quiet, others, sides).astype(np.float32)
+        logits = maps[f"cls_{stride}"]
+        logits[logits < -5] += rng.normal(0, 0.5, int((logits < -5).sum()))
+        maps[f"cls_{stride}"] = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    rows = rows_of(maps, STRIDES, "box", "cls")
+    path = unseen(tmp_path / "m.onnx", {"out": rows.transpose(0, 2, 1) if turned else rows})
+    with pytest.raises(ModelError, match=r"family: --assume family=.*strides: --assume strides="):
+        recognise(path, labels=COCO_LABELS)
+    said = {"labels": "coco80", "family": "yolo26", "strides": list(STRIDES)}
+    _, seen, recognised = bring(path, said)
+    assert recognised.family == "YOLO26, raw levels"
+    check(seen, "center")
+
+
+@pytest.mark.parametrize("adapter", ["box_scores", "yolo"])
+def test_the_refusal_says_that_nothing_decodes(tmp_path: Path, adapter: str) -> None:
+    path = apart(tmp_path / "m.onnx", one_number(), raised=True)
+    with pytest.raises(ModelError, match="only moves them, from maps of 4 and 80 channels"):
+        recognise(path, labels=COCO_LABELS, adapter=adapter)
+
+
+def test_names_of_another_number_of_classes_are_refused(tmp_path: Path) -> None:
+    labels = [f"thing {k}" for k in range(79)]
+    path = joined(tmp_path / "m.onnx", v8())
+    with pytest.raises(ModelError, match="from maps of 64 and 80 channels a stride"):
+        recognise(path, labels=labels)
+    path = unseen(tmp_path / "n.onnx", {"output0": rows_of(v8(), STRIDES, "box", "cls")})
+    with pytest.raises(ModelError, match="are logits or bins, no scores of 0 to 1"):
+        recognise(path, labels=labels)
+
+
 def test_strides_that_are_said_against_the_graph_are_not_taken(tmp_path: Path) -> None:
     path = joined(tmp_path / "m.onnx", v8())
     _, seen, _ = bring(path, {"labels": "coco80", "strides": [32, 16, 8]})

@@ -400,7 +400,7 @@ CUT: Mapping[str, tuple[Maps, str]] = {
                 axis=1,
             )
         },
-        "numbers of each of 126 cells of strides 8, 16, 32",
+        r"family: --assume family=yolov6\|rtmdet\|yolo26\|yolov8; strides: --assume strides=",
     ),
     "boxes and logits": (
         {
