@@ -14,6 +14,7 @@ from edge_perception.encoders.camera.preprocess import CameraPreprocessing
 from edge_perception.models.adapters import AdapterSpec, adapters
 from edge_perception.models.adapters._anchor_heads import lacking_anchors
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
+from edge_perception.models.adapters._gathered_maps import undecoded
 from edge_perception.models.adapters._other_tasks import other_task
 from edge_perception.models.adapters._picture import published
 from edge_perception.models.adapters._picture_config import read_picture_config
@@ -21,7 +22,7 @@ from edge_perception.models.foreign import ForeignModel, Reading, read_foreign
 
 NAMED_LABELS = {"coco80": COCO_LABELS, "coco91": COCO_PAPER_LABELS}
 # What recognisers read themselves; everything else that is said goes into the manifest.
-_READ_BEFORE = ("family", "size", "anchors", "normalise", "labels")
+_READ_BEFORE = ("family", "size", "anchors", "normalise", "labels", "first")
 _FIRST = ("size", "color", "scale", "mean", "std", "resize", "pad", "pad_value")
 
 
@@ -189,7 +190,7 @@ def _narrowed(
 def _none_fits(foreign: ForeignModel, adapter: str) -> str:
     tensors = ", ".join(f"'{n}' {foreign.shapes.get(n)}" for n in foreign.outputs[:8])
     inputs = ", ".join(f"'{n}' {foreign.shapes.get(n)}" for n in foreign.inputs[:8])
-    lacking = lacking_anchors(foreign)
+    lacking = undecoded(foreign) or lacking_anchors(foreign)
     if lacking:
         return f"{foreign.path.name}: {lacking}"
     family = f"adapter '{adapter}'" if adapter else "any family that is known"

@@ -75,6 +75,22 @@ def are_offsets(foreign: ForeignModel, boxes: NDArray | None, strides: tuple[int
     return follows < _STAYS and bool(spread.max() < _FEW)
 
 
+def follow_cells(foreign: ForeignModel, boxes: NDArray, stride: int) -> bool:
+    """Whether a run on noise shows that boxes are decoded: they go with their cells.
+
+    Args:
+        foreign: the file.
+        boxes: (N, 2) or (N, 4) of all cells of one stride, x and y first.
+        stride: of the grid, px.
+    """
+    assert foreign.size is not None
+    cells, _ = grid_cells(foreign.size, (stride,))
+    if len(cells) != len(boxes) or len(cells) < _FEWEST or not np.isfinite(boxes).all():
+        return False
+    own = boxes.astype(np.float64)
+    return min(_correlation(own[:, axis], cells[:, axis]) for axis in (0, 1)) >= _GROWS
+
+
 def are_scores(values: NDArray | None) -> bool:
     """Whether nothing of a run on noise shows that numbers are no scores, but what makes them.
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_perception.models.adapters._box_evidence import are_offsets, are_scores
+from edge_perception.models.adapters._gathered_maps import gathered_maps
+from edge_perception.models.adapters._grids import ANCHORS_A_CELL, strides_of
 from edge_perception.models.adapters._picture import STRETCH, UNIT, paddle_picture, reading
 from edge_perception.models.adapters._yolo_graph import (
-    ANCHORS_A_CELL,
     DAMO_PICTURE,
     YOLO_PICTURE,
     check_task,
     is_damo,
-    strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
 
@@ -50,6 +50,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     if pair is None:
         return []
     check_task(foreign)
+    if gathered_maps(foreign) is not None:
+        return []  # nothing in the graph decodes them
     if foreign.cut is None and not _is_decoded(foreign, pair):
         return []
     cut, shapes = foreign.cut, foreign.output_shapes()

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_perception.models.adapters._box_evidence import form_and_unit
 from edge_perception.models.adapters._detr_kin import has_dinov3
+from edge_perception.models.adapters._grids import ANCHORS_A_CELL, strides_of
 from edge_perception.models.adapters._picture import (
     IMAGENET,
     STRETCH,
@@ -21,12 +22,10 @@ from edge_perception.models.adapters._picture import (
     reading,
 )
 from edge_perception.models.adapters._yolo_graph import (
-    ANCHORS_A_CELL,
     DAMO_PICTURE,
     USUAL_LISTS,
     YOLO_PICTURE,
     is_damo,
-    strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.foreign_outputs import PADDED_ROWS

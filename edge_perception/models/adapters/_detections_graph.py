@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_perception.models.adapters._detection_lists import recognise_lists
+from edge_perception.models.adapters._grids import ANCHORS_A_CELL, strides_of
 from edge_perception.models.adapters._picture import (
     IMAGENET,
     STRETCH,
@@ -23,12 +24,10 @@ from edge_perception.models.adapters._picture import (
     reading,
 )
 from edge_perception.models.adapters._yolo_graph import (
-    ANCHORS_A_CELL,
     USUAL_LISTS,
     YOLO_PICTURE,
     check_task,
     family_of,
-    strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._detr_kin import KIN, Kin, kin_of, names_told
+from edge_perception.models.adapters._grids import ANCHORS_A_CELL, strides_of
 from edge_perception.models.adapters._picture import STRETCH, SUPPRESSED, UNIT, reading
 from edge_perception.models.adapters._yolo_graph import (
-    ANCHORS_A_CELL,
     USUAL_LISTS,
     check_task,
-    strides_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
 from edge_perception.models.graph_wrapping import with_only_outputs

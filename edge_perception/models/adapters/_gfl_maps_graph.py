@@ -14,11 +14,14 @@ PaddlePaddle/PaddleDetection (pico_head), tinyvision/DAMO-YOLO (zero_head) (form
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._coco import COCO_LABELS, COCO_PAPER_LABELS
+from edge_perception.models.adapters._gathered_maps import counted_maps, gathered_maps
 from edge_perception.models.adapters._head_maps import (
     adds_up,
     are_shares,
@@ -28,13 +31,20 @@ from edge_perception.models.adapters._head_maps import (
     joined_of,
     map_rows,
 )
-from edge_perception.models.adapters._map_layouts import Level, maps_of
+from edge_perception.models.adapters._map_layouts import Level, Maps, maps_of
 from edge_perception.models.adapters._modules import modules_of
-from edge_perception.models.adapters._picture import IMAGENET, STRETCH, paddle_picture, reading
+from edge_perception.models.adapters._picture import (
+    IMAGENET,
+    STRETCH,
+    SUPPRESSED,
+    paddle_picture,
+    reading,
+)
 from edge_perception.models.adapters._yolo_graph import (
     DAMO_PICTURE,
     YOLO_PICTURE,
     check_task,
+    family_of,
     is_damo,
 )
 from edge_perception.models.foreign import ForeignModel, Reading
@@ -42,10 +52,13 @@ from edge_perception.models.foreign import ForeignModel, Reading
 # Channels of the four sides: bins a side.
 SIDES = {64: 16, 68: 17, 32: 8, 44: 11, 4: 1}
 NANODET_BINS = (8, 11)
+_OF_SIDES, _OF_CLASSES = ("reg", "box", "dis", "cv2", "sides"), ("cls", "class", "score", "cv3")
 _APART = ((8, 16, 32), (8, 16, 32, 64))  # strides of heads that are not of YOLOv8's kin
 _OF_YOLOV6, _OF_RTMDET = {"cls_preds", "reg_preds"}, {"rtm_cls", "rtm_reg"}
 _OF_YOLOX = "obj_preds"
 _OF_NANODET = {"gfl_cls", "gfl_reg"}
+# How Ultralytics calls the sides of its heads; of those YOLO26 alone has one number a side.
+_OF_ULTRALYTICS = re.compile(r"(?:^|[./])model\.\d+[./](one2one_)?cv2\.\d")
 _OTHERS_THAN_YOLO = ("nanodet", "nanodet-plus", "picodet", "rtmdet", "ppyoloe")
 # Caffe's and mmdetection's pixel means and deviations, BGR.
 _CAFFE: dict[str, Any] = {
@@ -80,23 +93,28 @@ class Family:
     cell_offset: float = 0.5
     unit: str = "stride"
     background: int = 0  # classes at the end that are none
+    any_strides: bool = False
+    suppression: Mapping[str, float] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
 
 
 def recognise_maps(foreign: ForeignModel) -> list[Reading]:
     """Return what detector with maps of sides and of classes the file may be."""
-    found = maps_of(foreign)
+    count = told_classes(foreign) or len(COCO_LABELS)
+    found = maps_of(foreign) or gathered_maps(foreign) or counted_maps(foreign, count, SIDES)
     if found is None:
         return []
-    foreign, levels = found.foreign, found.levels
+    foreign, levels = found.foreign, _in_order_said(found)
     maps = [each for level in levels if (each := _maps_of(foreign, level)) is not None]
     if len(maps) != len(levels) or len({(each.bins, each.count) for each in maps}) != 1:
         return []
     strides, bins = [level.stride for level in levels], maps[0].bins
-    if bins != 16 and tuple(strides) not in _APART:
-        return []  # FCOS, GFL of mmdetection and their kin, whose units and points differ
+    if any(before_sigmoid(foreign.model, each.sides) and not each.part for each in maps):
+        return []  # neither distances nor logits of bins are made by a Sigmoid
     check_task(foreign)
     family = _family_of(foreign, maps, strides)
+    if bins != 16 and tuple(sorted(strides)) not in _APART and not family.any_strides:
+        return []  # FCOS, GFL of mmdetection and their kin, whose units and points differ
     classes = maps[0].count - family.background
     rows, inside, shares = map_rows(foreign), set(), set()
     outputs, distances = [], []
@@ -130,10 +148,12 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
                 "distance_unit": family.unit,
                 "cell_offset": family.cell_offset,
                 "activation": "none" if raised else "sigmoid",
+                **family.suppression,
             },
             classes=classes,
             reasons={
                 **dict.fromkeys((*family.picture, "cell_offset", "distance_unit"), family.why),
+                **dict.fromkeys(family.suppression, "trained one to one: a thing has one cell"),
                 **dict.fromkeys(
                     ("outputs", "distances"), f"maps {found.form} of the file, as rows"
                 ),
@@ -144,10 +164,26 @@ def recognise_maps(foreign: ForeignModel) -> list[Reading]:
                 if raised
                 else "no Sigmoid makes the classes",
             },
-            undecided=family.asked,
+            undecided={**family.asked, **found.asked},
             model=rows.done(),
         )
     ]
+
+
+def _in_order_said(found: Maps) -> tuple[Level, ...]:
+    """Return the levels in the order that is said, so that each keeps its own stride.
+
+    Raises:
+        ModelError: other strides are said.
+    """
+    levels = {level.stride: level for level in found.levels}
+    said = found.foreign.said.get("strides", list(levels))
+    if not isinstance(said, list | tuple) or set(said) != set(levels) or len(said) != len(levels):
+        raise ModelError(
+            f"{found.foreign.path.name}: --assume strides: the maps are of strides "
+            f"{sorted(levels)}, got {said!r}"
+        )
+    return tuple(levels[stride] for stride in said)
 
 
 def _maps_of(foreign: ForeignModel, level: Level) -> _Maps | None:
@@ -175,7 +211,10 @@ def _maps_of(foreign: ForeignModel, level: Level) -> _Maps | None:
             if bins == 1 and sums and not proven:
                 return None  # objectness of YOLOX, how central a cell is of FCOS
             if maps[classes] == width:
-                sides, classes = _by_sigmoid(foreign, sides, classes)
+                told_apart = _apart(foreign, sides, classes, bins)
+                if told_apart is None:
+                    return None
+                sides, classes = told_apart
             summed = bool(sums)
             return _Maps(
                 sides=sides, classes=classes, bins=bins, count=maps[classes], summed=summed
@@ -183,12 +222,25 @@ def _maps_of(foreign: ForeignModel, level: Level) -> _Maps | None:
     return None
 
 
-def _by_sigmoid(foreign: ForeignModel, sides: str, classes: str) -> tuple[str, str]:
-    """Put two maps of one width in order: a Sigmoid makes classes; else sides come first."""
-    if before_sigmoid(foreign.model, sides) is not None:
-        return classes, sides
-    names = (sides.lower(), classes.lower())
-    return (classes, sides) if "cls" in names[0] or "reg" in names[1] else (sides, classes)
+def _apart(foreign: ForeignModel, one: str, other: str, bins: int) -> tuple[str, str] | None:
+    """Return which of two maps of one width has sides and which classes; None: nothing tells."""
+    orders = ((one, other), (other, one))
+    told = [pair for pair in orders if before_sigmoid(foreign.model, pair[1]) is not None]
+    told = told or [pair for pair in orders if are_shares(foreign, pair[0], slice(None), bins)]
+    told = told or [
+        pair for pair in orders if is_raised(foreign, pair[1]) and not is_raised(foreign, pair[0])
+    ]
+    told = told or [
+        pair
+        for pair in orders
+        if (_is_called(pair[0], _OF_SIDES) or _is_called(pair[1], _OF_CLASSES))
+        and not (_is_called(pair[1], _OF_SIDES) or _is_called(pair[0], _OF_CLASSES))
+    ]
+    return told[0] if len(told) == 1 else None
+
+
+def _is_called(name: str, words: Sequence[str]) -> bool:
+    return any(word in name.lower() for word in words)
 
 
 def _joined(foreign: ForeignModel, level: Level) -> _Maps | None:
@@ -252,14 +304,27 @@ def _family_of(foreign: ForeignModel, maps: list[_Maps], strides: Sequence[int])
             name="DAMO-YOLO, raw levels", why="of DAMO-YOLO, whose last class is the background",
             picture=DAMO_PICTURE, cell_offset=0.0, background=1,
         )  # fmt: skip
-    other = "rtmdet" if bins == 1 else "ppyoloe|damoyolo"
+    other = "rtmdet|yolo26|yolov8" if bins == 1 else "ppyoloe|damoyolo"
     kind, why = said, "said"
-    if not said and bins == 1 and modules & _OF_RTMDET:
+    heads = _heads_of_ultralytics(foreign)
+    if bins == 1 and not said and (heads or foreign.metadata.get("author") == "Ultralytics"):
+        kind, why = "yolo26", "of Ultralytics' heads it alone has one number a side"
+    elif not said and bins == 1 and modules & _OF_RTMDET:
         kind, why = "rtmdet", "modules 'rtm_cls' and 'rtm_reg' in the names of the graph"
     elif not said and _OF_YOLOX not in modules and modules >= _OF_YOLOV6:
         kind, why = "yolov6", "modules 'cls_preds' and 'reg_preds' in the names of the graph"
     elif not said and bins == 1 and all(each.summed for each in maps):
         kind, why = "yolov6", "the sum of the classes is beside, as its exporter for RKNN adds it"
+    if kind == "yolo26" and bins == 1:
+        one = heads == {"one2one_"}
+        return Family(
+            name=f"{family_of(foreign, 'YOLO26')}, raw levels", why=f"of YOLO26: {why}",
+            any_strides=True, suppression=SUPPRESSED if one else {},
+        )  # fmt: skip
+    if kind == "yolov8" and bins == 1:
+        return Family(
+            name="YOLOv8 or later, means of bins", why=f"of YOLOv8: {why}", any_strides=True
+        )
     if kind == "yolov6":
         return Family(name="YOLOv6, raw levels", why=f"of YOLOv6: {why}")
     if kind == "rtmdet" and bins == 1:
@@ -275,6 +340,13 @@ def _family_of(foreign: ForeignModel, maps: list[_Maps], strides: Sequence[int])
         )  # fmt: skip
     asked = {"family": f"--assume family=yolov6|{other}"}
     return Family(name="", why="not told", asked=asked)
+
+
+def _heads_of_ultralytics(foreign: ForeignModel) -> set[str]:
+    """Return which of its heads, `one2one_` or none before the name, show in a graph's names."""
+    graph = foreign.model.graph
+    names = [tensor.name for tensor in graph.initializer] + [node.name for node in graph.node]
+    return {found.group(1) or "" for name in names if (found := _OF_ULTRALYTICS.search(name))}
 
 
 def nanodet_family(foreign: ForeignModel, strides: Sequence[int], *, image: str = "") -> Family:

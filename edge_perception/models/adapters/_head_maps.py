@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_perception.models.adapters._boxes import sigmoid
 from edge_perception.models.foreign import ForeignModel
@@ -181,8 +182,14 @@ def are_shares(foreign: ForeignModel, name: str, channels: slice, bins: int) -> 
     values = foreign.tried.get(name)
     if values is None or values.ndim != _MAP or bins < 2:
         return False
-    sides = values[0, channels].astype(np.float64).reshape(4, bins, -1)
-    return bool(sides.min() >= 0.0 and np.abs(sides.sum(axis=1) - 1.0).max() <= _NEAR)
+    sides = values[0, channels]
+    return shares_of(sides.reshape(len(sides), -1).T, bins)
+
+
+def shares_of(sides: NDArray, bins: int) -> bool:
+    """Whether the bins of each side are shares of 1: (cells, 4 * bins)."""
+    each = sides.astype(np.float64).reshape(-1, 4, bins)
+    return bool(each.min() >= 0.0 and np.abs(each.sum(axis=2) - 1.0).max() <= _NEAR)
 
 
 def is_reckoned(model: Any, name: str) -> bool:

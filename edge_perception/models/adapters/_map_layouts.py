@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_perception.models.foreign import ForeignModel
 
-_STRIDES = (4, 8, 16, 32, 64, 128)
+STRIDES = (4, 8, 16, 32, 64, 128)
 _FEWEST = 2  # levels: a single map is no detector of theirs
 _FIRST, _LAST = ("C", "H", "W"), ("H", "W", "C")  # where channels are
 _QUANTISING = ("QuantizeLinear", "DequantizeLinear")
@@ -43,8 +43,9 @@ class Maps:
     """A file whose outputs are maps (1, channels, rows, columns), and what form they had."""
 
     foreign: ForeignModel
-    levels: tuple[Level, ...]  # the finest first
+    levels: tuple[Level, ...]  # the finest first, where the order is not said
     form: str  # for people
+    asked: Mapping[str, str] = field(default_factory=dict)  # what the file does not tell
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _levels(foreign: ForeignModel, form: _Form) -> tuple[Level, ...] | None:
 
 
 def _stride_of(foreign: ForeignModel, lengths: Mapping[str, int]) -> int | None:
-    for stride in _STRIDES:
+    for stride in STRIDES:
         columns, rows = _grid(foreign, stride)
         if lengths.get("HW") == rows * columns:
             return stride

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from edge_perception.models.adapters._box_evidence import are_scores
 from edge_perception.models.adapters._boxes import cells_of
 from edge_perception.models.adapters._coco import COCO_LABELS
+from edge_perception.models.adapters._gathered_maps import gathered_maps
 from edge_perception.models.adapters._gfl_maps_graph import (
     NANODET_BINS,
     NANODET_PICTURE,
@@ -46,7 +48,8 @@ def _recognise_rows(foreign: ForeignModel) -> list[Reading]:
             ((name, shape),) = shapes.items()
             if len(shape) == 3 and shape[:2] == (1, cells) and shape[2] > 4 * (REG_MAX + 1):
                 bins, names = _bins(foreign, shape[2]), len(foreign.names())
-                if names in (0, shape[2] - 4 * bins):
+                classes = shape[2] - 4 * bins
+                if names in (0, classes) and _are_scores_first(foreign, name, classes):
                     return [_nanodet(foreign, name, strides, bins)]
         if len(shapes) == 2 * len(strides):
             for bins in NANODET_BINS:
@@ -63,6 +66,16 @@ def _bins(foreign: ForeignModel, columns: int) -> int:
     """
     told = told_classes(foreign) or len(COCO_LABELS)
     return next((bins for bins in NANODET_BINS if columns - 4 * bins == told), REG_MAX + 1)
+
+
+def _are_scores_first(foreign: ForeignModel, name: str, classes: int) -> bool:
+    """Whether the first numbers of rows may be scores, and the maps that they are moved from so."""
+    tried, maps = foreign.tried.get(name), gathered_maps(foreign)
+    if maps is not None:
+        parts = list(maps.levels[0].channels.values())
+        if len(parts) > 1 and parts[0] != classes:
+            return False
+    return tried is None or are_scores(tried[..., :classes])
 
 
 def _by_stride(

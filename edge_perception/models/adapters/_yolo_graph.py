@@ -8,17 +8,20 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._box_evidence import are_offsets, are_scores, form_and_unit
+from edge_perception.models.adapters._box_evidence import (
+    are_offsets,
+    are_scores,
+    follow_cells,
+    form_and_unit,
+)
 from edge_perception.models.adapters._boxes import cells_of
+from edge_perception.models.adapters._gathered_maps import gathered_maps
+from edge_perception.models.adapters._grids import ANCHORS_A_CELL, strides_of
 from edge_perception.models.adapters._modules import modules_of
 from edge_perception.models.adapters._picture import LETTERBOX, UNIT, reading
 from edge_perception.models.foreign import ForeignModel, Reading
 
-_STRIDES = (  # the usual; P6; P2; tiny; P7; P2 to P6
-    (8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (8, 16, 32, 64, 128),
-    (4, 8, 16, 32, 64),
-)  # fmt: skip
-ANCHORS_A_CELL = 3  # of v5 and v7
+BIN_WIDTHS = (32, 44, 64, 68)  # numbers of four sides of 8, 11, 16 or 17 bins
 USUAL_LISTS = (50, 100, 200, 300, 500, 900, 1000)  # detections or queries, not cells
 YOLO_PICTURE = {**UNIT, **LETTERBOX}
 # DAMO-YOLO takes pixels as they are, and its head alone has this module beside outputs of YOLO's.
@@ -57,6 +60,8 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []
     if foreign.metadata.get("author") == "Ultralytics":
         check_task(foreign)  # before its shapes are read as those of a detector
+    if gathered_maps(foreign) is not None:
+        return []  # nothing in the graph decodes them
     found, shapes = [], foreign.output_shapes()
     boxes = {shape[1] for shape in shapes.values() if len(shape) == 3 and shape[2] == 4}
     for name, shape in shapes.items():
@@ -70,12 +75,16 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
 
 
 def _is_decoded(foreign: ForeignModel, found: Reading) -> bool:
-    """Whether scores are 0 to 1 on noise: else the end of the head is not in the graph."""
+    """Whether noise shows neither logits nor distances: else the end of the head is cut off."""
     options = found.manifest["postprocessing"]
     tried = foreign.tried.get(options["outputs"][0])
     if tried is None:
         return True
-    return are_scores(tried[0][4:] if options["layout"] == "columns" else tried[0][:, 4:])
+    rows = tried[0].T if options["layout"] == "columns" else tried[0]
+    strides = strides_of(foreign, len(rows))
+    if strides and are_offsets(foreign, rows[:, :4], strides):
+        return False
+    return are_scores(rows[:, 4:])
 
 
 def _one_of(foreign: ForeignModel, found: list[Reading]) -> list[Reading]:
@@ -96,6 +105,8 @@ def _one_of(foreign: ForeignModel, found: list[Reading]) -> list[Reading]:
 
 
 def _flat(foreign: ForeignModel, name: str, shape: tuple[int, ...]) -> list[Reading]:
+    if _are_bins(foreign, name):
+        return []
     rows, columns = strides_of(foreign, shape[1]), strides_of(foreign, shape[2])
     anchored = strides_of(foreign, shape[1], ANCHORS_A_CELL)
     if shape[1] in USUAL_LISTS and shape[2] in (6, 7):
@@ -138,14 +149,6 @@ def _rows_of(foreign: ForeignModel, name: str) -> NDArray | None:
     return None if tried is None else tried[0][:, :4]
 
 
-def strides_of(foreign: ForeignModel, count: int, anchors: int = 1) -> tuple[int, ...]:
-    """Return the strides whose grids have that many cells; none: ()."""
-    assert foreign.size is not None
-    return next(
-        (s for s in _STRIDES if anchors * cells_of(foreign.size, s) == count and count > 0), ()
-    )
-
-
 def _check_boxes_only(foreign: ForeignModel, name: str, columns: int) -> None:
     """Refuse masks, keypoints and turned boxes of files that do not name their task."""
     masks = {
@@ -171,6 +174,20 @@ def _check_boxes_only(foreign: ForeignModel, name: str, columns: int) -> None:
             f"{foreign.path.name}: {what}; expected a detector: masks, keypoints and rotated boxes "
             "have no place in the decisions of this package"
         )
+
+
+def _are_bins(foreign: ForeignModel, name: str) -> bool:
+    """Whether names and noise show bins of sides beside classes, where a box would be decoded."""
+    tried, names = foreign.tried.get(name), len(foreign.names())
+    if tried is None or not names:
+        return False
+    rows = tried[0] if strides_of(foreign, tried.shape[1]) else tried[0].T
+    strides = strides_of(foreign, len(rows))
+    if not strides or rows.shape[1] - names not in BIN_WIDTHS or are_scores(rows[:, 4:]):
+        return False
+    assert foreign.size is not None
+    finest = cells_of(foreign.size, strides[:1])
+    return not follow_cells(foreign, rows[:finest, :4], strides[0])
 
 
 def _has_sigmoid_levels(foreign: ForeignModel, columns: int) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_perception.models.adapters._gathered_maps import gathered_maps
+from edge_perception.models.adapters._grids import ANCHORS_A_CELL
 from edge_perception.models.adapters._head_maps import (
     before_sigmoid,
     joined_of,
@@ -16,7 +18,6 @@ from edge_perception.models.adapters._head_maps import (
 from edge_perception.models.adapters._map_layouts import maps_of
 from edge_perception.models.adapters._picture import STRETCH, UNIT, reading
 from edge_perception.models.adapters._yolo_graph import (
-    ANCHORS_A_CELL,
     WHY,
     YOLO_PICTURE,
     check_task,
@@ -50,25 +51,25 @@ def recognise_levels(foreign: ForeignModel) -> list[Reading]:
     levels: dict[str, tuple[int, ...]] = {
         name: s
         for name, s in shapes.items()
-        if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL) and min(s) > 0
+        if len(s) == 5 and s[:2] == (1, ANCHORS_A_CELL) and _is_grid(foreign.size, s[2:4])
     }
     model, kind = None, f"outputs (1, {ANCHORS_A_CELL}, rows, columns, 5 + classes)"
     if not levels:
         kind = f"outputs (1, rows, columns, {ANCHORS_A_CELL}, 5 + classes)"
         model, levels = _anchors_behind(foreign)
+    if levels and _is_all_raised(foreign):
+        levels = {}  # the decoder would raise them once more; maps before the Sigmoid may be read
     last = bool(levels) and model is not None  # anchors behind rows and columns, as of TensorFlow
     if not levels:
         kind = f"maps (1, {ANCHORS_A_CELL} * (5 + classes), rows, columns)"
         model, levels = _anchors_apart(foreign)
-    width, height = foreign.size
+    width = foreign.size[0]
     levels = dict(sorted(levels.items(), key=lambda item: -item[1][3]))  # the finest first
     strides = [max(1, width // shape[3]) for shape in levels.values()]
-    fits = [
-        shape[2:4] == (-(-height // stride), -(-width // stride))
-        for stride, shape in zip(strides, levels.values(), strict=True)
-    ]
+    fits = [_is_grid(foreign.size, shape[2:4]) for shape in levels.values()]
     columns = {shape[4] for shape in levels.values()}
-    if len(levels) != len(shapes) or len(levels) not in _LEVELS or not all(fits):
+    gathered = len(shapes) == 1  # in one output of all strides
+    if len(levels) not in _LEVELS or not (gathered or len(levels) == len(shapes)) or not all(fits):
         return []
     if len(columns) != 1 or min(columns) <= 5:
         return []
@@ -104,6 +105,15 @@ def recognise_levels(foreign: ForeignModel) -> list[Reading]:
             model=model,
         )
     ]
+
+
+def _is_grid(size: tuple[int, int], grid: tuple[int, ...]) -> bool:
+    """Whether rows and columns are those of one stride."""
+    rows, columns = grid
+    if min(rows, columns) < 1:
+        return False
+    stride = max(1, size[0] // columns)
+    return (rows, columns) == (-(-size[1] // stride), -(-size[0] // stride))
 
 
 def _told(foreign: ForeignModel, count: int) -> tuple[dict[str, Any], dict[str, str]]:
@@ -148,6 +158,12 @@ def _are_raised(foreign: ForeignModel) -> bool:
     return low >= 0.0 and high <= 1.0 and (beyond or min(float(v.min()) for v in offsets) < 0.0)
 
 
+def _is_all_raised(foreign: ForeignModel) -> bool:
+    """Whether a run on noise gives numbers of 0 to 1 alone, and not always the same."""
+    tried = [foreign.tried[name] for name in foreign.outputs if name in foreign.tried]
+    return bool(tried) and all(v.min() >= 0.0 and 0.0 < v.max() <= 1.0 for v in tried)
+
+
 def _anchors_behind(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """Return the graph with levels (1, rows, columns, 3, 5 + classes) in the usual order of axes.
 
@@ -170,9 +186,11 @@ def _anchors_behind(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ..
 def _anchors_apart(foreign: ForeignModel) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """Return the graph with maps (1, 3 * (5 + classes), rows, columns) as levels, and their shapes.
 
+    Outputs whose numbers are only moved from such maps are read as them.
+
     Where a Sigmoid makes a map, what it reads is taken: the decoder does it.
     """
-    maps = maps_of(foreign)
+    maps = maps_of(foreign) or gathered_maps(foreign)
     if maps is None:
         return None, {}
     foreign, found = maps.foreign, maps.levels

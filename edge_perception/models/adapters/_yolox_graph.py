@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._box_evidence import are_offsets
+from edge_perception.models.adapters._box_evidence import are_offsets, are_scores
 from edge_perception.models.adapters._coco import COCO_LABELS, ROAD_USERS
+from edge_perception.models.adapters._gathered_maps import gathered_maps
 from edge_perception.models.adapters._picture import (
     LABELS_OPTION,
     config_of,
@@ -103,6 +104,13 @@ def _has_rows_beside(foreign: ForeignModel, output: str) -> bool:
     )
 
 
+def _has_other_parts(foreign: ForeignModel) -> bool:
+    """Whether rows are joined of other maps than box, objectness and classes."""
+    maps = gathered_maps(foreign)
+    parts = list(maps.levels[0].channels.values()) if maps is not None else []
+    return len(parts) > 1 and parts[:2] != [4, 1]
+
+
 def recognise(foreign: ForeignModel) -> list[Reading]:
     """Recognise YOLOX by its head: a convolution of boxes beside sigmoids, level by level."""
     if foreign.size is None:
@@ -116,7 +124,7 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
         return []
     shapes = foreign.shapes
     output = manifest["postprocessing"]["output"]
-    if _has_rows_beside(foreign, output):
+    if _has_rows_beside(foreign, output) or _has_other_parts(foreign):
         return []
     strides = manifest["postprocessing"]["strides"]
     grid = (foreign.size[0] // strides[-1], foreign.size[1] // strides[-1])
@@ -131,7 +139,12 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
     # Of operators of ONNX Runtime alone, as quantising leaves them, shapes inside are not known.
     raw = foreign.tried.get(output)
     rows = None if raw is None or decoded else raw[0][:, :4]
-    offsets = not levels and are_offsets(foreign, rows, tuple(strides))
+    offsets = (
+        not levels
+        and raw is not None
+        and are_scores(raw[0][:, 4:])  # its export has their Sigmoid
+        and are_offsets(foreign, rows, tuple(strides))
+    )
     if not (levels or offsets) or names not in (0, classes):
         return []
     manifest["name"] = bundle_name(foreign.path)
@@ -160,7 +173,7 @@ def recognise(foreign: ForeignModel) -> list[Reading]:
                 "strides": "the number of cells fits",
                 "labels": source,
             },
-            undecided={} if labels else {"labels": LABELS_OPTION},
+            undecided={} if labels or "labels" in foreign.said else {"labels": LABELS_OPTION},
             classes=classes,
         )
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_perception.models.adapters._gathered_maps import gathered_maps
 from edge_perception.models.adapters._head_maps import (
     is_raised,
     is_reckoned,
@@ -31,6 +32,8 @@ _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 def recognise_yolox_maps(foreign: ForeignModel) -> list[Reading]:
     """Return YOLOX where each stride has its box, objectness and classes as maps."""
     maps = maps_of(foreign)
+    if maps is None and len(foreign.outputs) > 1:  # one output of all cells is YOLOX's own export
+        maps = gathered_maps(foreign)
     if maps is None:
         return []
     foreign, levels = maps.foreign, maps.levels

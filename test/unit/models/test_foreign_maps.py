@@ -369,21 +369,46 @@ def noisy(rows: int, columns: int, spread: float, middle: float = 0.0) -> np.nda
     return rng.normal(middle, spread, (1, rows, columns)).astype(np.float32)
 
 
-CUT: Mapping[str, Maps] = {
-    "YOLOv5, logits of anchors": {"output": noisy(3 * graphs.ROWS, 85, 2.0)},
-    "YOLOv8, scores as logits": {
-        "output0": np.concatenate(
-            [noisy(4, graphs.ROWS, 5.0, 40.0), noisy(80, graphs.ROWS, 2.0, -4.0)], axis=1
-        )
-    },
-    "distances and scores": {
-        "boxes": np.abs(noisy(graphs.ROWS, 4, 1.0, 2.0)),
-        "scores": np.clip(noisy(graphs.ROWS, 80, 0.1, 0.2), 0.0, 1.0),
-    },
-    "boxes and logits": {
-        "boxes": noisy(graphs.ROWS, 4, 10.0, 40.0),
-        "scores": noisy(graphs.ROWS, 80, 2.0, -4.0),
-    },
+# Heads, and what the refusal says of them.
+CUT: Mapping[str, tuple[Maps, str]] = {
+    "YOLOv5, logits of anchors": (
+        {"output": noisy(3 * graphs.ROWS, 85, 2.0)},
+        r"\(1, 378, 85\) has three boxes a cell, which are not decoded",
+    ),
+    "YOLOv8, scores as logits": (
+        {
+            "output0": np.concatenate(
+                [noisy(4, graphs.ROWS, 5.0, 40.0), noisy(80, graphs.ROWS, 2.0, -4.0)], axis=1
+            )
+        },
+        "those of 'output0' are logits or bins, no scores of 0 to 1",
+    ),
+    "distances and scores": (
+        {
+            "boxes": np.abs(noisy(graphs.ROWS, 4, 1.0, 2.0)),
+            "scores": np.clip(noisy(graphs.ROWS, 80, 0.1, 0.2), 0.0, 1.0),
+        },
+        r"family: --assume family=yolov6\|rtmdet\|yolo26\|yolov8; strides: --assume strides=",
+    ),
+    "distances and scores in one": (
+        {
+            "output0": np.concatenate(
+                [
+                    np.abs(noisy(4, graphs.ROWS, 1.0, 2.0)),
+                    np.clip(noisy(80, graphs.ROWS, 0.1, 0.2), 0.0, 1.0),
+                ],
+                axis=1,
+            )
+        },
+        r"family: --assume family=yolov6\|rtmdet\|yolo26\|yolov8; strides: --assume strides=",
+    ),
+    "boxes and logits": (
+        {
+            "boxes": noisy(graphs.ROWS, 4, 10.0, 40.0),
+            "scores": noisy(graphs.ROWS, 80, 2.0, -4.0),
+        },
+        "those of 'scores' are logits or bins, no scores of 0 to 1",
+    ),
 }
 
 
@@ -391,6 +416,7 @@ CUT: Mapping[str, Maps] = {
 def test_rows_of_heads_that_are_not_decoded_are_not_read_as_decoded(
     tmp_path: Path, name: str
 ) -> None:
-    path = graphs.write(tmp_path / "m.onnx", Signature(CUT[name]))
-    with pytest.raises(ModelError, match="any family that is known"):
+    heads, why = CUT[name]
+    path = graphs.write(tmp_path / "m.onnx", Signature(heads))
+    with pytest.raises(ModelError, match=why):
         recognise(path, said={"family": "yolo"}, labels=COCO_LABELS)
