@@ -137,7 +137,12 @@ class BevCenterDecoder:
         scores = 1.0 / (1.0 + np.exp(-logits / calibration.temperature - calibration.bias))
         return Decisions(
             objects=tuple(
-                self._object(int(peaks[0, i]), float(scores[i]), values[i].tolist()) for i in keep
+                map(
+                    self._object,
+                    peaks[0, keep].tolist(),
+                    scores[keep].tolist(),
+                    values[keep].tolist(),
+                )
             )
         )
 
