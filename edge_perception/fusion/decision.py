@@ -76,9 +76,15 @@ def decide(
             continue
         sight = Sight.of(feature.source, feature.geometry, points)
         _add_camera(hypotheses, feature, sight, config)
-    hypotheses.sort(key=lambda item: -item.score)
-    kept = [item for item in hypotheses[: config.max_objects] if item.score >= config.min_score]
-    return Decision(objects=tuple(item.finished() for item in kept), notes=tuple(notes))
+    scored = sorted(((item.score, item) for item in hypotheses), key=lambda pair: -pair[0])
+    return Decision(
+        objects=tuple(
+            item.finished(score)
+            for score, item in scored[: config.max_objects]
+            if score >= config.min_score
+        ),
+        notes=tuple(notes),
+    )
 
 
 def _points(features: Mapping[str, Feature]) -> NDArray[np.float64]:

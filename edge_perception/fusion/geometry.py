@@ -18,9 +18,9 @@ NEAR_M = 0.3  # what is nearer to the image plane is cut off
 _SIGNS = np.array(
     [[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]
 )  # (8, 3)
-_EDGES = np.array(
+_STARTS, _ENDS = np.array(
     [[a, b] for a in range(8) for b in range(a + 1, 8) if a ^ b in (1, 2, 4)]
-)  # (12, 2)
+).T  # corners of the edges, (12,) each
 
 
 def box_corners(objects: Sequence[DetectedObject]) -> NDArray[np.float64]:
@@ -72,21 +72,21 @@ def image_rectangles(
     if not len(corners):
         return np.empty((0, 4)), np.empty(0)
     points = to_sensor(corners, geometry)  # (N, 8, 3)
-    start, end = points[:, _EDGES[:, 0]], points[:, _EDGES[:, 1]]  # (N, 12, 3)
+    start, end = points.take(_STARTS, axis=1), points.take(_ENDS, axis=1)  # (N, 12, 3)
     with np.errstate(divide="ignore", invalid="ignore"):
         along = (NEAR_M - start[..., 2]) / (end[..., 2] - start[..., 2])
-    crossing = start + np.clip(np.nan_to_num(along), 0.0, 1.0)[..., None] * (end - start)
-    outside = ~((along > 0.0) & (along < 1.0))
-    crossing[..., 2] = np.where(outside, -1.0, NEAR_M)
+    crosses = (along > 0.0) & (along < 1.0)
+    crossing = start + np.where(crosses, along, 0.0)[..., None] * (end - start)
+    crossing[..., 2] = np.where(crosses, NEAR_M, -1.0)
     pixels = _pixels(np.concatenate([points, crossing], axis=1), geometry)  # (N, 20, 2)
     visible = ~np.isnan(pixels[..., 0]).all(axis=1)
     rectangles = np.zeros((len(corners), 4))
-    rectangles[visible, :2] = np.nanmin(pixels[visible], axis=1)
-    rectangles[visible, 2:] = np.nanmax(pixels[visible], axis=1)
+    rectangles[visible, :2] = np.fmin.reduce(pixels[visible], axis=1)  # NaN is passed over
+    rectangles[visible, 2:] = np.fmax.reduce(pixels[visible], axis=1)
     full = _area(rectangles)
     width, height = image_size(geometry)
-    rectangles[:, 0::2] = np.clip(rectangles[:, 0::2], 0.0, width - 1.0)
-    rectangles[:, 1::2] = np.clip(rectangles[:, 1::2], 0.0, height - 1.0)
+    last = np.array([width - 1.0, height - 1.0, width - 1.0, height - 1.0])
+    rectangles = np.minimum(np.maximum(rectangles, 0.0), last)
     return rectangles, np.where(visible, _area(rectangles) / np.maximum(full, 1e-9), 0.0)
 
 
@@ -153,7 +153,9 @@ def _pixels(points: NDArray, geometry: Geometry) -> NDArray[np.float64]:
 
 
 def _area(rectangles: NDArray) -> NDArray[np.float64]:
-    return np.prod(np.clip(rectangles[:, 2:] - rectangles[:, :2], 0.0, None), axis=-1)
+    sides = np.maximum(rectangles[:, 2:] - rectangles[:, :2], 0.0)
+    area: NDArray[np.float64] = sides[:, 0] * sides[:, 1]
+    return area
 
 
 def _footprint(box: DetectedObject) -> list[tuple[float, float]]:

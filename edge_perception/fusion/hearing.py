@@ -80,7 +80,7 @@ class Hearing:
     """Attaches sirens to tracks. One thread uses it."""
 
     def __init__(self) -> None:
-        self._where: deque[tuple[int, dict[int, tuple[float, float]]]] = deque()
+        self._where: deque[tuple[int, Sequence[TrackPlace]]] = deque()
         self._sirens: dict[str, _Siren] = {}
         self._others: deque[tuple[int, float]] = deque()  # when and where other sounds were alone
 
@@ -133,7 +133,7 @@ class Hearing:
             for name, siren in self._sirens.items()
             if siren.heard
         }
-        indices = {place.track_id: place.index for place in places}
+        indices = {place.track_id: place.index for place in places} if beliefs else {}
         told = tuple(
             _with_origin(event, beliefs.get(event.source), indices)
             if is_siren(event.class_name)
@@ -143,20 +143,13 @@ class Hearing:
         return self._marked(objects, beliefs, stamp_ns), told
 
     def _note(self, places: Sequence[TrackPlace], stamp_ns: int) -> None:
-        """Remember in which direction each track is."""
+        """Remember where each track is."""
         if self._where and stamp_ns <= self._where[-1][0]:
             if self._where[-1][0] - stamp_ns > NS:  # the clock jumped back
                 self.forget()
             else:
                 return
-        where = {}
-        for place in places:
-            x, y = place.center_m
-            noise = math.hypot(
-                math.atan2(place.spread_m, max(math.hypot(x, y), _NEAREST_M)), _CENTER_RAD
-            )
-            where[place.track_id] = (math.atan2(y, x), noise)
-        self._where.append((stamp_ns, where))
+        self._where.append((stamp_ns, places))
         while stamp_ns - self._where[0][0] > _KEPT_S * NS:
             self._where.popleft()
 
@@ -189,12 +182,12 @@ class Hearing:
         after = next((item for item in self._where if item[0] >= at_ns), None)
         before = next((item for item in reversed(self._where) if item[0] <= at_ns), None)
         if before is None or after is None or before[0] == after[0]:
-            return dict((before or after or (0, {}))[1])
+            return _directions((before or after or (0, ()))[1])
         share = (at_ns - before[0]) / (after[0] - before[0])
-        found = {}
-        for name, (bearing, noise) in after[1].items():
-            if name in before[1]:
-                step = float(wrapped(bearing - before[1][name][0]))
+        earlier, found = _directions(before[1]), {}
+        for name, (bearing, noise) in _directions(after[1]).items():
+            if name in earlier:
+                step = float(wrapped(bearing - earlier[name][0]))
                 found[name] = (bearing - (1.0 - share) * step, noise)
             else:
                 found[name] = (bearing, noise)
@@ -217,6 +210,18 @@ class Hearing:
                 evidence = _evidence(source, item, belief, ago_s)
             found.append(replace(item, emergency=round(share, 4), emergency_evidence=evidence))
         return tuple(found)
+
+
+def _directions(places: Sequence[TrackPlace]) -> dict[int, tuple[float, float]]:
+    """Return in which direction each track is, and how sure that is: bearing, noise."""
+    where = {}
+    for place in places:
+        x, y = place.center_m
+        noise = math.hypot(
+            math.atan2(place.spread_m, max(math.hypot(x, y), _NEAREST_M)), _CENTER_RAD
+        )
+        where[place.track_id] = (math.atan2(y, x), noise)
+    return where
 
 
 def _believe(siren: _Siren, places: Sequence[TrackPlace], others_rad: Sequence[float]) -> _Belief:

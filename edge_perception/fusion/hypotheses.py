@@ -41,12 +41,12 @@ class Hypothesis:
         """Noisy-or of the sources: the chance that not all of them err, if they err alone."""
         return self.factor * (1.0 - math.prod(1.0 - score for score in self.scores.values()))
 
-    def finished(self) -> DetectedObject:
-        """Return the object with its fused score and everyone who contributed."""
+    def finished(self, score: float) -> DetectedObject:
+        """Return the object with its fused score, `score`, and everyone who contributed."""
         box = self.box
         return DetectedObject(
             class_name=self.class_name,
-            score=self.score,
+            score=score,
             center_m=box.center_m,
             size_m=box.size_m,
             yaw_rad=box.yaw_rad,

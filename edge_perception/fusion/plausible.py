@@ -31,6 +31,7 @@ MOST_ANGLE_RAD = 1e3  # some models do not wrap headings
 MOST_SCORE = 1.0 + 1e-3  # rounding of half precision
 MOST_STAMP_NS = 2**31 * 1_000_000_000  # a message holds 32 bits of seconds
 _SHOWN = 40  # characters of a foreign name in a text
+_UPRIGHT = np.eye(3)
 _ROTATION = 1e-2  # how far rows of a rotation may be from unit length and right angles
 
 
@@ -118,9 +119,10 @@ def _points(points: np.ndarray) -> Iterator[str]:
 
 def _geometry(geometry: Geometry) -> Iterator[str]:
     T, K, size = geometry.T_base_sensor, geometry.intrinsics, geometry.image_size
-    R = np.clip(T[:3, :3], -2.0, 2.0)  # a rotation stays as it is, and nothing overflows
+    # A rotation stays as it is, and nothing overflows.
+    R = np.minimum(np.maximum(T[:3, :3], -2.0), 2.0)
     turned = R @ R.T
-    is_pose = np.abs(turned - np.eye(3)).max() <= _ROTATION and np.array_equal(T[3], (0, 0, 0, 1))
+    is_pose = np.abs(turned - _UPRIGHT).max() <= _ROTATION and T[3].tolist() == [0, 0, 0, 1]
     if not is_pose or not np.abs(T[:3, 3]).max() <= MOST_REACH_M:
         yield "T_base_sensor is not the pose of a sensor"
     if K is not None and not (min(K[0, 0], K[1, 1]) > 0 and np.abs(K).max() <= MOST_PX):

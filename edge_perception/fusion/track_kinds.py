@@ -7,7 +7,7 @@ it sees.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ _PERSON = Kind(
     acceleration=0.2, speed_mps=3.0, place_m=0.12, known_m=1.0, new_m=0.6, fastest_mps=8.0
 )
 _KINDS = (_VEHICLE, _PERSON)
+_OF_KINDS = {
+    item.name: np.array([getattr(kind, item.name) for kind in _KINDS]) for item in fields(Kind)
+}
 # A camera alone knows the direction and guesses the range, by what a road user measures.
 _CAMERA_RANGE, _CAMERA_ACROSS = 0.07, 0.015  # of the range
 _CAMERA_RANGE_M, _CAMERA_ACROSS_M = 0.5, 0.2  # at least
@@ -49,7 +52,8 @@ def kind_of(group: str) -> int:
 
 def assumed(name: str, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return one number of every kind asked for, (N,)."""
-    return np.array([getattr(kind, name) for kind in _KINDS])[kinds]
+    found: NDArray[np.float64] = _OF_KINDS[name][kinds]
+    return found
 
 
 def place_noise(
@@ -71,9 +75,12 @@ def place_noise(
         bool,
     )
     near = assumed("place_m", kinds) ** 2
+    measured = np.stack([near, np.zeros(len(near)), near])
+    if not coarse.any():
+        return measured
     range2 = np.maximum(x * x + y * y, 1e-12)
     along = np.maximum(_CAMERA_RANGE**2 * range2, _CAMERA_RANGE_M**2)
     across = np.maximum(_CAMERA_ACROSS**2 * range2, _CAMERA_ACROSS_M**2)
     longer = (along - across) / range2
     noise = np.stack([across + longer * x * x, longer * x * y, across + longer * y * y])
-    return np.where(coarse, noise, np.stack([near, np.zeros(len(near)), near]))
+    return np.where(coarse, noise, measured)

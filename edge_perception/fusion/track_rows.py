@@ -24,6 +24,8 @@ _LEAST_PLACES, _LEAST_SPAN_S = 4, 0.25  # that a velocity is told from
 _MODEL_VARIANCE = 4.0  # (m/s)², of a velocity that a model told
 _MOST_NAMES = 4096  # of classes; a sender of ever new ones makes all tracks begin anew
 
+# Rows are wide: `take`, `put` and `compress` move them in a fifth of the time that indexing takes.
+
 _ROW = np.dtype(
     [
         ("id", np.int64), ("born_ns", np.int64), ("seen_ns", np.int64), ("hits", np.int64),
@@ -133,7 +135,7 @@ class TrackRows:
 
     def told_covariance(self, index: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the covariance of the place as it was measured and the velocity, (M, 4, 4)."""
-        part = self._rows[index]
+        part = self._rows.take(index)
         C: NDArray[np.float64] = part["P"].copy()
         xx, xy, yy = part["noise_m2"][:, 0].T * self.scale[index]
         C[:, 0, 0], C[:, 0, 1], C[:, 1, 0], C[:, 1, 1] = xx, xy, xy, yy
@@ -143,13 +145,15 @@ class TrackRows:
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Let go of the others."""
-        self._rows = self._rows[kept]
+        self._rows = self._rows.compress(kept)
 
     def let_go(self, at_ns: int) -> None:
         """Let go of what has not been seen for too long."""
         rows = self._rows
         patience_s = np.where(rows["hits"] >= _SETTLED, COAST_S, _COAST_NEW_S)
-        self.keep((at_ns - rows["seen_ns"]) / NS <= patience_s)
+        seen = (at_ns - rows["seen_ns"]) / NS <= patience_s
+        if not seen.all():
+            self.keep(seen)
         if len(self._rows) > MOST_TRACKS:
             newest = np.argsort(-self._rows["seen_ns"], kind="stable")[:MOST_TRACKS]
             self._rows = self._rows[np.sort(newest)]
@@ -168,6 +172,8 @@ class TrackRows:
     def begin(self, groups: Sequence[str], stamp_ns: int, seen_ns: int) -> NDArray[np.intp]:
         """Begin tracks; return their rows. They know nothing until they learn."""
         first = len(self._rows)
+        if not groups:
+            return np.zeros(0, np.intp)
         born = np.zeros(len(groups), _ROW)
         born["id"] = self._last_id + 1 + np.arange(len(groups))
         born["born_ns"], born["seen_ns"] = stamp_ns, seen_ns
@@ -198,7 +204,7 @@ class TrackRows:
         """
         if not len(index):
             return
-        part = self._rows[index]
+        part = self._rows.take(index)
         part["clocks_s"] -= np.minimum((at_ns - part["seen_ns"]) / NS, _MOST_GAP_S)[:, None]
         for name in ("places_m", "noise_m2", "told_mps", "stamps_ns", "clocks_s"):
             part[name][:, 1:] = part[name][:, :-1].copy()
@@ -211,14 +217,14 @@ class TrackRows:
         part["count"] = (there & (part["clocks_s"] >= -WINDOW_S - 1e-6)).sum(axis=1)
         part["hits"] += 1
         part["seen_ns"] = at_ns
-        self._rows[index] = part
+        self._rows.put(index, part)
         self._filter(index)
 
     def _filter(self, index: NDArray[np.intp]) -> None:
         """Run the filter over the windows of some tracks."""
         if not len(index):
             return
-        part = self._rows[index]
+        part = self._rows.take(index)
         told = part["told_mps"][np.arange(len(part)), part["count"] - 1].T
         known = ~np.isnan(told[0])
         found = estimate(
@@ -249,7 +255,7 @@ def largest(
 def turned(noise: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return covariances, (3, N): xx, xy, yy, in axes turned by a matrix, (2, 2)."""
     xx, xy, yy = noise
-    (a, b), (c, d) = turn
+    (a, b), (c, d) = turn.tolist()
     return np.stack([
         a * a * xx + 2.0 * a * b * xy + b * b * yy,
         a * c * xx + (a * d + b * c) * xy + b * d * yy,

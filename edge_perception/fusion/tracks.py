@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +53,43 @@ class TrackPlace:
     center_m: tuple[float, float]
     spread_m: float  # standard deviation of the centre, larger axis
     speed_mps: float  # over ground; NaN: not told
+
+
+class TrackPlaces(Sequence[TrackPlace]):
+    """Where all tracks are at the stamp of a view; made one by one only once somebody looks.
+
+    Hearing keeps those of every view and looks at them when a siren sounds.
+    """
+
+    def __init__(self, groups: Sequence[str], *columns: NDArray[Any]) -> None:
+        """Hold what is known of every track.
+
+        Args:
+            groups: of each.
+            columns: ids, indices, x, y, spreads and speeds, as of `TrackPlace`, (N,) each.
+        """
+        self._groups, self._columns = groups, columns
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @overload
+    def __getitem__(self, index: int) -> TrackPlace: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TrackPlace]: ...
+    def __getitem__(self, index: int | slice) -> TrackPlace | Sequence[TrackPlace]:
+        return self._places[index]
+
+    @cached_property
+    def _places(self) -> tuple[TrackPlace, ...]:
+        lists = zip(*(column.tolist() for column in self._columns), strict=True)
+        return tuple(
+            TrackPlace(
+                track_id=name, group=group, index=index, center_m=(x, y), spread_m=spread,
+                speed_mps=speed,
+            )
+            for group, (name, index, x, y, spread, speed) in zip(self._groups, lists, strict=True)
+        )  # fmt: skip
 
 
 class Tracker:
@@ -119,7 +158,7 @@ class Tracker:
         self._index[rows] = np.arange(len(objects))
         return self._told(objects, rows, stamp_ns)
 
-    def places(self, stamp_ns: int) -> tuple[TrackPlace, ...]:
+    def places(self, stamp_ns: int) -> TrackPlaces:
         """Return where all tracks are at a stamp, those that coast too."""
         rows = self._rows
         state, P = rows.at(stamp_ns)
@@ -128,15 +167,7 @@ class Tracker:
         y = turn[0, 1] * away[0] + turn[1, 1] * away[1]
         spread = np.sqrt(largest(P[0, 0], P[0, 1], P[1, 1]))
         speed = np.where(self._tells(), np.hypot(state[2], state[3]), np.nan)
-        columns = (rows.ids, self._index, x, y, spread, speed)
-        lists = zip(*(column.tolist() for column in columns), strict=True)
-        return tuple(
-            TrackPlace(
-                track_id=name, group=group, index=index, center_m=(px, py), spread_m=wide,
-                speed_mps=fast,
-            )
-            for group, (name, index, px, py, wide, fast) in zip(rows.groups, lists, strict=True)
-        )  # fmt: skip
+        return TrackPlaces(rows.groups, rows.ids.copy(), self._index, x, y, spread, speed)
 
     def _enter(self, pose: EgoPose | None) -> None:
         """Go on in the frame of a pose; of tracks of another frame only the last place is kept."""
@@ -218,7 +249,8 @@ class Tracker:
         tells = self._tells()[index] & ~modelled  # a model's velocity is not ours to vouch for
         _, _, vx, vy = rows.state[:, index]
         speeds = np.stack([back[k, 0] * vx + back[k, 1] * vy for k in (0, 1)], axis=1)
-        turn = np.kron(np.eye(2), back)
+        turn = np.zeros((4, 4))
+        turn[:2, :2] = turn[2:, 2:] = back
         C = turn @ rows.told_covariance(index) @ turn.T
         C[~tells, 2:, :] = np.nan
         C[~tells, :, 2:] = np.nan

@@ -137,7 +137,12 @@ class BevCenterDecoder:
         scores = 1.0 / (1.0 + np.exp(-logits / calibration.temperature - calibration.bias))
         return Decisions(
             objects=tuple(
-                self._object(int(peaks[0, i]), float(scores[i]), values[i].tolist()) for i in keep
+                map(
+                    self._object,
+                    peaks[0, keep].tolist(),
+                    scores[keep].tolist(),
+                    values[keep].tolist(),
+                )
             )
         )
 
@@ -168,7 +173,7 @@ class BevCenterDecoder:
         values[:, 0] = options.x_min_m + (peaks[1] + raw[:, 0]) * options.cell_m
         values[:, 1] = options.y_min_m + (peaks[2] + raw[:, 1]) * options.cell_m
         values[:, 2] = raw[:, 2]
-        values[:, 3:6] = np.exp(np.clip(raw[:, 3:6], -_MAX_LOG_SIZE, _MAX_LOG_SIZE))
+        values[:, 3:6] = np.exp(np.minimum(np.maximum(raw[:, 3:6], -_MAX_LOG_SIZE), _MAX_LOG_SIZE))
         values[:, 6] = np.arctan2(raw[:, 6], raw[:, 7])
         if raw.shape[1] == 10:
             values[:, 7:9] = raw[:, 8:10]
@@ -184,7 +189,7 @@ class BevCenterDecoder:
         half = values[:, 3:5] * (0.5 * self._options.suppression_scale)
         inside = (along < half[:, 0]) & (across < half[:, 1])
         keep = values[:, 9] >= self._options.ego_radius_m
-        for i in range(len(values)):
+        for i in np.flatnonzero(inside.sum(axis=0) > 1):  # more than its own centre
             if keep[i]:
                 keep[i + 1 :] &= ~inside[i + 1 :, i]
         return keep

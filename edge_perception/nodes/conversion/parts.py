@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -26,6 +27,7 @@ _EARLIEST_NS, _LATEST_NS = -(2**31) * _NS, 2**31 * _NS - 1  # of 32 bits of seco
 # Ten numbers of the upper triangle of four rows, and where each of the 16 finds its own among them.
 _UPPER = np.array([0, 1, 2, 3, 5, 6, 7, 10, 11, 15])
 _OF_UPPER = np.array([0, 1, 2, 3, 1, 4, 5, 6, 2, 5, 7, 8, 3, 6, 8, 9])
+_UNTRACKED = (math.nan,) * 10
 _LARGEST = float(np.finfo(np.float32).max)
 _LONGEST_S = 1e6  # eleven days: more is no latency
 
@@ -107,21 +109,32 @@ def _duration_s(seconds: float) -> float:
 
 def object_msg(item: DetectedObject) -> msg.DetectedObject:
     """Return a 3-D box as a message."""
-    return msg.DetectedObject(
+    return object_msgs([item])[0]
+
+
+def object_msgs(items: Sequence[DetectedObject]) -> list[msg.DetectedObject]:
+    """Return 3-D boxes as messages."""
+    return [_object_msg(item, full) for item, full in zip(items, _full(items), strict=True)]
+
+
+def _object_msg(item: DetectedObject, covariance: NDArray[np.float32]) -> msg.DetectedObject:
+    message = msg.DetectedObject(
         class_name=item.class_name,
         score=float(item.score),
-        center=Point(**_xyz(item.center_m)),
-        size=Vector3(**_xyz(item.size_m)),
         yaw=float(item.yaw_rad),
-        velocity=Vector3(**_xyz(item.velocity_mps)),
         sources=list(item.sources),
         track_id=item.track_id,
         track_age=float(item.age_s),
-        covariance=_full(item.covariance),
+        covariance=covariance,
         emergency=bool(item.emergency_evidence),
         emergency_probability=float(item.emergency),
         emergency_evidence=item.emergency_evidence,
     )
+    # The message makes its own ones in any case: filled in, none is made twice.
+    _fill(message.center, item.center_m)
+    _fill(message.size, item.size_m)
+    _fill(message.velocity, item.velocity_mps)
+    return message
 
 
 def object_from_msg(item: msg.DetectedObject) -> DetectedObject:
@@ -142,19 +155,18 @@ def object_from_msg(item: msg.DetectedObject) -> DetectedObject:
     )
 
 
-def _full(upper: tuple[float, ...]) -> NDArray[np.float32]:
-    """Return the 16 numbers of a symmetric matrix of four rows from the ten of its upper part.
+def _full(items: Sequence[DetectedObject]) -> NDArray[np.float32]:
+    """Return the 16 numbers of each symmetric covariance of four rows, (N, 16).
 
     What is too large for the message is the largest number that it holds.
     """
-    if not upper:
-        return np.full(16, np.nan, np.float32)
-    held = np.clip(np.asarray(upper, np.float64), -_LARGEST, _LARGEST)
-    return held.astype(np.float32)[_OF_UPPER]
+    upper = np.array([item.covariance or _UNTRACKED for item in items]).reshape(-1, 10)
+    held = np.clip(upper, -_LARGEST, _LARGEST).astype(np.float32)
+    return held.take(_OF_UPPER, axis=1)
 
 
-def _xyz(values: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip("xyz", map(float, values), strict=True))
+def _fill(message: Point | Vector3, values: tuple[float, float, float]) -> None:
+    message.x, message.y, message.z = map(float, values)
 
 
 def image_object_msg(item: ImageObject) -> msg.ImageObject:

@@ -52,8 +52,9 @@ class ViewOutlet:
     def send(self, view: FusedView) -> PublishedView:
         """Publish a view and return it as it was sent; for the fusion thread."""
         now = self._node.clock.now()
-        if self._board is not None:
-            view = replace(view, late_evidence=self._board.held(now.node_ns))
+        held = () if self._board is None else self._board.held(now.node_ns)
+        if held:
+            view = replace(view, late_evidence=held)
         sent = published(view, now)
         self.missed += sent.deadline_missed
         message = fused_msg(sent)

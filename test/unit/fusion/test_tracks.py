@@ -260,7 +260,7 @@ def test_after_a_second_nothing_of_the_past_is_left():
 
 def test_an_empty_view_is_no_problem():
     assert drive([[], [], [box(1, 2)], []]) == ()
-    assert Tracker().places(START_NS) == ()
+    assert list(Tracker().places(START_NS)) == []
 
 
 def test_crowds_and_nonsense_stay_bounded():
