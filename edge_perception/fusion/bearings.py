@@ -31,6 +31,7 @@ _ANYWHERE = 0.01  # chance that another one is heard from now on
 _LEAST_RAD, _MOST_RAD = math.radians(2.5), math.radians(15.0)  # of the noise of a direction
 _LOBE = 0.05  # of the largest belief: what is below is the chance of anywhere
 _UNIFORM = 1.0 / (2.0 * math.pi)
+_FREQUENCIES: NDArray[np.floating] = np.fft.rfftfreq(_CELLS, 1.0 / _CELLS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,9 @@ class Directions:
             others_rad: from where sounds of other kinds were heard alone: what comes from there
                 among several is likely to be theirs.
         """
-        others = np.asarray(others_rad, np.float64)
         bearings = np.full((len(heard), MOST_DIRECTIONS), np.nan)
         chances = np.zeros((len(heard), MOST_DIRECTIONS))
+        theirs = np.empty((len(heard), 1))
         for row, item in enumerate(heard):
             told = item.bearings_rad[:MOST_DIRECTIONS]
             count = len(told)
@@ -84,10 +85,10 @@ class Directions:
             first = 1.0 if count < 2 else (_LOUDEST if known else 1.0 / count)
             chances[row, 1:count] = right * (1.0 - first) / max(count - 1, 1)
             chances[row, 0] = right * first
-            if len(others):
-                off = np.abs(wrapped(bearings[row, :count, None] - others)).min(axis=1)
-                theirs = _THEIRS_ALONE if known else _THEIRS
-                chances[row, :count] *= np.where(off < _SAME_RAD, 1.0 - theirs, 1.0)
+            theirs[row] = _THEIRS_ALONE if known else _THEIRS
+        if others_rad:
+            off = np.abs(wrapped(bearings[..., None] - np.asarray(others_rad))).min(axis=-1)
+            chances *= np.where(off < _SAME_RAD, 1.0 - theirs, 1.0)
         return Directions(bearings_rad=bearings, chances=chances)
 
     @property
@@ -137,10 +138,10 @@ def follow(times_s: Sequence[float], heard: Directions, std_rad: float) -> Unsee
     told, before_s = [], times_s[0]
     # (T, cells)
     likely = log_likelihood(heard.bearings_rad[:, None], heard.chances[:, None], _ANGLES, std_rad)
-    for at_s, row in zip(times_s, likely, strict=True):
+    for at_s, row in zip(times_s, np.exp(likely), strict=True):
         belief = _spread(belief, _DRIFT_RADPS * max(at_s - before_s, 0.0))
         before_s = at_s
-        belief = belief * np.exp(row)
+        belief = belief * row
         total = float(belief.sum())
         told.append(math.log(total))
         belief = belief / total
@@ -157,13 +158,13 @@ def follow(times_s: Sequence[float], heard: Directions, std_rad: float) -> Unsee
 
 def _spread(belief: NDArray[np.float64], std_rad: float) -> NDArray[np.float64]:
     """Return a belief after its source may have moved on."""
-    frequency = np.fft.rfftfreq(_CELLS, 1.0 / _CELLS)  # the Gaussian of a circle, by its spectrum
-    damped = np.fft.irfft(
-        np.fft.rfft(belief) * np.exp(-0.5 * np.square(frequency * std_rad)), _CELLS
-    )
+    # The Gaussian of a circle, by its spectrum.
+    spectrum = np.fft.rfft(belief) * np.exp(-0.5 * np.square(_FREQUENCIES * std_rad))
+    damped = np.fft.irfft(spectrum, _CELLS)
     return (1.0 - _ANYWHERE) * np.maximum(damped, 0.0) + _ANYWHERE / _CELLS
 
 
 def wrapped(angle_rad: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Return angles from -pi to pi."""
-    return np.asarray(np.remainder(np.add(angle_rad, math.pi), 2.0 * math.pi) - math.pi)
+    turns = np.floor((np.asarray(angle_rad) + math.pi) / (2.0 * math.pi))  # remainder() is slow
+    return np.asarray(angle_rad - 2.0 * math.pi * turns)

@@ -260,12 +260,14 @@ def _weigh(
     prior |= dict.fromkeys(gone, 1.0)
     everybody = sum(prior.values())
     logs = {0: math.log(_UNSEEN) + float(unseen.log_likelihood.sum())}
-    for name, share in prior.items():
-        # Before a track was there its direction is as likely as that of somebody unseen.
-        where = np.array([item.tracks.get(name, (math.nan, 0.0)) for item in heard])
-        wide = np.hypot(where[:, 1], noise)
-        own = log_likelihood(directions.bearings_rad, directions.chances, where[:, 0], wide)
-        fit = float(np.where(np.isnan(where[:, 0]), unseen.log_likelihood, own).sum())
+    nowhere = (math.nan, 0.0)
+    where = np.array([[item.tracks.get(name, nowhere) for item in heard] for name in prior])
+    where = where.reshape(len(prior), len(heard), 2)
+    bearings_rad, wide = where[..., 0], np.hypot(where[..., 1], noise)
+    own = log_likelihood(directions.bearings_rad, directions.chances, bearings_rad, wide)
+    # Before a track was there its direction is as likely as that of somebody unseen.
+    fits = np.where(np.isnan(bearings_rad), unseen.log_likelihood, own).sum(axis=1)
+    for (name, share), fit in zip(prior.items(), fits.tolist(), strict=True):
         logs[name] = math.log((1.0 - _UNSEEN) * share / everybody) + fit
     most = max(logs.values())
     weights = {name: math.exp(value - most) for name, value in logs.items()}
