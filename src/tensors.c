@@ -1,5 +1,5 @@
-/* Looks at tensors that models gave: core/finite.py and models/adapters/bev_center.py have the same
- * in NumPy. */
+/* Looks at tensors that models gave, and moves them: core/finite.py, models/adapters/bev_center.py and
+ * fusion/motion.py have the same in NumPy. */
 
 #include <stdint.h>
 
@@ -66,4 +66,20 @@ int64_t ep_peaks(const float *heatmap /* classes, rows, columns */, int64_t clas
     }
   }
   return count;
+}
+
+/* Fills each cell of each plane with four cells of the old plane, each times its weight. */
+void ep_blend(const float *planes /* channels, old_cells */, int64_t channels, int64_t old_cells,
+              const int32_t *index /* 4, cells */, const float *weight /* 4, cells */,
+              int64_t cells, float *out /* channels, cells */) {
+  for (int64_t channel = 0; channel < channels; ++channel, planes += old_cells, out += cells) {
+    for (int64_t i = 0; i < cells; ++i) {
+      float sum = 0.0f;
+      for (int64_t part = 0; part < 4; ++part) {
+        const int64_t at = part * cells + i;
+        sum += planes[index[at]] * weight[at];
+      }
+      out[i] = sum;
+    }
+  }
 }

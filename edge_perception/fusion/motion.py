@@ -7,6 +7,7 @@ is taken away; other road users move on only where a model gave their velocity.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_perception.core.native import library
 from edge_perception.core.types import DetectedObject, Feature
 from edge_perception.fusion.config import NS
 from edge_perception.fusion.decision import OBSTACLE_POINTS
@@ -203,20 +205,51 @@ class GroundGrid:
         row = (T[0, 0] * dx + T[1, 0] * dy - self.x_min_m) / self.cell_m - 0.5
         column = (T[0, 1] * dx + T[1, 1] * dy - self.y_min_m) / self.cell_m - 0.5
         r0, c0 = np.floor(row).astype(np.intp), np.floor(column).astype(np.intp)
-        padded = np.pad(tensor, [(0, 0)] * (tensor.ndim - 2) + [(1, 1), (1, 1)])
-        flat = padded.reshape(*tensor.shape[:-2], -1)
         share_r, share_c = row - r0, column - c0
-        result = np.zeros((*tensor.shape[:-2], rows * columns), tensor.dtype)
-        for down in (0, 1):
-            for right in (0, 1):
-                weight = (share_r if down else 1 - share_r) * (share_c if right else 1 - share_c)
-                r = np.clip(r0 + down, -1, rows) + 1
-                c = np.clip(c0 + right, -1, columns) + 1
-                index = (r * (columns + 2) + c).ravel()
-                part = np.take(flat, index, axis=-1)
-                part *= weight.ravel().astype(tensor.dtype)
-                result += part
-        return result.reshape(tensor.shape)
+        index = np.empty((4, rows * columns), np.int32)
+        weight = np.empty((4, rows * columns), tensor.dtype)
+        for part, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+            r = np.clip(r0 + down, -1, rows) + 1
+            c = np.clip(c0 + right, -1, columns) + 1
+            index[part] = (r * (columns + 2) + c).ravel()
+            of_row, of_column = (
+                share_r if down else 1 - share_r,
+                share_c if right else 1 - share_c,
+            )
+            weight[part] = (of_row * of_column).ravel()
+        padded = np.zeros((*tensor.shape[:-2], rows + 2, columns + 2), tensor.dtype)
+        padded[..., 1:-1, 1:-1] = tensor
+        planes = padded.reshape(-1, (rows + 2) * (columns + 2))
+        return blended(planes, index, weight).reshape(tensor.shape)
+
+
+def blended(planes: NDArray, index: NDArray[np.int32], weight: NDArray) -> NDArray:
+    """Return planes whose cells are four of the old ones each, times their weights.
+
+    Args:
+        planes: (C, old cells), contiguous.
+        index: (4, cells), contiguous, of old cells.
+        weight: (4, cells), contiguous, of the planes' dtype.
+    """
+    compiled = library()
+    if compiled is None or planes.dtype != np.float32:
+        return blended_numpy(planes, index, weight)
+    made = np.empty((len(planes), index.shape[1]), np.float32)
+    compiled.released.ep_blend(
+        planes.ctypes, ctypes.c_int64(len(planes)), ctypes.c_int64(planes.shape[1]),
+        index.ctypes, weight.ctypes, ctypes.c_int64(index.shape[1]), made.ctypes,
+    )  # fmt: skip
+    return made
+
+
+def blended_numpy(planes: NDArray, index: NDArray[np.int32], weight: NDArray) -> NDArray:
+    """Return the same, by NumPy alone."""
+    made = np.zeros((len(planes), index.shape[1]), planes.dtype)
+    for cells, share in zip(index, weight, strict=True):
+        part = np.take(planes, cells, axis=-1)
+        part *= share
+        made += part
+    return made
 
 
 def displaced(

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.native import library
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ModelVersion
-from edge_perception.fusion.motion import KEPT, EgoMotion, GroundGrid, Pose, displaced
+from edge_perception.fusion.motion import (
+    KEPT,
+    EgoMotion,
+    GroundGrid,
+    Pose,
+    blended,
+    blended_numpy,
+    displaced,
+)
 from edge_perception.fusion.odometry import pose_from_msg
 
 MS = 1_000_000
@@ -171,3 +180,14 @@ def test_a_useless_odometry_message_is_refused(changes, text):
 )
 def test_vehicles_that_are_upright_are_read(orientation):
     assert pose_from_msg(message(orientation=orientation), "base_link").orientation == orientation
+
+
+def test_the_compiled_blend_gives_the_same_bits_as_numpy():
+    if library() is None:
+        pytest.skip("the package was not built: there is nothing compiled")
+    rng = np.random.default_rng(5)
+    planes = rng.normal(size=(7, 90)).astype(np.float32)
+    index = rng.integers(0, 90, (4, 60), dtype=np.int32)
+    weight = rng.uniform(size=(4, 60)).astype(np.float32)
+    made = blended(planes, index, weight)
+    assert made.tobytes() == blended_numpy(planes, index, weight).tobytes()
