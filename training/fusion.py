@@ -177,15 +177,15 @@ def evaluated(
 ) -> dict:
     """Return `evaluate` of held-out scenes, with one camera and with six, and of PandaSet.
 
-    Calibration and thresholds are those of both rigs together.
+    Calibration and thresholds are those of one camera, as most vehicles have it: with six there is
+    more to go by, and scores that were fitted to both would promise too much where one is left.
     """
     held = [scene_features(encoders, seed, None) for seed in seeds]
     front = [scene.features(FRONT) for scene in held]
     around = [scene.features(ALL_AROUND) for scene in held]
-    report = {"simulated_held_out": evaluate(net, [*front, *around], embeddings)}
+    report = {"simulated_held_out": evaluate(net, front, embeddings)}
     thresholds = report["simulated_held_out"]["thresholds"]
-    for title, features in (("one_camera", front), ("six_cameras", around)):
-        report[title] = evaluate(net, features, embeddings, thresholds=thresholds)
+    report["six_cameras"] = evaluate(net, around, embeddings, thresholds=thresholds)
     for sequence, label in (("001", "trained_on"), ("002", "held_out")):
         real = [scene.features(FRONT) for scene in real_features(encoders, sequence, 0)]
         title = f"pandaset_{sequence}_{label}"
