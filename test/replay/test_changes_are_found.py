@@ -47,8 +47,8 @@ def test_one_lost_frame_is_named_with_its_moment(replay, baseline):
 
 
 def test_a_changed_threshold_is_named(replay, baseline):
-    result = replay(baseline=baseline, overrides={"fusion.decision.min_score": 0.35})
-    assert lines(result, "parameter") == ["parameter: fusion.decision.min_score: 0.2 became 0.35"]
+    result = replay(baseline=baseline, overrides={"fusion.decision.min_score": 0.6})
+    assert lines(result, "parameter") == ["parameter: fusion.decision.min_score: 0.2 became 0.6"]
     assert any("removed" in line for line in lines(result, "objects"))
 
 
@@ -88,7 +88,7 @@ def test_tolerances_decide_what_fails(replay, baseline, tmp_path):
         Thresholds(), same_device=loose, other_device=loose, parameters_may_change=True
     )
     options = ValidationOptions(out=tmp_path / "loose", baseline=baseline, thresholds=thresholds)
-    result = replay(options=options, overrides={"fusion.decision.min_score": 0.35})
+    result = replay(options=options, overrides={"fusion.decision.min_score": 0.6})
     assert result.passed
     assert any(f.kind == "parameter" for f in result.findings), "told, though it may change"
 

@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 from kserve_server import Server
+from numpy.typing import NDArray
 
 from edge_perception.backends import BackendOptions, backends, load_model_bytes
 from edge_perception.backends.kserve.tensors import DATATYPES
@@ -21,6 +23,7 @@ from edge_perception.fleet.cloud.options import CROPS, CloudOptions, parsed_tier
 from edge_perception.fleet.cloud.privacy import PrivacyFilter
 from edge_perception.fleet.cloud.route import CloudRoute, Doubtful
 from edge_perception.fleet.cloud.tier import make_tiers
+from edge_perception.models.golden import read_golden
 from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.models.triton_repository import stated_by
 
@@ -67,13 +70,20 @@ def server(**stated: str | None) -> Server:
     return Server(metadata=metadata(bundle(), **stated), compute=lambda i: model().infer(i))
 
 
+@functools.cache
+def scene() -> NDArray[np.int16]:
+    """The picture of the golden inputs, in which the model finds something."""
+    told = bundle().manifest.preprocessing
+    image = read_golden(bundle())[0]["images"][0].transpose(1, 2, 0)
+    bgr = (image + np.array(told["mean"])) / told["scale"]
+    return cv2.resize(bgr.astype(np.float32), SIZE).astype(np.int16)
+
+
 def frame(stamp_ns: int = START_NS, seed: int = 0) -> ImageFrame:
-    rng = np.random.default_rng(seed)
-    return ImageFrame(
-        stamp_ns=stamp_ns,
-        frame_id="camera",
-        bgr=rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8),
-    )
+    """A picture whose pixels differ from those of its neighbours and of other seeds."""
+    noise = np.random.default_rng(seed).integers(-12, 13, (SIZE[1], SIZE[0], 3))
+    bgr = np.clip(scene() + noise, 0, 255).astype(np.uint8)
+    return ImageFrame(stamp_ns=stamp_ns, frame_id="camera", bgr=bgr)
 
 
 def box(name: str = "car", score: float = 0.5, *, ahead_m: float = 10.0) -> DetectedObject:

@@ -88,7 +88,7 @@ def test_features_are_of_no_use_here_so_the_next_question_does_not_ask_for_them(
     [
         ({"release": "0.4.0"}, "bev_lite_camera 0.4.0, feature space"),
         ({"release": None}, "no release"),
-        ({"bundle": "other"}, "states other 0.5.0"),
+        ({"bundle": "other"}, f"states other {rig.bundle().manifest.version}"),
         ({"feature_space": "bev_lite-0.4.0"}, "'bev_lite-0.4.0'"),
         ({"feature_space": None}, "no feature space"),
         ({"sha256": "0" * 64}, "000000000000, expected"),
