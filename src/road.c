@@ -18,7 +18,7 @@ enum {
   SLOPES = 4,
 };
 
-static const float STEP_M = 0.1f, STEPS_PER_M = 10.0f, MARGIN_M = 0.25f;
+static const float STEP_M = 0.1f, MARGIN_M = 0.25f;
 
 /* The first step of the lowest layer of a road from `low` to `high`; -1: there is none. */
 static int64_t lowest_layer(const int32_t *count, int64_t steps, int64_t low, int64_t high,
@@ -109,7 +109,7 @@ static struct plane plane_about(const struct ep_road *road, const struct ep_road
   const int64_t steepest = road->rise / apart * apart;
   const int64_t row = tables->nearest_first[0] / road->columns;
   const int64_t column = tables->nearest_first[0] % road->columns;
-  struct plane best = {(int64_t)(-road->z_min * STEPS_PER_M), 0, 0, row, column};
+  struct plane best = {(int64_t)(-road->z_min * ROAD_STEPS_PER_M), 0, 0, row, column};
   int64_t most = 0;
   for (int64_t i = 0; i < road->near; ++i) {
     const int64_t each = tables->nearest_first[i];
@@ -144,16 +144,11 @@ static struct plane plane_about(const struct ep_road *road, const struct ep_road
   return best;
 }
 
-void ep_road_floor(const int32_t *cell, const float *z, int64_t points, const struct ep_road *road,
+void ep_road_floor(const int32_t *height, int64_t points, const struct ep_road *road,
                    const struct ep_road_tables *tables, const struct ep_road_buffers *to) {
   const int64_t cells = road->rows * road->columns, steps = road->steps;
-  const float last = (float)(steps - 1);
   memset(to->heights, 0, sizeof(int32_t) * (size_t)((cells + 1) * steps));
-  for (int64_t i = 0; i < points; ++i) {
-    const float high = (z[i] - road->z_min) * STEPS_PER_M;
-    const int32_t step = (int32_t)(high > 0.0f ? (high < last ? high : last) : 0.0f);
-    ++to->heights[tables->coarse_of[cell[i]] * steps + step];
-  }
+  for (int64_t i = 0; i < points; ++i) ++to->heights[height[i]];
   const struct plane plane = plane_about(road, tables, to);
   for (int64_t at = 0; at < cells; ++at) to->level[at] = -1;
   const float low = road->z_min - MARGIN_M;

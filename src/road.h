@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+static const float ROAD_STEPS_PER_M = 10.0f;
+
 struct ep_road {
   int64_t rows, columns; /* coarse cells */
   int64_t near;          /* so many of `nearest_first` tell the plane about the vehicle */
@@ -28,8 +30,8 @@ struct ep_road_buffers {
   float *floor;     /* rows * columns + 1 */
 };
 
-/* Fills `floor` from points with these fine cells and heights. */
-void ep_road_floor(const int32_t *cell, const float *z, int64_t points, const struct ep_road *road,
+/* Fills `floor` from points whose places in `heights` are these: steps * coarse cell + step. */
+void ep_road_floor(const int32_t *height, int64_t points, const struct ep_road *road,
                    const struct ep_road_tables *tables, const struct ep_road_buffers *to);
 
 #endif

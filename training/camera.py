@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,6 +58,7 @@ FIT_ON = 80  # pictures, where the network before had other first layers
 SEEN_POINTS = 1000  # stands for "seen" where a metric asks for LiDAR returns
 PLACEMENT = ImagePlacement(size=SIZE)
 REACH_M = 40.0  # farther objects are neither wanted nor wrong
+REMEMBER = 5.0  # weight of what the image layers are to say of real pictures as before
 SPREAD = 1.5  # of the target's peaks: a camera knows directions better than distances
 
 
@@ -73,14 +75,15 @@ class CameraSamples(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, NDArray]:
         rng = np.random.default_rng([5, index])
-        if rng.random() < self._real_share:
+        is_real = rng.random() < self._real_share
+        if is_real:
             picture = shrink(self._real[rng.integers(len(self._real))], rng)
         else:
             number = int(rng.integers(self._frames))
             picture = training_picture(number, ahead=rng.random() < FRONT_SHARE)
             if rng.random() < 0.4:  # other lenses
                 picture = shrink(picture, rng)
-        return camera_sample(augmented(picture, rng))
+        return {**camera_sample(augmented(picture, rng)), "is_real": np.array(is_real)}
 
 
 def training_picture(number: int, *, ahead: bool = False) -> Picture:
@@ -168,9 +171,17 @@ def within_reach(picture: Picture) -> NDArray[np.bool_]:
 
 
 def camera_loss(
-    net: nn.Module, batch: dict[str, Tensor], *, half: bool = False
+    net: nn.Module, batch: dict[str, Tensor], *, half: bool = False, before: CameraNet | None = None
 ) -> dict[str, Tensor]:
-    """Return the losses of a batch, on the ground and in the image; `half`: in bfloat16."""
+    """Return the losses of a batch, on the ground and in the image.
+
+    Args:
+        net: the camera's network.
+        batch: `CameraSamples`.
+        half: in bfloat16.
+        before: the network as it was. What its image layers say of real pictures is to stay, in the
+            place of learning the image's heads: simulated pictures unteach the real look.
+    """
     assert isinstance(net, CameraNet)
     image = batch["image"].contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
@@ -178,15 +189,31 @@ def camera_loss(
             features = net.image_features(image)
         on_ground = [output.float() for output in net.lifted(features.float(), batch["grid"])]
     heat_loss, box_loss = detection_loss(on_ground[1], on_ground[2], batch)
+    losses = {"heat": heat_loss, "box": 0.5 * box_loss}
     if net.image_kept:
-        return {"heat": heat_loss, "box": 0.5 * box_loss}
+        return losses
+    if before is not None:
+        return {**losses, "forgotten": forgotten(before, image, features, batch["is_real"], half)}
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         in_image = [output.float() for output in net.in_image(features)]
     image_heat, image_box = image_loss(in_image[0], in_image[1], batch)
-    return {
-        "heat": heat_loss, "box": 0.5 * box_loss,
-        "image_heat": 0.5 * image_heat, "image_box": 0.25 * image_box,
-    }  # fmt: skip
+    return {**losses, "image_heat": 0.5 * image_heat, "image_box": 0.25 * image_box}
+
+
+def forgotten(
+    before: CameraNet, image: Tensor, features: Tensor, is_real: Tensor, half: bool
+) -> Tensor:
+    """Return how far features of real pictures are from those of before, in their spreads.
+
+    Its weight grows with the share of real pictures in the batch, as that of their objects does.
+    """
+    if not is_real.any():
+        return features.new_zeros(())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        wanted = before.image_features(image[is_real]).float()
+    spread = wanted.std(dim=(0, 2, 3), keepdim=True) + 0.01
+    gaps = (features[is_real].float() - wanted) / spread
+    return REMEMBER * is_real.float().mean() * gaps.square().mean()
 
 
 def real_pictures(sequence: str) -> list[Picture]:
@@ -290,13 +317,21 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with, where they fit")
     parser.add_argument("--keep-image", action="store_true", help="train behind the lifting only")
+    parser.add_argument(
+        "--image-rate", type=float, default=0.0, metavar="SHARE",
+        help="train the image layers at this share of the rate, and remember real pictures",
+    )  # fmt: skip
     parser.add_argument("--photo", action="store_true", help="first layers of EfficientNet-Lite0")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     net = network(arguments.start, photo=arguments.photo).to(memory_format=torch.channels_last)
+    before = None
     if arguments.keep_image:
         net.keep_image()
+    elif arguments.image_rate:
+        before = copy.deepcopy(net).eval()
+        net.keep_norms()
     data = CameraSamples(
         frames=arguments.frames, real=real_pictures("001"), real_share=arguments.real_share
     )
@@ -304,7 +339,9 @@ def main() -> None:
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
         learning_rate=arguments.learning_rate, folder=OUT,
     )  # fmt: skip
-    average = train(plan, net, data, partial(camera_loss, half=arguments.half))
+    slower = {part: arguments.image_rate for part in net.image_parts()} if before else {}
+    loss = partial(camera_loss, half=arguments.half, before=before)
+    average = train(plan, net, data, loss, slower=slower)
     report = evaluate(average, HELD_OUT[: arguments.held_out])
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))

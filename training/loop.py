@@ -6,9 +6,10 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib
 
@@ -40,16 +41,22 @@ def train(
     net: nn.Module,
     data: Dataset,
     loss: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]],
-) -> nn.Module:
+    *, slower: Mapping[nn.Module, float] = MappingProxyType({}),
+) -> nn.Module:  # fmt: skip
     """Return the averaged network after `plan.steps` steps.
 
     Sample i of `data` depends on i alone, so a resumed run sees what an unbroken one would.
+    `slower`: parts of the network that learn at a share of the rate.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(net)
+    groups: list[dict] = [{"params": [*m.parameters()], "share": s} for m, s in slower.items()]
+    apart = {parameter for group in groups for parameter in group["params"]}
+    rest = [parameter for parameter in net.parameters() if parameter not in apart]
     optimizer = torch.optim.AdamW(
-        net.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
-    )
+        [{"params": rest, "share": 1.0}, *groups],
+        lr=plan.learning_rate, weight_decay=plan.weight_decay,
+    )  # fmt: skip
     state = {"net": net, "average": average, "optimizer": optimizer}
     checkpoint = plan.folder / f"{plan.name}.checkpoint.pt"
     step, curve = _resume(checkpoint, state)
@@ -57,7 +64,7 @@ def train(
     started = saved = time.monotonic()
     for batch in _batches(plan, data, step):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(plan, step)
+            group["lr"] = group["share"] * learning_rate(plan, step)
         parts = loss(net, batch)
         total = sum(parts.values())
         optimizer.zero_grad(set_to_none=True)

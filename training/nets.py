@@ -119,6 +119,7 @@ class CameraNet(nn.Module):
         nn.init.constant_(self.image_heat.bias, HEAT_BIAS)
 
         self.image_kept = False
+        self.norms_kept = False
 
     def forward(self, image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bev, heatmap logits, boxes."""
@@ -127,18 +128,24 @@ class CameraNet(nn.Module):
     def keep_image(self) -> None:
         """Train what lies behind the lifting only; what an image looks like is known already."""
         self.image_kept = True
-        for part in self._image_parts():
+        self.keep_norms()
+        for part in self.image_parts():
             part.requires_grad_(requires_grad=False)
 
+    def keep_norms(self) -> None:
+        """Leave the batch norms of the image layers as they are."""
+        self.norms_kept = True
+
     def train(self, mode: bool = True) -> CameraNet:
-        """Set the mode; of kept layers the batch norms stay as they are, too."""
+        """Set the mode; kept batch norms stay as they are."""
         super().train(mode)
-        if self.image_kept:
-            for part in self._image_parts():
+        if self.norms_kept:
+            for part in self.image_parts():
                 part.eval()
         return self
 
-    def _image_parts(self) -> list[nn.Module]:
+    def image_parts(self) -> list[nn.Module]:
+        """Return what lies before the lifting, and the heads on the image."""
         on_ground = (self.mix, self.bev, self.heads)
         return [part for part in self.children() if part not in on_ground]
 

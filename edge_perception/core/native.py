@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 NAME = "libedge_perception_native.so"
-INTERFACE = 6  # as `ep_interface` says; a library of another build is not called
+INTERFACE = 7  # as `ep_interface` says; a library of another build is not called
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""LiDAR preprocessing compiled (src/lidar.c), where the package was built with colcon.
+"""LiDAR preprocessing compiled (src/lidar.c, src/raster.c), where the package was built with colcon.
 
 The calls hold no GIL, so the other sources' threads run meanwhile. Without them NumPy does the same
 and gives the same bits (`preprocess.py`, `conversion.py`).
@@ -45,8 +45,8 @@ class _Tables(ctypes.Structure):
 
 class _Buffers(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in (
-        "cell", "z", "sorted", "cells", "now", "before", "ranks", "coarse", "around",
-        "raised", "raster",
+        "cell", "height", "z", "returns", "above", "high", "low", "says", "cells", "filled",
+        "now", "before", "ranks", "coarse", "around", "raised", "raster",
     ))  # fmt: skip
 
 
@@ -80,8 +80,13 @@ class _RoadBuffers(ctypes.Structure):
     ))  # fmt: skip
 
 
-_CELL = np.dtype([("lowest", "f4"), ("points", "i4")])
-_POINT = np.dtype([("z", "f4"), ("intensity", "f4"), ("index", "i4")])
+_CELL = np.dtype([("lowest", "f4", 2), ("points", "i4", 2)])
+_RETURN = np.dtype([("intensity", "f4"), ("index", "i4")])
+_OF_POINTS = {  # arrays with one entry a point
+    "cell": np.dtype(np.int32), "height": np.dtype(np.int32), "z": np.dtype(np.float32),
+    "returns": _RETURN, "above": np.dtype(np.float32), "high": np.dtype(np.float32),
+    "low": np.dtype(np.float32), "says": np.dtype(np.int32), "raised": np.dtype(np.int32),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +214,10 @@ class Sweeper:
         self._library, self._plan = library, plan
         self.raster = np.zeros(plan.shape, np.float32)  # of the newest sweep
         ranks = plan.coarse_cells * (int(plan.numbers["rank"]) + 1)
-        words = plan.cells // 64 + 1  # one cell more takes what lies outside
-        self._kept = {
+        words = -(-plan.cells // 64)
+        self._kept = {  # one cell more takes what lies outside
             "cells": np.array([(np.inf, 0)], _CELL).repeat(plan.cells + 1),
+            "filled": np.zeros(64 * words + 1, np.uint8),
             "now": np.zeros(words, np.uint64),
             "before": np.zeros(words, np.uint64),
             "ranks": np.empty(ranks, np.float32),
@@ -253,12 +259,10 @@ class Sweeper:
             intensity: (N,), contiguous.
         """
         points = len(xyz)
-        kinds: dict[str, Any] = {"cell": np.int32, "z": np.float32, "sorted": _POINT}
-        for name, dtype in kinds.items():
+        for name, dtype in _OF_POINTS.items():
             array = self._scratch.empty(name, (points,), dtype)
             setattr(self._buffers, name, array.ctypes.data)
         raised = self._scratch.empty("raised", (points,), np.int32)
-        self._buffers.raised = raised.ctypes.data
         found = self._library.ep_sweep(
             xyz.ctypes,
             _n(points),
