@@ -339,7 +339,7 @@ def main() -> None:
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
         learning_rate=arguments.learning_rate, folder=OUT,
     )  # fmt: skip
-    slower = {part: arguments.image_rate for part in net.image_parts()} if before else {}
+    slower = dict.fromkeys(net.image_parts() if before else (), arguments.image_rate)
     loss = partial(camera_loss, half=arguments.half, before=before)
     average = train(plan, net, data, loss, slower=slower)
     report = evaluate(average, HELD_OUT[: arguments.held_out])

@@ -1,4 +1,4 @@
-"""LiDAR preprocessing compiled (src/lidar.c, src/raster.c), where the package was built with colcon.
+"""LiDAR preprocessing compiled (src/lidar.c, raster.c), where the package was built with colcon.
 
 The calls hold no GIL, so the other sources' threads run meanwhile. Without them NumPy does the same
 and gives the same bits (`preprocess.py`, `conversion.py`).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
