@@ -56,12 +56,9 @@ struct ep_return {
  * Arrays of returns are in the order of their cells, those outside last. */
 struct ep_buffers {
   int32_t *cell;                       /* points: of each */
-  int32_t *height;                     /* points: place of each among the road's `heights` */
   float *z;                            /* points */
   struct ep_return *returns;           /* points */
   float *above;                        /* points: of returns, m above the ground */
-  float *high, *low;                   /* points: the same between the edges; else 0, the last edge */
-  int32_t *says;                       /* points: of returns, the slice; 64: in none; 128: raised */
   struct ep_cell *cells;               /* rows * columns + 1 */
   uint8_t *filled;                     /* rows * columns + 1 .. 64: 1 where points are */
   uint64_t *now, *before;              /* a bit a cell, ceil(rows * columns / 64): with points */
@@ -74,6 +71,8 @@ struct ep_buffers {
 static int64_t words(const struct ep_raster *raster) {
   return (raster->rows * raster->columns + 63) / 64;
 }
+
+enum { BLOCK = 1024 }; /* what lies between two passes over so many points stays in the nearest cache */
 
 /* Moves points by T; writes their heights and cells, and where the road's heights count them. */
 EP_WIDE static void move(const float *restrict xyz, int64_t points, const float *T /* 3, 4 */,
@@ -109,6 +108,18 @@ EP_WIDE static void move(const float *restrict xyz, int64_t points, const float 
     z_of[i] = z;
     cell_of[i] = at * width + left + (outside & not_inside);
     height_of[i] = (coarse + (coarse_outside & not_inside)) * steps + step;
+  }
+}
+
+static void move_all(const float *xyz, int64_t points, const float *T,
+                     const struct ep_raster *raster, const struct ep_road *road, int32_t *heights,
+                     const struct ep_buffers *to) {
+  int32_t height[BLOCK];
+  memset(heights, 0, sizeof(int32_t) * (size_t)((road->rows * road->columns + 1) * road->steps));
+  for (int64_t first = 0; first < points; first += BLOCK) {
+    const int64_t count = points - first < BLOCK ? points - first : BLOCK;
+    move(xyz + 3 * first, count, T, raster, road, to->z + first, to->cell + first, height);
+    for (int64_t i = 0; i < count; ++i) ++heights[height[i]];
   }
 }
 
@@ -262,84 +273,122 @@ static void sort_by_cell(int64_t points, const float *intensity, const float *gr
   if (points & 1) place(points - 1, 1, intensity, ground, last, to);
 }
 
-/* What the height of each return says. */
-EP_WIDE static void read_heights(int64_t returns, const struct ep_raster *raster,
-                                 const int32_t *restrict slice_of, const float *restrict above_of,
-                                 float *restrict high, float *restrict low,
-                                 int32_t *restrict says) {
+/* What the heights of some returns say. */
+struct read {
+  int64_t first, end;    /* which they are */
+  float high[BLOCK];     /* m above the ground, of those between the edges; else 0 */
+  float low[BLOCK];      /* the same; else the last edge */
+  int32_t slice[BLOCK];  /* NO_SLICE: in none */
+  int32_t raised[BLOCK]; /* 1: stands out of the ground */
+};
+
+enum { NO_SLICE = 64 };
+
+EP_WIDE static void read_heights(const float *restrict above_of, int64_t count,
+                                 const struct ep_raster *raster, const int32_t *restrict slice_of,
+                                 struct read *restrict to) {
   const float first_edge = raster->first_edge, last_edge = raster->last_edge;
   const float length = (float)raster->lookup_length, longest = length - 1.0f;
   const float raised_low = raster->raised_low, raised_high = raster->raised_high;
-  for (int64_t i = 0; i < returns; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const float above = above_of[i], centimetres = (above - first_edge) * 100.0f;
     const int32_t known = (centimetres > -1.0f) & (centimetres < length);
     float from = centimetres > 0.0f ? centimetres : 0.0f;
     from = from < longest ? from : longest;
     const int32_t slice = slice_of[(int32_t)from];
-    const int32_t raised = (above > raised_low) & (above < raised_high);
     const int between = (above > first_edge) & (above < last_edge);
-    says[i] = slice | (1 - known) << 6 | raised << 7;
-    high[i] = between ? above : 0.0f;
-    low[i] = between ? above : last_edge;
+    to->slice[i] = known ? slice : NO_SLICE;
+    to->high[i] = between ? above : 0.0f;
+    to->low[i] = between ? above : last_edge;
+    to->raised[i] = (above > raised_low) & (above < raised_high);
   }
 }
 
+struct filling {
+  const struct ep_raster *raster;
+  const struct ep_tables *tables;
+  const struct ep_buffers *to;
+  int with_intensity;
+  int64_t returns;
+  int64_t raised; /* so many were found */
+  struct read read;
+};
+
+/* Reads the next heights, and keeps which returns are raised. */
+static void read_next(struct filling *state) {
+  struct read *read = &state->read;
+  const int64_t left = state->returns - read->end, count = left < BLOCK ? left : BLOCK;
+  const struct ep_return *returns = state->to->returns + read->end;
+  int32_t *raised = state->to->raised + state->raised;
+  read_heights(state->to->above + read->end, count, state->raster, state->tables->slice_of, read);
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    raised[found] = returns[i].index;
+    found += read->raised[i];
+  }
+  state->raised += found;
+  read->first = read->end;
+  read->end += count;
+}
+
 /* Writes the planes of one cell from its returns, all but the ground. */
-static void fill_cell(int64_t at, int32_t first, int32_t end, int with_intensity,
-                      const struct ep_raster *raster, const struct ep_tables *tables,
-                      const struct ep_buffers *to) {
+static void fill_cell(int64_t at, int64_t first, int64_t end, struct filling *state) {
+  const struct ep_raster *raster = state->raster;
+  const struct read *read = &state->read;
+  const struct ep_return *returns = state->to->returns;
   const int64_t cells = raster->rows * raster->columns;
-  const int32_t most = (int32_t)raster->density_length - 1, count = end - first;
+  const int64_t most = raster->density_length - 1, count = end - first;
   const float last_edge = raster->last_edge;
-  float *out = to->raster + at;
+  float *out = state->to->raster + at;
   float top = 0.0f, bottom = last_edge;
   double total = 0.0;
   uint64_t occupied = 0;
-  for (int32_t i = first; i < end; ++i) {
-    total += (double)to->returns[i].intensity;
-    occupied |= (uint64_t)!(to->says[i] & 64) << (to->says[i] & 63);
-    top = to->high[i] > top ? to->high[i] : top;
-    bottom = to->low[i] < bottom ? to->low[i] : bottom;
+  for (int64_t i = first; i < end;) {
+    if (i == read->end) read_next(state);
+    const int64_t stop = end < read->end ? end : read->end;
+    for (; i < stop; ++i) {
+      const int64_t k = i - read->first;
+      const uint64_t slice = (uint64_t)read->slice[k];
+      total += (double)returns[i].intensity;
+      occupied |= (slice / NO_SLICE ^ 1) << slice % NO_SLICE;
+      top = read->high[k] > top ? read->high[k] : top;
+      bottom = read->low[k] < bottom ? read->low[k] : bottom;
+    }
   }
   for (int64_t slice = 0; slice < raster->slices; ++slice, out += cells) {
     *out = (float)(int32_t)(occupied >> slice & 1);
   }
   out[0] = top / last_edge;
   out[cells] = top == 0.0f ? 0.0f : bottom / last_edge;
-  out[2 * cells] = tables->density_of[count < most ? count : most];
-  out[3 * cells] = with_intensity ? (float)(total / (double)count) : 0.0f;
+  out[2 * cells] = state->tables->density_of[count < most ? count : most];
+  out[3 * cells] = state->with_intensity ? (float)(total / (double)count) : 0.0f;
 }
 
-/* Fills the raster, the ground is there already, and empties the cells. */
-static void fill(int with_intensity, const struct ep_raster *raster, const struct ep_tables *tables,
-                 const struct ep_buffers *to) {
+/* Fills the raster, the ground is there already, and empties the cells; returns how many are raised. */
+static int64_t fill(int64_t returns, int with_intensity, const struct ep_raster *raster,
+                    const struct ep_tables *tables, const struct ep_buffers *to) {
   const int64_t cells = raster->rows * raster->columns;
   const struct ep_cell empty = {{INFINITY, INFINITY}, {0, 0}};
-  int32_t first = 0;
+  struct filling state;
+  state.raster = raster, state.tables = tables, state.to = to;
+  state.with_intensity = with_intensity, state.returns = returns, state.raised = 0;
+  state.read.first = state.read.end = 0;
+  int64_t first = 0;
   for (int64_t word = 0; word < words(raster); ++word) {
     for (uint64_t left = to->before[word] & ~to->now[word]; left; left &= left - 1) {
       float *out = to->raster + 64 * word + __builtin_ctzll(left);
       for (int64_t plane = 0; plane < raster->slices + 4; ++plane) out[plane * cells] = 0.0f;
     }
     for (uint64_t left = to->now[word]; left; left &= left - 1) {
-      const int64_t at = 64 * word + __builtin_ctzll(left);
-      const int32_t end = to->cells[at].points[1];
+      const int64_t at = 64 * word + __builtin_ctzll(left), end = to->cells[at].points[1];
       to->cells[at] = empty;
-      fill_cell(at, first, end, with_intensity, raster, tables, to);
+      fill_cell(at, first, end, &state);
       first = end;
     }
     to->before[word] = to->now[word];
   }
   to->cells[cells] = empty;
-}
-
-static int64_t keep_raised(int64_t returns, const struct ep_buffers *to) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < returns; ++i) {
-    to->raised[found] = to->returns[i].index;
-    found += to->says[i] >> 7;
-  }
-  return found;
+  return state.raised;
 }
 
 /* From points of the sensor frame to the raster, and to the points that stand out of the ground.
@@ -350,15 +399,13 @@ int64_t ep_sweep(const float *xyz, int64_t points, const float *T /* 3, 4 */,
                  const struct ep_road *road, const struct ep_road_tables *road_tables,
                  const struct ep_road_buffers *road_to) {
   float *ground = to->raster + (raster->slices + 4) * raster->rows * raster->columns;
-  move(xyz, points, T, raster, road, to->z, to->cell, to->height);
-  ep_road_floor(to->height, points, road, road_tables, road_to);
+  move_all(xyz, points, T, raster, road, road_to->heights, to);
+  ep_road_floor(road, road_tables, road_to);
   count(points, road_tables->coarse_of, road_to->floor, to);
   mark(raster, to);
   const int64_t returns = rank_of_blocks(raster, to);
   limit_slope(raster, to);
   interpolate(raster, tables, to, ground);
   sort_by_cell(points, intensity, ground, raster, to);
-  read_heights(returns, raster, tables->slice_of, to->above, to->high, to->low, to->says);
-  fill(intensity != NULL, raster, tables, to);
-  return keep_raised(returns, to);
+  return fill(returns, intensity != NULL, raster, tables, to);
 }

@@ -144,11 +144,9 @@ static struct plane plane_about(const struct ep_road *road, const struct ep_road
   return best;
 }
 
-void ep_road_floor(const int32_t *height, int64_t points, const struct ep_road *road,
-                   const struct ep_road_tables *tables, const struct ep_road_buffers *to) {
+void ep_road_floor(const struct ep_road *road, const struct ep_road_tables *tables,
+                   const struct ep_road_buffers *to) {
   const int64_t cells = road->rows * road->columns, steps = road->steps;
-  memset(to->heights, 0, sizeof(int32_t) * (size_t)((cells + 1) * steps));
-  for (int64_t i = 0; i < points; ++i) ++to->heights[height[i]];
   const struct plane plane = plane_about(road, tables, to);
   for (int64_t at = 0; at < cells; ++at) to->level[at] = -1;
   const float low = road->z_min - MARGIN_M;

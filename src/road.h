@@ -22,7 +22,7 @@ struct ep_road_tables {
 };
 
 struct ep_road_buffers {
-  int32_t *heights; /* rows * columns + 1, steps */
+  int32_t *heights; /* rows * columns + 1, steps: returns, in the last row those outside */
   int32_t *sums;    /* steps + 4 */
   int32_t *votes;   /* steps */
   int32_t *level;   /* rows * columns */
@@ -30,8 +30,8 @@ struct ep_road_buffers {
   float *floor;     /* rows * columns + 1 */
 };
 
-/* Fills `floor` from points whose places in `heights` are these: steps * coarse cell + step. */
-void ep_road_floor(const int32_t *height, int64_t points, const struct ep_road *road,
-                   const struct ep_road_tables *tables, const struct ep_road_buffers *to);
+/* Fills `floor` from `heights`. */
+void ep_road_floor(const struct ep_road *road, const struct ep_road_tables *tables,
+                   const struct ep_road_buffers *to);
 
 #endif

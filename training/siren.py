@@ -44,8 +44,8 @@ from training.variants import SET, audio_net
 
 CELLS = 80  # of 50 ms, that the head looks at
 HISTORY_FRAMES = CELLS * CELL_FRAMES - CONFIG.patch_frames  # of log-mel, before the patch
-CLIPS = {SIRENS: 136, SCENES: 80, STREETS: 100}
-HARD_CLIPS = 10  # of each kind
+CLIPS = {SIRENS: 400, SCENES: 160, STREETS: 200}
+HARD_CLIPS = 20  # of each kind
 _PER_WINDOW = 2  # cells from one window to the next
 _IN_WINDOW = 20  # cells that end with the first window
 # How often a sample is of a group; the rest is of the kinds of HARD.

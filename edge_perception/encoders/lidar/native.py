@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edge_perception.core.native import library
 from edge_perception.core.scratch import Scratch
@@ -44,8 +44,8 @@ class _Tables(ctypes.Structure):
 
 class _Buffers(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in (
-        "cell", "height", "z", "returns", "above", "high", "low", "says", "cells", "filled",
-        "now", "before", "ranks", "coarse", "around", "raised", "raster",
+        "cell", "z", "returns", "above", "cells", "filled", "now", "before", "ranks", "coarse",
+        "around", "raised", "raster",
     ))  # fmt: skip
 
 
@@ -81,10 +81,8 @@ class _RoadBuffers(ctypes.Structure):
 
 _CELL = np.dtype([("lowest", "f4", 2), ("points", "i4", 2)])
 _RETURN = np.dtype([("intensity", "f4"), ("index", "i4")])
-_OF_POINTS = {  # arrays with one entry a point
-    "cell": np.dtype(np.int32), "height": np.dtype(np.int32), "z": np.dtype(np.float32),
-    "returns": _RETURN, "above": np.dtype(np.float32), "high": np.dtype(np.float32),
-    "low": np.dtype(np.float32), "says": np.dtype(np.int32), "raised": np.dtype(np.int32),
+_OF_POINTS: dict[str, DTypeLike] = {  # arrays with one entry a point
+    "cell": np.int32, "z": np.float32, "returns": _RETURN, "above": np.float32, "raised": np.int32,
 }  # fmt: skip
 
 
@@ -258,10 +256,11 @@ class Sweeper:
             intensity: (N,), contiguous.
         """
         points = len(xyz)
-        for name, dtype in _OF_POINTS.items():
-            array = self._scratch.empty(name, (points,), dtype)
-            setattr(self._buffers, name, array.ctypes.data)
-        raised = self._scratch.empty("raised", (points,), np.int32)
+        arrays = {
+            name: self._scratch.empty(name, (points,), dtype) for name, dtype in _OF_POINTS.items()
+        }
+        for name, address in _addresses(arrays).items():
+            setattr(self._buffers, name, address)
         found = self._library.ep_sweep(
             xyz.ctypes,
             _n(points),
@@ -274,7 +273,7 @@ class Sweeper:
             ctypes.byref(self._road_tables),
             ctypes.byref(self._road_buffers),
         )
-        return raised[:found]
+        return arrays["raised"][:found]
 
 
 @cache
