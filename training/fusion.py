@@ -52,6 +52,8 @@ SUBSETS = {
     "audio": ((0, 0, 1), 0.04),
 }
 
+UNSEEN_WEIGHT = 0.2  # of "no object" in cells that no camera looks into, without a LiDAR
+
 SOUNDS_CACHE = CACHE.with_name("heard")
 
 
@@ -91,7 +93,9 @@ def fusion_targets(item: Features, mask: tuple[int, ...]) -> dict[str, NDArray]:
     alone = mask[0] and not mask[1] and item.shown_boxes is not None
     targets = make_targets(item.shown_boxes if alone else item.boxes, item.labels, visible)
     if mask[0] and not mask[1]:
-        targets["heat_mask"] = targets["heat_mask"] * item.seen
+        # Where no camera looks there may be anything; what is said there is to be nothing.
+        nothing = np.where(targets["heat"].max(axis=0) > 0.05, 0.0, UNSEEN_WEIGHT)
+        targets["heat_mask"] = targets["heat_mask"] * np.where(item.seen, 1.0, nothing)
         targets["box_mask"] = targets["box_mask"] * item.seen
     elif not mask[1]:  # hearing alone locates nothing
         targets["heat"][:] = 0.0

@@ -106,8 +106,9 @@ def _with_witnesses(
 ) -> list[tuple[DetectedObject, tuple[str, ...]]]:
     """Pair each object with the sources that could see it: no camera vouches for what is behind it.
 
-    A model that names an object's sources itself is believed. An object that no camera frames and
-    that only cameras could have found keeps them all.
+    A model that names an object's sources itself is believed. What only cameras could have found
+    and none of them frames is no object: it is the network's answer to cells that nobody looks
+    into.
     """
     corners = box_corners(objects)
     framed = {
@@ -118,7 +119,8 @@ def _with_witnesses(
     pairs = []
     for index, box in enumerate(objects):
         seen_by = tuple(name for name in locating if name not in framed or framed[name][index])
-        pairs.append((box, box.sources or seen_by or locating))
+        if sources := box.sources or seen_by:
+            pairs.append((box, sources))
     return pairs
 
 

@@ -17,7 +17,7 @@ from edge_perception.encoders.camera.calibration import geometry_of_image, undis
 from edge_perception.encoders.camera.conversion import image_from_msg
 from edge_perception.encoders.camera.image_program import PIXELS, image_program
 from edge_perception.encoders.camera.letterbox import Letterbox
-from edge_perception.encoders.camera.lift import SEEN, LiftConfig, lift_grid, seen_cells
+from edge_perception.encoders.camera.lift import SEEN, LiftConfig, lift_grid, seen_cells, shown
 from edge_perception.encoders.camera.preprocess import ImagePreprocessor, camera_preprocessing
 from edge_perception.encoders.camera.sixteen_bits import SixteenBits
 from edge_perception.encoders.checked_model import CheckedModel
@@ -110,9 +110,12 @@ class CameraEncoder(CheckedModel):
         decisions = self.decide(outputs, letterbox)
         known = _geometry(frame, geometry)
         fitted = geometry_of_image(known, size)
+        seen, objects = self._seen_of(known, size), decisions.objects
+        if self._config.lift is not None:
+            objects = shown(objects, seen[SEEN], self._config.lift)
         return EncoderOutput(
-            tensors={**self.features(outputs), **self._seen_of(known, size)},
-            objects=decisions.objects,
+            tensors={**self.features(outputs), **seen},
+            objects=objects,
             image_objects=pinhole_objects(decisions.image_objects, size, known),
             notes=() if fitted is known else fitted.notes,
         )

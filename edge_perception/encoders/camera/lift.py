@@ -6,6 +6,8 @@ graph with every image: the network itself knows nothing of a particular camera 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.parameter import parameter
-from edge_perception.core.types import Geometry
+from edge_perception.core.types import DetectedObject, Geometry
 from edge_perception.encoders.camera.calibration import project
 
 OUTSIDE = -2.0  # a normalised coordinate that GridSample answers with zeros
@@ -105,3 +107,28 @@ def seen_cells(grid: NDArray[np.float32], config: LiftConfig) -> NDArray[np.uint
     inside = grid[0, :, :, 0] != OUTSIDE
     layers = inside.reshape(len(config.heights_m), *config.shape)
     return np.ascontiguousarray(layers.any(axis=0)[None, None], np.uint8)
+
+
+def shown(
+    objects: Sequence[DetectedObject], seen: NDArray[np.uint8], config: LiftConfig
+) -> tuple[DetectedObject, ...]:
+    """Return the objects of which a camera sees the ground or what is above it.
+
+    What a network says of the other cells nobody has taught it, as nobody could know.
+
+    Args:
+        objects: base frame.
+        seen: of `seen_cells`.
+        config: the bird's-eye grid.
+    """
+    return tuple(item for item in objects if _is_shown(item, seen[0, 0], config))
+
+
+def _is_shown(item: DetectedObject, seen: NDArray[np.uint8], config: LiftConfig) -> bool:
+    reach = 0.5 * math.hypot(*item.size_m[:2])
+    spans = []
+    for axis, low in enumerate((config.x_range_m[0], config.y_range_m[0])):
+        at = item.center_m[axis] - low
+        first = max(math.floor((at - reach) / config.cell_m), 0)
+        spans.append(slice(first, max(math.ceil((at + reach) / config.cell_m), first)))
+    return bool(seen[spans[0], spans[1]].any())

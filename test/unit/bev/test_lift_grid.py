@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from edge_perception.core.errors import InvalidFrameError
-from edge_perception.core.types import Geometry
-from edge_perception.encoders.camera.lift import OUTSIDE, ImagePlacement, LiftConfig, lift_grid
+from edge_perception.core.types import DetectedObject, Geometry
+from edge_perception.encoders.camera.lift import (
+    OUTSIDE,
+    ImagePlacement,
+    LiftConfig,
+    lift_grid,
+    seen_cells,
+    shown,
+)
 
 OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 LIFT = LiftConfig(heights_m=(0.0, 1.6))
@@ -81,3 +88,25 @@ def test_padding_is_never_sampled():
 def test_without_calibration_it_refuses(missing):
     with pytest.raises(InvalidFrameError, match="intrinsics and image size"):
         lift_grid(replace(camera(), **{missing: None}), LIFT, PLAIN)
+
+
+def car(x: float, y: float) -> DetectedObject:
+    return DetectedObject(
+        class_name="car", score=0.4, center_m=(x, y, 0.8), size_m=(4.4, 1.8, 1.5), yaw_rad=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "kept"),
+    [
+        (20.0, 2.0, True),
+        (20.0, 14.0, True),  # its centre is a little beside the image: 0.64 of the distance
+        (-23.6, 22.0, False),  # behind the camera, in the corner of the grid
+        (5.0, 20.0, False),
+        (60.0, 0.0, False),  # beyond the grid
+        (-40.0, -40.0, False),
+    ],
+)
+def test_what_no_cell_shows_is_no_object(x, y, kept):
+    seen = seen_cells(lift_grid(camera(), LIFT, PLAIN), LIFT)
+    assert bool(shown((car(x, y),), seen, LIFT)) is kept

@@ -108,6 +108,23 @@ def test_no_camera_vouches_for_what_it_cannot_see():
     assert sources == {20.0: ("camera", "lidar"), -15.0: ("lidar",)}
 
 
+@pytest.mark.parametrize("rest", [(), ("audio",)])
+def test_without_a_lidar_nothing_is_where_no_camera_looks(rest):
+    behind = box(-23.6, 22.0, score=0.38)  # what a network says of cells that it was never told of
+    model = Model(output=FusionOutput(objects=(CAR, behind)))
+    features = [_with_space(camera()), *(_audio() for _ in rest)]
+    view = fuse_cycle(_cycle(*features, models=(model,)))
+    assert view.level is FusionLevel.FEATURE
+    assert [item.center_m for item in view.objects] == [CAR.center_m]
+
+
+def test_a_model_that_names_sources_is_believed_where_no_camera_looks():
+    behind = dataclasses.replace(box(-15.0, 2.0, score=0.8), sources=("camera",))
+    model = Model(output=FusionOutput(objects=(behind,)))
+    view = fuse_cycle(_cycle(_with_space(camera()), models=(model,)))
+    assert [item.sources for item in view.objects] == [("camera",)]
+
+
 def test_without_a_model_the_decisions_are_fused():
     view = fuse_cycle(_cycle(CAMERA, LIDAR))
     assert (view.level, view.level_reason) == (
