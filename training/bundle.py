@@ -172,22 +172,27 @@ def long_audio_part(report: dict) -> Part:
     )
 
 
-def fusion_part(report: dict, parts: dict[str, Part]) -> Part:
-    """Describe the fusion model; its golden inputs are the golden outputs of the encoders."""
+def golden_features(parts: dict[str, Part]) -> dict[str, NDArray]:
+    """Return golden inputs of the fusion model: the golden outputs of the encoders."""
     values = {}
     with torch.no_grad():
         for role, output in (("camera", 0), ("lidar", 0), ("audio", 1)):
             arrays = (torch.from_numpy(a) for a in parts[role].inputs.values())
             raw = parts[role].net.eval()(*arrays)[output].numpy()
             values[role] = raw.astype(np.float16).astype(np.float32)  # compresses to half
+    return {
+        "camera_bev": values["camera"],
+        "lidar_bev": values["lidar"],
+        "audio_embedding": values["audio"],
+        "presence": np.ones((1, 3), np.float32),
+    }
+
+
+def fusion_part(report: dict, inputs: dict[str, NDArray]) -> Part:
+    """Describe the fusion model."""
     return Part(
         net=FusionNet(len(CLASSES), len(sounds.CLASSES)),
-        inputs={
-            "camera_bev": values["camera"],
-            "lidar_bev": values["lidar"],
-            "audio_embedding": values["audio"],
-            "presence": np.ones((1, 3), np.float32),
-        },
+        inputs=inputs,
         outputs=("heatmap", "boxes", "sounds"),
         manifest={
             "adapter": "bev_center",
@@ -365,10 +370,8 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--release", type=int, default=1)
     parser.add_argument("--into", type=Path, default=SET)
-    parser.add_argument("--only", choices=("camera", "lidar", "audio"), help="write one encoder")
-    parser.add_argument(
-        "--feature-space", help="of an encoder whose features an older fusion model understands"
-    )
+    parser.add_argument("--only", choices=tuple(BUDGET_MS), help="write one model")
+    parser.add_argument("--feature-space", help="of one model that goes with others as they are")
     parser.add_argument(
         "--hearing", type=Path, help="what training.hearing wrote of the audio model"
     )
@@ -387,7 +390,7 @@ def main() -> None:
     space = arguments.feature_space or f"bev_lite-{arguments.version}"
     makers = {"camera": camera_part, "lidar": lidar_part, "audio": audio_part}
     if arguments.only:
-        makers = {arguments.only: makers[arguments.only]}
+        makers = {role: make for role, make in makers.items() if role == arguments.only}
     parts: dict[str, Part] = {}
     for role, make in makers.items():
         parts[role] = (
@@ -395,8 +398,10 @@ def main() -> None:
             if role in arguments.same
             else load(role, make, getattr(arguments, role))
         )
-    if not arguments.only:
-        parts["fusion"] = load("fusion", lambda rep: fusion_part(rep, parts), arguments.fusion)
+    if arguments.only in (None, "fusion"):
+        known = read_golden(load_bundle(SET / "fusion"))[0] if arguments.only else None
+        features = known or golden_features(parts)
+        parts["fusion"] = load("fusion", lambda rep: fusion_part(rep, features), arguments.fusion)
     for role in arguments.same:
         told = role == "audio" and arguments.hearing is not None
         renamed(
