@@ -236,6 +236,37 @@ def print_fusion(title: str, report: dict) -> None:
         print(f"{title:12s} {name:20s} map {entry['map']:.3f} {' | '.join(cells)}", flush=True)
 
 
+def trained(
+    arguments: argparse.Namespace, encoders: Encoders, embeddings: NDArray, sounds: NDArray
+) -> nn.Module:
+    """Compute the features and train on them."""
+    scenes = []
+    for number in range(arguments.frames):
+        rng = np.random.default_rng([13, number])
+        scenes.append(scene_features(encoders, SCENES_SEED + number, rng))
+        if number % 200 == 199:
+            print(f"features {number + 1}/{arguments.frames}", flush=True)
+    scenes += real_features(encoders, "001", arguments.real_variants)
+    plan = Plan(
+        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
+        learning_rate=arguments.learning_rate, folder=OUT,
+    )  # fmt: skip
+    data = FusionSamples(scenes, embeddings, sounds.astype(np.float32))
+    net = FusionNet(len(CLASSES), len(SOUNDS))
+    if arguments.start:
+        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
+    return train(plan, net, data, partial(fusion_loss, half=arguments.half))
+
+
+def mean_of(first: str, second: str, *, share: float) -> FusionNet:
+    """Return the network between two that one was trained from the other."""
+    a, b = (torch.load(OUT / f"{name}.pt", weights_only=True) for name in (first, second))
+    between = {n: a[n].lerp(b[n], share) if a[n].is_floating_point() else b[n] for n in a}
+    net = FusionNet(len(CLASSES), len(SOUNDS))
+    net.load_state_dict(between)
+    return net.eval()
+
+
 def main() -> None:
     """Compute the features, train, evaluate, save the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -253,29 +284,19 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with")
+    parser.add_argument("--mean", nargs=2, help="no training: the weights between these two")
+    parser.add_argument("--share", type=float, default=0.5, help="of the second of them")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     encoders = Encoders(
         {"lidar": arguments.lidar, "camera": arguments.camera, "audio": arguments.audio}
     )
-    scenes = []
-    for number in range(arguments.frames):
-        rng = np.random.default_rng([13, number])
-        scenes.append(scene_features(encoders, SCENES_SEED + number, rng))
-        if number % 200 == 199:
-            print(f"features {number + 1}/{arguments.frames}", flush=True)
-    scenes += real_features(encoders, "001", arguments.real_variants)
     embeddings, sounds = heard(encoders, arguments.sounds, AUDIO_HELD_OUT // 2)
-    plan = Plan(
-        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
-        learning_rate=arguments.learning_rate, folder=OUT,
-    )  # fmt: skip
-    data = FusionSamples(scenes, embeddings, sounds.astype(np.float32))
-    net = FusionNet(len(CLASSES), len(SOUNDS))
-    if arguments.start:
-        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
-    average = train(plan, net, data, partial(fusion_loss, half=arguments.half))
+    if arguments.mean:
+        average = mean_of(*arguments.mean, share=arguments.share)
+    else:
+        average = trained(arguments, encoders, embeddings, sounds)
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     report = evaluated(average, encoders, embeddings, HELD_OUT[: arguments.held_out])
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))
