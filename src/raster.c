@@ -8,7 +8,7 @@
  * neighbours in a sweep lie in one cell, and each would wait for what the one before it wrote. So the
  * two halves of a sweep take turns there, each with numbers of its own.
  *
- * A float is clamped in statements of their own before it is converted: GCC takes a conversion of
+ * A float is clamped in statements of its own before it is converted: GCC takes a conversion of
  * `a < b ? a : b` apart, and then makes no vectors of it.
  */
 
@@ -60,7 +60,7 @@ struct ep_buffers {
   struct ep_return *returns;           /* points */
   float *above;                        /* points: of returns, m above the ground */
   struct ep_cell *cells;               /* rows * columns + 1 */
-  uint8_t *filled;                     /* rows * columns + 1 .. 64: 1 where points are */
+  uint8_t *filled;                     /* 64 a word of `now`, and 1: 1 where points are */
   uint64_t *now, *before;              /* a bit a cell, ceil(rows * columns / 64): with points */
   float *ranks;                        /* coarse_rows * coarse_columns, rank + 1 */
   float *coarse, *around;              /* coarse_rows * coarse_columns */
@@ -137,7 +137,7 @@ static void see(int64_t i, int half, const int32_t *coarse_of, const float *floo
 /* Counts the points of each cell, and finds its lowest that can be of the road. */
 static void count(int64_t points, const int32_t *coarse_of, const float *floor,
                   const struct ep_buffers *to) {
-  const struct ep_buffers own = *to; /* that no byte written could change */
+  const struct ep_buffers own = *to; /* writing a byte could change what `to` points to */
   const int64_t half = points / 2;
   for (int64_t i = 0; i < half; ++i) {
     see(i, 0, coarse_of, floor, &own);
