@@ -30,7 +30,7 @@ def calibration(frames: Frames, *, region: Region | None = None) -> dict[str, An
     hits = np.concatenate([item.hits for item in found])
     temperature, bias = 1.0, 0.0
     if hits.sum() >= _LEAST_MATCHES:
-        temperature, bias = fit(_logit(scores), hits)
+        temperature, bias = fit(logit(scores), hits)
     thresholds = {
         name: _calibrated(best_threshold(label, frames, region=region), temperature, bias)
         for label, name in enumerate(CLASSES)
@@ -53,11 +53,12 @@ def fit(logits: NDArray, hits: NDArray[np.bool_]) -> tuple[float, float]:
     return float(np.clip(np.exp(-slope), 0.05, 20.0)), float(np.clip(bias, -10.0, 10.0))
 
 
-def _logit(scores: NDArray) -> NDArray:
+def logit(scores: NDArray) -> NDArray:
+    """Return the log-odds of scores."""
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
     return np.log(clipped / (1 - clipped))
 
 
 def _calibrated(threshold: float, temperature: float, bias: float) -> float:
-    z = float(_logit(np.array(threshold))) / temperature + bias
+    z = float(logit(np.array(threshold))) / temperature + bias
     return float(np.clip(round(1 / (1 + np.exp(-z)), 3), 0.02, 0.9))

@@ -23,7 +23,7 @@ from edge_perception.evaluation.matching import CLASSES, COUNTED_AT, Judged, jud
 from edge_perception.evaluation.pool import run_all
 from edge_perception.evaluation.rig import SUBSETS, Rig, load_set, subset_of
 from edge_perception.models.manifest import Bundle, load_bundle
-from training.calibrate import fit
+from training.calibrate import fit, logit
 from training.lidar import OUT
 from training.variants import SET
 
@@ -97,9 +97,7 @@ def calibrated(frames: Sequence[Frame], fusion: Bundle, subset: str) -> dict[str
 
 def logits(judged: Judged, now: dict[str, Any]) -> NDArray[np.float64]:
     """Return what the network said, of scores with the calibration that the bundle has now."""
-    scores = np.clip(judged.score.astype(np.float64), 1e-6, 1 - 1e-6)
-    raw: NDArray[np.float64] = (np.log(scores / (1 - scores)) - now["bias"]) * now["temperature"]
-    return raw
+    return (logit(judged.score.astype(np.float64)) - now["bias"]) * now["temperature"]
 
 
 def best_threshold(judged: Judged, scores: NDArray[np.float64], label: int) -> float:

@@ -125,6 +125,8 @@ def shown(
 
 
 def _is_shown(item: DetectedObject, seen: NDArray[np.uint8], config: LiftConfig) -> bool:
+    if not all(map(math.isfinite, (*item.center_m, *item.size_m))):
+        return True  # refused by name where objects are checked
     reach = 0.5 * math.hypot(*item.size_m[:2])
     spans = []
     for axis, low in enumerate((config.x_range_m[0], config.y_range_m[0])):

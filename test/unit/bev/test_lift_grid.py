@@ -105,6 +105,9 @@ def car(x: float, y: float) -> DetectedObject:
         (5.0, 20.0, False),
         (60.0, 0.0, False),  # beyond the grid
         (-40.0, -40.0, False),
+        (1e31, -1e31, False),
+        (np.nan, 0.0, True),  # no place: what checks objects refuses it by name
+        (np.inf, 0.0, True),
     ],
 )
 def test_what_no_cell_shows_is_no_object(x, y, kept):
