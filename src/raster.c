@@ -19,11 +19,9 @@
 #include "road.h"
 #include "wide.h"
 
-enum { EP_MAX_RANK = 16 };
-
 struct ep_raster {
   int64_t rows, columns;               /* fine cells */
-  int64_t side, rank;                  /* of coarse cells: a power of two; rank < EP_MAX_RANK */
+  int64_t side, rank;                  /* of coarse cells: a power of two; cells below the ground */
   int64_t coarse_rows, coarse_columns;
   int64_t slices, lookup_length, density_length; /* slices <= 64 */
   float x_min, y_min, z_min, z_max, cells_per_m;
@@ -273,6 +271,8 @@ static void sort_by_cell(int64_t points, const float *intensity, const float *gr
   if (points & 1) place(points - 1, 1, intensity, ground, last, to);
 }
 
+enum { NO_SLICE = 64 };
+
 /* What the heights of some returns say. */
 struct read {
   int64_t first, end;    /* which they are */
@@ -281,8 +281,6 @@ struct read {
   int32_t slice[BLOCK];  /* NO_SLICE: in none */
   int32_t raised[BLOCK]; /* 1: stands out of the ground */
 };
-
-enum { NO_SLICE = 64 };
 
 EP_WIDE static void read_heights(const float *restrict above_of, int64_t count,
                                  const struct ep_raster *raster, const int32_t *restrict slice_of,

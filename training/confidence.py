@@ -22,6 +22,7 @@ from edge_perception.evaluation.frames import SampleFrame, load_frame
 from edge_perception.evaluation.matching import CLASSES, COUNTED_AT, Judged, judge_frame
 from edge_perception.evaluation.pool import run_all
 from edge_perception.evaluation.rig import SUBSETS, Rig, load_set, subset_of
+from edge_perception.evaluation.trials import Plan
 from edge_perception.models.manifest import Bundle, load_bundle
 from training.calibrate import fit, logit
 from training.lidar import OUT
@@ -32,14 +33,6 @@ LEAST_SCORE = 0.1  # weaker ones are not published, and there are so many that t
 LOCATING = tuple(name for name in SUBSETS if name != "audio")
 THRESHOLDS = np.arange(0.05, 0.8, 0.01)
 AS_GOOD = 0.002  # less of F1 than the best
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to run."""
-
-    models: Path
-    cache: Path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from edge_perception.core.parameter import parameter
 from edge_perception.encoders.lidar.native import SweepPlan
 from edge_perception.encoders.lidar.road import RoadPlan, road_floor, road_plan
 
-_COARSE = 16  # fine cells along a side of a ground cell
+_COARSE = 16  # fine cells along a side of a ground cell; a power of two
 _GROUND_RANK = 2  # that many fine cells may lie below the ground (multipath returns)
 _DENSITY_FULL = 32.0  # returns in a cell at which the density channel reaches 1
 _EXTRA_CHANNELS = ("max_height", "min_height", "density", "intensity", "ground_m")
