@@ -59,6 +59,7 @@ def _write(path: Path, log) -> int:  # type: ignore[no-untyped-def]
     from edge_perception.recordings.reader import Recording
     from edge_perception.samples.checking import check_log
     from edge_perception.samples.converting import message_count, write_log
+    from edge_perception.samples.labels_file import with_our_classes
 
     odd = check_log(log)
     progress = Progress(message_count(log), "messages")
@@ -69,7 +70,13 @@ def _write(path: Path, log) -> int:  # type: ignore[no-untyped-def]
         print(f"  {name}: {recording.count(name)} x {topic.type}")
     boxes = sum(len(frame.boxes) for frame in truth.frames)
     print(f"  labels inside: {len(truth.frames)} frames, {boxes} boxes")
-    for note in (*log.notes, *odd, *(() if log.poses else ("no odometry",))):
-        print(f"  note: {note}")
+    for note in (
+        with_our_classes(truth).note,
+        *log.notes,
+        *odd,
+        "" if log.poses else "no odometry",
+    ):
+        if note:
+            print(f"  note: {note}")
     print(f"{parameters_path(path)}: which sensors there are")
     return 0

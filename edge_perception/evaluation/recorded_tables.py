@@ -75,8 +75,11 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
             "(--labelled around: everything is)"
         )
     counts = report[levels[0]][subsets[0]]["objects"]
-    yield "objects: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     names = [name for name, count in counts.items() if count]
+    if not names:
+        yield "objects: none of a class that is judged, where it is asked for: no figure follows"
+        return
+    yield "objects: " + ", ".join(f"{counts[name]} {name}" for name in names)
     yield from _centers(report, levels, subsets, names)
     yield from _overlaps(report, levels, subsets, names)
     yield from _errors(report, levels, subsets, names)

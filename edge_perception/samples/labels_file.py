@@ -118,7 +118,11 @@ def labels_of(bag: Recording, named: Path | None = None) -> OwnLabels | None:
         text = bag.attachment(ATTACHMENT)
     except EdgePerceptionError:
         return None
-    truth = ground_truth_of(text, f"{bag.path}: {ATTACHMENT}")
+    return with_our_classes(ground_truth_of(text, f"{bag.path}: {ATTACHMENT}"))
+
+
+def with_our_classes(truth: GroundTruth) -> OwnLabels:
+    """Return labels of a recording with our classes, and what is said of names nobody knows."""
     unknown: Counter[str] = Counter()
     frames = tuple(
         replace(frame, boxes=tuple(_named(box, unknown) for box in frame.boxes))
@@ -204,6 +208,8 @@ def _check_numbers(file: LabelsFile, path: Path) -> None:
 def _named(box: LabelledBox, unknown: Counter[str]) -> LabelledBox:
     """Return a box of one of our classes: who wrote it into the recording may use another name."""
     if box.class_name in OUR_CLASSES:
+        if box.class_name == OTHER and box.label and class_of_label(box.label) is None:
+            unknown[box.label] += 1
         return box
     ours = class_of_label(box.class_name)
     if ours is None:

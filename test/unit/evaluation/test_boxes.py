@@ -137,6 +137,14 @@ def test_labels_in_the_images_alone_are_taken_for_that() -> None:
         assert judged.overlaps.counts[:, 0].tolist() == counted
 
 
+def test_a_report_without_one_judged_object_says_so() -> None:
+    table = subset_table([judge([CAR], truth())])
+    levels = {level: {"lidar": table} for level in ("feature", "decision")}
+    told = list(lines({"frames": 1, "left_out": [], "labelled": ["around"], **levels}))
+    assert told[1].startswith("objects: none of a class that is judged")
+    assert len(told) == 2
+
+
 def test_tables_of_few_frames_say_how_sure_they_are() -> None:
     far = moved(center_m=(30.0, 5.0, 0.8))
     frames = [judge([CAR], truth(CAR, far)), judge([CAR, far], truth(CAR, far))] * 2

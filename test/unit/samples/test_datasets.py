@@ -23,6 +23,7 @@ from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
 from edge_perception.samples.datasets import Wanted, datasets
 from edge_perception.samples.datasets._pandas_pickle import read_table
+from edge_perception.samples.labels_file import labels_of
 from edge_perception.samples.truth import points_in_box, read_ground_truth
 
 TABLES = Path(__file__).with_name("pandaset_tables")
@@ -166,6 +167,18 @@ def test_a_drive_without_labels_says_so(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "no labels" in out
     assert "labels inside: 0 frames" in out
+
+
+def test_labels_of_names_that_nobody_knows_are_told(tmp_path, capsys):
+    """Labels of somebody's own in the form of KITTI: no figure can come of them."""
+    mini.kitti_object(tmp_path)
+    for file in tmp_path.rglob("label_2/*.txt"):
+        file.write_text(file.read_text().replace("Car", "palm"))
+    assert main(["convert", "kitti", str(tmp_path), str(tmp_path / "x.mcap")]) == 0
+    assert f"count as other: 'palm' ({mini.FRAMES})" in capsys.readouterr().out
+    labels = labels_of(Recording(tmp_path / "x.mcap"))
+    assert labels is not None
+    assert f"'palm' ({mini.FRAMES})" in labels.note
 
 
 def test_a_nuscenes_scene_without_annotations_has_no_labels(tmp_path, capsys):
