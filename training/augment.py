@@ -153,9 +153,9 @@ def augment(
     sweep = transform(
         sweep,
         yaw=float(rng.uniform(-turn, turn)),
-        roll=float(rng.normal(0, 0.01)),
-        pitch=float(rng.normal(0, 0.01)),
-        shift_m=np.append(rng.normal(0, 3.0, 2), rng.normal(0, 0.15)),
+        roll=_error(rng, 0.01, 0.055),
+        pitch=_error(rng, 0.01, 0.055),
+        shift_m=np.append(rng.normal(0, 3.0, 2), _error(rng, 0.15, 0.5)),
         scale=float(rng.uniform(0.95, 1.05)),
     )
     if rng.random() < 0.3:
@@ -163,6 +163,11 @@ def augment(
     gain = 0.0 if rng.random() < 0.2 else float(np.exp(rng.normal(0, 0.4)))
     intensity = np.clip(sweep.intensity * np.float32(gain), 0, 1)
     return Sweep(xyz_m=sweep.xyz_m, intensity=intensity, boxes=sweep.boxes, labels=sweep.labels)
+
+
+def _error(rng: np.random.Generator, usual: float, most: float) -> float:
+    """Return an error of a mounting: small, and in three of ten up to what is promised."""
+    return float(rng.uniform(-most, most) if rng.random() < 0.3 else rng.normal(0, usual))
 
 
 def _select(sweep: Sweep, keep: NDArray) -> Sweep:

@@ -38,10 +38,10 @@ from training.pictures import (
     load_pictures,
     shrink,
 )
+from training.rasters import count_points
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED
 from training.targets import (
-    count_points,
     detection_loss,
     image_loss,
     make_image_targets,

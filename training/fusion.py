@@ -30,10 +30,12 @@ from training.samples import CLASSES
 from training.scenes import (
     ALL_AROUND,
     FRONT,
+    LIDAR_SCENES_SEED,
     SCENES_SEED,
     Encoders,
     Features,
     Scene,
+    lidar_features,
     real_features,
     scene_features,
 )
@@ -75,7 +77,8 @@ class FusionSamples(Dataset):
         scene = self._scenes[rng.integers(len(self._scenes))]
         item = scene.features(scene.cameras(rng))
         heard = int(rng.integers(len(self._embeddings)))
-        mask = self._subsets[rng.choice(len(self._subsets), p=self._shares / self._shares.sum())]
+        shares = self._shares * [bool(scene.views) or not mask[0] for mask in self._subsets]
+        mask = self._subsets[rng.choice(len(self._subsets), p=shares / shares.sum())]
         return {
             "camera": item.camera.astype(np.float32),
             "lidar": item.lidar.astype(np.float32),
@@ -246,6 +249,9 @@ def trained(
         scenes.append(scene_features(encoders, SCENES_SEED + number, rng))
         if number % 200 == 199:
             print(f"features {number + 1}/{arguments.frames}", flush=True)
+    for number in range(arguments.lidar_frames):
+        rng = np.random.default_rng([17, number])
+        scenes.append(lidar_features(encoders, LIDAR_SCENES_SEED + number, rng))
     scenes += real_features(encoders, "001", arguments.real_variants)
     plan = Plan(
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
@@ -273,6 +279,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--frames", type=int, default=1200, help="simulated scenes to train on")
+    parser.add_argument("--lidar-frames", type=int, default=0, help="and of LiDARs alone")
     parser.add_argument("--held-out", type=int, default=150)
     parser.add_argument("--real-variants", type=int, default=40)
     parser.add_argument("--sounds", type=int, default=1500, help="windows to hear")

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from edge_perception.core.types import DetectedObject
-from edge_perception.encoders.lidar.preprocess import LidarPreprocessing, bin_points, rasterize
+from edge_perception.encoders.lidar.preprocess import LidarPreprocessing
 from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
 from training import augment
 from training.calibrate import calibration
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import LidarNet
+from training.rasters import raster_and_counts
 from training.samples import CLASSES, Sweep, load_pandaset
-from training.simulated import HELD_OUT_SEED, cached_sweep
-from training.targets import count_points, detection_loss, make_targets
+from training.simulated import HELD_OUT_SEED, cached_any, cached_sweep
+from training.spoiled import spoil
+from training.targets import detection_loss, make_targets
 
 LEAST_POINTS = 5
 OUT = Path("training_out")
@@ -36,13 +39,24 @@ def pandaset_folder() -> Path:
 
 
 class LidarSamples(Dataset):
-    """Augmented sweeps; sample i depends on i and the seed alone."""
+    """Augmented sweeps; sample i depends on i and the seed alone.
 
-    def __init__(self, *, seed: int, frames: int, real: Sequence[Sweep], real_share: float) -> None:
+    Args:
+        seed: of all samples.
+        frames: scenes of the simulator to draw from.
+        real: recorded sweeps.
+        real_share: of the samples that begin with a recorded sweep.
+        any_share: of the simulated ones whose sensor is of any make, among obstacles.
+    """
+
+    def __init__(
+        self, *, seed: int, frames: int, real: Sequence[Sweep], real_share: float, any_share: float
+    ) -> None:
         self._seed = seed
         self._frames = frames
         self._real = real
         self._real_share = real_share
+        self._any_share = any_share
         self._cutouts = augment.collect_cutouts(real)
 
     def __len__(self) -> int:
@@ -56,27 +70,30 @@ class LidarSamples(Dataset):
         if rng.random() < 0.3:
             other = augment.augment(self._draw(rng, is_real=not is_real), self._cutouts, rng)
             sweep = augment.mix_sectors(sweep, other, rng)
-        return lidar_sample(sweep)
+        return lidar_sample(spoil(sweep, rng) if self._any_share else sweep)
 
     def _draw(self, rng: np.random.Generator, *, is_real: bool) -> Sweep:
         if is_real and self._real:
             return self._real[rng.integers(len(self._real))]
+        if rng.random() < self._any_share:
+            return cached_any(int(rng.integers(self._frames)))
         return cached_sweep(int(rng.integers(self._frames)))
 
 
 def lidar_sample(sweep: Sweep) -> dict[str, np.ndarray]:
     """Return raster and targets of a sweep."""
-    binned = bin_points(sweep.xyz_m, CONFIG)
-    raster = rasterize(sweep.xyz_m, sweep.intensity, CONFIG, binned=binned)
-    points = count_points(binned, sweep.boxes, CONFIG)
+    raster, points = raster_and_counts(sweep, CONFIG)
     return {"raster": raster, **make_targets(sweep.boxes, sweep.labels, points >= LEAST_POINTS)}
 
 
-def lidar_loss(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return heatmap and box loss of a batch."""
+def lidar_loss(
+    net: nn.Module, batch: dict[str, Tensor], *, half: bool = False
+) -> dict[str, Tensor]:
+    """Return heatmap and box loss of a batch; `half`: the network in bfloat16."""
     raster = batch["raster"].contiguous(memory_format=torch.channels_last)
-    _, heat, box = net(raster)
-    heat_loss, box_loss = detection_loss(heat, box, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        _, heat, box = net(raster)
+    heat_loss, box_loss = detection_loss(heat.float(), box.float(), batch)
     return {"heat": heat_loss, "box": 0.5 * box_loss}
 
 
@@ -88,11 +105,9 @@ def detect(
     frames = []
     with torch.no_grad():
         for sweep in sweeps:
-            binned = bin_points(sweep.xyz_m, CONFIG)
-            raster = rasterize(sweep.xyz_m, sweep.intensity, CONFIG, binned=binned)
+            raster, points = raster_and_counts(sweep, CONFIG)
             _, heat, box = net(torch.from_numpy(raster)[None])
             found = decoder({"heatmap": heat.numpy(), "boxes": box.numpy()}, None).objects
-            points = count_points(binned, sweep.boxes, CONFIG)
             frames.append((Truth(boxes=sweep.boxes, labels=sweep.labels, points=points), found))
     return frames
 
@@ -101,13 +116,15 @@ def evaluate(net: nn.Module, thresholds: dict[str, float] | None = None) -> dict
     """Return metrics on held-out simulated sweeps and on both PandaSet sequences."""
     sets = {
         "simulated_held_out": [cached_sweep(HELD_OUT_SEED + i) for i in range(100)],
+        "any_held_out": [cached_any(HELD_OUT_SEED + i) for i in range(100)],
         "pandaset_001_trained_on": load_pandaset(pandaset_folder(), "001"),
         "pandaset_002_held_out": load_pandaset(pandaset_folder(), "002"),
     }
     low = BevCenterOptions(score_threshold=0.05, ego_radius_m=1.5)
     found = {name: detect(net, sweeps, low) for name, sweeps in sets.items()}
     if thresholds is None:
-        tuned = found["simulated_held_out"] + found["pandaset_001_trained_on"] * 5
+        tuned = found["simulated_held_out"] + found["any_held_out"]
+        tuned = tuned + found["pandaset_001_trained_on"] * 5
         thresholds = {
             name: best_threshold(k, tuned, region=Region()) for k, name in enumerate(CLASSES)
         }
@@ -155,18 +172,28 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=700, help="simulated sweeps to train on")
     parser.add_argument("--real-share", type=float, default=0.4)
+    parser.add_argument("--any-share", type=float, default=0.7, help="sensors of any make")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--start", help="weights to begin with, of training_out")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make samples")
+    parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--name", default="lidar")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     real = load_pandaset(pandaset_folder(), "001")
     net = LidarNet(len(CONFIG.channels), len(CLASSES)).to(memory_format=torch.channels_last)
-    data = LidarSamples(seed=1, frames=arguments.frames, real=real, real_share=arguments.real_share)
+    if arguments.start:
+        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
+    data = LidarSamples(
+        seed=1, frames=arguments.frames, real=real, real_share=arguments.real_share,
+        any_share=arguments.any_share,
+    )  # fmt: skip
     plan = Plan(
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
-        learning_rate=3e-3, folder=OUT,
+        learning_rate=arguments.learning_rate, folder=OUT, workers=arguments.workers,
     )  # fmt: skip
-    average = train(plan, net, data, lidar_loss)
+    average = train(plan, net, data, partial(lidar_loss, half=arguments.half))
     report = evaluate(average)
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from edge_perception.encoders.camera.lift import lift_grid, seen_cells
-from edge_perception.encoders.lidar.preprocess import bin_points, rasterize
 from edge_perception.models.merging import merged
 from training import augment
 from training.camera import LIFT, PLACEMENT, image_tensor
@@ -25,12 +24,16 @@ from training.pictures import (
     older_surround,
     shrink,
 )
+from training.rasters import raster_and_counts
 from training.samples import CLASSES, Sweep
-from training.simulated import CACHE, cached_sweep
+from training.simulated import CACHE, cached_any, cached_sweep, simulate_any
 from training.sounds import CLASSES as SOUNDS
-from training.targets import count_points
+from training.spoiled import spoil
 
 SCENES_SEED = 40_000  # scenes that no encoder was trained on: their features are as good as new
+LIDAR_SCENES_SEED = 50_000  # likewise, of LiDARs of any make alone
+ANY_SHARE = 0.4  # of the scenes with pictures whose LiDAR is of any make
+SPOILED_SHARE = 0.5  # of the shaken sweeps
 OLDER_SHARE = 0.4  # of the simulated scenes: the images were taken before the sweep
 # Which views of a scene there are, and how often: one camera is what most vehicles have.
 FRONT, ALL_AROUND = (0,), tuple(range(VIEWS))
@@ -73,6 +76,8 @@ class Scene:
 
     def features(self, cameras: Sequence[int]) -> Features:
         """Return what there is with some of the cameras, merged as the fusion model merges."""
+        if not cameras:
+            return self._of_lidar()
         views = [self.views[index] for index in cameras]
         bevs = [view.bev[None].astype(np.float32) for view in views]
         seen = [view.seen.astype(np.float32) for view in views]
@@ -87,10 +92,22 @@ class Scene:
             shown_boxes=self.shown_boxes,
         )
 
+    def _of_lidar(self) -> Features:
+        nothing = np.zeros(self.lidar.shape[1:], bool)
+        return Features(
+            camera=np.zeros_like(self.lidar),
+            lidar=self.lidar,
+            seen=nothing,
+            boxes=self.boxes,
+            labels=self.labels,
+            in_camera=np.zeros(len(self.boxes), bool),
+            in_lidar=self.in_lidar,
+        )
+
     def cameras(self, rng: np.random.Generator) -> Sequence[int]:
         """Draw which of its cameras are there."""
-        if len(self.views) == 1:
-            return FRONT
+        if len(self.views) <= 1:
+            return FRONT[: len(self.views)]
         rigs = [rig for rig, _ in RIGS]
         choice = rng.choice(len(rigs) + 1, p=[*(s for _, s in RIGS), 1 - sum(s for _, s in RIGS)])
         if choice < len(rigs):
@@ -115,8 +132,7 @@ class Encoders:
 
     def scene(self, sweep: Sweep, pictures: Sequence[Picture]) -> Scene:
         """Run cameras and LiDAR on one scene; all in the same base frame."""
-        binned = bin_points(sweep.xyz_m, CONFIG)
-        raster = rasterize(sweep.xyz_m, sweep.intensity, CONFIG, binned=binned)
+        raster, points = raster_and_counts(sweep, CONFIG)
         with torch.no_grad():
             lidar = self.lidar(torch.from_numpy(raster)[None])[0][0]
         return Scene(
@@ -124,8 +140,8 @@ class Encoders:
             lidar=lidar.numpy().astype(np.float16),
             boxes=sweep.boxes,
             labels=sweep.labels,
-            in_lidar=count_points(binned, sweep.boxes, CONFIG) >= LEAST_POINTS,
-            shown_boxes=pictures[0].boxes,
+            in_lidar=points >= LEAST_POINTS,
+            shown_boxes=pictures[0].boxes if pictures else sweep.boxes,
         )
 
     def _view(self, picture: Picture) -> View:
@@ -145,8 +161,8 @@ def shaken(
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.2 else rng.normal(0, 0.2)
     shift = np.append(rng.normal(0, 2, 2), rng.normal(0, 0.05))
     sweep = augment.transform(sweep, yaw=turn, roll=0.0, pitch=0.0, shift_m=shift, scale=1.0)
-    if rng.random() < 0.2:
-        sweep = augment.drop_points(sweep, rng)
+    if rng.random() < SPOILED_SHARE:
+        sweep = spoil(sweep, rng)
     true = _moved(turn, shift)
     moved = []
     for picture in pictures:
@@ -168,12 +184,20 @@ def scene_features(encoders: Encoders, seed: int, rng: np.random.Generator | Non
     """Return the features of a simulated seed, shaken where `rng` is given."""
     older = rng is not None and rng.random() < OLDER_SHARE  # and nothing corrects it
     pictures: Sequence[Picture] = older_surround(seed) if older else cached_surround(seed)
-    sweep = cached_sweep(seed)
+    if rng is not None and rng.random() < ANY_SHARE:
+        sweep = simulate_any(seed, obstacles=False)  # the pictures do not show any
+    else:
+        sweep = cached_sweep(seed)
     if not older and not np.array_equal(sweep.boxes, pictures[0].boxes):
         raise RuntimeError(f"scene {seed}: another simulator made its sweep: delete {CACHE.parent}")
     if rng is not None:
         sweep, pictures = shaken(sweep, pictures, rng)
     return encoders.scene(sweep, pictures)
+
+
+def lidar_features(encoders: Encoders, seed: int, rng: np.random.Generator) -> Scene:
+    """Return the features of a simulated seed among obstacles, of a LiDAR of any make alone."""
+    return encoders.scene(*shaken(cached_any(seed), [], rng))
 
 
 def real_features(encoders: Encoders, sequence: str, variants: int) -> list[Scene]:

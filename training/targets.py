@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from edge_perception.encoders.lidar.preprocess import BinnedPoints, LidarPreprocessing
 from training.samples import CLASSES
 
 CELL_M = 0.8
@@ -99,32 +98,6 @@ def make_image_targets(
         "image_heat": heat, "image_box": box_target,
         "image_box_mask": box_mask, "image_heat_mask": heat_mask,
     }  # fmt: skip
-
-
-def count_points(
-    binned: BinnedPoints, boxes: NDArray, config: LidarPreprocessing
-) -> NDArray[np.int64]:
-    """Return how many raised points each box holds, counted on the fine raster."""
-    raised = binned.cell[(binned.height_m > 0.25) & (binned.height_m < 4.5)]
-    rows, columns = config.shape
-    image = np.bincount(raised, minlength=rows * columns).reshape(rows, columns)
-    counts = np.zeros(len(boxes), np.int64)
-    for k, box in enumerate(boxes):
-        reach = 0.5 * float(np.hypot(box[3], box[4])) + config.cell_m
-        low = np.floor((box[:2] - reach - ORIGIN_M) / config.cell_m).astype(int)
-        high = np.ceil((box[:2] + reach - ORIGIN_M) / config.cell_m).astype(int)
-        low, high = np.maximum(low, 0), np.minimum(high, (rows, columns))
-        if (low >= high).any():
-            continue
-        x = (np.arange(low[0], high[0]) + 0.5)[:, None] * config.cell_m + ORIGIN_M[0] - box[0]
-        y = (np.arange(low[1], high[1]) + 0.5)[None] * config.cell_m + ORIGIN_M[1] - box[1]
-        c, s = np.cos(box[6]), np.sin(box[6])
-        margin = 0.5 * config.cell_m
-        inside = (np.abs(x * c + y * s) < 0.5 * box[3] + margin) & (
-            np.abs(y * c - x * s) < 0.5 * box[4] + margin
-        )
-        counts[k] = image[low[0] : high[0], low[1] : high[1]][inside].sum()
-    return counts
 
 
 def focal_loss(heat: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:

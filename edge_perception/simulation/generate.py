@@ -101,7 +101,7 @@ def generate_frame(
     sweep, picture = None, None
     if "lidar" in scenario.sensors:
         sweep = lidar.sweep(
-            scene, model=scenario.lidar.model, T_base_lidar=T_base_lidar,
+            scene, beams=lidar.MODELS[scenario.lidar.model], T_base_lidar=T_base_lidar,
             weather=scenario.weather, dropout=scenario.lidar.dropout,
             rng=stream(seed, scenario.lidar.name, tick), stamp_ns=stamp_ns,
             frame_id=scenario.lidar.name,

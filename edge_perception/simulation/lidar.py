@@ -24,11 +24,29 @@ _PANDAR64 = (
     *(1.833 - 0.1667 * k for k in range(48)),
     -7.0, -8.0, -9.0, -10.0, -11.0, -12.0, -13.0, -14.0, -19.0, -25.0,
 )  # fmt: skip
-_BEAMS_DEG = {
-    "pandar64": _PANDAR64,
-    "spinning32": tuple(10.67 - 1.3333 * k for k in range(32)),
-}
-_COLUMNS = 1800
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beams:
+    """Where a spinning head measures."""
+
+    elevation_deg: tuple[float, ...]  # of each beam, descending
+    columns: int = 1800  # a turn
+
+
+MODELS = {
+    "pandar64": Beams(elevation_deg=_PANDAR64),
+    "spinning16": Beams(elevation_deg=tuple(15.0 - 2.0 * k for k in range(16))),  # as VLP-16
+    "spinning32": Beams(elevation_deg=tuple(10.67 - 1.3333 * k for k in range(32))),  # as HDL-32E
+    "spinning64": Beams(  # as HDL-64E: the upper half of its beams is closer
+        elevation_deg=(
+            *(2.0 - k / 3.0 for k in range(32)), *(-8.83 - 0.5 * k for k in range(32)),
+        )
+    ),
+    "spinning128": Beams(  # as OS1-128
+        elevation_deg=tuple(22.5 - 45.0 / 127.0 * k for k in range(128)), columns=1024
+    ),
+}  # fmt: skip
 
 # Diffuse reflectivity at 905 nm by material, from black rubber to white paint; retro-reflectors
 # saturate.
@@ -51,14 +69,14 @@ class LidarSweep:
 
 
 def sweep(
-    scene: Scene, *, model: str, T_base_lidar: NDArray, weather: str, dropout: float,
+    scene: Scene, *, beams: Beams, T_base_lidar: NDArray, weather: str, dropout: float,
     rng: np.random.Generator, stamp_ns: int, frame_id: str = "lidar",
 ) -> LidarSweep:  # fmt: skip
     """Return one sweep around the moment of `scene`, motion-compensated to that moment.
 
     Args:
         scene: What is there, base frame.
-        model: ``pandar64`` (64 beams, 1,800 columns) or ``spinning32``.
+        beams: Of the sensor, such as one of `MODELS`.
         T_base_lidar: (4, 4) pose of the sensor; a yaw and a position, level.
         weather: ``clear``, ``fog`` or ``rain``.
         dropout: Extra share of returns lost, 0 to 1.
@@ -66,8 +84,8 @@ def sweep(
         stamp_ns: Stamp of the cloud.
         frame_id: Frame of the cloud.
     """
-    elevation = np.radians(np.array(_BEAMS_DEG[model], np.float64))
-    azimuth = -np.pi + (np.arange(_COLUMNS) + 0.5) * (2 * np.pi / _COLUMNS)
+    elevation = np.radians(np.array(beams.elevation_deg, np.float64))
+    azimuth = -np.pi + (np.arange(beams.columns) + 0.5) * (2 * np.pi / beams.columns)
     slope = np.tan(elevation)
     origin = np.asarray(T_base_lidar, np.float64)[:3, 3]
     # The head turns clockwise from behind, over the left, and is straight ahead at the stamp.

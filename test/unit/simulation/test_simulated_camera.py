@@ -5,7 +5,7 @@ import pytest
 
 from edge_perception.simulation.camera import pinhole_of, render
 from edge_perception.simulation.generate import generate_frame, lidar_pose
-from edge_perception.simulation.lidar import sweep
+from edge_perception.simulation.lidar import MODELS, sweep
 from edge_perception.simulation.raster import Pinhole
 from edge_perception.simulation.scenario import Camera, Scenario
 from edge_perception.simulation.scenario_file import load_scenario
@@ -60,8 +60,9 @@ def test_projected_boxes_frame_what_is_rendered():
 
 def test_camera_and_lidar_see_the_same_scene():
     scene, picture = _render(replace(SCENARIO, ego_speed_mps=0.0))
-    swept = sweep(scene, model="pandar64", T_base_lidar=lidar_pose(SCENARIO), weather="clear",
-                  dropout=0.0, rng=np.random.default_rng(1), stamp_ns=0)  # fmt: skip
+    swept = sweep(scene, beams=MODELS["pandar64"], T_base_lidar=lidar_pose(SCENARIO),
+                  weather="clear", dropout=0.0, rng=np.random.default_rng(1),
+                  stamp_ns=0)  # fmt: skip
     points = swept.cloud.xyz_m + np.array(SCENARIO.lidar.position_m, np.float32)
     still = np.array([*[np.hypot(*a.box.velocity_mps[:2]) == 0 for a in scene.actors], True])
     pixels, depth = _project(points, pinhole_of(CAMERA))
