@@ -38,7 +38,7 @@ from training.photo import ORIGIN
 from training.pictures import cached_picture
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED, cached_sweep
-from training.variants import audio_net, lidar_net
+from training.variants import audio_net, camera_net, lidar_net
 
 SET = Path("models/bev_lite")
 GOLDEN_SEED = HELD_OUT_SEED + 203
@@ -376,7 +376,7 @@ def main() -> None:
         "--hearing", type=Path, help="what training.hearing wrote of the audio model"
     )
     parser.add_argument(
-        "--same", choices=("lidar", "audio"), action="append", default=[],
+        "--same", choices=("camera", "lidar", "audio"), action="append", default=[],
         help="keep the bundled weights of an encoder; repeatable",
     )  # fmt: skip
     parser.add_argument(
@@ -427,7 +427,7 @@ def main() -> None:
 
 def bundled_part(role: str) -> Part:
     """Return a part of the set as it is, for the golden inputs of the fusion model."""
-    net, inputs = {"lidar": lidar_net, "audio": audio_net}[role]()
+    net, inputs = {"camera": camera_net, "lidar": lidar_net, "audio": audio_net}[role]()
     outputs = tuple(spec.name for spec in load_bundle(SET / role).manifest.outputs)
     return Part(net=net, inputs=inputs, outputs=outputs, manifest={})
 

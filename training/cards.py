@@ -12,11 +12,14 @@ _WHAT = {
     "and sound scores, for any subset of the modalities.",
 }
 _DATA = {
-    "lidar": "Random simulated scenes of this package's simulator (64- and 32-beam spinning LiDAR, "
-    "clear, rain and fog) and the four labelled frames of PandaSet sequence 001 (© Hesai and "
-    "Scale AI, CC BY 4.0), mirrored, turned, shifted, thinned, with objects pasted and sectors "
-    "mixed. PandaSet sequence 002 was used for nothing but the figures below. Detection "
-    "thresholds were chosen on the simulated held-out sweeps and sequence 001.",
+    "lidar": "Random simulated scenes of this package's simulator (clear, rain and fog; LiDARs of "
+    "16 to 128 beams all around or with a view of 60 to 120 degrees, 0.5 to 3 m above the road; "
+    "posts, bushes, cabinets, barriers and house fronts with rooms behind their windows) and the "
+    "four labelled frames of PandaSet sequence 001 (© Hesai and Scale AI, CC BY 4.0), mirrored, "
+    "turned, tilted by up to 3 degrees, shifted, thinned, with objects pasted, sectors mixed, "
+    "ghosts, dust, wet roads, returns below the road and the brightness of other receivers. "
+    "PandaSet sequence 002 was used for nothing but the figures below. Detection thresholds were "
+    "chosen on the held-out sweeps of the simulator and sequence 001.",
     "camera": "Random simulated scenes with random lenses and mountings (day, dusk, night, rain, "
     "fog) and the four images of PandaSet sequence 001 (© Hesai and Scale AI, CC BY 4.0), "
     "cropped, mirrored, recoloured. Sequence 002 was used for nothing but the figures below. "
@@ -29,15 +32,16 @@ _DATA = {
     "was trained on; the threshold of car_horn (0.75) was chosen with siren_horn_voice in view. "
     "Labels `vehicle` and `rain` are scores only; events are made of `siren`, `car_horn` and "
     "`speech`.",
-    "fusion": "Features of the frozen encoders of the same version on simulated scenes and on "
+    "fusion": "Features of the frozen encoders of the same version on simulated scenes (two of five "
+    "with a LiDAR of any make, others with a LiDAR alone among obstacles) and on "
     "variants of PandaSet sequence 001, with modality dropout over all seven subsets and camera "
     "calibration errors of 0.4 degrees (standard deviation). The audio embedding belongs to the "
     "scene at random: it carries sounds, not places. Thresholds, temperature and bias of each "
     "subset of modalities were chosen on the simulated held-out scenes.",
 }
 _LIMITS = {
-    "lidar": "Trained for level roads and sensors 1.5 to 2.3 m above them; the base frame's z = 0 "
-    "is the road. Front and back of parked vehicles are often confused. No velocities. Other "
+    "lidar": "Trained for sensors 0.5 to 3 m above the road; the base frame's z = 0 is the road "
+    "below the vehicle. Front and back of parked vehicles are often confused. No velocities. Other "
     "classes than cars are known from simulation and very few real objects.",
     "camera": "Learnt mostly from rendered images: on real ones expect far less than the simulated "
     "figures. Objects beyond 40 m were not asked for. Assumes that the road near the vehicle is "

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_perception.encoders.camera.lift import lift_grid
-from edge_perception.encoders.lidar.preprocess import rasterize
 from edge_perception.models.golden import read_golden
 from edge_perception.models.graph import graph_of
 from edge_perception.models.loading import whole_model
@@ -31,7 +30,7 @@ from training import camera, lidar
 from training.nets import BEV_CHANNELS, AudioNet, CameraNet, ConvBlock, Heads, LidarNet, Residual
 from training.pictures import Picture, cached_picture, shrink
 from training.samples import CLASSES, load_pandaset
-from training.simulated import cached_sweep
+from training.simulated import cached_any, cached_sweep
 from training.sounds import CLASSES as SOUNDS
 
 SET = Path("models/bev_lite")
@@ -76,11 +75,13 @@ def fusion_sound_head() -> nn.Linear:
 def lidar_frames() -> Iterator[dict[str, NDArray]]:
     """Yield rasters of simulated training sweeps: as they are, then changed in many ways."""
     for seed in range(SWEEPS):
-        sweep = cached_sweep(seed)
-        yield {"raster": rasterize(sweep.xyz_m, sweep.intensity, lidar.CONFIG)[None]}
+        sweep = cached_any(seed) if seed % 2 else cached_sweep(seed)
+        yield {"raster": lidar.lidar_sample(sweep)["raster"][None]}
     folder = lidar.pandaset_folder()
     real = load_pandaset(folder, "001") if folder.is_dir() else []
-    samples = lidar.LidarSamples(seed=2, frames=SWEEPS, real=real, real_share=0.1 if real else 0.0)
+    samples = lidar.LidarSamples(
+        seed=2, frames=SWEEPS, real=real, real_share=0.1 if real else 0.0, any_share=0.5
+    )
     for index in count():
         yield {"raster": samples[index]["raster"][None]}
 
