@@ -32,8 +32,8 @@ _DATA = {
     "was trained on; the threshold of car_horn (0.75) was chosen with siren_horn_voice in view. "
     "Labels `vehicle` and `rain` are scores only; events are made of `siren`, `car_horn` and "
     "`speech`.",
-    "fusion": "Features of the frozen encoders of the same version on simulated scenes (two of five "
-    "with a LiDAR of any make, others with a LiDAR alone among obstacles) and on "
+    "fusion": "Features of the frozen encoders of the same version on simulated scenes (two of "
+    "five with a LiDAR of any make, others with a LiDAR alone among obstacles) and on "
     "variants of PandaSet sequence 001, with modality dropout over all seven subsets and camera "
     "calibration errors of 0.4 degrees (standard deviation). The audio embedding belongs to the "
     "scene at random: it carries sounds, not places. Thresholds, temperature and bias of each "
