@@ -68,12 +68,14 @@ class Heads(nn.Module):
 class LidarNet(nn.Module):
     """Raster (B, C, 384, 256) to bev (B, 24, 96, 64), heatmap and boxes."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, *, wide: int = 64) -> None:
         super().__init__()
         self.stem = nn.Sequential(ConvBlock(channels - 1, 16, stride=2), ConvBlock(16, 16))
         self.quarter = nn.Sequential(ConvBlock(16, 32, stride=2), Residual(32))
-        self.eighth = nn.Sequential(ConvBlock(32, 64, stride=2), Residual(64), Residual(64, 2))
-        self.up = ConvBlock(64, 32, kernel=1)
+        self.eighth = nn.Sequential(
+            ConvBlock(32, wide, stride=2), Residual(wide), Residual(wide, 2)
+        )
+        self.up = ConvBlock(wide, 32, kernel=1)
         self.merge = ConvBlock(64, 32)
         self.bev = ConvBlock(32, BEV_CHANNELS - 1, kernel=1)
         self.heads = Heads(BEV_CHANNELS - 1, classes)

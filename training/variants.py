@@ -43,6 +43,20 @@ def lidar_net() -> Made:
     return _bundled("lidar", LidarNet(len(lidar.CONFIG.channels), len(CLASSES)))
 
 
+def pruned_lidar_net() -> Made:
+    """Return the LiDAR encoder that `optimize prune --name lidar_p --into training_out` made."""
+    bundle = load_bundle(lidar.OUT / "lidar_p")
+    graph = graph_of(bundle.manifest.model, whole_model(bundle)).graph
+    weights = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy())
+               for t in graph.initializer}  # fmt: skip
+    wide = len(weights["eighth.0.0.weight"])
+    net = LidarNet(len(lidar.CONFIG.channels), len(CLASSES), wide=wide).eval()
+    inputs = read_golden(bundle)[0]
+    module = folded(TorchSource(name="lidar", module=net, inputs=inputs)).module
+    module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    return module, inputs
+
+
 def camera_net() -> Made:
     """Return the camera encoder as it is bundled, with its golden inputs."""
     return _bundled("camera", CameraNet(len(CLASSES), len(camera.LIFT.heights_m)))
