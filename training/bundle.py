@@ -330,6 +330,8 @@ def renamed(
     }
     manifest |= {"version": version, "release": release, "feature_space": space}
     title, *text = bundle.read("MODEL_CARD.md").decode().split("\n")
+    # Of a bundle that was written again before, the weights are older than its version.
+    name, _, origin = title.partition(", the weights of ")
     if report is not None:
         manifest["postprocessing"]["events"] = EVENTS
         manifest["provenance"]["metrics"]["evaluation"] = report
@@ -341,8 +343,8 @@ def renamed(
         ).split("\n")  # fmt: skip
         manifest["changelog"] = f"{before} with other rules for its events"
     else:
-        manifest["changelog"] = f"{before} in the feature space {space}"
-    title = f"{title.split(before)[0]}{version}, the weights of {before}"
+        manifest["changelog"] = f"{origin or before} in the feature space {space}"
+    title = f"{name.split(before)[0]}{version}, the weights of {origin or before}"
     write_bundle(
         into, manifest=manifest, model=model, golden_inputs=read_golden(bundle)[0],
         files={"MODEL_CARD.md": "\n".join([title, *text]).encode()}, replace=True,
