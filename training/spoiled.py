@@ -25,7 +25,7 @@ def spoil(sweep: Sweep, rng: np.random.Generator) -> Sweep:
 
 
 def as_another_receiver(sweep: Sweep, rng: np.random.Generator) -> Sweep:
-    """Return other brightnesses: a power and a gain, steps of eight bits, or noise in their place.
+    """Return other brightnesses: none, or a power and a gain of them, now and then with noise.
 
     A gain that the encoder would take back (`intensity_median`) is taken back here as well.
     """
