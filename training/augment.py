@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from training.samples import CLASSES, Sweep, in_box
 
+SENSOR_M = 1.8  # about where the rays begin, above the base frame
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cutout:
@@ -75,14 +77,11 @@ def transform(
 
 def drop_points(sweep: Sweep, rng: np.random.Generator) -> Sweep:
     """Thin the sweep: every second beam (by elevation), or at random."""
-    xyz = sweep.xyz_m
     if rng.random() < 0.5:
-        elevation = np.arctan2(xyz[:, 2] - 1.8, np.hypot(xyz[:, 0], xyz[:, 1]))
-        step = np.deg2rad(rng.choice([0.1667, 0.3333, 0.6667]))
-        keep = np.floor(elevation / step + rng.random()).astype(np.int64) % 2 == 0
+        keep = beams_of(sweep, rng) % 2 == 0
     else:
-        keep = rng.random(len(xyz), np.float32) < rng.uniform(0.3, 0.95)
-    return _select(sweep, keep)
+        keep = rng.random(len(sweep.xyz_m), np.float32) < rng.uniform(0.3, 0.95)
+    return select(sweep, keep)
 
 
 def paste(sweep: Sweep, cutouts: Sequence[Cutout], count: int, rng: np.random.Generator) -> Sweep:
@@ -126,8 +125,8 @@ def mix_sectors(first: Sweep, second: Sweep, rng: np.random.Generator) -> Sweep:
     start, width = rng.uniform(-np.pi, np.pi), rng.uniform(0.5, np.pi)
     parts = []
     for sweep, wanted in ((first, False), (second, True)):
-        inside = _in_sector(sweep.xyz_m, start, width) == wanted
-        owned = _in_sector(sweep.boxes, start, width) == wanted
+        inside = in_sector(sweep.xyz_m, start, width) == wanted
+        owned = in_sector(sweep.boxes, start, width) == wanted
         parts.append((sweep, inside, owned))
     return Sweep(
         xyz_m=np.concatenate([s.xyz_m[i] for s, i, _ in parts]),
@@ -170,7 +169,16 @@ def _error(rng: np.random.Generator, usual: float, most: float) -> float:
     return float(rng.uniform(-most, most) if rng.random() < 0.3 else rng.normal(0, usual))
 
 
-def _select(sweep: Sweep, keep: NDArray) -> Sweep:
+def beams_of(sweep: Sweep, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the number of each return's beam, by elevation in steps drawn at random."""
+    xyz = sweep.xyz_m
+    elevation = np.arctan2(xyz[:, 2] - SENSOR_M, np.hypot(xyz[:, 0], xyz[:, 1]))
+    step = np.deg2rad(rng.choice([0.1667, 0.3333, 0.6667]))
+    return np.floor(elevation / step + rng.random()).astype(np.int64)
+
+
+def select(sweep: Sweep, keep: NDArray) -> Sweep:
+    """Return the sweep with the returns chosen by a mask."""
     return Sweep(
         xyz_m=sweep.xyz_m[keep],
         intensity=sweep.intensity[keep],
@@ -179,7 +187,8 @@ def _select(sweep: Sweep, keep: NDArray) -> Sweep:
     )
 
 
-def _in_sector(points: NDArray, start: float, width: float) -> NDArray[np.bool_]:
+def in_sector(points: NDArray, start: float, width: float) -> NDArray[np.bool_]:
+    """Return which points, (N, 2 or more), lie in a sector, rad, from `start` to the left."""
     azimuth = np.arctan2(points[:, 1], points[:, 0])
     return np.mod(azimuth - start, 2 * np.pi) < width
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.simulation.lidar import MODELS, Beams
+from training.augment import in_sector
 
 _KNOWN = 0.35  # share of sensors that are one of the simulator's
 _BEAMS = (16, 24, 32, 40, 48, 64, 80, 96, 128)
@@ -74,8 +75,7 @@ def seen_by(sensor: Sensor, xyz_m: NDArray, rng: np.random.Generator) -> NDArray
     keep = np.ones(len(xyz_m), bool)
     if sensor.view_rad is not None:
         middle, half = sensor.view_rad
-        azimuth = np.arctan2(xyz_m[:, 1], xyz_m[:, 0]) - middle
-        keep &= np.abs(np.mod(azimuth + np.pi, 2 * np.pi) - np.pi) < half
+        keep &= in_sector(xyz_m, middle - half, 2 * half)
     if sensor.kept < 1.0:
         keep &= rng.random(len(xyz_m)) < sensor.kept
     return keep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from edge_perception.simulation.scenario import random_scenario
 from edge_perception.simulation.world import Scene, World
 from training.obstacles import with_obstacles
 from training.samples import CLASSES, Sweep, load_sweep, save_sweep
-from training.sensors import draw_sensor, seen_by
+from training.sensors import Sensor, draw_sensor, seen_by
 
 CACHE = Path("training_out/cache/lidar")
 ANY_CACHE = Path("training_out/cache/any_lidar")
@@ -39,26 +40,9 @@ def simulate_sweep(seed: int) -> Sweep:
     rng = np.random.default_rng([seed, 7])
     scenario = random_scenario(seed)
     scene = World(scenario, seed).at(float(rng.uniform(0, 5)))  # that is scene_time(seed)
-    mounting = np.eye(4)
-    mounting[:3, 3] = (rng.uniform(-0.3, 1.4), 0.0, rng.uniform(1.6, 2.2))
-    swept = lidar_sweep(
-        scene,
-        beams=MODELS["pandar64" if rng.random() < 0.75 else "spinning32"],
-        T_base_lidar=mounting,
-        weather=scenario.weather,
-        dropout=float(rng.choice([0.0, 0.0, rng.uniform(0, 0.3)])),
-        rng=rng,
-        stamp_ns=0,
-    )
-    boxes, labels = scene_boxes(scene)
-    intensity = swept.cloud.intensity
-    assert intensity is not None
-    return Sweep(
-        xyz_m=swept.cloud.xyz_m + mounting[:3, 3].astype(np.float32),
-        intensity=intensity,
-        boxes=boxes,
-        labels=labels,
-    )
+    place = (float(rng.uniform(-0.3, 1.4)), 0.0, float(rng.uniform(1.6, 2.2)))
+    beams = MODELS["pandar64" if rng.random() < 0.75 else "spinning32"]
+    return _swept(scene, scenario.weather, Sensor(beams=beams, position_m=place), rng)
 
 
 def simulate_any(seed: int, *, obstacles: bool = True) -> Sweep:
@@ -70,14 +54,18 @@ def simulate_any(seed: int, *, obstacles: bool = True) -> Sweep:
         scene = with_obstacles(world.at(float(rng.uniform(0, 5))), rng)
     else:
         scene = world.at(scene_time(seed))
-    sensor = draw_sensor(rng)
+    return _swept(scene, scenario.weather, draw_sensor(rng), rng)
+
+
+def _swept(scene: Scene, weather: str, sensor: Sensor, rng: np.random.Generator) -> Sweep:
+    """Return what a sensor sees of a scene, base frame, some returns lost."""
     mounting = np.eye(4)
     mounting[:3, 3] = sensor.position_m
     cloud = lidar_sweep(
         scene,
         beams=sensor.beams,
         T_base_lidar=mounting,
-        weather=scenario.weather,
+        weather=weather,
         dropout=float(rng.choice([0.0, 0.0, rng.uniform(0, 0.3)])),
         rng=rng,
         stamp_ns=0,
@@ -95,19 +83,19 @@ def simulate_any(seed: int, *, obstacles: bool = True) -> Sweep:
 
 def cached_any(seed: int) -> Sweep:
     """Return what `simulate_any` makes of a seed, made once."""
-    path = ANY_CACHE / f"{seed:07d}.npz"
-    if not path.exists():
-        ANY_CACHE.mkdir(parents=True, exist_ok=True)
-        save_sweep(path, simulate_any(seed))
-    return load_sweep(path)
+    return _cached(ANY_CACHE, seed, simulate_any)
 
 
 def cached_sweep(seed: int, *, renew: bool = False) -> Sweep:
     """Return the sweep of a seed, simulated once, or anew."""
-    path = CACHE / f"{seed:07d}.npz"
+    return _cached(CACHE, seed, simulate_sweep, renew=renew)
+
+
+def _cached(folder: Path, seed: int, make: Callable[[int], Sweep], *, renew: bool = False) -> Sweep:
+    path = folder / f"{seed:07d}.npz"
     if renew or not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        save_sweep(path, simulate_sweep(seed))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_sweep(path, make(seed))
     return load_sweep(path)
 
 

@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from training.augment import SENSOR_M, beams_of, in_sector, select
 from training.samples import Sweep, in_box
-
-_SENSOR_M = 1.8  # about where the rays begin, above the base frame
 
 
 def spoil(sweep: Sweep, rng: np.random.Generator) -> Sweep:
@@ -56,7 +55,7 @@ def mirrored(sweep: Sweep, rng: np.random.Generator) -> Sweep:
         ghosts = high[rng.random(len(high)) < rng.uniform(0.01, 0.08)]
         copy = xyz[ghosts] * np.array([1, 1, -1], np.float32)
         lost = (np.abs(xyz[:, 2]) < 0.2) & (rng.random(len(xyz)) < rng.uniform(0.2, 0.8))
-        return _with(_kept(sweep, ~lost), copy, sweep.intensity[ghosts] * np.float32(0.5))
+        return _with(select(sweep, ~lost), copy, sweep.intensity[ghosts] * np.float32(0.5))
     angle = rng.choice([0.0, 0.5 * np.pi]) + rng.normal(0, 0.1)
     normal = np.array([-np.sin(angle), np.cos(angle)], np.float32)
     offset = np.float32(rng.choice([-1, 1]) * rng.uniform(4, 14))
@@ -73,27 +72,27 @@ def mirrored(sweep: Sweep, rng: np.random.Generator) -> Sweep:
 def dusty(sweep: Sweep, rng: np.random.Generator) -> Sweep:
     """Draw up to 4 % of the returns nearer, or half of a cloud: dust, spray, exhaust."""
     xyz = sweep.xyz_m
-    ray = xyz - np.array([0, 0, _SENSOR_M], np.float32)
+    ray = xyz - np.array([0, 0, SENSOR_M], np.float32)
     distance = np.linalg.norm(ray, axis=1)
     if rng.random() < 0.5:
         met = rng.random(len(xyz)) < rng.uniform(0.0, 0.04)
         nearer = rng.exponential(8.0, len(xyz)) + 1.5
     else:
-        azimuth = np.arctan2(xyz[:, 1], xyz[:, 0]) - rng.uniform(-np.pi, np.pi)
-        inside = np.abs(np.mod(azimuth + np.pi, 2 * np.pi) - np.pi) < rng.uniform(0.03, 0.25)
+        middle, half = rng.uniform(-np.pi, np.pi), rng.uniform(0.03, 0.25)
+        inside = in_sector(xyz, middle - half, 2 * half)
         met = inside & (rng.random(len(xyz)) < rng.uniform(0.1, 0.5))
         nearer = rng.normal(rng.uniform(4, 20), rng.uniform(0.3, 1.5), len(xyz))
     met &= (nearer < distance) & (nearer > 1.0)
     share = np.where(met, nearer / np.maximum(distance, 0.1), 1.0).astype(np.float32)
     low = np.where(met, np.float32(0.02), sweep.intensity).astype(np.float32)
-    moved = (ray * share[:, None] + np.array([0, 0, _SENSOR_M], np.float32)).astype(np.float32)
+    moved = (ray * share[:, None] + np.array([0, 0, SENSOR_M], np.float32)).astype(np.float32)
     return replace(sweep, xyz_m=moved, intensity=low)
 
 
 def scattered(sweep: Sweep, rng: np.random.Generator) -> Sweep:
     """Scatter ranges by up to 6 cm, as cheap sensors do."""
     noise = rng.normal(0, rng.uniform(0.01, 0.06), (len(sweep.xyz_m), 1)).astype(np.float32)
-    ray = sweep.xyz_m - np.array([0, 0, _SENSOR_M], np.float32)
+    ray = sweep.xyz_m - np.array([0, 0, SENSOR_M], np.float32)
     unit = ray / np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 0.1)
     return replace(sweep, xyz_m=sweep.xyz_m + unit * noise)
 
@@ -104,7 +103,7 @@ def dark_bodies(sweep: Sweep, rng: np.random.Generator) -> Sweep:
     for box in sweep.boxes[rng.random(len(sweep.boxes)) < 0.25]:
         inside = in_box(sweep.xyz_m, box)
         keep[inside] = rng.random(len(inside)) > rng.uniform(0.3, 0.8)
-    return _kept(sweep, keep)
+    return select(sweep, keep)
 
 
 def narrowed(sweep: Sweep, rng: np.random.Generator) -> Sweep:
@@ -112,22 +111,13 @@ def narrowed(sweep: Sweep, rng: np.random.Generator) -> Sweep:
     middle, half = rng.uniform(-np.pi, np.pi), np.radians(rng.uniform(25, 70))
     if rng.random() < 0.6:
         middle = 0.0
-    azimuth = np.arctan2(sweep.xyz_m[:, 1], sweep.xyz_m[:, 0]) - middle
-    return _kept(sweep, np.abs(np.mod(azimuth + np.pi, 2 * np.pi) - np.pi) < half)
+    return select(sweep, in_sector(sweep.xyz_m, middle - half, 2 * half))
 
 
 def thinned(sweep: Sweep, rng: np.random.Generator) -> Sweep:
     """Keep one beam of two, three or four, by elevation: what a sensor with fewer would have."""
-    elevation = np.arctan2(
-        sweep.xyz_m[:, 2] - _SENSOR_M, np.hypot(sweep.xyz_m[:, 0], sweep.xyz_m[:, 1])
-    )
-    step = np.deg2rad(rng.choice([0.1667, 0.3333, 0.6667]))
-    beam = np.floor(elevation / step + rng.random()).astype(np.int64)
-    return _kept(sweep, beam % int(rng.integers(2, 5)) == 0)
-
-
-def _kept(sweep: Sweep, keep: NDArray[np.bool_]) -> Sweep:
-    return replace(sweep, xyz_m=sweep.xyz_m[keep], intensity=sweep.intensity[keep])
+    beams = beams_of(sweep, rng)
+    return select(sweep, beams % int(rng.integers(2, 5)) == 0)
 
 
 def _with(sweep: Sweep, xyz: NDArray, intensity: NDArray) -> Sweep:
