@@ -2,14 +2,15 @@
 
 Every direction of a siren is held against where each track was at that moment. Over a few seconds
 one candidate explains them best, or none does: then the siren is heard and not seen. All candidates
-keep a probability, and what is believed is a function of those seconds alone.
+keep a probability, and what is believed is a function of those seconds alone. Tracks of one thing
+are one candidate: what a track that is gone was heard as belongs to the one that goes on with it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from edge_perception.fusion.bearings import (
 )
 from edge_perception.fusion.classes import PERSON, VEHICLE
 from edge_perception.fusion.config import NS
+from edge_perception.fusion.shared_ground import SharedGround
 from edge_perception.fusion.tracks import TrackPlace
 
 REMEMBERED_S = 4.0  # of directions that count together
@@ -58,7 +60,8 @@ class _Belief:
     """Where a siren comes from."""
 
     unseen: Unseen
-    shares: Mapping[int, float]  # by track, the likeliest first
+    shares: Mapping[int, float]  # by track, the likeliest first; of tracks of one thing one
+    same: Mapping[int, int]  # the others of them, and the one that speaks for them
     heard: int  # directions that count
     span_s: float
 
@@ -66,6 +69,10 @@ class _Belief:
     def is_sure(self) -> bool:
         """Whether the likeliest track is told to be the one."""
         return self.heard >= LEAST_HEARD and next(iter(self.shares.values()), 0.0) >= SURE
+
+    def share(self, track_id: int) -> float:
+        """Return the probability of a track, or of what it is of."""
+        return self.shares.get(self.same.get(track_id, track_id), 0.0)
 
 
 @dataclass(kw_only=True)
@@ -83,11 +90,13 @@ class Hearing:
         self._where: deque[tuple[int, Sequence[TrackPlace]]] = deque()
         self._sirens: dict[str, _Siren] = {}
         self._others: deque[tuple[int, float]] = deque()  # when and where other sounds were alone
+        self._ground = SharedGround()  # while a siren sounds
 
     def forget(self) -> None:
         """Begin anew."""
         self._where.clear()
         self._sirens.clear()
+        self._ground.forget()
         self._others.clear()
 
     def attach(
@@ -128,8 +137,12 @@ class Hearing:
             name: siren for name, siren in self._sirens.items()
             if abs(stamp_ns - siren.last_ns) <= SILENT_S * NS
         }  # fmt: skip
+        if self._sirens:
+            self._ground.note(objects, places, stamp_ns, stamp_ns - round(REMEMBERED_S * NS))
+        else:
+            self._ground.forget()
         beliefs = {
-            name: _believe(siren, places, others)
+            name: _believe(siren, places, others, self._ground)
             for name, siren in self._sirens.items()
             if siren.heard
         }
@@ -224,22 +237,28 @@ def _directions(places: Sequence[TrackPlace]) -> dict[int, tuple[float, float]]:
     return where
 
 
-def _believe(siren: _Siren, places: Sequence[TrackPlace], others_rad: Sequence[float]) -> _Belief:
+def _believe(
+    siren: _Siren,
+    places: Sequence[TrackPlace],
+    others_rad: Sequence[float],
+    ground: SharedGround,
+) -> _Belief:
     """Weigh all tracks, and nobody of them, by the directions of the last seconds.
 
     Where something else sounds and only one direction is found, all of these moments may be of that
     other sound, however steady it is: then they tell nothing.
     """
     everything = list(siren.heard)
-    belief = _weigh(everything, places, others_rad)
+    belief = _weigh(everything, places, others_rad, ground)
     clear = [item for item in everything if item.moment.is_clear]
     if len(clear) == len(everything):
         return belief
-    rest = _weigh(clear, places, others_rad).shares if clear else {}
+    rest = _weigh(clear, places, others_rad, ground) if clear else None
     everybody = sum(_prior(place) for place in places)
     nothing = {p.track_id: (1.0 - _UNSEEN) * _prior(p) / everybody for p in places}
     shares = {
-        name: (1.0 - _MASKED) * share + _MASKED * (rest or nothing).get(name, 0.0)
+        name: (1.0 - _MASKED) * share
+        + _MASKED * (rest.share(name) if rest else nothing.get(name, 0.0))
         for name, share in belief.shares.items()
     }
     ranked = sorted(shares.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -247,40 +266,79 @@ def _believe(siren: _Siren, places: Sequence[TrackPlace], others_rad: Sequence[f
 
 
 def _weigh(
-    heard: Sequence[_Heard], places: Sequence[TrackPlace], others_rad: Sequence[float]
+    heard: Sequence[_Heard],
+    places: Sequence[TrackPlace],
+    others_rad: Sequence[float],
+    ground: SharedGround,
 ) -> _Belief:
     """Weigh all tracks by some moments, at least one."""
     directions = Directions.of([item.moment for item in heard], others_rad)
     times_s = [(item.at_ns - heard[-1].at_ns) / NS for item in heard]
-    noise = directions.noise_rad
-    unseen = follow(times_s, directions, noise)
+    unseen = follow(times_s, directions, directions.noise_rad)
     prior = {place.track_id: _prior(place) for place in places}
     # Who was there and is not tracked any more is nobody's rival, and may still be the source.
     gone = {name for item in heard for name in item.tracks} - prior.keys()
     prior |= dict.fromkeys(gone, 1.0)
-    everybody = sum(prior.values())
-    logs = {0: math.log(_UNSEEN) + float(unseen.log_likelihood.sum())}
-    nowhere = (math.nan, 0.0)
-    where = np.array([[item.tracks.get(name, nowhere) for item in heard] for name in prior])
-    where = where.reshape(len(prior), len(heard), 2)
-    bearings_rad, wide = where[..., 0], np.hypot(where[..., 1], noise)
-    own = log_likelihood(directions.bearings_rad, directions.chances, bearings_rad, wide)
-    # Before a track was there its direction is as likely as that of somebody unseen.
-    fits = np.where(np.isnan(bearings_rad), unseen.log_likelihood, own).sum(axis=1)
-    for (name, share), fit in zip(prior.items(), fits.tolist(), strict=True):
-        logs[name] = math.log((1.0 - _UNSEEN) * share / everybody) + fit
-    most = max(logs.values())
-    weights = {name: math.exp(value - most) for name, value in logs.items()}
-    total = sum(weights.values())
+    things = ground.together(prior)
+    fit = _fits(heard, things, directions, unseen)
+    # Any of the tracks of one thing may have been the right one all along.
+    likely = [float(np.logaddexp.reduce([fit[n] for n in t])) - math.log(len(t)) for t in things]
+    chances = np.array([max(prior[name] for name in thing) for thing in things])
+    logs = np.log((1.0 - _UNSEEN) * chances / chances.sum()) + likely
+    nobody = math.log(_UNSEEN) + float(unseen.log_likelihood.sum())
+    weights = np.exp(logs - np.logaddexp.reduce([nobody, *logs]))
+    seen = {place.track_id for place in places if place.index >= 0}
+    speakers = [_speaker(thing, fit, seen, gone) for thing in things]
     ranked = sorted(
-        (-weight / total, name) for name, weight in weights.items() if name and name not in gone
+        (-weight, name) for weight, name in zip(weights.tolist(), speakers, strict=True) if name
     )
     return _Belief(
         unseen=unseen,
         shares={name: -share for share, name in ranked},
+        same={
+            name: speaker
+            for thing, speaker in zip(things, speakers, strict=True)
+            for name in thing
+            if name != speaker
+        },
         heard=len(heard),
         span_s=-times_s[0],
     )
+
+
+def _fits(
+    heard: Sequence[_Heard],
+    things: Sequence[Sequence[int]],
+    directions: Directions,
+    unseen: Unseen,
+) -> dict[int, float]:
+    """Return how well each track explains some moments, as a logarithm."""
+    names = [name for thing in things for name in thing]
+    rows = [
+        [_direction(item.tracks, n, thing) for item in heard] for thing in things for n in thing
+    ]
+    where = np.array(rows).reshape(len(names), len(heard), 2)
+    bearings_rad, wide = where[..., 0], np.hypot(where[..., 1], directions.noise_rad)
+    own = log_likelihood(directions.bearings_rad, directions.chances, bearings_rad, wide)
+    # Before a track was there its direction is as likely as that of somebody unseen.
+    fits = np.where(np.isnan(bearings_rad), unseen.log_likelihood, own).sum(axis=1)
+    return dict(zip(names, fits.tolist(), strict=True))
+
+
+def _direction(
+    tracks: Mapping[int, tuple[float, float]], name: int, thing: Sequence[int]
+) -> tuple[float, float]:
+    """Return where a track was at a moment, or what is of the same thing: bearing, noise."""
+    known = next((other for other in (name, *thing) if other in tracks), 0)
+    return tracks.get(known, (math.nan, 0.0))
+
+
+def _speaker(
+    thing: Sequence[int], fit: Mapping[int, float], seen: Collection[int], gone: Collection[int]
+) -> int:
+    """Return the track that speaks for a thing: of those seen the best; 0: all are gone."""
+    tracked = [name for name in thing if name not in gone]
+    return max(tracked, key=lambda name: (name in seen, fit[name], -name), default=0)
 
 
 def _prior(place: TrackPlace) -> float:

@@ -15,7 +15,7 @@ START_NS = 1_000 * NS
 
 def run(
     paths, source, *, steps=40, error=lambda k: 0.0, hidden=(), heard=lambda k: True,
-    horn=None, horn_steps=99, untracked=lambda k: (),
+    horn=None, horn_steps=99, untracked=lambda k: (), hidden_at=lambda k: (),
     told_apart=False,
 ):  # fmt: skip
     """Hear a siren from where `source` is; return the last objects and events, and all marks.
@@ -28,7 +28,7 @@ def run(
         stamp_ns = START_NS + k * NS // 10
         where = {name: path(k / 10) for name, path in paths.items()}
         past.append(source(k / 10))
-        shown = [name for name in paths if name not in (*hidden, *untracked(k))]
+        shown = [name for name in paths if name not in (*hidden, *untracked(k), *hidden_at(k))]
         places = [
             TrackPlace(
                 track_id=name, group="vehicle", center_m=where[name], spread_m=0.2, speed_mps=0.0,
@@ -146,6 +146,30 @@ def test_who_left_the_tracks_is_not_replaced_by_the_next_in_that_direction():
     assert marks[28] == [4]
     assert not any(marks[31:]), "another one is taken for it"
     assert events[0].origin.startswith("heard, not seen")
+
+
+def test_two_boxes_of_one_vehicle_are_one_candidate():
+    boxes = {**STREET, 6: moving(36.5, 3, -9)}  # of the same truck as 4
+    _, events, marks = run(boxes, STREET[4], steps=25)
+    assert all(row in ([4], [6]) for row in marks[8:]), "they share what was heard"
+    assert events[0].candidates[0][1] > 0.9
+    flickering = run(boxes, STREET[4], steps=25, hidden_at=lambda k: (6,) if k % 3 else (4,))[2]
+    assert all(row in ([4], [6]) for row in flickering[8:])
+
+
+def test_a_track_that_goes_on_with_the_vehicle_is_accused_in_its_place():
+    def other(t):  # a car crosses, and from 2.5 s on its track has the box of the truck
+        return STREET[4](t) if t >= 2.5 else (35 - 9 * t + 1.0, -9 + 4.8 * t)
+
+    paths = {**STREET, 6: other}
+    lost = dict.fromkeys(range(25, 40), (4,))
+    gone = dict.fromkeys(range(36, 99), (4,))
+    marks = run(
+        paths, STREET[4], steps=36,
+        hidden_at=lambda k: lost.get(k, ()), untracked=lambda k: gone.get(k, ()),
+    )[2]  # fmt: skip
+    assert marks[22] == [4]
+    assert all(row == [6] for row in marks[26:])
 
 
 def test_without_a_direction_nobody_is_accused():
