@@ -92,9 +92,10 @@ def paste(sweep: Sweep, cutouts: Sequence[Cutout], count: int, rng: np.random.Ge
     """
     boxes, labels = [*sweep.boxes], [*sweep.labels]
     points, strength = [sweep.xyz_m], [sweep.intensity]
+    shares = _shares(cutouts)
     keep = np.ones(len(sweep.xyz_m), bool)
     for _ in range(count):
-        placed = _place(cutouts[rng.integers(len(cutouts))], rng)
+        placed = _place(cutouts[rng.choice(len(cutouts), p=shares)], rng)
         if placed is None or not _is_free(placed.box, boxes):
             continue
         footprint = placed.box.copy()
@@ -191,6 +192,13 @@ def in_sector(points: NDArray, start: float, width: float) -> NDArray[np.bool_]:
     """Return which points, (N, 2 or more), lie in a sector, rad, from `start` to the left."""
     azimuth = np.arctan2(points[:, 1], points[:, 0])
     return np.mod(azimuth - start, 2 * np.pi) < width
+
+
+def _shares(cutouts: Sequence[Cutout]) -> NDArray[np.float64]:
+    """Return how often each is drawn: of few there are in a class the single one more often."""
+    labels = np.array([cutout.label for cutout in cutouts])
+    shares = 1.0 / np.sqrt(np.bincount(labels)[labels])
+    return np.asarray(shares / shares.sum())
 
 
 def _place(cutout: Cutout, rng: np.random.Generator) -> Cutout | None:

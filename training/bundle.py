@@ -36,6 +36,7 @@ from training.nets import (
 )
 from training.photo import ORIGIN
 from training.pictures import cached_picture
+from training.rasters import limited
 from training.samples import CLASSES
 from training.simulated import HELD_OUT_SEED, cached_sweep
 from training.variants import audio_net, camera_net, lidar_net
@@ -72,7 +73,7 @@ class Part:
 def golden_lidar() -> NDArray[np.float32]:
     """Return the raster of a held-out simulated sweep."""
     sweep = cached_sweep(GOLDEN_SEED)
-    return rasterize(sweep.xyz_m, sweep.intensity, lidar.CONFIG)[None]
+    return rasterize(sweep.xyz_m, limited(sweep.intensity, lidar.CONFIG), lidar.CONFIG)[None]
 
 
 def lidar_part(report: dict) -> Part:

@@ -23,7 +23,7 @@ from training.audio import AudioSamples
 from training.calibrate import calibration
 from training.camera import HELD_OUT
 from training.lidar import OUT
-from training.loop import Plan, train
+from training.loop import Plan, between, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import FusionNet
 from training.samples import CLASSES
@@ -266,10 +266,8 @@ def trained(
 
 def mean_of(first: str, second: str, *, share: float) -> FusionNet:
     """Return the network between two that one was trained from the other."""
-    a, b = (torch.load(OUT / f"{name}.pt", weights_only=True) for name in (first, second))
-    between = {n: a[n].lerp(b[n], share) if a[n].is_floating_point() else b[n] for n in a}
     net = FusionNet(len(CLASSES), len(SOUNDS))
-    net.load_state_dict(between)
+    net.load_state_dict(between(OUT, first, second, share=share))
     return net.eval()
 
 

@@ -17,9 +17,10 @@ from torch.utils.data import Dataset
 from edge_perception.core.types import DetectedObject
 from edge_perception.encoders.lidar.preprocess import LidarPreprocessing
 from edge_perception.models.adapters.bev_center import BevCenterDecoder, BevCenterOptions
+from edge_perception.simulation.scenario import random_scenario
 from training import augment
 from training.calibrate import calibration
-from training.loop import Plan, train
+from training.loop import Plan, between, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
 from training.nets import LidarNet
 from training.rasters import raster_and_counts
@@ -30,7 +31,9 @@ from training.targets import detection_loss, make_targets
 
 LEAST_POINTS = 5
 OUT = Path("training_out")
-CONFIG = LidarPreprocessing(intensity_median=0.035)  # of PandaSet's and the simulator's sweeps
+# The median of PandaSet's and the simulator's sweeps. What is brighter than the limit is rare
+# there, and is anything elsewhere: a sign, a number plate, a coat.
+CONFIG = LidarPreprocessing(intensity_median=0.035, intensity_limit=0.1)
 
 
 def pandaset_folder() -> Path:
@@ -47,16 +50,26 @@ class LidarSamples(Dataset):
         real: recorded sweeps.
         real_share: of the samples that begin with a recorded sweep.
         any_share: of the simulated ones whose sensor is of any make, among obstacles.
+        fog_share: of the simulated ones that are drawn among those in fog.
     """
 
     def __init__(
-        self, *, seed: int, frames: int, real: Sequence[Sweep], real_share: float, any_share: float
+        self,
+        *,
+        seed: int,
+        frames: int,
+        real: Sequence[Sweep],
+        real_share: float,
+        any_share: float,
+        fog_share: float,
     ) -> None:
         self._seed = seed
         self._frames = frames
         self._real = real
         self._real_share = real_share
         self._any_share = any_share
+        self._fog_share = fog_share
+        self._foggy = [n for n in range(frames) if random_scenario(n).weather == "fog"]
         self._cutouts = augment.collect_cutouts(real)
 
     def __len__(self) -> int:
@@ -75,9 +88,10 @@ class LidarSamples(Dataset):
     def _draw(self, rng: np.random.Generator, *, is_real: bool) -> Sweep:
         if is_real and self._real:
             return self._real[rng.integers(len(self._real))]
-        if rng.random() < self._any_share:
-            return cached_any(int(rng.integers(self._frames)))
-        return cached_sweep(int(rng.integers(self._frames)))
+        number = int(rng.integers(self._frames))
+        if rng.random() < self._fog_share:
+            number = self._foggy[rng.integers(len(self._foggy))]
+        return (cached_any if rng.random() < self._any_share else cached_sweep)(number)
 
 
 def lidar_sample(sweep: Sweep) -> dict[str, np.ndarray]:
@@ -165,6 +179,22 @@ def print_report(report: dict) -> None:
             print(f"{name:24s} {area:9s} {' | '.join(cells)}", flush=True)
 
 
+def trained(net: nn.Module, arguments: argparse.Namespace) -> nn.Module:
+    """Train a network, and return the average of its weights on the way."""
+    if arguments.start:
+        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
+    data = LidarSamples(
+        seed=1, frames=arguments.frames, real=load_pandaset(pandaset_folder(), "001"),
+        real_share=arguments.real_share, any_share=arguments.any_share,
+        fog_share=arguments.fog_share,
+    )  # fmt: skip
+    plan = Plan(
+        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
+        learning_rate=arguments.learning_rate, folder=OUT, workers=arguments.workers,
+    )  # fmt: skip
+    return train(plan, net, data, partial(lidar_loss, half=arguments.half))
+
+
 def main() -> None:
     """Train, evaluate, save the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -173,27 +203,23 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=700, help="simulated sweeps to train on")
     parser.add_argument("--real-share", type=float, default=0.4)
     parser.add_argument("--any-share", type=float, default=0.7, help="sensors of any make")
+    parser.add_argument("--fog-share", type=float, default=0.0, help="drawn among scenes in fog")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--start", help="weights to begin with, of training_out")
     parser.add_argument("--workers", type=int, default=1, help="processes that make samples")
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--name", default="lidar")
+    parser.add_argument("--mean", nargs=2, help="no training: the weights between these two")
+    parser.add_argument("--share", type=float, default=0.5, help="of the second of them")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    real = load_pandaset(pandaset_folder(), "001")
     net = LidarNet(len(CONFIG.channels), len(CLASSES)).to(memory_format=torch.channels_last)
-    if arguments.start:
-        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
-    data = LidarSamples(
-        seed=1, frames=arguments.frames, real=real, real_share=arguments.real_share,
-        any_share=arguments.any_share,
-    )  # fmt: skip
-    plan = Plan(
-        name=arguments.name, steps=arguments.steps, batch=arguments.batch,
-        learning_rate=arguments.learning_rate, folder=OUT, workers=arguments.workers,
-    )  # fmt: skip
-    average = train(plan, net, data, partial(lidar_loss, half=arguments.half))
+    if arguments.mean:
+        net.load_state_dict(between(OUT, *arguments.mean, share=arguments.share))
+        average: nn.Module = net.eval()
+    else:
+        average = trained(net, arguments)
     report = evaluate(average)
     torch.save(average.state_dict(), OUT / f"{arguments.name}.pt")
     (OUT / f"{arguments.name}_report.json").write_text(json.dumps(report, indent=1))

@@ -157,3 +157,16 @@ def _plot(plan: Plan, curve: list[dict[str, float]]) -> None:
     axes.legend()
     figure.savefig(plan.folder / f"{plan.name}_loss.png", dpi=90)
     plt.close(figure)
+
+
+def between(folder: Path, first: str, second: str, *, share: float) -> dict[str, Tensor]:
+    """Return the weights between two files, of which one was trained from the other.
+
+    Args:
+        folder: of both.
+        first: name of a file of weights.
+        second: of the other one.
+        share: of the second.
+    """
+    a, b = (torch.load(folder / f"{name}.pt", weights_only=True) for name in (first, second))
+    return {n: a[n].lerp(b[n], share) if a[n].is_floating_point() else b[n] for n in a}

@@ -34,18 +34,22 @@ def raster_and_counts(
     sweep: Sweep, config: LidarPreprocessing
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the raster (C, H, W) of a sweep, and how many raised points each box holds."""
-    sweeper = _sweeper(config)
+    sweeper, intensity = _sweeper(config), limited(sweep.intensity, config)
     if sweeper is None:
         binned = bin_points(sweep.xyz_m, config)
-        raster = rasterize(sweep.xyz_m, sweep.intensity, config, binned=binned)
+        raster = rasterize(sweep.xyz_m, intensity, config, binned=binned)
         return raster, count_points(binned, sweep.boxes, config)
     xyz = np.ascontiguousarray(sweep.xyz_m, np.float32)
-    intensity = np.ascontiguousarray(sweep.intensity, np.float32)
     raised = xyz[sweeper(xyz, _LEVEL, intensity)]
     place = (raised[:, :2] - _origin(config)) * np.float32(1 / config.cell_m)
     row, column = place.astype(np.int64).T
     counts = count_cells(row * config.shape[1] + column, sweep.boxes, config)
     return sweeper.raster.copy(), counts
+
+
+def limited(intensity: NDArray[np.float32], config: LidarPreprocessing) -> NDArray[np.float32]:
+    """Return brightness, (N,), as the encoder limits it."""
+    return np.minimum(intensity, np.float32(config.intensity_limit or 1.0), dtype=np.float32)
 
 
 def count_points(

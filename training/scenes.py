@@ -162,7 +162,7 @@ def shaken(
     shift = np.append(rng.normal(0, 2, 2), rng.normal(0, 0.05))
     sweep = augment.transform(sweep, yaw=turn, roll=0.0, pitch=0.0, shift_m=shift, scale=1.0)
     if rng.random() < SPOILED_SHARE:
-        sweep = spoil(sweep, rng)
+        sweep = spoil(sweep, rng, bodies=not pictures)
     true = _moved(turn, shift)
     moved = []
     for picture in pictures:

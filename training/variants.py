@@ -94,8 +94,9 @@ def lidar_frames() -> Iterator[dict[str, NDArray]]:
     folder = lidar.pandaset_folder()
     real = load_pandaset(folder, "001") if folder.is_dir() else []
     samples = lidar.LidarSamples(
-        seed=2, frames=SWEEPS, real=real, real_share=0.1 if real else 0.0, any_share=0.5
-    )
+        seed=2, frames=SWEEPS, real=real, real_share=0.1 if real else 0.0, any_share=0.5,
+        fog_share=0.0,
+    )  # fmt: skip
     for index in count():
         yield {"raster": samples[index]["raster"][None]}
 

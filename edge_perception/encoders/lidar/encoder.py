@@ -119,6 +119,7 @@ class LidarEncoder(CheckedModel):
             geometry.intensity_factor,
             self._config.intensity_median,
             self._scratch,
+            limit=self._config.intensity_limit,
         )
         notes = (note,) if note else ()
         if self._on_device(len(frame.xyz_m)):

@@ -121,21 +121,35 @@ def as_told(
 
 
 def model_intensity(
-    intensity: NDArray[np.float32] | None, factor: float | None, median: float, scratch: Scratch
+    intensity: NDArray[np.float32] | None,
+    factor: float | None,
+    median: float,
+    scratch: Scratch,
+    *,
+    limit: float = 0.0,
 ) -> tuple[NDArray[np.float32] | None, str]:
     """Return what a model is given of the brightness, and a note, empty where it stays as read.
+
+    Coats with reflectors are a hundred times as bright as others. A network that has rarely seen
+    such a person takes it for a sign: what is above `limit` says no more than that.
 
     Args:
         intensity: (N,), 0 to 1; None: the sweep has none.
         factor: that parameters give; None: none do, and each sweep is made comparable.
         median: of training; 0: the model asks for nothing.
         scratch: holds what is returned, where that is another array.
+        limit: what is brighter counts as so bright; 0: none.
     """
     if factor is not None:
-        return as_told(intensity, factor, scratch)
-    if intensity is None or not median:
-        return intensity, ""
-    return comparable(intensity, median, scratch)
+        values, note = as_told(intensity, factor, scratch)
+    elif intensity is None or not median:
+        values, note = intensity, ""
+    else:
+        values, note = comparable(intensity, median, scratch)
+    if values is not None and limit:
+        limited = scratch.empty("limited", values.shape, np.float32)
+        values = np.minimum(values, np.float32(limit), out=limited)
+    return values, note
 
 
 def _is_negative(field: NDArray) -> bool:

@@ -43,6 +43,8 @@ class LidarPreprocessing:
     obstacle_height_m: tuple[float, float] = (0.3, 3.6)  # above the ground
     # Of the sweeps of training, of returns above 0; 0: intensity is taken as it comes.
     intensity_median: float = parameter(0.0, low=0.0, high=1.0)
+    # Returns that are brighter, after that, count as so bright; 0: none do.
+    intensity_limit: float = parameter(0.0, low=0.0, high=1.0)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -121,6 +121,29 @@ def test_told_intensity_comes_before_that_of_training(bundle: Any) -> None:
     assert told.max() > 5 * comparable.max()
 
 
+@pytest.mark.parametrize("told", [{}, {"intensity": "scale", "intensity_scale": 1.0}])
+def test_what_is_brighter_than_the_limit_of_a_model_counts_as_so_bright(
+    bundle: Any, encoder: Any, told: dict[str, Any]
+) -> None:
+    asked = {**bundle.manifest.preprocessing, "intensity_limit": 0.1}
+    manifest = replace(bundle.manifest, preprocessing=asked)
+    backend = backends()["onnxruntime"].load(bundle.model_path, BackendOptions())
+    limited = encoders()["lidar"].make_encoder(manifest, backend)
+    frame = sweep()
+    dull = replace(frame, intensity=np.full_like(frame.intensity, 0.04))
+    dull.intensity[::2] = 0.05
+    bright = replace(dull, intensity=dull.intensity.copy())
+    bright.intensity[::3] = 1.0
+    before = bright.intensity.copy()
+    np.testing.assert_array_equal(
+        seen_and_said(limited, dull, **told)[0], seen_and_said(encoder, dull, **told)[0]
+    )
+    assert seen_and_said(encoder, bright, **told)[0].max() == 1.0
+    seen, _ = seen_and_said(limited, bright, **told)
+    assert seen.max() == pytest.approx(0.1)
+    np.testing.assert_array_equal(bright.intensity, before)
+
+
 @pytest.mark.parametrize("given", [{"intensity_scale": 2.0}, {"intensity": "rank"}])
 def test_a_scale_that_nothing_uses_is_refused(encoder: Any, given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="intensity"):

@@ -28,8 +28,11 @@ def test_a_release_of_the_same_model_differs_in_nothing_that_counts(audio, tmp_p
     assert found.same
     assert found.newer == "after"
     assert found.weights.same > 4
-    assert differences(made(audio, tmp_path / "b", version="0.4.9"), audio).newer == "after"
-    assert differences(made(audio, tmp_path / "c", version="0.10.0"), audio).newer == "before"
+    ninth = made(audio, tmp_path / "b", version="0.9.0")
+    tenth = made(audio, tmp_path / "c", version="0.10.0")
+    assert differences(ninth, tenth).newer == "after"
+    assert differences(tenth, ninth).newer == "before"
+    assert differences(tenth, made(audio, tmp_path / "d", version="0.10.0")).newer == "same"
 
 
 def test_every_part_is_named(audio, tmp_path):
