@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from edge_perception.core.types import DetectedObject
 from edge_perception.fusion.classes import group_of
 from edge_perception.fusion.geometry import bev_iou
@@ -46,20 +48,28 @@ class SharedGround:
             stamp_ns: of the view.
             oldest_ns: pairs that were not seen since are forgotten.
         """
-        for index, one in enumerate(objects):
-            for other in objects[:index]:
-                if _near(one, other) or _pair(one.track_id, other.track_id) in self._pairs:
-                    self._tell(one.track_id, other.track_id, _overlap(one, other), stamp_ns)
+        for first, second in self._to_compare(objects):
+            one, other = objects[first], objects[second]
+            self._tell(one.track_id, other.track_id, _overlap(one, other), stamp_ns)
+        fresh = [item for item in objects if item.track_id not in self._known]
         for place in places:
             if place.index < 0:  # what is not seen is not seen apart either
-                lost = place.track_id in self._seen
-                for item in objects:
-                    taken_over = lost or item.track_id not in self._known
-                    if taken_over and _stands_on(item, place):
+                for item in objects if place.track_id in self._seen else fresh:
+                    if _stands_on(item, place):
                         self._tell(place.track_id, item.track_id, True, stamp_ns)
         self._seen = frozenset(item.track_id for item in objects)
         self._known = frozenset(place.track_id for place in places)
         self._pairs = {pair: at for pair, at in self._pairs.items() if at >= oldest_ns}
+
+    def _to_compare(self, objects: Sequence[DetectedObject]) -> set[tuple[int, int]]:
+        """Return which objects, by index, may touch, or are of one thing so far."""
+        index = {item.track_id: number for number, item in enumerate(objects)}
+        known = {
+            (index[first], index[second])
+            for first, second in self._pairs
+            if first in index and second in index
+        }
+        return known | _near(objects)
 
     def together(self, names: Iterable[int]) -> list[tuple[int, ...]]:
         """Return tracks by what they are of, in ascending order; most are alone."""
@@ -84,12 +94,14 @@ def _pair(first: int, second: int) -> tuple[int, int]:
     return (first, second) if first < second else (second, first)
 
 
-def _near(one: DetectedObject, other: DetectedObject) -> bool:
-    """Whether two boxes of a group may touch."""
-    reach_m = (math.hypot(*one.size_m[:2]) + math.hypot(*other.size_m[:2])) / 2
-    return math.dist(one.center_m[:2], other.center_m[:2]) < reach_m and group_of(
-        one.class_name
-    ) == group_of(other.class_name)
+def _near(objects: Sequence[DetectedObject]) -> set[tuple[int, int]]:
+    """Return the pairs of a group that are close enough to touch, by index."""
+    centers = np.array([item.center_m[:2] for item in objects]).reshape(-1, 2)
+    halves = np.array([math.hypot(*item.size_m[:2]) / 2 for item in objects])
+    gaps = np.hypot(*(centers[:, None] - centers).T)
+    close = np.argwhere(np.triu(gaps < halves[:, None] + halves, 1)).tolist()
+    groups = [group_of(item.class_name) for item in objects]
+    return {(first, second) for first, second in close if groups[first] == groups[second]}
 
 
 def _overlap(one: DetectedObject, other: DetectedObject) -> bool:
