@@ -42,6 +42,11 @@ def before():
     return {role: installed(role).manifest.version for role in ROLES}
 
 
+def newer():
+    """Return a release after those that are installed, and so served before."""
+    return max(installed(role).manifest.release for role in ROLES) + 1
+
+
 @pytest.fixture
 def maker(tmp_path):
     pytest.importorskip("onnx")
@@ -73,7 +78,7 @@ def install_bad(maker, kind, version, release):
     [pytest.param(False, id="separate"), pytest.param(True, id="composed", marks=MATRIX)],
 )
 def test_a_whole_set_passes_every_stage_is_watched_and_rolls_back(harness, maker, composed):
-    maker.install_set(NEW, 10)
+    maker.install_set(NEW, newer())
     with SetRobot(harness, maker, composed=composed) as robot:
         answer = robot.swap()
         assert answer.success, answer.reason
@@ -93,8 +98,8 @@ def test_a_whole_set_passes_every_stage_is_watched_and_rolls_back(harness, maker
 
 
 def test_a_blind_set_and_a_mirrored_one_are_stopped_in_the_shadow(harness, maker):
-    install_bad(maker, "blind", "91.0.0", 10)
-    install_bad(maker, "mirrored", "92.0.0", 10)
+    install_bad(maker, "blind", "91.0.0", newer())
+    install_bad(maker, "mirrored", "92.0.0", newer())
     with SetRobot(harness, maker) as robot:
         for version, text in (("91.0.0", "empty 1.00"), ("92.0.0", "")):
             answer = robot.swap(version=version)
@@ -108,9 +113,9 @@ def test_a_blind_set_and_a_mirrored_one_are_stopped_in_the_shadow(harness, maker
 
 
 def test_a_watch_goes_back_by_itself_and_the_breaker_opens(harness, maker):
-    install_bad(maker, "blind", "91.0.0", 10)
-    install_bad(maker, "everywhere", "92.0.0", 10)
-    maker.install_set(NEW, 10)
+    install_bad(maker, "blind", "91.0.0", newer())
+    install_bad(maker, "everywhere", "92.0.0", newer())
+    maker.install_set(NEW, newer())
     maker.asks(
         trial=QUICK,
         watch={"soak_s": 60.0},
@@ -148,7 +153,7 @@ def test_a_watch_goes_back_by_itself_and_the_breaker_opens(harness, maker):
 
 @MATRIX
 def test_a_set_that_silences_fusion_is_rolled_back(harness, maker, ros_domain):
-    maker.install_set(NEW, 10)
+    maker.install_set(NEW, newer())
     maker.asks(
         trial=QUICK,
         objectives=[{"name": "valid", "indicator": "valid", "target": 0.9, "min_events": 10}],
@@ -193,7 +198,7 @@ def one_set_serves(robot, maker):
     [pytest.param("prepared", marks=MATRIX), pytest.param("shadow", marks=MATRIX), "commit"],
 )
 def test_kill_of_the_manager_while_a_set_changes(harness, maker, ros_domain, step):
-    maker.install_set(NEW, 10)
+    maker.install_set(NEW, newer())
     with SetRobot(harness, maker, manager=False) as robot:
         command = [sys.executable, str(HERE / "killed_manager.py"), step]
         process = start(command, ros_domain, robot.parameters)
@@ -225,7 +230,7 @@ NODES = {
     ],
 )
 def test_kill_of_a_node_while_a_set_changes(harness, maker, ros_domain, victim, step):
-    maker.install_set(NEW, 10)
+    maker.install_set(NEW, newer())
     module, function = NODES[victim].split(":")
     command = [sys.executable, "-c", f"from {module} import {function}; {function}()"]
     robot = SetRobot(harness, maker, outside=victim, answer_timeout_s=5.0, prepare_timeout_s=20.0)
