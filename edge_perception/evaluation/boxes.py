@@ -29,7 +29,7 @@ from edge_perception.evaluation.matching import (
     curve,
     judge_frame,
 )
-from edge_perception.fusion.geometry import bev_iou
+from edge_perception.fusion.geometry import bev_iou, shared_area
 
 OVERLAPS = ("bev", "3d", "bev_loose", "3d_loose")
 _LEAST = {"car": 0.7, "truck": 0.7, "bus": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
@@ -217,9 +217,8 @@ def _shares(
 
 def overlap(one: DetectedObject, other: DetectedObject) -> tuple[float, float]:
     """Return intersection over union of two boxes from above and in space."""
-    flat = bev_iou(one, other)
+    flat, shared = bev_iou(one, other), shared_area(one, other)
     areas = [box.size_m[0] * box.size_m[1] for box in (one, other)]
-    shared = flat / (1.0 + flat) * sum(areas)
     low = max(box.center_m[2] - 0.5 * box.size_m[2] for box in (one, other))
     high = min(box.center_m[2] + 0.5 * box.size_m[2] for box in (one, other))
     inside = shared * max(high - low, 0.0)

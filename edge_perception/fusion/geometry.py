@@ -105,7 +105,14 @@ def intersection(a: NDArray, b: NDArray) -> NDArray[np.float64]:
 
 
 def bev_iou(a: DetectedObject, b: DetectedObject) -> float:
-    """Return intersection over union of two footprints, by clipping one with the other's sides."""
+    """Return intersection over union of two footprints."""
+    shared = shared_area(a, b)
+    total = a.size_m[0] * a.size_m[1] + b.size_m[0] * b.size_m[1] - shared
+    return shared / total if total > 0 else 0.0
+
+
+def shared_area(a: DetectedObject, b: DetectedObject) -> float:
+    """Return the common ground of two footprints, m2, by clipping one with the other's sides."""
     polygon, clip = _footprint(a), _footprint(b)
     for (x1, y1), (x2, y2) in zip(clip, clip[1:] + clip[:1], strict=True):
         sides = [(x2 - x1) * (y - y1) - (y2 - y1) * (x - x1) for x, y in polygon]
@@ -125,9 +132,7 @@ def bev_iou(a: DetectedObject, b: DetectedObject) -> float:
         polygon = cut
         if not polygon:
             return 0.0
-    shared = _shoelace(polygon)
-    total = a.size_m[0] * a.size_m[1] + b.size_m[0] * b.size_m[1] - shared
-    return shared / total if total > 0 else 0.0
+    return _shoelace(polygon)
 
 
 def image_size(geometry: Geometry) -> tuple[int, int]:

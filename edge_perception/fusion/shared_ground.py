@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_perception.core.types import DetectedObject
 from edge_perception.fusion.classes import group_of
-from edge_perception.fusion.geometry import bev_iou
+from edge_perception.fusion.geometry import shared_area
 from edge_perception.fusion.tracks import TrackPlace
 
 _LEAST_SHARE = 0.2  # of the smaller footprint: boxes of neighbours touch by their errors
@@ -106,9 +106,8 @@ def _near(objects: Sequence[DetectedObject]) -> set[tuple[int, int]]:
 
 def _overlap(one: DetectedObject, other: DetectedObject) -> bool:
     """Whether two boxes share more ground than their errors explain."""
-    areas = [box.size_m[0] * box.size_m[1] for box in (one, other)]
-    iou = bev_iou(one, other)
-    return iou * sum(areas) / (1.0 + iou) > _LEAST_SHARE * min(areas)
+    smaller = min(box.size_m[0] * box.size_m[1] for box in (one, other))
+    return shared_area(one, other) > _LEAST_SHARE * smaller
 
 
 def _stands_on(box: DetectedObject, place: TrackPlace) -> bool:

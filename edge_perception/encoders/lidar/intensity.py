@@ -130,8 +130,8 @@ def model_intensity(
 ) -> tuple[NDArray[np.float32] | None, str]:
     """Return what a model is given of the brightness, and a note, empty where it stays as read.
 
-    Coats with reflectors are a hundred times as bright as others. A network that has rarely seen
-    such a person takes it for a sign: what is above `limit` says no more than that.
+    A network that has rarely seen a person in a coat with reflectors does not know one: what is
+    above `limit` says no more than that.
 
     Args:
         intensity: (N,), 0 to 1; None: the sweep has none.
