@@ -17,6 +17,7 @@ from edge_perception.releases.journal import FINAL_STEPS
 _ANSWER_S = 10.0
 _WAITING = "waiting"
 _DECIDED = ("commit", "committed", "done")
+_LATE = "late"
 _QUIET_S = 1.0  # no event for so long: there is none on its way
 
 
@@ -53,26 +54,21 @@ def swap(args: argparse.Namespace) -> int:
     """Run a change as an action and show its steps; SIGINT cancels it until it is decided."""
     from rclpy.action import ActionClient
 
-    from edge_perception import action
+    from edge_perception import action, msg
+    from edge_perception.nodes.topics import qos
 
     with _Caller(args.manager) as caller:
         client = ActionClient(caller.node, action.SwapModel, f"{args.manager}/swap")
         if not client.wait_for_server(timeout_sec=_ANSWER_S):
             raise NoManagerError(f"{args.manager}: no model manager within {_ANSWER_S:g} s")
         alive = ManagerWatch(caller.node, args.manager)
+        steps = _Steps(args.json)
+        topic = _events_topic(args.manager)
+        caller.node.create_subscription(msg.ModelEvent, topic, steps.on_event, qos.EVENTS)
         goal = action.SwapModel.Goal(
             name=args.name, version=args.version, role=args.role, skip_trial=args.skip_trial
         )
-        steps: list[str] = []
-        aborted: list[str] = []  # why, as the manager said
-
-        def on_feedback(update: Any) -> None:
-            steps.append(update.feedback.event.event)
-            if steps[-1] == "aborted":
-                aborted.append(update.feedback.event.reason)
-            _print_event(update.feedback.event, args.json)
-
-        sent = client.send_goal_async(goal, feedback_callback=on_feedback)
+        sent = client.send_goal_async(goal, feedback_callback=steps.on_feedback)
         handle = caller.wait(sent, "the manager's consent")
         future = handle.get_result_async()
         try:
@@ -81,14 +77,63 @@ def swap(args: argparse.Namespace) -> int:
             handle.cancel_goal_async()
             problem = caller.wait_while(future, alive)
         if problem:
-            reason = aborted[0] if aborted else _ended(problem, steps)
+            reason = steps.aborted or _ended(problem, steps.names)
             return _answer(action.SwapModel.Result(reason=reason), args.json)
         result = future.result().result
-        # Steps come on another way than the result, which may be faster.
+        steps.follow(result.transaction_id)
         end_s = time.monotonic() + _ANSWER_S
-        while steps and steps[-1] not in (*FINAL_STEPS, "late") and time.monotonic() < end_s:
+        while steps.more_to_come and time.monotonic() < end_s:
             caller.spin_once()
     return _answer(result, args.json)
+
+
+class _Steps:
+    """The steps of one change, each shown once: from the action's feedback and `model_events`.
+
+    Feedback alone may miss some: rclpy's client drops what it takes after the result, and the
+    manager sends none to a reader that it has not found yet. Only feedback has the hints.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.names: list[str] = []
+        self.aborted = ""  # why, as the manager said
+        self._as_json = as_json
+        self._transaction_id = ""  # empty: nothing has told of it yet
+        self._told: list[Any] = []  # of any change, not shown yet
+        self._shown: list[Any] = []
+
+    def on_feedback(self, update: Any) -> None:
+        """Take feedback of the action."""
+        self._told.append(update.feedback.event)
+        self.follow(update.feedback.event.transaction_id)
+
+    def on_event(self, event: Any) -> None:
+        """Take a message of `model_events`."""
+        self._told.append(event)
+        self.follow(self._transaction_id)
+
+    def follow(self, transaction_id: str) -> None:
+        """Show what is known of the change; an empty name says nothing new."""
+        self._transaction_id = transaction_id or self._transaction_id
+        if not self._transaction_id:
+            return
+        for event in self._told:
+            if event.transaction_id == self._transaction_id and event not in self._shown:
+                self._show(event)
+        self._told.clear()
+
+    @property
+    def more_to_come(self) -> bool:
+        """Whether the change has begun and its last step is not here."""
+        ended = self.names and self.names[-1] in (*FINAL_STEPS, _LATE)
+        return bool(self._transaction_id) and not ended
+
+    def _show(self, event: Any) -> None:
+        self._shown.append(event)
+        self.names.append(event.event)
+        if event.event == "aborted":
+            self.aborted = event.reason
+        _print_event(event, self._as_json)
 
 
 def _ended(problem: str, steps: list[str]) -> str:
@@ -163,7 +208,7 @@ def events(args: argparse.Namespace) -> int:
     from edge_perception.nodes.topics import qos
 
     with _Caller(args.manager) as caller:
-        topic = args.manager.rsplit("/", 1)[0] + "/model_events"
+        topic = _events_topic(args.manager)
         last_s = [0.0]
 
         def on_event(event: Any) -> None:
@@ -175,6 +220,10 @@ def events(args: argparse.Namespace) -> int:
         while args.follow or not _told(caller.node, topic, began_s, last_s[0]):
             caller.spin_once()
     return 0
+
+
+def _events_topic(manager: str) -> str:
+    return manager.rsplit("/", 1)[0] + "/model_events"
 
 
 def _told(node: Any, topic: str, began_s: float, last_s: float) -> bool:
