@@ -4,9 +4,23 @@ Messages say what, where, expected and got, for example
 ``camera_front: input 'images' expects (1, 3, 416, 416) float32, got (1, 3, 640, 640)``.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class EdgePerceptionError(Exception):
     """Base of every error this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors reach another process whatever their `__init__` takes."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[EdgePerceptionError], args: Any, attributes: Any) -> EdgePerceptionError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(EdgePerceptionError):

@@ -21,7 +21,7 @@ from edge_perception.samples.images import decoded
 from edge_perception.simulation.audio import generate_audio
 from edge_perception.simulation.camera import Visibility, pinhole_of
 from edge_perception.simulation.generate import generate_frame, lidar_pose
-from edge_perception.simulation.scenario import random_scenario
+from edge_perception.simulation.scenario import Scenario, random_scenario
 from edge_perception.simulation.seeding import stream
 from edge_perception.simulation.soiling import LENSES
 from edge_perception.simulation.world import World
@@ -65,7 +65,12 @@ class SampleFrame:
 
 
 def load_frame(
-    seed: int, folder: Path, *, delays_ms: tuple[int, ...] = (), lenses: bool = False
+    seed: int,
+    folder: Path,
+    *,
+    delays_ms: tuple[int, ...] = (),
+    lenses: bool = False,
+    clear_day: bool = False,
 ) -> SampleFrame:
     """Return the frame of a seed from the folder, rendered where it is not there yet.
 
@@ -74,15 +79,26 @@ def load_frame(
         folder: cache; may be deleted at any time.
         delays_ms: further images wanted, this much older than the sweep.
         lenses: whether images through soiled lenses are wanted.
+        clear_day: by clear day in the place of the weather and the light of the scenario.
     """
-    path = folder / simulator_digest() / f"{seed}.npz"
+    scenario = random_scenario(seed)
+    name = f"{seed}"
+    if clear_day:
+        scenario, name = by_clear_day(scenario), f"{seed}_clear_day"
+    path = folder / simulator_digest() / f"{name}.npz"
     delays, soiled = (0, *delays_ms), tuple(LENSES) if lenses else ()
     wanted = [*(f"{_IMAGE}{delay}" for delay in delays), *(_LENS + lens for lens in soiled)]
     stored = _read(path, wanted) if path.exists() else None
     if stored is None:
-        stored = _render(seed, delays, soiled)
+        stored = _render(scenario, seed, delays, soiled)
         write_stored(path, stored)
-    return _frame(seed, stored)
+    return _frame(scenario, seed, stored)
+
+
+def by_clear_day(scenario: Scenario) -> Scenario:
+    """Return the same by clear day; nothing else is drawn anew."""
+    sounds = tuple(sound for sound in scenario.sounds if sound != "rain")
+    return replace(scenario, weather="clear", light="day", sounds=sounds)
 
 
 @cache
@@ -103,8 +119,9 @@ def moment(seed: int) -> float:
     return float(stream(seed, "moment").uniform(2.0, 5.0))
 
 
-def _render(seed: int, delays_ms: tuple[int, ...], lenses: tuple[str, ...]) -> dict[str, NDArray]:
-    scenario = random_scenario(seed)
+def _render(
+    scenario: Scenario, seed: int, delays_ms: tuple[int, ...], lenses: tuple[str, ...]
+) -> dict[str, NDArray]:
     world, t_s = World(scenario, seed), moment(seed)
     both = replace(scenario, sensors=("camera", "lidar"))
     frame = generate_frame(both, seed, t_s, start_ns=_START_NS, world=world)
@@ -156,8 +173,7 @@ def is_shown(seen: Visibility | None) -> bool:
     )
 
 
-def _frame(seed: int, stored: dict[str, NDArray]) -> SampleFrame:
-    scenario = random_scenario(seed)
+def _frame(scenario: Scenario, seed: int, stored: dict[str, NDArray]) -> SampleFrame:
     pinhole = pinhole_of(scenario.camera)
     stamp_ns = _START_NS + round(moment(seed) * 1e9)
     images, soiled = {}, {}

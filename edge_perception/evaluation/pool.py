@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, TypeVar
 
+from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders, plugin_folders
 
 T = TypeVar("T")
-_worker: Callable[..., Any] | None = None  # of this process
+_make: Callable[[], Callable[..., Any]] | None = None  # of this process, as is the worker
+_worker: Callable[..., Any] | None = None
 
 
 def _begin(make: Callable[[Any], Callable[..., Any]], plan: Any, plugins: Sequence[Any]) -> None:
-    global _worker
+    global _make
     add_plugin_folders(plugins)
-    _worker = make(plan)
+    _make = partial(make, plan)
 
 
 def _one(task: tuple[Any, ...]) -> Any:
-    assert _worker is not None
+    global _worker
+    if _worker is None:  # with the first task, whose error arrives
+        assert _make is not None
+        _worker = _make()
     return _worker(*task)
 
 
@@ -41,6 +49,10 @@ def run_all(
         processes: how many at once; 1 stays in this process.
         progress: is told how many are done.
         chunk: tasks that a process takes at a time.
+
+    Raises:
+        EdgePerceptionError: a process ended before its task, killed for want of memory maybe.
+        Exception: whatever a task raised.
     """
     results: list[T] = []
     if processes == 1:
@@ -52,8 +64,12 @@ def run_all(
     # Spawned: threads of the inference runtime do not survive a fork.
     context = multiprocessing.get_context("spawn")
     begun = (make, plan, plugin_folders())
-    with context.Pool(processes, initializer=_begin, initargs=begun) as pool:
-        for count, result in enumerate(pool.imap(_one, tasks, chunksize=chunk), 1):
-            results.append(result)
-            progress(count)
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=begun) as pool:
+        try:
+            for count, result in enumerate(pool.map(_one, tasks, chunksize=chunk), 1):
+                results.append(result)
+                progress(count)
+        except BrokenProcessPool as error:
+            done = f"{len(results)} of {len(tasks)} tasks were done"
+            raise EdgePerceptionError(f"a process of ours ended, {done}: {error}") from error
     return results

@@ -18,6 +18,7 @@ from edge_perception.evaluation.drive_tables import (
 )
 from edge_perception.evaluation.drives import WAYS, DriveResult
 from edge_perception.evaluation.matching import Judged, ap_table
+from edge_perception.evaluation.resampling import FEW, interval
 from edge_perception.evaluation.rig import SUBSETS, ModelSet, shipped_thresholds
 from edge_perception.evaluation.robustness import robustness_table
 from edge_perception.evaluation.surround import (
@@ -31,6 +32,8 @@ from edge_perception.evaluation.surround import (
 )
 from edge_perception.evaluation.trials import (
     CLEAN_LENS,
+    CLEAR_DAY,
+    CONDITION_SUBSETS,
     EVERYTHING,
     LENS_SUBSETS,
     VIEW,
@@ -148,14 +151,23 @@ def _conditions(results: Sequence[Result]) -> dict[str, Any]:
     for name, belongs in groups.items():
         picked = [item for item in results if belongs(item)]
         if picked:
-            table[name] = {
-                "frames": len(picked),
-                **{
-                    subset: ap_table(joined(picked, "feature", subset, EVERYTHING))["map"]
-                    for subset in SUBSETS
-                },
-            }
+            entry: dict[str, Any] = {"frames": len(picked)}
+            entry |= {subset: _map(picked, "feature", subset) for subset in SUBSETS}
+            entry[CLEAR_DAY] = {s: _map(picked, CLEAR_DAY, s) for s in CONDITION_SUBSETS}
+            entry["lost_points"] = _lost_points(picked)
+            if len(picked) < FEW:
+                entry["lost_points_90"] = interval(picked, _lost_points)
+            table[name] = entry
     return table
+
+
+def _lost_points(results: Sequence[Result]) -> float:
+    """Return by how much the fused mAP is below that of the same scenes by clear day."""
+    return 100 * (_map(results, CLEAR_DAY, _FULL) - _map(results, "feature", _FULL))
+
+
+def _map(results: Sequence[Result], what: str, which: str) -> float:
+    return float(ap_table(joined(results, what, which, EVERYTHING))["map"])
 
 
 def _lenses(results: Sequence[Result]) -> dict[str, Any]:
@@ -264,6 +276,8 @@ def targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if name in conditions:
             drop = 100 * (day - conditions[name][_FULL])
             rows[f"{name}: fused below day, points"] = (drop, "<=", 10.0)
+            lost = conditions[name]["lost_points"]
+            rows[f"{name}: below the same by clear day, points"] = (lost, "<=", 10.0)
     return {
         name: {
             "value": value, "limit": f"{sign} {limit:g}",

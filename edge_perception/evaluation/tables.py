@@ -9,6 +9,7 @@ from typing import Any
 from edge_perception.evaluation import drive_tables, robustness
 from edge_perception.evaluation.matching import CLASSES
 from edge_perception.evaluation.surround import TRIALS
+from edge_perception.evaluation.trials import CLEAR_DAY, CONDITION_SUBSETS
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
@@ -67,12 +68,20 @@ def _subsets(report: dict[str, Any]) -> Iterator[str]:
 
 def _conditions(report: dict[str, Any]) -> Iterator[str]:
     yield ""
-    yield "condition   frames   fused  LiDAR alone  camera alone"
+    yield "                             mAP                mAP, same scenes by clear day"
+    yield "condition   frames   fused   LiDAR  camera     fused   LiDAR  camera   points lost"
     for name, entry in report["conditions"].items():
-        yield (
-            f"{name:10} {entry['frames']:7}   {_number(entry['camera+lidar+audio'])}        "
-            f"{_number(entry['lidar'])}         {_number(entry['camera'])}"
-        )
+        cells = [
+            "   ".join(_number(maps[subset]) for subset in CONDITION_SUBSETS)
+            for maps in (entry, entry[CLEAR_DAY])
+        ]
+        yield f"{name:10} {entry['frames']:7}   {'     '.join(cells)}   {_lost(entry)}"
+
+
+def _lost(entry: dict[str, Any]) -> str:
+    known = entry.get("lost_points_90")
+    between = f" ({known[0]:.1f} to {known[1]:.1f})" if known else ""
+    return f"{entry['lost_points']:5.1f}{between}"
 
 
 def _lenses(table: dict[str, Any]) -> Iterator[str]:

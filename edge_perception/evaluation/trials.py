@@ -33,6 +33,8 @@ CAMERA_REACH_M = 40.0
 EVERYTHING, VIEW = "all", "camera_view"
 CLEAN_LENS = "clean"
 LENS_SUBSETS = ("camera+lidar", "camera")
+CLEAR_DAY = "clear_day"
+CONDITION_SUBSETS = (SUBSETS[0], "lidar", "camera")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,7 @@ class Trials:
         for subset in ("camera+lidar", "lidar", "camera"):
             view = self._rig.fuse(subset_of(features, subset), with_model=False)
             _judge(judged, "decision", subset, view.objects, frame)
+        self._clear_up(judged, frame)
         if extra:
             self._disturb(judged, frame, features)
             self._soil(judged, frame, features)
@@ -111,6 +114,19 @@ class Trials:
             altered=self._altered(frame) if extra else {},
             rigs=rigs,
         )
+
+    def _clear_up(self, judged: dict, frame: SampleFrame) -> None:
+        """Judge the same scene by clear day: how far weather and light are to blame."""
+        if (frame.weather, frame.light) == ("clear", "day"):
+            for subset in CONDITION_SUBSETS:
+                for where in (EVERYTHING, VIEW):
+                    judged[CLEAR_DAY, subset, where] = judged["feature", subset, where]
+            return
+        frame = load_frame(frame.seed, self._plan.cache, clear_day=True)
+        features = self._rig.features(frame)
+        for subset in CONDITION_SUBSETS:
+            view = self._rig.fuse(subset_of(features, subset))
+            _judge(judged, CLEAR_DAY, subset, view.objects, frame)
 
     def _altered(self, frame: SampleFrame) -> Row:
         return altered_frame(self._rig, frame.cloud, frame.lidar, frame.truth, frame.seed)

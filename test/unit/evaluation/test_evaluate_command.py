@@ -7,9 +7,11 @@ import pytest
 
 from edge_perception.cli.main import main
 from edge_perception.core.types import Geometry
+from edge_perception.evaluation.frames import FIRST_SEED, by_clear_day, load_frame
 from edge_perception.evaluation.rig import SUBSETS, load_set, miscalibrated, shipped_thresholds
 from edge_perception.evaluation.surround import TRIALS
 from edge_perception.simulation.rigs import RIGS
+from edge_perception.simulation.scenario import random_scenario
 
 SET = Path(__file__).parents[3] / "models" / "bev_lite"
 FRAMES = ("--frames", "2", "--extra", "1", "--rigs", "1", "--drives", "0")
@@ -49,6 +51,29 @@ def test_every_table_is_there(report):
     assert sum(report["conditions"][k]["frames"] for k in ("clear", "rain", "fog")
                if k in report["conditions"]) == 2  # fmt: skip
     assert report["int8_delta"] is None
+
+
+def test_what_weather_and_light_cost_is_told_on_the_same_scenes(report):
+    for entry in report["conditions"].values():
+        lost = entry["clear_day"]["camera+lidar+audio"] - entry["camera+lidar+audio"]
+        assert entry["lost_points"] == pytest.approx(100 * lost)
+    assert report["conditions"]["day"]["lost_points"] == 0  # a clear one
+    assert report["conditions"]["dusk"]["lost_points"] != 0
+
+
+def test_a_scene_by_clear_day_is_the_same_scene(tmp_path):
+    conditions = {s: random_scenario(s) for s in range(FIRST_SEED, FIRST_SEED + 99)}
+    for scenario in conditions.values():  # those with the sound of rain, too
+        assert by_clear_day(scenario).actors == scenario.actors
+    seed = next(s for s, c in conditions.items() if (c.weather, c.light) == ("fog", "night"))
+    fog, clear = (load_frame(seed, tmp_path, clear_day=day) for day in (False, True))
+    assert (fog.weather, fog.light) == ("fog", "night")
+    assert (clear.weather, clear.light) == ("clear", "day")
+    assert (fog.truth.center_m == clear.truth.center_m).all()
+    assert len(fog.truth.center_m)
+    assert clear.truth.in_lidar.sum() > fog.truth.in_lidar.sum()
+    assert clear.images[0].bgr.mean() > 2 * fog.images[0].bgr.mean()
+    assert (load_frame(seed, tmp_path).cloud.xyz_m == fog.cloud.xyz_m).all()  # kept apart
 
 
 def test_lenses_are_judged_on_the_same_frames(report):
@@ -108,7 +133,7 @@ def test_pictures_are_drawn(report, folder):
 
 def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
     frames = {path: path.stat().st_mtime_ns for path in (folder / "cache").rglob("*.npz")}
-    assert len(frames) == 3
+    assert len(frames) == 4  # two, one of them by clear day too, and one of a rig
     again = evaluate(folder, "second", *FRAMES, "--real", "0")
     assert again["robustness"].pop("real")["why_not"] == "not asked for (--real 0)"
     assert again == {**report, "robustness": {"simulated": report["robustness"]["simulated"]}}

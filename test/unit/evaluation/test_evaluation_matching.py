@@ -153,7 +153,10 @@ def test_targets_say_what_is_not_reached():
     }  # fmt: skip
     report = {
         "subsets": {name: {"map": value, "siren_f1": 0.95} for name, value in maps.items()},
-        "conditions": {"day": {"camera+lidar+audio": 0.72}, "fog": {"camera+lidar+audio": 0.5}},
+        "conditions": {
+            "day": {"camera+lidar+audio": 0.72},
+            "fog": {"camera+lidar+audio": 0.5, "lost_points": 8.0},
+        },
         "rigs": {"6 cameras": {"share": {"LiDAR lost": 0.37, "one camera lost": 0.96}}},
     }
     verdicts = {name: entry["reached"] for name, entry in targets(report).items()}
@@ -166,6 +169,7 @@ def test_targets_say_what_is_not_reached():
         "6 cameras, LiDAR lost, share of the mAP": False,
         "6 cameras, one lost, share of the mAP": True,
         "fog: fused below day, points": False,
+        "fog: below the same by clear day, points": True,
     }
 
 
