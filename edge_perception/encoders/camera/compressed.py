@@ -3,6 +3,8 @@
 The size in the header is checked first, so that a small message cannot ask for a huge image, and
 the end marker too, because OpenCV fills what is missing of a truncated image with grey. What lies
 behind the end is not of the picture: drivers copy whole buffers, with the rest of an earlier one.
+What is lost within a JPEG (a packet of a camera's network) shows in the pixels only: the decoder
+goes on with what is there, in other places, and fills the end with grey.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ _OTHERS = (
     (b"\x00\x00\x01", "a packet of a video (H.264, H.265)"),
 )
 _DEPTH_HEADER = 12  # bytes that compressed_depth_image_transport puts in front of its PNG
+_FILL = 128  # what coefficients of zero are: of them libjpeg makes what is missing (jdhuff.c)
+_FILLED_ROWS = 8  # of blocks
 _TAIL = 64  # bytes at the end in which a file without a rest has its end marker
 
 
@@ -58,6 +62,7 @@ class CompressedFile:
     size: tuple[int, int]  # width and height, px
     one_channel: bool
     bits: int  # a channel
+    lossy: bool = False  # a JPEG
 
 
 def compressed_file(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
@@ -123,7 +128,21 @@ def _decoded(file: CompressedFile, mode: int, channels: int) -> NDArray:
         raise InvalidFrameError(
             f"compressed image: header says {width} x {height}, decoder gave {pixels.shape}"
         )
+    if file.lossy and _ends_in_fill(pixels):
+        raise InvalidFrameError(
+            "JPEG: a part is lost within, so what follows is in other places, and its end is the "
+            "decoder's grey"
+        )
     return np.asarray(pixels)
+
+
+def _ends_in_fill(pixels: NDArray) -> bool:
+    """Whether half of the last row of blocks or more is what a decoder makes of nothing.
+
+    A picture that is such a grey all over has lost nothing.
+    """
+    end = pixels[-_FILLED_ROWS:, pixels.shape[1] // 2 :]
+    return len(pixels) > _FILLED_ROWS and bool((end == _FILL).all() and (pixels != _FILL).any())
 
 
 def _png(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
@@ -177,6 +196,7 @@ def _jpeg(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
                 size=(width, height),
                 one_channel=channels == 1,
                 bits=bits,
+                lossy=True,
             )
         else:
             length = struct.unpack(">H", view[at + 2 : at + 4])[0]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.encoders.camera.contrast import stretched
 from edge_perception.encoders.camera.pair_order import is_exchanged
+from edge_perception.encoders.camera.pixel_bytes import other_pixel_bytes
 from edge_perception.encoders.camera.sixteen_bits import (
     SixteenBits,
     full_scale,
@@ -125,6 +126,7 @@ def decode_raw(
             f"step: planes of half the width expect rows without padding, {width} bytes, got {step}"
         )
     if data.size >= step * rows + width * encoding.channels * encoding.item_bytes:
+        _check_pixel_bytes(encoding, data, size)
         data = _without_rest(encoding, data, height, step, notes)
     dtype = np.dtype("u1" if encoding.item_bytes == 1 else ">u2" if big_endian else "<u2")
     pixels: NDArray = np.ndarray(
@@ -211,6 +213,21 @@ def _row_step(
         )
     notes.append("step is no length of a row: the rows fill the data without a gap")
     return row_bytes
+
+
+def _check_pixel_bytes(encoding: Encoding, data: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    """Refuse data that is a picture of larger pixels than the encoding has.
+
+    Raises:
+        InvalidFrameError: it is.
+    """
+    told = encoding.channels * encoding.item_bytes
+    held = other_pixel_bytes(data, size, told) if encoding.rows == (1, 1) else 0
+    if held:
+        raise InvalidFrameError(
+            f"data: expected {told} bytes a pixel, got {held} a pixel, which make a picture: "
+            "another encoding?"
+        )
 
 
 def _without_rest(

@@ -153,6 +153,25 @@ def test_refused(data: bytes, text: str, reason: str) -> None:
         image_from_msg(compressed_msg(data, text))
 
 
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+@pytest.mark.parametrize("lost", [0.2, 0.4])
+def test_a_jpeg_that_lost_a_part_within_is_refused(grey: bool, lost: float) -> None:
+    """It begins and ends as it should; the decoder makes an end of grey, and says nothing."""
+    picture = np.random.default_rng(2).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    data = encoded(picture[..., 1] if grey else picture, ".jpg")
+    start, length = int(0.4 * len(data)), int(lost * len(data))
+    near(image_from_msg(compressed_msg(data)).bgr, cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+    with pytest.raises(InvalidFrameError, match="JPEG: a part is lost within"):
+        image_from_msg(compressed_msg(data[:start] + data[start + length :]))
+
+
+@pytest.mark.parametrize("rows", [0, 80], ids=["all of it", "above 80 rows of another"])
+def test_a_picture_that_is_the_decoders_grey_lost_nothing(rows: int) -> None:
+    picture = np.full((96, 160, 3), 128, np.uint8)
+    picture[len(picture) - rows :] = 60
+    near(image_from_msg(compressed_msg(encoded(picture, ".jpg"))).bgr, picture)
+
+
 @settings(max_examples=80)
 @given(
     suffix=st.sampled_from([".jpg", ".png"]),

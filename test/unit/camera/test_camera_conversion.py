@@ -255,6 +255,39 @@ def test_data_behind_the_last_row_is_told(bgr: np.ndarray, encoding: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("written", "told", "held"),
+    [("bgr8", 3, 4), ("rgb8", 3, 4), ("mono8", 1, 2), ("mono8", 1, 3), ("mono8", 1, 4)],
+)
+def test_larger_pixels_than_the_encoding_has_are_no_stale_height(
+    written: str, told: int, held: int
+) -> None:
+    """BGRA called bgr8 fills the rows of an image that is higher by a third."""
+    picture = smooth_picture(96, 120)
+    pixels = np.full((96, 120, held), 255, np.uint8)
+    pixels[..., : min(held, 3)] = picture[..., : min(held, 3)] // 2
+    message = image_msg(pixels.reshape(-1, told * 120), written, size=(120, 96))
+    reason = f"expected {told} bytes a pixel, got {held} a pixel"
+    with pytest.raises(InvalidFrameError, match=reason):
+        image_from_msg(message)
+
+
+@pytest.mark.parametrize(("encoding", "height"), [("bgr8", 72), ("mono8", 48), ("mono8", 32)])
+def test_rows_of_a_higher_image_are_no_larger_pixels(encoding: str, height: int) -> None:
+    picture = smooth_picture(96, 120)
+    rows = picture if encoding == "bgr8" else picture[..., 0]
+    frame = image_from_msg(image_msg(rows, encoding, size=(120, height)))
+    assert np.array_equal(frame.bgr[..., 0], picture[:height, :, 0])
+    assert "the height or the data is stale" in frame.notes[0]
+
+
+def smooth_picture(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [np.sin(x / 15 + c) * np.cos(y / 11 - c) for c in range(3)]
+    noise = np.random.default_rng(5).normal(0, 0.02, (height, width, 3))
+    return np.rint(127 + 100 * (np.stack(channels, axis=-1) + noise)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
     ("written", "known"),
     [("RGB8", "rgb8"), ("Mono16", "mono16"), ("YUYV", "yuyv"), ("BayerRG8", "bayer_rggb8"),
      ("BayerGB16", "bayer_gbrg16"), ("BayerGR8", "bayer_grbg8"), ("BayerBG8", "bayer_bggr8")],
