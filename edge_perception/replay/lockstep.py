@@ -26,12 +26,11 @@ from edge_perception.replay.encoding import Emergence, EncoderStage
 from edge_perception.replay.fusing import Event, FusionRun, FusionSwap, Jump, Motion, NodeTime
 from edge_perception.replay.metering import LOOP_FRAMES, Looped, run_loop
 from edge_perception.replay.model_changes import ModelChanges, Swap
-from edge_perception.replay.stats import ReplayStats
+from edge_perception.replay.stats import MAX_GAP_NS, ReplayStats, jump_told
 from edge_perception.replay.vehicle import Vehicle
 from edge_perception.replay.virtual import LatencyModel
 from edge_perception.running.vehicle_plan import SourcePlan
 
-MAX_GAP_NS = 30 * NS  # a longer silence of all topics is a jump of the recorder's clock
 SILENT_PERIODS = 5  # of a source's rate: another way of it is read then
 LOOP_EVERY = 12 * LOOP_FRAMES  # outputs between two turns of the bare models in a loop
 _AFTER_STAMP = 12  # bytes of CDR: encapsulation, sec, nanosec
@@ -87,6 +86,7 @@ class LockStep:
         self._alter = alter
         self._measure_bare = measure_bare
         self._last_ns = start_ns
+        self._arrived = False  # a message behind start_ns: before it, a cut made the silence
         self._choices = {
             source.name: _choice(source, binding, self._arrivals.steady(start_ns))
             for source in vehicle.plan.sources
@@ -156,6 +156,7 @@ class LockStep:
             gap_ns = message.log_time_ns - self._last_ns
             if gap_ns > MAX_GAP_NS and self.stats.messages > 1:
                 yield from self._jump(gap_ns)
+            self._arrived |= message.log_time_ns > self._last_ns
             self._last_ns = max(message.log_time_ns, self._last_ns)
             yield from self._change_models(self._last_ns)
             if message.topic == self._binding.odometry:
@@ -176,9 +177,8 @@ class LockStep:
     def _jump(self, gap_ns: int) -> Iterator[Event]:
         """Let the node clock jump: one second passes on the steady clock."""
         yield from self._encoders.finish()
-        self.stats.clock_jumps.append(
-            f"nothing arrived for {gap_ns / NS:.1f} s: taken as a jump of the recorder's clock"
-        )
+        if self._arrived:
+            self.stats.clock_jumps.append(jump_told(gap_ns))
         yield Jump(steady_ns=self._arrivals.steady(self._last_ns) + NS, by_ns=gap_ns - NS)
         self._arrivals.offset_ns += gap_ns - NS
 

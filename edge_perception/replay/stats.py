@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 
 from edge_perception.core.types import FrameLatency
 
+MAX_GAP_NS = 30_000_000_000  # a longer silence of all topics is a jump of the recorder's clock
 _LEAST_S, _LEAST_MESSAGES = 0.5, 5  # shorter streams tell nothing of their times
 # A rate of whole seconds aside, stamps are anywhere in a second.
 _SECONDS, _FRACTION_NS, _EACH_S = 2.0, 2_000_000, 0.5
 _UNALIKE = 10.0  # times as long: a pause, a loop and a drift are less
 _OTHER_TIME_NS, _ALIKE_NS = 10_000_000_000, 2_000_000_000  # no delay; the same distance
+
+
+def jump_told(gap_ns: int) -> str:
+    """Say that nothing arrived for longer than `MAX_GAP_NS`."""
+    return f"nothing arrived for {gap_ns * 1e-9:.1f} s: taken as a jump of the recorder's clock"
 
 
 @dataclass(kw_only=True)

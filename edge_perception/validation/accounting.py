@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_perception.recordings.reader import Recording
 from edge_perception.replay.binding import Binding
-from edge_perception.replay.stats import ReplayStats
+from edge_perception.replay.stats import MAX_GAP_NS, ReplayStats, jump_told
 from edge_perception.validation.digest import RecordingDigest
 
 UNUSED = "not used"
@@ -107,6 +107,25 @@ def account_for(accounts: Sequence[Mapping[str, Any]]) -> Accounting:
     if not sum(account["outputs"] for account in accounts):
         problems.append("nothing was fused: there is not one message to judge")
     return Accounting(topics=topics, problems=tuple(dict.fromkeys(problems)))
+
+
+def jumps_at_cuts(accounts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name silences in which a recording was cut: no segment hears both of their ends.
+
+    Args:
+        accounts: of the segments, in their order.
+    """
+    told, last_ns = [], None
+    for counts in (account["counts"] for account in accounts):
+        used = {name for name, role in counts["roles"].items() if not role.startswith(UNUSED)}
+        spans = [span for name, span in counts["spans"].items() if name in used]
+        if not spans:
+            continue
+        gap_ns = 0 if last_ns is None else min(begin for begin, _ in spans) - last_ns
+        if gap_ns > MAX_GAP_NS:
+            told.append(jump_told(gap_ns))
+        last_ns = max(end for _, end in spans)
+    return told
 
 
 def _unusable(topics: Sequence[TopicCount]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_perception.validation.accounting import account_for, to_json
+from edge_perception.validation.accounting import account_for, jumps_at_cuts, to_json
 from edge_perception.validation.canonical import FusedWriter
 from edge_perception.validation.digest import as_hex
 from edge_perception.validation.replaying import FUSED
@@ -31,6 +31,7 @@ def merge(
     writer.close()
     first = accounts[0]
     notes = dict.fromkeys(note for account in accounts for note in account["notes"])
+    notes |= dict.fromkeys(jumps_at_cuts(accounts))
     return {
         **to_json(account_for(accounts)),
         "sha256": writer.sha256,

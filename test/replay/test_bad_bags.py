@@ -1,6 +1,7 @@
 """Recordings that are damaged, odd or of another robot: a clear line, never a stack trace."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +243,28 @@ def test_a_reset_of_the_recorders_clock_is_flagged_and_costs_no_time(drive, tmp_
     code, said = validate(capsys, odd, "--segment", "0", "--out", tmp_path / "out")
     assert code == 0
     assert "jump of the recorder's clock" in said
+
+
+@pytest.mark.parametrize("segment_s", [0, 10, 60, 70])
+def test_a_pause_is_told_with_its_length_wherever_the_recording_is_cut(
+    drive, tmp_path, capsys, segment_s
+):
+    """Within a pause a segment may end, begin, or have nothing at all."""
+    pause_ns = 127 * NS
+
+    def change(index, message):
+        by_ns = 0 if index <= 45 else pause_ns
+        if index > 60:
+            return []
+        moved = with_stamp_ns(message.data, read_stamp_ns(message.data) + by_ns)
+        return [replace(message, log_time_ns=message.log_time_ns + by_ns, data=moved)]
+
+    odd = rewrite(drive, tmp_path / "pause.mcap", change)
+    code, said = validate(capsys, odd, "--segment", segment_s, "--out", tmp_path / "out")
+    assert code == 0
+    jumps = [line for line in said.splitlines() if "jump of the recorder's clock" in line]
+    assert len(jumps) == 1
+    assert re.search(r"nothing arrived for 127\.\d s", jumps[0])
 
 
 def test_broken_messages_are_counted_with_the_first_reason(drive, tmp_path, capsys):
