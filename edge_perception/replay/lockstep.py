@@ -57,6 +57,7 @@ class LockStep:
         swaps: model changes on the way, by time.
         alter: changes a decoded message of a source before it arrives.
         measure_bare: now and then run the bare models in a loop, for `throughput_ratio`.
+        counted_from_ns: messages that arrive before it are a warm-up and counted elsewhere.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class LockStep:
         swaps: Iterable[Swap] = (),
         alter: Callable[[str, Any], Any] | None = None,
         measure_bare: bool = False,
+        counted_from_ns: int = 0,
     ) -> None:
         self._vehicle, self._binding, self._decoder = vehicle, binding, decoder
         # Encoders run ahead of fusion: each has its own view of a clock that jumps.
@@ -85,6 +87,7 @@ class LockStep:
         self._models = ModelChanges(vehicle, swaps)
         self._alter = alter
         self._measure_bare = measure_bare
+        self._counted_from_ns, self._counts = counted_from_ns, False
         self._last_ns = start_ns
         self._arrived = False  # a message behind start_ns: before it, a cut made the silence
         self._choices = {
@@ -151,6 +154,9 @@ class LockStep:
         for read in messages:
             message = read.message
             self.stats.messages += 1
+            if not self._counts and message.log_time_ns >= self._counted_from_ns:
+                self._counts = True
+                self.stats.forget_counts()
             if progress is not None:
                 progress(message)
             gap_ns = message.log_time_ns - self._last_ns
@@ -276,6 +282,8 @@ class LockStep:
 
     def _collect(self) -> None:
         stats = self.stats
+        if not self._counts:
+            stats.forget_counts()
         stats.fusion_measured_s = self._fusion.measured_s
         frames = [(model.loop, model.runs) for model in self._models.all_fusion_models()]
         for name, lane in self._encoders.lanes.items():

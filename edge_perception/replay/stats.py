@@ -87,6 +87,12 @@ class ReplayStats:
         self.errors[where] += 1
         self.first_error.setdefault(where, f"{error}")
 
+    def forget_counts(self) -> None:
+        """Begin to count what messages are; what came before counts elsewhere."""
+        for counts in (self.errors, self.undecoded, self.stamp_faults, self.repeated):
+            counts.clear()
+        self.first_error.clear()
+
     def note_stamp(self, topic: str, stamp_ns: int, arrival_ns: int) -> None:
         """Count stamps of a topic that repeat or go back, and keep what span they have."""
         span = self.spans.get(topic)

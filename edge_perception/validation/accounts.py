@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import resource
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_perception.core.process_memory import PEAK, memory_bytes
@@ -54,6 +56,12 @@ def account_of(
             "messages": digest.counts.total(),
         },
         "counts": counts_of(bag, binding, digest, stats),
+        "tallies": {
+            "stamp_faults": dict(stats.stamp_faults),
+            "repeated": dict(stats.repeated),
+            "errors": dict(stats.errors),
+            "first_error": dict(stats.first_error),
+        },
         "start_ns": bag.start_ns,
         "end_ns": bag.end_ns,
         "wall_s": stats.wall_s,
@@ -111,20 +119,33 @@ def stages_of(stats: ReplayStats) -> dict[str, list[list[float]]]:
 
 def _remarks(stats: ReplayStats, bag: Recording) -> list[str]:
     remarks = [*stats.clock_jumps, *stats.notes]
-    remarks += [f"{what} in {n} messages" for what, n in sorted(stats.stamp_faults.items())]
     if not stats.clock_jumps:
         spans = sorted(stats.spans.items())
         remarks += [f"{topic}: {span.fault}" for topic, span in spans if span.fault]
         begins_ns = min((span.arrivals_ns[0] for _, span in spans), default=0)
         if begins_ns - bag.start_ns < _BEGIN_NS:  # said of one segment, and not of each
             remarks += filter(None, [stats.other_time()])
+    return remarks
+
+
+def counted_remarks(accounts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what was counted over all segments, once.
+
+    Args:
+        accounts: of the segments, in their order.
+    """
+    tallies = [account["tallies"] for account in accounts]
+    total: dict[str, Counter[str]] = {
+        name: sum((Counter(tally[name]) for tally in tallies), Counter())
+        for name in ("stamp_faults", "repeated", "errors")
+    }
+    remarks = [f"{what} in {n} messages" for what, n in sorted(total["stamp_faults"].items())]
     remarks += [
         f"{topic}: {n} messages are the one before byte for byte: taken once"
-        for topic, n in sorted(stats.repeated.items())
-        if n
+        for topic, n in sorted(total["repeated"].items())
     ]
-    for where, n in sorted(stats.errors.items()):
-        first = stats.first_error[where]
+    for where, n in sorted(total["errors"].items()):
+        first = next(t["first_error"][where] for t in tallies if where in t["first_error"])
         remarks.append(f"{where}: {n} messages cannot be used, the first: {first}")
     return remarks
 

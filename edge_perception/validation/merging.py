@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_perception.validation.accounting import account_for, jumps_at_cuts, to_json
+from edge_perception.validation.accounts import counted_remarks
 from edge_perception.validation.canonical import FusedWriter
 from edge_perception.validation.digest import as_hex
 from edge_perception.validation.replaying import FUSED
@@ -31,7 +32,7 @@ def merge(
     writer.close()
     first = accounts[0]
     notes = dict.fromkeys(note for account in accounts for note in account["notes"])
-    notes |= dict.fromkeys(jumps_at_cuts(accounts))
+    notes |= dict.fromkeys([*jumps_at_cuts(accounts), *counted_remarks(accounts)])
     return {
         **to_json(account_for(accounts)),
         "sha256": writer.sha256,

@@ -83,6 +83,7 @@ def replay_segment(
         swaps=swaps,
         alter=(lambda name, m: alter(m, modality[name], changes)) if content else None,
         measure_bare=True,
+        counted_from_ns=segment.start_ns,
     )
     digest = RecordingDigest(segment)
     recorded = _messages(bag, binding, _topics(settings, bag, decoder), segment, start_ns, digest)

@@ -267,6 +267,31 @@ def test_a_pause_is_told_with_its_length_wherever_the_recording_is_cut(
     assert re.search(r"nothing arrived for 127\.\d s", jumps[0])
 
 
+def test_what_is_counted_is_counted_once_however_a_recording_is_cut(drive, tmp_path, capsys):
+    """Most sweeps are broken; with those of warm-ups it would be more than there are."""
+    bag = open_recording(drive)
+    end_ns = bag.start_ns + 3 * NS
+
+    def change(index, message):
+        if message.log_time_ns >= end_ns:
+            return []
+        if message.topic == POINTS and index % 3:
+            return [replace(message, data=message.data[:100])]
+        return [message] * (1 + (message.topic == IMAGE))
+
+    odd = rewrite(drive, tmp_path / "broken.mcap", change)
+    found = []
+    for segment_s in (0, 1):
+        out = tmp_path / f"cut_{segment_s}"
+        code, _ = validate(capsys, odd, "--segment", segment_s, "--out", out)
+        result = json.loads((out / "result.json").read_text())
+        told = [note for note in result["notes"] if re.search(r"\d+ messages", note)]
+        found.append((code, result["topics"], sorted(told)))
+    assert found[0] == found[1]
+    assert any("messages cannot be used" in note for note in found[0][2])
+    assert any("byte for byte" in note for note in found[0][2])
+
+
 def test_broken_messages_are_counted_with_the_first_reason(drive, tmp_path, capsys):
     def change(index, message):
         if index > 60:
