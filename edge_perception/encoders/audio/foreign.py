@@ -144,6 +144,12 @@ class MessageConverter:
                 f"{', '.join(map(str, _PORTAUDIO))}, got {info.format}"
             )
         name, dtype, stored_as = _PORTAUDIO[info.format]
+        if not len(getattr(data, name)):
+            filled = [n for n, _, _ in _PORTAUDIO.values() if len(getattr(data, n, ()))]
+            raise InvalidFrameError(
+                f"AudioStamped info.format {info.format} expects samples in {name}, which is "
+                f"empty; they are in {' and '.join(filled) or 'none of the lists'}"
+            )
         rate_hz = int(info.rate)
         samples = decode_samples(
             np.asarray(getattr(data, name), dtype=f"<{dtype}"),
