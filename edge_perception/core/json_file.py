@@ -16,7 +16,7 @@ def read_json(path: Path) -> Any:
         ConfigurationError: it cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: expected JSON: {error}") from error
 

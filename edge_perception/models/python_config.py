@@ -58,7 +58,7 @@ def _read(path: Path, above: tuple[Path, ...], count: list[int]) -> dict[str, An
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -14,9 +14,11 @@ import yaml
 from edge_perception.core.errors import ModelError
 
 _LARGEST = 1 << 22
+_LAST = 100_000
 _ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
 _FIELD = re.compile(r"(\w+)\s*:\s*(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))")
 _UNDER = ("names", "id2label", "label_list", "classes")
+_LINE = re.compile(r"(\d{1,6})(?:\s*[:,;]\s*|\s+)(\S.*)")
 # Columns of tables of classes: of the names, best first, and of their numbers.
 _NAMED = ("display_name", "name", "label", "class_name", "class", "category", "title", "label_name")
 _NUMBERED = ("index", "id", "class_id", "classid", "class_index", "number", "target", "idx")
@@ -25,11 +27,11 @@ _NUMBERED = ("index", "id", "class_id", "classid", "class_index", "number", "tar
 def read_labels(path: Path) -> list[str]:
     """Read class names.
 
-    A text file with one a line; a CSV with a column (display_)name, label, class or category, in
-    the order of a column of numbers where it has one, or without a heading; YAML or JSON with a
-    list, or with names by number, as such or under `names` (Ultralytics' data.yaml), `id2label`
-    (transformers) or `label_list`; a label map of TensorFlow (.pbtxt), whose numbers without a
-    name become unused_N.
+    A text file with one a line, perhaps behind its number; a CSV with a column (display_)name,
+    label, class or category, in the order of a column of numbers where it has one, or without a
+    heading; YAML or JSON with a list, or with names by number, as such or under `names`
+    (Ultralytics' data.yaml), `id2label` (transformers) or `label_list`; a label map of TensorFlow
+    (.pbtxt), whose numbers without a name become unused_N.
 
     Raises:
         ModelError: the file cannot be read or holds no names.
@@ -37,7 +39,7 @@ def read_labels(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: labels cannot be read: {error}") from error
     kind = path.suffix.lower()
@@ -48,10 +50,23 @@ def read_labels(path: Path) -> list[str]:
     elif kind in (".yaml", ".yml", ".json"):
         names = _of_document(path.name, text)
     else:
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+        names = _of_lines([line.strip() for line in text.splitlines() if line.strip()])
     if not names:
         raise ModelError(f"{path.name}: expected class names, got none")
     return names
+
+
+def _of_lines(lines: list[str]) -> list[str]:
+    """Names of a text: as the lines are, or by their numbers where each line begins with its own.
+
+    Such as `0: person`, as people copy it from a list of names by number.
+    """
+    found = [_LINE.fullmatch(line) for line in lines]
+    numbered = {int(match[1]): match[2] for match in found if match}
+    first = min(numbered, default=0)
+    if first > 1 or sorted(numbered) != list(range(first, first + len(lines))):
+        return lines  # numbers, if there are any, are parts of names
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _of_csv(where: str, text: str) -> list[str]:
@@ -59,11 +74,14 @@ def _of_csv(where: str, text: str) -> list[str]:
 
     A table without a heading has the number first and the name second, or the name alone.
     """
-    kind = csv.excel_tab if "\t" in text.partition("\n")[0] else csv.excel
-    rows = [row for row in csv.reader(text.splitlines(), kind) if any(cell.strip() for cell in row)]
+    first = text.partition("\n")[0]
+    # A spreadsheet writes semicolons where the comma is its user's decimal point.
+    between = "\t" if "\t" in first else ";" if ";" in first and "," not in first else ","
+    read = csv.reader(text.splitlines(), delimiter=between)
+    rows = [row for row in read if any(cell.strip() for cell in row)]
     if not rows:
         return []
-    heading = [cell.strip().lstrip("\ufeff").lower() for cell in rows[0]]
+    heading = [cell.strip().lower() for cell in rows[0]]
     column = next((heading.index(name) for name in _NAMED if name in heading), None)
     number = next((heading.index(name) for name in _NUMBERED if name in heading), None)
     if column is not None:
@@ -118,7 +136,7 @@ def _of_document(where: str, text: str) -> list[str]:
         return [str(name) for name in data]
     try:
         return _by_number(where, {int(number): str(name) for number, name in data.items()})
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         raise ModelError(
             f"{where}: expected names in a list or by number, as such or under {', '.join(_UNDER)}"
         ) from None
@@ -126,6 +144,8 @@ def _of_document(where: str, text: str) -> list[str]:
 
 def _by_number(where: str, found: Mapping[int, str]) -> list[str]:
     last = max(found, default=-1)
-    if min(found, default=0) < 0 or last > 100_000:
-        raise ModelError(f"{where}: expected numbers of classes from 0 on, got {last}")
+    least = min(found, default=0)
+    if least < 0 or last > _LAST:
+        got = least if least < 0 else last
+        raise ModelError(f"{where}: expected numbers of classes from 0 to {_LAST}, got {got}")
     return [found.get(number) or f"unused_{number}" for number in range(last + 1)]

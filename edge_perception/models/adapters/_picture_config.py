@@ -53,7 +53,7 @@ def read_picture_config(path: Path) -> PictureConfig:
             return _transformers(path, data)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise ModelError(f"{path.name}: is not as exporters write it: {error!r}") from error
     raise ModelError(
         f"{path.name}: expected PaddleDetection's infer_cfg.yml, config.json or "
@@ -64,7 +64,7 @@ def read_picture_config(path: Path) -> PictureConfig:
 
 def _loaded(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
         told = " ".join(str(error).split())[:200]

@@ -51,8 +51,8 @@ def read_pillar_config(path: Path) -> PillarConfig:
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ModelError(f"{path}: expected YAML: {' '.join(str(error).split())[:200]}") from error
     try:
         parameters = _parameters(data)
@@ -60,7 +60,7 @@ def read_pillar_config(path: Path) -> PillarConfig:
             return _autoware(path.name, parameters)
         if isinstance(data, Mapping) and "MODEL" in data:
             return _openpcdet(path, data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
             f"{path.name}: not as Autoware or OpenPCDet write it: {error!r}"
         ) from error
@@ -74,7 +74,7 @@ def _python(path: Path) -> PillarConfig:
     data = read_python_config(path)
     try:
         return PillarConfig(kind="mmdet3d", name=path.name, **mmdet3d_values(path.name, data))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise ModelError(
             f"{path.name}: not as mmdetection3d writes it, or computed, which is not read: "
             f"{error!r}"
@@ -156,8 +156,8 @@ def _base_of(path: Path, base: str) -> dict[str, Any]:
     if found is None or found.stat().st_size > _LARGEST:
         return {}
     try:
-        data = yaml.safe_load(found.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = yaml.safe_load(found.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ModelError(f"{found}: expected YAML: {' '.join(str(error).split())[:200]}") from error
     return dict(data) if isinstance(data, Mapping) else {}
 

@@ -68,7 +68,7 @@ def read_tagger_config(path: Path) -> TaggerConfig:
             "std": 2 * float(both["std"]) if normal else 1.0,
             "patch_frames": int(both.get("max_length", 1024)),
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path.name}: is not as transformers writes it: {error!r}") from error
     if sorted(numbered) != list(range(len(numbered))):
         raise ModelError(f"{path.name}: id2label: expected numbers from 0 on without a gap")
@@ -83,7 +83,7 @@ def _loaded(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(f"{path.name}: expected at most {_LARGEST} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:

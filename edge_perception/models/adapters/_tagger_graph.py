@@ -314,7 +314,7 @@ def _read_map(path: Path) -> list[str]:
     import csv
 
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return [row["display_name"] for row in csv.DictReader(file)]
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ModelError(f"{path.name}: expected a column display_name: {error!r}") from error

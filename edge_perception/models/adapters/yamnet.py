@@ -95,9 +95,9 @@ def read_class_map(path: Path) -> list[str]:
         ModelError: the file cannot be read or does not list 521 classes.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             names = [row["display_name"] for row in csv.DictReader(file)]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ModelError(f"{path.name}: expected YAMNet's class map, got {error!r}") from error
     if len(names) != CLASSES:
         raise ModelError(f"{path.name}: expected {CLASSES} classes, got {len(names)}")
