@@ -49,9 +49,11 @@ def gathered_maps(foreign: ForeignModel) -> Maps | None:
             return None
         found.append(places.ravel())
     places = np.concatenate(found)
-    sources = [each for each in follower.sources.values() if np.isin(each.first, places)]
+    seen = np.zeros(follower.count, bool)
+    seen[places] = True
+    sources = [each for each in follower.sources.values() if seen[each.first]]
     total = sum(int(np.prod(each.shape)) for each in sources)
-    if len(places) != total or len(np.unique(places)) != total:
+    if len(places) != total or np.count_nonzero(seen) != total:
         return None  # some are left out, or are there twice
     numbers = _numbers(foreign, places, follower.count)
     if any(_is_decoded(foreign, each, numbers) for each in sources):
