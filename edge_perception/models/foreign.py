@@ -9,6 +9,7 @@ inputs that are no picture (the size of the image, a mask) become constants.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,7 @@ _QUANTISED = (
     "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
     "MatMulInteger",
 )  # fmt: skip
+_MOST_NUMBERS = 1 << 28  # of an input: 1 GB of float32
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
 _BYTES = {2: "uint8", 3: "int8"}  # onnx.TensorProto.DataType
 _IR_VERSION = 10  # later ones add types and notes that no detector needs; runtimes lag behind
@@ -97,7 +99,7 @@ class ForeignModel:
                 int(number): " ".join(str(name).split()) or f"class_{number}"
                 for number, name in pairs
             }
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(
                 f"{self.path.name}: metadata 'names': expected names: {error}"
             ) from None
@@ -325,6 +327,11 @@ def pin_inputs(foreign: ForeignModel, wanted: Shapes) -> ForeignModel:
             raise ModelError(f"{foreign.path.name}: input '{name}': expected float32 or integers")
         if -1 in foreign.shapes[name]:
             reasons["free_axes"] = f"pinned to {shape}"
+        if math.prod(shape) > _MOST_NUMBERS:
+            raise ModelError(
+                f"{foreign.path.name}: input '{name}': expected at most {_MOST_NUMBERS} numbers, "
+                f"got {shape}"
+            )
         pin_shape(model, name, shape)
         feed[name] = np.zeros(shape, _PINNED[kinds[name]])
     model, _, _ = with_fixed_outputs(foreign.path, model, [feed], foreign.backend, reasons)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_perception.backends import Backend, BackendOptions, backends, load_model_bytes
 from edge_perception.core.errors import BackendError, ModelError
 from edge_perception.models.graph_wrapping import fixed_output
+from edge_perception.models.limited_run import run_limited, spared_memory
 
 PADDED_ROWS = 300  # detections of a list whose length depends on the picture
 _MOST_ROWS = 3000  # of a list that is longer than usual on a black picture or on noise
@@ -94,14 +95,18 @@ def _run(
 ) -> list[dict[str, NDArray]]:
     options = BackendOptions()
     try:
-        session = load_model_bytes(backends()[backend], model.SerializeToString(), path, options)
-        try:
-            return [_outputs_of(session, feed) for feed in feeds]
-        finally:
-            session.close()
-    except BackendError as error:
+        with spared_memory(backend):
+            session = load_model_bytes(
+                backends()[backend], model.SerializeToString(), path, options
+            )
+            try:
+                return [_outputs_of(session, feed) for feed in feeds]
+            finally:
+                session.close()
+    except (BackendError, MemoryError, TimeoutError) as error:
         shapes = {name: value.shape for name, value in feeds[0].items()}
-        raise ModelError(f"{path.name}: does not run with inputs {shapes}: {error}") from error
+        told = str(error) or "it needs more memory than this machine has to spare"
+        raise ModelError(f"{path.name}: does not run with inputs {shapes}: {told}") from error
 
 
 def _outputs_of(session: Backend, feed: Mapping[str, NDArray]) -> dict[str, NDArray]:
@@ -110,11 +115,11 @@ def _outputs_of(session: Backend, feed: Mapping[str, NDArray]) -> dict[str, NDAr
     R-CNN of torchvision cannot reshape the regions that it does not propose.
     """
     try:
-        return session.infer(feed)
+        return run_limited(session, feed)
     except BackendError:
         if not any(value.any() for value in feed.values()):
             raise
-    return session.infer({name: value / _BRIGHTEST for name, value in feed.items()})
+    return run_limited(session, {name: value / _BRIGHTEST for name, value in feed.items()})
 
 
 def _data_dependent(model: Any) -> set[str]:

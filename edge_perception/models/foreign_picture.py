@@ -32,7 +32,7 @@ def parsed(text: str, where: str) -> Any:
         raise ModelError(f"{where}: expected at most {_LONGEST_METADATA} characters")
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text)
@@ -70,6 +70,8 @@ def picture_size(
     axes = image_axes(shape)
     assert axes is not None
     height, width = shape[axes[1]], shape[axes[2]]
+    if width > 0 and height > 0:  # runs on it follow: it must be a picture's
+        _pair((width, height), f"{path.name}: shape of the input")
     if "size" in said:
         size = _pair(said["size"], "size")
         if any(have not in (-1, want) for have, want in zip((width, height), size, strict=True)):
@@ -121,7 +123,7 @@ def _pair(value: Any, what: str) -> tuple[int, int]:
     parts = value.lower().split("x") if isinstance(value, str) else value
     try:
         width, height = (int(part) for part in parts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # Infinity is a number of JSON's readers
         raise ModelError(f"{what}: expected WIDTHxHEIGHT, got {value!r}") from None
     if not (8 <= width <= 8192 and 8 <= height <= 8192):
         raise ModelError(f"{what}: expected 8 to 8192 px, got {width}x{height}")
@@ -168,7 +170,7 @@ def fix_inputs(
     for name in input_names(model):
         if name != image:
             constant = _constant(path, name, shapes[name], size, said)
-            constant_input(model, name, constant)
+            _make_constant(model, name, constant, said)
             reasons[f"input.{name}"] = f"constant {np.unique(constant).tolist()[:4]}"
 
 
@@ -183,9 +185,33 @@ def said_inputs(
     shapes = tensor_shapes(model)
     for name in input_names(model):
         if f"input.{name}" in said:
-            constant_input(model, name, _constant(path, name, shapes[name], (1, 1), said))
+            constant = _constant(path, name, shapes[name], (1, 1), said)
+            _make_constant(model, name, constant, said)
             reasons[f"input.{name}"] = "constant, said"
     return input_names(model)
+
+
+def _make_constant(model: Any, name: str, value: NDArray, said: Mapping[str, Any]) -> None:
+    """Put a value in the place of an input.
+
+    Raises:
+        ModelError: the input cannot hold what is said.
+    """
+    shape = tensor_shapes(model)[name]
+    kind = next(given.type.tensor_type for given in model.graph.input if given.name == name)
+    fits = len(shape) == value.ndim and all(
+        have in (-1, want) for have, want in zip(shape, value.shape, strict=True)
+    )
+    if f"input.{name}" in said and kind.HasField("shape") and not fits:
+        raise ModelError(
+            f"--assume input.{name}: expected numbers of shape {shape}, -1 for any length, or one "
+            f"for all, got {value.shape}"
+        )
+    if not constant_input(model, name, value):
+        raise ModelError(
+            f"--assume input.{name}: expected numbers of the input's type, got "
+            f"{np.unique(value).tolist()[:4]}"
+        )
 
 
 def _whole(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, ...]:

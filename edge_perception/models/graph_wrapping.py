@@ -99,15 +99,20 @@ def wrap_unit_variance(model: Any, name: str) -> None:
     model.graph.initializer.extend(tensors)
 
 
-def constant_input(model: Any, name: str, value: NDArray) -> None:
-    """Turn a graph input into a constant."""
+def constant_input(model: Any, name: str, value: NDArray) -> bool:
+    """Turn a graph input into a constant; False, and nothing is done: its type cannot hold that."""
     import onnx
 
     given = _input(model, name)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type)
-    constant = onnx.numpy_helper.from_array(np.asarray(value).astype(dtype), name)
-    model.graph.initializer.append(constant)
+    with np.errstate(invalid="ignore", over="ignore"):  # looked at below
+        held = np.asarray(value).astype(dtype)
+    exact = np.isfinite(held).all() if dtype.kind not in "iub" else (held == value).all()
+    if not exact:
+        return False
+    model.graph.initializer.append(onnx.numpy_helper.from_array(held, name))
     model.graph.input.remove(given)
+    return True
 
 
 def fixed_output(

@@ -74,6 +74,8 @@ def recognise(
         UnknownNameError: there is no such adapter.
     """
     told = {**({"labels": tuple(labels)} if labels else {}), **(said or {})}
+    if "labels" in told:
+        _check_labels(told["labels"])
     foreign = read_foreign(
         path, told, backend=backend, config=config, parts=parts, usual_size=_size_of(config)
     )
@@ -96,8 +98,8 @@ def recognise(
     if reading.undecided:
         options = "; ".join(f"{name}: {choice}" for name, choice in reading.undecided.items())
         raise ModelError(
-            f"{path.name}: {reading.family}: the file does not tell, and nothing is guessed: "
-            f"{options}"
+            f"{path.name}: {reading.family or 'a detector'}: the file does not tell, and nothing "
+            f"is guessed: {options}"
         )
     _check_count(foreign, reading, told)
     manifest, assumptions = _assumed(foreign, reading, told)
@@ -108,6 +110,16 @@ def recognise(
         model=reading.model if reading.model is not None else foreign.model,
         assumptions=tuple(assumptions),
     )
+
+
+def _check_labels(given: Any) -> None:
+    names = given if isinstance(given, list | tuple) else ()
+    known = isinstance(given, str) and given in NAMED_LABELS
+    if not known and not (names and all(isinstance(name, str) for name in names)):
+        raise ConfigurationError(
+            f"--assume labels: expected {' or '.join(NAMED_LABELS)} or a list of names, got "
+            f"{given!r}; names of a file are read with --labels FILE"
+        )
 
 
 def _check_count(foreign: ForeignModel, reading: Reading, told: Mapping[str, Any]) -> None:

@@ -106,6 +106,7 @@ class OnnxRuntimeBackend:
             outputs=tuple(_info(node) for node in self._session.get_outputs()),
         )
         self._output_names = [info.name for info in self._info.outputs]
+        self._run_options = ort.RunOptions()
 
     def describe(self) -> BackendInfo:
         """Return what is really running."""
@@ -123,10 +124,14 @@ class OnnxRuntimeBackend:
         """
         check_inputs(self._path.name, self._info.inputs, inputs)
         try:
-            outputs = self._session.run(self._output_names, dict(inputs))
+            outputs = self._session.run(self._output_names, dict(inputs), self._run_options)
         except Exception as error:
             raise BackendError(f"{self._path.name}: inference failed: {error}") from error
         return dict(zip(self._output_names, outputs, strict=True))
+
+    def stop(self) -> None:
+        """End the runs that go on, with an error, and all later ones; from another thread."""
+        self._run_options.terminate = True
 
     def operator_times(self, runs: int) -> tuple[OperatorTime, ...]:
         """Return the operators of the last runs, where the session was created with `profiling`."""

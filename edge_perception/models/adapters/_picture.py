@@ -215,8 +215,8 @@ def _half_done(foreign: ForeignModel, wanted: Mapping[str, Any]) -> dict[str, st
 def _done_inside(foreign: ForeignModel, values: Mapping[str, Any]) -> str:
     """Say how the graph brings pixels of 0 to 255 to what it takes; empty: it does not."""
     std = np.asarray(values.get("std", [1.0] * 3), np.float64)
-    if (values.get("scale", 1.0) / std).max() >= _SMALL_GAIN:
-        return ""  # pixels as they are go in anyway
+    if not std.all() or (values.get("scale", 1.0) / std).max() >= _SMALL_GAIN:
+        return ""  # pixels as they are go in anyway, or what is wrong is told later
     if foreign.reasons.get("input_type") == "uint8":
         return "the input takes whole numbers from 0 to 255"
     front = foreign.front
