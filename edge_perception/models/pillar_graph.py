@@ -15,7 +15,28 @@ from edge_perception.models.graph import input_names, opset_of, tensor_shapes
 from edge_perception.models.graph_wrapping import pin_shape
 
 CELLS = "cells"  # graph input: where each pillar lies, flat
+MOST_CELLS = 1 << 24  # of a grid: 400 m by 400 m in cells of 0.1 m
 _SCATTER = "PPScatterPlugin"
+
+
+def grid_of(where: str, range_m: Any, voxel_m: Any) -> tuple[int, int]:
+    """Return rows (y) and columns (x) of a grid of pillars.
+
+    Raises:
+        ModelError: these are no bounds and sizes, or make no grid that anything can hold.
+    """
+    try:
+        low, high, size = ([float(v) for v in part] for part in (range_m[:3], range_m[3:], voxel_m))
+        rows, columns = (round((high[k] - low[k]) / size[k]) for k in (1, 0))
+        rows = rows if min(size) > 0.0 and high[2] > low[2] else 0
+    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError):
+        rows = columns = 0
+    if not (rows > 0 and columns > 0 and rows * columns <= MOST_CELLS):
+        raise ModelError(
+            f"{where}: expected range_m (x, y, z at least, then at most) and voxel_m (x, y, z) of "
+            f"a grid of 1 to {MOST_CELLS} cells, got {range_m} and {voxel_m}"
+        )
+    return rows, columns
 
 
 def joined(encoder: Any, head: Any, *, grid: tuple[int, int], shape: tuple[int, int, int]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import ManifestError
 from edge_perception.core.parameter import parameter
 from edge_perception.encoders.lidar.native import native
+from edge_perception.models.pillar_graph import MOST_CELLS
 
 _POINT_FEATURES = ("x", "y", "z", "intensity", "time")
 
@@ -45,10 +47,20 @@ class PillarPreprocessing:
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""
         low, high = self.range_m[:3], self.range_m[3:]
-        if any(a >= b for a, b in zip(low, high, strict=True)) or min(self.voxel_m) <= 0:
+        if (
+            any(a >= b for a, b in zip(low, high, strict=True))
+            or min(self.voxel_m) <= 0
+            or not all(map(isfinite, (*self.range_m, *self.voxel_m)))
+        ):
             raise ManifestError(
                 f"preprocessing.range_m: expected min below max and positive voxels, got "
                 f"{self.range_m}, {self.voxel_m}"
+            )
+        rows, columns = self.shape
+        if not 0 < rows * columns <= MOST_CELLS:
+            raise ManifestError(
+                f"preprocessing.voxel_m: expected a grid of 1 to {MOST_CELLS} cells, got "
+                f"{rows} rows and {columns} columns"
             )
         unknown = [name for name in self.point_features if name not in _POINT_FEATURES]
         if unknown or self.point_features[:3] != _POINT_FEATURES[:3]:

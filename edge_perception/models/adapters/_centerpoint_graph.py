@@ -7,14 +7,19 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._centerpoint_tasks import head_of, with_joined_tasks
 from edge_perception.models.adapters._centerpoint_whole import recognise_whole
-from edge_perception.models.adapters._pillar_config import PillarConfig, read_pillar_config
+from edge_perception.models.adapters._pillar_config import (
+    PillarConfig,
+    read_pillar_config,
+    score_of,
+)
 from edge_perception.models.foreign import ForeignModel, Reading, described, precision_of
 from edge_perception.models.graph import input_names, opset_of, tensor_shapes
-from edge_perception.models.pillar_graph import CELLS, is_voxel_encoder, joined
+from edge_perception.models.pillar_graph import CELLS, grid_of, is_voxel_encoder, joined
 
 CONVENTIONS = ("autoware", "mmdet3d", "openpcdet")
 _HEADS = ("heatmap", "reg", "height", "dim", "rot")
 _GRID = ("range_m", "voxel_m")
+_USUAL_CIRCLE_M = 0.5
 AUTOWARE_POINTS = 32  # of a pillar, in the code of its node; its exporter leaves the axis free
 
 
@@ -87,18 +92,22 @@ def _reading(
     manifest = described(foreign, "centerpoint", "lidar")
     model = head
     if not undecided:
-        grid = tuple(
-            round((values["range_m"][k + 3] - values["range_m"][k]) / values["voxel_m"][k])
-            for k in (1, 0)
-        )
+        grid = grid_of(foreign.path.name, values["range_m"], values["voxel_m"])
         width = len(values["point_features"]) + values["extra_features"]
         shape = (values["max_pillars"], values["max_points"], width)
-        model = joined(encoder, head, grid=(grid[0], grid[1]), shape=shape)
+        model = joined(encoder, head, grid=grid, shape=shape)
         model, heads = _fixed(foreign, model, heads, shape)
         manifest |= _manifest(model, values, heads, config, str(convention), labels, grid)
         manifest["postprocessing"]["tasks"] = tasks
     why = f"'{config.name}'" if config else "said"
-    reasons = dict.fromkeys((*values, "corner_m", "score_threshold", "circle_m", "yaw_norms"), why)
+    reasons = dict.fromkeys((*values, "corner_m"), why)
+    usual = "usual; no file says it"
+    reasons |= {
+        "score_threshold": score_of(config)[1],
+        "circle_m": why if config and config.circle_m is not None else usual,
+        "yaw_norms": why if config and len(config.yaw_norms) == len(labels) else "no file says it",
+        "max_pillars": _why_pillars(encoder_shape, config, why),
+    }
     return Reading(
         family="CenterPoint on pillars",
         manifest={**manifest, "labels": labels},
@@ -147,6 +156,14 @@ def _why_points(encoder_shape: tuple[int, ...], config: PillarConfig | None, oth
     return "shape of the input" if encoder_shape[1] > 0 else "as Autoware's node has it"
 
 
+def _why_pillars(
+    encoder_shape: tuple[int, ...], config: PillarConfig | None, otherwise: str
+) -> str:
+    if encoder_shape[0] > 0:
+        return "shape of the input"
+    return otherwise if config and config.max_pillars else "usual; no file says it"
+
+
 def _usual_points(config: PillarConfig | None) -> int | None:
     """Return the returns a pillar has where neither the graph nor its configuration says it."""
     return AUTOWARE_POINTS if config is not None and config.kind == "autoware" else None
@@ -184,14 +201,15 @@ def _manifest(
     voxels = next(name for name in input_names(model) if name != CELLS)
     rows, columns = shapes[heads["heatmap"]][-2:]
     span = [values["voxel_m"][k] * grid[1 - k] for k in (0, 1)]
+    circle = config.circle_m if config else None
     post: dict[str, Any] = {name: heads[name] for name in _HEADS}
     post |= {
         "vel": heads.get("vel", ""),
         "corner_m": values["range_m"][:2],
         "cell_m": [span[0] / columns, span[1] / rows],
         "convention": convention,
-        "score_threshold": (config and config.score_threshold) or 0.35,
-        "circle_m": (config and config.circle_m) or 0.5,
+        "score_threshold": score_of(config)[0],
+        "circle_m": circle if circle is not None else _USUAL_CIRCLE_M,
         "yaw_norms": config.yaw_norms if config and len(config.yaw_norms) == len(labels) else [],
     }
     return {

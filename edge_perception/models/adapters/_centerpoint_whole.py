@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._pillar_config import PillarConfig, read_pillar_config
+from edge_perception.models.adapters._pillar_config import (
+    PillarConfig,
+    read_pillar_config,
+    score_of,
+)
 from edge_perception.models.adapters._pillar_inputs import (
     declared_inputs,
     inputs_of,
     pinned,
     preprocessing_of,
+    reasons_of,
     undecided_of,
     values_of,
 )
@@ -26,6 +31,7 @@ from edge_perception.models.foreign import ForeignModel, Reading, described, pre
 from edge_perception.models.graph import opset_of, tensor_shapes
 
 _HEATMAP, _BOXES, _TURNS = "cls_score", "bbox_pred", "dir_cls_pred"
+_LEAST_SCORE = 0.1  # mmdetection3d's own is for curves of precision over recall
 _PARTS = {"reg": 2, "height": 1, "dim": 3, "vel": 2}  # of a task in `bbox_pred`
 
 
@@ -41,6 +47,7 @@ def recognise_whole(foreign: ForeignModel) -> list[Reading]:
         return []
     values = values_of(foreign, inputs, config)
     values["intensity_scale"] = values["intensity_scale"] or 255.0
+    whys = reasons_of(foreign, inputs, config, values)
     undecided = undecided_of(values)
     manifest = described(foreign, "centerpoint", "lidar")
     why = f"'{config.name}'"
@@ -59,7 +66,9 @@ def recognise_whole(foreign: ForeignModel) -> list[Reading]:
             family="CenterPoint on pillars of mmdetection3d, in one graph",
             manifest={**manifest, "labels": config.labels},
             reasons={
-                **dict.fromkeys((*values, "tasks", "score_threshold", "corner_m"), why),
+                **whys,
+                **dict.fromkeys(("tasks", "corner_m"), why),
+                "score_threshold": score_of(config, _LEAST_SCORE)[1],
                 "cell_m": f"{why} and the shape of the heads",
                 "convention": f"{why} is mmdetection3d's, 1.0 or later",
                 "origin_m": "said",
@@ -85,7 +94,7 @@ def _post(model: Any, config: PillarConfig, values: dict[str, Any]) -> dict[str,
         "corner_m": bounds[:2],
         "cell_m": [(bounds[3] - bounds[0]) / columns, (bounds[4] - bounds[1]) / rows],
         "convention": "mmdet3d",
-        "score_threshold": max(config.score_threshold or 0.35, 0.1),
+        "score_threshold": score_of(config, _LEAST_SCORE)[0],
         "circle_m": 0.5,
         "yaw_norms": [],
     }

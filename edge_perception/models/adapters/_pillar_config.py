@@ -19,6 +19,9 @@ from edge_perception.models.python_config import read_python_config
 _LARGEST = 1 << 20
 
 
+_USUAL_SCORE = 0.35
+
+
 @dataclass(frozen=True, kw_only=True)
 class PillarConfig:
     """What such a file says; None and empty: nothing."""
@@ -38,6 +41,16 @@ class PillarConfig:
     intensity_scale: float | None = None  # of the brightest return
     tasks: list[int] = field(default_factory=list)  # labels of each head of CenterPoint
     head: Mapping[str, Any] = field(default_factory=dict)  # as OpenPCDet's DENSE_HEAD
+
+
+def score_of(config: PillarConfig | None, least: float = 0.001) -> tuple[float, str]:
+    """Return the least score of a box, and why: what a configuration says, not below `least`."""
+    told = config.score_threshold if config is not None else None
+    if config is None or told is None:
+        return _USUAL_SCORE, "usual; no file says it"
+    if 0.0 <= told < least:
+        return least, f"'{config.name}' has {told:g}, of which each frame is full"
+    return told, f"'{config.name}'"
 
 
 def read_pillar_config(path: Path) -> PillarConfig:

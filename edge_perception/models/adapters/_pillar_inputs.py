@@ -8,13 +8,15 @@ from typing import Any
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters._pillar_config import PillarConfig
 from edge_perception.models.foreign import ForeignModel, pin_inputs
-from edge_perception.models.pillar_graph import CELLS
+from edge_perception.models.pillar_graph import CELLS, grid_of
 
 _DTYPES = {1: "float32", 6: "int32", 7: "int64"}
 _EXTRA = (0, 5, 6)  # numbers that some exporters leave to who makes the voxels
 _PLAIN = ["x", "y", "z", "intensity"]
 ASKED = ("range_m", "voxel_m", "point_features", "max_points", "intensity_scale", "origin_m")
 CONFIGS = "--config FILE (OpenPCDet's YAML, mmdetection3d's Python)"
+_MOST_PILLARS = 12_000  # where the graph leaves it free
+_SHAPE = "shape of the input"
 
 
 def inputs_of(foreign: ForeignModel) -> tuple[str, str, str] | None:
@@ -43,11 +45,33 @@ def values_of(
         "max_points": points if points > 0 else (config.max_points if config else None),
         "max_pillars": pillars
         if pillars > 0
-        else min((config and config.max_pillars) or 12_000, 12_000),
+        else min((config and config.max_pillars) or _MOST_PILLARS, _MOST_PILLARS),
         "intensity_scale": scale or (1.0 if config is None or config.kind == "openpcdet" else None),
         "origin_m": None,
     }
     return values | {name: foreign.said[name] for name in values if name in foreign.said}
+
+
+def reasons_of(
+    foreign: ForeignModel,
+    inputs: tuple[str, str, str],
+    config: PillarConfig | None,
+    values: Mapping[str, Any],
+) -> dict[str, str]:
+    """Return why the values of `values_of` are what they are."""
+    pillars, points, _ = foreign.shapes[inputs[0]]
+    why = f"'{config.name}'" if config else "said"
+    told = config.max_pillars if config else None
+    reasons = dict.fromkeys(values, why) | {"extra_features": _SHAPE}
+    if points > 0:
+        reasons["max_points"] = _SHAPE
+    if pillars > 0:
+        reasons["max_pillars"] = _SHAPE
+    elif not told:
+        reasons["max_pillars"] = "usual; no file says it"
+    elif told > _MOST_PILLARS:
+        reasons["max_pillars"] = f"{why} has {told}; pillars of zeros cost time in each frame"
+    return reasons
 
 
 def undecided_of(values: Mapping[str, Any]) -> dict[str, str]:
@@ -70,6 +94,7 @@ def pinned(
     Raises:
         ModelError: it takes others than its configuration makes.
     """
+    grid_of(foreign.path.name, values["range_m"], values["voxel_m"])
     low, high = values["range_m"][2], values["range_m"][5]
     layers = (high - low) / values["voxel_m"][2]
     if not 0.5 < layers < 1.5:

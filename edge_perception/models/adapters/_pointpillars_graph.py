@@ -10,19 +10,24 @@ from dataclasses import replace
 from typing import Any
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._pillar_config import PillarConfig, read_pillar_config
+from edge_perception.models.adapters._pillar_config import (
+    PillarConfig,
+    read_pillar_config,
+    score_of,
+)
 from edge_perception.models.adapters._pillar_inputs import (
     CONFIGS,
     declared_inputs,
     inputs_of,
     pinned,
     preprocessing_of,
+    reasons_of,
     undecided_of,
     values_of,
 )
 from edge_perception.models.foreign import ForeignModel, Reading, described, precision_of
 from edge_perception.models.graph import input_names, opset_of, tensor_shapes
-from edge_perception.models.pillar_graph import CELLS, is_voxel_encoder, joined
+from edge_perception.models.pillar_graph import CELLS, grid_of, is_voxel_encoder, joined
 
 _OUTPUTS = {  # of OpenPCDet (hwc) and of mmdeploy (chw)
     "hwc": ("cls_preds", "box_preds", "dir_cls_preds"),
@@ -95,11 +100,10 @@ def _half(foreign: ForeignModel) -> Reading:
 
 def _whole(foreign: ForeignModel, encoder: Any, values: Mapping[str, Any]) -> ForeignModel:
     """Return the two in one graph, the scatter between them put in."""
-    bounds, size = values["range_m"], values["voxel_m"]
-    rows, columns = (round((bounds[k + 3] - bounds[k]) / size[k]) for k in (1, 0))
+    grid = grid_of(foreign.path.name, values["range_m"], values["voxel_m"])
     width = len(values["point_features"]) + values["extra_features"]
     shape = (values["max_pillars"], values["max_points"], width)
-    model = joined(encoder, foreign.model, grid=(rows, columns), shape=shape)
+    model = joined(encoder, foreign.model, grid=grid, shape=shape)
     names = tuple(input_names(model))
     return replace(foreign, model=model, shapes=tensor_shapes(model), inputs=names)
 
@@ -124,6 +128,7 @@ def _reading(
 ) -> Reading:
     said = foreign.said
     values = values_of(foreign, inputs, config)
+    whys, (score, why_score) = reasons_of(foreign, inputs, config, values), score_of(config)
     anchors = said.get("anchors", anchors_of(config.head) if config else None)
     undecided = undecided_of(values)
     if not anchors:
@@ -152,7 +157,7 @@ def _reading(
                 "aligned": bool(_first(head).get("align_center", False)),
                 "direction_offset_rad": float(head.get("DIR_OFFSET", _DIRECTIONS_RAD[layout])),
                 "direction_limit": float(head.get("DIR_LIMIT_OFFSET", 0.0)),
-                "score_threshold": (config and config.score_threshold) or 0.35,
+                "score_threshold": score,
                 "circle_m": 0.5,
             },
             "runtime": {
@@ -167,7 +172,9 @@ def _reading(
         + (", in two graphs" if encoder is not None else ""),
         manifest={**manifest, "labels": labels},
         reasons={
-            **dict.fromkeys((*values, "anchors", "score_threshold", "aligned"), why),
+            **whys,
+            **dict.fromkeys(("anchors", "aligned"), why),
+            "score_threshold": why_score,
             **(
                 {"intensity_scale": "0 to 1, as KITTI's"}
                 if config is None or (config.kind == "openpcdet" and not config.intensity_scale)
