@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+from edge_perception.core.errors import ModelError
+
 # What a vehicle should hear: AudioSet labels, score to start, score to end. A horn heard over a
 # siren scores as "Car alarm", which in AudioSet is a horn sounding again and again.
 EVENTS: dict[str, tuple[tuple[str, ...], float, float]] = {
@@ -49,3 +54,24 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "dog": ("Dog bark",),
     "crash": ("Glass breaking",),
 }
+
+
+def class_names(path: Path) -> list[str]:
+    """Return the display names of a class map of AudioSet, in the order of the scores.
+
+    That is the order of its column `index`, where it counts from 0, else that of its rows.
+
+    Raises:
+        ModelError: the file cannot be read or has no such column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(row["display_name"], row.get("index")) for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise ModelError(f"{path.name}: expected a column display_name: {error!r}") from error
+    if any(not name for name, _ in rows):
+        raise ModelError(f"{path.name}: expected a display_name in each row")
+    numbered = {int(index): name for name, index in rows if index and index.strip().isdecimal()}
+    if sorted(numbered) == list(range(len(rows))):
+        return [numbered[number] for number in range(len(rows))]
+    return [name for name, _ in rows]

@@ -7,12 +7,12 @@ take a log-mel spectrogram, (1, 1, time, mel) or turned; which one is not in the
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
-from edge_perception.models.adapters._audioset import EVENTS, OTHER_NAMES
+from edge_perception.models.adapters._audioset import EVENTS, OTHER_NAMES, class_names
 from edge_perception.models.adapters._tagger_config import TaggerConfig, read_tagger_config
 from edge_perception.models.foreign import (
     ForeignModel,
@@ -178,7 +178,8 @@ def _spectrogram(foreign: ForeignModel, scores: str, shape: tuple[int, ...]) -> 
     assert axis is not None
     frames = shape[-1 if axis == -2 else -2]
     if frames == -1:
-        frames = int(_number(said.get("patch_frames", 0), "patch_frames"))
+        given = said.get("patch_frames")
+        frames = 0 if given is None else int(_number(given, "patch_frames"))
         if not frames:
             undecided["patch_frames"] = "--assume patch_frames=FRAMES"
     preprocessing: dict[str, Any] = {
@@ -228,7 +229,7 @@ def _reading(
             f"{foreign.config.name}: of models on samples no configuration is read: give class "
             "names with --labels and the rest with --assume"
         )
-    labels, source = _labels(foreign)
+    labels, source = _labels(foreign, foreign.shapes[scores][-1])
     if config is not None and source != "said" and config.labels:
         if not are_placeholders(config.labels):
             labels, source = list(config.labels), f"'{config.name}'"
@@ -299,25 +300,25 @@ def _letters(label: str) -> str:
     return "".join(c for c in label.lower().replace("_and_", "") if c.isalnum())
 
 
-def _labels(foreign: ForeignModel) -> tuple[list[str], str]:
+def _labels(foreign: ForeignModel, count: int) -> tuple[list[str], str]:
+    """Return class names, said or of the map beside the file that has one for each score."""
     given = foreign.said.get("labels", ())
     if given and not isinstance(given, str):
         return list(given), "said"
+    others = []
     for name in _LABEL_MAPS:
         path = foreign.path.with_name(name)
-        if path.is_file():
-            return _read_map(path), f"'{name}' beside the file"
-    return [], "not in the file"
-
-
-def _read_map(path: Path) -> list[str]:
-    import csv
-
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [row["display_name"] for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path.name}: expected a column display_name: {error!r}") from error
+        if not path.is_file():
+            continue
+        try:
+            names = class_names(path)
+        except ModelError as error:
+            others.append(str(error))
+            continue
+        if len(names) == count:
+            return names, f"'{name}' beside the file"
+        others.append(f"'{name}' beside the file has {len(names)} names, {count} scores are given")
+    return [], "; ".join(others) or "not in the file"
 
 
 def _maker(foreign: ForeignModel, name: str) -> str:
@@ -330,6 +331,7 @@ def _maker(foreign: ForeignModel, name: str) -> str:
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise ModelError(f"--assume {name}: expected a number, got {value!r}")
+    number = not isinstance(value, bool) and isinstance(value, (int, float))
+    if not number or not math.isfinite(value) or value <= 0:
+        raise ModelError(f"--assume {name}: expected a number above 0, got {value!r}")
     return float(value)

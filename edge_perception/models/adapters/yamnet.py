@@ -6,13 +6,12 @@ is that of any tagger: see audio_tagger.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ModelError
 from edge_perception.models.adapters import AdapterSpec
-from edge_perception.models.adapters._audioset import EVENTS
+from edge_perception.models.adapters._audioset import EVENTS, class_names
 from edge_perception.models.adapters.audio_tagger import SoundDecoder
 from edge_perception.models.graph import (
     input_names,
@@ -94,11 +93,7 @@ def read_class_map(path: Path) -> list[str]:
     Raises:
         ModelError: the file cannot be read or does not list 521 classes.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [row["display_name"] for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path.name}: expected YAMNet's class map, got {error!r}") from error
+    names = class_names(path)
     if len(names) != CLASSES:
         raise ModelError(f"{path.name}: expected {CLASSES} classes, got {len(names)}")
     return names

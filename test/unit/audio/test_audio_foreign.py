@@ -450,3 +450,52 @@ def test_how_frames_are_prepared_may_be_said(tmp_path: Path) -> None:
     assert recognised.manifest["preprocessing"]["framing"] == "raised"
     told = recognise(path, said=SPECTROGRAM).assumptions
     assert [row.value for row in told if row.name == "framing"] == ['"plain"']
+
+
+def yamnet_map(folder: Path) -> None:
+    names = {SIREN: "Siren", DOG: "Dog"}
+    rows = [f"{k},/m/{k},{names.get(k, f'Sound {k}')}" for k in range(521)]
+    text = "\n".join(["index,mid,display_name", *rows])
+    (folder / "yamnet_class_map.csv").write_text(text, encoding="utf-8-sig")
+
+
+def test_of_class_maps_beside_that_of_as_many_classes_is_taken(tmp_path: Path) -> None:
+    """Models of both kinds lie in one folder."""
+    label_map(tmp_path)
+    yamnet_map(tmp_path)
+    for name, classes, shape in (("yamnet", 521, ["n"]), ("cnn14", 527, [1, 32_000])):
+        path = tagger(tmp_path / f"{name}.onnx", shape, classes=classes)
+        found = recognise(path, said={"sample_rate_hz": 32_000})
+        assert len(found.manifest["labels"]) == classes
+    (tmp_path / "class_labels_indices.csv").unlink()
+    with pytest.raises(ModelError, match=r"'yamnet_class_map\.csv' beside the file has 521 names"):
+        recognise(tmp_path / "cnn14.onnx", said={"sample_rate_hz": 32_000})
+
+
+def test_a_class_map_is_read_by_its_numbers(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tmp_path / "class_labels_indices.csv"
+    first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([first, *sorted(rows, key=lambda row: row.rpartition(",")[2])]))
+    found = recognise(tagger(tmp_path / "a.onnx", [1, 32_000]), said={"sample_rate_hz": 32_000})
+    assert found.manifest["labels"].index("Siren") == SIREN
+    path.write_text("\n".join([first, *rows[:-1], "526,/m/x,"]))
+    with pytest.raises(ModelError, match="expected a display_name in each row"):
+        recognise(tmp_path / "a.onnx", said={"sample_rate_hz": 32_000})
+
+
+@pytest.mark.parametrize("value", [0, math.inf, math.nan, -1, "all"])
+@pytest.mark.parametrize("name", ["sample_rate_hz", "waveform_s"])
+def test_a_length_or_rate_that_is_none_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "a.onnx", ["batch", "samples"])
+    said = {"sample_rate_hz": 32_000, "waveform_s": 1.0, name: value}
+    with pytest.raises(ModelError, match=f"--assume {name}: expected a number above 0"):
+        recognise(path, said=said)
+
+
+def test_a_sound_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    label_map(tmp_path)
+    path = tagger(tmp_path / "a.onnx", ["batch", "samples"])
+    with pytest.raises(ModelError, match="input 'input': expected at most 268435456 numbers"):
+        recognise(path, said={"sample_rate_hz": 32_000, "waveform_s": 1e9})
