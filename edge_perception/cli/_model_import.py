@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.backends import DEFAULT_BACKEND, Backend, backends
+from edge_perception.cli._told import told
 from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.core.json_file import read_json_object
 from edge_perception.core.types import Geometry, PointCloud
@@ -175,10 +176,11 @@ def _recognise(
         parts=args.part,
     )
     if not args.json:
-        print(f"{args.file.name}: {recognised.family}, read by adapter '{recognised.adapter.name}'")
+        family = f"{recognised.family}, read by adapter '{recognised.adapter.name}'"
+        print(told(f"{args.file.name}: {family}"))
         width = max(len(row.name) for row in recognised.assumptions)
         for row in recognised.assumptions:
-            print(f"  {row.name:{width}}  {row.value}  ({row.why})")
+            print(told(f"  {row.name:{width}}  {row.value}  ({row.why})"))
     return recognised
 
 

@@ -22,6 +22,7 @@ from types import ModuleType
 
 import edge_perception
 import edge_perception.cli
+from edge_perception.cli._told import told
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders
 from edge_perception.running.ending import watch_signals
@@ -158,7 +159,7 @@ def _say_defaults(parser: argparse.ArgumentParser) -> None:
 
 
 def _say(text: str, status: int) -> int:
-    print(f"{PROGRAM}: {text}", file=sys.stderr)
+    print(f"{PROGRAM}: {told(text)}", file=sys.stderr)
     return status
 
 

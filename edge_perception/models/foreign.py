@@ -96,8 +96,7 @@ class ForeignModel:
         pairs = list(value.items() if isinstance(value, Mapping) else enumerate(value))
         try:
             numbered = {
-                int(number): " ".join(str(name).split()) or f"class_{number}"
-                for number, name in pairs
+                int(number): _printable(str(name)) or f"class_{number}" for number, name in pairs
             }
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(
@@ -109,6 +108,11 @@ class ForeignModel:
                 f"got {sorted(numbered)[:8]}"
             )
         return [numbered[number] for number in sorted(numbered)]
+
+
+def _printable(name: str) -> str:
+    """Return a name in one line, without codes that a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def are_placeholders(labels: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ YOLO_PICTURE = {**UNIT, **LETTERBOX}
 # DAMO-YOLO takes pixels as they are, and its head alone has this module beside outputs of YOLO's.
 DAMO_PICTURE: dict[str, Any] = {"color": "rgb", "scale": 1.0, "resize": "stretch"}
 _DAMO_MODULE = "gfl_cls"
+_CALLED = re.compile(r"YOLO[\w.+-]{0,40}", re.IGNORECASE)
 WHY = {
     "scale": "YOLO takes pixels from 0 to 1",
     "pad": "as YOLO's own letterbox",
@@ -90,13 +92,13 @@ def _is_decoded(foreign: ForeignModel, found: Reading) -> bool:
 def _one_of(foreign: ForeignModel, found: list[Reading]) -> list[Reading]:
     """Let it be said which of several outputs of the same form is meant."""
     outputs = [reading.manifest["postprocessing"]["outputs"] for reading in found]
-    layouts = {reading.manifest["postprocessing"]["layout"] for reading in found}
-    if len(found) < 2 or len(layouts) > 1:
+    names = list(dict.fromkeys(name for (name,) in outputs))
+    if len(names) < 2:
         return found
     said = foreign.said.get("outputs")
     if said in outputs:
-        return [found[outputs.index(said)]]
-    choices = " or ".join(f'["{name}"]' for (name,) in outputs)
+        return [one for one, own in zip(found, outputs, strict=True) if own == said]
+    choices = " or ".join(f'["{name}"]' for name in names)
     asked = {
         "outputs": f"--assume outputs={choices} (YOLOv9 has a head beside the main one, which is "
         "the second)"
@@ -202,8 +204,8 @@ def _has_sigmoid_levels(foreign: ForeignModel, columns: int) -> bool:
 
 def family_of(foreign: ForeignModel, otherwise: str) -> str:
     """Return what the metadata call the model, such as YOLO11n."""
-    text = foreign.metadata.get("description", "")
-    return next((word for word in text.split() if word.upper().startswith("YOLO")), otherwise)
+    words = foreign.metadata.get("description", "").split()
+    return next((word for word in words if _CALLED.fullmatch(word)), otherwise)
 
 
 def _reading(

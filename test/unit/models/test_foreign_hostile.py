@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from foreign_graphs import Signature, onnx
 
+from edge_perception.cli.main import main
 from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.models import limited_run
 from edge_perception.models.adapters._picture_config import read_picture_config
@@ -149,3 +150,32 @@ def test_a_family_without_a_name_leaves_no_gap_in_the_message(tmp_path: Path) ->
     path = graphs.write(tmp_path / "model.onnx", Signature(heads, whole=("c",)))
     with pytest.raises(ModelError, match=r"^model\.onnx: a detector: the file does not tell"):
         recognise(path, labels=NAMES)
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_codes_in_names_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], classes: int
+) -> None:
+    """Names of metadata could clear the screen, and with it what is assumed."""
+    metadata = {
+        "names": str({0: "person", 1: "\x1b[2Jbicycle", 2: "car\x9b2K\n"}),
+        "description": "YOLO\x1b[31m model",
+    }
+    head = {"out\x1b[2Jput": graphs.v8(classes)}  # refused with the name where it is of 4 classes
+    path = graphs.write(tmp_path / "model.onnx", Signature(head, metadata=metadata))
+    status = main(["models", "import", str(path), "--into", str(tmp_path / "models")])
+    assert status == (classes == 4)
+    printed = "".join(capsys.readouterr())
+    assert "[2Jput" in printed
+    assert not {"\x1b", "\x9b"} & set(printed)
+
+
+def test_a_head_in_two_layouts_is_asked_which_is_meant(tmp_path: Path) -> None:
+    rows = graphs.v8(3).transpose(0, 2, 1)
+    signature = Signature({"a": graphs.v8(3), "b": rows}, metadata={"names": str(NAMES)})
+    path = graphs.write(tmp_path / "model.onnx", signature)
+    with pytest.raises(ModelError, match=r'--assume outputs=\["a"\] or \["b"\]'):
+        recognise(path)
+    for name, layout in (("a", "columns"), ("b", "rows")):
+        found = recognise(path, said={"outputs": [name]})
+        assert found.manifest["postprocessing"]["layout"] == layout
