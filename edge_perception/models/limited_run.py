@@ -39,24 +39,30 @@ def run_limited(
     limit_s = LONGEST_S if longest_s is None else longest_s
     results: list[Outputs] = []
     errors: list[Exception] = []
+    # Not Thread.join: interrupted, it takes a thread that goes on for one that has ended (3.11).
+    ended = threading.Event()
 
     def run() -> None:
         try:
             results.append(session.infer(feed))
         except Exception as error:  # told by the caller's thread
             errors.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=run, name="first_run", daemon=True)
-    thread.start()
     late = True
     try:
-        thread.join(limit_s)
-        late = thread.is_alive()
+        thread.start()  # an interrupt may come in here already
+        late = not ended.wait(limit_s)
+    except RuntimeError as error:  # no memory for another thread
+        late = False
+        raise MemoryError(str(error)) from error
     finally:
         if late:
             stop: Callable[[], None] = getattr(session, "stop", lambda: None)
             stop()
-            thread.join(_STOPPING_S)
+            ended.wait(_STOPPING_S)
     if late:
         raise TimeoutError(
             f"one run takes longer than {limit_s:g} s: a loop in the graph does not end, or it is "

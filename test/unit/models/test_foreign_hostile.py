@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import resource
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from foreign_graphs import Signature, onnx
 
 from edge_perception.cli.main import main
-from edge_perception.core.errors import ConfigurationError, ModelError
+from edge_perception.core.errors import BackendError, ConfigurationError, ModelError
 from edge_perception.models import limited_run
 from edge_perception.models.adapters._picture_config import read_picture_config
 from edge_perception.models.foreign import read_foreign
@@ -95,6 +97,26 @@ def test_a_loop_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(limited_run, "LONGEST_S", 0.2)
     with pytest.raises(ModelError, match=r"one run takes longer than 0\.2 s: a loop in the graph"):
         recognise(path)
+
+
+def test_an_interrupt_ends_the_run_before_the_process_ends() -> None:
+    """A thread that is still inside the runtime would abort the process at its end."""
+    stopped, ended = threading.Event(), threading.Event()
+
+    class Endless:
+        def infer(self, inputs: Any) -> Any:
+            _thread.interrupt_main()
+            stopped.wait(60.0)
+            ended.set()
+            raise BackendError("stopped")
+
+        def stop(self) -> None:
+            stopped.set()
+
+    session: Any = Endless()
+    with pytest.raises(KeyboardInterrupt):
+        limited_run.run_limited(session, {})
+    assert ended.is_set()
 
 
 def test_memory_that_the_machine_has_not_to_spare_is_refused(
