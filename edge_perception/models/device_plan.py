@@ -21,7 +21,8 @@ from edge_perception.models.loading import ModelOptions
 
 SCHEMA_VERSION = 1
 # What a plan says of a source, by the names of the parameters that it stands for.
-PLANNED = ("backend", "provider", "precision", "threads", "batch", "batch_wait_ms")
+_WHERE = ("backend", "provider", "precision")
+PLANNED = (*_WHERE, "threads", "batch", "batch_wait_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,9 @@ def planned_options(
 ) -> Planned:
     """Return a node's options as the plan says.
 
-    A parameter that differs from its default was set on purpose and stays.
+    A parameter that differs from its default was set on purpose and stays. One that says where the
+    model runs takes the place of all that the plan says of it: a provider is of its runtime, and a
+    precision was measured there.
 
     Args:
         options: of the node; without `device_plan` they come back as they are.
@@ -144,8 +147,11 @@ def planned_options(
         note = f"device plan says nothing of {source}, only of {', '.join(plan.sources)}"
         return Planned(options=options, note=note)
     defaults = {item.name: item.default for item in fields(ModelOptions)}
+    own_backend = options.backend not in (defaults["backend"], found.backend)
+    elsewhere = own_backend or options.provider != defaults["provider"]
+    followed = [name for name in PLANNED if not (elsewhere and name in _WHERE)]
     changed = {
-        name: getattr(found, name) for name in PLANNED if getattr(options, name) == defaults[name]
+        name: getattr(found, name) for name in followed if getattr(options, name) == defaults[name]
     }
     if options.model == found.serves:
         changed["model"] = found.model

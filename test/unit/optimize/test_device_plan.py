@@ -73,6 +73,24 @@ def test_what_was_set_on_purpose_stays(write):
     assert options.backend == "openvino"
 
 
+def test_who_says_where_a_model_runs_gets_nothing_that_was_measured_elsewhere(write):
+    """A provider is of its runtime, and a precision is no other runtime's."""
+    for own in (
+        {"provider": "cuda,cpu"},
+        {"backend": "kserve", "provider": "http://10.0.0.2:8000"},
+        {"backend": "kserve"},
+        {"backend": "openvino", "provider": "CPU"},
+    ):
+        asked = replace(write(), **own)
+        options = planned_options(asked, "camera", machine=HERE).options
+        where = ("backend", "provider", "precision")
+        assert [getattr(options, name) for name in where] == [getattr(asked, n) for n in where]
+        assert (options.model, options.threads) == ("bev_lite_int8/camera", 2)
+    for own in ({"backend": "openvino"}, {"provider_options": ("GPU.X=1",)}):
+        options = planned_options(replace(write(), **own), "camera", machine=HERE).options
+        assert (options.backend, options.provider, options.precision) == ("openvino", "GPU", "fp16")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
