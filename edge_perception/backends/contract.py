@@ -13,7 +13,8 @@ from edge_perception.core.parameter import parameter
 
 # What a bundle is imported, verified and run with where nothing else is said.
 DEFAULT_BACKEND = "onnxruntime"
-PRECISIONS = ("fp32", "fp16", "bf16", "auto")
+DEFAULT_PRECISION = "fp32"
+PRECISIONS = (DEFAULT_PRECISION, "fp16", "bf16", "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,21 @@ class BackendOptions:
     provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     strict: bool = False  # refuse what would otherwise be skipped with a note
     # Of the arithmetic, where the runtime may choose it; a quantised graph stays what it is.
-    precision: str = parameter("fp32", choices=PRECISIONS)
+    precision: str = parameter(DEFAULT_PRECISION, choices=PRECISIONS)
     cache: Path | None = None  # folder for what the runtime compiles; None: nothing is kept
     profiling: bool = False  # note the time of every operator, where the runtime can: `Profiled`
+
+
+def as_the_graph(precision: str, who: str) -> tuple[str, ...]:
+    """Return a note on a precision that was asked of who has no choice; none: nothing was.
+
+    Args:
+        precision: as of `BackendOptions`.
+        who: runs the model.
+    """
+    if precision in (DEFAULT_PRECISION, "auto"):
+        return ()
+    return (f"precision {precision} was asked for; {who} computes as the graph says",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,9 +59,10 @@ def chain(
         known: all that some build has.
 
     Raises:
-        ValueError: no build has a provider of that name, or options are of none that is asked for.
+        ValueError: no build has a provider of that name, or options are of none that is asked for,
+            or of the CPU's, which reads none.
     """
-    names = [_full(name) for name in asked] or [CPU]
+    names = list(dict.fromkeys(_full(name) for name in asked)) or [CPU]
     settings = {_full(name): dict(values) for name, values in options.items()}
     for name in [*names, *settings]:
         if name not in (*known, *available, AUTO):
@@ -70,15 +71,15 @@ def chain(
         automatic = [name for name in available if name not in NEVER_AUTOMATIC]
         index = names.index(AUTO)
         names = list(dict.fromkeys([*names[:index], *automatic, *names[index + 1 :]]))
-        asked_for = tuple(name for name in names if name in available)
-    else:
-        asked_for = tuple(names)
     idle = sorted(set(settings) - set(names))
     if idle:
         raise ValueError(f"options of {', '.join(idle)}: expected among the providers, it is not")
+    if settings.get(CPU):  # ONNX Runtime says nothing of them
+        given = ", ".join(settings[CPU])
+        raise ValueError(f"options of {CPU}: it reads none, got {given}; see `threads`")
     notes = [
         f"{name} is not in this build of ONNX Runtime, which has {', '.join(available)}"
-        for name in asked_for
+        for name in names
         if name not in available
     ]
     usable = [name for name in names if name in available]
@@ -86,7 +87,7 @@ def chain(
         usable.append(CPU)
     return Chain(
         providers=tuple((name, settings.get(name, {})) for name in usable),
-        asked=asked_for,
+        asked=tuple(names),
         notes=tuple(notes),
     )
 

@@ -13,6 +13,7 @@ from edge_perception.backends.contract import (
     BackendOptions,
     OperatorTime,
     TensorInfo,
+    as_the_graph,
 )
 from edge_perception.backends.onnxruntime.profile import Profile
 from edge_perception.backends.onnxruntime.providers import (
@@ -79,7 +80,8 @@ class OnnxRuntimeBackend:
             )
         except ValueError as error:
             raise BackendError(f"{path.name}: {error}") from error
-        _refuse(path, wanted.notes, strict=options.strict)
+        told = (*wanted.notes, *as_the_graph(options.precision, "ONNX Runtime"))
+        _refuse(path, told, strict=options.strict)
         try:
             self._session = ort.InferenceSession(
                 str(path) if data is None else data,
@@ -94,7 +96,7 @@ class OnnxRuntimeBackend:
             self._session._model_bytes = None
         nodes = assignment(self._session)
         asked_here = [name for name, _ in wanted.providers if name in wanted.asked]
-        notes = (*wanted.notes, *shortfalls(asked_here, active, nodes))
+        notes = (*told, *shortfalls(asked_here, active, nodes))
         _refuse(path, notes, strict=options.strict)
         self._info = BackendInfo(
             runtime="onnxruntime",

@@ -42,9 +42,25 @@ def test_what_this_build_lacks_is_skipped_and_said():
     assert "CUDAExecutionProvider, CPUExecutionProvider" in note
 
 
+def test_what_is_named_beside_automatic_is_said_too():
+    for asked in (("cuda", "auto"), ("auto", "cuda"), ("cuda", "auto", "cuda")):
+        found = chain(asked, {}, [CPU], KNOWN)
+        assert names(found) == [CPU]
+        (note,) = found.notes
+        assert CUDA in note
+
+
+def test_a_name_that_is_there_twice_is_one():
+    found = chain(("cuda", CUDA, "cpu", "cpu"), {}, [CPU], KNOWN)
+    assert found.asked == (CUDA, CPU)
+    assert names(found) == [CPU]
+    assert len(found.notes) == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "options", "text"),
     [
+        (("cpu",), {"cpu": {"use_arena": "0"}}, "it reads none, got use_arena"),
         (("tensorrrt",), {}, "did you mean tensorrt"),
         (("CudaExecutionProvider",), {}, "did you mean CUDAExecutionProvider"),
         (("cuda",), {"tensorrt": {"a": "1"}}, "options of TensorrtExecutionProvider"),
@@ -87,6 +103,16 @@ def test_a_session_tells_every_node(model):
     assert info.assignment == {CPU: 1}
     assert info.where == CPU
     assert not info.notes
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_precision_that_the_runtime_does_not_choose_is_a_note_or_a_refusal(model, precision):
+    session = backends()["onnxruntime"].load(model, BackendOptions(precision=precision))
+    (note,) = session.describe().notes
+    session.close()
+    assert f"precision {precision} was asked for" in note
+    with pytest.raises(BackendError, match=f"strict_provider: precision {precision}"):
+        backends()["onnxruntime"].load(model, BackendOptions(precision=precision, strict=True))
 
 
 def test_a_provider_of_another_build_is_a_note_or_with_strict_a_refusal(model):
