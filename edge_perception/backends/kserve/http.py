@@ -12,6 +12,7 @@ import math
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge_perception.backends.contract import TensorInfo
 from edge_perception.backends.kserve.compression import GZIP, packed, unpacked
+from edge_perception.backends.kserve.connecting import Addresses, TimedResponse, time_left
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
 from edge_perception.backends.kserve.shared_memory import Region, SharedTensors
 from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
@@ -65,8 +67,10 @@ class HttpRemote:
         if version:
             self._base += f"/versions/{urllib.parse.quote(version, safe='')}"
         self._root = parts.path.rstrip("/") + "/v2"
+        self._addresses = Addresses(self._host, self._port)
         self._connection: http.client.HTTPConnection | None = None
         self._binary = True
+        self._learnt = False  # what the server that answers now can do
         self._compressed, self._admit = compressed, admit
         self.answered = ""
         self.sent = self.received = 0
@@ -93,6 +97,7 @@ class HttpRemote:
         end_s = time.monotonic() + timeout_s
         server = self._json("GET", self._root, end_s)
         model = self._json("GET", self._base, end_s)
+        self._learn(server)
         found = _texts(model.get("parameters")) or _texts(model.get("properties"))
         if not found and "model_configuration" in _listed(server.get("extensions")):
             found = _texts(self._json("GET", f"{self._base}/config", end_s).get("parameters"))
@@ -103,11 +108,18 @@ class HttpRemote:
     ) -> dict[str, NDArray]:
         """Run the model within the time."""
         self.sent = self.received = 0
+        end_s = time.monotonic() + timeout_s
 
         def run(region: Region | None, left_s: float) -> dict[str, NDArray]:
             return self._infer(inputs, outputs, time.monotonic() + left_s, region)
 
-        return self.shared.carry(inputs, outputs, timeout_s, run)
+        try:
+            if not self._learnt:
+                self.shared.offers(self.extensions(timeout_s))
+            return self.shared.carry(inputs, outputs, max(end_s - time.monotonic(), 0.0), run)
+        except BackendError:
+            self._learnt = False  # who answers next may be another one, with other abilities
+            raise
 
     def extensions(self, timeout_s: float) -> tuple[str, ...]:
         """Ask what the server can do beside the protocol.
@@ -143,7 +155,7 @@ class HttpRemote:
 
     def _learn(self, server: Mapping[str, Any]) -> tuple[str, ...]:
         extensions = tuple(_listed(server.get("extensions")))
-        self._binary = "binary_tensor_data" in extensions
+        self._binary, self._learnt = "binary_tensor_data" in extensions, True
         return extensions
 
     def _infer(
@@ -222,17 +234,16 @@ class HttpRemote:
     ) -> tuple[memoryview, http.client.HTTPMessage]:
         """Send and take the answer; whatever goes wrong, the next call opens a new connection."""
         try:
-            connection = self._ready(_left(end_s))
+            connection = self._ready(end_s)
             try:
                 connection.request(method, path, body, dict(headers))
             except (http.client.HTTPException, OSError):
                 # The server may have closed a connection that was kept: once more on a new one.
                 self._drop()
-                connection = self._ready(_left(end_s))
+                connection = self._ready(end_s)
                 connection.request(method, path, body, dict(headers))
-            connection.sock.settimeout(_left(end_s))
             response = connection.getresponse()
-            data = _body(response, connection, end_s)
+            data = _body(response)
         except (http.client.HTTPException, OSError) as error:
             self._drop()
             raise RemoteError(
@@ -243,37 +254,26 @@ class HttpRemote:
         text = f"kserve: {path}: HTTP {response.status}: {_reason(data)}"
         raise (RemoteError if response.status in _BUSY else BackendError)(text)
 
-    def _ready(self, timeout_s: float) -> http.client.HTTPConnection:
+    def _ready(self, end_s: float) -> http.client.HTTPConnection:
         connection = self._connection
         if connection is None or connection.sock is None:  # never opened, or the server closed it
-            connection = self._connect(self._host, self._port, timeout=timeout_s)
+            connection = self._connect(self._host, self._port, timeout=time_left(end_s))
+            # Its own way asks for the name, and tries each address for as long as all may take.
+            opening: Any = connection
+            opening._create_connection = lambda *_: self._addresses.connect(end_s)
             connection.connect()
             self._connection = connection
-        connection.sock.settimeout(timeout_s)
+        connection.response_class = partial(TimedResponse, end_s=end_s)  # type: ignore[assignment]
+        connection.sock.settimeout(time_left(end_s))
         return connection
 
 
-def _left(end_s: float) -> float:
-    left_s = end_s - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError("deadline passed")
-    return left_s
-
-
-def _body(
-    response: http.client.HTTPResponse, connection: http.client.HTTPConnection, end_s: float
-) -> bytes:
-    """Read the answer piece by piece: a server that drips must not outlast the deadline."""
+def _body(response: http.client.HTTPResponse) -> bytes:
     length = response.length
     if length is not None and length > _MOST_BYTES:
         raise http.client.HTTPException(f"answer of {length} bytes > {_MOST_BYTES}")
     pieces, size = [], 0
-    while True:
-        if connection.sock is not None:
-            connection.sock.settimeout(_left(end_s))
-        piece = response.read1(1 << 20)
-        if not piece:
-            break
+    while piece := response.read1(1 << 20):
         pieces.append(piece)
         size += len(piece)
         if size > _MOST_BYTES:
@@ -344,7 +344,7 @@ def _from_numbers(name: str, datatype: str, shape: list[int], numbers: Any) -> N
 def _decoded(data: memoryview) -> dict[str, Any]:
     try:
         document = json.loads(bytes(data))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BackendError(f"kserve: expected JSON, got {bytes(data[:60])!r}") from error
     if not isinstance(document, dict):
         raise BackendError(f"kserve: expected a JSON object, got {type(document).__name__}")
@@ -355,7 +355,7 @@ def _reason(data: bytes) -> str:
     try:
         document = json.loads(data)
         return str(document.get("error", document))[:300] if isinstance(document, dict) else ""
-    except ValueError:
+    except (ValueError, RecursionError):
         return data[:100].decode("utf-8", "replace")
 
 

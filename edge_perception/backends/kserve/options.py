@@ -11,6 +11,8 @@ from edge_perception.core.errors import BackendError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.text_options import options_of
 
+_NAME = "kserve"
+
 
 @dataclass(frozen=True, kw_only=True)
 class KserveOptions:
@@ -37,10 +39,20 @@ class KserveOptions:
     )
 
 
-def kserve_options(values: Mapping[str, str]) -> KserveOptions:
+def kserve_options(by_provider: Mapping[str, Mapping[str, str]]) -> KserveOptions:
     """Decode the options.
+
+    Args:
+        by_provider: options by provider, all of them of this runtime.
 
     Raises:
         BackendError: a name is not known, or a value does not fit.
     """
-    return options_of(KserveOptions, values, "kserve", error=BackendError)
+    for owner in by_provider:
+        if owner != _NAME:
+            raise BackendError(f"provider_options: expected {_NAME}.…, got '{owner}.…'")
+    values = by_provider.get(_NAME, {})
+    options = options_of(KserveOptions, values, _NAME, error=BackendError)
+    if options.fallback == _NAME:
+        raise BackendError(f"{_NAME}.fallback: expected a runtime of this machine, got {_NAME}")
+    return options

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from edge_perception.backends.contract import Backend, BackendInfo, BackendOptions, TensorInfo
+from edge_perception.backends.contract import (
+    Backend,
+    BackendInfo,
+    BackendOptions,
+    TensorInfo,
+    as_the_graph,
+)
 from edge_perception.backends.kserve.breaker import Breaker, BreakerLimits
 from edge_perception.backends.kserve.http import HttpRemote
 from edge_perception.backends.kserve.options import KserveOptions, kserve_options
@@ -35,7 +41,7 @@ def load(path: Path, options: BackendOptions) -> KserveBackend:
 
     Raises:
         BackendError: the address or an option is wrong, the server has another model of that name,
-            or it does not answer and there is no fall-back.
+            or it does not answer, or answers nonsense, and there is no fall-back.
     """
     return KserveBackend(path, options)
 
@@ -61,8 +67,11 @@ class KserveBackend:
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path, self._steady_s = path, steady_s
-        self._options = kserve_options(options.provider_options.get("kserve", {}))
-        self._url = options.provider[0] if options.provider else _DEFAULT_URL
+        self._options = kserve_options(options.provider_options)
+        self._url = _address(options.provider)
+        self._notes = as_the_graph(options.precision, "a server")
+        if options.strict and self._notes:
+            raise BackendError(f"{path.name}: strict_provider: {'; '.join(self._notes)}")
         self._breaker = Breaker(
             BreakerLimits(failures=self._options.failures, open_s=self._options.open_s)
         )
@@ -75,15 +84,16 @@ class KserveBackend:
         self._metadata: ModelMetadata | None = None
         try:
             self._metadata = self._remote.metadata(_LOAD_TIMEOUT_S)
-        except RemoteError as error:
+        except BackendError as error:
             if self._local is None or options.strict:
                 self.close()
                 raise BackendError(f"{path.name}: {error}") from error
             self._note(error)
+        try:
+            self._info = self._describe(self._metadata)
         except BackendError:
             self.close()
             raise
-        self._info = self._describe()
 
     def describe(self) -> BackendInfo:
         """Return what runs now: the server, or the local model and why."""
@@ -91,12 +101,15 @@ class KserveBackend:
             shared = self._remote.shared
             provider = f"{self._info.provider}{', shared memory' if shared.used else ''}"
             notes = (shared.note,) if shared.note else ()
-            return replace(self._info, provider=provider, notes=notes)
+            return replace(self._info, provider=provider, notes=(*self._notes, *notes))
         local = self._local.describe() if self._local is not None else None
         return replace(
             self._info,
             provider=local.provider if local else self._info.provider,
-            notes=(f"{self._url} does not serve, {self._last_error}",),
+            notes=(
+                f"{self._url} does not serve, {self._last_error}",
+                *(local.notes if local else ()),
+            ),
         )
 
     def warm_up(self, runs: int) -> None:
@@ -137,6 +150,9 @@ class KserveBackend:
             # A try that is followed by another gets its share of the time, so that one can follow.
             share = 1 + self._options.retries - attempt if not probing else 1
             try:
+                if probing or self._metadata is None:  # who answers may be another than before
+                    self._meet(left_s / share)
+                    left_s = max(end_s - self._steady_s(), 1e-3)
                 outputs = self._remote.infer(inputs, self._info.outputs, left_s / share)
                 check_outputs(self._info.outputs, outputs)
             except RemoteError as error:
@@ -151,11 +167,21 @@ class KserveBackend:
         self._breaker.failed(self._steady_s())
         return None
 
+    def _meet(self, timeout_s: float) -> None:
+        """Hold what the server has now against the model.
+
+        Raises:
+            RemoteError: no answer in time.
+            BackendError: it answers nonsense, or has another model of that name.
+        """
+        metadata = self._remote.metadata(timeout_s)
+        self._info = self._describe(metadata)
+        self._metadata = metadata
+
     def _note(self, error: Exception) -> None:
         self._last_error = str(error)
 
-    def _describe(self) -> BackendInfo:
-        metadata = self._metadata
+    def _describe(self, metadata: ModelMetadata | None) -> BackendInfo:
         local = self._local.describe() if self._local is not None else None
         if metadata is not None and local is not None:
             check_signature(self._path.name, "input", local.inputs, metadata.inputs)
@@ -169,6 +195,20 @@ class KserveBackend:
             inputs=signature.inputs,
             outputs=signature.outputs,
         )
+
+
+def _address(provider: Sequence[str]) -> str:
+    """Return the server of a session.
+
+    Raises:
+        BackendError: more are named: what serves where it does not is `kserve.fallback`.
+    """
+    if len(provider) > 1:
+        raise BackendError(
+            f"kserve: expected one server in provider, got {', '.join(provider)}; what runs while "
+            "it does not serve is kserve.fallback"
+        )
+    return provider[0] if provider else _DEFAULT_URL
 
 
 def open_remote(

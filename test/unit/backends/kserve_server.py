@@ -35,6 +35,7 @@ class Server:
         self.binary, self.metadata, self._compute = binary, metadata, compute
         self.requests = 0
         self.lengths: list[int] = []  # of what was posted, as it came
+        self.said_binary = False  # whether the last request had binary tensors
         self.shares = False  # offers shared memory
         self.regions: dict[str, np.ndarray] = {}
         self.told: list[str] = []  # of regions
@@ -86,6 +87,7 @@ class Server:
         header, rest = json.loads(data[:length]), data[length:]
         found = {}
         self._wanted.outputs = header["outputs"]
+        self.said_binary = length < len(data)
         for tensor in header["inputs"]:
             size = tensor.get("parameters", {}).get("binary_data_size")
             place = self.place(tensor)

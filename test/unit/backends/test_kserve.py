@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
@@ -33,12 +34,15 @@ def connect(tmp_path, server):
     )
     opened = []
 
-    def run(url=None, *, strict=False, **options):
+    def run(url=None, *, strict=False, precision="fp32", others=None, **options):
         values = {"model": "adder", "deadline_ms": "10000", **options}
         session = backends()["kserve"].load(
             path,
             BackendOptions(
-                provider=(url or server.url,), provider_options={"kserve": values}, strict=strict
+                provider=tuple((url or server.url).split(",")),
+                provider_options={"kserve": values, **(others or {})},
+                precision=precision,
+                strict=strict,
             ),
         )
         opened.append(session)
@@ -81,8 +85,26 @@ def wrong_answers(server):
             handler.wfile.write(b" ")
             handler.wfile.flush()
 
+    def piece_by_piece(handler, head, piece):
+        handler.wfile.write(head)
+        while not gate.wait(0.01):
+            handler.wfile.write(piece)
+
+    def never_ends(head, piece):
+        return lambda handler, _: piece_by_piece(handler, head, piece)
+
+    ok = b"HTTP/1.1 200 OK\r\n"
     gate = threading.Event()
     return gate, {
+        "drips its headers": never_ends(ok, b"X"),
+        "drips and closes": never_ends(
+            ok + b"Connection: close\r\nContent-Length: 1000000\r\n\r\n", b" "
+        ),
+        "drips as HTTP 1.0": never_ends(b"HTTP/1.0 200 OK\r\n\r\n", b" "),
+        "drips the size of a chunk": never_ends(ok + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+        "says to go on": never_ends(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "lists in lists": lambda handler, _: server.send(handler, b"[" * 200_000),
+        "error in lists": lambda handler, _: server.send(handler, b"[" * 200_000, status=500),
         "never": never,
         "drips": drips,
         "closes": lambda handler, _: handler.connection.close(),
@@ -125,12 +147,14 @@ def test_whatever_the_server_does_the_local_model_answers_and_it_is_said(connect
     if name == "another size" and not server.binary:
         pytest.skip("only binary tensors say their size")
     # Of what never ends it is waited for; a right answer is in time on a busy machine, too.
-    deadline_ms = "2000" if name in ("never", "drips") else "20000"
+    never_ending = name in ("never", "says to go on") or name.startswith("drips")
+    deadline_ms = "2000" if never_ending else "20000"
     session = connect(deadline_ms=deadline_ms, failures="1000")
     gate, answers = wrong_answers(server)
     server.answer = answers[name]
     try:
         np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+        assert not gate.is_set()  # it was not waited for
         info = session.describe()
         assert info.notes
         assert info.provider == "CPUExecutionProvider"
@@ -180,6 +204,86 @@ def test_a_server_that_is_not_there_at_the_start(connect, server):
         connect(nobody, fallback="none")
 
 
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_a_server_that_answers_nonsense_at_the_start(connect, server, status):
+    """One that is being set up must not keep a node from starting; strict: it is said and left."""
+    right, server.reply = server.reply, lambda handler, _: server.send(
+        handler, b"<html>", status=status
+    )
+    session = connect()
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+    assert f"HTTP {status}" in session.describe().notes[0]
+    with pytest.raises(BackendError, match=f"HTTP {status}"):
+        connect(strict=True)
+    server.reply = right
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert session.describe().runtime_version == "small 1"
+
+
+def test_what_comes_later_is_held_against_the_model_too(connect, server):
+    right, server.metadata = server.metadata, []
+    session = connect(failures="1000")
+    server.metadata = {**METADATA, "outputs": [{"name": "c", "datatype": "FP32", "shape": [3]}]}
+    for _ in range(2):
+        np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+        assert "the server has (3,) float32" in session.describe().notes[0]
+    assert not server.requests
+    server.metadata = right
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+
+
+@pytest.mark.parametrize("shared_memory", ["auto", "false"])
+def test_a_server_that_comes_back_with_other_abilities(connect, server, shared_memory):
+    """Binary tensors are no part of the protocol itself: who has them is asked again."""
+    session = connect(shared_memory=shared_memory, failures="1000", retries="0")
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    server.binary = not server.binary
+    server.answer = lambda handler, _: server.reply(handler, {"error": "what is this?"}, 400)
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+    server.answer = server.right
+    before = len(server.lengths)
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    assert len(server.lengths) == before + 1  # understood at once
+    assert server.said_binary == server.binary
+
+
+def test_a_silent_name_server_holds_no_frame_up(connect, server, monkeypatch):
+    session = connect(server.url.replace("127.0.0.1", "localhost"), deadline_ms="2000")
+    np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+    answers, really = threading.Event(), socket.getaddrinfo
+
+    def silent(*args, flags=0, **named):
+        if not flags & socket.AI_NUMERICHOST:
+            answers.wait(60)
+        return really(*args, flags=flags, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    server.answer = lambda handler, _: handler.connection.close()
+    try:
+        np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)
+        server.answer = server.right  # by the address that was known before
+        np.testing.assert_array_equal(session.infer(INPUTS)["c"], A + B)
+        nowhere = connect("http://robot.invalid:8000", deadline_ms="100")
+        np.testing.assert_array_equal(nowhere.infer(INPUTS)["c"], A - B)
+        assert "no name server told in time" in nowhere.describe().notes[0]
+        assert not answers.is_set()
+    finally:
+        answers.set()
+
+
+def test_a_precision_is_the_servers(connect, server):
+    assert "precision bf16 was asked for" in connect(precision="bf16").describe().notes[0]
+    with pytest.raises(BackendError, match="strict_provider: precision fp16"):
+        connect(precision="fp16", strict=True)
+
+
+def test_one_server_and_its_options_only(connect, server):
+    with pytest.raises(BackendError, match=r"expected one server in provider.*kserve\.fallback"):
+        connect(f"{server.url},cpu")
+    with pytest.raises(BackendError, match=r"expected kserve\.…, got 'cuda\.…'"):
+        connect(others={"cuda": {"device_id": "0"}})
+
+
 def test_another_signature_is_refused_at_the_start(connect, server):
     server.metadata = {**METADATA, "outputs": [{"name": "c", "datatype": "FP32", "shape": [3]}]}
     with pytest.raises(BackendError, match=r"output 'c' expects \(2,\) float32, the server has"):
@@ -193,6 +297,7 @@ def test_another_signature_is_refused_at_the_start(connect, server):
         ({"deadline_ms": "soon"}, "expected float"),
         ({"retries": "99"}, "0 to 10"),
         ({"fallback": "tensorrrt"}, "tensorrrt"),
+        ({"fallback": "kserve"}, "expected a runtime of this machine"),
     ],
 )
 def test_options_that_are_none(connect, options, text):
