@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -40,3 +41,20 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Find out before a long work that its result could not be written; folders are made.
+
+    Raises:
+        OSError: it could not; the error names the file.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return  # what takes bytes, see `write_whole`
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

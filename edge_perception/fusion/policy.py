@@ -20,6 +20,7 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Mode, SourceState, SourceStatus
+from edge_perception.core.yaml_text import parse_yaml
 from edge_perception.fusion.config import NS, SourceConfig
 from edge_perception.fusion.reactions import NO_REACTION, ConditionPolicy, Reaction
 
@@ -262,7 +263,7 @@ def read_policy(path: Path) -> DegradationPolicy:
     try:
         if path.stat().st_size > MAX_POLICY_BYTES:
             raise ConfigurationError(f"{path}: expected at most {MAX_POLICY_BYTES} bytes")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: expected a degradation policy: {error}") from error
     return decode(DegradationPolicy, data, str(path))

@@ -13,10 +13,13 @@ from typing import Any
 
 import yaml
 
+from edge_perception.backends.contract import DEFAULT_PRECISION, PRECISIONS
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.machine import Machine, this_machine
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
+from edge_perception.core.whole_file import write_whole
+from edge_perception.core.yaml_text import parse_yaml
 from edge_perception.models.loading import ModelOptions
 
 SCHEMA_VERSION = 1
@@ -54,7 +57,7 @@ class SourcePlan:
     sha256: str  # of the bundle that was measured
     backend: str
     provider: str = ""
-    precision: str = "fp32"
+    precision: str = parameter(DEFAULT_PRECISION, choices=PRECISIONS)
     threads: int = parameter(1, low=1, high=64)
     batch: int = parameter(1, low=1, high=64)  # frames of several sources in one run; 1: off
     batch_wait_ms: float = parameter(2.0, low=0.0, high=1000.0)
@@ -87,9 +90,10 @@ def read_device_plan(path: Path) -> DevicePlan:
         ConfigurationError: it cannot be read or is none.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"device_plan: {path}: {error}") from error
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"device_plan: {path}: {said}") from error
     plan: DevicePlan = decode(DevicePlan, document, str(path), error=ConfigurationError)
     if plan.schema_version != SCHEMA_VERSION:
         raise ConfigurationError(
@@ -100,13 +104,16 @@ def read_device_plan(path: Path) -> DevicePlan:
 
 
 def write_device_plan(path: Path, plan: DevicePlan) -> None:
-    """Write a plan, its head saying what it is."""
+    """Write a plan, its head saying what it is.
+
+    Raises:
+        OSError: it cannot be written; a plan that was there is as it was.
+    """
     head = (
         "# Measured by `edge-perception tune`; name it in the parameter `device_plan` of a node.\n"
         "# It holds on this machine only, and is made anew after a change of hardware or models.\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + yaml.safe_dump(_plain(plan), sort_keys=False), encoding="utf-8")
+    write_whole(path, (head + yaml.safe_dump(_plain(plan), sort_keys=False)).encode())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import yaml
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
+from edge_perception.core.yaml_text import parse_yaml
 from edge_perception.releases.slo import DEADLINE, END_TO_END, VALID, Slo
 
 SCHEMA = "edge_perception/thresholds/1"
@@ -107,7 +108,7 @@ def read_thresholds(path: Path | None) -> Thresholds:
         return Thresholds()
     try:
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        data = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: expected thresholds: {error}") from error
     if isinstance(data, Mapping) and data.get("schema") == RESULT_SCHEMA:

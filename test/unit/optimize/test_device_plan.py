@@ -144,6 +144,8 @@ def test_load_control_takes_what_measured_cheaper_and_says_why_there_is_nothing(
         ("[1]", "expected"),
         ("schema_version: 1\n", "machine"),
         ("a: [", "device_plan"),
+        ("[" * 5000, "nests too deep"),
+        ("gain: 1.0\nsources: {}\ngain: 2.0\n", "'gain' is given twice.*line 3"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path, text, problem):
@@ -151,6 +153,37 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text, problem):
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=problem):
         read_device_plan(path)
+
+
+def test_a_precision_that_is_none_is_refused(write):
+    asked = write(camera=replace(CAMERA, precision="auto"))
+    path = Path(asked.device_plan)
+    path.write_text(path.read_text().replace("precision: auto", "precision: fp8"))
+    with pytest.raises(ConfigurationError, match=r"camera\.precision: expected one of.*fp8"):
+        planned_options(asked, "camera", machine=HERE)
+
+
+def test_two_plans_in_one_file_are_refused(write):
+    """YAML would take the second `sources` and leave the first out without a word."""
+    asked = write()
+    path = Path(asked.device_plan)
+    path.write_text(path.read_text() + path.read_text())
+    with pytest.raises(ConfigurationError, match="is given twice"):
+        planned_options(asked, "camera", machine=HERE)
+
+
+def test_a_plan_is_written_whole_or_not_at_all(write, monkeypatch):
+    path = Path(write().device_plan)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edge_perception.core.whole_file.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_device_plan(path, replace(read_device_plan(path), gain=9.0))
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_plan_of_another_schema_is_refused(write):
