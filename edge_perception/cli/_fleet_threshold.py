@@ -45,11 +45,11 @@ def threshold(args: argparse.Namespace) -> int:
         threshold_for_gain,
         threshold_for_share,
     )
-    from edge_perception.models.folders import find_bundle, installed_model_folders
+    from edge_perception.models.folders import find_bundle, with_installed
 
     if args.gain is not None and not args.model:
         raise ConfigurationError("--gain: expected the server's bundle as --model")
-    folders = [*args.folder, *installed_model_folders()]
+    folders = with_installed(args.folder)
     other = find_bundle(args.model, folders) if args.model else None
     frames = doubted_frames(args.bags, args.source, params_files=args.params_file, other=other)
     if args.share is not None:

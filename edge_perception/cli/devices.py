@@ -23,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, and run each model in each way."""
-    from edge_perception.models.folders import installed_model_folders, list_bundles
+    from edge_perception.models.folders import stored_bundles, with_installed
     from edge_perception.optimize.devices import describe_machine, try_models
 
     machine = describe_machine()
     rows: list[dict[str, Any]] = []
     if not args.no_models:
-        bundles = list_bundles([*args.folder, *installed_model_folders()])
-        rows = try_models(bundles, lambda what: print(f"trying {what}", file=sys.stderr))
+        stored = stored_bundles(with_installed(args.folder))
+        rows = try_models(stored, lambda what: print(f"trying {what}", file=sys.stderr))
     if args.json:
         print(json.dumps({"machine": machine, "models": rows}, indent=2))
         return 0
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name:13} {', '.join(ways) or 'not usable: ' + told['note']}")
     for row in rows:
         way = " ".join(filter(None, (row["backend"], row["provider"], row["precision"])))
-        name = f"{row['model']} {row['version']}"
+        name = f"{row['model']} {row['version']}".strip()
         if not row["runs"]:
             print(f"{name:28} {way:28} does not run: {row['why_not']}")
             continue

@@ -20,12 +20,11 @@ from edge_perception.cli import (
     _model_room,
     _model_serve,
 )
-from edge_perception.core.errors import ConfigurationError
 from edge_perception.models.device_keys import use_device_key
 from edge_perception.models.folders import (
     find_bundle,
-    installed_model_folders,
     stored_bundles,
+    with_installed,
 )
 from edge_perception.models.golden import compare_golden
 from edge_perception.models.loading import whole_model
@@ -221,10 +220,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _folders(args: argparse.Namespace) -> list[Path]:
-    for folder in args.folder:
-        if not folder.is_dir():
-            raise ConfigurationError(f"--folder: expected a folder, got {folder}")
-    return [*args.folder, *installed_model_folders()]
+    return with_installed(args.folder)
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:

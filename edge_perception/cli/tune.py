@@ -65,20 +65,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, choose, write."""
     from edge_perception.core.machine import this_machine
+    from edge_perception.core.whole_file import check_place, write_whole
     from edge_perception.models.device_plan import write_device_plan
-    from edge_perception.models.folders import installed_model_folders
+    from edge_perception.models.folders import with_installed
     from edge_perception.optimize.accuracy import mean_average_precision
     from edge_perception.optimize.plan import as_json, page, plan_of
     from edge_perception.optimize.tune import Tuner
     from edge_perception.optimize.variants import variants_of_set
 
-    if args.budget_s <= 0 or args.frames < 1 or args.allowed_loss < 0:
+    if not (args.budget_s > 0 and args.frames > 0 and args.allowed_loss >= 0):  # NaN is neither
         raise ConfigurationError(
             "--budget-s, --frames: expected above 0, --allowed-loss: 0 or more"
         )
-    folders = [*args.folder, *installed_model_folders()]
-    variants, names = variants_of_set(args.models, folders)
+    variants, names = variants_of_set(args.models, with_installed(args.folder))
 
+    for place in filter(None, (args.out, args.json, args.page)):
+        check_place(place)
     sources = dict(_sources(text, variants) for text in args.sources)
     cache = args.cache.expanduser()
     found = Tuner(
@@ -98,8 +100,7 @@ def run(args: argparse.Namespace) -> int:
     )
     for path, text in reports:
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text(), encoding="utf-8")
+            write_whole(path, text().encode())
     loss = (
         "accuracy as before"
         if found.map_loss is None

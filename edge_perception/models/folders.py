@@ -39,6 +39,18 @@ def installed_model_folders() -> tuple[Path, ...]:
     return tuple(folder for folder in folders if folder.is_dir())
 
 
+def with_installed(folders: Sequence[Path]) -> list[Path]:
+    """Return folders that a user named, then those where models are.
+
+    Raises:
+        ConfigurationError: one is not there, so that nothing of it would be found.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigurationError(f"--folder: expected a folder, got {folder}")
+    return [*folders, *installed_model_folders()]
+
+
 def find_bundle(name: str, folders: Sequence[Path]) -> Bundle:
     """Return the first bundle with that name, its files verified.
 

@@ -11,7 +11,7 @@ import psutil
 from edge_perception.backends import backends, offered_ways
 from edge_perception.core.extras import MissingExtraError, extra
 from edge_perception.core.machine import this_machine
-from edge_perception.models.manifest import Bundle
+from edge_perception.models.folders import StoredBundle
 from edge_perception.optimize.configuration import configurations
 from edge_perception.optimize.measuring import alone
 
@@ -42,18 +42,25 @@ def runtimes() -> dict[str, dict[str, Any]]:
     return found
 
 
-def try_models(bundles: Sequence[Bundle], progress: Callable[[str], None]) -> list[dict[str, Any]]:
+def try_models(
+    stored: Sequence[StoredBundle], progress: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Run every model in every way that this machine offers, each in a process of its own.
 
     Args:
-        bundles: models.
+        stored: models, usable or not.
         progress: is told what is tried.
 
     Returns:
         A row for each: model, way, p50_ms, memory_mb, golden differences, or why it does not run.
     """
-    rows = []
-    for bundle in bundles:
+    rows: list[dict[str, Any]] = []
+    for entry in stored:
+        bundle = entry.bundle
+        if bundle is None:
+            way = dict.fromkeys(("version", "role", "backend", "provider", "precision"), "")
+            rows.append({"model": entry.name, **way, "runs": False, "why_not": entry.error})
+            continue
         role = bundle.manifest.role
         progress(f"{bundle.manifest.name} {bundle.manifest.version}")
         for way, told in alone(role, list(configurations([bundle], cores=1)), runs=_RUNS):

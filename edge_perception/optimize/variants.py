@@ -16,9 +16,14 @@ def variants_of_set(
     """Return bundles by role, those of the set first, and the names of bundles by digest.
 
     Raises:
-        ConfigurationError: no folder has a set of that name.
+        ConfigurationError: no folder has a set of that name, or a bundle of it cannot be used.
     """
-    usable = [entry for entry in stored_bundles(folders) if entry.bundle is not None]
+    stored = stored_bundles(folders)
+    first = {entry.name: entry for entry in reversed(stored)}  # as nodes find them
+    for entry in first.values():  # a plan without one of its roles would be one of another set
+        if entry.bundle is None and entry.name.rpartition("/")[0] == name:
+            raise ConfigurationError(f"models: {entry.name} cannot be used: {entry.error}")
+    usable = [entry for entry in stored if entry.bundle is not None]
     names = {entry.bundle.sha256: entry.name for entry in usable if entry.bundle}
     served: dict[str, list[Bundle]] = {}
     for entry in usable:

@@ -207,8 +207,9 @@ def test_a_server_that_is_not_there_at_the_start(connect, server):
 @pytest.mark.parametrize("status", [302, 404, 500])
 def test_a_server_that_answers_nonsense_at_the_start(connect, server, status):
     """One that is being set up must not keep a node from starting; strict: it is said and left."""
-    right, server.reply = server.reply, lambda handler, _: server.send(
-        handler, b"<html>", status=status
+    right, server.reply = (
+        server.reply,
+        lambda handler, _: server.send(handler, b"<html>", status=status),
     )
     session = connect()
     np.testing.assert_array_equal(session.infer(INPUTS)["c"], A - B)

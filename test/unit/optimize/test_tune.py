@@ -3,12 +3,14 @@
 import json
 import os
 import resource
+import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
+from edge_perception.cli.main import main
 from edge_perception.core.errors import BackendError, ConfigurationError
 from edge_perception.models.device_plan import read_device_plan, write_device_plan
 from edge_perception.models.folders import find_bundle, installed_model_folders
@@ -304,6 +306,58 @@ def test_variants_are_of_the_same_role_and_feature_space():
     assert [names[b.sha256] for b in variants["fusion"]] == ["bev_lite/fusion"]
     with pytest.raises(ConfigurationError, match=r"expected one of .*bev_lite, .*'bev_heavy'"):
         variants_of_set("bev_heavy", installed_model_folders())
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A folder with a set of which one bundle is damaged."""
+    for name in ("audio", "lidar"):
+        bundle = find_bundle(f"bev_lite/{name}", installed_model_folders())
+        shutil.copytree(bundle.path, tmp_path / "mine" / name)
+    (tmp_path / "mine/audio/model.onnx").write_bytes(b"")
+    return tmp_path
+
+
+def test_a_damaged_bundle_of_the_set_is_named_and_not_left_out(damaged):
+    with pytest.raises(ConfigurationError, match=r"mine/audio cannot be used: model\.onnx"):
+        variants_of_set("mine", [damaged])
+
+
+def test_devices_name_what_cannot_be_used(damaged, capsys, monkeypatch):
+    monkeypatch.setattr("edge_perception.optimize.devices.alone", lambda *_, **__: [])
+    assert main(["devices", "--json", "--folder", str(damaged)]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    (row,) = (row for row in rows if row["model"] == "mine/audio")
+    assert not row["runs"]
+    assert "expected" in row["why_not"]
+
+
+@pytest.mark.parametrize("command", ["devices", "tune"])
+def test_a_folder_that_is_not_there_is_named(command, capsys):
+    assert main([command, "--folder", "/nowhere"]) == 2
+    assert "--folder: expected a folder, got /nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--json", "--page"])
+def test_what_cannot_be_written_is_known_before_anything_is_measured(
+    option, capsys, monkeypatch, tmp_path
+):
+    def measured(*_, **__):
+        raise AssertionError("it was measured first")
+
+    monkeypatch.setattr("edge_perception.optimize.tune.Tuner", measured)
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (tmp_path, file / "below"):
+        assert main(["tune", option, str(place)]) == 2
+        assert str(place) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--budget-s", "--allowed-loss"])
+def test_a_limit_that_is_no_number(option, capsys):
+    assert main(["tune", option, "nan"]) == 2
+    assert option in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("set_ms", "sets"), [(100.0, 6), (20.0, 10), (5.0, 40), (0.2, 60)])
