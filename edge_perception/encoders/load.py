@@ -291,6 +291,9 @@ class EncoderLoad:
         control = self.control
         if control.options.on and len(control.steps) == 1:  # set while it runs
             level, text = Level.WARN, "load.budget_ms: there is nothing to give up for it"
+        elif not control.number and control.options.on and control.exhausted:
+            reasons = "; ".join(control.unusable)
+            level, text = Level.WARN, f"load control: nothing can be given up: {reasons}"
         elif not control.number:
             level, text = Level.OK, ""
         else:

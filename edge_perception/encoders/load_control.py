@@ -9,7 +9,7 @@ what the step was seen to save; and a step back that did not last doubles the ti
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
@@ -204,6 +204,7 @@ class LoadControl:
         self._doublings = 0
         self._quiet_ns = 0
         self._unusable: dict[int, str] = {}
+        self._missing: set[str] = set()  # variants that cannot serve
         self.changes = 0
 
     @property
@@ -214,7 +215,7 @@ class LoadControl:
     @property
     def step(self) -> LoadStep:
         """What is given up now."""
-        return self.steps[self._number] if self.options.on else LoadStep()
+        return self._given(self._number) if self.options.on else LoadStep()
 
     @property
     def wait_s(self) -> float:
@@ -244,10 +245,12 @@ class LoadControl:
     def use_all(self) -> None:
         """Try every step again: they stand in for another model now."""
         self._unusable.clear()
+        self._missing.clear()
         self.restart()
 
     def leave_out(self, variant: str, reason: str, now_ns: int) -> LoadEvent | None:
         """Note that a variant cannot serve; return the step off it, where it was asked for."""
+        self._missing.add(variant)
         for number, step in enumerate(self.steps):
             if step.variant == variant and not step.skipped:
                 self._unusable[number] = f"{variant}: {reason}"
@@ -366,6 +369,15 @@ class LoadControl:
         waits = (now_ns - self._stepped_ns) / NS / self.wait_s
         return float(1.0 + (self._saves[self._number] - 1.0) * 0.5 ** (waits / _HALVES))
 
+    def _given(self, number: int) -> LoadStep:
+        """Return a step with the cheapest variant that can serve: asked for one that cannot, its
+        source would load it again for every frame."""
+        step = self.steps[number]
+        if step.variant not in self._missing:
+            return step
+        usable = [name for name in self.options.variants if name not in self._missing]
+        return replace(step, variant=usable[-1] if usable else "")
+
     def _lower(self) -> int | None:
         later = range(self._number + 1, len(self.steps))
         return next((number for number in later if number not in self._unusable), None)
@@ -383,7 +395,7 @@ class LoadControl:
         return LoadEvent(
             number=number,
             last=len(self.steps) - 1,
-            step=self.steps[number],
+            step=self._given(number),
             back=back,
             reason=reason,
         )

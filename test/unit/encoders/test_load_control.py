@@ -153,6 +153,21 @@ def test_a_variant_that_cannot_serve_is_left_out():
     assert all(event.step.variant != "small" for _, event in source.events[1:])
 
 
+def test_frames_are_skipped_beside_the_cheapest_variant_that_can_serve():
+    """A step that names one that cannot would have it loaded again for every frame."""
+    source = Source(most_skipped=2)
+    drive(source, lambda _: 0.4, 3.0)
+    assert source.control.step.variant == "tiny"
+    source.control.leave_out("tiny", "is not there", 4 * NS)
+    drive(source, lambda _: 0.9, 20, start_s=5)
+    assert (source.control.step.variant, source.control.step.skipped) == ("small", 2)
+    assert all(event.step.variant == "small" for _, event in source.events[2:])
+    source.control.leave_out("small", "is not there", 21 * NS)
+    assert (source.control.step.variant, source.control.step.skipped) == ("", 2)
+    source.control.use_all()
+    assert source.control.step.variant == "tiny"
+
+
 def test_switched_off_it_gives_everything_back():
     source = Source()
     drive(source, lambda _: 0.4, 10)

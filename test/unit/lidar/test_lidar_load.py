@@ -192,6 +192,26 @@ def test_a_variant_without_room_is_left_out_and_said(rig):
     assert lidar.frame(0.01) is None or lidar.frame(0.01) is None
 
 
+def test_a_variant_that_cannot_serve_is_asked_for_once(rig):
+    lidar = rig(variants=(SMALL,), limit_mb=60, most_skipped=1)
+    until(lidar, 0.09, lambda: lidar.load.control.step.skipped)
+    asked = lidar.cache.figures().misses
+    for _ in range(20):
+        lidar.frame(0.09)
+    assert lidar.cache.figures().misses == asked
+    assert not lidar.load.stand_ins.loading
+    assert lidar.load.control.step.variant == ""
+
+
+def test_overload_for_which_nothing_can_be_given_up_is_said(rig):
+    lidar = rig(variants=(SMALL,), limit_mb=60)
+    until(lidar, 0.09, lambda: lidar.load.control.unusable)
+    found = lidar.load.finding()
+    assert found.level == Level.WARN
+    assert "nothing can be given up" in found.message
+    assert "needs 40 MB" in found.message
+
+
 def test_a_variant_by_condition_serves_without_a_budget_and_leaves_when_nobody_asks(rig):
     lidar = rig(budget_ms=0.0, condition_variants=True)
     whole = lidar.frame(0.01).model
