@@ -11,20 +11,19 @@ from yaml.constructor import ConstructorError
 class _OnceLoader(yaml.SafeLoader):
     """YAML takes the last of two values without a word."""
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping.
 
         Raises:
             ConstructorError: a key of it is given twice.
         """
-        if isinstance(node, yaml.MappingNode):
-            seen: set[tuple[str, str]] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in seen:
-                        where = key.start_mark
-                        raise ConstructorError(None, None, f"'{key.value}' is given twice", where)
-                    seen.add((key.tag, key.value))
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    where = key.start_mark
+                    raise ConstructorError(None, None, f"'{key.value}' is given twice", where)
+                seen.add((key.tag, key.value))
         return dict(super().construct_mapping(node, deep=deep))
 
 

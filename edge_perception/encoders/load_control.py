@@ -370,8 +370,10 @@ class LoadControl:
         return float(1.0 + (self._saves[self._number] - 1.0) * 0.5 ** (waits / _HALVES))
 
     def _given(self, number: int) -> LoadStep:
-        """Return a step with the cheapest variant that can serve: asked for one that cannot, its
-        source would load it again for every frame."""
+        """Return a step with the cheapest variant that can serve.
+
+        Asked for one that cannot, its source would load it again for every frame.
+        """
         step = self.steps[number]
         if step.variant not in self._missing:
             return step

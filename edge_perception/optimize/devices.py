@@ -58,8 +58,8 @@ def try_models(
     for entry in stored:
         bundle = entry.bundle
         if bundle is None:
-            way = dict.fromkeys(("version", "role", "backend", "provider", "precision"), "")
-            rows.append({"model": entry.name, **way, "runs": False, "why_not": entry.error})
+            unknown = dict.fromkeys(("version", "role", "backend", "provider", "precision"), "")
+            rows.append({"model": entry.name, **unknown, "runs": False, "why_not": entry.error})
             continue
         role = bundle.manifest.role
         progress(f"{bundle.manifest.name} {bundle.manifest.version}")
