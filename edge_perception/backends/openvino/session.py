@@ -6,8 +6,10 @@ by its own choice where the processor can; here it does so only when asked.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ with extra("openvino"):
 
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _HINT = "INFERENCE_PRECISION_HINT"
+_AUTO = "AUTO"
+_DEVICES = ("CPU", "GPU", "NPU", _AUTO)  # that some machine has
 _DATA_NODES = ("Parameter", "Input", "Output", "Result", "Constant", "Const")
 
 
@@ -74,14 +78,18 @@ class OpenVinoBackend:
         device = _device(path, options, core.available_devices)
         try:
             model = core.read_model(str(path)) if data is None else core.read_model(data)
-            self._compiled = core.compile_model(model, device, _properties(options, device))
+            self._compiled, notes = _compiled(core, model, device, options)
             self._request = self._compiled.create_infer_request()
+        except BackendError as error:
+            raise BackendError(f"{path.name}: {error}") from error
         except Exception as error:  # RuntimeError with the text of the C++ side
             raise BackendError(f"{path.name}: OpenVINO cannot load it: {_short(error)}") from error
-        self._info = _describe(self._compiled, options, device)
+        cached = options.cache is not None and not notes
+        self._info = _describe(self._compiled, options, device, cached=cached)
         if options.strict and self._info.notes:
-            notes = "; ".join(self._info.notes)
-            raise BackendError(f"{path.name}: strict_provider: {notes}")
+            told = "; ".join(self._info.notes)
+            raise BackendError(f"{path.name}: strict_provider: {told}")
+        self._info = replace(self._info, notes=(*self._info.notes, *notes))
         self._names = [info.name for info in self._info.outputs]
 
     def describe(self) -> BackendInfo:
@@ -139,8 +147,15 @@ class OpenVinoBackend:
 def _device(path: Path, options: BackendOptions, available: list[str]) -> str:
     """Return the device string: one, or a chain that AUTO tries in order."""
     asked = list(options.provider) or ["CPU"]
-    kinds = {*(name.split(".")[0] for name in available), "AUTO"}
-    unknown = [name for name in asked if name.upper().split(".")[0].split(":")[0] not in kinds]
+    kinds = {*(_kind(name) for name in available), _AUTO}
+    for name in asked:
+        if _kind(name) not in (*_DEVICES, *kinds):
+            near = difflib.get_close_matches(_kind(name), _DEVICES, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise BackendError(
+                f"{path.name}: device '{name}' is not known{hint}; there are {', '.join(_DEVICES)}"
+            )
+    unknown = [name for name in asked if _kind(name) not in kinds]
     usable = [name.upper() for name in asked if name not in unknown]
     if unknown and (options.strict or not usable):
         raise BackendError(
@@ -150,7 +165,38 @@ def _device(path: Path, options: BackendOptions, available: list[str]) -> str:
     if len(usable) == 1:
         return usable[0]
     # AUTO itself is no candidate of AUTO: what is named beside it is.
-    return f"AUTO:{','.join(name for name in usable if name != 'AUTO')}"
+    return f"{_AUTO}:{','.join(name for name in usable if name != _AUTO)}"
+
+
+def _kind(device: str) -> str:
+    """Return the kind of a device such as `GPU.1`."""
+    return device.upper().split(".")[0].split(":")[0]
+
+
+def _compiled(
+    core: ov.Core, model: ov.Model, device: str, options: BackendOptions
+) -> tuple[ov.CompiledModel, tuple[str, ...]]:
+    """Compile; a folder that does not serve as a cache keeps no model from running.
+
+    Returns:
+        The model, and why nothing is kept of it.
+
+    Raises:
+        BackendError: an option is of a device that is not asked for.
+        Exception: of OpenVINO.
+    """
+    properties = _properties(options, device)
+    if options.cache is None:
+        return core.compile_model(model, device, properties), ()
+    try:
+        options.cache.mkdir(parents=True, exist_ok=True)
+        return core.compile_model(
+            model, device, {**properties, "CACHE_DIR": str(options.cache)}
+        ), ()
+    except Exception as error:
+        # What fails without it too raises here, and the cache was not to blame.
+        compiled = core.compile_model(model, device, properties)
+        return compiled, (f"compile_cache is not used: {_short(error)}",)
 
 
 def _properties(options: BackendOptions, device: str) -> dict[str, Any]:
@@ -164,21 +210,41 @@ def _properties(options: BackendOptions, device: str) -> dict[str, Any]:
     }
     if device == "CPU":
         properties |= on_cpu
-    elif device.split(":")[0] == "AUTO":  # may come to run on the CPU, at first or for good
+    elif _kind(device) == _AUTO:  # may come to run on the CPU, at first or for good
         properties["DEVICE_PROPERTIES"] = {"CPU": on_cpu}
     if options.precision != "auto":
         properties[_HINT] = _PRECISIONS[options.precision]
     if options.profiling:
         properties["PERF_COUNT"] = True
-    if options.cache is not None:
-        options.cache.mkdir(parents=True, exist_ok=True)
-        properties["CACHE_DIR"] = str(options.cache)
-    for values in options.provider_options.values():
-        properties |= dict(values)
+    for owner, values in options.provider_options.items():
+        _put_options(properties, owner.upper(), values, options, device)
     return properties
 
 
-def _describe(compiled: Any, options: BackendOptions, device: str) -> BackendInfo:
+def _put_options(
+    properties: dict[str, Any],
+    owner: str,
+    values: Mapping[str, str],
+    options: BackendOptions,
+    device: str,
+) -> None:
+    """Put the options of a device where only that one reads them.
+
+    Raises:
+        BackendError: nobody asked for that device.
+    """
+    asked = [name.upper() for name in options.provider] or ["CPU"]
+    candidates = device.partition(":")[2].split(",") if _kind(device) == _AUTO else [device]
+    if owner in (device, _kind(device)):
+        properties |= dict(values)
+    elif owner in candidates or (owner in _DEVICES and device == _AUTO):
+        by_device = properties["DEVICE_PROPERTIES"]
+        by_device[owner] = {**by_device.get(owner, {}), **values}
+    elif owner not in asked:  # else it is not here, which is said already
+        raise BackendError(f"options of {owner}: expected among the devices {', '.join(asked)}")
+
+
+def _describe(compiled: Any, options: BackendOptions, device: str, *, cached: bool) -> BackendInfo:
     devices = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
     asked = [name.upper() for name in options.provider] or ["CPU"]
     notes = [
@@ -197,7 +263,7 @@ def _describe(compiled: Any, options: BackendOptions, device: str) -> BackendInf
         provider=devices[0] if devices else device,
         assignment=assignment,
         precision=precision,
-        cache_hit=_loaded_from_cache(compiled) if options.cache is not None else None,
+        cache_hit=_loaded_from_cache(compiled) if cached else None,
         notes=tuple(notes),
         inputs=tuple(_info(port) for port in compiled.inputs),
         outputs=tuple(_info(port) for port in compiled.outputs),

@@ -76,6 +76,46 @@ def test_a_device_that_is_not_here():
         load("audio", provider=("NPU", "CPU"), strict=True)
 
 
+@pytest.mark.parametrize("provider", [("CUP",), ("CUP", "CPU"), ("AUTO", "cup.0")])
+def test_a_device_that_no_machine_has_is_refused(provider):
+    with pytest.raises(BackendError, match=r"is not known; did you mean CPU\?"):
+        load("audio", provider=provider)
+
+
+def test_options_are_of_their_device():
+    pinned = {"ENABLE_CPU_PINNING": "True"}
+    for provider in (("CPU",), ("AUTO",), ("AUTO", "CPU")):
+        load("audio", provider=provider, provider_options={"CPU": pinned}).close()
+    skipped = {"GPU": {"NONSENSE": "1"}}  # of a device that is not here: that is said already
+    load("audio", provider=("GPU", "CPU"), provider_options=skipped).close()
+    for owner in ("GPU", "cuda", "openvino"):
+        with pytest.raises(BackendError, match=f"options of {owner.upper()}: expected among"):
+            load("audio", provider=("CPU",), provider_options={owner: pinned})
+
+
+def test_a_cache_that_cannot_be_used_keeps_no_model_from_running(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        session = load("audio", cache=place, strict=True)  # of providers and precisions
+        info = session.describe()
+        session.close()
+        (note,) = info.notes
+        assert "compile_cache is not used" in note
+        assert info.cache_hit is None
+    with pytest.raises(BackendError, match="NONSENSE"):
+        load("audio", cache=tmp_path / "file", provider_options={"CPU": {"NONSENSE": "1"}})
+
+
+def test_damaged_files_in_the_cache_are_compiled_anew(tmp_path):
+    load("audio", cache=tmp_path).close()
+    for damage in (b"", b"garbage"):
+        for path in tmp_path.rglob("*.blob"):
+            path.write_bytes(damage)
+        session = load("audio", cache=tmp_path)
+        assert session.describe().cache_hit is False
+        session.close()
+
+
 @pytest.mark.parametrize("provider", [(), ("AUTO",)])
 def test_models_beside_each_other_are_not_bound_to_the_same_core(provider):
     cores = os.sched_getaffinity(0)
