@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edge_perception.cli._numbers import whole
 from edge_perception.models.folders import find_bundle
 from edge_perception.models.triton_repository import BACKENDS, export_triton
 
@@ -26,14 +27,14 @@ def add_export_action(actions: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-batch",
-        type=int,
+        type=whole(0, 1 << 20),
         default=0,
         metavar="N",
         help="join up to N requests; the graph's first dimension must be free",
     )
     parser.add_argument(
         "--queue-delay-us",
-        type=int,
+        type=whole(0, 1 << 30),
         default=1000,
         metavar="US",
         help="how long a request waits for others (%(default)s)",

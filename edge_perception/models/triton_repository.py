@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_perception.backends.kserve.tensors import DATATYPES
 from edge_perception.core.errors import ModelError
+from edge_perception.models.loading import whole_model
 from edge_perception.models.manifest import Bundle, TensorSpec
 
 BACKENDS = ("onnxruntime", "python")
@@ -75,7 +76,8 @@ def export_triton(
         The model's folder.
 
     Raises:
-        ModelError: the name is none, the graph cannot be batched, or the folder is there already.
+        ModelError: the name is none, the graph cannot be batched, the folder is there already, or
+            the model cannot be read.
     """
     manifest = bundle.manifest
     if bundle.sealed:
@@ -93,8 +95,9 @@ def export_triton(
     if folder.exists():
         raise ModelError(f"{folder}: is there already; remove it, or give another name")
     version = folder / "1"
+    data = whole_model(bundle)  # the only file of it that a server gets
     version.mkdir(parents=True)
-    (version / "model.onnx").write_bytes(bundle.read(manifest.model))
+    (version / "model.onnx").write_bytes(data)
     if backend == "python":
         (version / "model.py").write_text(_PYTHON_MODEL, encoding="utf-8")
     text = _config(bundle, name, backend, max_batch, queue_delay_us)

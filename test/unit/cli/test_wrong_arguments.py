@@ -42,6 +42,8 @@ def refused(capsys, *arguments):
         (["play", "bag.mcap"], "--clock"),
         (["record"], "--duration"),
         (["models", "history"], "--limit"),
+        (["models", "export-triton", "repository", "bev_lite/audio"], "--max-batch"),
+        (["models", "export-triton", "repository", "bev_lite/audio"], "--queue-delay-us"),
         (["run"], "--respawn-delay"),
         (["run"], "--respawn-limit"),
     ],

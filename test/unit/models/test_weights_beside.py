@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from edge_perception.backends import BackendOptions, backends
 from edge_perception.core.errors import BundleError, ModelError
 from edge_perception.models.folders import find_bundle, installed_model_folders
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.models.graph import with_weights
 from edge_perception.models.loading import ModelOptions, open_bundle
 from edge_perception.models.manifest import MANIFEST_NAME, load_bundle
+from edge_perception.models.triton_repository import export_triton
 from edge_perception.models.writing import write_bundle
 
 onnx = pytest.importorskip("onnx")
@@ -56,6 +58,14 @@ def test_it_runs_and_no_file_is_read_again(split):
     weights.write_bytes(data)
     with pytest.raises(BundleError, match=r"weights\.bin: expected sha256"):
         open_bundle(bundle, ModelOptions(model=""))
+
+
+def test_a_server_is_given_all_of_it(split, tmp_path):
+    """Of a bundle it gets one file."""
+    folder = export_triton(split, tmp_path / "repository")
+    exported = backends()["onnxruntime"].load(folder / "1" / "model.onnx", BackendOptions())
+    assert all(deviation.passed for deviation in compare_golden(split, exported))
+    exported.close()
 
 
 def test_what_is_not_in_the_bundle_or_in_the_file_is_refused(split):
