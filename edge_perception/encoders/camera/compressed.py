@@ -28,6 +28,7 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 # Start-of-frame markers C0 to CF, less DHT, JPG and DAC (ITU-T T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SEQUENTIAL = (0xC0, 0xC1)
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
 # Within compressed data a byte FF is followed by zero or a restart marker (T.81, B.1.1.5).
 _JPEG_NEXT = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -51,6 +52,8 @@ _OTHERS = (
 _DEPTH_HEADER = 12  # bytes that compressed_depth_image_transport puts in front of its PNG
 _FILL = 128  # what coefficients of zero are: of them libjpeg makes what is missing (jdhuff.c)
 _FILLED_ROWS = 8  # of blocks
+_MOST_ROWS = 17  # where colour has half the resolution, and the row that borrows of it
+_CUT = 4  # bytes: fewer than half a row of blocks has
 _TAIL = 64  # bytes at the end in which a file without a rest has its end marker
 
 
@@ -62,7 +65,7 @@ class CompressedFile:
     size: tuple[int, int]  # width and height, px
     one_channel: bool
     bits: int  # a channel
-    lossy: bool = False  # a JPEG
+    sequential: bool = False  # a JPEG with one pass over its blocks, as cameras make them
 
 
 def compressed_file(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
@@ -128,7 +131,7 @@ def _decoded(file: CompressedFile, mode: int, channels: int) -> NDArray:
         raise InvalidFrameError(
             f"compressed image: header says {width} x {height}, decoder gave {pixels.shape}"
         )
-    if file.lossy and _ends_in_fill(pixels):
+    if file.sequential and _ends_in_fill(pixels) and _ended_before(file, mode, pixels):
         raise InvalidFrameError(
             "JPEG: a part is lost within, so what follows is in other places, and its end is the "
             "decoder's grey"
@@ -143,6 +146,21 @@ def _ends_in_fill(pixels: NDArray) -> bool:
     """
     end = pixels[-_FILLED_ROWS:, pixels.shape[1] // 2 :]
     return len(pixels) > _FILLED_ROWS and bool((end == _FILL).all() and (pixels != _FILL).any())
+
+
+def _ended_before(file: CompressedFile, mode: int, pixels: NDArray) -> bool:
+    """Whether the last bytes belong to blocks before the grey ones at the end.
+
+    A picture may end in such a grey: a road, coarsely quantised. Then the last bytes are of it, and
+    without them nothing changes before.
+    """
+    shorter = np.append(file.data[: -_CUT - len(_JPEG_END)], np.frombuffer(_JPEG_END, np.uint8))
+    again = cv2.imdecode(shorter, mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    if again is None:
+        return True
+    changed = again != pixels
+    changed[-_MOST_ROWS:, pixels.shape[1] // 2 :] = False
+    return bool(changed.any())
 
 
 def _png(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
@@ -196,7 +214,7 @@ def _jpeg(data: NDArray[np.uint8], notes: list[str]) -> CompressedFile:
                 size=(width, height),
                 one_channel=channels == 1,
                 bits=bits,
-                lossy=True,
+                sequential=marker in _JPEG_SEQUENTIAL,
             )
         else:
             length = struct.unpack(">H", view[at + 2 : at + 4])[0]

@@ -172,6 +172,22 @@ def test_a_picture_that_is_the_decoders_grey_lost_nothing(rows: int) -> None:
     near(image_from_msg(compressed_msg(encoded(picture, ".jpg"))).bgr, picture)
 
 
+@pytest.mark.parametrize("size", [(96, 160), (720, 1280)], ids=["small", "large"])
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+def test_a_grey_road_that_is_coarsely_quantised_lost_nothing(
+    grey: bool, progressive: int, size: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    picture[size[0] // 2 :] = rng.integers(126, 131, (size[0] - size[0] // 2, size[1], 1))
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 10, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    data = cv2.imencode(".jpg", picture[..., 1] if grey else picture, quality)[1].tobytes()
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), 1)
+    assert (decoded[-8:, size[1] // 2 :] == 128).all()  # as a decoder's grey
+    near(image_from_msg(compressed_msg(data)).bgr, decoded)
+
+
 @settings(max_examples=80)
 @given(
     suffix=st.sampled_from([".jpg", ".png"]),
