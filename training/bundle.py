@@ -45,7 +45,7 @@ SET = Path("models/bev_lite")
 GOLDEN_SEED = HELD_OUT_SEED + 203
 BUDGET_MS = {"camera": 15.0, "lidar": 15.0, "audio": 2.0, "fusion": 6.0}
 EVENTS = {
-    "siren": {"labels": ["siren"], "threshold": 0.73, "release": 0.5, "mean_windows": 15},
+    "siren": {"labels": ["siren"], "threshold": 0.83, "release": 0.5, "mean_windows": 15},
     "car_horn": {"labels": ["car_horn"], "threshold": 0.75, "release": 0.5},
     "speech": {"labels": ["speech"], "threshold": 0.6, "release": 0.4},
 }
@@ -421,7 +421,7 @@ def main() -> None:
     for role, part in parts.items():
         report = json.loads((lidar.OUT / f"{getattr(arguments, role)}_report.json").read_text())
         if role == "audio" and arguments.hearing:
-            report["hearing"] = json.loads(arguments.hearing.read_text())["tables"]
+            report["hearing"] = heard(arguments.hearing)["hearing"]
         write(
             role, part, arguments.into, version=arguments.version, release=arguments.release,
             space=space, report=report,

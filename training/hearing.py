@@ -66,10 +66,17 @@ class Listener:
         postprocessing = self.bundle.manifest.postprocessing
         return decode(TaggerOptions, postprocessing, "postprocessing").events["siren"]
 
-    def siren(self, windows: Iterable[ClipWindow]) -> float:
-        """Return the highest threshold at which a siren would be told; 0: it never would."""
+    def siren(self, windows: Iterable[ClipWindow], *, whole: bool = False) -> float:
+        """Return the highest threshold at which a siren would be told; 0: it never would.
+
+        Args:
+            windows: of a clip.
+            whole: all of them together, where the rule takes a mean; else any run of them.
+        """
         decoder = SoundDecoder(self.bundle.manifest)
         scores = np.array([decoder.event_scores(w.outputs)["siren"] for w in windows])
+        if whole and self.rule.mean_windows > 1:
+            return held_mean(scores, self.rule, least=len(scores))
         return held(scores) if self.rule.mean_windows == 1 else held_mean(scores, self.rule)
 
 
@@ -113,12 +120,15 @@ def held(scores: NDArray[np.float64]) -> float:
     return float(np.lib.stride_tricks.sliding_window_view(scores, CONFIRM).min(axis=1).max())
 
 
-def held_mean(scores: NDArray[np.float64], rule: EventRule) -> float:
-    """Return the highest mean over windows of a rule that takes the mean; 0: too few windows."""
+def held_mean(scores: NDArray[np.float64], rule: EventRule, *, least: int = 0) -> float:
+    """Return the highest mean over windows of a rule that takes the mean; 0: too few windows.
+
+    `least`: from which window on, where that is later than the rule has it.
+    """
     odds = np.array([log_odds(float(score)) for score in scores])
     means = [
         odds[max(0, end - rule.mean_windows) : end].mean()
-        for end in range(rule.least_windows, len(odds) + 1)
+        for end in range(max(rule.least_windows, least), len(odds) + 1)
     ]
     return float(1.0 / (1.0 + np.exp(-max(means)))) if means else 0.0
 

@@ -19,7 +19,7 @@ from edge_perception.core.machine import Machine, this_machine
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.whole_file import write_whole
-from edge_perception.core.yaml_text import parse_yaml
+from edge_perception.models.yaml_text import parse_yaml
 from edge_perception.models.loading import ModelOptions
 
 SCHEMA_VERSION = 1
