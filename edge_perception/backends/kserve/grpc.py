@@ -1,4 +1,4 @@
-"""The protocol over gRPC, tensors as raw contents. Needs the package grpcio."""
+"""The protocol over gRPC, tensors as raw contents, answers listed too. Needs the package grpcio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_perception.backends.contract import TensorInfo
 from edge_perception.backends.kserve.compression import packed_bytes
 from edge_perception.backends.kserve.remote import ModelMetadata, RemoteError
 from edge_perception.backends.kserve.shared_memory import Place, Region, SharedTensors
-from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_raw, raw
+from edge_perception.backends.kserve.tensors import DATATYPES, dtype_of, from_listed, from_raw, raw
 from edge_perception.core.errors import BackendError
 from edge_perception.core.extras import extra
 
@@ -176,20 +176,19 @@ class GrpcRemote:
         }
         left_s = max(end_s - time.monotonic(), 0.001)
         answer = self._call("ModelInfer", request, left_s, compressed=compressed)
-        # Whether the answer came compressed is not told either: it counts as it is now.
-        self.received += sum(map(len, answer.raw_output_contents))
         self.answered = answer.model_version
-        if len(answer.raw_output_contents) != len(answer.outputs):
+        data = list(answer.raw_output_contents) or [b""] * len(answer.outputs)
+        if len(data) != len(answer.outputs):
             raise BackendError(
-                f"kserve: expected raw contents of {len(answer.outputs)} outputs, "
-                f"got {len(answer.raw_output_contents)}"
+                f"kserve: expected raw contents of {len(answer.outputs)} outputs, got {len(data)}"
             )
-        pairs = zip(answer.outputs, answer.raw_output_contents, strict=True)
+        # Whether the answer came compressed is not told either: it counts as it is now.
+        self.received += sum(map(len, data)) or answer.ByteSize()
         return {
             tensor.name: region.get(tensor.name, tensor.datatype, list(tensor.shape))
-            if region is not None and tensor.name in places and not data
-            else from_raw(tensor.name, tensor.datatype, tensor.shape, memoryview(data))
-            for tensor, data in pairs
+            if region is not None and tensor.name in places and not content
+            else _tensor(tensor, content)
+            for tensor, content in zip(answer.outputs, data, strict=True)
         }
 
     def close(self) -> None:
@@ -220,6 +219,13 @@ class GrpcRemote:
             busy = self._grpc.StatusCode
             again = (busy.UNAVAILABLE, busy.DEADLINE_EXCEEDED, busy.RESOURCE_EXHAUSTED)
             raise (RemoteError if code in again else BackendError)(text) from error
+
+
+def _tensor(tensor: Any, content: bytes) -> NDArray:
+    """Return an output, raw as it is asked for, or listed: a server may choose."""
+    if content or not tensor.HasField("contents"):
+        return from_raw(tensor.name, tensor.datatype, tensor.shape, memoryview(content))
+    return from_listed(tensor.name, tensor.datatype, tensor.shape, tensor.contents)
 
 
 def _texts(entries: Any) -> dict[str, str]:

@@ -19,6 +19,12 @@ _SCALARS = {
     "string": _FIELD.TYPE_STRING,
     "int64": _FIELD.TYPE_INT64,
     "bytes": _FIELD.TYPE_BYTES,
+    "bool": _FIELD.TYPE_BOOL,
+    "int32": _FIELD.TYPE_INT32,
+    "uint32": _FIELD.TYPE_UINT32,
+    "uint64": _FIELD.TYPE_UINT64,
+    "float": _FIELD.TYPE_FLOAT,
+    "double": _FIELD.TYPE_DOUBLE,
 }
 # message: field -> (number, type); a type with * is repeated, any but the scalars a message.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -58,6 +64,16 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "datatype": (2, "string"),
         "shape": (3, "int64*"),
         "parameters": (4, "TensorParameter*"),
+        "contents": (5, "TensorContents"),
+    },
+    "TensorContents": {
+        "bool_contents": (1, "bool*"),
+        "int_contents": (2, "int32*"),
+        "int64_contents": (3, "int64*"),
+        "uint_contents": (4, "uint32*"),
+        "uint64_contents": (5, "uint64*"),
+        "fp32_contents": (6, "float*"),
+        "fp64_contents": (7, "double*"),
     },
     "RequestedOutput": {"name": (1, "string"), "parameters": (2, "TensorParameter*")},
     # Of Triton's extension.

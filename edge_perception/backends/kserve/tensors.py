@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,20 @@ DTYPES = {
     "FP64": "float64",
 }
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+# Where numbers of a type are in a message that does not have them raw; FP16 is never there.
+LISTED_IN = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
 
 
 def raw(array: NDArray) -> bytes:
@@ -48,6 +63,30 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: memoryview) -
             f"output '{name}': {datatype} {tuple(shape)} expects {expected} bytes, got {len(data)}"
         )
     return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape).astype(dtype, copy=True)
+
+
+def from_listed(name: str, datatype: str, shape: Sequence[int], contents: Any) -> NDArray:
+    """Return a tensor of the numbers in a message (InferTensorContents).
+
+    Raises:
+        BackendError: the type is not known or never listed, a number does not fit it, or they are
+            not as many as the shape needs.
+    """
+    dtype, field = np.dtype(dtype_of(name, datatype)), LISTED_IN.get(datatype)
+    if field is None:
+        raise BackendError(f"output '{name}': {datatype} expects raw contents, got none")
+    numbers = getattr(contents, field)
+    if any(size < 0 for size in shape) or len(numbers) != math.prod(shape):
+        raise BackendError(
+            f"output '{name}': {datatype} {tuple(shape)} expects raw contents, or "
+            f"{math.prod(shape)} numbers in {field}; got {len(numbers)}"
+        )
+    if dtype.kind in "iu" and len(numbers):  # small ones lie in a larger type
+        limits = np.iinfo(dtype)
+        outside = [n for n in (min(numbers), max(numbers)) if not limits.min <= n <= limits.max]
+        if outside:
+            raise BackendError(f"output '{name}': {outside[0]} is no {datatype}")
+    return np.array(numbers, dtype).reshape(shape)
 
 
 def dtype_of(name: str, datatype: str) -> str:
