@@ -20,9 +20,9 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.types import Mode, SourceState, SourceStatus
+from edge_perception.documents.yaml_text import parse_yaml
 from edge_perception.fusion.config import NS, SourceConfig
 from edge_perception.fusion.reactions import NO_REACTION, ConditionPolicy, Reaction
-from edge_perception.models.yaml_text import parse_yaml
 
 ALL, ANY, LOCATING = "all", "any", "locating"  # words for groups of sources
 MAX_POLICY_BYTES = 65536

@@ -19,8 +19,8 @@ from edge_perception.core.machine import Machine, this_machine
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
 from edge_perception.core.whole_file import write_whole
+from edge_perception.documents.yaml_text import parse_yaml
 from edge_perception.models.loading import ModelOptions
-from edge_perception.models.yaml_text import parse_yaml
 
 SCHEMA_VERSION = 1
 # What a plan says of a source, by the names of the parameters that it stands for.

@@ -13,7 +13,7 @@ import yaml
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.schema import decode
-from edge_perception.models.yaml_text import parse_yaml
+from edge_perception.documents.yaml_text import parse_yaml
 from edge_perception.releases.slo import DEADLINE, END_TO_END, VALID, Slo
 
 SCHEMA = "edge_perception/thresholds/1"
