@@ -14,16 +14,16 @@ from std_msgs.msg import Header
 
 from edge_perception.cli.main import main
 from edge_perception.nodes.encoder.node import EncoderNode
-from edge_perception.recordings.qos import SENSOR_DATA
+from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA
 from edge_perception.recordings.writer import RecordingWriter, Topic
 
 POINTS = "/lidar/points"
 START_NS = 100 * 10**9
 
 
-def written(path, *, clock=False):
+def written(path, *, clock=False, qos=SENSOR_DATA):
     with RecordingWriter(path) as writer:
-        writer.add_topic(Topic(name=POINTS, type="sensor_msgs/msg/PointCloud2", qos=SENSOR_DATA))
+        writer.add_topic(Topic(name=POINTS, type="sensor_msgs/msg/PointCloud2", qos=qos))
         if clock:
             writer.add_topic(Topic(name="/clock", type="rosgraph_msgs/msg/Clock"))
         for index in range(8):
@@ -83,9 +83,9 @@ def test_what_did_not_arrive_is_told_with_what_to_do(harness, tmp_path, capfd):
 
 @pytest.mark.parametrize("way", [["--clock"], ["--clock", "--topics", POINTS], ["--restamp"]])
 def test_a_recorded_clock_is_the_only_one_and_none_of_the_present(harness, tmp_path, capfd, way):
-    path = written(tmp_path / "sim.mcap", clock=True)
+    path = written(tmp_path / "sim.mcap", clock=True, qos=RELIABLE)  # all of them arrive
     ticks = harness.subscribe(Clock, "/clock", 100)
-    clouds = harness.subscribe(PointCloud2, POINTS, qos_profile_sensor_data)
+    clouds = harness.subscribe(PointCloud2, POINTS, 100)
     harness.start()
     wait_until(lambda: True, "start")
     assert main(["play", str(path), *way]) == 0
