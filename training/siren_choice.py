@@ -60,12 +60,22 @@ def choice(net: nn.Module, folder: Path) -> Choice:
     )
 
 
-def _frame(net: nn.Module, seed: int) -> Stream:
-    start_s = moment(seed) - LISTEN_S
+def frame_sound(seed: int) -> tuple[NDArray[np.float32], bool]:
+    """Return what is heard before the moment of a frame, (N, C), and whether a siren is at its end.
+
+    A siren in it is as loud as all else.
+    """
+    end_s = moment(seed)
+    start_s = end_s - LISTEN_S
     sound = generate_audio(random_scenario(seed), seed, LISTEN_S, start_s=start_s, snr_db=0.0)
-    end_s = start_s + LISTEN_S
-    present = any(e.class_name == "siren" for e in sound.events(end_s - _WINDOW_S, end_s))
-    wave = np.round(sound.samples * 32767) / 32767
+    return sound.samples, any(
+        e.class_name == "siren" for e in sound.events(end_s - _WINDOW_S, end_s)
+    )
+
+
+def _frame(net: nn.Module, seed: int) -> Stream:
+    samples, present = frame_sound(seed)
+    wave = np.round(samples * 32767) / 32767
     return heard(net, wave.mean(axis=1), (0.0, LISTEN_S if present else 0.0))
 
 

@@ -15,31 +15,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.evaluation.frames import LISTEN_S, moment
 from edge_perception.models.loading import ModelOptions, open_bundle
 from edge_perception.models.manifest import load_bundle
-from edge_perception.simulation.audio import generate_audio
-from edge_perception.simulation.scenario import random_scenario
 from training import streams
 from training.hard_sounds import HARD
 from training.hearing import CLIP_S, Listener, blocks_of, street
-from training.siren_choice import FRAME_SEED, STREET_SEED
+from training.siren_choice import FRAME_SEED, STREET_SEED, frame_sound
 from training.sounds import RATE_HZ
 
 LEAST_F1 = 0.9
 THRESHOLDS = np.round(np.arange(0.60, 0.96, 0.01), 2)
 _STREETS, _OF_A_KIND = 45, 4
-_WINDOW_S = 0.985  # what the newest window hears
 
 
 def frames(listener: Listener, count: int) -> Iterator[tuple[float, bool]]:
     """Yield the score of a siren at the end of a frame, and whether one sounds there."""
     for seed in range(FRAME_SEED, FRAME_SEED + count):
-        end_s = moment(seed)
-        scenario = random_scenario(seed)
-        sound = generate_audio(scenario, seed, LISTEN_S, start_s=end_s - LISTEN_S, snr_db=0.0)
-        present = any(e.class_name == "siren" for e in sound.events(end_s - _WINDOW_S, end_s))
-        windows = listener.windows(blocks_of(sound.samples))
+        samples, present = frame_sound(seed)
+        windows = listener.windows(blocks_of(samples))
         yield listener.siren(windows[-listener.rule.mean_windows :], whole=True), present
 
 
