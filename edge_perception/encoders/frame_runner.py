@@ -121,6 +121,7 @@ class FrameRunner:
         latency: FrameLatency,
         *,
         changing: bool,
+        dropped: int,
     ) -> tuple[Sample, FrameLatency]:
         """Run a frame unless an earlier output may serve; load control learns what it took."""
         sample, latency = self.run(
@@ -140,7 +141,12 @@ class FrameRunner:
             )
             if not changing:
                 now_ns = self._clock.now().steady_ns
-                load.took((now_ns - job.received.steady_ns) / 1e9, now_ns)
+                load.took(
+                    (now_ns - job.received.steady_ns) / 1e9,
+                    now_ns,
+                    worked_s=(now_ns - started.steady_ns) / 1e9,
+                    dropped=dropped,
+                )
         return sample, latency
 
     def warm(self, model: ServedModel, item: Any) -> None:

@@ -155,7 +155,8 @@ class EncoderLoad:
         self._reuse = FrameReuse(spec.likeness) if spec.likeness is not None else None
         self._on_event, self._left_out, self._heat = on_event, left_out, heat
         self._sketch: Any = None  # of the frame in work
-        self._passed = 0
+        self._passed = 0  # frames since one that was not skipped; the thread that takes them
+        self._dropped: int | None = None  # overwritten ones, when the last inferred frame was told
         self._advice: tuple[str, str, int] = ("", "", 0)  # bundle, condition, until when
         self._refused: dict[str, str] = {}  # bundles that were advised and cannot stand in
         self._for: ServedModel | None = None
@@ -200,7 +201,10 @@ class EncoderLoad:
         return "" if held == LoadStep() else str(held)
 
     def skips(self) -> bool:
-        """Whether the frame that comes now is skipped, and count it."""
+        """Whether the frame that comes now is skipped, and count it.
+
+        Asked before it waits: what is skipped is every so many that come, and pushes out none.
+        """
         most = self.control.step.skipped
         if self._passed < most:
             self._passed += 1
@@ -276,11 +280,23 @@ class EncoderLoad:
             )
         )
 
-    def took(self, seconds: float, now_ns: int) -> None:
-        """Take what an inferred frame took, from arrival to feature; steady clock."""
-        if not self.stand_ins.loading:
-            heat = self._heat.reason if self._heat is not None else ""
-            self._tell(self.control.took(seconds, now_ns, heat))
+    def took(self, seconds: float, now_ns: int, *, worked_s: float, dropped: int) -> None:
+        """Take what an inferred frame took.
+
+        Args:
+            seconds: from arrival to feature.
+            now_ns: steady clock.
+            worked_s: of these seconds, those at work on it.
+            dropped: frames that the source did not get to, since it began.
+        """
+        before, self._dropped = self._dropped, dropped
+        if self.stand_ins.loading:
+            return
+        heat = self._heat.reason if self._heat is not None else ""
+        overwritten = 0 if before is None else dropped - before
+        self._tell(
+            self.control.took(seconds, now_ns, heat, worked_s=worked_s, overwritten=overwritten)
+        )
 
     def _tell(self, event: LoadEvent | None) -> None:
         if event is not None:

@@ -1,9 +1,11 @@
 """Decides what a source gives up when its frames take too long, and when it takes it back.
 
 Pure logic on an explicit clock. The ladder goes from nothing given up to everything; one step at a
-time, each after a time of its own, and each told. What keeps it from swinging: after a step nothing
-is counted that was measured before it; a step back needs that the frames *would* fit again, by
-what the step was seen to save; and a step back that did not last doubles the time until the next.
+time, each after a time of its own, and each told. Overload is frames that take too long, or a source that is always at
+work and still does not get to more than every fifth frame: those are overwritten by chance, and
+what is skipped instead is planned. What keeps it from swinging: after a step nothing is counted that
+was measured before it; a step back needs that the frames *would* fit again, by what the step was
+seen to save; and a step back that did not last doubles the time until the next.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ FROM_PLAN = "plan"  # among variants: those that measured cheaper
 _QUANTILE = 80  # of the time of frames, percent: every fifth frame late is too many
 _LATE_SHARE = 1.0 - _QUANTILE / 100
 _LEAK = _LATE_SHARE / (1.0 - _LATE_SHARE)  # overload that share of the time never adds up
+_MOST_WORK = 1.0 / (1.0 - _LATE_SHARE)  # of what one can do; more, and every fifth frame is lost
 _LEAST_FRAMES = 5  # fewer say nothing
 _LASTED = 6.0  # waits after a step back; overloaded again sooner, it did not last
 _MOST_DOUBLINGS = 6
@@ -32,8 +35,8 @@ class LoadOptions:
 
     budget_ms: float = parameter(
         0.0,
-        "from arrival to feature; more than every fifth frame longer is overload; 0: no load "
-        "control",
+        "from arrival to feature; more than every fifth frame longer, or overwritten before the "
+        "source gets to it, is overload; 0: no load control",
         unit="ms",
         low=0.0,
         high=60000.0,
@@ -154,6 +157,35 @@ class LoadEvent:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """What one inferred frame said."""
+
+    at_ns: int  # steady clock, when it was done
+    seconds: float  # from arrival to feature
+    worked_s: float  # of them at work
+    overwritten: int  # frames before it that the source did not get to
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the frames of a window say together."""
+
+    seconds: float  # percentile of their times
+    work: float  # that all that came would be, of what one source can do in the time
+    overwritten: float  # share of what came
+
+    def of_budget(self, budget_s: float) -> float:
+        """Return how much of what may be it is; above 1: overload."""
+        return max(self.seconds / budget_s, self.work / _MOST_WORK)
+
+    def text(self, options: LoadOptions) -> str:
+        """Say what is too much."""
+        if self.seconds * 1e3 > options.budget_ms:
+            return f"{self.seconds * 1e3:.1f} ms > {options.budget_ms:g} ms"
+        return f"{self.overwritten:.0%} of the frames overwritten > {_LATE_SHARE:.0%}"
+
+
 def ladder(options: LoadOptions) -> tuple[LoadStep, ...]:
     """Return the steps from nothing given up to everything.
 
@@ -191,13 +223,13 @@ class LoadControl:
         self.options = options
         self.steps = ladder(options)
         self._number = 0
-        self._frames: deque[tuple[int, float]] = deque(maxlen=512)  # steady ns, s
+        self._frames: deque[_Frame] = deque(maxlen=512)
         self._since_ns: int | None = None  # first frame after the last step
         self._stepped_ns = 0
-        self._saves = [1.0] * len(self.steps)  # time one place higher over time here
+        self._saves = [1.0] * len(self.steps)  # what is seen one place higher over what is here
         self._over_s = 0.0  # of overload beyond the first window, see `_down`
         self._told_ns: int | None = None  # of the newest frame
-        self._before_s = 0.0  # of the frames that the last step down was taken for
+        self._before = 0.0  # of the budget, that the last step down was taken for
         self._roomy_ns: int | None = None  # since when frames would fit one place higher
         self._hot_ns: int | None = None  # since when the machine is too hot, or throttles
         self._back_ns: int | None = None  # the last step back; None: none, or it lasted
@@ -234,7 +266,7 @@ class LoadControl:
 
     def time_s(self) -> float:
         """Return the 80th percentile of the frames since the last step; NaN: there were none."""
-        return _quantile([seconds for _, seconds in list(self._frames)[-50:]])
+        return _quantile([frame.seconds for frame in list(self._frames)[-50:]])
 
     def restart(self) -> None:
         """Count nothing that was measured so far: what runs has changed."""
@@ -260,13 +292,23 @@ class LoadControl:
         number = self._higher() if lower is None else lower
         return self._go(number, now_ns, back=lower is None, reason=f"{variant}: {reason}")
 
-    def took(self, seconds: float, now_ns: int, heat: str = "") -> LoadEvent | None:
+    def took(
+        self,
+        seconds: float,
+        now_ns: int,
+        heat: str = "",
+        *,
+        worked_s: float = 0.0,
+        overwritten: int = 0,
+    ) -> LoadEvent | None:
         """Take what an inferred frame took; return the step that follows from it.
 
         Args:
             seconds: from arrival to feature; frames that were skipped or reused are not told.
             now_ns: steady clock.
             heat: why the machine is too hot; empty: it is not, or nobody asked.
+            worked_s: of these seconds, those at work on it.
+            overwritten: frames since the last one told that the source did not get to.
         """
         if not self.options.on:
             if self._number:
@@ -274,7 +316,9 @@ class LoadControl:
             return None
         if self._since_ns is None:
             self._since_ns = now_ns
-        self._frames.append((now_ns, seconds))
+        self._frames.append(
+            _Frame(at_ns=now_ns, seconds=seconds, worked_s=worked_s, overwritten=overwritten)
+        )
         return self._cool(heat, now_ns) or self._down(now_ns) or self._up(now_ns)
 
     def _cool(self, heat: str, now_ns: int) -> LoadEvent | None:
@@ -299,13 +343,14 @@ class LoadControl:
 
     def _down(self, now_ns: int) -> LoadEvent | None:
         options, budget_s = self.options, self.options.budget_ms / 1e3
-        seen_s = self._seen_s(options.over_s, now_ns)
-        if seen_s is None or budget_s <= 0.0:
+        seen = self._seen(options.over_s, now_ns)
+        if seen is None or budget_s <= 0.0:
             return None
-        self._learn(seen_s)
+        now = seen.of_budget(budget_s)
+        self._learn(now)
         passed_s = 0.0 if self._told_ns is None else (now_ns - self._told_ns) / NS
         self._told_ns = now_ns
-        if seen_s <= budget_s:
+        if now <= 1.0:
             self._over_s = max(self._over_s - passed_s * _LEAK, 0.0)
             return None
         # Not a percentile of one long window: a fifth of it would do, and an important source
@@ -316,8 +361,8 @@ class LoadControl:
             return None
         wait_s = options.over_s * (1 + options.importance)
         self._note_relapse(now_ns)
-        self._before_s = seen_s
-        reason = f"{seen_s * 1e3:.1f} ms > {options.budget_ms:g} ms for {wait_s:g} s"
+        self._before = now
+        reason = f"{seen.text(options)} for {wait_s:g} s"
         return self._go(lower, now_ns, back=False, reason=reason)
 
     def _up(self, now_ns: int) -> LoadEvent | None:
@@ -326,11 +371,11 @@ class LoadControl:
             self._doublings, self._quiet_ns = max(self._doublings - 1, 0), now_ns
         if self._number == 0 or self._hot_ns is not None:
             return None
-        seen_s = self._seen_s(self.options.over_s, now_ns)
-        if seen_s is None:
+        seen = self._seen(self.options.over_s, now_ns)
+        if seen is None:
             return None
         saves = self._believed(now_ns)
-        if budget_s > 0.0 and seen_s * saves > budget_s * self.options.headroom:
+        if budget_s > 0.0 and seen.of_budget(budget_s) * saves > self.options.headroom:
             self._roomy_ns = None
             return None
         if self._roomy_ns is None:
@@ -340,30 +385,30 @@ class LoadControl:
         reason = f"not too hot for {wait_s:g} s"
         if budget_s > 0.0:
             reason = (
-                f"{seen_s * 1e3:.1f} ms x {saves:.2f} < {self.options.headroom:g} of "
-                f"{self.options.budget_ms:g} ms for {wait_s:g} s"
+                f"{seen.of_budget(budget_s) * self.options.budget_ms:.1f} ms x {saves:.2f} < "
+                f"{self.options.headroom:g} of {self.options.budget_ms:g} ms for {wait_s:g} s"
             )
         self._back_ns = now_ns
         return self._go(self._higher(), now_ns, back=True, reason=reason)
 
-    def _seen_s(self, window_s: float, now_ns: int) -> float | None:
-        """Return the percentile over a whole window after the last step; None: not yet one."""
+    def _seen(self, window_s: float, now_ns: int) -> _Seen | None:
+        """Return what a whole window after the last step says; None: not yet one."""
         if self._since_ns is None or now_ns - self._since_ns < window_s * NS:
             return None
         if len(self._frames) < _LEAST_FRAMES:
             return None
-        newest: list[float] = []
-        for at_ns, seconds in reversed(self._frames):
-            if now_ns - at_ns > window_s * NS and len(newest) >= _LEAST_FRAMES:
+        newest: list[_Frame] = []
+        for frame in reversed(self._frames):
+            if now_ns - frame.at_ns > window_s * NS and len(newest) >= _LEAST_FRAMES:
                 break
-            newest.append(seconds)
-        return _quantile(newest)
+            newest.append(frame)
+        return _together(newest)
 
-    def _learn(self, seen_s: float) -> None:
+    def _learn(self, now: float) -> None:
         """See what the step down saved, by the first window after it."""
-        if self._before_s > 0.0:
-            self._saves[self._number] = max(self._before_s / max(seen_s, 1e-6), 1.0)
-            self._before_s = 0.0
+        if self._before > 0.0:
+            self._saves[self._number] = max(self._before / max(now, 1e-6), 1.0)
+            self._before = 0.0
 
     def _believed(self, now_ns: int) -> float:
         waits = (now_ns - self._stepped_ns) / NS / self.wait_s
@@ -391,7 +436,7 @@ class LoadControl:
     def _go(self, number: int, now_ns: int, *, back: bool, reason: str) -> LoadEvent:
         self._number, self._stepped_ns = number, now_ns
         if back:
-            self._before_s = 0.0
+            self._before = 0.0
         self.changes += 1
         self.restart()
         return LoadEvent(
@@ -401,6 +446,22 @@ class LoadControl:
             back=back,
             reason=reason,
         )
+
+
+def _together(newest: list[_Frame]) -> _Seen:
+    """Return what frames say together; the newest is the first.
+
+    Between the oldest and the newest one the source worked on all but the oldest, and what it did
+    not get to would have taken as long, each.
+    """
+    between, passed_s = newest[:-1], (newest[0].at_ns - newest[-1].at_ns) / NS
+    came = len(between) + sum(frame.overwritten for frame in between)
+    worked_s = sum(frame.worked_s for frame in between)
+    return _Seen(
+        seconds=_quantile([frame.seconds for frame in newest]),
+        work=worked_s * came / len(between) / max(passed_s, 1e-9),
+        overwritten=1.0 - len(between) / came,
+    )
 
 
 def _quantile(times: list[float]) -> float:

@@ -110,7 +110,10 @@ class EncoderPipeline:
         return self._refused
 
     def accept(self, message: Any, stamp_ns: int, frame_id: str, received: Instant) -> Job | None:
-        """Take a message in the callback; None: nothing to infer yet (a stream filling up)."""
+        """Take a message in the callback.
+
+        None: nothing to infer yet (a stream filling up), or load control leaves the frame out.
+        """
         models = self.serving.models()
         refusal, items, passing = "", [], False
         odd = _odd_stamp(message, stamp_ns)
@@ -122,7 +125,7 @@ class EncoderPipeline:
             except InvalidFrameError as error:
                 refusal = f"{self._source}: {error}"
                 passing = isinstance(error, RestartedStreamError)
-        if not items and not refusal:
+        if not refusal and (not items or (self.load is not None and self.load.skips())):
             return None
         return Job(
             stamp_ns=stamp_ns,
@@ -141,8 +144,7 @@ class EncoderPipeline:
     def process(self, job: Job) -> Feature | None:
         """Infer a frame; a frame that cannot be used gives a feature that says so.
 
-        None: the model that serves this stamp has no window yet (a stream just started), or load
-        control leaves the frame out.
+        None: the model that serves this stamp has no window yet (a stream just started).
         """
         started = self._clock.now()
         self._told = None
@@ -157,8 +159,6 @@ class EncoderPipeline:
         model = self.serving.model_for(job)
         # Before the feature: whoever sees the new model at work can go back to the one that left.
         self.serving.let_go()
-        if self.load is not None and self.load.skips():
-            return None
         self._last_job = job
         tried = self.serving.candidate
         run = self._trial.serve(job, tried, started, latency)
@@ -174,7 +174,14 @@ class EncoderPipeline:
         try:
             if load is not None:
                 sample, latency = self.frames.run_or_reuse(
-                    load, job, model, item, started, latency, changing=self.serving.changing
+                    load,
+                    job,
+                    model,
+                    item,
+                    started,
+                    latency,
+                    changing=self.serving.changing,
+                    dropped=self.dropped(),
                 )
             else:
                 sample, latency = self.frames.run(model, item, started, latency)

@@ -184,6 +184,95 @@ def test_a_budget_without_anything_to_give_up_is_refused():
     assert len(ladder(LoadOptions())) == 1
 
 
+class NewestWins:
+    """A source behind a mailbox for one frame, in virtual time; most frames are overwritten."""
+
+    def __init__(self, **changes):
+        self.control = LoadControl(options(**{"most_skipped": 9, "variants": (), **changes}))
+        self.events, self.overwritten, self.served = [], [], []  # at, and of the frames when
+        self._free_s = self._passed = 0
+        self._waiting = None  # arrival of the frame in the mailbox
+        self._lost = 0  # since the last frame that was told
+
+    def comes(self, at_s, work_s):
+        self._work_off(at_s, work_s)
+        if self._passed < self.control.step.skipped:
+            self._passed += 1
+            return
+        self._passed = 0
+        if self._waiting is not None:
+            self.overwritten.append(at_s)
+            self._lost += 1
+        self._waiting = at_s
+        self._work_off(at_s, work_s)
+
+    def _work_off(self, at_s, work_s):
+        if self._waiting is None or self._free_s > at_s:
+            return
+        began_s, came_s, self._waiting = max(self._free_s, self._waiting), self._waiting, None
+        self._free_s = began_s + work_s
+        self.served.append(self._free_s - came_s)
+        event = self.control.took(
+            self._free_s - came_s,
+            round(self._free_s * NS),
+            worked_s=work_s,
+            overwritten=self._lost,
+        )
+        self._lost = 0
+        if event is not None:
+            self.events.append((at_s, event))
+
+    def share_overwritten(self, came, after_s):
+        return sum(at_s >= after_s for at_s in self.overwritten) / sum(t >= after_s for t in came)
+
+
+@pytest.mark.parametrize("times", [1.6, 2.0, 3.0, 5.0])
+def test_frames_that_a_source_does_not_get_to_are_overload_though_those_it_does_are_fast(times):
+    """The newest one waits for at most one frame: all are within the budget, and most are lost."""
+    source, work_s = NewestWins(), 0.02
+    came = np.arange(0.0, 60.0, work_s / times)
+    for at_s in came:
+        source.comes(at_s, work_s)
+    assert max(source.served) < 0.05
+    assert 0 < source.control.number < times + 1, "no more is skipped than is too much"
+    assert "of the frames overwritten > 20%" in source.events[0][1].reason
+    assert source.share_overwritten(came, 15.0) < 0.1
+    for at_s in np.arange(60.0, 240.0, 0.05):  # the load is gone
+        source.comes(at_s, work_s)
+    assert source.control.number == 0
+    assert len(source.events) < 60
+
+
+def test_a_load_that_nearly_fits_moves_nothing():
+    source = NewestWins()
+    for at_s in np.arange(0.0, 60.0, 0.02 / 1.15):  # every eighth frame is lost
+        source.comes(at_s, 0.02)
+    assert source.overwritten
+    assert not source.events
+
+
+def test_a_driver_that_sends_in_bursts_is_no_overload():
+    """Nine of ten are overwritten, while the source rests for most of the time."""
+    source = NewestWins()
+    for second in range(60):
+        for number in range(10):
+            source.comes(second + 0.001 * number, 0.02)
+    assert len(source.overwritten) > 400
+    assert not source.events
+
+
+@pytest.mark.parametrize("period_s", [2, 7, 20])
+def test_a_rate_that_rises_like_a_saw_makes_no_oscillation(period_s):
+    source, at_s, came = NewestWins(), 0.0, []
+    while at_s < 900.0:
+        came.append(at_s)
+        source.comes(at_s, 0.02)
+        at_s += 0.02 / (0.5 + 3.0 * (at_s % period_s) / period_s)
+    last = [at for at, _ in source.events if at > 300]
+    assert len(last) <= 16
+    assert source.share_overwritten(came, 300.0) < 0.25
+
+
 def hot_drive(control, hot, until_s):
     """Return the steps of a source whose frames always fit, on a machine that is hot at times."""
     events = []

@@ -88,14 +88,14 @@ class Rig:
         self.rng = np.random.default_rng(3)
 
     def frame(self, seconds):
-        """Return the feature of the next frame, whose inference takes so long."""
+        """Return the feature of the next frame, whose inference takes so long; None: left out."""
         self.seconds = seconds
         self.next_ns += 10**8
         now = self.clock.advance(max(self.next_ns - self.clock.now().steady_ns, 0) / 1e9)
         noise = self.rng.normal(0.0, 0.002, SCENE.shape)
         cloud = cloud_msg(dict(zip(("x", "y", "z", "intensity"), (SCENE + noise).T, strict=True)))
         job = self.pipeline.accept(cloud, now.node_ns, "lidar", now)
-        return self.pipeline.process(job)
+        return None if job is None else self.pipeline.process(job)
 
     def close(self):
         self.load.stand_ins.close()
