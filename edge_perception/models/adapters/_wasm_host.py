@@ -29,6 +29,9 @@ _TENSOR = struct.Struct(f"<Ii{_MAX_RANK}i")
 _REQUEST = struct.Struct("<iiifiIiIiI")
 _TICK_S, _IDLE_TICKS = 0.01, 100
 _LARGEST_MODULE = 4 << 20
+# Tables of references lie outside of the module's memory, 8 bytes an element: growing one costs
+# next to no fuel, so without a limit of its own it takes all memory of the node.
+_TABLES, _TABLE_ELEMENTS = 4, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,13 @@ class _Instance:
         self._views: dict[int, tuple[int, NDArray[np.float32]]] = {}
         wasmtime = of._wasmtime
         self._store = wasmtime.Store(of._engine)
-        self._store.set_limits(memory_size=of._limits.memory_bytes, memories=1, instances=1)
+        self._store.set_limits(
+            memory_size=of._limits.memory_bytes,
+            memories=1,
+            instances=1,
+            tables=_TABLES,
+            table_elements=_TABLE_ELEMENTS,
+        )
         exports = self._guarded(lambda: wasmtime.Instance(self._store, of._module, [])).exports(
             self._store
         )

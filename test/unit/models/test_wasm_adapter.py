@@ -166,6 +166,15 @@ def test_hostile_modules_are_stopped_by_name(wasmtime: Any, name: str) -> None:
         assert time.monotonic() - began < 30.0  # it ends at all
 
 
+@pytest.mark.parametrize("kind", ["func", "extern"])
+def test_tables_do_not_grow_past_the_memory_limit(wasmtime: Any, kind: str) -> None:
+    """Tables of references lie outside of the module's memory, and growing one takes no fuel."""
+    decode = f"(table.grow (ref.null {kind}) (i32.const 1000000))"
+    bomb = module(wasmtime.wat2wasm(wat(decode, before=f"(table 1 {kind}ref)")))
+    with pytest.raises(InvalidOutputError, match="got -1"):  # as where there is no memory left
+        bomb(TENSORS, 0.1)
+
+
 # A module that cannot even be taken, and why.
 REFUSED: dict[str, tuple[Callable[[Any], bytes], str]] = {
     "no module": (lambda _: b"not wasm", "expected a WebAssembly module"),
@@ -186,6 +195,14 @@ REFUSED: dict[str, tuple[Callable[[Any], bytes], str]] = {
     "large from the start": (
         lambda w: w.wat2wasm(wat("i32.const 0", memory='(memory (export "memory") 1000)')),
         "stopped: memory minimum size",
+    ),
+    "large table": (
+        lambda w: w.wat2wasm(wat("i32.const 0", before="(table 1000000 funcref)")),
+        "stopped: table minimum size",
+    ),
+    "many tables": (
+        lambda w: w.wat2wasm(wat("i32.const 0", before="(table 9 funcref)" * 100)),
+        "table count too high",
     ),
     "endless start": (
         lambda w: w.wat2wasm(wat("i32.const 0", before="(func $s (loop (br 0))) (start $s)")),
