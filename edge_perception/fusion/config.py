@@ -230,7 +230,7 @@ class DecisionConfig:
     )
     unseen_factor: float = parameter(
         0.6,
-        "score factor of a box that a camera should see and does not",
+        "score factor of a box that a camera should see, as it sees others, and does not",
         low=0.0,
         high=1.0,
         dynamic=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +118,8 @@ def _add_camera(
     loose = [items[index] for index in range(len(items)) if index not in used]
     for item, name in sorted(loose, key=lambda pair: -pair[0].score):
         _place_one(hypotheses, item, name, sight, config)
-    _doubt_unseen(hypotheses[: len(rectangles)], rectangles, shares, feature, config)
+    named = {group_of(name) for _, name in items}
+    _doubt_unseen(hypotheses[: len(rectangles)], rectangles, shares, feature, named, config)
 
 
 def _match(
@@ -149,9 +150,14 @@ def _doubt_unseen(
     rectangles: NDArray[np.float64],
     shares: NDArray[np.float64],
     feature: Feature,
+    named: Set[str],
     config: DecisionConfig,
 ) -> None:
-    """Lower the score of near, large, unhidden boxes that this camera has no evidence of."""
+    """Lower the score of near, large, unhidden boxes that this camera has no evidence of.
+
+    Only of groups that the frame has boxes of: a detector of traffic lights, or of people alone,
+    is no witness that there is no car.
+    """
     camera_m = feature.geometry.T_base_sensor[:2, 3]
     ranges = [math.dist(hypothesis.box.center_m[:2], camera_m) for hypothesis in hypotheses]
     for index, hypothesis in enumerate(hypotheses):
@@ -159,6 +165,7 @@ def _doubt_unseen(
         if (
             feature.source in hypothesis.scores
             or hypothesis.group not in (VEHICLE, PERSON)
+            or hypothesis.group not in named
             or shares[index] < _FULLY_SEEN
             or ranges[index] > config.unseen_range_m
             or height_px < config.unseen_height_px

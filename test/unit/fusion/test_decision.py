@@ -86,6 +86,14 @@ def test_near_visible_box_without_camera_evidence_is_doubted_not_dropped():
     assert scores[other.center_m] > 0.8
 
 
+@pytest.mark.parametrize("name", ["traffic light", "Fußgänger", "person"])
+def test_camera_that_may_not_look_for_cars_doubts_none(name):
+    """Its model may know no cars: nothing in this frame says that it does."""
+    car, other = box(15.0, 2.0), box(20.0, -4.0)
+    objects = _decide(lidar(car), camera(seen(other, name=name)))
+    assert [item.score for item in objects if item.class_name == "car"] == [pytest.approx(0.6)]
+
+
 def test_hidden_box_is_not_doubted():
     front, hidden = box(12.0, 0.0), box(20.0, 0.2)
     objects = _decide(lidar(front, hidden), camera(seen(front)))
