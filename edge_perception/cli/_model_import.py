@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from edge_perception.cli._told import told
 from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.core.json_file import read_json_object
 from edge_perception.core.types import Geometry, PointCloud
+from edge_perception.fusion.classes import USUAL_SIZE_M, common_name
 from edge_perception.models.adapters import adapters
+from edge_perception.models.adapters._boxes import BoxDecoder
 from edge_perception.models.folders import USER_FOLDER
 from edge_perception.models.manifest import Bundle, Manifest
 from edge_perception.models.not_onnx import what_folder_it_is
@@ -38,6 +41,7 @@ from edge_perception.releases.recognising import (
 
 # The picture that a camera model is tried on where none is given.
 _SCENE_SEED, _SCENE_S = 3, 2.0
+_NAMED = 6  # classes in a text
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
@@ -220,6 +224,22 @@ class _Look:
             "drawing": str(path),
             "objects": _counts(seen),
         }
+
+
+def unplaced(bundle: Bundle) -> str:
+    """Say where fusion would make no object of what a detector publishes; empty: it does."""
+    manifest = bundle.manifest
+    classes = manifest.postprocessing.get("classes")
+    names = list(classes.values()) if isinstance(classes, Mapping) and classes else manifest.labels
+    if manifest.role != "camera" or any(common_name(name) for name in names):
+        return ""
+    if not isinstance(adapters()[manifest.adapter].make_decoder(manifest), BoxDecoder):
+        return ""  # its boxes are in space
+    return told(
+        f"none of its classes ({', '.join(names[:_NAMED])}{', …' if names[_NAMED:] else ''}) is a "
+        f"road user by a name that fusion knows ({', '.join(USUAL_SIZE_M)}): its boxes become no "
+        'objects of the fused view; --assume \'classes={"NAME": "car"}\' says what they are'
+    )
 
 
 def simulated_picture() -> NDArray[np.uint8]:

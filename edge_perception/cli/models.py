@@ -129,6 +129,8 @@ def _import(args: argparse.Namespace) -> int:
         print(f"found in {report['picture']}: {counts or 'nothing'}; look at {report['drawing']}")
         if not counts:
             print("which does not show whether its boxes are right: try it on what it should find")
+    if why := _model_import.unplaced(bundle):
+        print(why)
     print(f"{bundle.manifest.name} {bundle.manifest.version} is in {bundle.path}")
     print(f"features: {_features_text(bundle)}; space {bundle.manifest.feature_space}")
     return 0

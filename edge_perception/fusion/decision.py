@@ -74,6 +74,10 @@ def decide(
         if feature.geometry.intrinsics is None:
             notes.append(f"{feature.source}: no calibration, its 2-D boxes are not placed")
             continue
+        if not any(common_name(item.class_name) for item in feature.image_objects):
+            # Without the names, so that the text stays the same from frame to frame.
+            notes.append(f"{feature.source}: none of its 2-D boxes is of a road user, so no object")
+            continue
         sight = Sight.of(feature.source, feature.geometry, points)
         _add_camera(hypotheses, feature, sight, config)
     scored = sorted(((item.score, item) for item in hypotheses), key=lambda pair: -pair[0])

@@ -51,8 +51,12 @@ def test_names_of_foreign_detectors_become_common_ones(coco, common):
     assert placed.class_name == common
 
 
-def test_traffic_lights_are_no_objects():
-    assert _decide(camera(seen(box(15.0, 0.0), name="traffic light"))) == ()
+@pytest.mark.parametrize("name", ["traffic light", "Auto"])
+def test_traffic_lights_are_no_objects(name):
+    """Names of another language neither, and the view says why it is empty."""
+    decision = decide({"camera": camera(seen(box(15.0, 0.0), name=name))}, CONFIG)
+    assert decision.objects == ()
+    assert decision.notes == ("camera: none of its 2-D boxes is of a road user, so no object",)
 
 
 def test_what_only_the_camera_sees_is_placed_by_the_points():

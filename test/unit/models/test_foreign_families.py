@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -439,6 +440,21 @@ def test_what_is_said_goes_before_what_is_guessed(tmp_path: Path) -> None:
 def test_centre_and_share_of_the_encoders_are_what_they_say() -> None:
     assert center(0).tolist() == [25.0, 32.0, 30.0, 24.0]
     assert share(0).tolist() == pytest.approx([25 / 96, 0.5, 30 / 96, 24 / 64])
+
+
+@pytest.mark.parametrize("said", ["", 'classes={"Auto": "car"}'])
+def test_names_that_fusion_does_not_place_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    names = {0: "Fußgänger", 1: "Fahrrad", 2: "Auto", 3: "Auto"}
+    signature = replace(FAMILIES["v8"][0], heads={"output0": graphs.v8(4)})
+    signature = replace(signature, metadata={**signature.metadata, "names": str(names)})
+    path = graphs.write(tmp_path / "auto.onnx", signature)
+    command = ["models", "import", str(path), "--into", str(tmp_path / "models")]
+    assert main([*command, *(["--assume", said] if said else [])]) == 0
+    out = capsys.readouterr().out
+    told = "none of its classes (Fußgänger, Fahrrad, Auto, Auto) is a road user" in out
+    assert told == (not said)
 
 
 def test_the_command_prints_what_it_assumes_and_draws_what_it_finds(
