@@ -12,6 +12,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg
+from edge_perception.core.errors import StoreError
 from edge_perception.encoders.watchdog import InferenceWatchdog, Remedy, WatchdogLimits
 from edge_perception.nodes.encoder.node import EncoderNode
 
@@ -105,6 +106,42 @@ def test_a_new_session_takes_over(lidar):
     assert all(
         feature.header.stamp.nanosec != hung_ns % NS for feature in features.messages[since:]
     )
+
+
+def test_what_is_committed_takes_over_from_what_hangs(lidar, monkeypatch):
+    """A rollback of a model that hangs: no frame of the new stamps reaches the thread that hangs,
+    and the model that hangs is in quarantine.
+    """
+    node, features, publisher, release = lidar
+    publisher.publish(sensors.cloud(time.time_ns()))
+    features.wait(lambda feature: feature.valid)
+    pipeline = node._pipeline
+    hang(node, release)
+    since = len(features.messages)
+    node._models.prepare_model("bev_lite_lidar_int8", "", "")
+    node._models.commit_model(time.time_ns() + 3600 * NS)
+
+    def load_nothing(**which):
+        raise StoreError("in quarantine")
+
+    node._models._load = load_nothing
+    ended = threading.Event()
+    monkeypatch.setattr(
+        "edge_perception.nodes.encoder.hang_guard.os._exit", lambda code: ended.set()
+    )
+    publisher.publish(sensors.cloud(time.time_ns()))
+    wait_until(lambda: node._pipeline is not pipeline or ended.is_set(), "a new session")
+    assert not ended.is_set(), "the process would have ended"
+
+    def served():
+        publisher.publish(sensors.cloud(time.time_ns()))
+        return any(feature.valid for feature in features.messages[since:])
+
+    wait_until(served, "a feature of the committed model")
+    feature = features.wait(lambda feature: feature.valid, since=since)
+    assert feature.model.name == "bev_lite_lidar_int8"
+    assert node._models.model_infos()[0].model.name == "bev_lite_lidar_int8"
+    assert not node._models.model_changing
 
 
 def test_the_process_ends_when_sessions_keep_hanging(harness, monkeypatch):

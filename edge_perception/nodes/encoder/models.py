@@ -69,15 +69,23 @@ class EncoderModels:
         )
 
     def load_again(self) -> EncoderPipeline:
-        """Return a new session of the model that serves; who asked decides whether to use it."""
+        """Return a new session of the model that serves; who asked decides whether to use it.
+
+        Where another is committed already, that one: the thread that hangs does not come to its
+        stamp, and what hangs may be in quarantine by then, so that nobody can load it.
+        """
         before = self.configured
-        bundle = before.model.loaded.bundle
-        loaded = self._load(
-            name=bundle.manifest.name,
-            version=bundle.manifest.version,
-            sha256=bundle.sha256,
-            instead_of=before.model.loaded.backend,
-        )
+        hung, committed = before.model, before.serving.committed
+        bundle = hung.loaded.bundle
+        if committed is not hung:
+            loaded = committed.loaded  # warm, and no thread uses it
+        else:
+            loaded = self._load(
+                name=bundle.manifest.name,
+                version=bundle.manifest.version,
+                sha256=bundle.sha256,
+                instead_of=hung.loaded.backend,
+            )
         self._let_variants_go(before)  # but not what the hung thread may still use
         pipeline = self._pipeline_of(loaded, before.place.calibrated)
         pipeline.model.learn_from(before.model)
