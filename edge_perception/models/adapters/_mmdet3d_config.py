@@ -9,6 +9,7 @@ from edge_perception.core.errors import ModelError
 from edge_perception.models.python_config import UNREAD
 
 _FEATURES = {4: ["x", "y", "z", "intensity"], 5: ["x", "y", "z", "intensity", "time"]}
+_CODER = "DeltaXYZWLHRBBoxCoder"
 _HALF_PI = 1.5707963267948966
 
 
@@ -87,9 +88,13 @@ def _anchored(name: str, head: Mapping[str, Any]) -> dict[str, Any]:
     ranges = list(ranges) * len(sizes) if len(ranges) == 1 else ranges
     if len({tuple(bounds[k] for k in (0, 1, 3, 4)) for bounds in ranges}) != 1:
         raise ModelError(f"{name}: expected anchors of one range in x and y, got {ranges}")
+    coder = str(_dict(head.get("bbox_coder")).get("type", _CODER)).rpartition(".")[2]
+    if coder != _CODER:
+        raise ModelError(f"{name}: bbox_coder: expected {_CODER}, got {coder}")
     aligned = str(generator.get("type", "")).rpartition(".")[2].startswith("Aligned")
     aligned = aligned and not generator.get("align_corner", False)
     return {
+        "USE_DIRECTION_CLASSIFIER": head.get("use_direction_classifier", True),
         "DIR_OFFSET": float(head.get("dir_offset", -_HALF_PI)),
         "DIR_LIMIT_OFFSET": float(head.get("dir_limit_offset", 0.0)),
         "ANCHOR_GENERATOR_CONFIG": [

@@ -153,8 +153,8 @@ def _openpcdet(path: Path, data: Mapping[str, Any]) -> PillarConfig:
         tasks=[len(labels) for labels in heads],
         range_m=[float(v) for v in bounds] if bounds else None,
         voxel_m=[float(v) for v in voxels["VOXEL_SIZE"]] if voxels else None,
-        max_pillars=int(limits["test"]) if limits else None,
-        max_points=int(voxels["MAX_POINTS_PER_VOXEL"]) if voxels else None,
+        max_pillars=_count(limits["test"]) if limits else None,
+        max_points=_count(voxels["MAX_POINTS_PER_VOXEL"]) if voxels else None,
         point_features=[spelled.get(n, n) for n in used] if used else None,
         score_threshold=_optional(after.get("SCORE_THRESH")),
         head=head,
@@ -177,7 +177,14 @@ def _base_of(path: Path, base: str) -> dict[str, Any]:
 
 def _largest(value: Any) -> int:
     """Autoware gives a number, or the least, usual and largest number."""
-    return int(max(value) if isinstance(value, (list, tuple)) else value)
+    return _count(max(value) if isinstance(value, (list, tuple)) else value)
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError(f"expected pillars and points of at least 1, got {value}")
+    return number
 
 
 def _optional(value: Any) -> float | None:

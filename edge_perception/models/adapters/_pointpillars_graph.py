@@ -34,6 +34,8 @@ _OUTPUTS = {  # of OpenPCDet (hwc) and of mmdeploy (chw)
     "chw": ("cls_score", "bbox_pred", "dir_cls_pred"),
 }
 _DIRECTIONS_RAD = {"hwc": 0.78539, "chw": -1.5707963}  # where the configuration says nothing
+_CODER = "ResidualCoder"  # offsets to the anchor, logarithms of sizes, the yaw as an angle
+_BINS = 2  # of directions
 _ANCHORS = (
     '--assume anchors=[{"size_m": [3.9, 1.6, 1.56], "bottom_m": -1.78, "yaws_rad": [0, 1.57]}, …]'
 )
@@ -137,13 +139,14 @@ def _reading(
     if not labels:
         undecided["labels"] = "--labels FILE, or --config FILE"
     manifest = described(foreign, "pointpillars", "lidar")
+    head = config.head if config else {}
+    named = _outputs(foreign)
+    offset, limit = _directions(config, _OUTPUTS[layout][2] in named, _DIRECTIONS_RAD[layout])
     if not undecided:
         if encoder is not None:
             foreign = _whole(foreign, encoder, values)
             inputs = (foreign.inputs[0], "", CELLS)
         foreign = pinned(foreign, inputs, values)
-        head = config.head if config else {}
-        named = _outputs(foreign)
         names = [named.get(n, "") for n in _OUTPUTS[layout]]
         bounds = values["range_m"]
         manifest |= {
@@ -155,8 +158,8 @@ def _reading(
                 "range_m": _first(head).get("range_m") or [*bounds[:2], *bounds[3:5]],
                 "anchors": anchors,
                 "aligned": bool(_first(head).get("align_center", False)),
-                "direction_offset_rad": float(head.get("DIR_OFFSET", _DIRECTIONS_RAD[layout])),
-                "direction_limit": float(head.get("DIR_LIMIT_OFFSET", 0.0)),
+                "direction_offset_rad": offset,
+                "direction_limit": limit,
                 "score_threshold": score,
                 "circle_m": 0.5,
             },
@@ -189,6 +192,46 @@ def _reading(
         classes=len(labels) or None,
         model=foreign.model,
     )
+
+
+def _directions(config: PillarConfig | None, told: bool, usual_rad: float) -> tuple[float, float]:
+    """Return where directions begin, and the limit of their periods, of a head that fits the graph.
+
+    Args:
+        config: of the model; None: there is none.
+        told: whether the graph has an output of directions.
+        usual_rad: where no file says it.
+
+    Raises:
+        ModelError: boxes would be made of the outputs in another way, or it is of another model.
+    """
+    if config is None:
+        return usual_rad, 0.0
+    head, name = config.head, config.name
+    try:
+        assigner = head.get("TARGET_ASSIGNER_CONFIG") or {}
+        coder = assigner.get("BOX_CODER", _CODER)
+        by_sine = (assigner.get("BOX_CODER_CONFIG") or {}).get("encode_angle_by_sincos", False)
+        entries = head.get("ANCHOR_GENERATOR_CONFIG") or []
+        aligned = {bool(entry.get("align_center", False)) for entry in entries}
+        bins = int(head.get("NUM_DIR_BINS", _BINS))
+        offset = float(head.get("DIR_OFFSET", usual_rad))
+        limit = float(head.get("DIR_LIMIT_OFFSET", 0.0))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{name}: DENSE_HEAD: not as OpenPCDet writes it: {error}") from error
+    if coder != _CODER or by_sine:
+        got = f"{coder}{' with encode_angle_by_sincos' if by_sine else ''}"
+        raise ModelError(f"{name}: BOX_CODER: expected {_CODER}, got {got}")
+    if len(aligned) > 1:
+        raise ModelError(f"{name}: align_center: expected the same for all anchors, got both")
+    if told and not head.get("USE_DIRECTION_CLASSIFIER", True):
+        raise ModelError(
+            f"{name}: USE_DIRECTION_CLASSIFIER is off, the graph gives directions: it is the "
+            "configuration of another model"
+        )
+    if told and bins != _BINS:
+        raise ModelError(f"{name}: NUM_DIR_BINS: expected {_BINS}, got {bins}")
+    return offset, limit
 
 
 def anchors_of(head: Mapping[str, Any]) -> list[dict[str, Any]]:

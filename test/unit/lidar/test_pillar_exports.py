@@ -122,6 +122,12 @@ def test_the_python_of_mmdetection3d_says_what_pointpillars_wants(tmp_path: Path
         ),
         ("-0.6, 8, 4, -0.6", "-0.6, 9, 4, -0.6", "one range in x and y"),
         ("class_names = ['Car', 'Cyclist']", "class_names = names()", "--labels FILE"),
+        ("dir_offset=", "bbox_coder=dict(type='Other'), dir_offset=", "bbox_coder: expected"),
+        (
+            "dir_offset=",
+            "use_direction_classifier=False, dir_offset=",
+            "the graph gives directions",
+        ),
         ("KittiDataset", "WaymoDataset", "intensity_scale=1 (KITTI) or 255"),
         ("-3.0] + [8.0, 4.0, 5.0]", "-3.0] + [8.0, 4.0, 29.0]", "4 layers"),
         ("model = dict(", "model = dict(data_preprocessor=9, x=dict(", "on pillars"),

@@ -81,3 +81,35 @@ def test_pillars_and_points_are_told_by_what_decides_them(tmp_path: Path) -> Non
     assert rows["max_points"] == ("5", "shape of the input")
     assert rows["max_pillars"][0] == "12000"
     assert rows["max_pillars"][1].startswith("'pointpillar.yaml' has 40000;")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        ("NUM_DIR_BINS: 2", "NUM_DIR_BINS: 0", "NUM_DIR_BINS: expected 2, got 0"),
+        ("NUM_DIR_BINS: 2", "NUM_DIR_BINS: 4", "NUM_DIR_BINS: expected 2, got 4"),
+        ("NUM_DIR_BINS: 2", "USE_DIRECTION_CLASSIFIER: False", "the graph gives directions"),
+        ("DIR_OFFSET: 0.78539", "DIR_OFFSET: null", "pointpillar.yaml: DENSE_HEAD: not as"),
+        (
+            "DIR_OFFSET: 0.78539",
+            "TARGET_ASSIGNER_CONFIG: {BOX_CODER: PointResidualCoder}",
+            "BOX_CODER: expected ResidualCoder, got PointResidualCoder",
+        ),
+        (
+            "DIR_OFFSET: 0.78539",
+            "TARGET_ASSIGNER_CONFIG: {BOX_CODER_CONFIG: {encode_angle_by_sincos: True}}",
+            "ResidualCoder with encode_angle_by_sincos",
+        ),
+        ("align_center: False", "align_center: True", "the same for all anchors, got both"),
+        ("'test': 60", "'test': -1", "pillars and points of at least 1, got -1"),
+    ],
+)
+def test_a_head_whose_boxes_are_made_otherwise_is_refused(
+    tmp_path: Path, before: str, after: str, text: str
+) -> None:
+    path = pointpillars(tmp_path)
+    config = tmp_path / "pointpillar.yaml"
+    config.write_text(OPENPCDET.replace(before, after, 1))
+    with pytest.raises(ModelError) as caught:
+        recognise(path, config=config, said=ORIGIN)
+    assert text in str(caught.value)
