@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from edge_perception.cli._told import told
 from edge_perception.core.errors import ConfigurationError, ModelError
 from edge_perception.core.json_file import read_json_object
 from edge_perception.core.types import Geometry, PointCloud
-from edge_perception.fusion.classes import USUAL_SIZE_M, common_name
 from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters._boxes import BoxDecoder
+from edge_perception.models.adapters._coco import ROAD_USERS
 from edge_perception.models.folders import USER_FOLDER
 from edge_perception.models.manifest import Bundle, Manifest
 from edge_perception.models.not_onnx import what_folder_it_is
@@ -229,16 +228,17 @@ class _Look:
 def unplaced(bundle: Bundle) -> str:
     """Say where fusion would make no object of what a detector publishes; empty: it does."""
     manifest = bundle.manifest
-    classes = manifest.postprocessing.get("classes")
-    names = list(classes.values()) if isinstance(classes, Mapping) and classes else manifest.labels
-    if manifest.role != "camera" or any(common_name(name) for name in names):
+    if manifest.role != "camera":
         return ""
-    if not isinstance(adapters()[manifest.adapter].make_decoder(manifest), BoxDecoder):
-        return ""  # its boxes are in space
+    decoder = adapters()[manifest.adapter].make_decoder(manifest)
+    if not isinstance(decoder, BoxDecoder) or decoder.names_road_users:
+        return ""  # its boxes are in space, or fusion places them
+    names = ", ".join(manifest.labels[:_NAMED]) + (", …" if manifest.labels[_NAMED:] else "")
+    known = ", ".join(sorted(set(ROAD_USERS.values())))
     return told(
-        f"none of its classes ({', '.join(names[:_NAMED])}{', …' if names[_NAMED:] else ''}) is a "
-        f"road user by a name that fusion knows ({', '.join(USUAL_SIZE_M)}): its boxes become no "
-        'objects of the fused view; --assume \'classes={"NAME": "car"}\' says what they are'
+        f"none of its classes ({names}) is a road user by a name that fusion knows ({known}): its "
+        'boxes become no objects of the fused view; --assume \'classes={"NAME": "car"}\' says '
+        "what they are"
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import InvalidOutputError, ManifestError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.types import ImageObject
+from edge_perception.fusion.classes import common_name
 from edge_perception.models.adapters import Decisions
 from edge_perception.models.manifest import Manifest
 
@@ -64,6 +65,11 @@ class BoxDecoder:
         self._names = sorted({name for name in names if name})
         index = {name: position for position, name in enumerate(self._names)}
         self._class_of_label = np.array([index.get(name, -1) for name in names])
+
+    @property
+    def names_road_users(self) -> bool:
+        """Whether fusion makes objects of any class that is published."""
+        return any(common_name(name) for name in self._names)
 
     def candidates(self, outputs: Mapping[str, NDArray], least: float) -> Candidates:
         """Return the boxes with a score of at least `least`, of all labels, strongest first.
