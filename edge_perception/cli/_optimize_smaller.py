@@ -192,10 +192,16 @@ def make_judge(
             f"--judge labels: {why or f'a model of role {role} has none'}; --judge agreement "
             "compares decisions"
         )
-    if not labelled and not args.simulated:
-        say("no labels: judged by the agreement of decisions")
+    unlabelled = "" if labelled or args.simulated else "no labels"
+    models = None
+    if not unlabelled:
+        models = load_set(args.models or share_file("models/bev_lite"))
+        own = models.bundle(role).manifest.feature_space
+        if own != bundle.manifest.feature_space and not (args.models or wants_labels):
+            unlabelled = "no set of models that it belongs to (--models)"
+    if models is None or unlabelled:
+        say(f"{unlabelled}: judged by the agreement of decisions")
         return AgreementJudge(bundle, judged[: args.judge_frames])
-    models = load_set(args.models or share_file("models/bev_lite"))
     judge = LabelledJudge(with_role(models, bundle), role, store)
     stack.callback(judge.close)
     share = max(1, args.judge_frames // max(len(labelled), 1))

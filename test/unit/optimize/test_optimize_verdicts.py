@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from edge_perception.cli._optimize_smaller import make_judge
+from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.share import share_file
 from edge_perception.evaluation.matching import Judged
 from edge_perception.optimize.candidate_table import readable
 from edge_perception.optimize.candidates import Candidate, Remembered
@@ -132,3 +137,26 @@ def test_the_table_is_read_by_people():
         "loss (95 %)": "0.15 (-0.51 to 0.81)", "time (turns)": "0.30 (0.25 to 0.39)",
         "gate": "within",
     }]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("models", "judge", "text"),
+    [
+        (None, "auto", "theirs decides 0 times"),  # by agreement
+        (None, "labels", "--models: expected a set of feature space theirs_1"),
+        (share_file("models/bev_lite"), "auto", "--models: expected a set of feature space"),
+    ],
+)
+def test_a_model_of_no_set_is_judged_by_agreement(
+    monkeypatch: pytest.MonkeyPatch, models: Path | None, judge: str, text: str
+) -> None:
+    """There are labels, but no fused view that the model of somebody else is part of."""
+    monkeypatch.setattr("edge_perception.evaluation.recorded.RecordedFrames", lambda *_: object())
+    manifest = SimpleNamespace(name="theirs", role="camera", feature_space="theirs_1")
+    args = SimpleNamespace(
+        skip=0, simulated=0, judge=judge, judge_bag=[], bag=[Path("drive.mcap")], params_file=None,
+        judge_frames=10, models=models,
+    )  # fmt: skip
+    bundle = SimpleNamespace(manifest=manifest, sha256="1")
+    with ExitStack() as stack, pytest.raises(ConfigurationError, match=text):
+        make_judge(args, bundle, None, ([], []), stack)
