@@ -15,20 +15,23 @@ import argparse
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import NoReturn
 
 import edge_perception
 import edge_perception.cli
 from edge_perception.cli._told import told
 from edge_perception.core.errors import ConfigurationError, EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders
-from edge_perception.running.ending import watch_signals
+from edge_perception.running.ending import SIGNALS, watch_signals
 
 PROGRAM = "edge-perception"
 OK, FAILED, USAGE = 0, 1, 2
+INTERRUPTED = 130  # as a shell reports SIGINT
 _TRANSPORT_TAKEN = "EDGE_PERCEPTION_TRANSPORT_TAKEN"  # never twice
 _BESIDE_TAKEN = "EDGE_PERCEPTION_BESIDE_TAKEN"  # never twice
 _PARTS = ("NAME", "HELP", "add_arguments", "run")
@@ -36,14 +39,16 @@ _PARTS = ("NAME", "HELP", "add_arguments", "run")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. Errors are one line on stderr."""
+    if argv is None and sys.argv[1:2] == ["run"]:
+        watch_signals()  # what it starts ends with 0 at any moment, so does it
+    elif argv is None:
+        _end_quietly_on_interrupt()
     plugins, arguments = _plugins().parse_known_args(argv)
     try:
         # Before the commands declare their options: some name what there is.
         add_plugin_folders(plugins.plugin_folder)
     except ConfigurationError as error:
         return _say(str(error), USAGE)
-    if argv is None and sys.argv[1:2] == ["run"]:
-        watch_signals()  # what it starts ends with 0 at any moment, so does it
     commands, failures = discover_commands()
     parser = _parser(commands, failures)
     args, rest = parser.parse_known_args(arguments)
@@ -57,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _take_transport()
         if argv is None and hasattr(command, "BESIDE"):
             _take_environment(command.BESIDE)
+        if signal.getsignal(signal.SIGINT) is _interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # it has what to close
         return int(command.run(args))
     except ConfigurationError as error:
         return _say(str(error), USAGE)
@@ -70,7 +77,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # of a file or folder that was named: missing, read-only, full
         return _say(f"{args.command}: {error}", USAGE)
     except KeyboardInterrupt:
-        return 130  # as a shell reports SIGINT
+        return INTERRUPTED
+
+
+def _end_quietly_on_interrupt() -> None:
+    """Have Ctrl-C end this process at once, until a command runs: there is nothing to close yet.
+
+    A KeyboardInterrupt would come out of an import, as a page of traceback. Where SIGINT is
+    ignored, as of what a shell script starts in the background, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held by `_start_anew`
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
+
+
+def _start_anew(python: str, environment: dict[str, str]) -> NoReturn:
+    """Go on as this command in a new interpreter, with signals held back until its `main`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    os.execve(python, [python, "-m", __spec__.name, *sys.argv[1:]], environment)
 
 
 def _take_transport() -> None:
@@ -86,7 +114,7 @@ def _take_transport() -> None:
     if not choose_transport(os.environ).variables:
         print(f"transport: {choose_transport(os.environ).reason}", file=sys.stderr, flush=True)
     environment = {**os.environ, **added, _TRANSPORT_TAKEN: "1"}
-    os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], environment)
+    _start_anew(sys.executable, environment)
 
 
 def _take_environment(name: str) -> None:
@@ -99,7 +127,7 @@ def _take_environment(name: str) -> None:
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     environment = {**os.environ, "PYTHONPATH": paths, _BESIDE_TAKEN: "1"}
     print(f"{PROGRAM}: with the libraries of {name}", file=sys.stderr, flush=True)
-    os.execve(python, [str(python), "-m", __spec__.name, *sys.argv[1:]], environment)
+    _start_anew(str(python), environment)
 
 
 def discover_commands() -> tuple[dict[str, ModuleType], dict[str, str]]:
