@@ -35,6 +35,7 @@ class _Window:
     left: int
     swallowed: int = 0
     last: str = ""
+    values: tuple[object, ...] | None = None  # that `last` is a template for
 
 
 class RepeatLimit:
@@ -54,12 +55,21 @@ class RepeatLimit:
         self.burst, self.window_s = burst, window_s
         self._windows: dict[Hashable, _Window] = {}
 
-    def take(self, severity: int, text: str, steady_ns: int, *, kind: Hashable = None) -> bool:
+    def take(
+        self,
+        severity: int,
+        text: str,
+        steady_ns: int,
+        *,
+        values: tuple[object, ...] | None = None,
+        kind: Hashable = None,
+    ) -> bool:
         """Return whether a line is written now; else it is counted.
 
         Args:
             severity: of the line.
-            text: of the line.
+            text: of the line, or what its values are put into.
+            values: numbers and short texts; None: the text is whole.
             steady_ns: now, steady clock; ask `ended` first.
             kind: what it repeats; None: lines of the same severity and text but for numbers.
         """
@@ -75,7 +85,7 @@ class RepeatLimit:
             window.left -= 1
             return True
         window.swallowed += 1
-        window.last = text
+        window.last, window.values = text, values
         return False
 
     def ended(self, steady_ns: int, *, all_windows: bool = False) -> list[Line]:
@@ -92,7 +102,8 @@ class RepeatLimit:
             if not window.swallowed:
                 continue
             what = "like it" if key[1] is not None else "of other kinds"  # type: ignore[index]
-            text = f"{window.last} (the last of {window.swallowed} {what} that were left out)"
+            last = window.last if window.values is None else window.last.format(*window.values)
+            text = f"{last} (the last of {window.swallowed} {what} that were left out)"
             lines.append(Line(severity=window.severity, text=text))
             if not all_windows:
                 self._windows[key] = self._opened(window.severity, steady_ns, 0)

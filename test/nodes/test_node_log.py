@@ -79,6 +79,7 @@ def test_details_are_written_around_an_anomaly_and_the_level_falls_again(capfd):
     log.tick()
     written = lines(capfd)
     assert "left out" in written[-2]
+    assert not [line for line in written if "{" in line], "what was left out has its values too"
     assert "[DEBUG]" in written[-2]
     assert written[-1].endswith("no more details, after 10.0 s; anomalies: 1")
     assert log.get_effective_level() == LoggingSeverity.INFO

@@ -143,7 +143,9 @@ class NodeLog:
                 self._before.keep(now_ns, template, values)
                 return
             self._write_ended(now_ns)
-            if self._details.take(LoggingSeverity.DEBUG, template, now_ns, kind=_DETAILS):
+            if self._details.take(
+                LoggingSeverity.DEBUG, template, now_ns, values=values, kind=_DETAILS
+            ):
                 self._write(LoggingSeverity.DEBUG, template.format(*values))
 
     def anomaly(self, why: str) -> None:

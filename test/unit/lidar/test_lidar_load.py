@@ -115,6 +115,16 @@ def rig():
         each.close()
 
 
+def test_frames_that_the_source_does_not_get_to_are_told_and_skipped_by_plan_instead(rig):
+    lidar, lost = rig(most_skipped=2), [0]
+    lidar.pipeline.dropped = lambda: lost[0]
+    for _ in range(40):  # each within the budget, at work for 40 % of the time, one of five served
+        lidar.frame(0.04)
+        lost[0] += 4
+    assert lidar.load.skipped > 5
+    assert "of the frames overwritten" in lidar.events[0].reason
+
+
 def test_frames_are_skipped_counted_and_come_back(rig):
     lidar = rig(most_skipped=1)
     features = [lidar.frame(0.09) for _ in range(40)]
