@@ -1,11 +1,12 @@
 """Decides what a source gives up when its frames take too long, and when it takes it back.
 
 Pure logic on an explicit clock. The ladder goes from nothing given up to everything; one step at a
-time, each after a time of its own, and each told. Overload is frames that take too long, or a source
-that is always at work and still does not get to more than every fifth frame: those are overwritten
-by chance, and what is skipped instead is planned. What keeps it from swinging: after a step nothing
-is counted that was measured before it; a step back needs that the frames *would* fit again, by what
-the step was seen to save; and a step back that did not last doubles the time until the next.
+time, each after a time of its own, and each told. Overload is frames that take too long, or a
+source that is always at work and still does not get to more than every fifth frame: those are
+overwritten by chance, and what is skipped instead is planned. What keeps it from swinging: after a
+step nothing is counted that was measured before it; a step back needs that the frames *would* fit
+again, by what the step was seen to save; and a step back that did not last doubles the time until
+the next.
 """
 
 from __future__ import annotations
