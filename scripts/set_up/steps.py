@@ -69,9 +69,13 @@ def main(arguments: list[str]) -> int:
                 add_to_venv("backends", "OpenVINO and gRPC")
                 add_to_venv("wasm", "the sandbox of adapters in WebAssembly")
                 add_to_venv("traces", "OpenTelemetry")
-                add_bindings()
+                for name, requirements in TENSORRT_FILES.items():
+                    folder = f".venv-tensorrt/{name}"
+                    add_apart(folder, requirements, f"bindings of TensorRT {name}")
+                add_apart(".venv-provider", "provider.txt", "ONNX Runtime with OpenVINO in it")
                 what += ", with OpenVINO, gRPC, wasmtime and OpenTelemetry"
-                what += "; bindings of TensorRT in .venv-tensorrt"
+                what += "; bindings of TensorRT in .venv-tensorrt, a build of ONNX Runtime with "
+                what += "OpenVINO in it in .venv-provider"
             if options.fleet:
                 add_to_venv("fleet", "TUF, object stores and MQTT")
                 what += ", with TUF, object stores and MQTT"
@@ -133,19 +137,23 @@ def add_to_venv(name: str, what: str) -> None:
         stamp.write()
 
 
-def add_bindings() -> None:
-    """Put the bindings of TensorRT where tests find them, out of the way of every environment."""
-    for name, requirements in TENSORRT_FILES.items():
-        folder = ROOT / ".venv-tensorrt" / name
-        files = requirement_paths((requirements,))
-        stamp = Stamp(path=folder / ".set_up_stamp", key=requirements_key(ROOT, files, name))
-        if stamp.is_current():
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        into = ["--no-deps", "--target", str(folder), "-r", str(files[0])]
-        pip_install(VENV, into, f"bindings of TensorRT {name}")
-        stamp.write()
+def add_apart(folder: str, requirements: str, what: str) -> None:
+    """Put packages where tests find them, out of the way of every environment.
+
+    Args:
+        folder: of the checkout.
+        requirements: name of the file in requirements/.
+        what: it brings, in words.
+    """
+    target = ROOT / folder
+    files = requirement_paths((requirements,))
+    stamp = Stamp(path=target / ".set_up_stamp", key=requirements_key(ROOT, files, target.name))
+    if stamp.is_current():
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    pip_install(VENV, ["--no-deps", "--target", str(target), "-r", str(files[0])], what)
+    stamp.write()
 
 
 def install_wheels() -> None:
