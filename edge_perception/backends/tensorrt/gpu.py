@@ -38,6 +38,16 @@ class Gpu:
         self.memory_bytes = int(device.total_memory())
         self._context = device.retain_primary_context()
 
+    def used_bytes(self) -> int:
+        """Return how much of its memory is taken, by whomever.
+
+        Raises:
+            BackendError: the driver does not tell.
+        """
+        with self.active():
+            free, total = driver.mem_get_info()
+        return int(total) - int(free)
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this GPU's context the one of this thread; errors of the driver become ours.
@@ -158,6 +168,11 @@ class Buffer:
         """Return the pinned memory as an array; must not be used after `free`."""
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         array: NDArray = self._host[:size].view(dtype).reshape(shape)
+        return array
+
+    def whole(self) -> NDArray[np.uint8]:
+        """Return all of the pinned memory; must not be used after `free`."""
+        array: NDArray[np.uint8] = self._host
         return array
 
     def free(self) -> None:
