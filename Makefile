@@ -22,7 +22,7 @@ setup: ## use the ROS 2 of this machine or install the wheels into .venv, then b
 setup-training: ## PyTorch into .venv-training, for the scripts in training/
 	@$(PYTHON) scripts/set_up --training
 
-setup-backends: ## OpenVINO, gRPC, wasmtime and OpenTelemetry into .venv, bindings of TensorRT beside it, for the tests of their backends
+setup-backends: ## OpenVINO, gRPC, wasmtime and OpenTelemetry into .venv, bindings of TensorRT and PyCUDA beside it, for the tests of their backends
 	@$(PYTHON) scripts/set_up --backends
 
 setup-fleet: ## TUF, object stores and MQTT into .venv, for registries and robots of a fleet

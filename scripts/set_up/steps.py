@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from machine import (
     Ros,
@@ -28,6 +29,15 @@ WHEEL_FILES = ("runtime.txt", "dev.txt", "ros.txt")
 SYSTEM_FILES = ("runtime.txt", "dev.txt")
 # By folder of .venv-tensorrt: all bindings of TensorRT are one Python package, of two generations.
 TENSORRT_FILES = {"10": "tensorrt10.txt", "11": "tensorrt11.txt"}
+# What PyCUDA's own configuration is told: headers of wheels, a library to link that is empty.
+PYCUDA_CONFIGURATION = """
+CUDA_ROOT = None
+CUDA_INC_DIR = [{headers!r}]
+CUDADRV_LIBNAME = []
+CUDA_ENABLE_CURAND = False
+CXXFLAGS = ["-O0", "-w"]
+LDFLAGS = ["-L{libraries}", "-Wl,--no-as-needed", "-lcuda"]
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -72,10 +82,11 @@ def main(arguments: list[str]) -> int:
                 for name, requirements in TENSORRT_FILES.items():
                     folder = f".venv-tensorrt/{name}"
                     add_apart(folder, requirements, f"bindings of TensorRT {name}")
+                add_pycuda()
                 add_apart(".venv-provider", "provider.txt", "ONNX Runtime with OpenVINO in it")
                 what += ", with OpenVINO, gRPC, wasmtime and OpenTelemetry"
-                what += "; bindings of TensorRT in .venv-tensorrt, a build of ONNX Runtime with "
-                what += "OpenVINO in it in .venv-provider"
+                what += "; bindings of TensorRT and PyCUDA in .venv-tensorrt, a build of ONNX "
+                what += "Runtime with OpenVINO in it in .venv-provider"
             if options.fleet:
                 add_to_venv("fleet", "TUF, object stores and MQTT")
                 what += ", with TUF, object stores and MQTT"
@@ -153,6 +164,44 @@ def add_apart(folder: str, requirements: str, what: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     pip_install(VENV, ["--no-deps", "--target", str(target), "-r", str(files[0])], what)
+    stamp.write()
+
+
+def add_pycuda() -> None:
+    """Build PyCUDA beside the bindings of TensorRT, on a machine without a CUDA toolkit."""
+    folder = ROOT / ".venv-tensorrt" / "pycuda"
+    (requirements,) = requirement_paths(("pycuda.txt",))
+    words = "pycuda" + PYCUDA_CONFIGURATION
+    stamp = Stamp(path=folder / ".set_up_stamp", key=requirements_key(ROOT, [requirements], words))
+    if stamp.is_current():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    source, *headers = pins([requirements])
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    log = ROOT / "log" / "set_up_pycuda.log"
+    python = str(VENV / "bin" / "python")
+    with TemporaryDirectory(prefix="pycuda-") as name:
+        work = Path(name)
+        into = ["--no-deps", "--target", str(work / "headers"), *headers]
+        pip_install(VENV, into, "headers of CUDA, to build PyCUDA")
+        # Not by pip alone: it would keep this build for who installs PyCUDA for a GPU.
+        fetch = [python, "-m", "pip", "download", "--no-deps", "--no-binary", "pycuda"]
+        fetch += ["--progress-bar", "off", "--dest", str(work), source]
+        run_with_progress(fetch, "source of PyCUDA", environment, log)
+        (archive,) = work.glob("pycuda-*.tar.gz")
+        shutil.unpack_archive(archive, work)
+        unpacked = work / archive.name.removesuffix(".tar.gz")
+        (header,) = work.glob("headers/**/cuda.h")
+        empty = ["c++", "-shared", "-Wl,-soname,libcuda.so.1", "-x", "c", "/dev/null"]
+        subprocess.run([*empty, "-o", str(work / "libcuda.so")], check=True)
+        (unpacked / "siteconf.py").write_text(
+            PYCUDA_CONFIGURATION.format(headers=str(header.parent), libraries=str(work))
+        )
+        compile_it = ['cd "$1" && "$2" setup.py build --build-lib "$3" build_ext -j 2']
+        compile_it += ["pycuda", str(unpacked), python, str(folder)]
+        run_with_progress(
+            ["sh", "-c", *compile_it], "compiling PyCUDA (1 to 2 min)", environment, log
+        )
     stamp.write()
 
 
