@@ -5,9 +5,10 @@ Everything here except `gpus` and `open_gpu` is called with the GPU active (`Gpu
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ _LOCK = threading.Lock()
 class Gpu:
     """One GPU with its primary context.
 
-    The context is retained once in the process and stays, as the CUDA runtime does it: PyCUDA ties
-    a context to the thread that made it, and sessions come and go in many.
+    The context is retained once in the process and stays to its end, as the CUDA runtime does it:
+    PyCUDA ties a context to the thread that made it, and sessions come and go in many.
     """
 
     def __init__(self, index: int) -> None:
@@ -47,6 +48,13 @@ class Gpu:
         with self.active():
             free, total = driver.mem_get_info()
         return int(total) - int(free)
+
+    def close(self) -> None:
+        """Give the context back; nothing that belongs to it may be used any more."""
+        # While it is current: else PyCUDA does so only in the thread that opened it. And not with
+        # its last reference: PyCUDA takes it for a context of its own then, and the driver refuses.
+        self._context.push()
+        self._context.detach()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -99,6 +107,19 @@ def open_gpu(index: int) -> Gpu:
         return _OPENED[index]
 
 
+def close_gpus() -> None:
+    """Give every GPU back, at the end of the process."""
+    with _LOCK:
+        opened = list(_OPENED.values())
+        _OPENED.clear()
+    for gpu in opened:
+        with suppress(driver.Error):  # the process ends, and the driver with it
+            gpu.close()
+
+
+atexit.register(close_gpus)
+
+
 def driver_version() -> str:
     """Return the version of the kernel module where it is told, and the CUDA version of libcuda."""
     cuda = str(driver.get_driver_version())
@@ -129,11 +150,22 @@ class Stream:
 
     def launch(self, function: Any, blocks: int, threads: int, addresses: Sequence[int]) -> None:
         """Queue a kernel that was prepared."""
-        function.prepared_async_call((blocks, 1), (threads, 1, 1), self._stream, *addresses)
+        try:
+            function.prepared_async_call((blocks, 1), (threads, 1, 1), self._stream, *addresses)
+        except driver.Error as error:
+            # A function holds its module: PyCUDA's frames, and this one, would keep it loaded.
+            del function
+            raise error.with_traceback(None) from None
 
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
         self._stream.synchronize()
+
+    def settle(self) -> None:
+        """Wait, whatever comes of it: memory that queued work uses must not be freed."""
+        if self._stream is not None:
+            with suppress(driver.Error):  # who queued the work was told, or is about to be
+                self._stream.synchronize()
 
     def free(self) -> None:
         """Destroy the stream: PyCUDA does it with the last reference."""

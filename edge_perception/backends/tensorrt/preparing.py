@@ -38,6 +38,7 @@ class Preparation:
         try:
             self._load(code)
         except BaseException:
+            stream.settle()
             self._held.close()
             raise
 

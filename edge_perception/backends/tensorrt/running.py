@@ -139,6 +139,8 @@ class Execution:
     def _drop_preparation(self) -> None:
         graph, self._prepared_graph = self._prepared_graph, None
         preparation, self._preparation = self._preparation, None
+        if "_stream" in self.__dict__:  # else the load ended before there was one
+            self._stream.settle()  # an inference that failed half way has left copies there
         try:
             if graph is not None:
                 graph.free()

@@ -1,45 +1,78 @@
-"""A driver of the tests' own under the names of PyCUDA and of cuda.bindings.
+"""The libcuda of the tests' own, `recording_libcuda.c`, as the tests see it.
 
-It holds what the real one asks for: a context on the stack of the thread, memory that is there, the
-order of the end; copies and kernels wait in a stream until somebody waits for it.
+PyCUDA and cuda.bindings over it are the real ones, which `make setup-backends` builds and installs.
+Only NVRTC has a stand-in: what it makes runs on no CPU.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import itertools
-from types import ModuleType, SimpleNamespace
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-from kernels_on_cpu import start
+import kernels_on_cpu
 
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+WHEELS = ROOT / ".venv-tensorrt"
 COMPILED = b"of compute capability 9.0\n"
+KINDS = ("stream", "device", "pinned", "module", "graph", "executable")
+
+
+def why_not() -> str:
+    """Return what is missing for real PyCUDA over a driver of the tests' own; empty: nothing."""
+    for folder, package in (("pycuda", "PyCUDA"), ("11", "cuda-bindings")):
+        if not (WHEELS / folder / ".set_up_stamp").is_file():
+            return f"no {package} in .venv-tensorrt/{folder}: make setup-backends"
+    if not (shutil.which("cc") or shutil.which("gcc")):
+        return "no C compiler here"
+    return ""
+
+
+def paths() -> list[str]:
+    """Return the folders of PyCUDA and cuda.bindings."""
+    return [str(WHEELS / "pycuda"), str(WHEELS / "11")]
+
+
+@cache
+def folder() -> Path:
+    """Compile the libcuda; return where it lies, for the loader of a process of its own."""
+    made = Path(tempfile.mkdtemp(prefix="libcuda-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    compiler = shutil.which("cc") or "gcc"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wl,-soname,libcuda.so.1"]
+    libraries = ["-ldl", "-lpthread", "-lm"]
+    source = HERE / "recording_libcuda.c"
+    command = [compiler, *flags, "-o", made / "libcuda.so.1", source, *libraries]
+    subprocess.run(command, check=True, timeout=120)
+    return made
 
 
 class Recorder:
-    """What is alive on the pretended GPU, and what was called."""
+    """What is alive on the pretended GPU, and what was called, in this process."""
 
     def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.stack = 0
-        self.alive: dict[str, set[int]] = {}
-        self.memory: dict[int, np.ndarray] = {}  # by address
-        self.streams: dict[int, list] = {}  # what waits, by handle
-        self.recording: list | None = None
-        self.fail = ""  # the next call of this name fails
-        self.devices = 1
+        self._driver = ctypes.CDLL("libcuda.so.1")
+        for name in ("calls", "faults", "sizes"):
+            getattr(self._driver, f"recorder_{name}").restype = ctypes.c_char_p
+        self._driver.recorder_reset()
+        self.alive: dict[str, set[int]] = {}  # of TensorRT and NVRTC
         self.compilations = 0
-        self.numbers = itertools.count(0x1000, 0x1000)
+        self._numbers = itertools.count(1)
 
     def call(self, name: str) -> None:
-        assert self.stack > 0 or name in {"init", "count"}, f"{name} without a context"
-        self.calls.append(name)
-        if self.fail == name:
-            self.fail = ""
-            raise Error(f"{name} failed: out of memory")
+        """Write down what is no call of the driver."""
+        assert self._driver.recorder_note(name.encode()) == 0, self.faults
 
     def born(self, kind: str) -> int:
-        number = next(self.numbers)
+        number = next(self._numbers)
         self.alive.setdefault(kind, set()).add(number)
         return number
 
@@ -47,257 +80,81 @@ class Recorder:
         self.call(f"free {kind}")
         self.alive[kind].remove(number)  # KeyError: it was freed before
 
-    def queue(self, handle: int, work: Any) -> None:
-        waiting = self.streams[handle]  # KeyError: a stream that is gone
-        (waiting if self.recording is None else self.recording).append(work)
+    def has(self, address: int) -> bool:
+        """Whether this is memory of the device."""
+        return bool(self._driver.recorder_has(ctypes.c_void_p(address)))
+
+    def execute(self, stream: int, addresses: list[int], size_bytes: int) -> None:
+        """Queue sum and product of what lies at the first two."""
+        at = [ctypes.c_void_p(address) for address in (stream, *addresses)]
+        status = self._driver.recorder_execute(*at, ctypes.c_size_t(size_bytes))
+        assert status == 0, self.faults
+
+    def fail(self, name: str, after: int = 0) -> None:
+        """Let the next call of this name fail, or that after some: no memory."""
+        # PyCUDA collects garbage and tries this one again.
+        self._driver.recorder_fail(name.encode(), 2 if name == "cuMemAlloc" else 1, after)
+
+    def take_faults(self) -> list[str]:
+        """Return them, and forget them."""
+        faults = self.faults
+        self._driver.recorder_forget()
+        return faults
+
+    def devices(self, count: int) -> None:
+        self._driver.recorder_devices(count)
+
+    def _lines(self, name: str) -> list[str]:
+        return getattr(self._driver, f"recorder_{name}")().decode().splitlines()
+
+    calls = property(lambda self: self._lines("calls"))
+    faults = property(lambda self: self._lines("faults"))
+    sizes = property(lambda self: {int(line) for line in self._lines("sizes")})
+    stack = property(lambda self: self._driver.recorder_deep())
+    recording = property(lambda self: bool(self._driver.recorder_recording()))
+    retained = property(lambda self: self._driver.recorder_retained())
 
     @property
     def left(self) -> dict[str, int]:
-        return {kind: len(numbers) for kind, numbers in self.alive.items() if numbers}
+        """What is alive, by kind."""
+        here = {kind: len(numbers) for kind, numbers in self.alive.items()}
+        here |= {kind: self._driver.recorder_alive(kind.encode()) for kind in KINDS}
+        return {kind: count for kind, count in here.items() if count}
 
 
-class Error(Exception):
-    """As pycuda.driver.Error."""
+@cache
+def _compiled(source: str) -> Path:
+    return kernels_on_cpu.compiled(source, Path(tempfile.mkdtemp(dir=_kernels())))
 
 
-class Owned:
-    """Something on the GPU that is freed once, or with its last reference."""
-
-    kind = ""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder, self.number = recorder, recorder.born(self.kind)
-
-    def free(self) -> None:
-        number, self.number = self.number, 0
-        self._recorder.gone(self.kind, number)
-
-
-def pycuda(recorder: Recorder) -> ModuleType:
-    """Return a module as pycuda.driver, as far as the runtime uses it."""
-
-    class Context:
-        def push(self) -> None:
-            recorder.stack += 1
-
-        @staticmethod
-        def pop() -> None:
-            recorder.stack -= 1
-            assert recorder.stack >= 0
-
-    class Device:
-        def __init__(self, index: int) -> None:
-            assert index < recorder.devices
-
-        @staticmethod
-        def count() -> int:
-            recorder.call("count")
-            return recorder.devices
-
-        def name(self) -> str:
-            return "Recorder"
-
-        def compute_capability(self) -> tuple[int, int]:
-            return (9, 0)
-
-        def total_memory(self) -> int:
-            return 2**30
-
-        def retain_primary_context(self) -> Context:
-            return Context()
-
-    class Stream(Owned):
-        kind = "stream"
-
-        def __init__(self) -> None:
-            recorder.call("stream")
-            super().__init__(recorder)
-            self.handle = self.number
-            recorder.streams[self.handle] = []
-
-        def synchronize(self) -> None:
-            recorder.call("synchronize")
-            assert recorder.recording is None, "waited while recording"
-            waiting = recorder.streams[self.handle]
-            while waiting:
-                waiting.pop(0)()
-
-        def __del__(self) -> None:
-            if hasattr(self, "handle"):
-                del recorder.streams[self.handle]
-                self.free()
-
-    class Allocation(Owned):
-        kind = "device"
-
-        def __init__(self, size: int) -> None:
-            recorder.call("mem_alloc")
-            super().__init__(recorder)
-            self._at = self.number
-            recorder.memory[self._at] = np.zeros(size, np.uint8)
-
-        def __int__(self) -> int:
-            return self.number
-
-        def free(self) -> None:
-            super().free()
-            del recorder.memory[self._at]
-
-    class Pinned(Owned):
-        kind = "pinned"
-
-    def pagelocked_empty(shape: int, dtype: Any) -> Any:
-        recorder.call("pagelocked_empty")
-        owner = Pinned(recorder)
-        whole = np.full(shape, 255, dtype)  # whatever was there
-
-        class Host:  # an ndarray cannot be given a base
-            base = owner
-
-            def __getitem__(self, key: Any) -> np.ndarray:
-                assert owner.number, "pinned memory that was freed"
-                return whole[key]
-
-        return Host()
-
-    def memcpy_htod_async(dest: Any, src: np.ndarray, stream: Stream) -> None:
-        handle = stream.handle
-        del stream  # the real one has no frame that a traceback would hold
-        recorder.call("to device")
-        target, raw = recorder.memory[int(dest)], src.reshape(-1).view(np.uint8)
-        recorder.queue(handle, lambda: target.__setitem__(slice(raw.size), raw))
-
-    def memcpy_dtoh_async(dest: np.ndarray, src: Any, stream: Stream) -> None:
-        handle = stream.handle
-        del stream
-        recorder.call("to host")
-        source, raw = recorder.memory[int(src)], dest.reshape(-1).view(np.uint8)
-        recorder.queue(handle, lambda: raw.__setitem__(slice(None), source[: raw.size]))
-
-    class Function:
-        def __init__(self, module: Module, name: str) -> None:
-            self._module, self._name, self._pointers = module.number, name, 0
-            self._source = module.source
-
-        def prepare(self, arg_types: str) -> Function:
-            assert set(arg_types) == {"P"}
-            self._pointers = len(arg_types)
-            return self
-
-        def prepared_async_call(
-            self, grid: tuple, block: tuple, stream: Stream, *addresses: int
-        ) -> None:
-            handle = stream.handle
-            del stream
-            recorder.call(f"kernel {self._name}")
-            assert self._module in recorder.alive["module"], "a kernel that is not loaded any more"
-            assert len(addresses) == self._pointers
-            memory = [recorder.memory[address] for address in addresses]
-            source, name = self._source, self._name
-            recorder.queue(
-                handle,
-                lambda: start(source, name, grid[0], block[0], [m.ctypes.data for m in memory]),
-            )
-
-    class Module(Owned):
-        kind = "module"
-
-        def __init__(self, source: str) -> None:
-            super().__init__(recorder)
-            self.source = source
-
-        def get_function(self, name: str) -> Function:
-            if f" {name}(" not in self.source:
-                del self  # as above
-                raise Error("cuModuleGetFunction failed: named symbol not found")
-            return Function(self, name)
-
-        def __del__(self) -> None:
-            self.free()
-
-    def module_from_buffer(image: bytes) -> Module:
-        recorder.call("module_from_buffer")
-        assert image.startswith(COMPILED)
-        return Module(image.removeprefix(COMPILED).decode())
-
-    module = ModuleType("pycuda.driver")
-    names = {
-        "Context": Context,
-        "Device": Device,
-        "Error": Error,
-        "Stream": Stream,
-        "get_driver_version": lambda: 13000,
-        "init": lambda: recorder.call("init"),
-        "mem_alloc": Allocation,
-        "memcpy_dtoh_async": memcpy_dtoh_async,
-        "memcpy_htod_async": memcpy_htod_async,
-        "module_from_buffer": module_from_buffer,
-        "pagelocked_empty": pagelocked_empty,
-    }
-    vars(module).update(names)
-    return module
-
-
-def bindings(recorder: Recorder) -> ModuleType:
-    """Return a module as cuda.bindings.driver, as far as the runtime uses it."""
-    graphs: dict[int, list] = {}
-
-    def begin(stream: int, mode: str) -> tuple:
-        recorder.call("begin capture")
-        recorder.recording = []
-        return (0,)
-
-    def end(stream: int) -> tuple:
-        recorder.call("end capture")
-        work, recorder.recording = recorder.recording, None
-        number = recorder.born("graph")
-        graphs[number] = work or []
-        return (0, number)
-
-    def instantiate(graph: int, flags: int) -> tuple:
-        recorder.call("instantiate")
-        number = recorder.born("executable")
-        graphs[number] = graphs[graph]
-        return (0, number)
-
-    def launch(executable: int, stream: int) -> tuple:
-        recorder.call("launch")
-        assert executable in recorder.alive["executable"]
-        recorder.streams[stream].extend(graphs[executable])
-        return (0,)
-
-    def gone(kind: str) -> Any:
-        return lambda number: (recorder.gone(kind, number) or (graphs.pop(number) and 0) or 0,)
-
-    module = ModuleType("cuda.bindings.driver")
-    names = {
-        "CUstreamCaptureMode": SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread local"),
-        "cuGraphDestroy": gone("graph"),
-        "cuGraphExecDestroy": gone("executable"),
-        "cuGraphInstantiate": instantiate,
-        "cuGraphLaunch": launch,
-        "cuStreamBeginCapture": begin,
-        "cuStreamEndCapture": end,
-    }
-    vars(module).update(names)
-    return module
+@cache
+def _kernels() -> str:
+    made = tempfile.mkdtemp(prefix="kernels-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def compilers(recorder: Recorder) -> ModuleType:
-    """Return a module as cuda.bindings.nvrtc, as far as the runtime uses it; compiles nothing."""
+    """Return a module as cuda.bindings.nvrtc, as far as the runtime uses it.
+
+    What the real one makes runs on no CPU: this one compiles with the host's compiler.
+    """
     sources: dict[int, bytes] = {}
     log = b"kernels.cu(3): error: expected a ';'\n1 error detected\0"
 
     def create(src: bytes, name: bytes, number: int, headers: list, names: list) -> tuple:
         made = recorder.born("compilation")
-        sources[made] = COMPILED + src
+        sources[made] = src
         return (0, made)
 
     def compile_program(prog: int, number: int, options: list[bytes]) -> tuple:
         assert number == len(options)
         assert b"--gpu-architecture=sm_90" in options
         recorder.compilations += 1
-        return (6 if b"#error" in sources[prog] else 0,)
+        if b"#error" in sources[prog]:
+            return (6,)
+        sources[prog] = COMPILED + str(_compiled(sources[prog].decode())).encode()
+        return (0,)
 
     def read(what: Any) -> tuple[Any, Any]:
         def size(prog: int) -> tuple:

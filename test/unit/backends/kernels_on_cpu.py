@@ -91,18 +91,23 @@ FLAGS = ("-std=c++20", "-O2", "-ffp-contract=off", "-Wall", "-Wno-unused-functio
 @cache
 def library(source: str) -> ctypes.CDLL:
     """Compile a source for the CPU; skips the test where there is no C++ compiler."""
+    with TemporaryDirectory() as folder:
+        return ctypes.CDLL(str(compiled(source, Path(folder))))
+
+
+def compiled(source: str, folder: Path) -> Path:
+    """Compile a source into a library there; skips as `library`."""
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler here")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "kernels.cpp"
-        starts = (START.format(name=name) for name in KERNEL.findall(source))
-        path.write_text(SHIM + source + "".join(starts))
-        made = path.with_suffix(".so")
-        command = [compiler, *FLAGS, "-shared", "-fPIC", "-o", str(made), str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        return ctypes.CDLL(str(made))
+    path = folder / "kernels.cpp"
+    starts = (START.format(name=name) for name in KERNEL.findall(source))
+    path.write_text(SHIM + source + "".join(starts))
+    made = path.with_suffix(".so")
+    command = [compiler, *FLAGS, "-shared", "-fPIC", "-o", str(made), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return made
 
 
 def start(source: str, kernel: str, blocks: int, threads: int, addresses: Sequence[int]) -> None:

@@ -1,8 +1,8 @@
 """The order of calls, lifetimes, the cache and the errors of the runtime `tensorrt`, without a GPU.
 
-PyCUDA cannot be installed on every machine that runs the tests: it is built from source against a
-driver. So the driver and TensorRT are recorders here; `test_contract_tensorrt.py` holds their names
-against the real libraries. No test of this file says anything about a GPU.
+PyCUDA and cuda.bindings are the real ones, over a libcuda of the tests' own, in a process of their
+own (`recording_libcuda.c`, `conftest.py`). TensorRT is a recorder; `test_contract_tensorrt.py`
+holds its names against the real bindings. No test of this file says anything about a GPU.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edge_perception.core.errors import BackendError, ConfigurationError
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 B = np.full((2, 3), 2.5, np.float32)
+TO_DEVICE, TO_HOST = "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync"
 
 
 def spec_gpu():
@@ -37,10 +38,10 @@ def test_results_come_after_the_stream_is_done_and_are_the_callers_own(world, mo
     assert np.array_equal(first["product"], A * B)
     assert np.array_equal(second["product"], B * B)
     calls = world.recorder.calls
-    one = ["launch"] if graph == "true" else ["to device"] * 2 + ["execute"] + ["to host"] * 2
-    assert calls[-len(one) - 1 :] == [*one, "synchronize"]
-    assert calls.count("mem_alloc") == calls.count("pagelocked_empty") == 4
-    assert calls.count("stream") == 1
+    one = ["cuGraphLaunch"] if graph == "true" else [TO_DEVICE] * 2 + ["execute"] + [TO_HOST] * 2
+    assert calls[-len(one) - 1 :] == [*one, "cuStreamSynchronize"]
+    assert calls.count("cuMemAlloc") == calls.count("cuMemHostAlloc") == 4
+    assert calls.count("cuStreamCreate") == 1
     session.close()
     session.close()
     assert left(world) == {}
@@ -53,25 +54,26 @@ def test_the_end_goes_backwards(world, model):
     session = spec().load(model, options())
     start = len(world.recorder.calls)
     session.close()
-    ended = [call.removeprefix("free ") for call in world.recorder.calls[start:]]
-    buffers = ["device", "pinned"] * 4
-    assert ended == ["executable", "context", *buffers, "engine", "runtime", "stream"]
+    ended = world.recorder.calls[start:]
+    buffers = ["cuMemFree", "cuMemFreeHost"] * 4
+    theirs = ["free engine", "free runtime"]
+    first = ["cuStreamSynchronize", "cuGraphExecDestroy", "free context"]
+    assert ended == [*first, *buffers, *theirs, "cuStreamDestroy"]
 
 
 def test_sessions_come_and_go_in_any_thread_and_nothing_is_left(world, model):
-    for _ in range(300):
+    for _ in range(1000):
         session = spec().load(model, options())
         thread = threading.Thread(target=session.close)
         thread.start()
         thread.join()
     assert left(world) == {}
-    assert not world.recorder.memory
-    assert not world.recorder.streams
+    assert world.recorder.retained == 1
 
 
-@pytest.mark.parametrize("call", ["stream", "pagelocked_empty", "mem_alloc", "to device"])
+@pytest.mark.parametrize("call", ["cuStreamCreate", "cuMemHostAlloc", "cuMemAlloc", TO_DEVICE])
 def test_a_load_that_the_driver_stops_leaves_nothing(world, model, call):
-    world.recorder.fail = call
+    world.recorder.fail(call)
     with pytest.raises(BackendError, match=rf"cuda:0 \(Recorder\): {call} failed: out of memory"):
         spec().load(model, options())
     assert left(world) == {}
@@ -99,12 +101,29 @@ def test_an_engine_that_cannot_be_recorded_runs_without_a_graph(world, model):
     world.wrong = "record"
     session = spec().load(model, options())
     assert np.array_equal(session.infer({"a": A, "b": B})["sum"], A + B)
-    assert world.recorder.recording is None
+    assert not world.recorder.recording
     assert session.describe().notes == ()
     session.close()
     session = spec().load(model, options(tensorrt={"cuda_graph": "true"}))
     (note,) = session.describe().notes
     assert note.endswith("none is used: two.onnx: inference failed: an illegal memory access")
+    session.close()
+    assert left(world) == {}
+
+
+def test_a_graph_that_the_driver_refuses_is_told_or_an_error(world, model):
+    for call in ("cuStreamBeginCapture", "cuGraphInstantiate"):
+        world.recorder.fail(call)
+        session = spec().load(model, options(tensorrt={"cuda_graph": "true"}))
+        (note,) = session.describe().notes
+        assert note.endswith(f"none is used: {call} failed: CUDA_ERROR_OUT_OF_MEMORY")
+        assert np.array_equal(session.infer({"a": A, "b": B})["sum"], A + B)
+        session.close()
+    session = spec().load(model, options())
+    world.recorder.fail("cuGraphLaunch")
+    with pytest.raises(BackendError, match=r"^cuGraphLaunch failed: CUDA_ERROR_OUT_OF_MEMORY$"):
+        session.infer({"a": A, "b": B})
+    assert np.array_equal(session.infer({"a": A, "b": B})["sum"], A + B)
     session.close()
     assert left(world) == {}
 
@@ -180,7 +199,7 @@ def test_free_dimensions_need_limits_and_get_buffers_of_the_largest(world, model
         spec().load(model, options())
     profile = "a=1x3:2x3:4x3;b=1x3:2x3:4x3"
     session = spec().load(model, options(tensorrt={"profile": profile}))
-    assert {memory.size for memory in world.recorder.memory.values()} == {4 * 3 * 4}
+    assert world.recorder.sizes == {4 * 3 * 4}
     session.warm_up(1)
     for rows in (1, 4):
         a = np.full((rows, 3), 3, np.float32)
@@ -190,11 +209,11 @@ def test_free_dimensions_need_limits_and_get_buffers_of_the_largest(world, model
         session.infer({"a": np.zeros((9, 3), np.float32), "b": np.zeros((9, 3), np.float32)})
     session.close()
     assert left(world) == {}
-    assert "launch" not in world.recorder.calls
+    assert "cuGraphLaunch" not in world.recorder.calls
 
 
 def test_what_runs_is_told(world, model):
-    world.recorder.devices = 2
+    world.recorder.devices(2)
     session = spec().load(model, options(provider=("dla", "cuda:1"), precision="bf16"))
     info = session.describe()
     session.close()
@@ -210,12 +229,12 @@ def test_what_runs_is_told(world, model):
 
 
 def test_no_gpu_is_one_line(world, model):
-    world.recorder.devices = 0
+    world.recorder.devices(0)
     from edge_perception.backends import offered_ways
 
     assert offered_ways(spec()) == ((), "the NVIDIA driver finds no GPU")
-    world.recorder.fail = "init"
-    assert offered_ways(spec())[1].startswith("the NVIDIA driver cannot be used: init failed")
+    world.recorder.fail("cuInit")
+    assert offered_ways(spec())[1].startswith("the NVIDIA driver cannot be used: cuInit failed")
     with pytest.raises(BackendError, match="finds no GPU"):
         spec().load(model, options())
 

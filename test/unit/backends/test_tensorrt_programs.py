@@ -1,4 +1,4 @@
-"""Kernels in a session of the runtime `tensorrt`, over the recorders of `cuda_recorder.py`.
+"""Kernels in a session of the runtime `tensorrt`, over real PyCUDA and a libcuda of the tests' own.
 
 They run for real, compiled for the CPU, when the recorded stream does. No test of this file says
 anything about a GPU.
@@ -53,6 +53,7 @@ COUNTED = (("first", (-1,)), ("count", (1,)))
 RAW = np.arange(10, 16, dtype=np.uint8)
 A = RAW.reshape(2, 3).astype(np.float32) / 2
 B = np.full((2, 3), 2.5, np.float32)
+TO_DEVICE, TO_HOST = "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync"
 
 
 def opened(model, **values):
@@ -69,9 +70,9 @@ def test_kernels_make_the_input_before_the_engine_runs(world, model, graph):
         assert np.array_equal(got["sum"], A + B)
         assert np.array_equal(got["product"], A * B)
         assert np.array_equal(got["seen"], A.ravel() + 1)
-    queued = ["to device", "kernel scaled", "kernel more", "to device", "execute"]
-    one = ["launch"] if graph == "true" else [*queued, *["to host"] * 3]
-    assert world.recorder.calls[-len(one) - 1 :] == [*one, "synchronize"]
+    queued = [TO_DEVICE, "kernel scaled", "kernel more", TO_DEVICE, "execute"]
+    one = ["cuGraphLaunch"] if graph == "true" else [*queued, *[TO_HOST] * 3]
+    assert world.recorder.calls[-len(one) - 1 :] == [*one, "cuStreamSynchronize"]
     plain = session.infer({"a": B, "b": B})
     assert np.array_equal(plain["sum"], B + B)
     assert "seen" not in plain
@@ -129,38 +130,53 @@ def test_the_end_goes_backwards(world, model):
     session = opened(model)
     start = len(world.recorder.calls)
     session.close()
-    ended = [call.removeprefix("free ") for call in world.recorder.calls[start:]]
-    buffers = ["device", "pinned"]
-    prepared = ["executable", "device", *buffers * 3, "module"]
+    ended = world.recorder.calls[start:]
+    buffers = ["cuMemFree", "cuMemFreeHost"]
+    prepared = [
+        "cuStreamSynchronize",
+        "cuGraphExecDestroy",
+        "cuMemFree",
+        *buffers * 3,
+        "cuModuleUnload",
+    ]
     assert ended[: len(prepared)] == prepared
-    assert ended[len(prepared) :][:2] == ["executable", "context"]
+    assert ended[len(prepared) :][:2] == ["cuGraphExecDestroy", "free context"]
 
 
 def test_programs_come_and_go_and_nothing_is_left(world, model):
     session = opened(model)
-    alive = {kind: len(numbers) for kind, numbers in world.recorder.alive.items()}
+    alive = left(world)
     for count in range(2, 7):
         smaller = structure({"count": count, "scale": 2.0})
         session.run_program(replace(PROGRAM, constants={"of": smaller}))
         got = session.infer({"raw": RAW, "b": B})
         assert np.array_equal(got["sum"].ravel()[:count], RAW[:count] * 2 + 2.5)
-        assert {kind: len(numbers) for kind, numbers in world.recorder.alive.items()} == alive
+        assert left(world) == alive
         before = len(world.recorder.calls)
         session.run_program(session._execution.program)
         assert len(world.recorder.calls) == before, "the same one again costs nothing"
     session.close()
     assert left(world) == {}
-    assert not world.recorder.memory
     with pytest.raises(BackendError, match="closed"):
         session.run_program(PROGRAM)
 
 
-@pytest.mark.parametrize("call", ["module_from_buffer", "mem_alloc", "kernel more", "to device"])
-def test_what_the_driver_stops_leaves_the_session_as_it_was(world, model, call):
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("cuModuleLoadDataEx", 0),
+        ("cuMemAlloc", 0),
+        ("cuMemHostAlloc", 1),  # a copy of what is constant waits then
+        ("kernel more", 0),
+        (TO_DEVICE, 0),
+    ],
+)
+def test_what_the_driver_stops_leaves_the_session_as_it_was(world, model, call, after):
     session = spec().load(model, options())
     before = left(world)
-    world.recorder.fail = call
-    with pytest.raises(BackendError, match=rf"cuda:0 \(Recorder\): {call} failed") as caught:
+    world.recorder.fail(call, after)
+    told = "cuLaunchKernel" if call == "kernel more" else call
+    with pytest.raises(BackendError, match=rf"cuda:0 \(Recorder\): {told} failed") as caught:
         session.run_program(PROGRAM)
     assert left(world) == before, "while the error, and the frames that it holds, is still there"
     assert caught.value.__cause__ is not None
