@@ -187,6 +187,43 @@ def test_what_the_driver_stops_leaves_the_session_as_it_was(world, model, call, 
     assert left(world) == {}
 
 
+def test_whatever_call_fails_nothing_is_left(world, model):
+    program = replace(PROGRAM, launches=PROGRAM.launches[:1])  # the others are slow on a CPU
+
+    def life() -> str:
+        session = None
+        try:
+            session = spec().load(model, options(tensorrt={"cuda_graph": "true"}))
+            session.run_program(program)
+            assert np.array_equal(session.infer({"raw": RAW, "b": B})["sum"], A + B)
+            session.infer({"a": A, "b": B})
+        except BackendError as error:
+            return str(error)
+        finally:
+            if session is not None:
+                session.close()
+        return ""
+
+    assert life() == ""
+    start = len(world.recorder.calls)
+    assert life() == ""
+    seen: dict[str, int] = {}
+    # Not those that end something, nor those that do not come from the driver.
+    ends = ("Free", "Destroy", "Unload", "EndCapture", "free ", "execute")
+    told = []
+    for name in world.recorder.calls[start:]:
+        if any(end in name for end in ends):
+            continue
+        seen[name] = seen.get(name, -1) + 1
+        world.recorder.fail(name, seen[name])
+        told.append(life())
+        assert left(world) == {}, (name, seen[name], told[-1])
+        assert world.recorder.take_faults() == [], (name, seen[name], told[-1])
+    assert len(told) > 40
+    assert sum(map(bool, told)) > 30, "the others are graphs, without which it goes on"
+    assert life() == ""
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
