@@ -109,10 +109,9 @@ def open_gpu(index: int) -> Gpu:
 
 def close_gpus() -> None:
     """Give every GPU back, at the end of the process."""
-    with _LOCK:
-        opened = list(_OPENED.values())
-        _OPENED.clear()
-    for gpu in opened:
+    # Without the lock: a thread may hang in the driver with it, and the end must not wait for that.
+    while _OPENED:
+        _, gpu = _OPENED.popitem()
         with suppress(driver.Error):  # the process ends, and the driver with it
             gpu.close()
 
