@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_perception.backends import BackendOptions, backends, offered_ways
+from edge_perception.backends import BackendOptions, BackendSpec, backends, offered_ways
 from edge_perception.bench._report import add_arguments as add_common
 from edge_perception.bench._report import deliver, machine, median, quantiles, say
 from edge_perception.core.errors import ConfigurationError
@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
         deliver({"benchmark": NAME, "machine": machine(), "summary": {"not_run": why_not}}, args)
         return 0
     rounds, runs = (3, 50) if args.quick else (10, 200)
-    rows = [_of_model(bundle, rounds, runs) for bundle in list_bundles(installed_model_folders())]
-    bundle = list_bundles(installed_model_folders())[0]
-    cycles = load_cycles(bundle, _QUICK_CYCLES if args.quick else _CYCLES)
+    spec, bundles = backends()[RUNTIME], list_bundles(installed_model_folders())
+    rows = [_of_model(spec, bundle, rounds, runs) for bundle in bundles]
+    cycles = load_cycles(spec, bundles[0], _QUICK_CYCLES if args.quick else _CYCLES)
     summary = {f"{row['model']}_p50_ratio": row["p50_ratio"] for row in rows}
     summary |= {"golden_failed": [row["model"] for row in rows if row["golden"]]}
     summary |= {f"growth_{name}": value for name, value in cycles["growth"].items()}
@@ -64,8 +64,8 @@ def _why_not() -> str:
     return "" if ways else reason
 
 
-def _of_model(bundle: Bundle, rounds: int, runs: int) -> dict[str, Any]:
-    found = against_bare(bundle, rounds, runs)
+def _of_model(spec: BackendSpec, bundle: Bundle, rounds: int, runs: int) -> dict[str, Any]:
+    found = against_bare(spec, bundle, rounds, runs)
     say(
         f"  {found['model']:22} p50 {found['p50_ms']:.3f} ms, {found['p50_ratio']:.3f} of the bare "
         f"engine's; golden: {found['golden'] or 'within its limits'}"
@@ -73,10 +73,11 @@ def _of_model(bundle: Bundle, rounds: int, runs: int) -> dict[str, Any]:
     return found
 
 
-def against_bare(bundle: Bundle, rounds: int, runs: int) -> dict[str, Any]:
+def against_bare(spec: BackendSpec, bundle: Bundle, rounds: int, runs: int) -> dict[str, Any]:
     """Return what a model takes over what its bare engine takes, and where it fails its golden.
 
     Args:
+        spec: the runtime.
         bundle: the model.
         rounds: turns of each.
         runs: inferences in a turn.
@@ -90,7 +91,7 @@ def against_bare(bundle: Bundle, rounds: int, runs: int) -> dict[str, Any]:
     from edge_perception.bench._bare_engine import BareEngine
 
     inputs, _ = read_golden(bundle)
-    session = backends()[RUNTIME].load(bundle.model_path, BackendOptions())
+    session = spec.load(bundle.model_path, BackendOptions())
     bare = BareEngine(bundle.model_path, open_gpu(0))
     try:
         deviations = compare_golden(bundle, session)
@@ -122,7 +123,7 @@ def _times(call: Callable[[], object], runs: int) -> list[float]:
     return found
 
 
-def load_cycles(bundle: Bundle, cycles: int) -> dict[str, Any]:
+def load_cycles(spec: BackendSpec, bundle: Bundle, cycles: int) -> dict[str, Any]:
     """Load, run and unload a model so often; return the memory on the way, bytes.
 
     Raises:
@@ -134,7 +135,7 @@ def load_cycles(bundle: Bundle, cycles: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edge_perception_") as folder:
         options = BackendOptions(cache=Path(folder))  # the engine is built once
         for number in range(cycles):
-            session = backends()[RUNTIME].load(bundle.model_path, options)
+            session = spec.load(bundle.model_path, options)
             session.warm_up(1)
             session.close()
             if number % max(cycles // 50, 1) == 0 or number == cycles - 1:

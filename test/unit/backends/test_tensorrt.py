@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import node
+from onnx_models import manifest_of, node
 from tensorrt_recorder import left, options, spec
 
 from edge_perception.core.errors import BackendError, ConfigurationError
+from edge_perception.models.writing import write_bundle
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 B = np.full((2, 3), 2.5, np.float32)
@@ -333,3 +334,26 @@ def test_weights_beside_the_graph_are_part_of_what_is_built_and_cached(world, tm
         spec().load(path, options())
     with pytest.raises(BackendError, match=r"none\.onnx: cannot be read"):
         spec().load(tmp_path / "none.onnx", options())
+
+
+def test_the_benchmark_of_a_gpu_runs_both_and_leaves_nothing(world, model, tmp_path):
+    """The bench that waits for a GPU; what it measures here is nobody's time."""
+    from edge_perception.bench.gpu import against_bare, load_cycles
+
+    manifest = manifest_of(
+        "lidar",
+        "bev_center",
+        {"a": (2, 3), "b": (2, 3)},
+        {"sum": (2, 3), "product": (2, 3)},
+        gates={"absolute": 1e-6},
+    )
+    bundle = write_bundle(
+        tmp_path / "bundle", manifest=manifest, model=model, golden_inputs={"a": A, "b": B}
+    )
+    found = against_bare(spec(), bundle, 2, 3)
+    assert found["golden"] == []
+    assert found["p50_ratio"] > 0
+    assert world.recorder.calls.count("execute") >= 2 * 3
+    cycles = load_cycles(spec(), bundle, 100)
+    assert cycles["growth"]["gpu_bytes"] == 0
+    assert left(world) == {}
