@@ -34,8 +34,9 @@ class Figures:
 
     p50_ms: float
     p99_ms: float
-    memory_mb: float
-    joules: float | None = None  # an inference; None: this machine does not tell
+    memory_mb: float  # of the model, in a process of its own; not that of its runtime
+    joules: float | None = None  # a frame, above the idle machine; None: the notes say why
+    runtime_mb: float | None = None  # of its runtime with no model; None: not told apart
 
 
 @dataclass(frozen=True, kw_only=True)

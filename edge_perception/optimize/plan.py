@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-import io
+import math
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
-
-import numpy as np
 
 from edge_perception.core.machine import this_machine
 from edge_perception.models.device_plan import (
@@ -21,9 +18,8 @@ from edge_perception.models.device_plan import (
     SourcePlan,
 )
 from edge_perception.optimize.configuration import Configuration
-from edge_perception.optimize.tune import Tuning
-
-_CHEAPER = 0.9  # of the time: less is not worth a step of load control
+from edge_perception.optimize.pareto import default_ms, front, memory_mb, picture
+from edge_perception.optimize.tune import MeasuredSet, Tuning
 
 
 def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
@@ -36,7 +32,10 @@ def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
     last = found.last
     assert last is not None
     served = {role: way.bundle for role, way in found.default.items()}
-    notes = ["joules: this machine does not tell"]
+    notes = [f"measured on {found.measured_on}"]
+    if found.judged_on:
+        notes.append(f"accuracy, where a setting may differ, on {' and on '.join(found.judged_on)}")
+    notes += [f"joules: {_energy(found)}", *_cheaper_told(found)]
     if found.out_of_time:
         notes.append("the budget ended before everything was tried")
     return DevicePlan(
@@ -53,11 +52,7 @@ def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
                 precision=way.precision,
                 threads=way.threads,
                 batch=way.batch,
-                figures=Figures(
-                    p50_ms=round(last.role_p50_ms[role], 3),
-                    p99_ms=round(last.role_p99_ms[role], 3),
-                    memory_mb=round(float(last.told[role]["memory_mb"]), 1),
-                ),
+                figures=_figures(found, role),
                 cheaper=_cheaper(found, role, names),
             )
             for role, way in found.chosen.items()
@@ -68,34 +63,67 @@ def plan_of(found: Tuning, names: Mapping[str, str]) -> DevicePlan:
     )
 
 
-def _cheaper(found: Tuning, role: str, names: Mapping[str, str]) -> tuple[Cheaper, ...]:
-    """Return the other bundles that ran faster in the chosen way, the largest first.
+def _figures(found: Tuning, role: str) -> Figures | None:
+    """Return what was measured of a source; None: its memory was not."""
+    last, alone = found.last, found.memory(role)
+    assert last is not None
+    if alone is None or alone.memory_mb is None:
+        return None
+    joules = last.energy.role_j.get(role)
+    return Figures(
+        p50_ms=round(last.role_p50_ms[role], 3),
+        p99_ms=round(last.role_p99_ms[role], 3),
+        memory_mb=round(alone.memory_mb, 1),
+        joules=None if joules is None or math.isnan(joules) else float(f"{joules:.3g}"),
+        runtime_mb=None if alone.runtime_mb is None else round(alone.runtime_mb, 1),
+    )
 
-    All of them ran alone on one thread, in the same tuning.
-    """
-    way = found.chosen[role]
-    single = {
-        tried.configuration.bundle.sha256: tried
-        for tried in found.tried
-        if tried.role == role
-        and tried.alone_ms is not None
-        and tried.configuration
-        == replace(way, bundle=tried.configuration.bundle, threads=1, batch=1)
-    }
-    own = single.get(way.bundle.sha256)
-    if own is None or own.alone_ms is None:
-        return ()
-    shares = {digest: (t.alone_ms or 0.0) / own.alone_ms for digest, t in single.items()}
+
+def _energy(found: Tuning) -> str:
+    """Say what was measured of energy, or why nothing was."""
+    energy = found.last.energy if found.last is not None else None
+    if energy is None or not energy.known:
+        return f"not known: {found.energy_why_not}"
+    told = (
+        f"{energy.set_j:.3g} a set, of the default {energy.base_set_j:.3g}, in turns, of "
+        f"{energy.of}, the idle draw of {energy.idle_w:.3g} W in it; of each source alone, "
+        "that draw taken off"
+    )
+    return f"{told}; not in it: {energy.why_not}" if energy.why_not else told
+
+
+def _cheaper(found: Tuning, role: str, names: Mapping[str, str]) -> tuple[Cheaper, ...]:
+    """Return the other models that ran faster in the chosen way, in turns, the largest first."""
+    listed = [item for item in found.compared if item.role == role and not item.verdict]
     return tuple(
         Cheaper(
-            model=names.get(digest, single[digest].configuration.bundle.manifest.name),
-            sha256=digest,
-            time=round(share, 3),
-            map_loss=single[digest].accuracy_loss,
+            model=names.get(
+                item.configuration.bundle.sha256, item.configuration.bundle.manifest.name
+            ),
+            sha256=item.configuration.bundle.sha256,
+            time=round(item.time, 3),
+            map_loss=None if item.accuracy_loss is None else round(item.accuracy_loss, 3),
         )
-        for digest, share in sorted(shares.items(), key=lambda item: -item[1])
-        if share < _CHEAPER
+        for item in sorted(listed, key=lambda item: -item.time)
     )
+
+
+def _cheaper_told(found: Tuning) -> list[str]:
+    """Say by source why nothing is cheaper than the chosen model, where nothing is."""
+    told = []
+    for role, way in found.chosen.items():
+        mine = [item for item in found.compared if item.role == role]
+        if any(not item.verdict for item in mine):
+            continue
+        others = "; ".join(
+            f"{item.configuration.bundle.manifest.name} {item.verdict}" for item in mine
+        )
+        chosen = way.bundle.manifest.name
+        told.append(
+            f"{role}: nothing measured cheaper than {chosen}: "
+            f"{others or 'there is no other model of its feature space'}"
+        )
+    return told
 
 
 def as_json(found: Tuning, plan: DevicePlan) -> dict[str, Any]:
@@ -119,6 +147,25 @@ def as_json(found: Tuning, plan: DevicePlan) -> dict[str, Any]:
             "chosen": found.map_chosen,
             "loss_points": found.map_loss,
         },
+        "measured_on": found.measured_on,
+        "judged_on": list(found.judged_on),
+        "recording_map": {
+            "default": found.recording_default,
+            "chosen": found.recording_chosen,
+        },
+        "joules": _joules(found),
+        "sets": [_set(found, item) for item in found.sets],
+        "cheaper": [
+            {
+                "role": item.role,
+                **_way(item.configuration),
+                "time": None if math.isnan(item.time) else item.time,
+                "map_loss_points": item.accuracy_loss,
+                "verdict": item.verdict or "listed",
+            }
+            for item in found.compared
+        ],
+        "cheaper_loss_points": found.cheaper_loss,
         "out_of_time": found.out_of_time,
         "tried": [
             {
@@ -127,6 +174,7 @@ def as_json(found: Tuning, plan: DevicePlan) -> dict[str, Any]:
                 "alone_ms": item.alone_ms,
                 "set_ratio": item.set_ratio,
                 "memory_mb": item.memory_mb,
+                "runtime_mb": item.runtime_mb,
                 "map_loss_points": item.accuracy_loss,
                 "verdict": item.verdict,
             }
@@ -150,8 +198,23 @@ def page(found: Tuning, plan: DevicePlan) -> str:
     loss = "not measured, the outputs are those of the default"
     if found.map_loss is not None:
         loss = f"{found.map_loss:+.2f} points of mAP on the same simulated frames"
-    picture = base64.b64encode(_picture(found)).decode("ascii")
+    if found.recording_default is not None and found.recording_chosen is not None:
+        loss += (
+            f", {found.recording_default - found.recording_chosen:+.2f} points on the recordings"
+        )
+    image = base64.b64encode(picture(found)).decode("ascii")
     machine = plan.machine
+    best = front(found.sets)
+    sets = "\n".join(_set_row(found, item, item in best) for item in _sorted(found))
+    compared = "\n".join(
+        f"<li>{_text(item.role)}: {_text(item.configuration.bundle.manifest.name)} "
+        f"{_text(item.configuration.bundle.manifest.version)}: "
+        + _text(item.verdict or f"takes {item.time:.2f} of the time; listed")
+        + ("" if item.accuracy_loss is None else f"; {item.accuracy_loss:+.2f} points of mAP lost")
+        + "</li>"
+        for item in found.compared
+    )
+    notes = "\n".join(f"<li>{_text(note)}</li>" for note in plan.notes)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Device plan</title>
 <style>body{{font:15px sans-serif;margin:2em;max-width:70em}}td,th{{padding:.2em .8em;
@@ -162,8 +225,21 @@ accelerators: {_text(", ".join(machine.accelerators) or "none")}; {_text(plan.me
 <p><b>{found.gain:.2f} times</b> the sets of the default in the same time; accuracy lost:
 {loss}.</p>
 <ul>{chosen}</ul>
-<img alt="time alone against what each way costs" src="data:image/png;base64,{picture}">
+<img alt="time of a set against accuracy lost; models by time and memory" width="100%"
+src="data:image/png;base64,{image}">
+<ul>{notes}</ul>
+<h2>Whole sets</h2>
+<table><tr><th>setting</th><th>a set, ms</th><th>of the default's time</th>
+<th>mAP lost, points</th><th>models, MB</th><th></th></tr>
+{sets}
+</table>
+<h2>Cheaper than the chosen models</h2>
+<p>In the chosen way and in turns with it; in at most 0.9 of its time, and at most
+{found.cheaper_loss:g} points of mAP below the default. For load control.</p>
+<ul>{compared or "<li>there are no other models of these feature spaces</li>"}</ul>
 <h2>Tried</h2>
+<p>Alone: the model on its golden inputs, in a process of its own. Memory: what it takes beyond its
+runtime with no model in it.</p>
 <table><tr><th>source</th><th>way</th><th>alone, ms</th><th>of a set's time</th><th>memory, MB</th>
 <th>mAP lost, points</th><th></th></tr>
 {rows}
@@ -171,34 +247,55 @@ accelerators: {_text(", ".join(machine.accelerators) or "none")}; {_text(plan.me
 """
 
 
-def _picture(found: Tuning) -> bytes:
-    """Time alone over memory, the ways of a model in one colour, the chosen ones ringed."""
-    import matplotlib
+def _joules(found: Tuning) -> dict[str, Any]:
+    energy = found.last.energy if found.last is not None else None
+    if energy is None or not energy.known:
+        return {"why_not": found.energy_why_not}
+    return {
+        "set": energy.set_j,
+        "default_set": energy.base_set_j,
+        "idle_w": energy.idle_w,
+        "of": energy.of,
+        "by_source_above_idle": dict(energy.role_j),
+        "why_not": energy.why_not,
+    }
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 4.5), dpi=100)
-    try:
-        for index, role in enumerate(found.default):
-            mine = [t for t in found.tried if t.role == role and t.alone_ms is not None]
-            color = f"C{index}"
-            x, y = (
-                np.array([getattr(t, name) for t in mine], float)
-                for name in ("alone_ms", "memory_mb")
-            )
-            axes.scatter(x, y, c=color, s=30, label=role)
-            for at, item in enumerate(mine):
-                if item.configuration == found.chosen[role]:
-                    axes.scatter(x[at : at + 1], y[at : at + 1], s=160, facecolors="none", ec=color)
-        axes.set(xlabel="one inference alone, ms (p50)", ylabel="memory, MB", xscale="log")
-        axes.legend(frameon=False, title="ringed: chosen")
-        buffer = io.BytesIO()
-        figure.tight_layout()
-        figure.savefig(buffer, format="png")
-    finally:
-        pyplot.close(figure)
-    return buffer.getvalue()
+def _sorted(found: Tuning) -> list[MeasuredSet]:
+    return sorted(found.sets, key=lambda item: item.ratio)
+
+
+def _set(found: Tuning, item: MeasuredSet) -> dict[str, Any]:
+    return {
+        "setting": {role: _way(way) for role, way in item.setting.items()},
+        "ratio": item.ratio,
+        "p50_ms": item.ratio * default_ms(found),
+        "map_loss_points": item.loss,
+        "memory_mb": memory_mb(found, item),
+        "on_front": item in front(found.sets),
+        "chosen": item.setting == found.chosen,
+        "default": item.setting == found.default,
+    }
+
+
+def _set_row(found: Tuning, item: MeasuredSet, is_best: bool) -> str:
+    differs = [
+        f"{role}: {way.name}" for role, way in item.setting.items() if way != found.default[role]
+    ]
+    marks = [
+        name
+        for name, holds in (
+            ("chosen", item.setting == found.chosen),
+            ("front", is_best),
+        )
+        if holds
+    ]
+    return (
+        f"<tr><td>{_text('; '.join(differs) or 'default')}</td>"
+        f"<td>{_number(item.ratio * default_ms(found))}</td><td>{_number(item.ratio)}</td>"
+        f"<td>{_number(item.loss) or 'not measured'}</td>"
+        f"<td>{_number(memory_mb(found, item))}</td><td>{', '.join(marks)}</td></tr>"
+    )
 
 
 def _way(way: Configuration) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from edge_perception.optimize import tune
 from edge_perception.optimize.configuration import Configuration, configurations
 from edge_perception.optimize.measuring import Comparison, Runner, alone, compare
 from edge_perception.optimize.plan import as_json, page, plan_of
-from edge_perception.optimize.tune import FASTER, TOGETHER, Tried, Tuner, Tuning
+from edge_perception.optimize.tune import FASTER, TOGETHER, Tuner
 from edge_perception.optimize.variants import variants_of_set
 
 
@@ -213,7 +213,7 @@ class TwoRoles:
         ).run()
 
     class Runner:
-        def __init__(self, _setting):
+        def __init__(self, _setting, _frames=None):
             pass
 
         def __enter__(self):
@@ -270,31 +270,56 @@ def test_where_variants_cost_too_much_the_served_models_are_tried_in_another_pre
     assert all(way == tuning.fast for way in tuning.found.chosen.values())
 
 
-def test_the_plan_has_what_is_cheaper_in_the_chosen_way_from_large_to_tiny(audio):
-    bundles = [replace(audio, sha256=digest) for digest in ("own", "half", "tenth", "same", "slow")]
-    own = Configuration(bundle=audio, threads=2)
-    way = replace(own, bundle=bundles[0])
-    times_ms = {"tenth": 1.0, "own": 10.0, "half": 5.0, "same": 9.5, "slow": 30.0}
-    tried = [
-        Tried(
-            role="audio",
-            configuration=Configuration(bundle=bundle),
-            alone_ms=times_ms[bundle.sha256],
-            accuracy_loss=2.5 if bundle.sha256 == "half" else None,
-        )
-        for bundle in bundles
-    ]
-    faster = Configuration(bundle=bundles[3], precision="bf16")  # another way says nothing
-    tried.append(Tried(role="audio", configuration=faster, alone_ms=0.1))
-    last = faked(0.5)(None, None)
-    found = Tuning(default={"audio": way}, chosen={"audio": way}, last=last, tried=tried)
-    cheaper = (
-        plan_of(found, {"half": "half/audio", "tenth": "tenth/audio"}).sources["audio"].cheaper
+@pytest.fixture
+def cheaper(audio, monkeypatch):
+    """Tunes with variants that take a share of the time and cost points; the default stays."""
+
+    def run(variants, **options):
+        times_ms = {audio.sha256: 10.0} | {name: 10.0 * v[0] for name, v in variants.items()}
+        bundles = [audio, *(replace(audio, sha256=name) for name in variants)]
+
+        def alone(_role, ways, *, runs):
+            for way in ways:
+                yield way, {"p50_ms": times_ms[way.bundle.sha256], "memory_mb": 10.0}
+
+        def points(setting):
+            return 60.0 - variants.get(setting["audio"].bundle.sha256, (1.0, 0.0))[1]
+
+        monkeypatch.setattr(tune, "alone", alone)
+        monkeypatch.setattr(tune, "compare", faked(1.0))
+        tuner = Tuner(
+            {"audio": bundles}, cores=1, budget_s=3600.0, allowed_loss=1.0, accuracy=points,
+            say=lambda _: None, **options,
+        )  # fmt: skip
+        found = tuner.run()
+        return found, plan_of(found, {name: f"{name}/audio" for name in variants})
+
+    return run
+
+
+def test_the_plan_has_what_is_cheaper_in_the_chosen_way_from_large_to_tiny(cheaper):
+    found, plan = cheaper(
+        {"tenth": (0.1, 4.0), "half": (0.5, 2.5), "same": (0.95, 0.0), "bad": (0.2, 5.5)}
     )
-    assert [(item.model, item.sha256, item.time, item.map_loss) for item in cheaper] == [
+    listed = plan.sources["audio"].cheaper
+    assert [(item.model, item.sha256, item.time, item.map_loss) for item in listed] == [
         ("half/audio", "half", 0.5, 2.5),
-        ("tenth/audio", "tenth", 0.1, None),
+        ("tenth/audio", "tenth", 0.1, 4.0),
     ]
+    assert "costs 5.50 points of mAP &gt; 5" in page(found, plan)
+
+
+def test_the_gate_of_cheaper_models_is_its_own(cheaper):
+    assert not cheaper({"half": (0.5, 2.5)}, cheaper_loss=2.0)[1].sources["audio"].cheaper
+    assert cheaper({"half": (0.5, 2.5)}, cheaper_loss=3.0)[1].sources["audio"].cheaper
+
+
+def test_where_nothing_is_cheaper_plan_and_page_say_why(cheaper):
+    found, plan = cheaper({"same": (0.95, 0.0), "slow": (3.0, 0.0)})
+    (note,) = (note for note in plan.notes if "nothing measured cheaper" in note)
+    assert "takes 0.95 of the time" in note
+    assert "takes 3.00 of the time" in note
+    assert note in page(found, plan)
 
 
 def test_variants_are_of_the_same_role_and_feature_space():
