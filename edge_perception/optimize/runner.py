@@ -17,21 +17,22 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_perception.core.child_process import ending
 from edge_perception.core.errors import BackendError, EdgePerceptionError
 from edge_perception.core.plugins import add_plugin_folders
-from edge_perception.core.types import Feature
 from edge_perception.models.golden import compare_golden, read_golden
 from edge_perception.models.loading import LoadedModel, ModelOptions, open_bundle
 from edge_perception.models.manifest import FUSION, load_bundle
 from edge_perception.models.sessions import believe_in_batches
 from edge_perception.optimize.footprint import anonymous_bytes, start_runtime
-from edge_perception.optimize.set_frames import read_set_frames
-from edge_perception.optimize.set_stages import Frames, FusionStage, SourceStage
+
+if TYPE_CHECKING:  # what runs models alone starts as light as it can, and is copied so
+    from edge_perception.core.types import Feature
+    from edge_perception.optimize.set_stages import Frames, FusionStage, SourceStage
 
 
 class SetRunner:
@@ -54,12 +55,16 @@ class SetRunner:
             # Beside others, what a model takes depends on which of them came first.
             self._open(role, job, measure_memory=len(roles) == 1)
             if role != FUSION and frames and frames.get(role):
+                from edge_perception.optimize.set_stages import SourceStage
+
                 self._stages[role] = [
                     SourceStage(role, number, loaded, frames[role])
                     for number, loaded in enumerate(self._models[role])
                 ]
         self._fusion: FusionStage | None = None
         if self._stages:
+            from edge_perception.optimize.set_stages import FusionStage
+
             names = [stage.source for stages in self._stages.values() for stage in stages]
             fusion = self._models.get(FUSION)
             self._fusion = FusionStage(names, fusion[0] if fusion else None)
@@ -167,7 +172,11 @@ def main() -> int:
             _in_copy(way, job["runs"])
         return 0
     try:
-        frames = read_set_frames(Path(job["frames"])) if job.get("frames") else None
+        frames = None
+        if job.get("frames"):
+            from edge_perception.optimize.set_frames import read_set_frames
+
+            frames = read_set_frames(Path(job["frames"]))
         runner = SetRunner(job["roles"], frames)
         runner.run(1)  # a model that refuses its frames does not run like this
     except (EdgePerceptionError, OSError, TypeError, MemoryError) as error:
@@ -181,7 +190,10 @@ def main() -> int:
 
 
 def _in_copy(way: dict[str, Any], runs: int) -> None:
-    """Run one way in a copy of this process, which has loaded no runtime and has no threads."""
+    """Run one way in a copy of this process, which has loaded no runtime yet.
+
+    Its only threads are those of NumPy's library, which is made to be copied so.
+    """
     child = os.fork()
     if not child:
         code = 1
