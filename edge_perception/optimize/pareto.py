@@ -9,6 +9,7 @@ from typing import Any
 from edge_perception.optimize.tune import MeasuredSet, Tuning
 
 _LABELLED = 6  # points of the front that get words
+_LEAST_POINTS = 0.5  # of mAP, up and down: less than that is chance, and shall look so
 
 
 def front(sets: Sequence[MeasuredSet]) -> list[MeasuredSet]:
@@ -90,6 +91,7 @@ def _sets(axes: Any, found: Tuning) -> None:
                 label=name,
             )  # fmt: skip
     low, high = axes.get_ylim()
+    low, high = min(low, -_LEAST_POINTS), max(high, _LEAST_POINTS)
     axes.set_ylim(low - 0.12 * (high - low), high + 0.18 * (high - low))
     for item in unknown:
         axes.axvline(item.ratio * base_ms, color="0.85", lw=1, zorder=0)

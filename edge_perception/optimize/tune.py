@@ -286,10 +286,12 @@ class Tuner:
             mine = took.get(own.bundle.sha256, [])
             for other in others:
                 theirs = took.get(other.bundle.sha256, [])
-                share = math.nan
+                share, reason = math.nan, why.get(other.bundle.sha256, "")
                 if len(theirs) == len(mine) == _CHEAPER_TURNS:
-                    share = median(a / b for a, b in zip(theirs, mine, strict=True))
-                reason = why.get(other.bundle.sha256, "")
+                    turns = [a / b for a, b in zip(theirs, mine, strict=True)]
+                    share = median(turns)
+                    if share < CHEAPER and max(turns) >= 1.0:  # the machine was busy with others
+                        reason = f"takes {min(turns):.2f} to {max(turns):.2f} of the time by turn"
                 self._judge_cheaper(role, replace(way, bundle=other.bundle), share, reason)
 
     def _alone_share(self, role: str, way: Configuration, own: Configuration) -> float:

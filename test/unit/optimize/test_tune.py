@@ -309,6 +309,28 @@ def test_the_plan_has_what_is_cheaper_in_the_chosen_way_from_large_to_tiny(cheap
     assert "costs 5.50 points of mAP &gt; 5" in page(found, plan)
 
 
+def test_what_is_faster_in_some_turns_only_is_not_called_cheaper(audio, monkeypatch):
+    other = replace(audio, sha256="other")
+    # Alone once, and then in three turns: a busy machine.
+    times_ms = {audio.sha256: [10.0, 10.0, 10.0, 10.0], "other": [9.0, 5.0, 12.0, 6.0]}
+
+    def alone(_role, ways, *, runs):
+        for way in ways:
+            yield way, {"p50_ms": times_ms[way.bundle.sha256].pop(0), "memory_mb": 10.0}
+
+    monkeypatch.setattr(tune, "configurations", lambda bundles, **_: [
+        Configuration(bundle=bundle) for bundle in bundles
+    ])  # fmt: skip
+    monkeypatch.setattr(tune, "alone", alone)
+    monkeypatch.setattr(tune, "compare", faked(1.0))
+    found = Tuner(
+        {"audio": [audio, other]}, cores=1, budget_s=3600.0, allowed_loss=1.0,
+        accuracy=lambda _: 60.0, say=lambda _: None,
+    ).run()  # fmt: skip
+    (compared,) = found.compared
+    assert compared.verdict == "takes 0.50 to 1.20 of the time by turn"
+
+
 def test_the_gate_of_cheaper_models_is_its_own(cheaper):
     assert not cheaper({"half": (0.5, 2.5)}, cheaper_loss=2.0)[1].sources["audio"].cheaper
     assert cheaper({"half": (0.5, 2.5)}, cheaper_loss=3.0)[1].sources["audio"].cheaper
