@@ -33,7 +33,7 @@ _ROUNDS, _LAST_ROUNDS = 3, 7
 _ROUND_S, _LEAST_SETS, _MOST_SETS = 0.2, 6, 60
 # Of the budget: until then ways run alone, and until then in the set. The rest is for the choice
 # against the default, without which nothing is known.
-_ALONE_SHARE, _SET_SHARE, _CHEAPER_SHARE = 0.45, 0.7, 0.95
+_ALONE_SHARE, _SET_SHARE, _CHEAPER_SHARE = 0.45, 0.65, 0.9
 _BETTER = 0.98  # of the time: less is noise
 _HOPELESS = 1.3  # times the best alone
 CHEAPER = 0.9  # of the time: less is not worth a step of load control
