@@ -18,6 +18,8 @@ from edge_perception.recordings.stamps import read_stamp_ns
 from edge_perception.samples.build import POINTS
 from edge_perception.samples.truth import GroundTruth, MountedCamera, matrix_of
 
+_NEAR_NS = 100_000_000  # data further away shows another moment
+
 
 def draw_rig(outcome: Outcome, out: Path) -> list[str]:
     """Draw the run before the first cut and in the middle of each; return the file written."""
@@ -74,19 +76,31 @@ def _moments(run: Run) -> Iterator[tuple[str, PublishedView]]:
 
 
 def _fullest(run: Run, from_s: float, to_s: float) -> PublishedView | None:
+    """Return a message that lacks nothing, or else one made of most sources.
+
+    Who contributes to a view in FULL mode is not the same each time: a source that reports when
+    something happens does not count as missing.
+    """
     start_ns = run.stamps.play_start_ns
     between = [e for e in run.entries if from_s <= (e.at_ns - start_ns) * 1e-9 < to_s]
-    return max(between, key=lambda e: sum(s.contributed for s in e.view.sources), default=None)
+    return max(
+        between,
+        key=lambda e: (e.view.mode is Mode.FULL, sum(s.contributed for s in e.view.sources)),
+        default=None,
+    )
 
 
 def _frame_of(run: Run, entry: PublishedView) -> int | None:
-    """Return the labelled frame that the newest data of a message shows."""
+    """Return the labelled frame of the moment that the objects of a message are placed at.
+
+    Not of the newest data that came in: where vehicles move, that shows them elsewhere.
+    """
     shown: Mapping[int, int] = {
         item.stamp_ns: item.frame for item in (*run.truth.sweeps, *run.truth.images)
     }
-    stamps = sorted((s.stamp_ns for s in entry.view.sources if s.contributed), reverse=True)
-    frames = (shown.get(run.stamps.to_recorded(stamp)) for stamp in stamps)
-    return next((frame for frame in frames if frame is not None), None)
+    at_ns = run.stamps.to_recorded(entry.view.stamp_ns)
+    nearest = min(shown, key=lambda stamp_ns: abs(stamp_ns - at_ns), default=None)
+    return None if nearest is None or abs(nearest - at_ns) > _NEAR_NS else shown[nearest]
 
 
 def _level(entry: PublishedView) -> str:

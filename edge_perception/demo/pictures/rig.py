@@ -90,7 +90,7 @@ def rig_picture(path: Path, *, panels: Sequence[Panel], title: str) -> None:
         all_axes[0][0].set_ylabel("ahead, m", fontsize=12, color=INK)
         figure.suptitle(title, x=0.02, y=0.975, ha="left", fontsize=17, color=INK, weight="bold")
         _legend(figure)
-        figure.subplots_adjust(left=0.045, right=0.99, top=0.84, bottom=0.14, wspace=0.05)
+        figure.subplots_adjust(left=0.045, right=0.99, top=0.84, bottom=0.17, wspace=0.05)
         figure.savefig(path)
     finally:
         pyplot.close(figure)
@@ -154,6 +154,6 @@ def _legend(figure: Figure) -> None:
         Patch(color=_DARK, label="camera without an image"),
         Line2D([], [], color=INK, marker="^", label="a second later; #: its track"),
     ]
-    legend = figure.legend(handles=handles, loc="lower center", ncol=8, fontsize=11, frameon=False)
+    legend = figure.legend(handles=handles, loc="lower center", ncol=4, fontsize=11, frameon=False)
     for text in legend.get_texts():
         text.set_color(MUTED)

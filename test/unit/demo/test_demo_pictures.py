@@ -1,6 +1,7 @@
 """Pictures are written, as wide as promised, and show what they are given."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from made_up_run import OPTICAL, PLAY_NS, car, found
 
 from edge_perception.core.picture_style import EMERGENCY, EVIDENCE, bgr, evidence
+from edge_perception.core.types import Mode
 from edge_perception.demo.cuts import CutReport
+from edge_perception.demo.rig import _frame_of, _fullest
 from edge_perception.observe.overview.picture import box_corners, camera_picture
 from edge_perception.samples.matching import Region
 from edge_perception.samples.truth import MountedCamera, pose_of
@@ -124,7 +127,7 @@ def test_the_timeline(tmp_path, entries, pyplot):
     assert not pyplot.get_fignums()
 
 
-def test_the_rig_picture_names_who_sees_and_what_is_missed(pyplot, tmp_path):
+def test_the_rig_picture_names_who_sees_and_what_is_missed(pyplot, tmp_path, monkeypatch):
     from edge_perception.demo.pictures.rig import Panel, found_of, rig_picture
 
     left = MountedCamera(
@@ -141,7 +144,16 @@ def test_the_rig_picture_names_who_sees_and_what_is_missed(pyplot, tmp_path):
     )
     assert found_of(panel).labelled == (0, 1, 2)
     assert found_of(panel).found == (0, 1)
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
     rig_picture(tmp_path / "rig.png", panels=[panel, panel, panel], title="test")
+    monkeypatch.undo()
+    (figure,) = figures
+    legend, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 < legend.x0 < legend.x1 < whole.x1
+    below = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    assert whole.y0 <= legend.y0 < legend.y1 <= below
+    pyplot.close(figure)
     drawn = cv2.imread(str(tmp_path / "rig.png"))
     assert drawn.shape[1] == 1600
 
@@ -150,3 +162,25 @@ def turned_left():
     T = OPTICAL.copy()
     T[:3, :3] = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ OPTICAL[:3, :3]
     return T
+
+
+def test_before_a_sensor_is_pulled_a_message_that_lacks_nothing_is_shown(truth, stamps, entries):
+    # A view that lacks a source has more of others: here one that FULL does not need.
+    degraded, full = entries[3], entries[5]
+    full = replace(full, view=replace(full.view, mode=Mode.FULL, sources=full.view.sources[:-1]))
+    degraded = replace(degraded, view=replace(degraded.view, mode=Mode.DEGRADED))
+    run = SimpleNamespace(entries=[degraded, full], stamps=stamps, truth=truth)
+    assert _fullest(run, 0.0, 1.0) is full
+    assert _fullest(SimpleNamespace(entries=[degraded], stamps=stamps), 0.0, 1.0) is degraded
+
+
+def test_labels_are_of_the_moment_that_objects_are_placed_at(truth, stamps, entries):
+    run = SimpleNamespace(entries=entries, stamps=stamps, truth=truth)
+    entry, sweep = entries[6], truth.sweeps[6]
+    ahead = replace(entry.view.sources[0], stamp_ns=stamps.to_played(truth.images[7].stamp_ns))
+    view = replace(
+        entry.view,
+        stamp_ns=stamps.to_played(sweep.stamp_ns),
+        sources=(ahead, *entry.view.sources[1:]),
+    )
+    assert _frame_of(run, replace(entry, view=view)) == sweep.frame != truth.images[7].frame
