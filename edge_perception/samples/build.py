@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from edge_perception.core.parameter import parameter
+from edge_perception.fusion.motion import MAX_SPEED_MPS, Pose
 from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA
 from edge_perception.recordings.stamps import with_stamp_ns
@@ -23,7 +24,13 @@ from edge_perception.samples.messages import (
     image_bytes,
     odometry_bytes,
 )
-from edge_perception.samples.scene import Scene, SceneSweep, ahead_offset_s, shown_frames
+from edge_perception.samples.scene import (
+    Scene,
+    SceneSweep,
+    ahead_offset_s,
+    has_odometry,
+    shown_frames,
+)
 from edge_perception.samples.truth import (
     ATTACHMENT,
     GroundTruth,
@@ -44,6 +51,8 @@ TOPICS = (
 ODOMETRY = Topic(name="/odometry", type="nav_msgs/msg/Odometry", qos=SENSOR_DATA)
 BASE_FRAME = "base_link"
 _NS = 1_000_000_000
+# A sequence starts so far from the one before it that nobody takes the cut for driving.
+_APART_M = 100.0 * MAX_SPEED_MPS
 _Message = tuple[int, int, str, bytes]  # arrival, rank of the topic, topic, CDR
 
 
@@ -91,7 +100,7 @@ def build_recording(
         for topic in _topics(scene):
             writer.add_topic(topic)
         streams = (_images(scene, truth, options), _sweeps(scene, truth, options),
-                   _chunks(scene, truth, options), _odometry(scene, options))  # fmt: skip
+                   _chunks(scene, truth, options), _odometry(scene, truth, options))  # fmt: skip
         for arrival_ns, _, topic_name, data in heapq.merge(*streams):
             if _in_gap(topic_name, (arrival_ns - scene.start_ns) / _NS, options.gaps):
                 continue
@@ -103,14 +112,14 @@ def build_recording(
             writer.add_attachment(
                 name, content, media_type="application/json", time_ns=scene.start_ns
             )
-    text = calibration_parameters(truth, odometry=bool(scene.poses))
+    text = calibration_parameters(truth, odometry=has_odometry(scene))
     parameters_path(path).write_text(text, encoding="utf-8")
     return truth
 
 
 def _topics(scene: Scene) -> Iterator[Topic]:
     yield from TOPICS
-    if scene.poses:
+    if has_odometry(scene):
         yield ODOMETRY
     for camera in scene.more_cameras:
         yield from (
@@ -240,11 +249,36 @@ def _sweeps(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator
             yield arrival_ns, 2, topic, with_stamp_ns(found[shown.frame], shown.stamp_ns)
 
 
-def _odometry(scene: Scene, options: BuildOptions) -> Iterator[_Message]:
-    for pose in scene.poses:
+def _odometry(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator[_Message]:
+    poses = scene.poses
+    if not poses and has_odometry(scene):
+        for pose in _shown_poses(scene, truth):
+            data = with_stamp_ns(odometry_bytes(pose, base_frame=BASE_FRAME), pose.stamp_ns)
+            # Before what was seen from there: frames go forth and back, so that the poses to come
+            # do not follow from those before.
+            yield pose.stamp_ns, 4, ODOMETRY.name, data
+    for pose in poses:
         data = odometry_bytes(pose, base_frame=BASE_FRAME)
         arrival_ns = pose.stamp_ns + round(options.delay_s * _NS)
         yield arrival_ns, 4, ODOMETRY.name, with_stamp_ns(data, pose.stamp_ns)
+
+
+def _shown_poses(scene: Scene, truth: GroundTruth) -> Iterator[Pose]:
+    """Yield from where each image and sweep was taken: back where frames are shown backwards."""
+    frames = [
+        (frame, index * _APART_M)
+        for index, sequence in enumerate(scene.sequences)
+        for frame in sequence
+    ]
+    for image, sweep in zip(truth.images, truth.sweeps, strict=True):
+        frame, from_m = frames[sweep.frame]
+        seen = [(image.stamp_ns, frame.T_world_base_image), (sweep.stamp_ns, frame.T_world_base)]
+        for stamp_ns, T in sorted(seen, key=lambda item: item[0]):
+            assert T is not None  # `has_odometry`
+            x, y, z, qx, qy, qz, qw = pose_of(T)
+            yield Pose(
+                stamp_ns=stamp_ns, position_m=(x + from_m, y, z), orientation=(qx, qy, qz, qw)
+            )
 
 
 def _chunks(scene: Scene, truth: GroundTruth, options: BuildOptions) -> Iterator[_Message]:

@@ -9,7 +9,7 @@ import edge_perception
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.reader import Recording
 from edge_perception.samples import pandaset, simulated
-from edge_perception.samples.build import BuildOptions, build_recording
+from edge_perception.samples.build import ODOMETRY, BuildOptions, build_recording
 from edge_perception.samples.scene import Scene
 from edge_perception.samples.truth import GroundTruth, read_ground_truth
 
@@ -65,7 +65,8 @@ def ensure_recording(
         try:
             recording = Recording(path)
             truth = read_ground_truth(recording)
-            if truth.origin == origin and abs(recording.duration_s - duration_s) < 1.0:
+            whole = ODOMETRY.name in recording.topics  # those of versions before had none
+            if whole and truth.origin == origin and abs(recording.duration_s - duration_s) < 1.0:
                 return truth
         except ConfigurationError:
             pass  # damaged or of an older version: made again below

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from edge_perception.samples.build import (
     topic_of,
 )
 from edge_perception.samples.scene import Scene
-from edge_perception.samples.simulated import paired_frames, scene_of
+from edge_perception.samples.simulated import ego_pose, paired_frames, scene_of
 from edge_perception.samples.truth import GroundTruth
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
@@ -77,7 +76,7 @@ def simulate_drive(
         by_sensor,
         sound,
         origin=f"simulated drive: scenario {scenario.name}, seed {seed}",
-        sequences=(tuple(paired_frames(by_sensor, f"{scenario.name}_{seed}")),),
+        sequences=(tuple(paired_frames(by_sensor, f"{scenario.name}_{seed}", world)),),
         start_ns=by_sensor["lidar"][1].stamp_ns,
         clip_name=f"{scenario.name}_{seed}",
         microphones_m=scenario.microphones.positions_m,
@@ -95,10 +94,10 @@ def _poses(world: World, sample: SensorSample, duration_s: float) -> tuple[Pose,
     poses = []
     for step in range(round(duration_s * ODOMETRY_HZ) + 1):
         t_s = step / ODOMETRY_HZ
-        x, y, yaw = world.ego_position(t_s)
-        turn = (0.0, 0.0, math.sin(0.5 * yaw), math.cos(0.5 * yaw))
+        x, y, z, qx, qy, qz, qw = ego_pose(world, t_s)
         stamp_ns = start_ns + round(t_s * 1e9)
-        poses.append(Pose(stamp_ns=stamp_ns, position_m=(x, y, 0.0), orientation=turn))
+        turn = (qx, qy, qz, qw)
+        poses.append(Pose(stamp_ns=stamp_ns, position_m=(x, y, z), orientation=turn))
     return tuple(poses)
 
 

@@ -73,6 +73,7 @@ def _load_frame(path: Path) -> tuple[SceneFrame, int, NDArray, NDArray]:
             data = {name: arrays[name] for name in arrays.files}
         jpeg = path.with_suffix(".jpg").read_bytes()
         lidar_ns, camera_ns = int(data["lidar_stamp_ns"]), int(data["camera_stamp_ns"])
+        T_world = np.asarray(data["T_world_lidar"], np.float64)
         xyz_m = (data["xyz_cm"].astype(np.float32)) * np.float32(0.01)
         frame = SceneFrame(
             name=f"{path.parent.name}/{path.stem}",
@@ -82,6 +83,9 @@ def _load_frame(path: Path) -> tuple[SceneFrame, int, NDArray, NDArray]:
             intensity=data["intensity"],
             time_offset_s=data["time_offset_us"].astype(np.float32) * np.float32(1e-6),
             boxes=boxes_of(data, xyz_m),
+            # Points, labels and the calibration of a frame are all of the moment of its stamp.
+            T_world_base=T_world,
+            T_world_base_image=T_world,
         )
         return frame, lidar_ns, data["T_camera_lidar"], data["camera_K"]
     except (OSError, KeyError, ValueError) as error:

@@ -38,6 +38,10 @@ class SceneFrame(SceneSweep):
     jpeg: bytes
     camera_offset_s: float  # exposure minus LiDAR stamp
     boxes: tuple[LabelledBox, ...]  # base frame
+    # Of the base while the sweep was taken, and the image, in a frame that is that of its
+    # sequence, (4, 4); None: not known.
+    T_world_base: NDArray[np.float64] | None = None
+    T_world_base_image: NDArray[np.float64] | None = None
     more_jpegs: Mapping[str, bytes] = field(default_factory=dict)  # of the further cameras
     more_sweeps: Mapping[str, SceneSweep] = field(default_factory=dict)  # of the further LiDARs
 
@@ -59,9 +63,17 @@ class Scene:
     sounds: tuple[LabelledSound, ...]
     T_base_audio: NDArray[np.float64] = field(default_factory=roof)  # (4, 4)
     microphones_m: tuple[tuple[float, float, float], ...] = ()  # sensor frame; empty: not known
-    poses: tuple[Pose, ...] = ()  # of the base, where odometry is known
+    # Of the base over the whole recording, where odometry is known; none: those of its frames.
+    poses: tuple[Pose, ...] = ()
     more_cameras: tuple[MountedCamera, ...] = ()
     more_lidars: tuple[MountedLidar, ...] = ()
+
+
+def has_odometry(scene: Scene) -> bool:
+    """Whether a recording of the scene tells how the vehicle moves."""
+    frames = [frame for sequence in scene.sequences for frame in sequence]
+    known = (T is not None for f in frames for T in (f.T_world_base, f.T_world_base_image))
+    return bool(scene.poses) or (bool(frames) and all(known))
 
 
 def ahead_offset_s(frames: Iterable[SceneFrame]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,15 +17,17 @@ from edge_perception.samples.truth import (
     LabelledSound,
     MountedCamera,
     MountedLidar,
+    matrix_of,
     pose_of,
 )
 from edge_perception.simulation.audio import SimulatedAudio, generate_audio
 from edge_perception.simulation.generate import SensorSample, SimulatedFrame, simulate_sequence
 from edge_perception.simulation.rigs import with_rig
 from edge_perception.simulation.scenario import Emergency, Scenario
+from edge_perception.simulation.world import World
 
 ORIGIN = "simulated street scenes of this package"
-FRAMES = 4  # a sequence, as many as the recorded ones have
+FRAMES = 20  # a sequence, shown forth and back: long enough for tracks to tell how fast things are
 CLIP_S = 10.0
 _RATE_HZ = 10.0
 _DRIVES = (("intersection", 11), ("road", 12))
@@ -39,10 +42,11 @@ def simulated_scene(rig: str = "") -> Scene:
     Args:
         rig: one of `simulation.rigs`; empty: the one camera of a scenario.
     """
-    samples = [_samples(layout, seed, rig) for layout, seed in _DRIVES]
+    scenarios = [_scenario(layout, rig) for layout, _ in _DRIVES]
+    samples = [_samples(s, seed) for s, (_, seed) in zip(scenarios, _DRIVES, strict=True)]
     sequences = tuple(
-        tuple(paired_frames(by_sensor, f"{layout}_{seed}"))
-        for by_sensor, (layout, seed) in zip(samples, _DRIVES, strict=True)
+        tuple(paired_frames(by_sensor, f"{layout}_{seed}", World(scenario, seed)))
+        for by_sensor, scenario, (layout, seed) in zip(samples, scenarios, _DRIVES, strict=True)
     )
     return scene_of(
         samples[0],
@@ -121,16 +125,21 @@ def _mounted(source: str, sample: SensorSample) -> MountedCamera:
     )
 
 
-def _samples(layout: str, seed: int, rig: str) -> dict[str, list[SensorSample]]:
+def _scenario(layout: str, rig: str) -> Scenario:
     scenario = Scenario(name=layout, layout=layout, sensors=("camera", "lidar"))
-    scenario = with_rig(scenario, rig) if rig else scenario
+    return with_rig(scenario, rig) if rig else scenario
+
+
+def _samples(scenario: Scenario, seed: int) -> dict[str, list[SensorSample]]:
     by_sensor: dict[str, list[SensorSample]] = defaultdict(list)
     for sample in simulate_sequence(scenario, seed, (FRAMES + 1) / _RATE_HZ):
         by_sensor[sample.sensor].append(sample)
     return by_sensor
 
 
-def paired_frames(samples: dict[str, list[SensorSample]], name: str) -> list[SceneFrame]:
+def paired_frames(
+    samples: dict[str, list[SensorSample]], name: str, world: World
+) -> list[SceneFrame]:
     """Pair each image with the sweep that ends half a period after it; one less than sweeps."""
     frames = []
     for index, (image, sweep) in enumerate(
@@ -144,6 +153,8 @@ def paired_frames(samples: dict[str, list[SensorSample]], name: str) -> list[Sce
                 jpeg=_jpeg(image),
                 camera_offset_s=image.t_s - sweep.t_s,
                 boxes=_boxes(sweep.frame),
+                T_world_base=matrix_of(ego_pose(world, sweep.t_s)),
+                T_world_base_image=matrix_of(ego_pose(world, image.t_s)),
                 more_jpegs={
                     source: _jpeg(found[index])
                     for source, found in samples.items()
@@ -157,6 +168,12 @@ def paired_frames(samples: dict[str, list[SensorSample]], name: str) -> list[Sce
             )
         )
     return frames
+
+
+def ego_pose(world: World, t_s: float) -> tuple[float, float, float, float, float, float, float]:
+    """Return where the vehicle of a simulated world is: x, y, z (m), unit quaternion x, y, z, w."""
+    x, y, yaw = world.ego_position(t_s)
+    return (x, y, 0.0, 0.0, 0.0, math.sin(0.5 * yaw), math.cos(0.5 * yaw))
 
 
 def _sweep(sample: SensorSample) -> dict[str, Any]:

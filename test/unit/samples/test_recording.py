@@ -1,25 +1,32 @@
 """The demo's recording: timing, content and what it says about itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 from made_up_run import MS, START_NS
 
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.fusion.motion import EgoMotion, Pose
 from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.stamps import read_stamp_ns
+from edge_perception.samples import data as data_module
 from edge_perception.samples.build import (
     AUDIO,
     IMAGE,
     INFO,
+    ODOMETRY,
     POINTS,
     BuildOptions,
     build_recording,
 )
+from edge_perception.samples.data import data_folder, ensure_recording
 from edge_perception.samples.matching import Region
-from edge_perception.samples.pandaset import load_pandaset, mean_transform, read_wav
-from edge_perception.samples.scene import ahead_offset_s, shown_frames
+from edge_perception.samples.pandaset import has_pandaset, load_pandaset, mean_transform, read_wav
+from edge_perception.samples.scene import ahead_offset_s, has_odometry, shown_frames
+from edge_perception.samples.simulated import origin_of, simulated_scene
 from edge_perception.samples.truth import (
     matrix_of,
     points_in_box,
@@ -115,6 +122,75 @@ def test_poses_and_timing_lie_beside_it_as_parameters(recording):
         assert all(isinstance(value, float) for value in pose)
     fusion = parameters["/**/fusion"]["ros__parameters"]
     assert fusion["lidar.time_offset_s"] == truth.lidar_ahead_s
+
+
+def standing_at(scene):
+    """Return the scene with poses: a metre on with each frame, the image half a metre before."""
+    first = -1.0
+
+    def placed(frame):
+        nonlocal first
+        first += 1.0
+        sweep, image = np.eye(4), np.eye(4)
+        sweep[0, 3], image[0, 3] = first, first - 0.5
+        return replace(frame, T_world_base=sweep, T_world_base_image=image)
+
+    return replace(scene, sequences=tuple(tuple(map(placed, s)) for s in scene.sequences))
+
+
+def test_odometry_goes_back_where_frames_are_shown_backwards(scene, tmp_path):
+    for module in ("rclpy", "edge_perception.msg"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    from nav_msgs.msg import Odometry
+    from rclpy.serialization import deserialize_message
+
+    path = tmp_path / "moving.mcap"
+    truth = build_recording(standing_at(scene), path, BuildOptions(duration_s=1.0))
+    recording = Recording(path)
+    messages = list(recording.messages([ODOMETRY.name]))
+    places = {
+        read_stamp_ns(m.data): deserialize_message(m.data, Odometry).pose.pose.position.x
+        for m in messages
+    }
+    steps = [(places[i.stamp_ns], places[s.stamp_ns])
+             for i, s in zip(truth.images, truth.sweeps, strict=True)]  # fmt: skip
+    assert steps[:5] == [(-0.5, 0.0), (0.5, 1.0), (0.5, 1.0), (-0.5, 0.0), (-0.5, 0.0)]
+    # Nobody drives from one sequence to the next: the history of the vehicle's motion starts anew.
+    motion = EgoMotion()
+    for stamp_ns, x in sorted(places.items()):
+        motion.add(Pose(stamp_ns=stamp_ns, position_m=(x, 0.0, 0.0), orientation=(0, 0, 0, 1)))
+    assert motion.reaches(truth.sweeps[5].stamp_ns)
+    assert not motion.reaches(truth.sweeps[4].stamp_ns)
+    # A pose is there before what was seen from it.
+    arrival = {read_stamp_ns(m.data): m.log_time_ns for m in messages}
+    for topic in (IMAGE, POINTS):
+        assert all(arrival[s] < at for s, at in stamps_and_arrivals(recording, topic))
+    parameters = yaml.safe_load(parameters_path(path).read_text())
+    assert parameters["/**/fusion"]["ros__parameters"]["odometry_topic"] == "odometry"
+
+
+def test_real_and_simulated_scenes_know_where_the_vehicle_is():
+    scene = simulated_scene()
+    assert has_odometry(scene)
+    places = [frame.T_world_base[0, 3] for frame in scene.sequences[0]]
+    assert np.diff(places) == pytest.approx(0.6, abs=0.05)  # 6 m/s
+    data = data_folder()
+    if data is not None and has_pandaset(data):
+        assert has_odometry(load_pandaset(data))
+
+
+def test_a_demo_recording_of_before_odometry_is_made_anew(scene, tmp_path, monkeypatch):
+    for module in ("rclpy", "edge_perception.msg"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    path = tmp_path / "recording.mcap"
+    old = replace(scene, origin=origin_of(""))
+    build_recording(old, path, BuildOptions(duration_s=2.0))
+    monkeypatch.setattr(data_module, "load_scene", lambda *_, **__: standing_at(old))
+    ensure_recording(path, data=None, duration_s=2.0)
+    assert ODOMETRY.name in Recording(path).topics
+    made_ns = path.stat().st_mtime_ns
+    ensure_recording(path, data=None, duration_s=2.0)
+    assert path.stat().st_mtime_ns == made_ns
 
 
 def test_a_recording_without_ground_truth_is_refused(tmp_path):
