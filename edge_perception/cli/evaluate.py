@@ -147,6 +147,12 @@ def _recorded(args: argparse.Namespace) -> int:
     report = evaluate_recordings(args.models, recordings, labelled=args.labelled)
     for line in lines(report):
         print(line)
+    if args.plots:
+        from edge_perception.evaluation.plots import recorded_reliability
+
+        args.plots.mkdir(parents=True, exist_ok=True)
+        recorded_reliability(args.plots / "reliability.png", report)
+        print(args.plots / "reliability.png")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")

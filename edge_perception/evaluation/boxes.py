@@ -3,7 +3,8 @@
 KITTI (Geiger et al., 2012): AP over 40 recalls, found is what overlaps a label of its class by 0.7
 (vehicles) or 0.5, seen from above and in space. Its difficulties need labels of occlusion, which
 recordings do not have; distance takes their place. nuScenes (Caesar et al., 2020): errors of place,
-size and heading of what is found within 2 m.
+size and heading of what is found within 2 m. A box whose front and back are mixed up has its axis
+right and its heading wrong by half a turn: both are told apart.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _LEAST = {"car": 0.7, "truck": 0.7, "bus": 0.7, "pedestrian": 0.5, "cyclist": 0.
 _LOOSE = {"car": 0.5, "truck": 0.5, "bus": 0.5, "pedestrian": 0.25, "cyclist": 0.25}
 _RECALLS = np.arange(1, 41) / 40.0
 ERRORS = ("translation_m", "scale", "orientation_rad")
+# Of these nuScenes' score is made; the others say what an error of the heading is made of: of the
+# axis, whichever end is the front, and the share that faces the wrong way.
+TOLD = (*ERRORS, "axis_rad", "turned")
 _FROM_RECALL = 0.1  # errors below are noise, as nuScenes has it
 _REACH_M = 12.0  # centres further apart belong to no two boxes that overlap
 
@@ -55,7 +59,7 @@ class Found:
     label: NDArray[np.int8]  # (N,), index into CLASSES
     score: NDArray[np.float32]  # (N,)
     range_m: NDArray[np.float32]  # (N,), of the label
-    errors: NDArray[np.float32]  # (N, 3), as ERRORS
+    errors: NDArray[np.float32]  # (N, 5), as TOLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ def judge_boxes(
                 elif spare[row, kind] >= limit[name]:
                     counts[index, column] = False
         rows += _errors(objects, mine, truth.boxes, theirs)
-    table = np.array(rows, np.float32).reshape(-1, 3 + len(ERRORS))
+    table = np.array(rows, np.float32).reshape(-1, 3 + len(TOLD))
     return JudgedFrame(
         centers=centers,
         overlaps=Judged(
@@ -263,6 +267,8 @@ def _errors(
                 float(gap[row, column]),
                 scale,
                 heading,
+                min(heading, np.pi - heading),
+                float(heading > 0.5 * np.pi),
             )
         )
     return rows
@@ -273,12 +279,12 @@ def _mean_errors(found: Found, picked: NDArray[np.bool_], wanted: int) -> dict[s
     errors = found.errors[picked][np.argsort(-found.score[picked], kind="stable")]
     count = len(errors)
     if not count:
-        return {**dict.fromkeys(ERRORS, float("nan")), "found": 0, "wanted": wanted}
+        return {**dict.fromkeys(TOLD, float("nan")), "found": 0, "wanted": wanted}
     so_far = np.cumsum(errors, axis=0) / np.arange(1, count + 1)[:, None]
     first = min(int(np.ceil(_FROM_RECALL * wanted)), count) - 1
     means = so_far[max(first, 0) :].mean(axis=0)
     return {
-        **{name: float(value) for name, value in zip(ERRORS, means, strict=True)},
+        **{name: float(value) for name, value in zip(TOLD, means, strict=True)},
         "found": count,
         "wanted": wanted,
     }

@@ -51,18 +51,37 @@ def reliability(judged: Judged, mask: NDArray[np.bool_]) -> Reliability:
         )
 
 
+def reliability_rows(found: Reliability) -> list[dict[str, float]]:
+    """Return the bins that hold detections: what their scores promise, and what is there."""
+    return [
+        {
+            "from": index / BINS,
+            "to": (index + 1) / BINS,
+            "promised": float(found.score[index]),
+            "found": float(found.precision[index]),
+            "count": int(found.count[index]),
+        }
+        for index in np.flatnonzero(found.count).tolist()
+    ]
+
+
 def confidence_table(judged: Judged, thresholds: Mapping[str, float]) -> dict:
-    """Return ece, mean score, precision, recall and F1 of what would be published."""
+    """Return ece, mean score, precision, recall and F1 of what would be published.
+
+    And `reliability`: the same by score (`reliability_rows`).
+    """
     mask = published(judged, thresholds)
     found = int(mask.sum())
     right = int(judged.hit[mask, COUNTED_AT].sum())
     wanted = len(judged.wanted_label)
     precision, recall = right / max(found, 1), right / max(wanted, 1)
+    told = reliability(judged, mask)
     return {
-        "ece": reliability(judged, mask).ece,
+        "ece": told.ece,
         "mean_score": float(judged.score[mask].mean()) if found else float("nan"),
         "precision": precision if found else float("nan"),
         "recall": recall,
         "f1": 2 * precision * recall / max(precision + recall, 1e-9),
         "published": found,
+        "reliability": reliability_rows(told),
     }

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from edge_perception.core.types import DetectedObject
 from edge_perception.evaluation.frames import Truth
+from edge_perception.fusion.label_names import OTHER
+from edge_perception.samples.truth import LabelledBox
 
 CLASSES = ("car", "truck", "bus", "pedestrian", "cyclist")
 MATCH_M = (0.5, 1.0, 2.0, 4.0)
 COUNTED_AT = MATCH_M.index(2.0)  # what "right" means where one distance is needed
 BANDS_M = ((0.0, 20.0), (20.0, 35.0), (35.0, 52.0))  # distance from the base origin
 X_M, Y_M = (-25.0, 50.0), 25.0  # where objects count: the grid of the reference models
+_EITHER = ("Pickup Truck",)  # labels that are a car to some and a truck to others
 _LEAST = 0.1  # recall and precision below are left out
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -42,6 +45,11 @@ class Judged:
         """Return many frames as one."""
         names = ("label", "score", "hit", "counts", "range_m", "wanted_label", "wanted_range_m")
         return Judged(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+
+def class_asked_for(box: LabelledBox) -> str:
+    """Return the class of a label, `other` where people do not agree: nothing is false there."""
+    return OTHER if box.label in _EITHER else box.class_name
 
 
 def judge_frame(

@@ -99,6 +99,28 @@ def reliability_diagram(path: Path, results: Sequence[Result], models: ModelSet)
     _finish(figure, path)
 
 
+def recorded_reliability(path: Path, report: dict[str, Any]) -> None:
+    """Draw how often a published score is right on labelled recordings, with how many there are."""
+    figure, axes = pyplot.subplots(figsize=(5.6, 5.2), dpi=100)
+    axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1)
+    colors = {**_SUBSET_COLOR, "camera+lidar": _ALL}
+    for subset, entry in report["feature"].items():
+        rows = entry["reliability"]
+        if not rows:
+            continue
+        promised, found = ([row[key] for row in rows] for key in ("promised", "found"))
+        axes.plot(promised, found, "o-", color=colors[subset],
+                  label=f"{subset}, ECE {entry['ece']:.3f}")  # fmt: skip
+        for x, y, row in zip(promised, found, rows, strict=True):
+            axes.annotate(str(row["count"]), (x, y), (4, -9), textcoords="offset points",
+                          fontsize=7, color=colors[subset])  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="published score", ylabel="share within 2 m")
+    axes.set_title(f"{report['frames']} labelled frames", loc="left", color=INK, fontsize=10)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9)
+    _finish(figure, path)
+
+
 def _finish(figure: Any, path: Path) -> None:
     for axes in figure.axes:
         axes.grid(color=GRID, lw=0.8)

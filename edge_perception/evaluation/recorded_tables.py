@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from edge_perception.evaluation.boxes import (
-    ERRORS,
+    TOLD,
     JudgedFrame,
     ap_r40,
     detection_score,
     error_table,
     overlap_table,
 )
+from edge_perception.evaluation.confidence import confidence_table, published, reliability
 from edge_perception.evaluation.matching import (
     BANDS_M,
     CLASSES,
+    COUNTED_AT,
     MATCH_M,
     Judged,
     ap_table,
@@ -29,13 +31,21 @@ from edge_perception.evaluation.resampling import FEW, intervals
 _BANDS = ("all", *(f"{low:g}-{high:g} m" for low, high in BANDS_M))
 
 
-def subset_table(frames: Sequence[JudgedFrame]) -> dict[str, Any]:
+def subset_table(
+    frames: Sequence[JudgedFrame], *, thresholds: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """Return all figures of one level and subset.
 
     As `ap_table`; `kitti` (`overlap_table`), `errors` (`error_table`), `nds_without_velocity`, and
     of few frames `intervals`: of `map`, and of AP and KITTI's AP in space of each class.
+
+    Args:
+        frames: that differ from each other; a frame that is there twice makes intervals too narrow.
+        thresholds: scores by class from which objects are published; where they are given,
+            `confidence_table` too, and the intervals of `ece` and `precision`.
     """
-    centers = ap_table(Judged.joined([frame.centers for frame in frames]))
+    joined = Judged.joined([frame.centers for frame in frames])
+    centers = ap_table(joined)
     errors = error_table(frames)
     table = {
         **centers,
@@ -43,12 +53,16 @@ def subset_table(frames: Sequence[JudgedFrame]) -> dict[str, Any]:
         "errors": errors,
         "nds_without_velocity": detection_score(centers["ap"], errors),
     }
+    if thresholds is not None:
+        table |= confidence_table(joined, thresholds)
     if len(frames) < FEW:
-        table["intervals"] = intervals(frames, _sure)
+        table["intervals"] = intervals(frames, lambda some: _sure(some, thresholds))
     return table
 
 
-def _sure(frames: Sequence[JudgedFrame]) -> dict[str, float]:
+def _sure(
+    frames: Sequence[JudgedFrame], thresholds: Mapping[str, float] | None
+) -> dict[str, float]:
     centers = Judged.joined([frame.centers for frame in frames])
     overlaps = Judged.joined([frame.overlaps for frame in frames])
     figures: dict[str, float] = {}
@@ -59,6 +73,11 @@ def _sure(frames: Sequence[JudgedFrame]) -> dict[str, float]:
             figures[f"ap.{name}"] = float(np.mean(found))
             figures[f"kitti.{name}.3d"] = ap_r40(curve(overlaps, label, 1))
     means = [value for name, value in figures.items() if name.startswith("ap.")]
+    if thresholds is not None:
+        mask = published(centers, thresholds)
+        right = centers.hit[mask, COUNTED_AT]
+        figures["ece"] = reliability(centers, mask).ece
+        figures["precision"] = float(right.mean()) if len(right) else float("nan")
     return {**figures, "map": float(np.mean(means)) if means else float("nan")}
 
 
@@ -66,7 +85,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the printed report."""
     levels = [name for name in ("feature", "decision") if name in report]
     subsets = list(report[levels[0]])
-    yield f"{report['frames']} labelled frames, {len(report['left_out'])} left out"
+    again = f", {report['repeated']} shown again and taken once" if report.get("repeated") else ""
+    yield f"{report['frames']} labelled frames, {len(report['left_out'])} left out{again}"
     for text in report["left_out"][:5]:
         yield f"  {text}"
     if "view" in report["labelled"]:
@@ -83,6 +103,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from _centers(report, levels, subsets, names)
     yield from _overlaps(report, levels, subsets, names)
     yield from _errors(report, levels, subsets, names)
+    yield from _scores(report)
+    yield from _aims(report)
 
 
 def _centers(
@@ -140,8 +162,11 @@ def _errors(
     report: Mapping[str, Any], levels: Sequence[str], subsets: Sequence[str], names: Sequence[str]
 ) -> Iterator[str]:
     yield ""
-    yield "as nuScenes: errors of what is found within 2 m; place m / size / heading rad (found)"
-    yield f"{'':9}{'subset':14}{'distance':9}  " + "  ".join(f"{n[:10]:>25}" for n in names)
+    yield (
+        "as nuScenes: errors of what is found within 2 m; place m / size / heading rad, of it the "
+        "axis rad and the share that faces the wrong way (found)"
+    )
+    yield f"{'':9}{'subset':14}{'distance':9}  " + "  ".join(f"{n[:10]:>39}" for n in names)
     for level in levels:
         for subset in subsets:
             for band in _BANDS:
@@ -153,6 +178,47 @@ def _errors(
                 yield f"{where}{band:9}  {cells}"
 
 
+def _scores(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield whether scores keep what they promise, of what is published."""
+    told = {s: e for s, e in report.get("feature", {}).items() if e.get("published")}
+    if not told:
+        return
+    yield ""
+    yield "what scores promise, of published objects: within 2 m of one of their class"
+    yield f"{'subset':14}{'published':>10} {'promised':>9} {'right':>6} {'':10} {'ECE':>6}"
+    for subset, entry in told.items():
+        sure = entry.get("intervals", {})
+        yield (
+            f"{subset:14}{entry['published']:>10} {_cell(entry['mean_score'], 9)} "
+            f"{_cell(entry['precision'], 6)} {_ends(sure, 'precision')} {_cell(entry['ece'], 6)} "
+            f"{_ends(sure, 'ece')}"
+        )
+    for subset, entry in told.items():
+        for row in entry["reliability"]:
+            yield (
+                f"{subset:14}{row['from']:>5.1f}-{row['to']:<4.1f} {row['promised']:>9.3f} "
+                f"{row['found']:>6.3f} of {row['count']}"
+            )
+
+
+def _aims(report: Mapping[str, Any]) -> Iterator[str]:
+    cars = {name: entry for name, entry in report.get("cars_ahead", {}).items() if entry["cars"]}
+    if not cars:
+        return
+    yield ""
+    yield "AP of cars 0 to 40 m ahead, within 2 m"
+    for name, entry in cars.items():
+        yield f"{name:26}{entry['ap']:.3f} {_ends(entry, 'interval')} of {entry['cars']} cars"
+    yield "aims, set for the sequence of PandaSet that no training has seen"
+    for name, entry in report["targets"].items():
+        said = "reached" if entry["reached"] else "NOT REACHED"
+        yield f"{name:62}{entry['value']:.3f} {entry['limit']:8} {said}"
+
+
+def _ends(sure: Mapping[str, Any], name: str) -> str:
+    return _between(sure[name]) if name in sure else f"{'':10}"
+
+
 def _four(entry: Mapping[str, Any], band: str) -> str:
     values = [_cell(kind.get(band), 5) for kind in entry.values()] or ["-"]
     pairs = ", ".join("/".join(values[k : k + 2]) for k in range(0, len(values), 2))
@@ -161,10 +227,10 @@ def _four(entry: Mapping[str, Any], band: str) -> str:
 
 def _three(entry: Mapping[str, Any]) -> str:
     if not entry.get("found"):
-        return f"{'-':>25}"
-    values = " / ".join(f"{entry[name]:.2f}" for name in ERRORS)
+        return f"{'-':>39}"
+    values = " / ".join(f"{entry[name]:.2f}" for name in TOLD)
     text = f"{values} ({entry['found']})"
-    return f"{text:>25}"
+    return f"{text:>39}"
 
 
 def _between(ends: Sequence[float] | None) -> str:

@@ -20,18 +20,17 @@ from edge_perception.evaluation.matching import (
     MATCH_M,
     Judged,
     average_precision,
+    class_asked_for,
     curve,
     judge_frame,
 )
 from edge_perception.evaluation.resampling import interval
 from edge_perception.evaluation.rig import Rig
 from edge_perception.samples.pandaset import has_pandaset, load_pandaset
-from edge_perception.samples.truth import LabelledBox
 
 UNCHANGED = "unchanged"
 _CAR = CLASSES.index("car")
 _NARROW = "view"  # kind of which only what stays in view is asked for
-_EITHER = "Pickup Truck"
 _WIDE = 34  # characters of a column
 _TRAINED_ON = "001"  # sequence that training has seen
 
@@ -109,7 +108,7 @@ def real_sweeps(data: Path | None) -> list[LabelledSweep]:
                 ),
                 pose=Geometry(T_base_sensor=np.eye(4), pose_source="parameter"),
                 truth=Truth(
-                    class_name=np.array([_class_of(box) for box in boxes], "U16"),
+                    class_name=np.array([class_asked_for(box) for box in boxes], "U16"),
                     center_m=np.array([box.center_m for box in boxes], np.float32).reshape(-1, 3),
                     in_lidar=np.array([box.points >= LEAST_HITS for box in boxes], bool),
                     in_camera=np.zeros(len(boxes), bool),
@@ -117,11 +116,6 @@ def real_sweeps(data: Path | None) -> list[LabelledSweep]:
             )
         )
     return found
-
-
-def _class_of(box: LabelledBox) -> str:
-    """Return the class that is asked for; a pickup is a car to some and a truck to others."""
-    return "other" if box.label == _EITHER else box.class_name
 
 
 def real_tables(rig: Rig, sweeps: Sequence[LabelledSweep]) -> dict[str, Any]:
