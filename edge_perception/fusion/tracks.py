@@ -32,6 +32,7 @@ _MOST_ERROR_MPS = 1.0  # standard deviation above which no velocity is told
 _MOST_SURPRISE = 16.0  # squared Mahalanobis distance of what may be the same: four deviations
 _OTHER_CLASS = 2.0  # cost of another class of the same group
 _FAR = 1e6  # cost of what cannot be the same object
+_BACKWARDS_MPS = 2.0  # faster than one reverses: what moves so looks the other way
 _UPPER = np.triu_indices(4)
 
 
@@ -118,7 +119,9 @@ class Tracker:
     ) -> tuple[DetectedObject, ...]:
         """Return the objects of a view with id, age, covariance, and velocity where it is known.
 
-        Velocities are m/s over ground, axes of the base frame; one that a model gave stands. A view
+        Velocities are m/s over ground, axes of the base frame; one that a model gave stands. An
+        object that moves backwards faster than one reverses is turned: the front and back of a box
+        look alike, and its motion tells them apart. A view
         of evidence that is not newer than that of the view before, as load control makes them and
         as a late source does, is given what is known and teaches nothing.
 
@@ -259,6 +262,7 @@ class Tracker:
         return tuple(
             replace(
                 item,
+                yaw_rad=_forwards(item.yaw_rad, speed) if tell else item.yaw_rad,
                 velocity_mps=(*speed, 0.0) if tell else item.velocity_mps,
                 track_id=name,
                 age_s=max(stamp_ns - born_ns, 0) / NS,
@@ -268,3 +272,11 @@ class Tracker:
                 objects, *(column.tolist() for column in columns), upper, strict=True
             )
         )
+
+
+def _forwards(yaw_rad: float, speed_mps: Sequence[float]) -> float:
+    """Return the heading of a box, turned by half a turn where it would drive backwards."""
+    along_mps = math.cos(yaw_rad) * speed_mps[0] + math.sin(yaw_rad) * speed_mps[1]
+    if along_mps > -_BACKWARDS_MPS:
+        return yaw_rad
+    return yaw_rad - math.copysign(math.pi, yaw_rad)

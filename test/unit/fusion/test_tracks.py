@@ -1,6 +1,7 @@
 """Tracks: ids, velocities over ground, covariances, occlusions, lost sensors, jumps."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,23 @@ def test_an_object_that_moves_on_a_line_gets_its_velocity(velocity):
     views = [[box(10 + velocity[0] * 0.1 * k, 5 + velocity[1] * 0.1 * k)] for k in range(10)]
     found = drive(views)[0].velocity_mps
     assert found == pytest.approx((*velocity, 0.0), abs=0.05), "the prior pulls by centimetres"
+
+
+@pytest.mark.parametrize(
+    ("yaw", "speed_mps", "told"),
+    [
+        (0.0, 8.0, 0.0),
+        (0.0, -8.0, -math.pi),  # it came tail first
+        (math.pi, 8.0, 0.0),
+        (-3.0, 8.0, math.pi - 3.0),
+        (0.0, -1.2, 0.0),  # it may be reversing
+        (math.pi, 0.0, math.pi),  # it stands: nobody knows
+    ],
+)
+def test_what_moves_looks_where_it_goes(yaw, speed_mps, told):
+    views = [[replace(box(10 + speed_mps * 0.1 * k, 5), yaw_rad=yaw)] for k in range(10)]
+    assert drive(views[:2])[0].yaw_rad == yaw, "nothing is known of it yet"
+    assert drive(views)[0].yaw_rad == pytest.approx(told)
 
 
 def test_the_velocity_is_over_ground_in_the_axes_of_the_base():
