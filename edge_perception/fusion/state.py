@@ -28,6 +28,9 @@ from edge_perception.fusion.plausible import implausible
 from edge_perception.fusion.publishers import PublisherWatch, Route
 
 OTHER_CLOCK_S = 10.0  # no delay is so long; time_offset_s makes up for less
+# Nothing arrives before it was taken. A /clock of 10 Hz lets stamps be so far ahead, more does not.
+AHEAD_S = 0.1
+TOO_OLD = "age"  # begins the reason of evidence that came in time and says that it is old
 _OTHER_CLOCK = ": its stamps are of another clock"
 _SINCE_1970_NS = 10**18  # of the year 2001: smaller ones count from a start
 _MORE_NS = NS // 1000  # a limit is passed by so much that its text shows it
@@ -219,7 +222,19 @@ class SourceTrack:
         told = UNPLACED in feature.warning  # its encoder knows more of the reason
         unplaced = self.config.locates and not feature.geometry.is_placed and not told
         no_pose = f"{self.config.source}: {NO_POSE}" if unplaced else ""
-        return "; ".join(filter(None, (feature.warning, no_pose, *doubts)))
+        return "; ".join(filter(None, (feature.warning, no_pose, self._ahead(), *doubts)))
+
+    def _ahead(self) -> str:
+        """Say that stamps are of a clock that runs ahead, as far as fusion still takes them."""
+        delay_s = self._clock_offset.offset_s
+        ahead_s = self.config.time_offset_s - delay_s  # NaN: nothing is known
+        if not ahead_s > AHEAD_S:
+            return ""
+        return (
+            f"stamps are {ahead_s:.2f} s ahead of the node clock on arrival: by another clock, and "
+            f"objects are placed that much too late; {self.config.source}.time_offset_s: "
+            f"{max(delay_s, -10.0):.2f} makes up for it"
+        )
 
     def reported(self, raw: SourceState) -> SourceState:
         """Return the state with hysteresis: recovery takes a few good frames."""
@@ -279,7 +294,7 @@ class SourceTrack:
         age_s = (now.node_ns - self.newest.evidence_ns) / NS
         of = " of the frame reused" if self.newest.feature.inferred_stamp_ns else ""
         why = other_clock(self.newest.evidence_ns, now.node_ns)
-        return f"age{of} {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{why}"
+        return f"{TOO_OLD}{of} {age_s:.2f} s > {self.max_age_ns / NS:.2f} s{why}"
 
 
 def other_clock(stamp_ns: int, node_ns: int) -> str:

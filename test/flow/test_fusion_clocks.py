@@ -1,11 +1,12 @@
 """Jumping, pausing and missing node clocks, against sources that are fine or dead."""
 
 import pytest
-from fusion_rig import MS, Rig, gaps_ms, make_config, make_feature, times
+from fusion_rig import MS, Rig, gaps_ms, make_config, make_feature, source_defaults, times
 
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.types import Mode, SourceState
 from edge_perception.fusion.clock_watch import ClockWatch
+from edge_perception.fusion.config import SourceConfig
 
 
 def _rig(end_ms=5000, **more):
@@ -250,3 +251,16 @@ def test_what_stamps_of_another_clock_are(node_ns, stamp_ns, says):
     for t in times(0, 100, 1000):
         rig.at(t, lambda t=t: rig.offer(make_feature("camera", stamp_ns + round(t * MS))))
     assert says in rig.run(1000)[-1].status("camera").reason
+
+
+@pytest.mark.parametrize(("offset_s", "told"), [(0.17, True), (0.1, False), (-0.17, False)])
+def test_stamps_of_a_clock_that_runs_ahead_are_doubtful_before_they_are_refused(offset_s, told):
+    """Used and full, their objects would be placed too late without a word."""
+    ahead = SourceConfig(**source_defaults("camera"), time_offset_s=offset_s)
+    rig = Rig(make_config(ahead, "lidar"))
+    rig.driver("camera", times(0, 100, 3000), latency_ms=30)
+    rig.driver("lidar", times(50, 100, 3000), latency_ms=30)
+    (status,) = (s for s in rig.run(3000)[-1].view.sources if s.source == "camera")
+    assert status.state is SourceState.OK
+    assert ("0.14 s ahead of the node clock" in status.warning) is told
+    assert ("camera.time_offset_s: 0.03 makes up" in status.warning) is told

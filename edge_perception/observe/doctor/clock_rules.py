@@ -8,12 +8,14 @@ from itertools import pairwise
 
 from edge_perception.fusion.clock_watch import FAST_RATE, SLOW_RATE
 from edge_perception.fusion.config import SourceConfig
+from edge_perception.fusion.state import AHEAD_S, TOO_OLD
 from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Observation
 
 NS = 1_000_000_000
 _HICCUP = 0.1  # of the views
 COARSE_S = 0.15  # stamps may be 0.2 s ahead (max_future_s of fusion)
 OTHER_CLOCK_S = 2.0  # no transport is this slow
+OLD_S = 0.2  # a transport may be, which is worth a word where fusion finds the evidence too old
 _FRACTION_NS, _LEAST_A_SECOND = 2_000_000, 2  # a sensor of 1 or 2 Hz may be in step with seconds
 _OFFSET = SourceConfig.__dataclass_fields__["time_offset_s"].metadata
 
@@ -158,8 +160,10 @@ def _other_clock(seen: Observation, item: Input) -> Iterator[Cause]:
     simulated_s = [(time - stamp) / NS for (stamp, _), time in times if stamp and time]
     if simulated and (2 * len(simulated_s) <= len(ages_s) or len(seen.clock_publishers) != 1):
         return  # its time is not known here
-    age_s = statistics.median(simulated_s if simulated else ages_s)
-    if abs(age_s - set_s) <= OTHER_CLOCK_S:
+    # By the clock of its node: ours may be another, which is told of the node.
+    ours_s = 0.0 if simulated or (status := seen.of(item.node)) is None else status.clock_s
+    age_s = statistics.median(simulated_s if simulated else ages_s) + ours_s
+    if _within(seen, item, age_s - set_s, simulated=simulated):
         return
     word = "old" if age_s > 0 else "in the future"
     fix, why = _same_clock(item, age_s), "stamps by another clock"
@@ -172,13 +176,29 @@ def _other_clock(seen: Observation, item: Input) -> Iterator[Cause]:
         fix = "use_sim_time: true   (in the section /** of the parameter file)"
     yield Cause(
         code="other_clock",
-        text=f"{item.topic}: stamps are {abs(age_s):.1f} s {word}"
+        text=f"{item.topic}: stamps are {_seconds(abs(age_s))} {word}"
         f"{' by /clock' if simulated else ''} on arrival"
         f"{f', and {item.source}.time_offset_s is {set_s:g}' if set_s else ''}: "
         f"{_publisher(item)} {why}",
         fix=fix,
         about=item.source,
     )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value < OTHER_CLOCK_S else f"{value:.1f} s"
+
+
+def _within(seen: Observation, item: Input, age_s: float, *, simulated: bool) -> bool:
+    """Whether a way to here explains an age on arrival; nothing arrives before its time."""
+    if simulated:  # /clock itself goes in steps
+        return abs(age_s) <= OTHER_CLOCK_S
+    too_old = any(
+        source.name == item.source and source.reason.startswith(TOO_OLD)
+        for view in seen.views
+        for source in view.sources
+    )
+    return -AHEAD_S <= age_s <= (OLD_S if too_old else OTHER_CLOCK_S)
 
 
 def _lacks_fractions(stamps: list[int]) -> bool:

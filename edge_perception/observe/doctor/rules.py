@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 
 from edge_perception.core.health import NOT_AS_ASKED
 from edge_perception.encoders.arrivals import how_to_arrive
@@ -30,6 +31,7 @@ _NO_PICTURE = re.compile(
 )
 LEAST_FRAMES = 2.0  # that should have come until a driver counts as silent
 LEAST_LOST, LEAST_LOST_SHARE = 2, 0.02
+MIXED_RATE = 1.4  # times the expected one: two sensors make 2, a driver's own jitter does not
 
 
 def causes(seen: Observation) -> list[Cause]:
@@ -199,6 +201,31 @@ def _fits(item: Input, publisher: Endpoint) -> bool:
     )
 
 
+def _mixed(seen: Observation) -> Iterator[Cause]:
+    """Several publishers of one topic, whose frames come mixed and not as one sensor's would."""
+    for item in seen.inputs:
+        fitting = [p for p in item.publishers if _fits(item, p)]
+        if item.calibration or len(fitting) < 2:
+            continue
+        stamps = [stamp for stamp, _ in item.stamps]
+        back = sum(after < before for before, after in pairwise(stamps))
+        wanted = _float(seen.parameters.get(item.node, {}).get("rate_hz"))
+        fast = bool(wanted) and len(stamps) > MIXED_RATE * (wanted or 0.0) * seen.watched_s
+        if not back and not fast:
+            continue  # one of them may be gone, or in reserve
+        names = sorted({p.node for p in fitting})
+        who = " and ".join(names) if len(names) > 1 else f"{len(fitting)} of {names[0]}"
+        shown = f"stamps went back {back} times" if back else f"expected {wanted:g} Hz"
+        yield Cause(
+            code="two_publishers",
+            text=f"{item.topic}: {who} publish on it, {len(stamps)} messages in "
+            f"{seen.watched_s:g} s ({shown}): frames of several sensors come as if of one",
+            fix=f"end one of them; or give each a topic and a source of its own, such as "
+            f"sources: [{item.source}, {item.source}_2] (README, several sensors of one kind)",
+            about=item.source,
+        )
+
+
 def _lost(seen: Observation) -> Iterator[Cause]:
     for item in seen.inputs:
         status = seen.of(item.node)
@@ -355,6 +382,7 @@ RULES: tuple[Callable[[Observation], Iterator[Cause]], ...] = (
     _qos,
     _rmw,
     _silent,
+    _mixed,
     _calibration_refused,
     _models,
     _not_as_asked,

@@ -381,6 +381,57 @@ def test_an_offset_out_of_range_is_not_advised():
     assert "time_offset_s" not in cause.fix
 
 
+@pytest.mark.parametrize(
+    ("age_s", "reason", "told"),
+    [
+        (-0.48, "stamp 0.48 s ahead of the node clock > 0.20 s", "0.48 s in the future"),
+        (-0.13, "", "0.13 s in the future"),
+        (0.55, "age 0.63 s > 0.50 s", "0.55 s old"),
+        (0.55, "", ""),
+        (0.05, "age 0.63 s > 0.50 s", ""),
+        (-0.05, "", ""),
+    ],
+)
+def test_a_clock_that_is_a_little_off_is_told_with_the_offset(age_s, reason, told):
+    state = "STALE" if reason else "OK"
+    views = (view(sources=(SourceSeen(name="camera", state=state, reason=reason),)),) * 10
+    stamps = tuple((i * NS, i * NS + round(age_s * NS)) for i in range(1, 9))
+    found = causes(seen(camera(stamps=stamps), views=views))
+    assert [cause.code for cause in found] == (
+        ["other_clock"] if told else ["source_not_ok"] if reason else []
+    )
+    if told:
+        assert told in found[0].text
+        assert f"camera.time_offset_s: {age_s:.2f}" in found[0].fix
+
+
+def test_a_clock_of_ours_that_is_off_is_not_laid_to_a_driver():
+    ours = {"camera_encoder": Diagnosis(level=0, message="OK", clock_s=-0.7)}
+    stamps = ((5 * NS, 5 * NS + round(0.71 * NS)),)  # by our clock old, by that of the node not
+    views = (
+        view(sources=(SourceSeen(name="camera", state="STALE", reason="age 0.63 s > 0.50 s"),)),
+    )
+    (cause,) = causes(seen(camera(stamps=stamps), views=views * 5, diagnostics=ours))
+    assert cause.code == "source_not_ok"
+
+
+def test_two_cameras_on_one_topic_are_named():
+    both = (endpoint("/left"), endpoint("/right"))
+    at_10_hz = {"/camera_encoder": {"rate_hz": 10.0}}
+    stamps = tuple((i * NS // 20, i * NS // 20 + 10**7) for i in range(1, 61))
+    (cause,) = causes(seen(camera(publishers=both, stamps=stamps), parameters=at_10_hz))
+    assert cause.code == "two_publishers"
+    assert "/left and /right publish" in cause.text
+    assert "60 messages in 3 s (expected 10 Hz)" in cause.text
+
+    back = tuple((stamp - i % 2 * NS // 2, at) for i, (stamp, at) in enumerate(stamps[::2]))
+    (cause,) = causes(seen(camera(publishers=(endpoint(),) * 2, stamps=back[1:])))
+    assert cause.code == "two_publishers"
+    assert "2 of /driver publish" in cause.text
+    # What one of them left behind when it crashed, or one that waits in reserve, mixes nothing.
+    assert causes(seen(camera(publishers=both, stamps=stamps[::2]), parameters=at_10_hz)) == []
+
+
 def test_a_cause_is_said_once():
     """A silent driver makes its source missing, its encoder an error and no view valid."""
     missing = view(valid=False, sources=(SourceSeen(name="camera", state="MISSING"),))
