@@ -16,6 +16,9 @@ from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.models.sessions import sharing_told
 
 SILENT = "no message on"  # begins what is said of an input; the doctor knows it by that
+BURSTS = "in bursts"  # how messages come that were held up on their way
+# Of the last messages so many came right behind one another: bursts of three and more.
+_BURST_SHARE, _CLOSE_PERIODS, _MEMORY = 0.6, 0.25, 0.95
 MIN_SAMPLES = 20  # a percentile of fewer says nothing
 
 
@@ -77,6 +80,7 @@ class EncoderHealth:
         self._inference = LatencyWindow()
         self._arrivals = ArrivalWindow()
         self._last_message_ns = 0
+        self._close_share = 0.0  # of the last messages, those that came right behind another
         self._last_feature: Feature | None = None
         self._last_error = ""
         self._last_valid_ns = 0
@@ -86,6 +90,9 @@ class EncoderHealth:
         """Note that a message arrived."""
         with self._lock:
             self._messages.add(now.steady_ns)
+            gap_s = (now.steady_ns - self._last_message_ns) / 1e9
+            close = gap_s * self._messages.rate_hz(now.steady_ns) < _CLOSE_PERIODS
+            self._close_share += (1.0 - _MEMORY) * (close - self._close_share)
             self._last_message_ns = now.steady_ns
 
     def on_feature(self, feature: Feature, now: Instant) -> None:
@@ -163,7 +170,8 @@ class EncoderHealth:
             findings.append(
                 Health(
                     level=Level.WARN,
-                    message=f"no usable frame for {late_s:.2f} s > {late_limit_s:.2f} s",
+                    message=f"no usable frame for {late_s:.2f} s > {late_limit_s:.2f} s"
+                    f"{self._bursts(now)}",
                 )
             )
         if feature is not None and feature.warning:
@@ -181,6 +189,12 @@ class EncoderHealth:
         )
         findings.extend(Health(level=Level.WARN, message=note) for note in pipeline.model.notes)
         return findings
+
+    def _bursts(self, now: Instant) -> str:
+        if self._close_share < _BURST_SHARE:
+            return ""
+        rate_hz = self._messages.rate_hz(now.steady_ns)
+        return f": messages come {BURSTS}, {hertz(rate_hz)} a second, of which the newest count"
 
     def _over_budget(self, limits: HealthLimits, now: Instant) -> list[Health]:
         """A warning at first, an error once it persists."""
@@ -208,6 +222,7 @@ class EncoderHealth:
             "source": pipeline.source,
             "rate_hz": hertz(self._features.rate_hz(now.steady_ns)),
             "input_rate_hz": hertz(self._messages.rate_hz(now.steady_ns)),
+            **({"arrival": BURSTS} if self._close_share >= _BURST_SHARE else {}),
             "age_s": f"{age_s:.3f}",
             "dropped": str(pipeline.dropped()),
             "refused": str(pipeline.refused),

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from edge_perception.core.health import NOT_AS_ASKED
 from edge_perception.encoders.arrivals import how_to_arrive
+from edge_perception.encoders.health import BURSTS
 from edge_perception.fusion.clock_watch import FAST_RATE
 from edge_perception.observe.doctor.clock_rules import CLOCK_RULES
 from edge_perception.observe.doctor.node_rules import NODE_RULES
@@ -29,6 +30,7 @@ _PACKED = "/compressed"  # such topics follow those of the images
 _NO_PICTURE = re.compile(
     r"depth|disparity|confidence|infra|mask|debug|label|segment|theora|zstd", re.I
 )
+_REFUSED = "refused: "
 LEAST_FRAMES = 2.0  # that should have come until a driver counts as silent
 LEAST_LOST, LEAST_LOST_SHARE = 2, 0.02
 MIXED_RATE = 1.4  # times the expected one: two sensors make 2, a driver's own jitter does not
@@ -246,11 +248,21 @@ def _too_fast(seen: Observation) -> Iterator[Cause]:
     for name, status in sorted(seen.diagnostics.items()):
         rate, wanted = _number(status.values, "rate_hz"), _number(status.values, "input_rate_hz")
         dropped = _number(status.values, "dropped")
-        if _given_up(status):
-            continue  # told with what is done about it
+        if _given_up(status) or status.message.startswith(_REFUSED):
+            continue  # told with what is done about it, and what is refused is not processed
         if seen.simulated(f"/{name}") and (seen.clock_rate or 0.0) > FAST_RATE:
             continue  # told of the clock
         if rate is None or wanted is None or not dropped or rate >= 0.8 * wanted:
+            continue
+        if status.values.get("arrival") == BURSTS:
+            yield Cause(
+                code="bursts",
+                text=f"{name}: {wanted:.1f} messages a second arrive {BURSTS}, and of each the "
+                f"newest counts: {rate:.1f} are processed, {dropped:.0f} dropped",
+                fix="let the driver publish each frame when it has it, not several at once; look "
+                "for what holds them up: its buffers, Wi-Fi that saves power, a bridge or relay",
+                about=f"/{name}",
+            )
             continue
         yield Cause(
             code="too_fast",
@@ -353,7 +365,7 @@ def _shared_memory(seen: Observation) -> Iterator[Cause]:
 
 def _refused(seen: Observation) -> Iterator[Cause]:
     for name, status in sorted(seen.diagnostics.items()):
-        if status.message.startswith("refused: ") and "camera_info" not in status.message:
+        if status.message.startswith(_REFUSED) and "camera_info" not in status.message:
             yield Cause(
                 code="refused",
                 text=f"{name}: {status.message}",

@@ -14,7 +14,7 @@ from edge_perception.backends.device_program import DeviceProgram
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.errors import BackendError
 from edge_perception.core.health import NOT_AS_ASKED, Health, Level
-from edge_perception.core.types import Geometry, ImageFrame, PointCloud
+from edge_perception.core.types import Feature, Geometry, ImageFrame, ModelVersion, PointCloud
 from edge_perception.encoders import EncoderOutput, encoders
 from edge_perception.encoders.health import EncoderHealth, HealthLimits
 from edge_perception.encoders.pipeline import EncoderPipeline
@@ -184,6 +184,41 @@ def test_diagnostics_say_where_frames_become_inputs(wrong, where):
     assert health.values["preprocess"] == where
     assert health.values.get(NOT_AS_ASKED, "").endswith(wrong)
     assert (NOT_AS_ASKED in health.values) == bool(wrong)
+
+
+@pytest.mark.parametrize(("at_once", "told"), [(10, True), (3, True), (2, False), (1, False)])
+def test_messages_that_come_in_bursts_are_told_from_a_slow_encoder(at_once, told):
+    clock = FakeClock(steady_ns=10**9)
+    pipeline = EncoderPipeline(
+        source="lidar",
+        spec=encoders()["lidar"],
+        model=served("lidar", "auto", ""),
+        geometry=Geometry(),
+        clock=clock,
+    )
+    evidence = EncoderHealth(started=clock.now())
+    for index in range(1, 101):
+        if index % at_once == 0:  # all that were taken since come at once
+            clock.advance(0.1 * at_once)
+            for _ in range(at_once):
+                evidence.on_message(clock.now())
+                clock.advance(0.0005)
+            good = Feature(
+                stamp_ns=clock.now().node_ns,
+                frame_id="lidar",
+                source="lidar",
+                modality="lidar",
+                model=ModelVersion(role="lidar", name="m", version="1", sha256=""),
+                sequence=index,
+            )
+            evidence.on_feature(good, clock.now())
+    clock.advance(0.3)
+    health = evidence.judge(
+        pipeline=pipeline, limits=HealthLimits(), topics="lidar/points", now=clock.now()
+    )
+    assert health.message.startswith("no usable frame for 0.30 s > 0.22 s")
+    assert ("messages come in bursts" in health.message) is told
+    assert (health.values.get("arrival") == "in bursts") is told
 
 
 def test_fusion_says_that_it_has_no_kernels():

@@ -256,6 +256,13 @@ CASES = {
         seen(camera(), **status("ok", 0, rate_hz="8.0", input_rate_hz="30.0", dropped="220")),
         "threads: 2",
     ),
+    "bursts": (
+        seen(
+            camera(),
+            **status("x", 1, rate_hz="2.0", input_rate_hz="9.5", dropped="43", arrival="in bursts"),
+        ),
+        "not several at once",
+    ),
     "load_control": (
         seen(
             camera(),
@@ -278,7 +285,18 @@ CASES = {
         ),
         "T_base_sensor: [x, y, z, qx, qy, qz, qw]   (parameter of /camera_encoder",
     ),
-    "refused": (seen(camera(), **status("refused: camera: unknown encoding 'x'")), "driver"),
+    "refused": (
+        seen(
+            camera(),
+            **status(
+                "refused: camera: unknown encoding 'x'",
+                rate_hz="0.0",
+                input_rate_hz="30.0",
+                dropped="9",
+            ),
+        ),
+        "driver",
+    ),
 }
 
 
