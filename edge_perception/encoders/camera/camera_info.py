@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Geometry
-from edge_perception.encoders.camera.calibration import rescaled
+from edge_perception.encoders.camera.calibration import rescaled, undistort_pixels
 
 _SIZES = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 # The coefficients of plumb_bob are the first ones of rational_polynomial.
@@ -118,7 +118,7 @@ def _geometry(
     sizes = _checked_sizes(K, message, notes)
     model, D = _distortion(name, D, notes)
     size = next(iter(sizes))
-    return Geometry(
+    geometry = Geometry(
         T_base_sensor=np.eye(4) if T_base_sensor is None else T_base_sensor,
         intrinsics=sizes.pop(size),
         image_size=size,
@@ -127,6 +127,28 @@ def _geometry(
         distortion=D if model else None,
         notes=tuple(notes),
     )
+    _check_lens(geometry)
+    return geometry
+
+
+def _check_lens(geometry: Geometry) -> None:
+    """Refuse coefficients that map no light to the middle of the image: nothing could be placed.
+
+    Real lenses may leave the corners without a ray, and never half of the way to the edges.
+    """
+    K, size = geometry.intrinsics, geometry.image_size
+    if geometry.distortion is None or K is None or size is None:
+        return
+    x, y = K[0, 2], K[1, 2]
+    (width, height) = size
+    half = np.array([(x / 2, y), ((x + width) / 2, y), (x, y / 2), (x, (y + height) / 2)])
+    with np.errstate(all="ignore"):
+        lost = np.isnan(undistort_pixels(half, geometry)).any(axis=1)
+    if 2 * lost.sum() >= len(half):
+        raise InvalidFrameError(
+            f"camera_info: d expects coefficients of a lens, got {geometry.distortion.tolist()}: "
+            "no ray comes to pixels half of the way from the principal point to the edges"
+        )
 
 
 def _checked_sizes(
@@ -202,6 +224,11 @@ def _check(K: NDArray[np.float64], size: tuple[int, int]) -> None:
         raise InvalidFrameError(
             f"camera_info: k expects focal lengths alike in x and y, got {K[0, 0]:g} and "
             f"{K[1, 1]:g}: no camera has such pixels"
+        )
+    if K[2, :2].any() and not K[:2, 2].any():
+        raise InvalidFrameError(
+            f"camera_info: k expects its rows one after the other, the last (0, 0, 1), got a last "
+            f"row of ({', '.join(f'{value:.6g}' for value in K[2])}): written column by column?"
         )
     x_px, y_px = float(K[0, 2]), float(K[1, 2])
     x, y = x_px / width, y_px / height

@@ -318,3 +318,41 @@ def test_a_calibration_says_the_same_only_where_every_value_is_equal(changes: di
     changed = replace(known(), **changes)
     assert not changed.says_the_same(known())
     assert not known().says_the_same(changed)
+
+
+@pytest.mark.parametrize(
+    ("model", "d"),
+    [
+        ("plumb_bob", [1e6, -1e9, 5.0, 5.0, 1e12]),
+        ("plumb_bob", [-9.0, 40.0, 0.0, 0.0, -300.0]),
+        ("plumb_bob", [-0.33, 0.12, 300.0, 0.0, 0.0]),  # of one coefficient the unit was lost
+        ("rational_polynomial", [-1e8, 0.0, 0.0, 0.0, 0.0, 1e3, 0.0, 0.0]),
+        ("equidistant", [-50.0, 900.0, 0.0, 0.0]),
+    ],
+)
+def test_coefficients_of_no_lens_are_refused(model: str, d: list[float]) -> None:
+    """Finite, and light comes to hardly any pixel: the camera would see nothing and be OK."""
+    with pytest.raises(InvalidFrameError, match="expects coefficients of a lens"):
+        geometry_from_camera_info(camera_info(distortion_model=model, d=d))
+
+
+@pytest.mark.parametrize(
+    ("model", "d"),
+    [
+        ("plumb_bob", [-0.45, 0.25, 0.0, 0.0, -0.08]),  # wide: the corners have no ray
+        ("plumb_bob", [0.3, -0.9, 0.001, 0.0, 0.7]),
+        ("equidistant", [0.1, -0.05, 0.02, -0.01]),
+    ],
+)
+def test_strong_lenses_are_lenses(model: str, d: list[float]) -> None:
+    wide = [250.0, 0.0, 320.0, 0.0, 250.0, 240.0, 0.0, 0.0, 1.0]
+    assert (
+        geometry_from_camera_info(camera_info(distortion_model=model, d=d, k=wide)).distortion
+        is not None
+    )
+
+
+def test_k_that_was_written_column_by_column_is_named() -> None:
+    k = np.array(camera_info().k).reshape(3, 3).T.ravel().tolist()
+    with pytest.raises(InvalidFrameError, match=r"last row of \(320, 240, 1\): written column by"):
+        geometry_from_camera_info(camera_info(k=k))
