@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ def with_odometry(health: Health, topic: str, age_s: float) -> Health:
     if -ODOMETRY_MAX_AHEAD_S <= age_s <= ODOMETRY_MAX_AGE_S:
         return health
     text = f"features are not moved: {topic} is {age_s:.2f} s old > {ODOMETRY_MAX_AGE_S:.2f} s"
+    if math.isinf(age_s):
+        text = f"features are not moved: no odometry that can be used came on {topic}"
     if age_s < 0.0:
         text = f"{topic}: stamps {-age_s:.2f} s ahead of the clock > {ODOMETRY_MAX_AHEAD_S:.2f} s"
     late = Health(level=Level.WARN, message=text)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.health import Health, Level
 from edge_perception.core.native import library
 from edge_perception.core.types import DetectedObject, Feature, Geometry, ModelVersion
 from edge_perception.fusion.motion import (
@@ -19,6 +20,7 @@ from edge_perception.fusion.motion import (
     displaced,
 )
 from edge_perception.fusion.odometry import pose_from_msg
+from edge_perception.nodes.fusion.findings import with_odometry
 
 MS = 1_000_000
 VERSION = ModelVersion(role="", name="", version="", sha256="")
@@ -191,3 +193,19 @@ def test_the_compiled_blend_gives_the_same_bits_as_numpy():
     weight = rng.uniform(size=(4, 60)).astype(np.float32)
     made = blended(planes, index, weight)
     assert made.tobytes() == blended_numpy(planes, index, weight).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("age_s", "says"),
+    [
+        (0.1, ""),
+        (0.8, "odom is 0.80 s old > 0.50 s"),
+        (-0.4, "odom: stamps 0.40 s ahead"),
+        (math.inf, "no odometry that can be used came on odom"),  # no number of seconds
+    ],
+)
+def test_odometry_that_does_not_serve_is_told(age_s, says):
+    health = with_odometry(Health(level=Level.OK, message="FULL"), "odom", age_s)
+    assert (health.level is Level.WARN) is bool(says)
+    assert says in health.message
+    assert "inf" not in health.message
