@@ -231,8 +231,9 @@ class SourceTrack:
         if not ahead_s > AHEAD_S:
             return ""
         return (
-            f"stamps are {ahead_s:.2f} s ahead of the node clock on arrival: by another clock, and "
-            f"objects are placed that much too late; {self.config.source}.time_offset_s: "
+            f"{self.config.source}: stamps are {ahead_s:.2f} s ahead of the node clock on arrival: by "
+            "another clock, and objects are placed that much too late; "
+            f"{self.config.source}.time_offset_s: "
             f"{max(delay_s, -10.0):.2f} makes up for it"
         )
 
