@@ -160,7 +160,8 @@ class EncoderHealth:
             findings.append(
                 Health(
                     level=Level.ERROR,
-                    message=f"{SILENT} {topics} for {silence_s:.1f} s > {limits.silence_s:.1f} s",
+                    message=f"{SILENT} {topics} for {silence_s:.1f} s > {limits.silence_s:.1f} s"
+                    f"{self._bursts(now)}",
                 )
             )
         late_limit_s = limits.late_periods / limits.rate_hz
@@ -194,6 +195,8 @@ class EncoderHealth:
         if self._close_share < _BURST_SHARE:
             return ""
         rate_hz = self._messages.rate_hz(now.steady_ns)
+        if not rate_hz:
+            return ""  # it ended
         return f": messages come {BURSTS}, {hertz(rate_hz)} a second, of which the newest count"
 
     def _over_budget(self, limits: HealthLimits, now: Instant) -> list[Health]:

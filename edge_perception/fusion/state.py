@@ -231,10 +231,9 @@ class SourceTrack:
         if not ahead_s > AHEAD_S:
             return ""
         return (
-            f"{self.config.source}: stamps are {ahead_s:.2f} s ahead of the node clock on arrival: by "
-            "another clock, and objects are placed that much too late; "
-            f"{self.config.source}.time_offset_s: "
-            f"{max(delay_s, -10.0):.2f} makes up for it"
+            f"{self.config.source}: stamps are {ahead_s:.2f} s ahead of the node clock on arrival: "
+            "by another clock, and objects are placed that much too late; "
+            f"{self.config.source}.time_offset_s: {max(delay_s, -10.0):.2f} makes up for it"
         )
 
     def reported(self, raw: SourceState) -> SourceState:

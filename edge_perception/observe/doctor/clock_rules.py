@@ -162,8 +162,9 @@ def _other_clock(seen: Observation, item: Input) -> Iterator[Cause]:
         return  # its time is not known here
     # By the clock of its node: ours may be another, which is told of the node.
     ours_s = 0.0 if simulated or (status := seen.of(item.node)) is None else status.clock_s
-    age_s = statistics.median(simulated_s if simulated else ages_s) + ours_s
-    if _within(seen, item, age_s - set_s, simulated=simulated):
+    known_s = [age_s + ours_s - set_s for age_s in (simulated_s if simulated else ages_s)]
+    age_s = statistics.median(known_s) + set_s
+    if _within(seen, item, known_s, simulated=simulated):
         return
     word = "old" if age_s > 0 else "in the future"
     fix, why = _same_clock(item, age_s), "stamps by another clock"
@@ -189,8 +190,9 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value < OTHER_CLOCK_S else f"{value:.1f} s"
 
 
-def _within(seen: Observation, item: Input, age_s: float, *, simulated: bool) -> bool:
-    """Whether a way to here explains an age on arrival; nothing arrives before its time."""
+def _within(seen: Observation, item: Input, ages_s: list[float], *, simulated: bool) -> bool:
+    """Whether a way to here explains ages on arrival; nothing arrives before its time."""
+    age_s = statistics.median(ages_s)
     if simulated:  # /clock itself goes in steps
         return abs(age_s) <= OTHER_CLOCK_S
     too_old = any(
@@ -198,7 +200,9 @@ def _within(seen: Observation, item: Input, age_s: float, *, simulated: bool) ->
         for view in seen.views
         for source in view.sources
     )
-    return -AHEAD_S <= age_s <= (OLD_S if too_old else OTHER_CLOCK_S)
+    if too_old and min(ages_s) > OLD_S:  # what is held up and comes in bursts has young ones too
+        return False
+    return -AHEAD_S <= age_s <= OTHER_CLOCK_S
 
 
 def _lacks_fractions(stamps: list[int]) -> bool:

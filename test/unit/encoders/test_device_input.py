@@ -219,6 +219,13 @@ def test_messages_that_come_in_bursts_are_told_from_a_slow_encoder(at_once, told
     assert health.message.startswith("no usable frame for 0.30 s > 0.22 s")
     assert ("messages come in bursts" in health.message) is told
     assert (health.values.get("arrival") == "in bursts") is told
+    for wait_s, in_bursts in ((0.3, told), (9.0, False)):  # between two, and after the last one
+        clock.advance(wait_s)
+        health = evidence.judge(
+            pipeline=pipeline, limits=HealthLimits(), topics="lidar/points", now=clock.now()
+        )
+        assert health.message.startswith("no message on lidar/points for ")
+        assert ("messages come in bursts" in health.message) is in_bursts
 
 
 def test_fusion_says_that_it_has_no_kernels():

@@ -423,6 +423,14 @@ def test_a_clock_that_is_a_little_off_is_told_with_the_offset(age_s, reason, tol
         assert f"camera.time_offset_s: {age_s:.2f}" in found[0].fix
 
 
+def test_frames_that_were_held_up_are_of_no_other_clock():
+    """In bursts the newest is young, and most are as old as the burst is long."""
+    stamps = tuple((i * NS // 10, (i // 10 + 1) * NS) for i in range(10, 40))
+    old = view(sources=(SourceSeen(name="camera", state="STALE", reason="age 0.63 s > 0.50 s"),))
+    (cause,) = causes(seen(camera(stamps=stamps), views=(old,) * 10))
+    assert cause.code == "source_not_ok"
+
+
 def test_a_clock_of_ours_that_is_off_is_not_laid_to_a_driver():
     ours = {"camera_encoder": Diagnosis(level=0, message="OK", clock_s=-0.7)}
     stamps = ((5 * NS, 5 * NS + round(0.71 * NS)),)  # by our clock old, by that of the node not
