@@ -69,3 +69,14 @@ def test_a_mode_change_is_recorded_with_what_was_before(tmp_path, ros_domain):
     assert "trial: lidar: only the new model: car at 10 m; only the old: nothing" in told
     assert Recording(path).count("/camera/camera_info") == 1
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_before_the_first_view_it_says_that_none_came(tmp_path, ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    plan, ring = RecordPlan.of(params_files=[]), RingOptions()
+    recorder = EventRecorderNode(plan, ring, TriggerOptions(kinds=KINDS), tmp_path, context=context)
+    health = recorder._health()
+    recorder.close()
+    context.try_shutdown()
+    assert health.message == "no /perception/fused came yet: no event is seen"

@@ -62,7 +62,7 @@ class EventRecorderNode:
             parameters=plan.parameters,
             say=lambda text: self._node.get_logger().info(text),
         )
-        self._fused_s = float("-inf")  # steady clock, of the newest fused view
+        self._fused_s: float | None = None  # steady clock, of the newest fused view
         self._diagnostics = Diagnostics(self._node, self._health)
         self._diagnostics.start()
         for topic in plan.topics:
@@ -112,6 +112,9 @@ class EventRecorderNode:
         values |= {f"beyond_budget {k}": str(n) for k, n in self._budget.swallowed.items()}
         if recorder.problem:
             return Health(level=Level.ERROR, message=recorder.problem, values=values)
+        if self._fused_s is None:
+            text = f"no {self._fused} came yet: no event is seen"
+            return Health(level=Level.WARN, message=text, values=values)
         silence_s = time.monotonic() - self._fused_s
         if silence_s > _SILENT_S:
             text = f"no {self._fused} for {silence_s:.1f} s > {_SILENT_S:.1f} s: no event is seen"
