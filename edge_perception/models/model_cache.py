@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -81,9 +82,9 @@ class ModelCache(Generic[T]):
             if found is not None:
                 return found
             size = self._size_bytes(name)
-            for model in self._reserve(name, size):
-                self._release(model)
+            leaving = self._reserve(name, size)
             try:
+                self._release_all(leaving)
                 model = self._load(name)
             except BaseException:
                 with self._lock:
@@ -105,16 +106,14 @@ class ModelCache(Generic[T]):
         """Let unused models leave, the least recently used first, until so much is free."""
         with self._lock:
             leaving = self._evicted(size_bytes)
-        for model in leaving:
-            self._release(model)
+        self._release_all(leaving)
 
     def drop(self) -> None:
         """Release all; nobody may use them any more."""
         with self._loading, self._lock:
             models = [entry.model for entry in self._entries.values() if entry.model is not None]
             self._entries.clear()
-        for model in models:
-            self._release(model)
+        self._release_all(models)
 
     def figures(self) -> CacheFigures:
         """Return what is held now."""
@@ -127,6 +126,12 @@ class ModelCache(Generic[T]):
                 used_bytes=self._used_bytes(),
                 limit_bytes=self._limit_bytes,
             )
+
+    def _release_all(self, models: list[T]) -> None:
+        """Release models; one that cannot be closed keeps no other from it, and is raised then."""
+        with ExitStack() as stack:
+            for model in reversed(models):
+                stack.callback(self._release, model)
 
     def _found(self, name: str) -> T | None:
         with self._lock:

@@ -105,3 +105,25 @@ def test_make_room_leaves_what_serves():
     assert machine.loaded == ["a"]
     with pytest.raises(ModelError, match="not in use"):
         machine.cache.done("a") or machine.cache.done("a")
+
+
+def test_one_that_cannot_be_closed_costs_no_room_and_keeps_no_other():
+    closed = []
+
+    def release(name):
+        closed.append(name)
+        if name == "a":
+            raise ModelError("a: cannot be closed")
+
+    cache = ModelCache(
+        limit_bytes=100, size_bytes={"a": 40, "b": 40, "c": 90}.get, load=str, release=release
+    )
+    for name in ("a", "b"):
+        cache.use(name)
+        cache.done(name)
+    with pytest.raises(ModelError, match="a: cannot be closed"):
+        cache.use("c")
+    assert closed == ["a", "b"]
+    assert cache.figures().used_bytes == 0
+    assert cache.use("c") == "c"
+    assert (cache.figures().hits, cache.figures().misses) == (0, 4)
