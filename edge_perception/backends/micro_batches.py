@@ -234,7 +234,10 @@ class MicroBatches:
                 finally:
                     with self._turn:
                         self._running = False
-                        self._waking.update(item.source for item in batch)
+                        # An interrupt is of this thread: frames of others run without it.
+                        left = [item for item in batch if not item.done and item is not request]
+                        self._waiting[:0] = left
+                        self._waking.update(item.source for item in batch if item.done)
                         self._turn.notify_all()
         with self._turn:
             self._waking.discard(source)

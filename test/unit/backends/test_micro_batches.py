@@ -109,6 +109,21 @@ def test_a_bad_frame_harms_no_other():
     assert results[2].tolist() == [[6.0]]
 
 
+def test_an_interrupt_of_who_runs_loses_no_frame_of_others():
+    class Interrupted(Session):
+        def infer(self, inputs):
+            if len(inputs["x"]) > 1:
+                self.runs.append("together")
+                raise KeyboardInterrupt
+            return super().infer(inputs)
+
+    session = Interrupted(hold=True)
+    others = behind_a_run(batches(session, most=2), session, [frame(1), frame(2)])
+    assert [type(each) for each in others].count(KeyboardInterrupt) == 1
+    (served,) = (each for each in others if not isinstance(each, BaseException))
+    assert served.tolist() == [[2.0 * session.runs[-1][0]]]
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
