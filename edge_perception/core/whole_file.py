@@ -23,8 +23,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     partial = None
     try:
-        if path.exists() and not path.is_file():
-            with path.open("wb", buffering=0) as taker:
+        if path.exists() and _takes_bytes(path):
+            with path.open("ab", buffering=0) as taker:
                 taker.write(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def check_place(path: Path) -> None:
     Raises:
         OSError: it could not; the error names the file.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.exists() and not path.is_dir() and _takes_bytes(path):
         return  # what takes bytes, see `write_whole`
     try:
         if path.is_dir():
@@ -58,3 +58,9 @@ def check_place(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _takes_bytes(path: Path) -> bool:
+    """Tell what is written to; `/dev/stdout` stays a link of all where it leads to a file."""
+    link = path.is_symlink() and path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
+    return link or not path.is_file()
