@@ -71,6 +71,7 @@ class SourceTrack:
         self._good = 0
         self._meter = RateMeter()
         self._clock_offset = ClockOffset()
+        self._ahead_s = 0.0  # of the newest good feature: its stamp was after its arrival
         self._publishers = PublisherWatch()
         self.configure(config)
 
@@ -115,7 +116,7 @@ class SourceTrack:
             return None
         self._invalid_reason, self._stamp_refused = "", False
         self._last_stamp_ns = stamp_ns
-        self._latency = feature.latency
+        self._latency, self._ahead_s = feature.latency, (stamp_ns - now.node_ns) / NS
         self._recover(was, recovery_frames, now)
         self.newest = Arrival(feature, stamp_ns, now.steady_ns)
         return self.newest
@@ -226,14 +227,13 @@ class SourceTrack:
 
     def _ahead(self) -> str:
         """Say that stamps are of a clock that runs ahead, as far as fusion still takes them."""
-        delay_s = self._clock_offset.offset_s
-        ahead_s = self.config.time_offset_s - delay_s  # NaN: nothing is known
-        if not ahead_s > AHEAD_S:
+        if self._ahead_s <= AHEAD_S:
             return ""
+        offset_s = max(self.config.time_offset_s - self._ahead_s, -10.0)
         return (
-            f"{self.config.source}: stamps are {ahead_s:.2f} s ahead of the node clock on arrival: "
-            "by another clock, and objects are placed that much too late; "
-            f"{self.config.source}.time_offset_s: {max(delay_s, -10.0):.2f} makes up for it"
+            f"{self.config.source}: stamps are {self._ahead_s:.2f} s ahead of the node clock on "
+            "arrival: by another clock, and objects are placed that much too late; "
+            f"{self.config.source}.time_offset_s: {offset_s:.2f} makes up for it"
         )
 
     def reported(self, raw: SourceState) -> SourceState:
