@@ -1,5 +1,6 @@
 """Recordings that are damaged, odd or of another robot: a clear line, never a stack trace."""
 
+import itertools
 import json
 import re
 import shutil
@@ -271,11 +272,12 @@ def test_what_is_counted_is_counted_once_however_a_recording_is_cut(drive, tmp_p
     """Most sweeps are broken; with those of warm-ups it would be more than there are."""
     bag = open_recording(drive)
     end_ns = bag.start_ns + 3 * NS
+    sweeps = itertools.count()
 
-    def change(index, message):
+    def change(_index, message):
         if message.log_time_ns >= end_ns:
             return []
-        if message.topic == POINTS and index % 3:
+        if message.topic == POINTS and next(sweeps) % 3:
             return [replace(message, data=message.data[:100])]
         return [message] * (1 + (message.topic == IMAGE))
 
