@@ -182,7 +182,7 @@ class _Binder:
         name = self._plan.odometry_topic
         if not name:
             return ""
-        if name not in self._named:
+        if name not in self._named or not self._bag.count(self._named[name]):
             self._notes.append(f"the recording has no odometry on {name}: nothing is moved")
             return ""
         if self._is_usable(name, {ODOMETRY_TYPE}):

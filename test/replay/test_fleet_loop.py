@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from copies import copy_recording
+from copies import another_drive, brighter, copy_recording
 
 from edge_perception.cli.main import main
 from edge_perception.core.share import share_file
@@ -54,7 +54,7 @@ def test_a_trigger_that_is_none_is_refused_by_name(short, tmp_path, capsys):
     assert "unknown trigger 'moon'" in capsys.readouterr().err
 
 
-def copy_for(robot, found, folder):
+def copy_for(robot, number, found, folder):
     """The same moments as another robot would have kept them."""
     folder.mkdir(parents=True)
     for path in found.glob("*.mcap"):
@@ -63,7 +63,8 @@ def copy_for(robot, found, folder):
             for topic in kept.topics.values():
                 writer.add_topic(topic)
             for message in kept.messages():
-                writer.write(message.topic, message.data, log_time_ns=message.log_time_ns)
+                seen = brighter(message, number)
+                writer.write(seen.topic, seen.data, log_time_ns=seen.log_time_ns)
             writer.add_metadata("events", dict(kept.metadata("events")))
             writer.add_metadata("robot", {"name": robot})
         shutil.copy(parameters_path(path), folder)
@@ -78,8 +79,8 @@ def loop(drive, found, tmp_path):
     (out / "drives").mkdir(parents=True)
     for number in range(ROBOTS):
         robot = f"robot-{number:02}"
-        (out / "drives" / f"{robot}_{7000 + number}_1s.mcap").symlink_to(drive)
-        copy_for(robot, found, out / "robots" / robot / "events")
+        another_drive(drive, out / "drives" / f"{robot}_{7000 + number}_1s.mcap", number)
+        copy_for(robot, number, found, out / "robots" / robot / "events")
     (out / "robots" / "robot-00" / "events" / "event_1_broken.mcap").write_bytes(b"cut off")
 
     def run(models: Path, candidate: Path) -> int:

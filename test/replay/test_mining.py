@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from copies import another_drive
 
 from edge_perception.cli.main import main
 from edge_perception.core.errors import ConfigurationError
@@ -299,9 +300,9 @@ def test_a_candidate_is_better_by_the_margin_or_the_reason_is_said(
     files = []
     for number in range(5):
         path = tmp_path / f"drive_{number}.mcap"
-        path.symlink_to(kept[0])
-        for name in (parameters_path, lambda p: p.with_suffix(".ground_truth.json")):
-            name(path).symlink_to(name(kept[0]))
+        another_drive(kept[0], path, number, labels=False)
+        labels = kept[0].with_suffix(".ground_truth.json")
+        path.with_suffix(".ground_truth.json").symlink_to(labels)
         files += ["--recording", str(path)]
     told = tmp_path / "evidence.json"
     asked = ["evaluate", *files, "--json", str(told), "--margin", "2"]

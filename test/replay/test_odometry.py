@@ -2,6 +2,7 @@
 
 import math
 
+from copies import copy_recording
 from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
 
@@ -11,20 +12,20 @@ from edge_perception.recordings.writer import RecordingWriter, Topic
 from edge_perception.validation.merging import read_lines
 
 TOPIC = Topic(name="/odometry", type="nav_msgs/msg/Odometry")
-USED = {"fusion.odometry_topic": "odometry"}
+USED, UNUSED = {"fusion.odometry_topic": "odometry"}, {"fusion.odometry_topic": ""}
 SPEED_MPS = 15.0
 
 
 def with_odometry(drive, path):
     """The drive with a motion of 15 m/s that its sensors do not show, 50 times a second."""
     recording = Recording(drive)
-    messages = list(recording.messages())
+    messages = [message for message in recording.messages() if message.topic != TOPIC.name]
     start_ns, end_ns = messages[0].log_time_ns, messages[-1].log_time_ns
     moments = range(start_ns - 10**9, end_ns, 20_000_000)
     added = [("/odometry", serialize_message(odometry(ns, start_ns)), ns) for ns in moments]
     kept = [(m.topic, m.data, m.log_time_ns) for m in messages]
     with RecordingWriter(path) as writer:
-        for topic in (*recording.topics.values(), TOPIC):
+        for topic in {**recording.topics, TOPIC.name: TOPIC}.values():
             writer.add_topic(topic)
         for topic, data, time_ns in sorted([*added, *kept], key=lambda item: item[2]):
             writer.write(topic, data, log_time_ns=time_ns)
@@ -43,7 +44,7 @@ def test_late_features_join_and_are_moved(drive, replay, tmp_path):
     late = {"delay": ("camera:180ms",), "subset": ("camera", "lidar")}
     runs = [
         replay(bag=bag, overrides={"fusion.deadline_s": 0.1, **overrides}, **late)
-        for overrides in ({}, USED)
+        for overrides in (UNUSED, USED)
     ]
     plain, moved = [list(read_lines(run.folder / "fused.jsonl")) for run in runs]
     assert runs[1].account["sha256"] != runs[0].account["sha256"]
@@ -55,10 +56,13 @@ def test_late_features_join_and_are_moved(drive, replay, tmp_path):
     assert not any(math.isnan(r["confidence"]) for r in moved)
 
 
-def test_a_recording_without_the_topic_says_so(replay):
+def test_a_recording_without_the_topic_says_so(replay, drive, tmp_path):
+    bag = copy_recording(
+        drive, tmp_path / "still.mcap", lambda m: None if m.topic == TOPIC.name else m
+    )
     load = {"load.budget_ms": 0.001, "load.most_skipped": 9, "load.reuse_max_age_s": 9.0}
     load = {f"lidar_encoder.{name}": value for name, value in load.items()}
-    result = replay(overrides={**USED, **load})
+    result = replay(bag=bag, overrides={**USED, **load})
     notes = result.to_json()["notes"]
     assert any("no odometry on /odometry" in note for note in notes)
     assert any("lidar: load.budget_ms is not replayed" in note for note in notes)
