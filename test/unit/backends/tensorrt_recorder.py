@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 import gc
 import json
+import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -219,9 +221,10 @@ def _classes(world: World) -> list[type]:
     class ICudaEngine:
         def __init__(self, profile: dict) -> None:
             self._number, self._profile = recorder.born("engine"), profile
+            self._context: Callable[[], IExecutionContext | None] = lambda: None
 
         def __del__(self) -> None:
-            assert not recorder.alive.get("context"), "an engine before its context"
+            assert self._context() is None, "an engine before its context"
             recorder.gone("engine", self._number)
 
         num_io_tensors = property(lambda self: len(world.shapes))
@@ -246,18 +249,27 @@ def _classes(world: World) -> list[type]:
             return self._profile[name]
 
         def create_execution_context(self) -> IExecutionContext | None:
-            return None if world.wrong == "context" else IExecutionContext()
+            if world.wrong == "context":
+                return None
+            context = IExecutionContext()
+            self._context = weakref.ref(context)
+            return context
 
     class Runtime:
         def __init__(self, logger: ILogger) -> None:
             self._number, IExecutionContext.logger = recorder.born("runtime"), logger
+            self._engine: Callable[[], ICudaEngine | None] = lambda: None
 
         def __del__(self) -> None:
-            assert not recorder.alive.get("engine"), "a runtime before its engine"
+            assert self._engine() is None, "a runtime before its engine"
             recorder.gone("runtime", self._number)
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-            return None if world.wrong == "load" else ICudaEngine(json.loads(serialized_engine))
+            if world.wrong == "load":
+                return None
+            engine = ICudaEngine(json.loads(serialized_engine))
+            self._engine = weakref.ref(engine)
+            return engine
 
     return [
         Builder,

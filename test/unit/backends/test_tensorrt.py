@@ -345,7 +345,7 @@ def test_the_benchmark_of_a_gpu_runs_both_and_leaves_nothing(world, model, tmp_p
         "bev_center",
         {"a": (2, 3), "b": (2, 3)},
         {"sum": (2, 3), "product": (2, 3)},
-        gates={"absolute": 1e-6},
+        gates={"absolute_tolerance": 1e-6},
     )
     bundle = write_bundle(
         tmp_path / "bundle", manifest=manifest, model=model, golden_inputs={"a": A, "b": B}
