@@ -114,11 +114,9 @@ class Feed:
             stamp_ns = time.time_ns()
             if tick % 2 == 0:
                 sent.append(stamp_ns)
-                self._publish_set(tick // 2, stamp_ns)
+                self._publish_set(tick // 2, stamp_ns, image=tick)
             else:
-                # Another image than those of the sets before and after: a live one never repeats.
-                images = self._clip.images
-                self._publish(self._camera, images[(tick // 2 + 2) % len(images)], stamp_ns)
+                self._publish_image(tick, stamp_ns)
         return sent
 
     def saturated(self, seconds: float) -> dict[str, Any]:
@@ -137,7 +135,7 @@ class Feed:
         while time.monotonic() < end:
             sent.append(time.time_ns())
             waiting.append(sent[-1])
-            self._publish_set(len(sent), sent[-1])
+            self._publish_set(len(sent), sent[-1], image=len(sent))
             with self._lock:
                 self._lock.wait_for(lambda: self._in_flight(waiting) < IN_FLIGHT, STUCK_S)
         return sent
@@ -169,9 +167,13 @@ class Feed:
             },
         }
 
-    def _publish_set(self, number: int, stamp_ns: int) -> None:
-        self._publish(self._lidar, self._clip.clouds[number % len(self._clip.clouds)], stamp_ns)
+    def _publish_image(self, number: int, stamp_ns: int) -> None:
+        """Send one after the other: a live one never repeats, whatever is skipped between two."""
         self._publish(self._camera, self._clip.images[number % len(self._clip.images)], stamp_ns)
+
+    def _publish_set(self, number: int, stamp_ns: int, *, image: int) -> None:
+        self._publish(self._lidar, self._clip.clouds[number % len(self._clip.clouds)], stamp_ns)
+        self._publish_image(image, stamp_ns)
         if time.monotonic() >= self._next_block_s:  # sound comes in real time, whatever the speed
             self._next_block_s = max(self._next_block_s + BLOCK_S, time.monotonic())
             chunk = bytearray(self._clip.chunk)

@@ -22,7 +22,7 @@ from edge_perception.simulation.scenario import Camera, Scenario
 from edge_perception.simulation.world import World
 
 WIDTH, HEIGHT, POINTS, AUDIO_RATE_HZ, AUDIO_BLOCK = 1280, 720, 100_000, 16_000, 1_600
-FRAMES = 3  # distinct ones, so that none looks frozen
+FRAMES = 11  # distinct ones, so that none looks frozen, whatever load control skips between two
 PARAMETERS = "parameters.yaml"
 
 
