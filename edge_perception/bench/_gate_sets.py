@@ -12,11 +12,11 @@ import numpy as np
 
 from edge_perception.bench._bad_models import bad_bundle
 from edge_perception.bench._decision_trials import TrialResult
-from edge_perception.core.types import ClosedBy, DetectedObject, Feature, Geometry, Mode
+from edge_perception.core.types import DetectedObject, Feature, Geometry
 from edge_perception.encoders import EncoderOutput, encoders, source_defaults
 from edge_perception.encoders.serving import Sample
 from edge_perception.fusion.config import DecisionConfig, FusionConfig, SourceConfig
-from edge_perception.fusion.cycle import Cycle
+from edge_perception.fusion.cycle import cycle_of
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import ModelOptions, open_bundle
@@ -111,25 +111,7 @@ class WholeSet:
             took_s = time.monotonic() - began_s
             samples[role] = Sample(outputs={}, output=output, inference_s=took_s)
             features[role] = self._feature(role, pair, output)
-        stamps = {name: feature.stamp_ns for name, feature in features.items()}
-        view = fuse_cycle(
-            Cycle(
-                sequence=0,
-                config=self._config,
-                opened_steady_ns=0,
-                closed_steady_ns=0,
-                closed_by=ClosedBy.COMPLETE,
-                features=features,
-                stamps_ns=stamps,
-                stamp_ns=max(stamps.values()),
-                oldest_stamp_ns=min(stamps.values()),
-                sources=(),
-                mode=Mode.FULL,
-                valid=True,
-                reason="",
-                models=(self._fusion,),
-            )
-        )
+        view = fuse_cycle(cycle_of(self._config, features, models=(self._fusion,)))
         kept = {
             role: replace(sample, output=replace(sample.output, tensors={}))
             for role, sample in samples.items()

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from edge_perception.core.errors import ModelError
 from edge_perception.core.schema import decode
-from edge_perception.core.types import ClosedBy, Feature, FusedView, Geometry, Mode
+from edge_perception.core.types import Feature, FusedView, Geometry, Mode
 from edge_perception.encoders import EncoderOutput, encoders, source_defaults
 from edge_perception.evaluation.frames import SampleFrame
 from edge_perception.fusion.config import DecisionConfig, FusionConfig, SourceConfig
-from edge_perception.fusion.cycle import Cycle
+from edge_perception.fusion.cycle import cycle_of
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.models.adapters.bev_center import BevCenterOptions, Calibration
 from edge_perception.models.fusion_model import BundleFusionModel
@@ -130,23 +130,11 @@ class Rig:
 
     def fuse(self, features: Mapping[str, Feature], *, with_model: bool = True) -> FusedView:
         """Return what fusion makes of features; without the model: of the encoders' decisions."""
-        newest = max(feature.stamp_ns for feature in features.values())
-        cycle = Cycle(
-            sequence=0,
-            config=_config_of(tuple(features)),
-            opened_steady_ns=0,
-            closed_steady_ns=0,
-            closed_by=ClosedBy.COMPLETE,
-            features=features,
-            stamps_ns={name: feature.stamp_ns for name, feature in features.items()},
-            stamp_ns=newest,
-            oldest_stamp_ns=min(feature.stamp_ns for feature in features.values()),
-            sources=(),
-            mode=Mode.FULL if len(features) >= len(MODALITIES) else Mode.DEGRADED,
-            valid=True,
-            reason="",
-            sound_events=tuple(e for f in features.values() for e in f.sound_events),
+        cycle = cycle_of(
+            _config_of(tuple(features)),
+            features,
             models=(self._fusion,) if with_model else (),
+            mode=Mode.FULL if len(features) >= len(MODALITIES) else Mode.DEGRADED,
         )
         return fuse_cycle(cycle)
 

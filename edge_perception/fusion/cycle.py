@@ -69,3 +69,40 @@ class Cycle:
                 stamp_ns = self.stamps_ns[source.source]
                 found[coarse] = max(found.get(coarse, 0), stamp_ns)
         return found.get(False, found.get(True, 0))
+
+
+def cycle_of(
+    config: FusionConfig,
+    features: Mapping[str, Feature],
+    *,
+    models: tuple[FusionModel, ...] = (),
+    stamps_ns: Mapping[str, int] | None = None,
+    mode: Mode = Mode.FULL,
+) -> Cycle:
+    """Return a cycle of features alone, without clocks and states of sources.
+
+    Args:
+        config: of fusion.
+        features: by source; at least one.
+        models: fusion models; none: the decisions of the encoders are fused.
+        stamps_ns: of each feature; None: its own.
+        mode: of the view.
+    """
+    stamps = stamps_ns or {name: feature.stamp_ns for name, feature in features.items()}
+    return Cycle(
+        sequence=0,
+        config=config,
+        opened_steady_ns=0,
+        closed_steady_ns=0,
+        closed_by=ClosedBy.COMPLETE,
+        features=features,
+        stamps_ns=stamps,
+        stamp_ns=max(stamps.values()),
+        oldest_stamp_ns=min(stamps.values()),
+        sources=(),
+        mode=mode,
+        valid=True,
+        reason="",
+        sound_events=tuple(e for f in features.values() for e in f.sound_events),
+        models=models,
+    )

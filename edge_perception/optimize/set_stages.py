@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edge_perception.core.types import ClosedBy, Feature, FusedView, Geometry, Mode
+from edge_perception.core.types import Feature, FusedView, Geometry
 from edge_perception.encoders import encoders, source_defaults
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.fusion.config import DecisionConfig, FusionConfig, SourceConfig
-from edge_perception.fusion.cycle import Cycle
+from edge_perception.fusion.cycle import cycle_of
 from edge_perception.fusion.hybrid import fuse_cycle
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import LoadedModel
@@ -84,21 +84,7 @@ class FusionStage:
     def run(self, features: Mapping[str, Feature]) -> FusedView:
         """Fuse features by source; they are of one moment, whatever their stamps say."""
         newest = max(feature.stamp_ns for feature in features.values())
-        cycle = Cycle(
-            sequence=0,
-            config=self._config,
-            opened_steady_ns=0,
-            closed_steady_ns=0,
-            closed_by=ClosedBy.COMPLETE,
-            features=features,
-            stamps_ns=dict.fromkeys(features, newest),
-            stamp_ns=newest,
-            oldest_stamp_ns=newest,
-            sources=(),
-            mode=Mode.FULL,
-            valid=True,
-            reason="",
-            sound_events=tuple(e for f in features.values() for e in f.sound_events),
-            models=self._models,
+        stamps_ns = dict.fromkeys(features, newest)
+        return fuse_cycle(
+            cycle_of(self._config, features, models=self._models, stamps_ns=stamps_ns)
         )
-        return fuse_cycle(cycle)
