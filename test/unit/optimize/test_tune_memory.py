@@ -1,6 +1,7 @@
 """What a model takes of memory is its own, whatever ran before it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,10 +37,12 @@ def test_memory_does_not_depend_on_the_order_of_loading():
 
 
 def test_the_processes_of_ways_are_gone_afterwards(audio_way):
-    before = set(os.listdir("/proc"))
-    assert [told["p50_ms"] > 0 for _, told in alone("audio", [audio_way] * 3, runs=1)] == [True] * 3
-    mine = {p for p in set(os.listdir("/proc")) - before if p.isdigit()}
-    assert not [pid for pid in mine if "optimize.runner" in command_of(pid)]
+    seen = set()
+    for _, told in alone("audio", [audio_way] * 3, runs=1):
+        seen |= runners_below(os.getpid())  # other tests of the machine have theirs
+        assert told["p50_ms"] > 0
+    assert seen
+    assert not [pid for pid in seen if "optimize.runner" in command_of(pid)]
 
 
 def test_beside_others_no_memory_is_told(audio_way):
@@ -50,6 +53,17 @@ def test_beside_others_no_memory_is_told(audio_way):
 @pytest.fixture
 def audio_way():
     return of("bev_lite/audio")
+
+
+def runners_below(pid):
+    """Return the helpers among the descendants of a process."""
+    children = [
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+    found = {child for child in children if "optimize.runner" in command_of(child)}
+    return found.union(*map(runners_below, children))
 
 
 def command_of(pid):
