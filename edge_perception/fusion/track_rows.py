@@ -22,6 +22,10 @@ _PLACES = 24  # kept of one track: a window at 20 Hz
 _MOST_GAP_S = 0.25
 _LEAST_PLACES, _LEAST_SPAN_S = 4, 0.25  # that a velocity is told from
 _MODEL_VARIANCE = 4.0  # (m/s)², of a velocity that a model told
+FRONT_S = 2.5  # of headings that say which end of a box is its front
+_VIEWS = 25  # kept of them
+_SHOWN = 5.0  # views that one counts for in which it moved as only a front does
+_BACKWARDS_MPS = 2.0  # faster than one reverses
 _MOST_NAMES = 4096  # of classes; a sender of ever new ones makes all tracks begin anew
 
 # Rows are wide: `take`, `put` and `compress` move them in a fifth of the time that indexing takes.
@@ -34,6 +38,8 @@ _ROW = np.dtype(
         ("places_m", np.float64, (_PLACES, 2)), ("noise_m2", np.float64, (_PLACES, 3)),
         ("told_mps", np.float64, (_PLACES, 2)), ("stamps_ns", np.int64, (_PLACES,)),
         ("clocks_s", np.float64, (_PLACES,)),
+        ("headings", np.float64, (_VIEWS, 2)), ("headed_ns", np.int64, (_VIEWS,)),
+        ("base_heading", np.float64, (2,)),
         ("state", np.float64, (4,)), ("P", np.float64, (4, 4)), ("scale", np.float64),
     ]
 )  # fmt: skip
@@ -165,6 +171,9 @@ class TrackRows:
         rows["places_m"][:, 0] = np.stack(
             [T[k, 0] * x + T[k, 1] * y + T[k, 3] for k in (0, 1)], axis=1
         )
+        x, y = rows["base_heading"].T
+        rows["headings"] = 0.0
+        rows["headings"][:, 0] = np.stack([T[k, 0] * x + T[k, 1] * y for k in (0, 1)], axis=1)
         rows["told_mps"] = np.nan
         rows["count"] = np.minimum(rows["count"], 1)
         self._filter(np.arange(len(rows)))
@@ -219,6 +228,51 @@ class TrackRows:
         part["seen_ns"] = at_ns
         self._rows.put(index, part)
         self._filter(index)
+
+    def face(
+        self,
+        index: NDArray[np.intp],
+        headings: NDArray[np.float64],
+        velocities: NDArray[np.float64],
+        learning: NDArray[np.bool_],
+        turn: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Return which boxes have their front at the other end, by what was seen of them lately.
+
+        The axis of a box is seen well; which end is the front is a guess in a single view of what
+        stands. Views vote, and motion decides: a car that has stopped keeps the front it drove by.
+
+        Args:
+            index: rows, the newest places of which are those of the view.
+            headings: (2, M), of the boxes of the view, frame of the tracks.
+            velocities: (2, M), where the tracks tell them; NaN: they do not.
+            learning: which are new.
+            turn: (2, 2), from that frame to the base frame.
+        """
+        part = self._rows.take(index)
+        fresh = part["seen_ns"][:, None] - part["headed_ns"] <= FRONT_S * NS
+        before = np.where(fresh[:, :, None], part["headings"], 0.0)
+        chain = np.concatenate([headings.T[:, None], before], axis=1)
+        # Which way round each view saw it, against the newest: an axis turns little between two.
+        steps = np.sign((chain[:, 1:] * chain[:, :-1]).sum(axis=2))
+        views = np.cumprod(steps, axis=1) * np.hypot(before[..., 0], before[..., 1])
+        votes = 1.0 + views.sum(axis=1)
+        told = np.where(votes < 0.0, -headings, headings)
+        speed = (told * velocities).sum(axis=0)
+        moves = np.abs(np.nan_to_num(speed)) > _BACKWARDS_MPS
+        told = np.where(moves & (speed < 0.0), -told, told)
+        new = np.flatnonzero(learning)
+        kept = part[new]
+        for name in ("headings", "headed_ns"):
+            kept[name][:, 1:] = kept[name][:, :-1].copy()
+        kept["headings"][:, 0] = np.where(moves, _SHOWN * told, headings).T[new]
+        kept["headed_ns"][:, 0] = kept["seen_ns"]
+        facing = (told * np.minimum(np.abs(votes), _SHOWN)).T[new]
+        kept["base_heading"] = np.stack(
+            [facing[:, 0] * r[0] + facing[:, 1] * r[1] for r in turn], axis=1
+        )
+        self._rows.put(index[new], kept)
+        return np.asarray((told * headings).sum(axis=0) < 0.0)
 
     def _filter(self, index: NDArray[np.intp]) -> None:
         """Run the filter over the windows of some tracks."""

@@ -32,7 +32,6 @@ _MOST_ERROR_MPS = 1.0  # standard deviation above which no velocity is told
 _MOST_SURPRISE = 16.0  # squared Mahalanobis distance of what may be the same: four deviations
 _OTHER_CLASS = 2.0  # cost of another class of the same group
 _FAR = 1e6  # cost of what cannot be the same object
-_BACKWARDS_MPS = 2.0  # faster than one reverses: what moves so looks the other way
 _UPPER = np.triu_indices(4)
 
 
@@ -120,10 +119,10 @@ class Tracker:
         """Return the objects of a view with id, age, covariance, and velocity where it is known.
 
         Velocities are m/s over ground, axes of the base frame; one that a model gave stands. An
-        object that moves backwards faster than one reverses is turned: the front and back of a box
-        look alike, and its motion tells them apart. A view
-        of evidence that is not newer than that of the view before, as load control makes them and
-        as a late source does, is given what is known and teaches nothing.
+        object whose front was at the other end in most views of late, or that moved that way, is
+        turned by half a turn. A view of evidence that is not newer than that of the view before,
+        as load control makes them and as a late source does, is given what is known and teaches
+        nothing.
 
         Args:
             objects: of the view, base frame of its stamp.
@@ -159,7 +158,7 @@ class Tracker:
         )
         self._index = np.full(len(self._rows), -1)
         self._index[rows] = np.arange(len(objects))
-        return self._told(objects, rows, stamp_ns)
+        return self._told(objects, rows, stamp_ns, learning)
 
     def places(self, stamp_ns: int) -> TrackPlaces:
         """Return where all tracks are at a stamp, those that coast too."""
@@ -243,40 +242,46 @@ class Tracker:
         return np.where(rows.long_enough, known, np.minimum(new, MOST_NEW_M))
 
     def _told(
-        self, objects: Sequence[DetectedObject], index: NDArray[np.intp], stamp_ns: int
+        self,
+        objects: Sequence[DetectedObject],
+        index: NDArray[np.intp],
+        stamp_ns: int,
+        learning: NDArray[np.bool_],
     ) -> tuple[DetectedObject, ...]:
         if not len(objects):
             return ()
         rows, back = self._rows, self._T[:2, :2].T
         modelled = np.array([not math.isnan(item.velocity_mps[0]) for item in objects], bool)
         tells = self._tells()[index] & ~modelled  # a model's velocity is not ours to vouch for
-        _, _, vx, vy = rows.state[:, index]
+        velocities = rows.state[2:, index]
+        vx, vy = velocities
         speeds = np.stack([back[k, 0] * vx + back[k, 1] * vy for k in (0, 1)], axis=1)
+        yaws = np.array([item.yaw_rad for item in objects])
+        c, s = np.cos(yaws), np.sin(yaws)
+        headings = np.stack([back[0, k] * c + back[1, k] * s for k in (0, 1)])
+        turn_round = rows.face(index, headings, np.where(tells, velocities, np.nan), learning, back)
         turn = np.zeros((4, 4))
         turn[:2, :2] = turn[2:, 2:] = back
         C = turn @ rows.told_covariance(index) @ turn.T
         C[~tells, 2:, :] = np.nan
         C[~tells, :, 2:] = np.nan
-        columns = (speeds, tells, rows.ids[index], rows.born_ns[index])
+        columns = (speeds, tells, turn_round, rows.ids[index], rows.born_ns[index])
         upper = np.round(C[:, _UPPER[0], _UPPER[1]], 6).tolist()
         return tuple(
             replace(
                 item,
-                yaw_rad=_forwards(item.yaw_rad, speed) if tell else item.yaw_rad,
+                yaw_rad=_other_way(item.yaw_rad) if turns else item.yaw_rad,
                 velocity_mps=(*speed, 0.0) if tell else item.velocity_mps,
                 track_id=name,
                 age_s=max(stamp_ns - born_ns, 0) / NS,
                 covariance=tuple(values),
             )
-            for item, speed, tell, name, born_ns, values in zip(
+            for item, speed, tell, turns, name, born_ns, values in zip(
                 objects, *(column.tolist() for column in columns), upper, strict=True
             )
         )
 
 
-def _forwards(yaw_rad: float, speed_mps: Sequence[float]) -> float:
-    """Return the heading of a box, turned by half a turn where it would drive backwards."""
-    along_mps = math.cos(yaw_rad) * speed_mps[0] + math.sin(yaw_rad) * speed_mps[1]
-    if along_mps > -_BACKWARDS_MPS:
-        return yaw_rad
+def _other_way(yaw_rad: float) -> float:
+    """Return the heading of the other end of a box."""
     return yaw_rad - math.copysign(math.pi, yaw_rad)

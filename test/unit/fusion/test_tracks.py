@@ -85,6 +85,51 @@ def test_what_moves_looks_where_it_goes(yaw, speed_mps, told):
     assert drive(views)[0].yaw_rad == pytest.approx(told)
 
 
+def facing(yaws, speeds_mps=(), **options):
+    """Return the headings that are told of a car, seen with these."""
+    made, x, told = Drive(**options), 10.0, []
+    for k, yaw in enumerate(yaws):
+        x += 0.1 * speeds_mps[k] if k < len(speeds_mps) else 0.0
+        told.append(made.see([replace(box(x, 5), yaw_rad=yaw)])[0].yaw_rad)
+    return told
+
+
+def test_most_views_say_which_end_is_the_front():
+    seen = [0.1, 0.1, 0.1 - math.pi, 0.1, 0.1 - math.pi, 0.1, 0.1]
+    assert facing(seen) == pytest.approx([0.1] * 7)
+    late = facing([0.1, *[0.1 - math.pi] * 6])
+    assert late == pytest.approx([0.1, *[0.1 - math.pi] * 6]), "of two views the newest counts"
+
+
+def test_a_car_that_has_stopped_keeps_the_front_it_drove_by():
+    told = facing([math.pi] * 60, speeds_mps=[8.0] * 20)
+    assert told[19:40] == pytest.approx([0.0] * 21)
+    assert told[-1] == math.pi, "not for ever: a replay may begin anywhere"
+
+
+def test_the_front_is_kept_while_it_turns_and_while_the_vehicle_does():
+    turning = [0.1 * k for k in range(70)]
+    seen = [yaw + math.pi * (k % 4 == 2) for k, yaw in enumerate(turning)]
+    told = facing(seen)
+    assert np.cos(np.subtract(told, turning)) == pytest.approx(np.ones(70))
+    standing = [-0.1 * (k + 1) for k in range(70)]  # as the turning vehicle sees it
+    seen = [yaw + math.pi * (k % 4 == 2) for k, yaw in enumerate(standing)]
+    made = Drive(pose=lambda t: pose_of(yaw=t))
+    for yaw, wanted in zip(seen, standing, strict=True):
+        x, y = 10 * math.cos(wanted), 10 * math.sin(wanted)
+        told = made.see([replace(box(x, y), yaw_rad=yaw)])[0]
+        assert math.cos(told.yaw_rad - wanted) == pytest.approx(1.0)
+        assert told.track_id == 1
+
+
+def test_the_front_outlives_an_odometry_that_begins_anew():
+    made = Drive()
+    for _ in range(5):
+        made.see([box(10, 5)])
+    seen = [replace(box(10, 5), yaw_rad=math.pi)]
+    assert made.see(seen, pose=pose_of(x=50.0, yaw=2.0, epoch=1))[0].yaw_rad == pytest.approx(0.0)
+
+
 def test_the_velocity_is_over_ground_in_the_axes_of_the_base():
     # A parked car beside a vehicle of 10 m/s: in the base frame it goes back.
     parked = [[box(30 - 1.0 * k, 3)] for k in range(10)]
