@@ -25,7 +25,7 @@ from training.camera import HELD_OUT
 from training.lidar import OUT
 from training.loop import Plan, between, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
-from training.nets import FusionNet
+from training.nets import FusionNet, learn_facing_only, load_weights
 from training.samples import CLASSES
 from training.scenes import (
     ALL_AROUND,
@@ -232,7 +232,8 @@ def print_fusion(title: str, report: dict) -> None:
             print(title, name, entry)
             continue
         cells = [
-            f"{c} {m['ap']:.2f} (r {m['recall']:.2f} p {m['precision']:.2f} n {m['wanted']})"
+            f"{c} {m['ap']:.2f} (r {m['recall']:.2f} p {m['precision']:.2f} n {m['wanted']} "
+            f"front {m['front']:.2f})"
             for c, m in entry.items()
             if c != "map" and m["wanted"]
         ]
@@ -260,7 +261,9 @@ def trained(
     data = FusionSamples(scenes, embeddings, sounds.astype(np.float32))
     net = FusionNet(len(CLASSES), len(SOUNDS))
     if arguments.start:
-        net.load_state_dict(torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
+        load_weights(net, torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
+    if arguments.facing_only:
+        learn_facing_only(net)
     return train(plan, net, data, partial(fusion_loss, half=arguments.half))
 
 
@@ -289,6 +292,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with")
+    parser.add_argument("--facing-only", action="store_true", help="train which end is the front")
     parser.add_argument("--mean", nargs=2, help="no training: the weights between these two")
     parser.add_argument("--share", type=float, default=0.5, help="of the second of them")
     arguments = parser.parse_args()

@@ -48,6 +48,7 @@ class Matches:
 
     scores: NDArray[np.float64]  # (N,)
     hits: NDArray[np.bool_]  # (N,)
+    fronts: NDArray[np.bool_]  # (N,), hits whose front is where it is
     wanted: int
 
 
@@ -64,7 +65,7 @@ def matches(
     Objects with fewer than `least_points` returns, ignored ones and those outside the region
     are neither wanted nor false.
     """
-    scores, hits, wanted = [], [], 0
+    scores, hits, fronts, wanted = [], [], [], 0
     for truth, detections in frames:
         mine = truth.labels == label
         counted = region.holds(truth.boxes[:, 0], truth.boxes[:, 1]) & mine
@@ -85,7 +86,11 @@ def matches(
                     continue
             scores.append(item.score)
             hits.append(best is not None)
-    return Matches(scores=np.array(scores), hits=np.array(hits, bool), wanted=wanted)
+            fronts.append(best is not None and np.cos(item.yaw_rad - truth.boxes[best, 6]) > 0)
+    return Matches(
+        scores=np.array(scores), hits=np.array(hits, bool), fronts=np.array(fronts, bool),
+        wanted=wanted,
+    )  # fmt: skip
 
 
 def evaluate_class(
@@ -98,10 +103,12 @@ def evaluate_class(
 ) -> dict[str, float]:
     """Return ap, recall, precision, true and false positives, wanted and correct objects.
 
-    Recall and precision are those of all given detections; see `matches` for what counts.
+    `front` is the share of the correct ones whose front is where it is. Recall and precision are
+    those of all given detections; see `matches` for what counts.
     """
     found = matches(label, frames, region=region, match_m=match_m, least_points=least_points)
-    return _summary(found.scores, found.hits, found.wanted)
+    front = float(found.fronts.sum() / max(found.hits.sum(), 1))
+    return {**_summary(found.scores, found.hits, found.wanted), "front": front}
 
 
 def _nearest(gap: NDArray, limit: float) -> int | None:

@@ -44,25 +44,38 @@ class Residual(nn.Module):
 
 
 class Heads(nn.Module):
-    """Centre heatmap and box regression on a BEV map."""
+    """Centre heatmap and box regression on a BEV map.
 
-    def __init__(self, inputs: int, classes: int, hidden: int = 32) -> None:
+    The axis of an object and which end of it is the front are told apart: the axis is easy, and a
+    regression of both learns it alone. `facing` looks at what is around, of a map with more
+    channels, and gives a vector that points to the front. The heading (sin, cos) is the axis times
+    how sure that is, -1 to 1: its direction is the heading, its length how sure the front is.
+    """
+
+    def __init__(self, inputs: int, classes: int, *, around: int, hidden: int = 32) -> None:
         super().__init__()
         self.shared = ConvBlock(inputs, hidden)
         self.heat = nn.Conv2d(hidden, classes, 1)
         self.box = nn.Conv2d(hidden, BOX_CHANNELS, 1)
+        self.facing = nn.Sequential(
+            ConvBlock(around, 16), ConvBlock(16, 16), nn.Conv2d(16, 2, kernel_size=1)
+        )
         nn.init.constant_(self.heat.bias, HEAT_BIAS)
 
-    def forward(self, x: Tensor, ground: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, around: Tensor, ground: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return heatmap logits (B, K, H, W) and boxes (B, 8, H, W).
 
-        `ground` (B, 1, H, W), m, is added to z, so that the network learns heights above ground.
+        `around` (B, C, H, W) is what `facing` looks at. `ground` (B, 1, H, W), m, is added to z,
+        so that the network learns heights above ground.
         """
         hidden = self.shared(x)
         box = self.box(hidden)
-        if ground is not None:
-            box = torch.cat([box[:, :2], box[:, 2:3] + ground, box[:, 3:]], dim=1)
-        return self.heat(hidden), box
+        z = box[:, 2:3] if ground is None else box[:, 2:3] + ground
+        axis = box[:, 6:8]
+        sure = torch.tanh(0.5 * (axis * self.facing(around)).sum(dim=1, keepdim=True))
+        return self.heat(hidden), torch.cat([box[:, :2], z, box[:, 3:6], axis * sure], dim=1)
 
 
 class LidarNet(nn.Module):
@@ -78,7 +91,7 @@ class LidarNet(nn.Module):
         self.up = ConvBlock(wide, 32, kernel=1)
         self.merge = ConvBlock(64, 32)
         self.bev = ConvBlock(32, BEV_CHANNELS - 1, kernel=1)
-        self.heads = Heads(BEV_CHANNELS - 1, classes)
+        self.heads = Heads(BEV_CHANNELS - 1, classes, around=32)
 
     def forward(self, raster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bev, heatmap logits, boxes."""
@@ -87,8 +100,9 @@ class LidarNet(nn.Module):
         context = functional.interpolate(
             self.up(self.eighth(quarter)), scale_factor=2, mode="nearest"
         )
-        bev = self.bev(self.merge(torch.cat([quarter, context], dim=1)))
-        heat, box = self.heads(bev, ground)
+        around = self.merge(torch.cat([quarter, context], dim=1))
+        bev = self.bev(around)
+        heat, box = self.heads(bev, around, ground)
         return torch.cat([bev, ground], dim=1), heat, box
 
 
@@ -114,7 +128,7 @@ class CameraNet(nn.Module):
         self.fine = ConvBlock(24, 24)
         self.mix = nn.Sequential(ConvBlock(24 * layers + 4, 32), Residual(32), Residual(32, 2))
         self.bev = ConvBlock(32, BEV_CHANNELS, kernel=1)
-        self.heads = Heads(BEV_CHANNELS, classes)
+        self.heads = Heads(BEV_CHANNELS, classes, around=32)
         self.image_shared = ConvBlock(24, 32)
         self.image_heat = nn.Conv2d(32, classes, 1)
         self.image_box = nn.Conv2d(32, IMAGE_BOX_CHANNELS, 1)
@@ -176,8 +190,9 @@ class CameraNet(nn.Module):
         """Return bev, heatmap logits, boxes of image features."""
         lifted = functional.grid_sample(features, grid, mode="bilinear", align_corners=False)
         lifted = lifted.reshape(-1, 24 * self.layers, *self.shape)
-        bev = self.bev(self.mix(torch.cat([lifted, self.place(grid)], dim=1)))
-        heat, box = self.heads(bev)
+        around = self.mix(torch.cat([lifted, self.place(grid)], dim=1))
+        bev = self.bev(around)
+        heat, box = self.heads(bev, around)
         return bev, heat, box
 
     def place(self, grid: Tensor) -> Tensor:
@@ -262,10 +277,24 @@ def is_photo(weights: Mapping[str, Tensor]) -> bool:
     return "stem.first.0.weight" in weights
 
 
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network its weights; those from before 0.12 have no `facing`, which stays new."""
+    before = {n: v for n, v in net.state_dict().items() if n.startswith("heads.facing.")}
+    net.load_state_dict({**before, **weights})
+
+
+def learn_facing_only(net: nn.Module) -> None:
+    """Train which end is the front, and nothing else: features stay what they were."""
+    net.requires_grad_(requires_grad=False)
+    for name, part in net.named_modules():
+        if name == "heads.facing":
+            part.requires_grad_()
+
+
 def camera_net_of(weights: Mapping[str, Tensor], classes: int, layers: int) -> CameraNet:
     """Return the camera network that weights belong to, with them."""
     net = PhotoCameraNet(classes, layers) if is_photo(weights) else CameraNet(classes, layers)
-    net.load_state_dict(weights)
+    load_weights(net, weights)
     return net
 
 
@@ -371,7 +400,7 @@ class FusionNet(nn.Module):
         self.absent_audio = nn.Parameter(torch.zeros(1, 32))
         self.join = ConvBlock(2 * BEV_CHANNELS - 1 + 2, 32, kernel=1)
         self.mix = nn.Sequential(Residual(32), Residual(32, 2))
-        self.heads = Heads(32, classes)
+        self.heads = Heads(32, classes, around=32)
         self.audio = nn.Linear(32, sounds)
 
     def forward(
@@ -385,6 +414,6 @@ class FusionNet(nn.Module):
         plane = torch.ones_like(ground)
         flags = torch.cat([plane * has[:, 0:1], plane * has[:, 1:2]], dim=1)
         mixed = self.mix(self.join(torch.cat([camera, lidar, flags], dim=1)))
-        heat, box = self.heads(mixed, ground)
+        heat, box = self.heads(mixed, mixed, ground)
         heard = presence[:, 2:3]
         return heat, box, self.audio(audio_embedding * heard + self.absent_audio * (1 - heard))

@@ -14,7 +14,7 @@ from edge_perception.models.merging import merged
 from training import augment
 from training.camera import LIFT, PLACEMENT, image_tensor
 from training.lidar import CONFIG, LEAST_POINTS, OUT, pandaset_folder
-from training.nets import AudioNet, LidarNet, camera_net_of
+from training.nets import AudioNet, LidarNet, camera_net_of, load_weights
 from training.pictures import (
     VIEWS,
     Picture,
@@ -127,7 +127,7 @@ class Encoders:
         }
         self.camera = camera_net_of(weights["camera"], len(CLASSES), len(LIFT.heights_m)).eval()
         for role, net in (("lidar", self.lidar), ("audio", self.audio)):
-            net.load_state_dict(weights[role])
+            load_weights(net, weights[role])
             net.eval()
 
     def scene(self, sweep: Sweep, pictures: Sequence[Picture]) -> Scene:

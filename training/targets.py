@@ -124,11 +124,13 @@ def detection_loss(heat: Tensor, box: Tensor, target: dict[str, Tensor]) -> tupl
     weight = target["box_mask"]
     total = weight.sum().clamp(min=1)
     error = (box[:, :6] - target["box"][:, :6]).abs().sum(dim=1)
-    facing = (box[:, 6:8] - target["box"][:, 6:8]).abs().sum(dim=1)
-    turned = (box[:, 6:8] + target["box"][:, 6:8]).abs().sum(dim=1)
-    # Front and back of a parked car look alike: the axis matters more than the direction.
-    yaw = torch.minimum(facing, turned) + 0.2 * facing
-    return heat_loss, ((error + yaw) * weight).sum() / total
+    # The axis, either way round, and how likely its front is told to be where it is: the length
+    # of the heading says how sure that is (training/nets.py, `Heads`).
+    heading, wanted = box[:, 6:8], target["box"][:, 6:8]
+    axis = heading / torch.linalg.vector_norm(heading, dim=1, keepdim=True).clamp(min=0.05)
+    off = torch.minimum((axis - wanted).abs().sum(dim=1), (axis + wanted).abs().sum(dim=1))
+    front = -torch.log((0.5 + 0.5 * (heading * wanted).sum(dim=1)).clamp(min=1e-3, max=1.0))
+    return heat_loss, ((error + off + front) * weight).sum() / total
 
 
 def _mask_footprint(mask: NDArray, box: NDArray, rows: NDArray, columns: NDArray) -> None:

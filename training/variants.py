@@ -53,7 +53,9 @@ def pruned_lidar_net() -> Made:
     net = LidarNet(len(lidar.CONFIG.channels), len(CLASSES), wide=wide).eval()
     inputs = read_golden(bundle)[0]
     module = folded(TorchSource(name="lidar", module=net, inputs=inputs)).module
-    module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    large = lidar_net()[0].state_dict()
+    # What was pruned before 0.12 has no `facing`, which looks at a map that pruning leaves whole.
+    module.load_state_dict({name: weights.get(name, large[name]) for name in module.state_dict()})
     return module, inputs
 
 
@@ -170,7 +172,7 @@ class TinyLidarNet(nn.Module):
         self.up = ConvBlock(64, 32, kernel=1)
         self.merge = ConvBlock(32, 32)
         self.bev = ConvBlock(32, 32, kernel=1)
-        self.heads = Heads(32, classes)
+        self.heads = Heads(32, classes, around=32)
 
     def forward(self, raster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return bev, heatmap logits, boxes."""
@@ -179,8 +181,9 @@ class TinyLidarNet(nn.Module):
         context = functional.interpolate(
             self.up(self.eighth(quarter)), scale_factor=2, mode="nearest"
         )
-        seen = self.bev(self.merge(quarter + context))
-        heat, box = self.heads(seen, ground)
+        around = self.merge(quarter + context)
+        seen = self.bev(around)
+        heat, box = self.heads(seen, around, ground)
         return torch.cat([seen[:, : BEV_CHANNELS - 1], ground], dim=1), heat, box
 
 
