@@ -26,7 +26,7 @@ from training.lidar import CONFIG as RASTER
 from training.lidar import OUT, pandaset_folder, print_report
 from training.loop import Plan, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
-from training.nets import CameraNet, PhotoCameraNet, camera_net_of, is_photo, learn_facing_only
+from training.nets import CameraNet, PhotoCameraNet, camera_net_of, is_photo
 from training.photo import begin_like, photo_stem
 from training.pictures import (
     SIZE,
@@ -317,7 +317,6 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with, where they fit")
     parser.add_argument("--keep-image", action="store_true", help="train behind the lifting only")
-    parser.add_argument("--facing-only", action="store_true", help="train which end is the front")
     parser.add_argument(
         "--image-rate", type=float, default=0.0, metavar="SHARE",
         help="train the image layers at this share of the rate, and remember real pictures",
@@ -328,13 +327,11 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     net = network(arguments.start, photo=arguments.photo).to(memory_format=torch.channels_last)
     before = None
-    if arguments.keep_image or arguments.facing_only:
+    if arguments.keep_image:
         net.keep_image()
     elif arguments.image_rate:
         before = copy.deepcopy(net).eval()
         net.keep_norms()
-    if arguments.facing_only:
-        learn_facing_only(net)
     data = CameraSamples(
         frames=arguments.frames, real=real_pictures("001"), real_share=arguments.real_share
     )

@@ -105,15 +105,15 @@ def _interface(kind: str, specs: list[dict]) -> list[str]:
 def _rows(classes: dict[str, Any], name: str) -> list[str]:
     return [
         f"| {name} | {label} | {m['wanted']} | {m['ap']:.2f} | {m['recall']:.2f} | "
-        f"{m['precision']:.2f} |"
+        f"{m['precision']:.2f} | {m['front']:.2f} |"
         for label, m in classes.items()
         if label != "map" and m["wanted"]
     ]
 
 
 _HEADER = [
-    "| set | class | objects | AP | recall | precision |",
-    "|---|---|---|---|---|---|",
+    "| set | class | objects | AP | recall | precision | front right |",
+    "|---|---|---|---|---|---|---|",
 ]
 
 

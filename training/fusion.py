@@ -25,7 +25,7 @@ from training.camera import HELD_OUT
 from training.lidar import OUT
 from training.loop import Plan, between, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
-from training.nets import FusionNet, learn_facing_only, load_weights
+from training.nets import FusionNet, load_weights
 from training.samples import CLASSES
 from training.scenes import (
     ALL_AROUND,
@@ -240,20 +240,30 @@ def print_fusion(title: str, report: dict) -> None:
         print(f"{title:12s} {name:20s} map {entry['map']:.3f} {' | '.join(cells)}", flush=True)
 
 
+def training_scenes(
+    encoders: Encoders, *, frames: int, lidar_frames: int, real_variants: int
+) -> list[Scene]:
+    """Compute the features of simulated scenes, of those of LiDARs alone, and of real ones."""
+    scenes = []
+    for number in range(frames):
+        rng = np.random.default_rng([13, number])
+        scenes.append(scene_features(encoders, SCENES_SEED + number, rng))
+        if number % 200 == 199:
+            print(f"features {number + 1}/{frames}", flush=True)
+    for number in range(lidar_frames):
+        rng = np.random.default_rng([17, number])
+        scenes.append(lidar_features(encoders, LIDAR_SCENES_SEED + number, rng))
+    return scenes + real_features(encoders, "001", real_variants)
+
+
 def trained(
     arguments: argparse.Namespace, encoders: Encoders, embeddings: NDArray, sounds: NDArray
 ) -> nn.Module:
     """Compute the features and train on them."""
-    scenes = []
-    for number in range(arguments.frames):
-        rng = np.random.default_rng([13, number])
-        scenes.append(scene_features(encoders, SCENES_SEED + number, rng))
-        if number % 200 == 199:
-            print(f"features {number + 1}/{arguments.frames}", flush=True)
-    for number in range(arguments.lidar_frames):
-        rng = np.random.default_rng([17, number])
-        scenes.append(lidar_features(encoders, LIDAR_SCENES_SEED + number, rng))
-    scenes += real_features(encoders, "001", arguments.real_variants)
+    scenes = training_scenes(
+        encoders, frames=arguments.frames, lidar_frames=arguments.lidar_frames,
+        real_variants=arguments.real_variants,
+    )  # fmt: skip
     plan = Plan(
         name=arguments.name, steps=arguments.steps, batch=arguments.batch,
         learning_rate=arguments.learning_rate, folder=OUT,
@@ -262,8 +272,6 @@ def trained(
     net = FusionNet(len(CLASSES), len(SOUNDS))
     if arguments.start:
         load_weights(net, torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
-    if arguments.facing_only:
-        learn_facing_only(net)
     return train(plan, net, data, partial(fusion_loss, half=arguments.half))
 
 
@@ -292,7 +300,6 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--start", default="", help="weights to begin with")
-    parser.add_argument("--facing-only", action="store_true", help="train which end is the front")
     parser.add_argument("--mean", nargs=2, help="no training: the weights between these two")
     parser.add_argument("--share", type=float, default=0.5, help="of the second of them")
     arguments = parser.parse_args()

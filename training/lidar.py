@@ -22,7 +22,7 @@ from training import augment
 from training.calibrate import calibration
 from training.loop import Plan, between, train
 from training.metrics import AHEAD, Region, Truth, best_threshold, evaluate_class
-from training.nets import LidarNet, learn_facing_only, load_weights
+from training.nets import LidarNet, load_weights
 from training.rasters import raster_and_counts
 from training.samples import CLASSES, Sweep, load_pandaset
 from training.simulated import HELD_OUT_SEED, cached_any, cached_sweep
@@ -183,8 +183,6 @@ def trained(net: nn.Module, arguments: argparse.Namespace) -> nn.Module:
     """Train a network, and return the average of its weights on the way."""
     if arguments.start:
         load_weights(net, torch.load(OUT / f"{arguments.start}.pt", weights_only=True))
-    if arguments.facing_only:
-        learn_facing_only(net)
     data = LidarSamples(
         seed=1, frames=arguments.frames, real=load_pandaset(pandaset_folder(), "001"),
         real_share=arguments.real_share, any_share=arguments.any_share,
@@ -208,7 +206,6 @@ def main() -> None:
     parser.add_argument("--fog-share", type=float, default=0.0, help="drawn among scenes in fog")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--start", help="weights to begin with, of training_out")
-    parser.add_argument("--facing-only", action="store_true", help="train which end is the front")
     parser.add_argument("--workers", type=int, default=1, help="processes that make samples")
     parser.add_argument("--half", action="store_true", help="bfloat16: a processor with AVX-512")
     parser.add_argument("--name", default="lidar")

@@ -61,7 +61,6 @@ def train(
     checkpoint = plan.folder / f"{plan.name}.checkpoint.pt"
     step, curve = _resume(checkpoint, state)
     net.train()
-    _keep_norms(net)
     started = saved = time.monotonic()
     for batch in _batches(plan, data, step):
         for group in optimizer.param_groups:
@@ -111,14 +110,6 @@ def _batches(plan: Plan, data: Dataset, step: int) -> Iterator[dict[str, Tensor]
             prefetch_factor=4 if plan.workers else None,
         )
     )  # fmt: skip
-
-
-def _keep_norms(net: nn.Module) -> None:
-    """Leave the statistics of parts that do not learn as they are."""
-    for part in net.modules():
-        learns = [parameter.requires_grad for parameter in part.parameters(recurse=False)]
-        if isinstance(part, nn.BatchNorm2d) and not any(learns):
-            part.eval()
 
 
 def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:

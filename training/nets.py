@@ -283,14 +283,6 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     net.load_state_dict({**before, **weights})
 
 
-def learn_facing_only(net: nn.Module) -> None:
-    """Train which end is the front, and nothing else: features stay what they were."""
-    net.requires_grad_(requires_grad=False)
-    for name, part in net.named_modules():
-        if name == "heads.facing":
-            part.requires_grad_()
-
-
 def camera_net_of(weights: Mapping[str, Tensor], classes: int, layers: int) -> CameraNet:
     """Return the camera network that weights belong to, with them."""
     net = PhotoCameraNet(classes, layers) if is_photo(weights) else CameraNet(classes, layers)

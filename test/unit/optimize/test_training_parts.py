@@ -181,6 +181,76 @@ print("TOLD" + json.dumps({
 }))
 """
 
+FACING = """
+import json
+import numpy as np
+import torch
+from torch import nn
+from training.facing import gather, teach
+from training.nets import Heads
+from training.targets import SHAPE, make_targets
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heads = Heads(3, 5, around=3)
+
+    def forward(self, map_):
+        return self.heads(map_, map_)
+
+class Samples(torch.utils.data.Dataset):
+    # Cars with their axes in two channels and a spot in front of each in the third.
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        boxes = np.zeros((6, 9), np.float32)
+        boxes[:, 0] = np.arange(6) * 8 - 20 + rng.uniform(0, 2, 6)
+        boxes[:, 1], boxes[:, 3:6] = rng.uniform(-18, 18, 6), (4, 2, 1.5)
+        boxes[:, 6] = rng.uniform(-np.pi, np.pi, 6)
+        map_ = np.zeros((3, *SHAPE), np.float32)
+        for box in boxes:
+            i, j = ((box[:2] + 25.6) / 0.8).astype(int)
+            axis = [np.sin(box[6] % np.pi), np.cos(box[6] % np.pi)]
+            map_[:2, i - 1 : i + 2, j - 1 : j + 2] = np.array(axis)[:, None, None]
+            ahead = box[:2] + [np.cos(box[6]), np.sin(box[6])]
+            i, j = ((ahead + 25.6) / 0.8).astype(int)
+            map_[2, i, j] = 1.0
+        return {"map": map_, **make_targets(boxes, np.zeros(6, int), np.ones(6, bool))}
+
+torch.manual_seed(1)
+torch.set_num_threads(1)
+net = Net().eval()
+with torch.no_grad():  # the axis is known to the box head
+    net.heads.shared[0].weight.zero_(); net.heads.box.weight.zero_(); net.heads.box.bias.zero_()
+    for k in range(2):
+        net.heads.shared[0].weight[2 * k, k, 1, 1] = 1.0
+        net.heads.shared[0].weight[2 * k + 1, k, 1, 1] = -1.0
+        net.heads.box.weight[6 + k, 2 * k], net.heads.box.weight[6 + k, 2 * k + 1] = 1.0, -1.0
+data = Samples()
+
+def facing():
+    right, sure, rest = [], [], []
+    for index in range(1000, 1030):
+        item = data[index]
+        with torch.no_grad():
+            heat, box = net(torch.from_numpy(item["map"])[None])
+        at = np.nonzero(item["box_mask"] == 1.0)
+        heading = box[0, 6:8].numpy()[:, at[0], at[1]]
+        along = (heading * item["box"][6:8, at[0], at[1]]).sum(0)
+        right += (along > 0).tolist(); sure += np.hypot(*heading).tolist()
+        rest.append(box[0, :6].numpy().copy()); rest.append(heat.numpy().copy())
+    return np.mean(right), np.mean(sure), rest
+
+before = facing()
+cells = gather(net, data, 150, ("map",))
+teach(net.heads.facing, cells, steps=300, learning_rate=4e-3)
+after = facing()
+print("TOLD" + json.dumps({
+    "before": before[0], "after": after[0], "sure": after[1],
+    "same": all(np.array_equal(a, b) for a, b in zip(before[2], after[2])),
+    "cells": len(cells.label) / 150,
+}))
+"""
+
 
 def told(tmp_path, code):
     said = run_python(tmp_path, code)
@@ -218,3 +288,12 @@ def test_the_head_is_trained_on_what_the_runtime_gives_it(tmp_path):
     assert found["labels"] == [22, 24, 1.0]  # 0.2 s and more of the siren; 0.3 s and more
     silent, sounding = found["young"]
     assert silent < -6.9 < -6.0 < sounding
+
+
+def test_which_end_is_the_front_is_learned_and_nothing_else_changes(tmp_path):
+    found = told(tmp_path, FACING)
+    assert 0.3 < found["before"] < 0.7
+    assert found["after"] > 0.95
+    assert 0.7 < found["sure"] <= 1.0 + 1e-5, "the length of the heading says how sure that is"
+    assert found["same"]
+    assert 6 <= found["cells"] <= 30
