@@ -26,13 +26,17 @@ class ManagerWatch:
         self._topic = f"{manager}/transition_event"
         self._known = self._publishers()
         self._asked: Any = None
-        self._looked_s = self._heard_s = time.monotonic()
+        self._looked_s = self._called_s = time.monotonic()
+        self._silent_s = 0.0
 
     def problem(self) -> str:
         """Return why no answer can be expected any more; empty: the manager is there."""
         now_s = time.monotonic()
+        # Who was stopped (Ctrl-Z, an output that nobody reads) has not listened meanwhile.
+        self._silent_s += min(now_s - self._called_s, _ASK_EVERY_S)
+        self._called_s = now_s
         if self._asked is not None and self._asked.done():
-            self._asked, self._heard_s = None, now_s
+            self._asked, self._silent_s = None, 0.0
         if now_s > self._looked_s + _ASK_EVERY_S:
             self._looked_s = now_s
             if self._asked is None:
@@ -41,9 +45,8 @@ class ManagerWatch:
             self._known = self._known or now  # it may not have been found yet
             if self._known and not self._known & now:
                 return f"{self._manager} ended before the change did"
-        silent_s = now_s - self._heard_s
-        if silent_s > _SILENT_S:
-            return f"{self._manager} does not answer any more, for {silent_s:.0f} s"
+        if self._silent_s > _SILENT_S:
+            return f"{self._manager} does not answer any more, for {self._silent_s:.0f} s"
         return ""
 
     def _publishers(self) -> set[tuple[int, ...]]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from edge_perception.cli._manager_watch import ManagerWatch
@@ -68,14 +72,14 @@ def swap(args: argparse.Namespace) -> int:
         goal = action.SwapModel.Goal(
             name=args.name, version=args.version, role=args.role, skip_trial=args.skip_trial
         )
-        sent = client.send_goal_async(goal, feedback_callback=steps.on_feedback)
-        handle = caller.wait(sent, "the manager's consent")
-        future = handle.get_result_async()
-        try:
-            problem = caller.wait_while(future, alive)
-        except KeyboardInterrupt:  # a second one ends the command at once
-            handle.cancel_goal_async()
-            problem = caller.wait_while(future, alive)
+        with _interrupt_noted() as interrupted:
+            sent = client.send_goal_async(goal, feedback_callback=steps.on_feedback)
+            handle = caller.wait(sent, "the manager's consent")
+            future = handle.get_result_async()
+            problem = caller.wait_while(future, alive, unless=interrupted)
+            if interrupted() and not problem:
+                handle.cancel_goal_async()
+                problem = caller.wait_while(future, alive)
         if problem:
             reason = steps.aborted or _ended(problem, steps.names)
             return _answer(action.SwapModel.Result(reason=reason), args.json)
@@ -85,6 +89,33 @@ def swap(args: argparse.Namespace) -> int:
         while steps.more_to_come and time.monotonic() < end_s:
             caller.spin_once()
     return _answer(result, args.json)
+
+
+@contextmanager
+def _interrupt_noted() -> Iterator[Callable[[], bool]]:
+    """Note the first SIGINT; a second one ends the command at once.
+
+    A KeyboardInterrupt comes out of whatever line is running. Out of one of rclpy's executor it
+    leaves a callback group taken, and the node hears nothing any more, not the result either.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    before = signal.getsignal(signal.SIGINT)
+    # Ignored, as of what a shell script starts in the background, it stays so.
+    ours = before is signal.default_int_handler
+    ours = ours and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 class _Steps:
@@ -269,9 +300,11 @@ class _Caller:
             self.spin_once()
         return future.result()
 
-    def wait_while(self, future: Any, manager: ManagerWatch) -> str:
+    def wait_while(
+        self, future: Any, manager: ManagerWatch, *, unless: Callable[[], bool] = lambda: False
+    ) -> str:
         """Wait for the manager's answer; return why none can come any more, else nothing."""
-        while not future.done():
+        while not future.done() and not unless():
             self.spin_once()
             if problem := manager.problem():
                 return problem

@@ -13,6 +13,7 @@ from action_msgs.msg import GoalStatus
 from fault_robot import FaultRobot
 from harness import wait_until
 from rclpy.action import ActionClient
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from releases import Maker
 
 from edge_perception import action, srv
@@ -191,6 +192,42 @@ def test_an_interrupted_swap_is_cancelled(robot):
     assert said[-1] == "refused: cancelled by the caller\n", said
     assert robot.version() == OLD
     assert not robot.manager.coordinator.busy
+
+
+def test_an_interrupt_within_the_executor_leaves_it_listening(robot, capsys, monkeypatch):
+    """SIGINT comes between any two lines: here, before a callback group is given back."""
+    give_back = MutuallyExclusiveCallbackGroup.ending_execution
+    waits = threading.Event()
+
+    def told(*arguments, **more):
+        waits.set()
+        return hint(*arguments, **more)
+
+    def interrupted(self, entity):
+        if waits.is_set() and threading.current_thread() is threading.main_thread():
+            waits.clear()
+            signal.raise_signal(signal.SIGINT)
+        return give_back(self, entity)
+
+    hint = robot.manager.parts.events.hint
+    monkeypatch.setattr(robot.manager.parts.events, "hint", told)
+    monkeypatch.setattr(MutuallyExclusiveCallbackGroup, "ending_execution", interrupted)
+    assert models("swap", "new") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "refused: cancelled by the caller"
+    assert not robot.manager.coordinator.busy
+
+
+def test_an_interrupt_before_the_consent_cancels_too(robot, capsys, monkeypatch):
+    send = ActionClient.send_goal_async
+
+    def interrupted(self, *arguments, **more):
+        sent = send(self, *arguments, **more)
+        signal.raise_signal(signal.SIGINT)
+        return sent
+
+    monkeypatch.setattr(ActionClient, "send_goal_async", interrupted)
+    assert models("swap", "new") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "refused: cancelled by the caller"
 
 
 # -- a rollback to what is still loaded --
