@@ -230,6 +230,25 @@ def test_an_interrupt_before_the_consent_cancels_too(robot, capsys, monkeypatch)
     assert capsys.readouterr().out.splitlines()[-1] == "refused: cancelled by the caller"
 
 
+def test_a_second_goal_that_is_refused_does_not_end_the_wait_for_the_first(robot):
+    """Where the manager ends, who waits for the first hears of it."""
+    client = ActionClient(robot.harness.driver, action.SwapModel, "/model_manager/swap")
+    assert client.wait_for_server(60.0)
+    handles = []
+    goal = action.SwapModel.Goal(name="new")  # a trial, for which no frames come
+    client.send_goal_async(goal).add_done_callback(lambda sent: handles.append(sent.result()))
+    wait_until(lambda: handles and robot.manager.coordinator.busy, "the first is under way")
+    assert models("swap", "new") == 1
+    assert robot.manager._action.busy
+    results = []
+    handles[0].get_result_async().add_done_callback(lambda done: results.append(done.result()))
+    handles[0].cancel_goal_async()
+    wait_until(lambda: results, "the result of the first")
+    assert results[0].result.reason == "cancelled by the caller"
+    wait_until(lambda: not robot.manager._action.busy, "nobody waits")
+    client.destroy()
+
+
 # -- a rollback to what is still loaded --
 
 

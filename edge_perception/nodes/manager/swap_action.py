@@ -22,7 +22,7 @@ class SwapAction:
         self, parts: ManagerParts, coordinator: SwapCoordinator, group: ReentrantCallbackGroup
     ) -> None:
         self._parts, self._coordinator = parts, coordinator
-        self.busy = False  # somebody waits for a result
+        self._asked = 0  # goals whose result somebody waits for
         self._server = ActionServer(
             parts.node,
             action.SwapModel,
@@ -32,15 +32,20 @@ class SwapAction:
             callback_group=group,
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a result."""
+        return self._asked > 0
+
     async def _on_goal(self, goal: Any) -> action.SwapModel.Result:
         def told(event: msg.ModelEvent) -> None:
             goal.publish_feedback(action.SwapModel.Feedback(event=event))
 
-        self.busy = True
+        self._asked += 1
         try:
             return await self._run(goal, told)
         finally:
-            self.busy = False
+            self._asked -= 1
 
     async def _run(self, goal: Any, told: Told) -> action.SwapModel.Result:
         result = action.SwapModel.Result()
