@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -200,6 +201,16 @@ def whole_model(bundle: Bundle) -> bytes:
     return with_weights(manifest.name, data, bundle.read)
 
 
+@contextmanager
+def closed_on_failure(backend: Backend) -> Iterator[None]:
+    """Close a session where what is made of it fails: nobody else knows of it."""
+    try:
+        yield
+    except BaseException:
+        backend.close()
+        raise
+
+
 def open_bundle(
     bundle: Bundle,
     options: ModelOptions,
@@ -250,7 +261,8 @@ def open_bundle(
 
         chosen = replace(options, batch=1) if profiling else options
         opened = _opened(bundle, data, chosen, load, concurrent=runtime.concurrent)
-        _check_graph(bundle, opened.backend.describe())
+        with closed_on_failure(opened.backend):
+            _check_graph(bundle, opened.backend.describe())
         return opened
 
     if profiling:  # its times are of this session's own runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import queue
+import sys
 import threading
 from functools import cache
 
@@ -39,11 +40,20 @@ class _Releaser:
             try:
                 while True:
                     await_gap()
-                    loaded.backend.close()
+                    _close(loaded)
                     loaded = self._models.get(timeout=_TRIM_AFTER_S)
             except queue.Empty:
                 await_gap()
                 _trim()
+
+
+def _close(loaded: LoadedModel) -> None:
+    """Close a session; one that cannot be closed keeps no other from it."""
+    try:
+        loaded.backend.close()
+    except Exception as error:
+        name = loaded.bundle.manifest.name
+        print(f"{name}: its session cannot be closed: {error!r}", file=sys.stderr, flush=True)
 
 
 @cache

@@ -24,6 +24,7 @@ from edge_perception.models.loading import (
     LoadedModel,
     ModelOptions,
     backend_options,
+    closed_on_failure,
     model_folders,
     open_bundle,
 )
@@ -179,10 +180,11 @@ def _load(
     if version and manifest.version != version:
         raise ModelError(f"{manifest.name}: expected version {version}, got {manifest.version}")
     loaded = open_bundle(bundle, options, beside=beside, profiling=profiling, instead_of=instead_of)
-    if beside:
-        warm_up_by_run(loaded.backend, manifest.gates.warm_up_runs, quietly)
-    else:
-        loaded.backend.warm_up(manifest.gates.warm_up_runs)
+    with closed_on_failure(loaded.backend):
+        if beside:
+            warm_up_by_run(loaded.backend, manifest.gates.warm_up_runs, quietly)
+        else:
+            loaded.backend.warm_up(manifest.gates.warm_up_runs)
     return loaded
 
 

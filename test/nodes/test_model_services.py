@@ -13,6 +13,10 @@ from releases import Maker
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception import msg, srv
+from edge_perception.core.errors import InvalidOutputError
+from edge_perception.encoders.pipeline import EncoderPipeline
+from edge_perception.encoders.serving import ServedModel
+from edge_perception.models.sessions import SESSIONS, SharedSession
 from edge_perception.nodes.encoder.node import EncoderNode
 from edge_perception.nodes.manager.node import ModelManagerNode
 from edge_perception.nodes.topics import qos
@@ -225,6 +229,26 @@ def test_prepare_commit_abort_in_the_wrong_order(harness, prepared):
     assert call(srv.AbortModel, "abort_model", transaction_id=prepared.transaction_id).success
     assert not call(srv.CommitModel, "commit_model", transaction_id=prepared.transaction_id).success
     assert robot.feature().model.version != "9.9.9"
+
+
+@pytest.mark.parametrize("step", ["warming", "encoder", "newest frame"])
+def test_a_model_that_cannot_be_prepared_leaves_no_session(harness, prepared, step, monkeypatch):
+    node = harness.add(EncoderNode, "lidar", parameters=prepared.node_parameters)
+    of, name = {
+        "warming": (SharedSession, "warm_up"),
+        "encoder": (ServedModel, "build"),
+        "newest frame": (EncoderPipeline, "prepare"),
+    }[step]
+
+    def fails(*_, **__):
+        raise InvalidOutputError("NaN")
+
+    before = set(SESSIONS._entries)
+    monkeypatch.setattr(of, name, fails)
+    for _ in range(3):
+        with pytest.raises(InvalidOutputError, match="NaN"):
+            node._models.prepare_model("", "", prepared.store.find("second").sha256)
+    assert set(SESSIONS._entries) == before
 
 
 def test_a_commit_that_is_heard_after_its_stamp_says_what_the_model_before_served(

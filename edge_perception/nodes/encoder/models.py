@@ -16,7 +16,7 @@ from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.encoders.pose import SensorPose
 from edge_perception.encoders.serving import ServedModel
 from edge_perception.models.kept import KeptModel
-from edge_perception.models.loading import LoadedModel, may_keep
+from edge_perception.models.loading import LoadedModel, closed_on_failure, may_keep
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.nodes.encoder.load import LoadEvents, MachineHeat, encoder_load
@@ -62,7 +62,8 @@ class EncoderModels:
     def load(self) -> None:
         """Load and warm the model that serves first."""
         loaded = self._load()
-        self.pipeline = self._pipeline_of(loaded, self._parameters.source.config.geometry())
+        with closed_on_failure(loaded.backend):
+            self.pipeline = self._pipeline_of(loaded, self._parameters.source.config.geometry())
         self._node.get_logger().info(
             f"{self._source}: {loaded.bundle.manifest.name} {loaded.bundle.manifest.version} on "
             f"{loaded.info.runtime} {loaded.info.provider}"
@@ -168,10 +169,11 @@ class EncoderModels:
         kept = self._kept.take(sha256) if pipeline is not None else None
         if pipeline is None or kept is None:
             return False
-        if self._spec.stateful:  # its windows ended when it left
-            kept = ServedModel.build(self._spec, kept.loaded)
-        kept.since_ns = kept.frames = 0
-        pipeline.prepare(kept, trial=self._trial_of(kept.loaded), warm=True)
+        with closed_on_failure(kept.loaded.backend):
+            if self._spec.stateful:  # its windows ended when it left
+                kept = ServedModel.build(self._spec, kept.loaded)
+            kept.since_ns = kept.frames = 0
+            pipeline.prepare(kept, trial=self._trial_of(kept.loaded), warm=True)
         return True
 
     def prepare_model(self, name: str, version: str, sha256: str) -> None:
@@ -182,10 +184,11 @@ class EncoderModels:
             self._kept.make_room()
             self._let_variants_go(pipeline)
             loaded = self._load(name=name, version=version, sha256=sha256, beside=True)
-            if pipeline is not self.pipeline:
-                loaded.backend.close()
-                raise SwapError(f"{self._node.get_name()} was cleaned up meanwhile")
-            pipeline.prepare(ServedModel.build(self._spec, loaded), trial=self._trial_of(loaded))
+            with closed_on_failure(loaded.backend):
+                if pipeline is not self.pipeline:
+                    raise SwapError(f"{self._node.get_name()} was cleaned up meanwhile")
+                served = ServedModel.build(self._spec, loaded)
+                pipeline.prepare(served, trial=self._trial_of(loaded))
         finally:
             pipeline.serving.loading = False
 

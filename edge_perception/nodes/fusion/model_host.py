@@ -9,7 +9,7 @@ from edge_perception.core.errors import SwapError
 from edge_perception.core.types import Feature, FusedView, ModelCommit
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.models.fusion_model import BundleFusionModel
-from edge_perception.models.loading import LoadedModel, may_keep
+from edge_perception.models.loading import LoadedModel, closed_on_failure, may_keep
 from edge_perception.nodes.common.base import PerceptionNode
 from edge_perception.nodes.fusion.models import FusionModels
 from edge_perception.nodes.fusion.parameters import FusionParameters
@@ -51,7 +51,9 @@ class FusionModelHost:
     def load(self) -> None:
         """Load the fusion model, where one is named."""
         if self._options.config.model:
-            self._models = self._models_of(load_model(self._options.config, role=_ROLE))
+            loaded = load_model(self._options.config, role=_ROLE)
+            with closed_on_failure(loaded.backend):
+                self._models = self._models_of(loaded)
 
     def begin(self) -> tuple[BundleFusionModel, ...]:
         """Serve from now on; return what fuses."""

@@ -14,7 +14,7 @@ from edge_perception.fusion.model import FusionModel
 from edge_perception.fusion.one_set import Sets, sets_of
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.kept import KeptModel
-from edge_perception.models.loading import LoadedModel
+from edge_perception.models.loading import LoadedModel, closed_on_failure
 from edge_perception.models.manifest import Bundle
 from edge_perception.models.memory import release_model
 from edge_perception.nodes.fusion.trial_fusion import TrialFusion
@@ -114,7 +114,9 @@ class FusionModels:
     def prepare(self, loaded: LoadedModel, change: Change) -> None:
         """Keep a warm model beside the current one."""
         same = self.loaded is not None and _spaces(self.loaded) == _spaces(loaded)
-        self._prepared, self._candidate = loaded, BundleFusionModel(loaded)
+        with closed_on_failure(loaded.backend):
+            candidate = BundleFusionModel(loaded)
+        self._prepared, self._candidate = loaded, candidate
         self._trial = CandidateTrial(loaded.bundle.manifest, same_space=same, stateful=same)
         self._alone(change)
 

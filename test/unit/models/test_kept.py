@@ -1,8 +1,10 @@
 """The model that served before stays loaded where there is room."""
 
+import threading
 from types import SimpleNamespace
 
 from edge_perception.models.kept import KeptModel, has_room
+from edge_perception.models.memory import release_model
 
 
 def kept(room=True):
@@ -44,3 +46,20 @@ def test_room_is_what_the_machine_has_free():
     assert has_room(keep=True, reserve_mb=0)
     assert not has_room(keep=False, reserve_mb=0)
     assert not has_room(keep=True, reserve_mb=2**40)
+
+
+def test_a_session_that_cannot_be_closed_keeps_no_other_from_it(capfd):
+    closed = threading.Event()
+
+    def fail():
+        raise RuntimeError("the device is gone")
+
+    def loaded(name, close):
+        bundle = SimpleNamespace(manifest=SimpleNamespace(name=name))
+        return SimpleNamespace(bundle=bundle, backend=SimpleNamespace(close=close))
+
+    release_model(loaded("first", fail))
+    release_model(loaded("second", closed.set))
+    assert closed.wait(60)
+    said = capfd.readouterr().err
+    assert "first: its session cannot be closed: RuntimeError('the device is gone')" in said
