@@ -162,7 +162,7 @@ def _pipeline(folder: Path, modality: str, index: int) -> Any:
     )
 
 
-def _raise(error: Exception) -> None:
+def _raise(error: BaseException) -> None:
     raise error
 
 

@@ -18,6 +18,7 @@ from edge_perception.core.types import Geometry, PointCloud
 from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters._boxes import BoxDecoder
 from edge_perception.models.adapters._coco import ROAD_USERS
+from edge_perception.models.decided import decoder_of
 from edge_perception.models.folders import USER_FOLDER
 from edge_perception.models.manifest import Bundle, Manifest
 from edge_perception.models.not_onnx import what_folder_it_is
@@ -230,7 +231,7 @@ def unplaced(bundle: Bundle) -> str:
     manifest = bundle.manifest
     if manifest.role != "camera":
         return ""
-    decoder = adapters()[manifest.adapter].make_decoder(manifest)
+    decoder = decoder_of(manifest)
     if not isinstance(decoder, BoxDecoder) or decoder.names_road_users:
         return ""  # its boxes are in space, or fusion places them
     names = ", ".join(manifest.labels[:_NAMED]) + (", …" if manifest.labels[_NAMED:] else "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 MOST_COUNT = 2**64 - 1  # of a uint64
 MOST_TEXT = 2000  # characters of a reason or a warning
 MOST_NAME = 256  # characters of a name
+# Of a frame: more than any sensor sees.
+MOST_DECISIONS = {"objects": 5000, "image_objects": 5000, "sound_events": 1000}
 
 
 def saturated(count: int) -> int:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edge_perception.backends import Backend
 from edge_perception.core.errors import InvalidOutputError
 from edge_perception.core.finite import all_finite
-from edge_perception.models.adapters import Decisions, adapters
+from edge_perception.models.adapters import Decisions
+from edge_perception.models.decided import decide, decoder_of
 from edge_perception.models.manifest import Manifest
 
 
@@ -30,7 +31,7 @@ class CheckedModel:
         """
         self._manifest = manifest
         self._backend = backend
-        self._decoder = adapters()[manifest.adapter].make_decoder(manifest)
+        self._decoder = decoder_of(manifest)
 
     def infer(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Run the model.
@@ -44,8 +45,13 @@ class CheckedModel:
         return outputs
 
     def decide(self, outputs: Mapping[str, NDArray], context: Any = None) -> Decisions:
-        """Return the adapter's decisions; `context` is what it wants to know of the frame."""
-        return self._decoder(outputs, context)
+        """Return the adapter's decisions; `context` is what it wants to know of the frame.
+
+        Raises:
+            InvalidFrameError: the adapter says that the frame is to blame.
+            InvalidOutputError: it failed, or what it gave cannot be used.
+        """
+        return decide(self._manifest.adapter, self._decoder, outputs, context)
 
     def features(self, outputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Return the outputs that the manifest names as features, by feature name."""

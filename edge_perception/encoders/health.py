@@ -107,7 +107,7 @@ class EncoderHealth:
                 self._inference.add(latency.inference_s)
                 self._total.add(latency.preprocess_s + latency.inference_s + latency.postprocess_s)
 
-    def on_error(self, error: Exception) -> None:
+    def on_error(self, error: BaseException) -> None:
         """Note an exception that no frame should have caused."""
         with self._lock:
             self._last_error = f"{type(error).__name__}: {error}"

@@ -76,6 +76,12 @@ class StandIns:
             self._thread.start()
         return current if held is None else held[1]
 
+    def give_up(self, reason: str) -> None:
+        """Let go of the one that stands in: it failed on a frame. Inference thread."""
+        if self._held is not None:
+            self._failed = (self._held[0], reason)
+            self._let_go()
+
     def failure(self) -> tuple[str, str] | None:
         """Return name and reason of one that cannot stand in, once."""
         failed, self._failed = self._failed, None
@@ -96,12 +102,16 @@ class StandIns:
         except Exception as error:  # of whatever kind: the model is at fault, the frames go on
             self._failed = (name, str(error))
             return
-        reason = unfit(loaded.bundle.manifest, current.loaded.bundle.manifest)
-        if reason or self._closed:
+        reason, served = unfit(loaded.bundle.manifest, current.loaded.bundle.manifest), None
+        if not reason and not self._closed:
+            try:
+                served = ServedModel.with_intake(self._spec, loaded, current.intake)
+            except Exception as error:
+                reason = str(error)
+        if served is None:
             self.cache.done(name)
             self._failed = (name, reason) if reason else None
             return
-        served = ServedModel.with_intake(self._spec, loaded, current.intake)
         self._ready = (name, served, current)
 
     def _let_go(self) -> None:
@@ -230,6 +240,10 @@ class EncoderLoad:
                 self._refused[failed[0]] = failed[1]
             self._tell(self.control.leave_out(*failed, now_ns))
         return serves
+
+    def stand_in_failed(self, error: Exception) -> None:
+        """Take that who stood in failed on the frame in work, which its own model gets then."""
+        self.stand_ins.give_up(str(error))
 
     def reused(
         self, frame: Any, stamp_ns: int, model: ServedModel, geometry: Geometry

@@ -81,6 +81,9 @@ class EncoderPipeline:
         # thread; the next frame overwrites it. Set by whoever asks others about frames.
         self.seen: Callable[[Any, Feature, Geometry, Bundle], None] | None = None
         self.load: EncoderLoad | None = None  # load control; None: there is none
+        # Takes what a frame should not have raised, before its feature says so. Set by whoever
+        # tells of errors.
+        self.failed: Callable[[Exception], None] = lambda _error: None
 
     @property
     def source(self) -> str:
@@ -169,27 +172,56 @@ class EncoderPipeline:
             return None
         # What is tried is compared with the model itself, on frames that ran.
         load = self.load if tried is None and self.load is not None and self.load.active else None
-        if load is not None:
-            model = load.model_for(model, started.steady_ns)
         try:
             if load is not None:
-                sample, latency = self.frames.run_or_reuse(
-                    load,
-                    job,
-                    model,
-                    item,
-                    started,
-                    latency,
-                    changing=self.serving.changing,
-                    dropped=self.dropped(),
+                model, sample, latency = self._run_in_budget(
+                    load, job, model, item, started, latency
                 )
             else:
                 sample, latency = self.frames.run(model, item, started, latency)
         except FRAME_ERRORS as error:
-            why = "; ".join(filter(None, (str(error), self.place.fault)))
-            return self._refuse(job, latency, f"{self._source}: {why}")
+            return self._refuse(job, latency, self._why(str(error)))
+        except Exception as error:  # an encoder or a runtime may be anybody's code
+            self.failed(error)
+            return self._refuse(job, latency, self._why(f"{type(error).__name__}: {error}"))
         self._trial.shadow(job, tried, sample)
         return self._served(job, model, latency, sample)
+
+    def _run_in_budget(
+        self,
+        load: EncoderLoad,
+        job: Job,
+        model: ServedModel,
+        item: Any,
+        started: Instant,
+        latency: FrameLatency,
+    ) -> tuple[ServedModel, Sample, FrameLatency]:
+        """Run a frame as load control says; where who stands in fails on it, on its own model."""
+
+        def run(on: ServedModel) -> tuple[ServedModel, Sample, FrameLatency]:
+            sample, took = self.frames.run_or_reuse(
+                load,
+                job,
+                on,
+                item,
+                started,
+                latency,
+                changing=self.serving.changing,
+                dropped=self.dropped(),
+            )
+            return on, sample, took
+
+        stands_in = load.model_for(model, started.steady_ns)
+        if stands_in is not model:
+            try:
+                return run(stands_in)
+            except InvalidFrameError:
+                raise  # of that its own model makes no more
+            except (
+                Exception
+            ) as error:  # whatever it raises, the model that it stands in for is there
+                load.stand_in_failed(error)
+        return run(model)
 
     def after(self) -> None:
         """Do what the feature need not wait for.
@@ -231,6 +263,9 @@ class EncoderPipeline:
             warning=self.frames.doubt(sample.output.warning),
             inferred_stamp_ns=sample.inferred_stamp_ns,
         )
+
+    def _why(self, text: str) -> str:
+        return f"{self._source}: " + "; ".join(filter(None, (text, self.place.fault)))
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:
         self._refused += 1

@@ -33,7 +33,7 @@ class EncoderWorker:
         *,
         pipeline: EncoderPipeline,
         sink: Callable[[Feature], None],
-        on_error: Callable[[Exception], None],
+        on_error: Callable[[BaseException], None],
         cores: frozenset[int] = frozenset(),
         queue_frames: int = 1,
     ) -> None:
@@ -133,7 +133,7 @@ class EncoderWorker:
                         self._sink(feature)
                 self._pipeline.after()
                 self._pipeline.observe()
-            except Exception as error:
+            except BaseException as error:  # nobody else ends this thread, or would see it end
                 self._on_error(error)
             finally:
                 self._busy_since_ns = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -35,9 +36,38 @@ _UPRIGHT = np.eye(3)
 _ROTATION = 1e-2  # how far rows of a rotation may be from unit length and right angles
 
 
+class Decided(Protocol):
+    """What holds decisions: a feature, late evidence, or an adapter's answer."""
+
+    @property
+    def objects(self) -> tuple[DetectedObject, ...]:
+        """Boxes in the base frame."""
+        ...
+
+    @property
+    def image_objects(self) -> tuple[ImageObject, ...]:
+        """Boxes in the image."""
+        ...
+
+    @property
+    def sound_events(self) -> tuple[SoundEvent, ...]:
+        """Sounds."""
+        ...
+
+
 def implausible(feature: Feature) -> str:
     """Name the first part of a feature that cannot be true; empty: none."""
     return next(_findings(feature), "")
+
+
+def implausible_decisions(decided: Decided) -> str:
+    """Name the first part of what a model decided that cannot be true; empty: none."""
+    return next(_findings_of_decisions(decided), "")
+
+
+def _findings_of_decisions(decided: Decided) -> Iterator[str]:
+    yield from _too_long(_names_of_decisions(decided))
+    yield from _decisions(decided)
 
 
 def implausible_evidence(late: LateEvidence) -> str:
@@ -67,12 +97,13 @@ def _findings(feature: Feature) -> Iterator[str]:
     yield from _decisions(feature)
 
 
-def _decisions(decided: Feature | LateEvidence) -> Iterator[str]:
+def _decisions(decided: Decided) -> Iterator[str]:
     sources = max((len(box.sources) for box in decided.objects), default=0)
     if sources > MOST_NAME:
         yield f"objects: expected at most {MOST_NAME} sources each, got {sources}"
     for box in decided.objects:
-        yield from _box(box)
+        if not _is_usual(box):
+            yield from _box(box)
     for item in decided.image_objects:
         yield from _image_box(item)
     for event in decided.sound_events:
@@ -93,6 +124,12 @@ def _decision_names(decided: Feature | LateEvidence) -> dict[str, Iterable[str]]
     model = decided.model
     return {
         "model": (model.role, model.name, model.version, model.sha256, model.feature_space),
+        **_names_of_decisions(decided),
+    }
+
+
+def _names_of_decisions(decided: Decided) -> dict[str, Iterable[str]]:
+    return {
         "class_name": (
             item.class_name
             for items in (decided.objects, decided.image_objects, decided.sound_events)
@@ -144,6 +181,19 @@ def _nan_or(kind: str, name: str, text: str, values: Sequence[float]) -> str:
     if all(map(math.isfinite, values)):
         return f"{kind} '{clipped(name, _SHOWN)}' {text}"
     return f"{kind} '{clipped(name, _SHOWN)}' has NaN or Inf"
+
+
+def _is_usual(box: DetectedObject) -> bool:
+    """Whether nothing can be said against a box; quickly, as nearly all of them are so."""
+    (x, y, z), (length, width, height), (vx, vy, vz) = box.center_m, box.size_m, box.velocity_mps
+    reach, size, speed = MOST_REACH_M, MOST_SIZE_M, MOST_SPEED_MPS
+    return (
+        0.0 <= box.score <= MOST_SCORE
+        and (-reach <= x <= reach and -reach <= y <= reach and -reach <= z <= reach)
+        and (0.0 <= length <= size and 0.0 <= width <= size and 0.0 <= height <= size)
+        and -MOST_ANGLE_RAD <= box.yaw_rad <= MOST_ANGLE_RAD
+        and not (abs(vx) > speed or abs(vy) > speed or abs(vz) > speed)  # NaN: not known
+    )
 
 
 def _box(box: DetectedObject) -> Iterator[str]:

@@ -13,8 +13,8 @@ from edge_perception.core.finite import all_finite
 from edge_perception.core.types import Feature, ModelVersion
 from edge_perception.fusion.model import FusionOutput
 from edge_perception.fusion.motion import GroundGrid
-from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters.bev_center import PresentModalities
+from edge_perception.models.decided import decide, decoder_of
 from edge_perception.models.loading import LoadedModel
 from edge_perception.models.manifest import Manifest, TensorSpec
 from edge_perception.models.merging import merged
@@ -41,7 +41,7 @@ class BundleFusionModel:
         self._inputs, self._presence = _split_inputs(manifest)
         self._outputs = manifest.outputs
         self._zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._inputs}
-        self._decode = adapters()[manifest.adapter].make_decoder(manifest)
+        self._adapter, self._decode = manifest.adapter, decoder_of(manifest)
         self._grid: GroundGrid | None = getattr(self._decode, "grid", None)
 
     @property
@@ -70,7 +70,8 @@ class BundleFusionModel:
                     f"{self._name}: output '{spec.name}' expects finite values, got NaN, Inf or "
                     "nothing"
                 )
-        return FusionOutput(objects=self._decode(outputs, self._present(features)).objects)
+        decisions = decide(self._adapter, self._decode, outputs, self._present(features))
+        return FusionOutput(objects=decisions.objects)
 
     def _present(self, features: Mapping[str, Feature]) -> PresentModalities:
         given = {feature.modality for feature in features.values()}

@@ -14,9 +14,9 @@ from edge_perception.backends import Backend
 from edge_perception.core.errors import ModelError
 from edge_perception.core.types import DetectedObject, Geometry, ImageFrame, ImageObject
 from edge_perception.encoders import encoders
-from edge_perception.models.adapters import adapters
 from edge_perception.models.adapters._boxes import BoxDecoder, Candidates
 from edge_perception.models.adapters.audio_tagger import SoundDecoder
+from edge_perception.models.decided import decoder_of
 from edge_perception.models.golden import generated_inputs
 from edge_perception.models.manifest import Manifest
 
@@ -54,7 +54,7 @@ def look(manifest: Manifest, session: Backend, bgr: NDArray[np.uint8]) -> FirstL
     encoder = encoders()[manifest.role].make_encoder(manifest, session)
     frame = ImageFrame(stamp_ns=0, frame_id="picture", bgr=bgr)
     outputs = encoder.infer(encoder.preprocess(frame, Geometry()))
-    decoder = adapters()[manifest.adapter].make_decoder(manifest)
+    decoder = decoder_of(manifest)
     faults: list[str] = []
     if isinstance(decoder, BoxDecoder):
         candidates = decoder.candidates(outputs, _LEAST)
@@ -124,7 +124,7 @@ def check_scores(manifest: Manifest, session: Backend) -> None:
     Raises:
         ModelError: they cannot be right.
     """
-    decoder = adapters()[manifest.adapter].make_decoder(manifest)
+    decoder = decoder_of(manifest)
     if not isinstance(decoder, SoundDecoder):
         return
     scores = decoder.event_scores(session.infer(generated_inputs(manifest.inputs)))

@@ -20,6 +20,7 @@ from edge_perception.core.errors import ManifestError, ModelError
 from edge_perception.core.schema import decode
 from edge_perception.encoders import encoders
 from edge_perception.models.adapters import AdapterSpec, adapters
+from edge_perception.models.decided import decoder_of
 from edge_perception.models.golden import generated_inputs
 from edge_perception.models.graph import load_graph, opset_of, tensor_shapes, with_outputs
 from edge_perception.models.manifest import FUSION, SCHEMA_VERSION, Bundle, Manifest
@@ -134,7 +135,7 @@ def _check_use(
             f"manifest.role: adapter '{adapter.name}' expects {' or '.join(adapter.roles)}, "
             f"got '{manifest.role}'"
         )
-    adapter.make_decoder(manifest)
+    decoder_of(manifest)
     if manifest.role == FUSION:
         return
     session = load_model_bytes(backends()[backend], model, onnx_path, BackendOptions())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_perception import msg
 from edge_perception.cdr import CdrWriter
-from edge_perception.core.bounds import clipped, saturated
+from edge_perception.core.bounds import MOST_DECISIONS, clipped, saturated
 from edge_perception.core.conditions import NOT_KNOWN, as_array, from_array
 from edge_perception.core.errors import InvalidFrameError
 from edge_perception.core.types import Feature, Geometry
@@ -35,7 +35,7 @@ from edge_perception.nodes.conversion.tensors import tensor_from_msg, tensor_msg
 from edge_perception.nodes.topics.message_types import message_type
 
 FEATURE_TYPE = "edge_perception/msg/Feature"
-_MOST = {"tensors": 64, "objects": 5000, "image_objects": 5000, "sound_events": 1000}
+_MOST = {"tensors": 64, **MOST_DECISIONS}
 # The sensor's geometry travels as tensors of the feature, under these names.
 _T_BASE_SENSOR, _INTRINSICS, _IMAGE_SIZE = "T_base_sensor", "intrinsics", "image_size"
 _CONDITIONS = "conditions"  # of the source, likewise: `core.conditions.as_array`

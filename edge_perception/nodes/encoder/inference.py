@@ -36,7 +36,7 @@ class Inference:
         *,
         equip: Callable[[EncoderPipeline], None],
         sink: Callable[[Feature], None],
-        on_error: Callable[[Exception], None],
+        on_error: Callable[[BaseException], None],
     ) -> None:
         self._node, self._models, self._source = node, models, parameters.source
         self._equip, self._sink, self._on_error = equip, sink, on_error

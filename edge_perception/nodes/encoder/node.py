@@ -167,6 +167,7 @@ class EncoderNode(PerceptionNode):
         pipeline.frames.on_note = self._on_note
         pipeline.beside = self._outlet.send_beside
         pipeline.seen = self._cloud.seen
+        pipeline.failed = self._on_error
 
     def _on_feature(self, feature: Feature) -> None:
         assert self._outlet is not None
@@ -176,7 +177,7 @@ class EncoderNode(PerceptionNode):
     def _on_note(self, text: str) -> None:
         self.get_logger().info(f"{self._source}: {text}")
 
-    def _on_error(self, error: Exception) -> None:
+    def _on_error(self, error: BaseException) -> None:
         self._models.last_error = f"{type(error).__name__}: {error}"
         self._evidence.on_error(error)
         self.get_logger().error(f"{self._source}: {error!r}")

@@ -203,3 +203,24 @@ def test_a_configured_queue_outlives_the_change(monkeypatch):
         worker.put(job(number, 50))
     assert pipeline.serve(4) == [0, 37, 38, 39]
     worker.stop()
+
+
+def test_what_asks_for_the_end_of_a_thread_does_not_get_it():
+    """`exit()` somewhere in code of others, or a panic in Rust: no Exception, and no frame's."""
+    found = queue.Queue()
+    pipeline = Told(found)
+
+    def process(job_):
+        if job_.stamp_ns == 0:
+            raise SystemExit(3)
+        found.put(job_.stamp_ns)
+
+    pipeline.process = process
+    worker = EncoderWorker(pipeline=pipeline, sink=None, on_error=found.put)
+    pipeline.place.calibrate(CALIBRATED)
+    worker.start()
+    worker.put(job(0, 100))
+    assert isinstance(found.get(timeout=60), SystemExit)
+    worker.put(job(1, 100))
+    assert found.get(timeout=60) == 1
+    worker.stop()

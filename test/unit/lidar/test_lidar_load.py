@@ -10,7 +10,7 @@ import pytest
 from lidar_messages import cloud_msg
 
 from edge_perception.core.clock import FakeClock
-from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.errors import ConfigurationError, InvalidOutputError, ManifestError
 from edge_perception.core.health import Level
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
@@ -247,6 +247,50 @@ def test_a_variant_by_condition_that_cannot_serve_is_named_and_the_model_goes_on
     until(lidar, 0.01, lambda: lidar.load.finding().level is Level.WARN)
     assert f"variant {SMALL} for rain cannot serve: " in lidar.load.finding().message
     assert lidar.frame(0.01).model == whole
+
+
+def test_a_variant_that_fails_on_a_frame_is_given_up_and_the_frame_is_served(rig):
+    lidar = rig(variants=(SMALL,), most_skipped=1)
+    whole = lidar.frame(0.09).model
+    until(lidar, 0.01, lambda: lidar.frame(0.09).model != whole)
+    _, stands_in, _ = lidar.load.stand_ins._held
+
+    def fails(_inputs):
+        raise InvalidOutputError("output 'heatmap' has NaN")
+
+    stands_in.encoder.infer = fails
+    feature = lidar.frame(0.09)
+    assert feature.valid, feature.invalid_reason
+    assert feature.model == whole
+    assert feature.given_up == ""
+    assert lidar.load.stand_ins.name == ""
+    served = [lidar.frame(0.09) for _ in range(20)]
+    assert all(feature is None or feature.model == whole for feature in served)
+    (reason,) = lidar.load.control.unusable
+    assert f"{SMALL}: output 'heatmap' has NaN" in reason
+    assert lidar.cache.figures().loaded == (SMALL,)
+    lidar.cache.make_room(512 * MB)  # nobody uses it
+    assert lidar.cache.figures().loaded == ()
+
+
+def test_a_variant_of_which_no_encoder_can_be_made_is_left_out_once(rig, monkeypatch):
+    lidar = rig(variants=(SMALL,), most_skipped=1)
+    lidar.frame(0.09)
+    made = []
+
+    def fails(_spec, loaded, _intake):
+        made.append(loaded)
+        raise ManifestError("postprocessing.boxes: expected an output of the graph")
+
+    monkeypatch.setattr(ServedModel, "with_intake", fails)
+    until(lidar, 0.09, lambda: lidar.load.control.unusable)
+    for _ in range(10):
+        lidar.frame(0.09)
+    assert len(made) == 1
+    (reason,) = lidar.load.control.unusable
+    assert "expected an output of the graph" in reason
+    lidar.cache.make_room(512 * MB)  # nobody uses it
+    assert lidar.cache.figures().loaded == ()
 
 
 def until(lidar, seconds, condition):
