@@ -251,6 +251,29 @@ def test_a_model_that_cannot_be_prepared_leaves_no_session(harness, prepared, st
     assert set(SESSIONS._entries) == before
 
 
+@pytest.mark.parametrize("error", [KeyError("boxes"), SystemExit(3)])
+def test_a_preparation_that_raises_what_it_likes_is_answered_and_the_next_one_is_taken(
+    harness, prepared, error, monkeypatch
+):
+    robot = Robot(harness, prepared, encoder={"trust_file": ""})  # where anybody is answered
+    second = prepared.store.find("second").sha256
+
+    def fails(*_):
+        raise error
+
+    def prepare():
+        request = srv.PrepareModel.Request(sha256=second)
+        return robot.harness.call(srv.PrepareModel, "/lidar_encoder/prepare_model", request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ServedModel, "build", fails)
+        answer = prepare()
+    assert not answer.success
+    assert answer.reason == f"{type(error).__name__}: {error}"
+    answer = prepare()
+    assert answer.success, answer.reason
+
+
 def test_a_commit_that_is_heard_after_its_stamp_says_what_the_model_before_served(
     harness, prepared
 ):

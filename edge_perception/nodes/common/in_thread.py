@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 
-async def in_thread(node: Node, work: Callable[[], Any]) -> Exception | None:
+async def in_thread(node: Node, work: Callable[[], Any]) -> BaseException | None:
     """Run blocking work beside the executor; return what it raised, or None."""
     done: Future = Future(executor=node.executor)
     # A future without a callback does not wake the executor: it would go on with the next message.
@@ -20,7 +20,7 @@ async def in_thread(node: Node, work: Callable[[], Any]) -> Exception | None:
         try:
             work()
             done.set_result(None)
-        except Exception as error:
+        except BaseException as error:  # whoever waits would wait for ever
             done.set_result(error)
 
     threading.Thread(target=target, name="prepare_model", daemon=True).start()

@@ -94,7 +94,7 @@ class ModelServices:
         failure = await self._prepare(request)
         if failure is not None:
             self._sequence.failed()
-            response.reason = str(failure)
+            response.reason = _why(failure)
             return response
         self._sequence.prepared()
         response.success, response.transaction_id = True, transaction_id
@@ -106,7 +106,7 @@ class ModelServices:
             raise SwapError("the last change has not taken effect yet")
         return self._sequence.begin()
 
-    async def _prepare(self, request: srv.PrepareModel.Request) -> Exception | None:
+    async def _prepare(self, request: srv.PrepareModel.Request) -> BaseException | None:
         try:
             if not request.name and self._host.prepare_kept(request.sha256):
                 return None
@@ -202,3 +202,9 @@ class ModelServices:
     ) -> srv.GetVersions.Response:
         response.models = self._host.model_infos()
         return response
+
+
+def _why(error: BaseException) -> str:
+    """Return a reason; the text of an error of somebody else alone may be a number or a name."""
+    known = isinstance(error, EdgePerceptionError)
+    return str(error) if known else f"{type(error).__name__}: {error}"
