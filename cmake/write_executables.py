@@ -21,14 +21,12 @@ if __name__ == "__main__":  # processes that a command spawns import this file a
     sys.exit({function}())
 """
 
-# Signals wait until the script takes them: Python dies of one that comes before its first line.
+# Signals wait until the script takes them: Python dies of one that comes before its first line,
+# with a traceback. Every function of `console_scripts` lets them through.
 HOLDING = ("/usr/bin/env", "-S", "--block-signal=INT,TERM")
-NODES = "edge_perception.nodes."
 
 
-def interpreter(module: str) -> str:
-    if not module.startswith(NODES):
-        return "/usr/bin/env python3"
+def interpreter() -> str:
     try:
         subprocess.run([HOLDING[0], HOLDING[2], "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):  # an old one, or not GNU's
@@ -49,7 +47,7 @@ def main(setup_cfg: pathlib.Path, output_dir: pathlib.Path) -> None:
         module, function = target.split(":")
         script = output_dir / name
         script.write_text(
-            SCRIPT.format(interpreter=interpreter(module), module=module, function=function)
+            SCRIPT.format(interpreter=interpreter(), module=module, function=function)
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 

@@ -88,7 +88,7 @@ def _end_quietly_on_interrupt() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held by `_start_anew`
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held by `_start_anew` and start scripts
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:

@@ -38,6 +38,10 @@ class InvalidFrameError(EdgePerceptionError):
     """A sensor message cannot be used; the frame is refused and counted."""
 
 
+class UncalibratedError(InvalidFrameError):
+    """A frame cannot be used without a calibration; who takes those knows why there is none."""
+
+
 class TransformError(EdgePerceptionError):
     """A transform cannot be used, or two frames have none between them."""
 

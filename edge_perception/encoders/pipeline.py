@@ -180,10 +180,11 @@ class EncoderPipeline:
             else:
                 sample, latency = self.frames.run(model, item, started, latency)
         except FRAME_ERRORS as error:
-            return self._refuse(job, latency, self._why(str(error)))
+            return self._refuse(job, latency, f"{self._source}: {self.place.why(error)}")
         except Exception as error:  # an encoder or a runtime may be anybody's code
             self.failed(error)
-            return self._refuse(job, latency, self._why(f"{type(error).__name__}: {error}"))
+            said = self.place.why(Exception(f"{type(error).__name__}: {error}"))
+            return self._refuse(job, latency, f"{self._source}: {said}")
         self._trial.shadow(job, tried, sample)
         return self._served(job, model, latency, sample)
 
@@ -263,9 +264,6 @@ class EncoderPipeline:
             warning=self.frames.doubt(sample.output.warning),
             inferred_stamp_ns=sample.inferred_stamp_ns,
         )
-
-    def _why(self, text: str) -> str:
-        return f"{self._source}: " + "; ".join(filter(None, (text, self.place.fault)))
 
     def _refuse(self, job: Job, latency: FrameLatency, reason: str) -> Feature:
         self._refused += 1

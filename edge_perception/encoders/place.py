@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.errors import InvalidFrameError, UncalibratedError
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderSpec
 from edge_perception.encoders.pose import Placed, SensorPose, located
@@ -51,6 +51,14 @@ class SensorPlace:
     def doubt(self) -> str:
         """Why positions of the frame in work are not to be trusted; empty: they are."""
         return self._placed.doubt if self._placed is not None else ""
+
+    def why(self, error: Exception) -> str:
+        """Return what is to be said of a frame that was refused, and of its calibration."""
+        if not isinstance(error, UncalibratedError) or self._spec.calibration is None:
+            return "; ".join(filter(None, (str(error), self.fault)))
+        name = self._spec.calibration.topic.rpartition("/")[2]
+        none = f"{name} was refused: {self.fault}" if self.fault else f"no {name} yet"
+        return f"{error}: {none}"
 
     def look_up(self, frame_id: str, stamp_ns: int) -> None:
         """Find the pose of a frame; inference thread only."""

@@ -12,7 +12,7 @@ from harness import wait_until
 from rcl_interfaces.msg import Log
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from edge_perception import msg
 from edge_perception.encoders import place
@@ -101,6 +101,25 @@ def test_images_without_calibration_are_refused_until_it_comes(harness):
     camera.refuses(sensors.image(time.time_ns()), "no camera_info yet")
     sensors.calibrate(harness.driver, camera.node)
     assert camera.send(sensors.image(time.time_ns())).valid
+
+
+def test_images_whose_calibration_was_refused_say_why(harness):
+    camera = Source(harness, "camera", Image, "camera/image_raw", qos_profile_sensor_data)
+    known = camera.node._pipeline.place
+    publisher = harness.driver.create_publisher(
+        CameraInfo, "camera/camera_info", qos_profile_sensor_data
+    )
+    zeros = sensors.camera_info(1)
+    zeros.k, zeros.p = [0.0] * 9, [0.0] * 12
+
+    def refused() -> bool:
+        publisher.publish(zeros)
+        return bool(known.fault)
+
+    wait_until(refused, "calibration")
+    text = f"camera_info was refused: {known.fault}"
+    feature = camera.refuses(sensors.image(time.time_ns()), text)
+    assert "no camera_info yet" not in feature.invalid_reason
 
 
 def test_an_image_that_comes_before_its_calibration_waits_for_it(harness, monkeypatch):

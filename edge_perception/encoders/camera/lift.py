@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.errors import InvalidFrameError
+from edge_perception.core.errors import UncalibratedError
 from edge_perception.core.parameter import parameter
 from edge_perception.core.types import DetectedObject, Geometry
 from edge_perception.encoders.camera.calibration import project
@@ -77,12 +77,11 @@ def lift_grid(
         placement: how the image was resized and padded.
 
     Raises:
-        InvalidFrameError: intrinsics or image size are not known.
+        UncalibratedError: intrinsics or image size are not known.
     """
     if geometry.intrinsics is None or geometry.image_size is None:
-        raise InvalidFrameError(
-            "lifting to the bird's-eye grid expects intrinsics and image size, got none: "
-            "no camera_info yet"
+        raise UncalibratedError(
+            "lifting to the bird's-eye grid expects intrinsics and image size, got none"
         )
     T_sensor_base = np.linalg.inv(geometry.T_base_sensor)
     points = config.centers_m() @ T_sensor_base[:3, :3].T + T_sensor_base[:3, 3]
