@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edge_perception.cli._numbers import number
@@ -109,11 +110,10 @@ def run(args: argparse.Namespace) -> int:
     node = rclpy.create_node("player", context=context)
     try:
         with _spinning(node, context):
-            _play(node, recording, plan, args)
+            return _play(node, recording, plan, args)
     finally:
         node.destroy_node()
         context.shutdown()
-    return 0
 
 
 def _only_live(args: argparse.Namespace) -> None:
@@ -247,7 +247,11 @@ def _play_live(args: argparse.Namespace) -> int:
     return 0
 
 
-def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> None:
+def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namespace) -> int:
+    """Play, and return the exit status: of a signal that came before the end, as a shell has it.
+
+    What loops for ever has no other end: there a signal is as good as any, once it plays.
+    """
     from edge_perception.recordings.player import Player, wait_for
     from edge_perception.recordings.receipts import Receipts
     from edge_perception.recordings.ros_sink import RosSink
@@ -257,17 +261,23 @@ def _play(node: Any, recording: Recording, plan: PlayPlan, args: argparse.Namesp
     names = {topic.name: sink.name_of(topic.name) for topic in wanted}
     receipts = Receipts(node, names.values())
     player = Player(recording, plan, sink, restamp=args.restamp, clock_hz=args.clock)
-    previous = {
-        number: signal.signal(number, lambda *_: player.stop())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    came: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        player.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if not wait_for(lambda: player.stopped or not sink.unheard(), timeout_s=args.wait):
             print(f"nobody subscribes to: {', '.join(sink.unheard())}", flush=True)
-        receipts.begin(timeout_s=_HEAR_S)
-        print(f"playing {recording.path} ({recording.duration_s:.1f} s)", flush=True)
+        if not came:
+            receipts.begin(timeout_s=_HEAR_S)
+            print(f"playing {recording.path} ({recording.duration_s:.1f} s)", flush=True)
         report = player.run()
-        _say(report, names, receipts.end(timeout_s=_HEAR_S))
+        ended = not came
+        _say(report, names, receipts.end(timeout_s=_HEAR_S) if report.sent else ())
+        return 0 if ended or (args.loop and report.sent) else 128 + came[0]
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

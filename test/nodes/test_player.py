@@ -1,5 +1,6 @@
 """Playing over real DDS: raw data arrives as the typed messages it was, with stamps of now."""
 
+import signal
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
 from edge_perception.cli.main import main
+from edge_perception.recordings import player
 from edge_perception.recordings.player import Player
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.ros_sink import RosSink
@@ -67,6 +69,35 @@ def test_the_command_plays_with_the_clock_and_the_recorded_stamps(
     assert clouds.messages[0].header.stamp.sec == 100
     ticks.wait(lambda tick: tick.clock.sec == 100 and tick.clock.nanosec > 400_000_000)
     assert "/lidar/points: 10 sent" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("loop", [[], ["--loop"]], ids=["once", "loop"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_anything_was_played_is_no_success(
+    recording, capfd, monkeypatch, ros_domain, number, loop
+):
+    def interrupted(condition, **_limits):
+        signal.raise_signal(number)
+        return condition()
+
+    monkeypatch.setattr(player, "wait_for", interrupted)
+    assert main(["play", str(recording.path), *loop]) == 128 + number
+    assert "sent" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("loop", "status"), [([], 130), (["--loop"], 0)], ids=["once", "loop"])
+def test_a_signal_while_it_plays_ends_only_what_would_go_on_for_ever(
+    recording, capfd, monkeypatch, ros_domain, loop, status
+):
+    publish = RosSink.publish
+
+    def interrupted(sink, topic, data):
+        publish(sink, topic, data)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RosSink, "publish", interrupted)
+    assert main(["play", str(recording.path), "--wait", "0", *loop]) == status
+    assert "/lidar/points: 1 sent" in capfd.readouterr().out
 
 
 def test_the_command_refuses_what_is_no_recording(tmp_path, capfd):
