@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
+
+_MOST_LINKS = 8
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -24,7 +29,7 @@ def write_whole(path: Path, data: bytes) -> None:
     partial = None
     try:
         if path.exists() and _takes_bytes(path):
-            with path.open("ab", buffering=0) as taker:
+            with _taker(path) as taker:
                 taker.write(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +63,33 @@ def check_place(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _taker(path: Path) -> BinaryIO:
+    """Open what takes bytes; a descriptor of ours where it stands, after what was printed to it.
+
+    Opened anew, a redirected `/dev/stdout` has a position of its own, and the next print would go
+    over what was written there.
+    """
+    number = _own_descriptor(path)
+    if number is None:
+        return path.open("ab")
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+            stream.flush()
+    return os.fdopen(os.dup(number), "wb")
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """Return the number behind `/dev/stdout`, `/dev/fd/3` and the like; None: it is none of ours."""
+    place, folders = path.absolute(), ("/dev/fd", "/proc/self/fd", f"/proc/{os.getpid()}/fd")
+    for _ in range(_MOST_LINKS):
+        if place.name.isdecimal() and str(place.parent) in folders:
+            return int(place.name)
+        if not place.is_symlink():
+            break
+        place = place.parent / place.readlink()
+    return None
 
 
 def _takes_bytes(path: Path) -> bool:
