@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_perception.cli._progress import Progress
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.whole_file import write_whole
 
 NAME = "evaluate"
 HELP = "AP, sounds and calibration of a model set, for every subset of the sensors"
@@ -154,8 +155,7 @@ def _recorded(args: argparse.Namespace) -> int:
         recorded_reliability(args.plots / "reliability.png", report)
         print(args.plots / "reliability.png")
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")
+        write_whole(args.json, json.dumps(without_nan(report), indent=1).encode())
         print(args.json)
     return _references(args) if args.drift_reference else 0
 
@@ -180,8 +180,7 @@ def _candidate(args: argparse.Namespace) -> int:
         print(f"{name:12} {before:5.1f}  {after:5.1f}  {after - before:+5.1f}")
     print(found.reason)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        write_whole(args.json, json.dumps(told, indent=1).encode())
         print(args.json)
     return 0 if found.better else 1
 
@@ -312,7 +311,6 @@ def _simulated(args: argparse.Namespace) -> int:
         for path in draw_all(args.plots, report, results, models):
             print(path)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(without_nan(report), indent=1), encoding="utf-8")
+        write_whole(args.json, json.dumps(without_nan(report), indent=1).encode())
         print(args.json)
     return 0

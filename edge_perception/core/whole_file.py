@@ -81,7 +81,7 @@ def _taker(path: Path) -> BinaryIO:
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """Return the number behind `/dev/stdout`, `/dev/fd/3` and the like; None: it is none of ours."""
+    """Return the number behind `/dev/stdout`, `/dev/fd/3` and the like; None: not ours."""
     place, folders = path.absolute(), ("/dev/fd", "/proc/self/fd", f"/proc/{os.getpid()}/fd")
     for _ in range(_MOST_LINKS):
         if place.name.isdecimal() and str(place.parent) in folders:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
+from edge_perception.optimize.drawing import png
 from edge_perception.optimize.tune import MeasuredSet, Tuning
 
 _LABELLED = 6  # points of the front that get words
@@ -45,21 +45,13 @@ def memory_mb(found: Tuning, item: MeasuredSet) -> float | None:
 
 def picture(found: Tuning) -> bytes:
     """Return a PNG: whole sets by time and accuracy lost, and single models by time and memory."""
-    import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5), dpi=100, width_ratios=(3, 2))
-    try:
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         _sets(left, found)
         _models(right, found)
-        buffer = io.BytesIO()
-        figure.tight_layout()
-        figure.savefig(buffer, format="png")
-    finally:
-        pyplot.close(figure)
-    return buffer.getvalue()
+
+    return png(draw, size_in=(13, 5))
 
 
 def _sets(axes: Any, found: Tuning) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from edge_perception.optimize.candidate_table import TITLE as CANDIDATES
 from edge_perception.optimize.candidate_table import readable
+from edge_perception.optimize.drawing import png
 from edge_perception.optimize.findings import ERROR, NOTE, WARNING
 from edge_perception.optimize.graph_page import STYLE
 
@@ -162,14 +162,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _picture(found: Sequence[dict[str, Any]]) -> bytes:
     """Time of the model before over points, the front joined, what missed the gate hollow."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     best = front(found)
-    figure, axes = pyplot.subplots(figsize=(9, 4.5), dpi=100)
-    try:
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
         line = [p for p in found if p["name"] in best]
         axes.plot([p["ratio"] for p in line], [p["score"] for p in line], color="#9aa5b1", lw=1)
         for point in found:
@@ -178,12 +174,8 @@ def _picture(found: Sequence[dict[str, Any]]) -> bytes:
         _label(axes, found)
         axes.set(xlabel="time, of the model before", ylabel="accuracy, points")
         axes.set_title("joined: nothing quicker is as good; hollow: missed the gate", fontsize=9)
-        buffer = io.BytesIO()
-        figure.tight_layout()
-        figure.savefig(buffer, format="png")
-    finally:
-        pyplot.close(figure)
-    return buffer.getvalue()
+
+    return png(draw, size_in=(9, 4.5))
 
 
 def _label(axes: Any, found: Sequence[dict[str, Any]]) -> None:
