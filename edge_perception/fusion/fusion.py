@@ -23,7 +23,8 @@ from edge_perception.fusion.intake import Intake, IntakeCounters
 from edge_perception.fusion.judgement import Judge
 from edge_perception.fusion.meeting import Apart, Meetings
 from edge_perception.fusion.model import FusionModel
-from edge_perception.fusion.motion import EgoMotion, Pose
+from edge_perception.fusion.motion import EgoMotion
+from edge_perception.fusion.odometry_watch import OdometryState, Pose
 from edge_perception.fusion.one_set import Sets, TwoSets, of_set, sets_of
 from edge_perception.fusion.policy import DegradationPolicy, default_policy
 from edge_perception.fusion.publishers import Route
@@ -122,9 +123,9 @@ class Fusion:
         self._motion.add(pose)
 
     @property
-    def odometry_ns(self) -> int:
-        """Stamp of the newest odometry; 0: there is none."""
-        return self._motion.newest_ns
+    def odometry(self) -> OdometryState:
+        """What is known of the odometry."""
+        return self._motion.state
 
     def _observe(self, now: Instant) -> None:
         if self._intake.observe(now):

@@ -20,22 +20,13 @@ from edge_perception.core.native import library
 from edge_perception.core.types import DetectedObject, Feature
 from edge_perception.fusion.config import NS
 from edge_perception.fusion.decision import OBSTACLE_POINTS
+from edge_perception.fusion.odometry_watch import OdometryState, OdometryWatch, Pose
 from edge_perception.fusion.tracks import EgoPose
 
 KEPT = 1024  # poses; five seconds at 200 Hz
 AHEAD_NS = NS // 5  # the newest pose may be extrapolated by so much
 MAX_GAP_S = 2.0  # what lies between poses further apart is not known
-MAX_SPEED_MPS = 100.0  # faster than any vehicle: the odometry was set anew
 STILL_M, STILL_RAD = 0.005, 0.0005  # less than this is no motion
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pose:
-    """Where the base is in a frame that does not move, such as `odom` (REP-105)."""
-
-    stamp_ns: int
-    position_m: tuple[float, float, float]
-    orientation: tuple[float, float, float, float]  # unit quaternion x, y, z, w
 
 
 class EgoMotion:
@@ -45,17 +36,18 @@ class EgoMotion:
         self._stamps: list[int] = []
         self._poses: list[Pose] = []
         self._epoch = 0  # counts the histories: poses of two do not compare
+        self._watch = OdometryWatch()
 
     def add(self, pose: Pose) -> None:
         """Take in a pose; one that goes back, jumps or comes late starts the history anew."""
         if self._poses:
-            last = self._poses[-1]
-            step_s = (pose.stamp_ns - last.stamp_ns) / NS
+            step_s = (pose.stamp_ns - self._poses[-1].stamp_ns) / NS
             if step_s == 0.0:
                 return
-            far = math.dist(pose.position_m, last.position_m) > MAX_SPEED_MPS * step_s
-            if far or step_s > MAX_GAP_S:
+            if not 0.0 < step_s <= MAX_GAP_S:
                 self.clear()
+        if self._watch.jumps(pose):
+            self._begin_anew()
         self._stamps.append(pose.stamp_ns)
         self._poses.append(pose)
         if len(self._poses) > KEPT:
@@ -63,18 +55,24 @@ class EgoMotion:
 
     def clear(self) -> None:
         """Forget everything, as after a jump of the clock."""
+        self._begin_anew()
+        self._watch.clear()
+
+    def _begin_anew(self) -> None:
         self._stamps.clear()
         self._poses.clear()
         self._epoch += 1
 
     @property
-    def newest_ns(self) -> int:
-        """Stamp of the newest pose; 0: there is none."""
-        return self._stamps[-1] if self._stamps else 0
+    def state(self) -> OdometryState:
+        """What is known of the odometry."""
+        return self._watch.state
 
     def reaches(self, stamp_ns: int) -> bool:
-        """Whether the pose at a stamp is known."""
+        """Whether the pose at a stamp is known, and can be believed."""
         stamps = self._stamps
+        if self._watch.state.fault:
+            return False
         return len(stamps) > 1 and stamps[0] <= stamp_ns <= stamps[-1] + AHEAD_NS
 
     def between(self, from_ns: int, to_ns: int) -> NDArray[np.float64] | None:

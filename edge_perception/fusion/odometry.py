@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_perception.core.bounds import clipped
 from edge_perception.core.errors import InvalidFrameError
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 _NS = 1_000_000_000
@@ -60,4 +60,10 @@ def pose_from_msg(message: Any, base_frame: str) -> Pose:
             f"{math.degrees(2.0 * math.atan2(x, w)):.0f} degrees: given as w, x, y, z? "
             "x, y, z, w is asked for"
         )
-    return Pose(stamp_ns=stamp_ns, position_m=position_m, orientation=orientation)
+    linear = message.twist.twist.linear
+    return Pose(
+        stamp_ns=stamp_ns,
+        position_m=position_m,
+        orientation=orientation,
+        speed_mps=math.hypot(linear.x, linear.y, linear.z),
+    )

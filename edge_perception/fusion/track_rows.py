@@ -41,6 +41,7 @@ _ROW = np.dtype(
         ("headings", np.float64, (_VIEWS, 2)), ("headed_ns", np.int64, (_VIEWS,)),
         ("base_heading", np.float64, (2,)),
         ("state", np.float64, (4,)), ("P", np.float64, (4, 4)), ("scale", np.float64),
+        ("moved", np.bool_),  # since its newest place, by a way that nobody knows
     ]
 )  # fmt: skip
 
@@ -165,7 +166,11 @@ class TrackRows:
             self._rows = self._rows[np.sort(newest)]
 
     def move(self, T: NDArray[np.float64]) -> None:
-        """Go on in another frame with the newest place of each, known in the base frame."""
+        """Go on in another frame with the newest place of each, known in the base frame.
+
+        It finds the track again, and says nothing of its velocity: how the vehicle moved since is
+        not known.
+        """
         rows = self._rows
         x, y = rows["base_m"].T
         rows["places_m"][:, 0] = np.stack(
@@ -176,6 +181,7 @@ class TrackRows:
         rows["headings"][:, 0] = np.stack([T[k, 0] * x + T[k, 1] * y for k in (0, 1)], axis=1)
         rows["told_mps"] = np.nan
         rows["count"] = np.minimum(rows["count"], 1)
+        rows["moved"] = True
         self._filter(np.arange(len(rows)))
 
     def begin(self, groups: Sequence[str], stamp_ns: int, seen_ns: int) -> NDArray[np.intp]:
@@ -222,6 +228,7 @@ class TrackRows:
         part["stamps_ns"][:, 0], part["clocks_s"][:, 0] = at_ns, 0.0
         part["base_m"] = [item.center_m[:2] for item in objects]
         part["class_name"] = self._numbers([item.class_name for item in objects])
+        part["count"][part["moved"]], part["moved"] = 0, False
         there = np.arange(_PLACES) < np.minimum(part["count"] + 1, _PLACES)[:, None]
         part["count"] = (there & (part["clocks_s"] >= -WINDOW_S - 1e-6)).sum(axis=1)
         part["hits"] += 1

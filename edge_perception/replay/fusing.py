@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from edge_perception.core.types import Feature, Instant, PublishedView
 from edge_perception.fusion.fusion import Fusion
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.fusion.view import published
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.replay.encoding import Emergence

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from edge_perception.core.parameter import parameter
-from edge_perception.fusion.motion import MAX_SPEED_MPS, Pose
+from edge_perception.fusion.odometry_watch import MAX_SPEED_MPS, Pose
 from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.qos import RELIABLE, SENSOR_DATA
 from edge_perception.recordings.stamps import with_stamp_ns

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.samples.build import (
     AUDIO,
     IMAGE,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.msg import AudioChunk
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.samples.scene import SceneSweep

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.samples.truth import LabelledBox, LabelledSound, MountedCamera, MountedLidar
 
 _AHEAD_RAD = 0.1

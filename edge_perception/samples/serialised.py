@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.transforms import TF_TYPE
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.recordings.decoding import MessageDecoder
 
 NS = 1_000_000_000

@@ -1,5 +1,6 @@
 """Late features are fused where their objects are now: against simulated truth."""
 
+import dataclasses
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from fusion_rig import MS, Rig, make_config, make_feature, times
 from edge_perception.core.clock import FakeClock
 from edge_perception.core.types import DetectedObject, Feature, Geometry, SourceState
 from edge_perception.encoders import encoders
-from edge_perception.fusion.motion import EgoMotion, Pose, displaced
+from edge_perception.fusion.motion import EgoMotion, displaced
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.models.fusion_model import BundleFusionModel
 from edge_perception.models.loading import ModelOptions
 from edge_perception.releases.loading import load_model
@@ -139,7 +141,7 @@ def test_a_clock_jump_forgets_the_odometry():
         rig.at(ms, lambda ms=ms: rig.fusion.add_odometry(pose(ms)))
     rig.at(1000, lambda: rig.clock.jump_node_clock(-50.0))
     rig.run(2000)
-    assert rig.fusion.odometry_ns == 0
+    assert rig.fusion.odometry.newest_ns == 0
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +227,25 @@ def test_a_jump_of_the_clock_begins_anew():
     assert any(map(all, filter(None, known)))
     assert not any(after[0])
     assert all(after[-1])
+
+
+@pytest.mark.parametrize("jump_m", [0.0, 3.8])
+def test_tracks_are_not_flung_where_the_vehicle_is_localised_anew(jump_m):
+    rig = Rig(make_config("lidar"), clock=FakeClock(node_ns=0))
+    for ms in times(100, 100, 5000):
+        feature = make_feature("lidar", round(ms * MS), objects=boxes(ms))
+        rig.at(ms + 30, lambda feature=feature: rig.offer(feature))
+    for ms in times(5, 20, 5000):
+        known = pose(ms)
+        x, y, z = known.position_m
+        if ms > 3000:
+            known = dataclasses.replace(known, position_m=(x, y + jump_m, z))
+        rig.at(ms + 1, lambda known=known: rig.fusion.add_odometry(known))
+    outputs = [output for output in rig.run(5000) if output.at_ms > 2500]
+    speeds = [
+        math.hypot(*item.velocity_mps[:2]) for output in outputs for item in output.view.objects
+    ]
+    told = [speed for speed in speeds if not math.isnan(speed)]
+    assert len(told) > len(speeds) / 2
+    assert max(told) < 0.5, "cars that are parked"
+    assert rig.fusion.odometry.jumps == bool(jump_m)

@@ -10,18 +10,38 @@ from typing import Any
 from edge_perception.core.health import NOT_AS_ASKED, Health, Level, worst
 from edge_perception.core.histogram import LatencyStatistics
 from edge_perception.fusion.latency import described
+from edge_perception.fusion.odometry_watch import OdometryState
 from edge_perception.models.loading import LoadedModel
 from edge_perception.releases.slo import Objective
 
 ODOMETRY_MAX_AGE_S = 0.5
 ODOMETRY_MAX_AHEAD_S = 0.2
+JUMP_TOLD_S = 5.0  # after it
+NO_ODOMETRY = OdometryState()
 
 
-def with_odometry(health: Health, topic: str, age_s: float) -> Health:
-    """Return the health with the state of the odometry that features are moved by."""
-    health = replace(health, values={**health.values, "odometry_age_s": f"{age_s:.3f}"})
+def with_odometry(
+    health: Health, topic: str, age_s: float, state: OdometryState = NO_ODOMETRY
+) -> Health:
+    """Return the health with the state of the odometry that features are moved by.
+
+    Args:
+        health: without it.
+        topic: of the odometry.
+        age_s: of the newest pose; infinite: there is none.
+        state: what its poses say.
+    """
+    values = {"odometry_age_s": f"{age_s:.3f}", "odometry_jumps": str(state.jumps)}
+    health = replace(health, values={**health.values, **values})
     if -ODOMETRY_MAX_AHEAD_S <= age_s <= ODOMETRY_MAX_AGE_S:
-        return health
+        doubt = ""
+        if state.newest_ns - state.jumped_ns < JUMP_TOLD_S * 1e9 and state.jump:
+            doubt = f"{topic}: {state.jump} (jump {state.jumps})"
+        if state.fault:
+            doubt = f"features are not moved: {topic} contradicts itself: {state.fault}"
+        if not doubt:
+            return health
+        return replace(health, **_said(worst(health, Health(level=Level.WARN, message=doubt))))
     text = f"features are not moved: {topic} is {age_s:.2f} s old > {ODOMETRY_MAX_AGE_S:.2f} s"
     if math.isinf(age_s):
         text = f"features are not moved: no odometry that can be used came on {topic}"

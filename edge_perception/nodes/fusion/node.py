@@ -21,6 +21,7 @@ from edge_perception.fusion.config import FusionConfig
 from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.late import LateBoard
+from edge_perception.fusion.odometry_watch import OdometryState
 from edge_perception.fusion.policy import default_policy, read_policy
 from edge_perception.fusion.publishers import Route
 from edge_perception.nodes.common.base import PerceptionNode
@@ -224,11 +225,16 @@ class FusionNode(PerceptionNode):
         health = with_latency(health, self._outlet.latency, self._slo.of(END_TO_END))
         health = with_broken_slo(health, self._slo_problem)
         topic = options.odometry_topic
-        return with_odometry(health, topic, self.odometry_age_s()) if topic else health
+        if not topic:
+            return health
+        return with_odometry(health, topic, self.odometry_age_s(), self._odometry())
+
+    def _odometry(self) -> OdometryState:
+        return self._worker.odometry() if self._worker is not None else OdometryState()
 
     def odometry_age_s(self) -> float:
         """Return how old the newest odometry is, s; infinite: there is none."""
-        stamp_ns = self._worker.odometry_ns() if self._worker is not None else 0
+        stamp_ns = self._odometry().newest_ns
         return (self.clock.now().node_ns - stamp_ns) / 1e9 if stamp_ns else math.inf
 
 

@@ -11,7 +11,7 @@ from edge_perception.core.types import Feature, FusedView, Instant
 from edge_perception.fusion.cycle import Cycle
 from edge_perception.fusion.fusion import Fusion
 from edge_perception.fusion.intake import IntakeCounters
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import OdometryState, Pose
 from edge_perception.fusion.publishers import Route
 from edge_perception.models.quiet import frame_in_work
 
@@ -72,10 +72,10 @@ class FusionWorker:
         with self._condition:
             self._fusion.add_odometry(pose)
 
-    def odometry_ns(self) -> int:
-        """Return the stamp of the newest odometry; 0: there is none."""
+    def odometry(self) -> OdometryState:
+        """Return what is known of the odometry."""
         with self._condition:
-            return self._fusion.odometry_ns
+            return self._fusion.odometry
 
     def counters(self) -> IntakeCounters:
         """Return what happened to features since the start."""

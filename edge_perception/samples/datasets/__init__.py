@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_perception.core.registry import Discovery, Registry
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.samples.truth import LabelledBox
 
 BASE_FRAME = "base_link"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_perception.core.errors import ConfigurationError, InvalidFrameError
 from edge_perception.core.transforms import matrix
 from edge_perception.encoders.camera.compressed import compressed_file
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.samples.datasets import Sweep, Wanted
 from edge_perception.samples.truth import LabelledBox, points_in_box, pose_of
 

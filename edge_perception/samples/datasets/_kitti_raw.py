@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.fusion.label_names import OTHER, class_of_label
-from edge_perception.fusion.motion import Pose
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.samples.datasets import (
     CameraStream,
     LabelledMoment,

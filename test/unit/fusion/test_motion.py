@@ -14,12 +14,12 @@ from edge_perception.fusion.motion import (
     KEPT,
     EgoMotion,
     GroundGrid,
-    Pose,
     blended,
     blended_numpy,
     displaced,
 )
 from edge_perception.fusion.odometry import pose_from_msg
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.nodes.fusion.findings import with_odometry
 
 MS = 1_000_000
@@ -78,7 +78,7 @@ def test_odometry_that_jumps_or_goes_back_starts_anew_and_memory_is_bounded():
     assert not motion.reaches(1900 * MS)
     motion = driven(2000)
     motion.add(pose_on_circle(1000))
-    assert motion.newest_ns == 1000 * MS
+    assert motion.state.newest_ns == 1000 * MS
     assert not motion.reaches(1500 * MS)
     many = driven(1000 + 3 * KEPT, every_ms=1)
     assert len(many._poses) <= KEPT
@@ -150,12 +150,14 @@ def message(**changes):
         header=SimpleNamespace(stamp=stamp, frame_id="odom"),
         child_frame_id=values["child"],
         pose=SimpleNamespace(pose=SimpleNamespace(position=position, orientation=orientation)),
+        twist=SimpleNamespace(twist=SimpleNamespace(linear=SimpleNamespace(x=3.0, y=4.0, z=0.0))),
     )
 
 
 def test_an_odometry_message_is_read():
     pose = pose_from_msg(message(), "base_link")
     assert (pose.stamp_ns, pose.position_m) == (5 * 10**9 + 10, (1.0, 2.0, 3.0))
+    assert pose.speed_mps == 5.0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import yaml
 from made_up_run import MS, START_NS
 
 from edge_perception.core.errors import ConfigurationError
-from edge_perception.fusion.motion import EgoMotion, Pose
+from edge_perception.fusion.motion import EgoMotion
+from edge_perception.fusion.odometry_watch import Pose
 from edge_perception.recordings.own_parameters import parameters_path
 from edge_perception.recordings.reader import Recording
 from edge_perception.recordings.stamps import read_stamp_ns
