@@ -21,7 +21,7 @@ from edge_perception.validation.diff import Differ
 from edge_perception.validation.findings import Finding
 from edge_perception.validation.labels import Labels, labels_for
 from edge_perception.validation.merging import read_lines
-from edge_perception.validation.metrics import MODES, RunFigures
+from edge_perception.validation.metrics import MODES, Reasons, RunFigures
 from edge_perception.validation.provenance import compare_heads, provenance, tolerances_for
 from edge_perception.validation.replaying import FUSED
 from edge_perception.validation.result import BagResult, ValidationOptions
@@ -98,21 +98,21 @@ def unused_findings(result: BagResult) -> list[Finding]:
         return []
     figures, found = result.figures, []
     for name, came in sorted(figures.received.items()):
-        count, why = figures.refused.get(name, (0, ""))
+        refused = figures.refused.get(name, Reasons())
         if came and not figures.contributed[name]:
             text = f"{name}: {came} came and not one was used, of {figures.messages} messages: "
-            text += figures.not_used.get(name, "it was never in time")
+            text += refused.most or figures.silent.get(name, "it was never in time")
             found.append(Finding(kind="source", text=text))
-        elif came and count >= max(_FEW_REFUSED, _SHARE_REFUSED * figures.messages):
+        elif came and refused.count >= max(_FEW_REFUSED, _SHARE_REFUSED * figures.messages):
             text = (
-                f"{name}: what came was not used in {count} of {figures.messages} messages: {why}"
+                f"{name}: what came was not used in {refused.count} of {figures.messages} "
+                f"messages: {refused.most}"
             )
             found.append(Finding(kind="source", text=text, failed=False))
-        doubts, doubt = figures.doubted.get(name, (0, ""))
-        used = figures.contributed[name]
-        if doubts >= max(_FEW_DOUBTED, _SHARE_DOUBTED * used):
-            text = f"{name}: doubtful in {doubts} of {used} messages that used it: "
-            text += doubt.removeprefix(f"{name}: ")
+        doubted, used = figures.doubted.get(name, Reasons()), figures.contributed[name]
+        if doubted.count >= max(_FEW_DOUBTED, _SHARE_DOUBTED * used):
+            text = f"{name}: doubtful in {doubted.count} of {used} messages that used it: "
+            text += doubted.most.removeprefix(f"{name}: ")
             found.append(Finding(kind="source", text=text, failed=False))
     return found
 

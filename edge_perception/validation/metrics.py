@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ NS = 1_000_000_000
 WORST, _CANDIDATES, _APART_S = 3, 32, 1.0  # frames shown; kept to choose from; between them
 _REFUSED = ("INVALID", "STALE")  # states that say why what came is not used
 _SILENCE = "silence "  # how the reason begins of a source of which nothing comes
+_NUMBERS, _MOST_KINDS = re.compile(r"\d+(\.\d+)?"), 64
 MODES = ("NONE", "MINIMAL", "DEGRADED", "FULL")
 
 
@@ -45,6 +47,32 @@ class Series:
                 self.points = self.points[::2]
                 self._step *= 2
         self._seen += 1
+
+
+class Reasons:
+    """Texts that differ in their numbers only are of one kind, of which the first is kept."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._kinds: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, text: str) -> None:
+        """Count one."""
+        self.count += 1
+        kind = _NUMBERS.sub("0", text)
+        if kind in self._kinds or len(self._kinds) < _MOST_KINDS:
+            self._kinds[kind] += 1
+            self._first.setdefault(kind, text)
+
+    @property
+    def most(self) -> str:
+        """The text of the kind that most have, and how many where others have another one."""
+        if not self._kinds:
+            return ""
+        kind, count = self._kinds.most_common(1)[0]
+        of = f" ({count} of {self.count})" if count < self.count else ""
+        return f"{self._first[kind]}{of}"
 
 
 class Percentiles:
@@ -85,11 +113,11 @@ class RunFigures:
         self.states: dict[str, Counter[str]] = {}
         self.received: Counter[str] = Counter()  # features that came, by source
         self.contributed: Counter[str] = Counter()  # views that used one, by source
-        self.not_used: dict[str, str] = {}  # why the first that came was not, by source
-        # Views in which what came was not used though it went on coming: how many, the first why.
-        self.refused: dict[str, tuple[int, str]] = {}
-        # Views that used a source though something is doubtful about it: how many, the first text.
-        self.doubted: dict[str, tuple[int, str]] = {}
+        self.silent: dict[str, str] = {}  # why nothing of what came was used later, by source
+        # Views in which what came was not used though it went on coming, and why.
+        self.refused: dict[str, Reasons] = {}
+        # Views that used a source though something is doubtful about it, and what.
+        self.doubted: dict[str, Reasons] = {}
         self.mode_line = Series()
         self.ages: dict[str, Series] = {}
         self.end_to_end, self.wait, self.fusion = Percentiles(), Percentiles(), Percentiles()
@@ -116,13 +144,12 @@ class RunFigures:
             self.received[name] = max(self.received[name], status["received"])
             self.contributed[name] += status["contributed"]
             if status["received"] and not status["contributed"] and status["state"] in _REFUSED:
-                self.not_used.setdefault(name, status["reason"])
-                if not status["reason"].startswith(_SILENCE):
-                    count, why = self.refused.get(name, (0, status["reason"]))
-                    self.refused[name] = count + 1, why
+                if status["reason"].startswith(_SILENCE):
+                    self.silent.setdefault(name, status["reason"])
+                else:
+                    self.refused.setdefault(name, Reasons()).add(status["reason"])
             if status["contributed"] and status["warning"]:
-                count, text = self.doubted.get(name, (0, status["warning"]))
-                self.doubted[name] = count + 1, text
+                self.doubted.setdefault(name, Reasons()).add(status["warning"])
             if status["age_s"] is not None:
                 self.ages.setdefault(name, Series()).add(time_s, status["age_s"])
         for percentiles, key in (

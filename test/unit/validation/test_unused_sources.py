@@ -51,6 +51,20 @@ def test_what_was_not_used_for_a_good_part_is_told_and_fails_nothing():
     assert found.text == ("lidar: what came was not used in 6 of 17 messages: stamp 37.00 s ahead")
 
 
+BACK = {**REFUSED, "state": "INVALID", "reason": "stamp went back 1750000000.100 s"}
+OLD = [
+    {**REFUSED, "state": "STALE", "reason": f"age {age:.2f} s > 0.50 s"} for age in (7.1, 7.2, 8)
+]
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_of_several_reasons_that_of_most_is_told_with_how_many_have_it(used):
+    """A sensor that starts anew: its stamps go back once, and are old from then on."""
+    (found,) = findings(BACK, BACK, *OLD, SILENT, *[USED] * used)
+    assert found.failed is not used
+    assert found.text.endswith(" messages: age 7.10 s > 0.50 s (3 of 5)")
+
+
 @pytest.mark.parametrize("statuses", [[REFUSED] * 4 + [USED], [USED] * 9 + [SILENT] * 9])
 def test_a_start_and_a_silence_are_not_told_as_unused(statuses):
     assert findings(*statuses) == []
