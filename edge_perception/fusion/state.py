@@ -26,6 +26,7 @@ from edge_perception.fusion.config import NS, SourceConfig
 from edge_perception.fusion.offsets import ClockOffset
 from edge_perception.fusion.plausible import implausible
 from edge_perception.fusion.publishers import PublisherWatch, Route
+from edge_perception.fusion.time_scales import scale_told
 
 OTHER_CLOCK_S = 10.0  # no delay is so long; time_offset_s makes up for less
 # Nothing arrives before it was taken. A /clock of 10 Hz lets stamps be so far ahead, more does not.
@@ -300,8 +301,8 @@ class SourceTrack:
 def other_clock(stamp_ns: int, node_ns: int) -> str:
     """Return what a stamp means that no delay explains while messages arrive; empty: nothing.
 
-    Sensors count from their own start, or in TAI or GPS time, 37 and 18 s ahead of UTC; simulations
-    count from theirs, and what follows them is not always told to.
+    Sensors count from their own start, or in TAI, GPS or local time; simulations count from theirs,
+    and what follows them is not always told to.
     """
     if abs(stamp_ns - node_ns) < OTHER_CLOCK_S * NS or not node_ns:
         return ""  # of a node clock that never began the clock's own note tells
@@ -315,7 +316,8 @@ def other_clock(stamp_ns: int, node_ns: int) -> str:
             f"{_OTHER_CLOCK}, of system time, the node clock is a simulation's: use_sim_time: true "
             "in its driver too"
         )
+    scale = scale_told((stamp_ns - node_ns) / NS) if node_ns >= _SINCE_1970_NS else ""
     return (
-        f"{_OTHER_CLOCK}; let the driver stamp in the time of the nodes (system "
-        "time, with use_sim_time that of /clock)"
+        f"{_OTHER_CLOCK}{f' ({scale})' if scale else ''}; let the driver stamp in the time of the "
+        "nodes (system time, with use_sim_time that of /clock)"
     )

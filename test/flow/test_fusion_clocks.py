@@ -242,9 +242,17 @@ SINCE_1970_NS = 1_760_000_000 * 10**9
             40 * 10**9,
             "are of another clock, they count from a start: a sensor's (let the driver stamp",
         ),
-        (SINCE_1970_NS, SINCE_1970_NS + 37 * 10**9, "of another clock; let the driver stamp"),
+        (SINCE_1970_NS, SINCE_1970_NS + 39 * 10**9, "of another clock; let the driver stamp"),
+        (SINCE_1970_NS, SINCE_1970_NS + 37 * 10**9, "clock (TAI, as PTP counts it, is 37 s ahead"),
+        (40 * 10**9, 77 * 10**9, "of another clock; let the driver stamp"),
     ],
-    ids=["system time in a simulation", "a simulation or a start in system time", "TAI"],
+    ids=[
+        "system time in a simulation",
+        "a simulation or a start in system time",
+        "any",
+        "TAI",
+        "no TAI in a simulation",
+    ],
 )
 def test_what_stamps_of_another_clock_are(node_ns, stamp_ns, says):
     rig = Rig(make_config("camera"), clock=FakeClock(node_ns=node_ns))

@@ -9,6 +9,7 @@ from itertools import pairwise
 from edge_perception.fusion.clock_watch import FAST_RATE, SLOW_RATE
 from edge_perception.fusion.config import SourceConfig
 from edge_perception.fusion.state import AHEAD_S, TOO_OLD
+from edge_perception.fusion.time_scales import scale_told
 from edge_perception.observe.doctor.observation import CLOCK, Cause, Input, Observation
 
 NS = 1_000_000_000
@@ -167,7 +168,9 @@ def _other_clock(seen: Observation, item: Input) -> Iterator[Cause]:
     if _within(seen, item, known_s, simulated=simulated):
         return
     word = "old" if age_s > 0 else "in the future"
-    fix, why = _same_clock(item, age_s), "stamps by another clock"
+    scale = "" if simulated else scale_told(-age_s)
+    why = f"stamps by another clock ({scale})" if scale else "stamps by another clock"
+    fix = _same_clock(item, age_s)
     if simulated:
         is_system = abs(statistics.median(ages_s)) <= OTHER_CLOCK_S
         why = "stamps by the system's time" if is_system else "does not follow it"

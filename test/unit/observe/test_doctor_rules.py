@@ -393,6 +393,11 @@ def test_what_a_plug_in_of_transport_packs_is_named():
     assert cause.fix.startswith(f"unpack {TOPIC}/ffmpeg ({packet}): ")
 
 
+def test_a_driver_that_stamps_in_local_time_is_told_so():
+    (cause,) = causes(seen(camera(stamps=((7200 * NS + 5 * NS, 5 * NS + NS // 10),))))
+    assert cause.text.endswith("stamps by another clock (+2 h: local time in the place of UTC?)")
+
+
 def test_an_offset_out_of_range_is_not_advised():
     (cause,) = causes(seen(camera(stamps=((5 * NS, 905 * NS),))))
     assert cause.code == "other_clock"
