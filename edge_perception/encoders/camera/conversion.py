@@ -21,9 +21,9 @@ from edge_perception.encoders.camera.compressed import (
 from edge_perception.encoders.camera.contrast import stretched
 from edge_perception.encoders.camera.cv_bridge_fallback import image_through_cv_bridge
 from edge_perception.encoders.camera.encodings import (
-    DEPTH,
     ENCODINGS,
     decode_raw,
+    is_depth,
     known_encoding,
     to_bgr,
 )
@@ -66,9 +66,10 @@ def _raw(
 ) -> NDArray[np.uint8]:
     size = (int(message.width), int(message.height))
     _check_size(*size)
-    encoding = known_encoding(message.encoding, notes)
-    if encoding is None:
+    known = known_encoding(message.encoding, notes)
+    if not known:
         return _unknown(message)
+    encoding = ENCODINGS[known]
     bits.begin(message.encoding, size)
     big_endian = bool(message.is_bigendian)
     try:
@@ -83,7 +84,7 @@ def _raw(
 
 
 def _unknown(message: Any) -> NDArray[np.uint8]:
-    if message.encoding in DEPTH:
+    if is_depth(message.encoding):
         raise InvalidFrameError(
             f"{message.encoding} image: expected a picture, got depth (a thermal camera? let it "
             "publish mono16)"
@@ -108,7 +109,7 @@ def _compressed(
     """
     text = str(message.format)
     of = text.partition(";")[0].strip()
-    if "compressedDepth" in text or of in DEPTH:
+    if "compresseddepth" in text.lower() or is_depth(of):
         raise InvalidFrameError(f"compressed image: expected a picture, got depth ('{text}')")
     try:
         file = compressed_file(data, notes)
@@ -119,8 +120,9 @@ def _compressed(
                 f"{file.size[0]} x {file.size[1]} px expect at least "
                 f"{file.size[0] * file.size[1] // MAX_PIXELS_PER_BYTE} bytes, got {len(data)}"
             )
-        if file.one_channel and of in ENCODINGS and ENCODINGS[of].is_one_plane:
-            return _one_channel(of, file, bits, notes)
+        one_plane = _one_plane(of, notes) if file.one_channel else ""
+        if one_plane:
+            return _one_channel(one_plane, file, bits, notes)
         if file.one_channel and file.bits == 16:
             raise InvalidFrameError(
                 "one channel of 16 bits: depth or grey? expected a format like 'mono16; png'"
@@ -131,6 +133,16 @@ def _compressed(
     except InvalidFrameError as error:
         raise InvalidFrameError(f"compressed image (format '{text}'): {error}") from error
     return np.ascontiguousarray(bgr[..., ::-1]) if "compressed rgb" in text.lower() else bgr
+
+
+def _one_plane(of: str, notes: list[str]) -> str:
+    """Return the encoding that a format begins with, where a pixel of it is one value."""
+    said: list[str] = []
+    known = known_encoding(of, said)
+    if not known or not ENCODINGS[known].is_one_plane:
+        return ""
+    notes += said
+    return known
 
 
 def _eight_bits(

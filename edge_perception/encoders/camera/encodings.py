@@ -74,21 +74,24 @@ class Encoding:
 _MOSAICS = {"rg": "rggb", "gb": "gbrg", "gr": "grbg", "bg": "bggr"}
 
 
-def known_encoding(name: str, notes: list[str]) -> Encoding | None:
-    """Return an encoding by its name, also in capitals or as GenICam calls it; None: unknown.
+def known_encoding(name: str, notes: list[str]) -> str:
+    """Return the key in `ENCODINGS` of a name, also in capitals or as others call it; empty: none.
 
     Args:
         name: of the message.
         notes: takes that it is written otherwise than sensor_msgs/image_encodings does.
     """
-    found = ENCODINGS.get(name)
-    if found is not None:
-        return found
-    known = _OTHER_NAMES.get(name.strip().lower())
-    if known is None:
-        return None
-    notes.append(f"encoding '{name}' is read as {known}")
-    return ENCODINGS[known]
+    if name in ENCODINGS:
+        return name
+    known = _OTHER_NAMES.get(name.strip().lower(), "")
+    if known:
+        notes.append(f"encoding '{name}' is read as {known}")
+    return known
+
+
+def is_depth(name: str) -> bool:
+    """Whether an encoding is of distances, not of brightness."""
+    return name.strip().upper() in _DEPTH
 
 
 def decode_raw(
@@ -343,8 +346,7 @@ _BGRA = Encoding(channels=4, to_bgr=_convert(cv2.COLOR_BGRA2BGR))
 _BGR_16 = Encoding(channels=3, item_bytes=2, to_bgr=_same)
 _BGRA_16 = Encoding(channels=4, item_bytes=2, to_bgr=_convert(cv2.COLOR_BGRA2BGR))
 
-# Distances, not brightness.
-DEPTH = frozenset(("16UC1", "32FC1", "64FC1", "16SC1"))
+_DEPTH = frozenset(("16UC1", "32FC1", "64FC1", "16SC1"))
 
 ENCODINGS: dict[str, Encoding] = {
     "bgr8": _BGR,

@@ -246,3 +246,22 @@ def test_whatever_stands_where_exif_would(data: bytes) -> None:
 def test_what_zstd_packs_is_named() -> None:
     with pytest.raises(InvalidFrameError, match="data packed by zstd"):
         image_from_msg(compressed_msg(b"\x28\xb5\x2f\xfd" + bytes(64), "zstd"))
+
+
+@pytest.mark.parametrize(("written", "known"), [("BayerRG8", "bayer_rggb8"), ("MONO16", "mono16")])
+def test_a_format_names_its_encoding_as_others_write_it(
+    bgr: np.ndarray, written: str, known: str
+) -> None:
+    plane = bgr[..., 1].astype(np.uint16) * 257 if known == "mono16" else bgr[..., 1]
+    data = encoded(plane, ".png")
+    said = image_from_msg(compressed_msg(data, f"{known}; png compressed "))
+    frame = image_from_msg(compressed_msg(data, f"{written}; png compressed "))
+    np.testing.assert_array_equal(frame.bgr, said.bgr)
+    assert f"encoding '{written}' is read as {known}" in frame.notes
+
+
+@pytest.mark.parametrize("text", ["16uc1; png compressed", "16UC1; CompressedDepth png"])
+def test_depth_is_told_however_it_is_written(bgr: np.ndarray, text: str) -> None:
+    data = encoded(bgr[..., 1].astype(np.uint16) * 16, ".png")
+    with pytest.raises(InvalidFrameError, match="expected a picture, got depth"):
+        image_from_msg(compressed_msg(data, text))
