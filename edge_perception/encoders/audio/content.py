@@ -59,8 +59,8 @@ class AudioContentLimits:
     )
     rate_share: float = parameter(
         0.2,
-        "samples that come, by their stamps, more or fewer by this part: sample_rate or channels "
-        "are wrong; 0: off",
+        "samples that come, by their stamps, more or fewer by this part: sample_rate, channels "
+        "or the format are wrong; 0: off",
         low=0,
         high=1,
         dynamic=True,
@@ -105,7 +105,8 @@ class AudioContentCheck:
         rate_hz = frame.device_rate_hz
         text = (
             f"{frame.rate_ratio * rate_hz:.0f} samples a second came, by their stamps, of "
-            f"{rate_hz}: is sample_rate or channels wrong, or are blocks missing? off by {off:.0%}"
+            f"{rate_hz}: is sample_rate, channels or the format wrong, or are blocks missing? off "
+            f"by {off:.0%}"
         )
         if 0 < limits.rate_share < off:
             return worthless(f"{text} > content.rate_share {limits.rate_share:.0%}")

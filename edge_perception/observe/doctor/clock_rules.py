@@ -170,7 +170,7 @@ def _other_clock(seen: Observation, item: Input) -> Iterator[Cause]:
     word = "old" if age_s > 0 else "in the future"
     scale = "" if simulated else scale_told(-age_s)
     why = f"stamps by another clock ({scale})" if scale else "stamps by another clock"
-    fix = _same_clock(item, age_s)
+    fix = _same_clock(item, age_s, scale)
     if simulated:
         is_system = abs(statistics.median(ages_s)) <= OTHER_CLOCK_S
         why = "stamps by the system's time" if is_system else "does not follow it"
@@ -225,7 +225,9 @@ def _offset_s(seen: Observation, item: Input) -> float:
     return value if isinstance(value, float) else 0.0
 
 
-def _same_clock(item: Input, age_s: float) -> str:
+def _same_clock(item: Input, age_s: float, scale: str) -> str:
+    if scale:  # no clock is off: what turns it into UTC is missing
+        return "give its sensor time in UTC, or let the driver stamp by the clock of its host"
     fix = (
         "chronyc makestep   (on both machines), or let the driver stamp by the clock of its host, "
         "or use_sim_time: true and play --clock for a recording"

@@ -396,6 +396,7 @@ def test_what_a_plug_in_of_transport_packs_is_named():
 def test_a_driver_that_stamps_in_local_time_is_told_so():
     (cause,) = causes(seen(camera(stamps=((7200 * NS + 5 * NS, 5 * NS + NS // 10),))))
     assert cause.text.endswith("stamps by another clock (+2 h: local time in the place of UTC?)")
+    assert cause.fix.startswith("give its sensor time in UTC")
 
 
 def test_an_offset_out_of_range_is_not_advised():
