@@ -13,6 +13,7 @@ from edge_perception.encoders.ways import AUTO
 from edge_perception.fusion.odometry import ODOMETRY_TYPE
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording
+from edge_perception.replay.remaps import named_topics
 from edge_perception.running.vehicle_plan import SourcePlan, VehiclePlan
 
 _TRANSFORMS = ((STATIC, True), (MOVING, False))
@@ -44,21 +45,6 @@ class Binding:
         return [topic for topic, name in self.inputs.items() if name == source]
 
 
-def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
-    """Read rules `from:=to`; `from` is a topic of the recording, or a namespace ending in /.
-
-    Raises:
-        ConfigurationError: a rule has another form.
-    """
-    remaps = {}
-    for rule in rules:
-        source, separator, target = rule.partition(":=")
-        if not separator or not source.strip("/ ") or not target.strip():
-            raise ConfigurationError(f"remap: expected from:=to, got '{rule}'")
-        remaps["/" + source.strip().lstrip("/")] = "/" + target.strip().lstrip("/")
-    return remaps
-
-
 def bind(
     bag: Recording, plan: VehiclePlan, decoder: MessageDecoder, remaps: Mapping[str, str]
 ) -> Binding:
@@ -67,13 +53,8 @@ def bind(
     A source that is recorded otherwise than it can be read, or not at all, is named in `missing`.
 
     Raises:
-        ConfigurationError: nothing matches that can be used.
+        ConfigurationError: nothing matches that can be used, or a rule is for what is not there.
     """
-    for name in remaps:
-        if not name.endswith("/") and name not in bag.counts:
-            raise ConfigurationError(
-                f"remap: {bag.path} has no topic '{name}'; it has {', '.join(sorted(bag.counts))}"
-            )
     return _Binder(bag, plan, decoder, remaps).run()
 
 
@@ -82,7 +63,7 @@ class _Binder:
         self, bag: Recording, plan: VehiclePlan, decoder: MessageDecoder, remaps: Mapping[str, str]
     ) -> None:
         self._bag, self._plan, self._decoder = bag, plan, decoder
-        self._named = _named(bag, remaps, plan.namespace)
+        self._named = named_topics(bag, plan, remaps)
         self._inputs: dict[str, str] = {}
         self._calibrations: dict[str, str] = {}
         self._ways: dict[str, str] = {}
@@ -138,8 +119,8 @@ class _Binder:
             return
         if calibration not in self._named:
             self._notes.append(
-                f"{source.name}: the recording has no calibration on {calibration}; "
-                "what needs it is refused"
+                f"{source.name}: the recording has no calibration on {calibration}"
+                f"{self._other_calibrations(source)}; what needs it is refused"
             )
         elif self._is_usable(calibration, set()):
             self._calibrations[self._named[calibration]] = source.name
@@ -177,6 +158,17 @@ class _Binder:
         )
         text = f"; of its type it has {', '.join(alike)}: --remap from:=to" if alike else ""
         return text + (f"; {', '.join(packed)}: unpack it before" if packed else "")
+
+    def _other_calibrations(self, source: SourcePlan) -> str:
+        assert source.spec.calibration is not None
+        kind = {source.spec.calibration.type}
+        taken = {each.calibration_topic for each in self._plan.sources}
+        others = sorted(
+            topic
+            for name, topic in self._named.items()
+            if name not in taken and self._bag.types_of(topic) == kind
+        )
+        return f"; of its type it has {', '.join(others)}: --remap from:=to" if others else ""
 
     def _odometry(self) -> str:
         name = self._plan.odometry_topic
@@ -236,26 +228,6 @@ class _Binder:
 
     def _why(self, name: str) -> str:
         return self._refused[self._named[name]]
-
-
-def _named(bag: Recording, remaps: Mapping[str, str], namespace: str) -> dict[str, str]:
-    """Return the topics of a recording by the name they have inside the nodes' namespace."""
-    named = {_remapped(topic, remaps): topic for topic in sorted(bag.counts)}
-    prefix = namespace.rstrip("/") + "/"
-    inside = {
-        f"/{name.removeprefix(prefix)}": t for name, t in named.items() if name.startswith(prefix)
-    }
-    return named | inside
-
-
-def _remapped(topic: str, remaps: Mapping[str, str]) -> str:
-    absolute = "/" + topic.lstrip("/")
-    if absolute in remaps:
-        return remaps[absolute]
-    for prefix, target in remaps.items():
-        if prefix.endswith("/") and absolute.startswith(prefix):
-            return target.rstrip("/") + "/" + absolute[len(prefix) :]
-    return absolute
 
 
 def _one_way(source: SourcePlan, present: list[str]) -> tuple[list[str], list[str]]:

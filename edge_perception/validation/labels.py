@@ -15,8 +15,9 @@ from edge_perception.core.errors import EdgePerceptionError
 from edge_perception.core.types import DetectedObject
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording, open_recording
-from edge_perception.replay.binding import bind, parse_remaps
+from edge_perception.replay.binding import bind
 from edge_perception.replay.poses import placed_geometry, transforms_at
+from edge_perception.replay.remaps import parse_remaps
 from edge_perception.running.vehicle_plan import read_plan
 from edge_perception.samples.labels_file import labels_of
 from edge_perception.samples.matching import Region, Score, compare

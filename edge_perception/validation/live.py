@@ -17,7 +17,8 @@ from edge_perception.core.errors import ConfigurationError
 from edge_perception.encoders import sets_pace
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording, open_recording
-from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.binding import Binding, bind
+from edge_perception.replay.remaps import parse_remaps
 from edge_perception.running.parameter_yaml import EVERY_NODE, ParameterFiles
 from edge_perception.running.plugin_parameters import plugin_parameters
 from edge_perception.running.ros_yaml import dump

@@ -14,11 +14,12 @@ from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.prefetch import Behind, prefetched
 from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.storage import RecordedMessage
-from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.binding import Binding, bind
 from edge_perception.replay.changes import alter, changed_stream
 from edge_perception.replay.latched import told_at_first, told_before
 from edge_perception.replay.lockstep import LockStep
 from edge_perception.replay.model_changes import Swap
+from edge_perception.replay.remaps import parse_remaps
 from edge_perception.replay.vehicle import Models, build_vehicle
 from edge_perception.replay.virtual import NS, StageClock, parse_latency
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan, swapped

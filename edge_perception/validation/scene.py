@@ -18,8 +18,9 @@ from edge_perception.fusion.geometry import box_corners, image_rectangles
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.reader import Recording, open_recording
 from edge_perception.recordings.stamps import NS, read_stamp_ns
-from edge_perception.replay.binding import Binding, bind, parse_remaps
+from edge_perception.replay.binding import Binding, bind
 from edge_perception.replay.poses import placed_geometry, transforms_at
+from edge_perception.replay.remaps import parse_remaps
 from edge_perception.running.vehicle_plan import VehiclePlan, read_plan
 from edge_perception.validation import plots
 from edge_perception.validation.settings import ReplaySettings
