@@ -6,7 +6,7 @@ Here: inputs and models. Of nodes, clocks and output speak the modules beside.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from edge_perception.core.health import NOT_AS_ASKED
@@ -60,7 +60,7 @@ def _publishers(seen: Observation) -> Iterator[Cause]:
                 about=item.source,
             )
         elif not item.publishers and item.calibration:
-            yield _no_calibration(item, f"nobody publishes {item.topic}")
+            yield _no_calibration(item, f"nobody publishes {item.topic}", _others(seen, item))
         elif not item.publishers and item.source not in served:
             yield _nobody(seen, item)
             served.add(item.source)  # once a source, whichever of its topics comes first
@@ -114,11 +114,15 @@ def _others(seen: Observation, item: Input) -> list[str]:
     )
 
 
-def _no_calibration(item: Input, evidence: str) -> Cause:
+def _no_calibration(item: Input, evidence: str, others: Sequence[str] = ()) -> Cause:
+    fix = f"camera_info_url: file:///path/{item.source}.yaml   (parameter of the camera driver)"
+    if others:  # it is told, and elsewhere
+        more = f"; or one of {', '.join(others[1:4])}" if len(others) > 1 else ""
+        fix = f"--ros-args -r {item.topic}:={others[0]}   (on {item.node}{more})"
     return Cause(
         code="no_calibration",
         text=f"{item.source}: no calibration: {evidence}",
-        fix=f"camera_info_url: file:///path/{item.source}.yaml   (parameter of the camera driver)",
+        fix=fix,
         about=item.source,
     )
 

@@ -534,3 +534,19 @@ def test_a_camera_that_publishes_compressed_images_only_is_found():
     assert fix_of("no_publisher", seen(missing(), way, rear, topics=topics)) == (
         f"--ros-args -r {TOPIC}:=/cam0/image_raw   (on /camera_encoder)"
     )
+
+
+def test_a_calibration_that_is_told_elsewhere_is_pointed_at():
+    kind = "sensor_msgs/msg/CameraInfo"
+    info = camera(
+        topic="/camera/camera_info",
+        calibration=True,
+        publishers=(),
+        subscription=endpoint("/camera_encoder", type=kind),
+    )
+    topics = {"/camera/depth/camera_info": (kind,), "/front/camera_info": (kind,)}
+    (cause,) = causes(seen(camera(), info, topics=topics))
+    assert cause.code == "no_calibration"
+    assert cause.fix.startswith("--ros-args -r /camera/camera_info:=/front/camera_info   (on ")
+    (cause,) = causes(seen(camera(), info))
+    assert cause.fix.startswith("camera_info_url: ")
