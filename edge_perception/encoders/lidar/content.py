@@ -22,6 +22,7 @@ from edge_perception.encoders.content import (
     worst,
     worthless,
 )
+from edge_perception.encoders.lidar.one_layer import one_layer_told
 from edge_perception.encoders.lidar.road_below import RoadBelow
 from edge_perception.encoders.lidar.sweep_parts import SweepParts
 
@@ -117,7 +118,8 @@ class CloudContentCheck:
         # Points a sector, not shares: a lost sector must not make the others look fuller.
         counts = sectors_of(sample, usable) * float(step)
         self._parts.see(sectors_of(sample, ~near))
-        doubts = tuple(filter(None, (self._turned(sample, geometry), frame.doubt)))
+        told = self._turned(sample, geometry), one_layer_told(sample[~near]), frame.doubt
+        doubts = tuple(filter(None, told))
         if counts.sum() < limits.min_points:
             return worthless(
                 f"{counts.sum():.0f} usable points of {points}, inside the model's range and "
