@@ -41,8 +41,9 @@ _DATA = {
 }
 _LIMITS = {
     "lidar": "Trained for sensors 0.5 to 3 m above the road; the base frame's z = 0 is the road "
-    "below the vehicle. Front and back of parked vehicles are often confused. No velocities. Other "
-    "classes than cars are known from simulation and very few real objects.",
+    "below the vehicle. Which end of a vehicle is its front may be told wrongly; people have none. "
+    "The length of (sine, cosine) in `boxes` says how sure it is. No velocities. Other classes "
+    "than cars are known from simulation and very few real objects.",
     "camera": "Learnt mostly from rendered images: on real ones expect far less than the simulated "
     "figures. Objects beyond 40 m were not asked for. Assumes that the road near the vehicle is "
     "level. No velocities.",

@@ -92,8 +92,8 @@ ALTERED = {  # the share of the cars found in the sweeps as they are that may be
 }
 
 
-def found(encoder, frame, xyz, intensity):
-    """How many of the labelled near cars are found, of how many; and how many are none."""
+def cars_in(encoder, xyz, intensity):
+    """What the encoder takes for cars: places, (N, 2), and headings, (N,)."""
     model, backend = encoder
     cloud = PointCloud(
         stamp_ns=1,
@@ -104,15 +104,26 @@ def found(encoder, frame, xyz, intensity):
     geometry = Geometry(T_base_sensor=np.eye(4))
     outputs = backend.infer(model.preprocess(cloud, geometry))
     objects = model.postprocess(outputs, cloud, geometry).objects
-    places = np.array([o.center_m[:2] for o in objects if o.class_name == "car"]).reshape(-1, 2)
-    near = [
-        box.center_m[:2]
+    cars = [o for o in objects if o.class_name == "car"]
+    places = np.array([o.center_m[:2] for o in cars]).reshape(-1, 2)
+    return places, np.array([o.yaw_rad for o in cars])
+
+
+def near_cars(frame):
+    return [
+        box
         for box in frame.boxes
         if box.class_name == "car"
         and box.points >= RETURNS
         and 0 < box.center_m[0] < NEAR_M
         and abs(box.center_m[1]) < 24
     ]
+
+
+def found(encoder, frame, xyz, intensity):
+    """How many of the labelled near cars are found, of how many."""
+    places, _ = cars_in(encoder, xyz, intensity)
+    near = [box.center_m[:2] for box in near_cars(frame)]
     hits = [np.hypot(*(places - at).T).min(initial=np.inf) < APART_M for at in near]
     return sum(hits), len(near)
 
@@ -135,6 +146,28 @@ def test_what_an_alteration_costs(encoder, frames, plain, name):
         hits += found(encoder, frame, xyz, intensity)[0]
     print(f"{name}: {hits} of {plain}")
     assert hits >= (1 - lost) * plain
+
+
+@pytest.mark.parametrize("degrees", [0, 180, 90])
+def test_which_end_of_a_car_is_its_front(encoder, frames, degrees):
+    """By its shape, not by where it is: also where the vehicle looks the other way.
+
+    What is before the vehicle then is behind it, where the sensor sees as much of a car.
+    """
+    turn = np.deg2rad(degrees)
+    cos, sin = np.cos(turn), np.sin(turn)
+    T = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    right = []
+    for frame in frames:
+        xyz = frame.xyz_m @ T.T
+        places, yaws = cars_in(encoder, xyz, frame.intensity.astype(np.float32) / 255)
+        for box in near_cars(frame):
+            gaps = np.hypot(*(places - (T @ box.center_m)[:2]).T)
+            if gaps.min(initial=np.inf) < APART_M:
+                right.append(np.cos(yaws[gaps.argmin()] - box.yaw_rad - turn) > 0)
+    print(f"turned by {degrees} degrees: {sum(right)} of {len(right)}")
+    assert len(right) > 25
+    assert np.mean(right) > 0.85
 
 
 @pytest.mark.parametrize("degrees", [120, 70])
