@@ -2,8 +2,7 @@
 
 No source is the anchor. The picked set lies around the newest moment of which every delivered
 source knows something: the oldest of the sources' newest stamps. A source that delivers twice
-while others are slow is therefore matched by stamp and not by arrival. Of sets that are as good
-`pairing` decides.
+while others are slow is therefore matched by stamp and not by arrival.
 """
 
 from __future__ import annotations
@@ -11,29 +10,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Mapping
 
-from edge_perception.fusion.config import NS
 from edge_perception.fusion.one_set import Sets, fits, in_order, space_of
-from edge_perception.fusion.pairing import JITTER_SHARE, pairing_of
 from edge_perception.fusion.state import Arrival, SourceTrack
 
 HISTORY = 4  # unused features kept of each source
-REVISIT_NS = NS  # of stamps: how long a pairing may go on that only the past speaks for
+JITTER_SHARE = 10  # of a period: stamps of two live sources vary by so much against each other
 
 
 class Selection:
     """Features picked for one cycle."""
 
-    __slots__ = ("left_out", "picks", "settled_ns", "spread_ns")
+    __slots__ = ("left_out", "picks", "spread_ns")
 
-    def __init__(
-        self, picks: dict[str, Arrival], left_out: list[str], *, settled_ns: int = 0
-    ) -> None:
+    def __init__(self, picks: dict[str, Arrival], left_out: list[str], spread_ns: int) -> None:
         self.picks = picks
         self.left_out = left_out  # sources whose newest is too old for the others
-        # When the set is to be there that stamps alone ask for; 0: it is. Steady clock.
-        self.settled_ns = settled_ns
-        stamps = [pick.stamp_ns for pick in picks.values()]
-        self.spread_ns = max(stamps) - min(stamps) if stamps else 0
+        self.spread_ns = spread_ns
 
 
 class Aligner:
@@ -41,13 +33,11 @@ class Aligner:
 
     def __init__(self) -> None:
         self._unused: dict[str, list[Arrival]] = {}
-        self._tracks: dict[str, SourceTrack] = {}
         self.opened_ns: int | None = None  # steady clock; None: no cycle is open
 
     def add(self, track: SourceTrack, arrival: Arrival) -> None:
         """Add a feature; opens a cycle when none is open."""
         unused = self._unused.setdefault(track.config.source, [])
-        self._tracks[track.config.source] = track
         if unused and unused[-1].stamp_ns >= arrival.stamp_ns:
             track.superseded += len(unused)  # its stamps start again
             unused.clear()
@@ -74,27 +64,14 @@ class Aligner:
         candidates = {name: unused for name, unused in self._unused.items() if unused}
         left_out: list[str] = []
         while True:
-            selection = Selection(_around_newest_common(candidates), left_out)
-            if selection.spread_ns <= window_ns:
-                return self._paired(selection, candidates, window_ns)
+            picks = _around_newest_common(candidates)
+            stamps = [pick.stamp_ns for pick in picks.values()]
+            spread_ns = max(stamps) - min(stamps) if stamps else 0
+            if spread_ns <= window_ns:
+                return Selection(picks, left_out, spread_ns)
             oldest = min(candidates, key=lambda name: candidates[name][-1].stamp_ns)
             left_out.append(oldest)
             del candidates[oldest]
-
-    def _paired(
-        self, selection: Selection, candidates: Mapping[str, list[Arrival]], window_ns: int
-    ) -> Selection:
-        """Return what is picked, the set that stamps alone ask for where it is as good."""
-        picks, left_out = selection.picks, selection.left_out
-        pairing = pairing_of(picks, self._tracks)
-        if pairing is None or not pairing.is_as_good:
-            return selection
-        found = pairing.newest_set(candidates)
-        if found is None:
-            return Selection(picks, left_out, settled_ns=pairing.complete_ns(candidates))
-        common_ns = min(item.stamp_ns for item in found.values())
-        paired = Selection({**_around(common_ns, candidates), **found}, left_out)
-        return paired if paired.spread_ns <= window_ns else selection
 
     def select_one_set(self, window_ns: int, pacing: Collection[str], sets: Sets) -> Selection:
         """Pick as `select` does, but never features of two sets that replace one another.
@@ -156,33 +133,16 @@ def count_late(track: SourceTrack, arrival: Arrival) -> None:
         track.late += 1
 
 
-def settle_ns(
-    selection: Selection,
-    tracks: Mapping[str, SourceTrack],
-    window_ns: int,
-    *,
-    last_stamp_ns: int,
-) -> int:
+def settle_ns(selection: Selection, tracks: Mapping[str, SourceTrack], window_ns: int) -> int:
     """Until when waiting promises a better match; 0: publish now. Steady clock.
 
     With sources of equal rate in a bad phase (70 of 100 ms apart) the oldest source's next feature
     is the nearer partner. Waiting for it once moves all later cycles to the good phase, after a
-    lost frame too. A gain below the jitter of the stamps is not worth a wait; but then a pairing
-    goes on that only the past speaks for, and who joins later would see another one. The first
-    set of each `REVISIT_NS` therefore waits for the one that stamps alone ask for.
-
-    Args:
-        selection: what is picked now.
-        tracks: of the sources.
-        window_ns: of alignment; a spread of half of it is good enough.
-        last_stamp_ns: of the last view; 0: there is none.
+    lost frame too. A gain below the jitter of the stamps is not worth a wait.
     """
-    stamps = {name: pick.stamp_ns for name, pick in selection.picks.items()}
-    newest_ns = max(stamps.values(), default=0)
-    if selection.settled_ns and newest_ns // REVISIT_NS != last_stamp_ns // REVISIT_NS:
-        return selection.settled_ns
     if 2 * selection.spread_ns <= window_ns:  # good enough; also a single source
         return 0
+    stamps = {name: pick.stamp_ns for name, pick in selection.picks.items()}
     oldest = min(stamps, key=stamps.__getitem__)
     period_ns = tracks[oldest].period_ns
     stamps[oldest] += period_ns
@@ -192,17 +152,14 @@ def settle_ns(
     return selection.picks[oldest].arrived_ns + period_ns + 2 * period_ns // JITTER_SHARE
 
 
-def _around_newest_common(candidates: Mapping[str, list[Arrival]]) -> dict[str, Arrival]:
-    common_ns = min((unused[-1].stamp_ns for unused in candidates.values()), default=0)
-    return _around(common_ns, candidates)
-
-
-def _around(moment_ns: int, candidates: Mapping[str, list[Arrival]]) -> dict[str, Arrival]:
-    """Return of each source what is nearest to a moment; of as near ones the newest."""
+def _around_newest_common(candidates: dict[str, list[Arrival]]) -> dict[str, Arrival]:
+    if not candidates:
+        return {}
+    common_ns = min(unused[-1].stamp_ns for unused in candidates.values())
     picks = {}
     for name, unused in candidates.items():
         best = unused[-1]
         if len(unused) > 1:
-            best = min(reversed(unused), key=lambda item: abs(item.stamp_ns - moment_ns))
+            best = min(reversed(unused), key=lambda item: abs(item.stamp_ns - common_ns))
         picks[name] = best
     return picks

@@ -111,9 +111,7 @@ class Closing:
         selection = self._aligner.select_one_set(self.applied_ns, pacing, sets)
         closed_by = self._schedule.due(
             complete=all(name in selection.picks for name in pacing),
-            settle_ns=settle_ns(
-                selection, tracks, self.window_ns, last_stamp_ns=self._last_stamp_ns
-            ),
+            settle_ns=settle_ns(selection, tracks, self.window_ns),
             opened_ns=opened_ns,
             now_ns=now.steady_ns,
         )
