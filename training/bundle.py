@@ -24,6 +24,7 @@ from edge_perception.models.writing import write_bundle
 from training import audio, camera, lidar, siren, sounds, streams
 from training.cards import card
 from training.export import OPSET, differences, median_ms, to_onnx
+from training.family import fields_of
 from training.nets import (
     AudioNet,
     CameraNet,
@@ -320,15 +321,7 @@ def renamed(
     """
     before, role = bundle.manifest.version, bundle.manifest.role
     model = bundle.read(bundle.manifest.model)
-    manifest = plain(asdict(bundle.manifest))
-    for name in ("files", "golden", "created", "changelog"):
-        manifest.pop(name)
-    if manifest.get("calibration_set") is None:
-        manifest.pop("calibration_set", None)
-    objectives = manifest.get("objectives") or {}
-    manifest["objectives"] = {
-        name: value for name, value in objectives.items() if value is not None
-    }
+    manifest = fields_of(bundle)
     manifest |= {"version": version, "release": release, "feature_space": space}
     title, *text = bundle.read("MODEL_CARD.md").decode().split("\n")
     # Of a bundle that was written again before, the weights are older than its version.

@@ -95,14 +95,7 @@ def write(
         version: of the new bundle.
         release: its number, which goes up with each version.
     """
-    manifest = json.loads(json.dumps(asdict(made.manifest)))
-    for field in ("files", "golden", "created"):
-        manifest.pop(field)
-    for field in [f for f in ("calibration_set",) if manifest.get(f) is None]:
-        manifest.pop(field)
-    objectives = manifest.get("objectives") or {}
-    manifest["objectives"] = {k: v for k, v in objectives.items() if v is not None}
-    manifest |= {
+    manifest = fields_of(made) | {
         "name": name, "version": version, "release": release,
         "feature_space": large.manifest.feature_space,
     }  # fmt: skip
@@ -116,6 +109,18 @@ def write(
         into, manifest=manifest, model=model, golden_inputs=light(read_golden(large)[0]),
         files={"MODEL_CARD.md": text.encode()}, replace=True,
     )  # fmt: skip
+
+
+def fields_of(bundle: Bundle) -> dict[str, Any]:
+    """Return the manifest of a bundle that is written again, without what writing it finds out."""
+    manifest: dict[str, Any] = json.loads(json.dumps(asdict(bundle.manifest)))
+    for name in ("files", "golden", "created"):
+        manifest.pop(name)
+    if manifest.get("calibration_set") is None:
+        manifest.pop("calibration_set", None)
+    objectives = manifest.get("objectives") or {}
+    manifest["objectives"] = {k: v for k, v in objectives.items() if v is not None}
+    return manifest
 
 
 def card(

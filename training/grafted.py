@@ -7,8 +7,6 @@ it is, in fp32: all else that the variant says stays the same, bit by bit.
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -21,16 +19,16 @@ from edge_perception.models.graph import graph_of
 from edge_perception.models.loading import whole_model
 from edge_perception.models.manifest import Bundle, load_bundle
 from edge_perception.models.writing import write_bundle
-from training.bundle import plain
 from training.export import to_onnx
+from training.family import fields_of
 from training.lidar import OUT
-from training.nets import Heads
+from training.nets import Heads, headed
 from training.samples import CLASSES
 from training.targets import SHAPE
 
 _AROUND = "/bev/bev.0/Conv"  # the layer that takes the map which `facing` looks at
 _CHANNELS = 32
-_PREFIX = "facing_"
+_PREFIX, _BOXES, _AXES = "facing_", "boxes", "axes"
 
 
 class Turned(nn.Module):
@@ -40,55 +38,44 @@ class Turned(nn.Module):
         super().__init__()
         self.facing = facing
 
-    def forward(self, boxes: Tensor, around: Tensor) -> Tensor:
+    def forward(self, axes: Tensor, around: Tensor) -> Tensor:
         """Return the boxes; the length of the heading says how sure the front is."""
-        axis = boxes[:, 6:8]
-        sure = torch.tanh(0.5 * (axis * self.facing(around)).sum(dim=1, keepdim=True))
-        return torch.cat([boxes[:, :6], axis * sure], dim=1)
+        return headed(axes, self.facing(around))
 
 
 def grafted(model: onnx.ModelProto, facing: nn.Module) -> bytes:
     """Return a variant's graph with `facing` behind it.
 
     Args:
-        model: whose boxes have axes alone.
+        model: whose boxes have axes alone; changed.
         facing: of the large model.
 
     Raises:
         KeyError: no layer of it takes the map.
     """
-    given = next((node.input[0] for node in model.graph.node if node.name == _AROUND), None)
+    graph = model.graph
+    given = next((node.input[0] for node in graph.node if node.name == _AROUND), None)
     if given is None:
         raise KeyError(f"{_AROUND}: no such layer")
-    shapes = {"boxes": (1, 8, *SHAPE), "around": (1, _CHANNELS, *SHAPE)}
+    for node in graph.node:  # `boxes` is what comes out in the end
+        node.output[:] = [_AXES if name == _BOXES else name for name in node.output]
+    next(output for output in graph.output if output.name == _BOXES).name = _AXES
+    names = [output.name for output in graph.output]
+    shapes = {"axes": (1, 8, *SHAPE), "around": (1, _CHANNELS, *SHAPE)}
+    graph.output.append(
+        helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, shapes["around"])
+    )
     inputs = {name: torch.zeros(shape).numpy() for name, shape in shapes.items()}
-    behind = onnx.load_from_string(to_onnx(Turned(facing), inputs, ["headed"]))
+    behind = onnx.load_from_string(to_onnx(Turned(facing), inputs, [_BOXES]))
     behind.ir_version = model.ir_version
     behind.opset_import[0].version = model.opset_import[0].version
-    names = [output.name for output in model.graph.output]
-    kind = onnx.TensorProto.FLOAT
-    model.graph.output.append(helper.make_tensor_value_info(given, kind, shapes["around"]))
     for part in (model, behind):
         del part.graph.value_info[:]
     whole = compose.merge_models(
-        model, compose.add_prefix(behind, _PREFIX),
-        io_map=[("boxes", f"{_PREFIX}boxes"), (given, f"{_PREFIX}around")],
-        outputs=[*(name for name in names if name != "boxes"), f"{_PREFIX}headed"],
+        model, compose.add_prefix(behind, _PREFIX, rename_outputs=False),
+        io_map=[(_AXES, f"{_PREFIX}axes"), (given, f"{_PREFIX}around")],
+        outputs=[*(name for name in names if name != _AXES), _BOXES],
     )  # fmt: skip
-    made = {output: node for node in whole.graph.node for output in node.output}
-    for node in whole.graph.node:
-        node.input[:] = ["boxes_axes" if name == "boxes" else name for name in node.input]
-    for node, old, new in (
-        (made["boxes"], "boxes", "boxes_axes"),
-        (made[f"{_PREFIX}headed"], f"{_PREFIX}headed", "boxes"),
-    ):
-        node.output[:] = [new if name == old else name for name in node.output]
-    outputs = {output.name: output for output in whole.graph.output}
-    outputs[f"{_PREFIX}headed"].name = "boxes"
-    ordered = [outputs[name if name != "boxes" else f"{_PREFIX}headed"] for name in names]
-    kept = [onnx.ValueInfoProto.FromString(output.SerializeToString()) for output in ordered]
-    del whole.graph.output[:]
-    whole.graph.output.extend(kept)
     onnx.checker.check_model(whole)
     return whole.SerializeToString()
 
@@ -108,13 +95,8 @@ def write(variant: Bundle, weights: str, into: Path) -> Bundle:
         {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
     )
     model = grafted(graph_of(variant.manifest.model, whole_model(variant)), heads.facing.eval())
-    manifest = plain(json.loads(json.dumps(asdict(variant.manifest))))
-    for name in ("files", "golden", "created", "changelog"):
-        manifest.pop(name, None)
-    for name in [n for n in ("calibration_set",) if manifest.get(n) is None]:
-        manifest.pop(name)
-    objectives = manifest.get("objectives") or {}
-    manifest["objectives"] = {k: v for k, v in objectives.items() if v is not None}
+    manifest = fields_of(variant)
+    manifest.pop("changelog")  # of the version that it is made of
     return write_bundle(
         into, manifest=manifest, model=model, golden_inputs=read_golden(variant)[0],
         files={"MODEL_CARD.md": variant.read("MODEL_CARD.md")}, replace=True,

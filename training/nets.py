@@ -73,9 +73,18 @@ class Heads(nn.Module):
         hidden = self.shared(x)
         box = self.box(hidden)
         z = box[:, 2:3] if ground is None else box[:, 2:3] + ground
-        axis = box[:, 6:8]
-        sure = torch.tanh(0.5 * (axis * self.facing(around)).sum(dim=1, keepdim=True))
-        return self.heat(hidden), torch.cat([box[:, :2], z, box[:, 3:6], axis * sure], dim=1)
+        placed = torch.cat([box[:, :2], z, box[:, 3:]], dim=1)
+        return self.heat(hidden), headed(placed, self.facing(around))
+
+
+def headed(box: Tensor, front: Tensor) -> Tensor:
+    """Return boxes (B, 8, H, W) whose headings, axes so far, point to where `front` does.
+
+    `front` is (B, 2, H, W); the length of a heading says how sure its end is, 0 to 1.
+    """
+    axis = box[:, 6:8]
+    sure = torch.tanh(0.5 * (axis * front).sum(dim=1, keepdim=True))
+    return torch.cat([box[:, :6], axis * sure], dim=1)
 
 
 class LidarNet(nn.Module):

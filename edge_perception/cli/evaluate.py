@@ -154,10 +154,14 @@ def _recorded(args: argparse.Namespace) -> int:
         args.plots.mkdir(parents=True, exist_ok=True)
         recorded_reliability(args.plots / "reliability.png", report)
         print(args.plots / "reliability.png")
-    if args.json:
-        write_whole(args.json, json.dumps(without_nan(report), indent=1).encode())
-        print(args.json)
+    _write_json(args.json, without_nan(report))
     return _references(args) if args.drift_reference else 0
+
+
+def _write_json(path: Path | None, document: Any) -> None:
+    if path is not None:
+        write_whole(path, json.dumps(document, indent=1).encode())
+        print(path)
 
 
 def _candidate(args: argparse.Namespace) -> int:
@@ -179,9 +183,7 @@ def _candidate(args: argparse.Namespace) -> int:
     for name, (before, after) in found.classes.items():
         print(f"{name:12} {before:5.1f}  {after:5.1f}  {after - before:+5.1f}")
     print(found.reason)
-    if args.json:
-        write_whole(args.json, json.dumps(told, indent=1).encode())
-        print(args.json)
+    _write_json(args.json, told)
     return 0 if found.better else 1
 
 
@@ -310,7 +312,5 @@ def _simulated(args: argparse.Namespace) -> int:
 
         for path in draw_all(args.plots, report, results, models):
             print(path)
-    if args.json:
-        write_whole(args.json, json.dumps(without_nan(report), indent=1).encode())
-        print(args.json)
+    _write_json(args.json, without_nan(report))
     return 0

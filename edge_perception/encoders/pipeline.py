@@ -218,9 +218,7 @@ class EncoderPipeline:
                 return run(stands_in)
             except InvalidFrameError:
                 raise  # of that its own model makes no more
-            except (
-                Exception
-            ) as error:  # whatever it raises, the model that it stands in for is there
+            except Exception as error:  # the model that it stands in for is there
                 load.stand_in_failed(error)
         return run(model)
 
