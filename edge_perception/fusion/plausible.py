@@ -79,6 +79,7 @@ def _findings_of_evidence(late: LateEvidence) -> Iterator[str]:
     named = {"tier": (late.tier,), "modality": (late.modality,), **_decision_names(late)}
     yield from _too_long(named)
     yield from _decisions(late)
+    yield from _windows(late)
     if not all(0.0 <= bits <= 1.0 for bits in (late.doubt_bits, late.answer_doubt_bits)):
         yield f"doubts of {late.doubt_bits:g} and {late.answer_doubt_bits:g} bit, expected 0 to 1"
     if late.round_trip_s < 0.0 or math.isinf(late.round_trip_s):  # NaN: not known
@@ -95,6 +96,7 @@ def _findings(feature: Feature) -> Iterator[str]:
         yield from _points(points)
     yield from _geometry(feature.geometry)
     yield from _decisions(feature)
+    yield from _windows(feature)
 
 
 def _decisions(decided: Decided) -> Iterator[str]:
@@ -229,5 +231,16 @@ def _sound(event: SoundEvent) -> Iterator[str]:
     elif abs(event.bearing_rad) > MOST_ANGLE_RAD:  # NaN: not known
         text = f"has a bearing of {event.bearing_rad:g} rad"
         yield f"sound '{clipped(event.class_name, _SHOWN)}' {text}"
-    elif not 0 <= event.window_start_ns <= event.window_end_ns < MOST_STAMP_NS:
-        yield f"sound '{clipped(event.class_name, _SHOWN)}' has a window that does not end"
+    elif event.window_start_ns > event.window_end_ns:
+        yield _endless(event)
+
+
+def _windows(decided: Decided) -> Iterator[str]:
+    """Name sounds outside of time; an adapter takes theirs from the samples that it was given."""
+    for event in decided.sound_events:
+        if event.window_start_ns < 0 or event.window_end_ns >= MOST_STAMP_NS:
+            yield _endless(event)
+
+
+def _endless(event: SoundEvent) -> str:
+    return f"sound '{clipped(event.class_name, _SHOWN)}' has a window that does not end"
