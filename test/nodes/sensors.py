@@ -62,6 +62,7 @@ def cloud(stamp_ns: int, *, points: int = 5000, seed: int = 0) -> PointCloud2:
     values = np.zeros((points, 4), np.float32)
     values[:, 0] = rng.uniform(-20, 50, points)
     values[:, 1] = rng.uniform(-20, 20, points)
+    values[:, 2] = rng.uniform(-0.5, 0.5, points)  # a scanner of one layer is told as such
     values[:, 3] = 0.5
     values[:, :2] += stamp_ns // 1_000_000 % 1000 * 1e-4  # never frozen
     message = PointCloud2(
