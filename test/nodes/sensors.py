@@ -57,12 +57,15 @@ def calibrate(driver: Node, encoder: EncoderNode) -> None:
     wait_until(known, "calibration")
 
 
-def cloud(stamp_ns: int, *, points: int = 5000, seed: int = 0) -> PointCloud2:
+def cloud(
+    stamp_ns: int, *, points: int = 5000, seed: int = 0, height_m: float = 0.0
+) -> PointCloud2:
+    """Return points all around; without a height they are those of a scanner of one layer."""
     rng = np.random.default_rng(seed)
     values = np.zeros((points, 4), np.float32)
     values[:, 0] = rng.uniform(-20, 50, points)
     values[:, 1] = rng.uniform(-20, 20, points)
-    values[:, 2] = rng.uniform(-0.5, 0.5, points)  # a scanner of one layer is told as such
+    values[:, 2] = height_m * rng.uniform(-0.5, 0.5, points)
     values[:, 3] = 0.5
     values[:, :2] += stamp_ns // 1_000_000 % 1000 * 1e-4  # never frozen
     message = PointCloud2(

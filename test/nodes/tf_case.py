@@ -71,8 +71,9 @@ class Sensor:
 
         def came():
             at_ns = stamp_ns if stamp_ns is not None else time.time_ns()
-            make = sensors.cloud if self.modality == "lidar" else sensors.image
-            self.publisher.publish(make(at_ns))
+            is_lidar = self.modality == "lidar"
+            sent = sensors.cloud(at_ns, height_m=1.0) if is_lidar else sensors.image(at_ns)
+            self.publisher.publish(sent)
             found[:] = [f for f in map(feature_from_msg, self.features.messages) if accept(f)]
             return bool(found)
 
