@@ -14,8 +14,17 @@ def saturated(count: int) -> int:
     return min(max(count, 0), MOST_COUNT)
 
 
+def sendable(text: str) -> str:
+    """Return a text that a message can hold.
+
+    Half pairs of UTF-16 are question marks: Python has them in names of files that are no UTF-8.
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def clipped(text: str, most: int = MOST_TEXT) -> str:
-    """Return a text of at most so many characters; a cut one says how long it was."""
+    """Return a `sendable` text of at most so many characters; a cut one says how long it was."""
+    text = sendable(text)
     if len(text) <= most:
         return text
     tail = f"… ({len(text)} characters)"

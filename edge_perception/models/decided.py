@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from edge_perception.core.bounds import MOST_DECISIONS
+from edge_perception.core.bounds import MOST_DECISIONS, sendable
 from edge_perception.core.errors import (
     EdgePerceptionError,
     InvalidFrameError,
@@ -23,6 +24,7 @@ from edge_perception.models.manifest import Manifest
 
 _KINDS = {"objects": DetectedObject, "image_objects": ImageObject, "sound_events": SoundEvent}
 _COVARIANCE = 10  # numbers
+_MOST_TRACK_ID = 2**32 - 1
 
 
 def decoder_of(manifest: Manifest) -> Decoder:
@@ -93,12 +95,15 @@ def _faults(decisions: Any) -> Iterator[str]:
 
 
 def _misshapen(decisions: Decisions) -> Iterator[str]:
-    names = [item.class_name for item in decisions.objects]
-    names += [item.class_name for item in decisions.image_objects]
-    names += [item.class_name for item in decisions.sound_events]
-    for name in names:
+    """Name what no message can hold."""
+    for what, name in _texts(decisions):
         if not isinstance(name, str):
-            yield f"class_name: expected text, got {name!r}"
+            yield f"{what}: expected text, got {name!r}"
+        elif sendable(name) != name:
+            yield f"{what}: expected text that UTF-8 can hold, got {name!r}"
+    for what, number in _track_ids(decisions):
+        if not (isinstance(number, int | np.integer) and 0 <= number <= _MOST_TRACK_ID):
+            yield f"{what}: expected 0 (not tracked) to {_MOST_TRACK_ID}, got {number!r}"
     for box in decisions.objects:
         vectors = (len(box.center_m), len(box.size_m), len(box.velocity_mps))
         if vectors != (3, 3, 3) or len(box.covariance) not in (0, _COVARIANCE):
@@ -107,3 +112,20 @@ def _misshapen(decisions: Decisions) -> Iterator[str]:
                 f"velocity_mps, none or {_COVARIANCE} of covariance, got {vectors} and "
                 f"{len(box.covariance)}"
             )
+
+
+def _texts(decisions: Decisions) -> Iterator[tuple[str, Any]]:
+    for items in (decisions.objects, decisions.image_objects, decisions.sound_events):
+        yield from (("class_name", item.class_name) for item in items)
+    for box in decisions.objects:
+        yield "emergency_evidence", box.emergency_evidence
+        yield from (("sources", source) for source in box.sources)
+    for event in decisions.sound_events:
+        yield from (("source", event.source), ("origin", event.origin))
+
+
+def _track_ids(decisions: Decisions) -> Iterator[tuple[str, Any]]:
+    yield from (("track_id", box.track_id) for box in decisions.objects)
+    for event in decisions.sound_events:
+        yield "track_id", event.track_id
+        yield from (("candidates", name) for name, _ in event.candidates)

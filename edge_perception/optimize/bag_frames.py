@@ -1,7 +1,4 @@
-"""Frames of recordings as a model's encoder sees them: graph inputs, geometry, decisions, slices.
-
-Each recording passes the vehicle's own intake, calibration, poses and preprocessing in lock step.
-"""
+"""Frames of recordings as a model's encoder sees them: inputs, geometry, decisions, slices."""
 
 from __future__ import annotations
 
@@ -20,15 +17,10 @@ from edge_perception.core.conditions import LIGHTS
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import EncoderOutput
+from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.models.manifest import Bundle
-from edge_perception.recordings.decoding import MessageDecoder
-from edge_perception.recordings.own_parameters import with_own_parameters
-from edge_perception.recordings.reader import open_recording
-from edge_perception.replay.binding import bind
-from edge_perception.replay.lockstep import LockStep
-from edge_perception.replay.vehicle import build_vehicle
-from edge_perception.replay.virtual import LatencyModel, StageClock
-from edge_perception.running.vehicle_plan import SourcePlan, VehiclePlan, read_plan
+from edge_perception.optimize.recorded_encoders import RecordedEncoders
+from edge_perception.running.vehicle_plan import VehiclePlan
 
 FAR_M = 35.0
 SMALL_SHARE = 0.01  # of the image's area
@@ -149,33 +141,25 @@ def _read(
     params_files: Sequence[Path],
     progress: Progress,
 ) -> int:
-    if not path.exists():
-        raise ConfigurationError(f"{path}: expected a recording, got none")
-    bag = open_recording(path)
-    decoder = MessageDecoder(bag.definitions())
-    files = with_own_parameters(path, params_files)
-    source = _source(path, read_plan(files), bundle.manifest.role)
-    plan = _plan(files, source, bundle)
-    binding = bind(bag, plan, decoder, {})
-    topics = binding.topics_of(source)
-    total = sum(bag.counts.get(topic, 0) for topic in topics)
+    recorded = RecordedEncoders(path, params_files)
+    source = _source(path, recorded.vehicle, bundle.manifest.role)
+    plan = recorded.plan({source: bundle})
+    counts = recorded.bag.counts
+    total = sum(counts.get(topic, 0) for topic in recorded.bind(plan).topics_of(source))
     if not total:
         raise ConfigurationError(
             f"{path}: expected messages of {source}, got none; it has "
-            f"{', '.join(sorted(bag.counts)) or 'no topic'}"
+            f"{', '.join(sorted(counts)) or 'no topic'}"
         )
     before = len(store.frames)
-    vehicle = build_vehicle(plan, StageClock())
-    try:
-        pipeline = vehicle.pipelines[source]
-        statistics = pipeline.spec.statistics() if pipeline.spec.statistics else None
-        tap = _Tap(pipeline.model.encoder, store, path.name, total / most, statistics, progress)
-        pipeline.model.encoder = tap
-        replay = LockStep(vehicle, binding, decoder, latency=LatencyModel(), start_ns=bag.start_ns)
-        for _ in replay.run(replay.read(bag.messages(list(binding.topics)))):
-            pass
-    finally:
-        vehicle.close()
+
+    def tap(_source: str, pipeline: EncoderPipeline) -> _Tap:
+        made = pipeline.spec.statistics
+        statistics = made() if made else None
+        inner = pipeline.model.encoder
+        return _Tap(inner, store, path.name, total / most, statistics, progress)
+
+    recorded.play(plan, tap)
     return len(store.frames) - before
 
 
@@ -184,24 +168,6 @@ def _source(path: Path, plan: VehiclePlan, role: str) -> str:
     if not names:
         raise ConfigurationError(f"{path}: its parameters have no source of role {role}")
     return names[0]
-
-
-def _plan(files: Sequence[Path], source: str, bundle: Bundle) -> VehiclePlan:
-    """Return a vehicle of this one source, with this model and no fusion model."""
-    node = f"{source}_encoder"
-    overrides: dict[str, object] = {
-        f"{node}.model": bundle.path.name,
-        f"{node}.model_folders": [str(bundle.path.resolve().parent)],
-        f"{node}.model_store": "",
-        f"{node}.device_plan": "",
-    }
-    plan = read_plan(files, overrides=overrides, subset=[source])
-    one: SourcePlan = plan.sources[0]
-    return replace(
-        plan,
-        sources=(replace(one, monitor=None),),
-        fusion_model=replace(plan.fusion_model, model=""),
-    )
 
 
 class _Tap:

@@ -6,22 +6,20 @@ import copy
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edge_perception.core.errors import ConfigurationError, InvalidFrameError
 from edge_perception.core.types import Geometry
 from edge_perception.encoders import encoders
+from edge_perception.encoders.pipeline import EncoderPipeline
 from edge_perception.evaluation.frames import FIRST_SEED, load_frame
 from edge_perception.models.manifest import FUSION, Bundle
-from edge_perception.recordings.decoding import MessageDecoder
-from edge_perception.recordings.own_parameters import with_own_parameters
-from edge_perception.recordings.reader import Recording, open_recording
-from edge_perception.replay.binding import Binding, bind
-from edge_perception.replay.lockstep import LockStep
-from edge_perception.replay.vehicle import build_vehicle
-from edge_perception.replay.virtual import LatencyModel, StageClock
-from edge_perception.running.vehicle_plan import read_plan
+from edge_perception.optimize.recorded_encoders import RecordedEncoders
+from edge_perception.recordings.reader import Recording
+from edge_perception.recordings.storage import RecordedMessage
+from edge_perception.replay.binding import Binding
 
 NS = 1_000_000_000
 _SIMULATED = 4
@@ -109,66 +107,49 @@ def _take(
     moments: int,
     params_files: Sequence[Path],
 ) -> None:
-    if not path.exists():
-        raise ConfigurationError(f"{path}: expected a recording, got none")
-    bag = open_recording(path)
-    decoder = MessageDecoder(bag.definitions())
-    files = with_own_parameters(path, params_files)
-    every = read_plan(files)
+    recorded = RecordedEncoders(path, params_files)
+    bound = recorded.bind(recorded.vehicle)
     first = {
         source.spec.modality: source.name
-        for source in reversed(every.sources)
-        if source.spec.modality in served and bind(bag, every, decoder, {}).topics_of(source.name)
+        for source in reversed(recorded.vehicle.sources)
+        if source.spec.modality in served and bound.topics_of(source.name)
     }
     if not first:
         raise ConfigurationError(
             f"{path}: expected messages of {', '.join(sorted(set(served) - {FUSION}))}, got "
-            f"{', '.join(sorted(bag.counts)) or 'no topic'}"
+            f"{', '.join(sorted(recorded.bag.counts)) or 'no topic'}"
         )
-    overrides: dict[str, object] = {}
-    for role, name in first.items():
-        node = f"{name}_encoder"
-        overrides[f"{node}.model"] = served[role].path.name
-        overrides[f"{node}.model_folders"] = [str(served[role].path.resolve().parent)]
-        overrides[f"{node}.model_store"] = overrides[f"{node}.device_plan"] = ""
-    plan = read_plan(files, overrides=overrides, subset=list(first.values()))
-    plan = replace(
-        plan,
-        sources=tuple(replace(source, monitor=None) for source in plan.sources),
-        fusion_model=replace(plan.fusion_model, model=""),
-    )
-    binding = bind(bag, plan, decoder, {})
-    vehicle = build_vehicle(plan, StageClock())
-    taps = {}
-    try:
-        for role, name in first.items():
-            model = vehicle.pipelines[name].model
-            taps[role] = model.encoder = _Tap(model.encoder)
-        replay = LockStep(vehicle, binding, decoder, latency=LatencyModel(), start_ns=bag.start_ns)
-        messages = _moments(bag, binding, moments, taps.values())
-        for _ in replay.run(replay.read(messages)):
-            pass
-    finally:
-        vehicle.close()
-    for role, tap in taps.items():
-        tap.next_moment()
+    taps: dict[str, _Tap] = {}
+
+    def tap(source: str, pipeline: EncoderPipeline) -> _Tap:
+        return taps.setdefault(source, _Tap(pipeline.model.encoder))
+
+    plan = recorded.plan({source: served[role] for role, source in first.items()})
+    recorded.play(plan, tap, partial(_of_moments, recorded.bag, moments, taps))
+    for role, source in first.items():
         number = len(found.by_role.get(role, ()))
-        for frame, geometry in tap.kept:
+        for frame, geometry in taps[source].taken():
             kept = replace(frame, segment=frame.segment + number) if _streams(frame) else frame
             _add(found, role, kept, geometry)
 
 
-def _moments(bag: Recording, binding: Binding, count: int, taps: Iterable[_Tap]) -> Iterator[Any]:
+def _of_moments(
+    bag: Recording,
+    count: int,
+    taps: Mapping[str, _Tap],
+    binding: Binding,
+    messages: Iterable[RecordedMessage],
+) -> Iterator[RecordedMessage]:
     """Yield the messages of so many stretches, and all that tell how they are to be read."""
     every_ns = max((bag.end_ns - bag.start_ns) // count, 1)
     now = 0
-    for message in bag.messages(list(binding.topics)):
+    for message in messages:
         moment, since_ns = divmod(message.log_time_ns - bag.start_ns, every_ns)
         if message.topic in binding.inputs and since_ns > _MOMENT_NS:
             continue
         if moment != now:
             now = moment
-            for tap in taps:
+            for tap in taps.values():
                 tap.next_moment()
         yield message
 
@@ -179,7 +160,7 @@ class _Tap:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._newest: list[tuple[Any, Geometry]] = []
-        self.kept: list[tuple[Any, Geometry]] = []
+        self._kept: list[tuple[Any, Geometry]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -192,8 +173,13 @@ class _Tap:
 
     def next_moment(self) -> None:
         """End a moment."""
-        self.kept += self._newest
+        self._kept += self._newest
         self._newest = []
+
+    def taken(self) -> list[tuple[Any, Geometry]]:
+        """Return the frames of all moments."""
+        self.next_moment()
+        return self._kept
 
 
 def _streams(frame: Any) -> bool:

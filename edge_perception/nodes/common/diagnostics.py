@@ -15,6 +15,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from edge_perception.core.bounds import sendable
 from edge_perception.core.health import Debounce, Health, Level, Report
 from edge_perception.core.periodic import Periodic
 from edge_perception.monitoring.resources.processes import PROCESS, own_process
@@ -112,10 +113,13 @@ class Diagnostics:
     def _status(self, name: str, health: Health) -> DiagnosticStatus:
         return DiagnosticStatus(
             level=bytes([health.level]),
-            name=name,
-            message=health.message,
+            name=sendable(name),
+            message=sendable(health.message),
             hardware_id=self.hardware_id,
-            values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+            values=[
+                KeyValue(key=sendable(key), value=sendable(value))
+                for key, value in health.values.items()
+            ],
         )
 
     def _ask(self) -> Health:
