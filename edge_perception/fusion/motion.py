@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -33,35 +34,31 @@ class EgoMotion:
     """The newest poses, interpolated."""
 
     def __init__(self) -> None:
-        self._stamps: list[int] = []
-        self._poses: list[Pose] = []
-        self._epoch = 0  # counts the histories: poses of two do not compare
+        # A pose that jumps begins another history. The one before it stays for stamps of before:
+        # a frame of then may still be waited for, or be in work, when the jump arrives.
+        self._histories: deque[_History] = deque([_History(0)], maxlen=2)
         self._watch = OdometryWatch()
 
     def add(self, pose: Pose) -> None:
         """Take in a pose; one that goes back, jumps or comes late starts the history anew."""
-        if self._poses:
-            step_s = (pose.stamp_ns - self._poses[-1].stamp_ns) / NS
+        newest_ns = self._newest.stamps[-1] if self._newest.stamps else 0
+        if newest_ns:
+            step_s = (pose.stamp_ns - newest_ns) / NS
             if step_s == 0.0:
                 return
             if not 0.0 < step_s <= MAX_GAP_S:
                 self.clear()
         if self._watch.jumps(pose):
-            self._begin_anew()
-        self._stamps.append(pose.stamp_ns)
-        self._poses.append(pose)
-        if len(self._poses) > KEPT:
-            del self._stamps[: KEPT // 2], self._poses[: KEPT // 2]
+            self._newest.until_ns = pose.stamp_ns
+            self._histories.append(_History(self._newest.epoch + 1))
+        self._newest.add(pose)
 
     def clear(self) -> None:
         """Forget everything, as after a jump of the clock."""
-        self._begin_anew()
+        epoch = self._newest.epoch + 1
+        self._histories.clear()
+        self._histories.append(_History(epoch))
         self._watch.clear()
-
-    def _begin_anew(self) -> None:
-        self._stamps.clear()
-        self._poses.clear()
-        self._epoch += 1
 
     @property
     def state(self) -> OdometryState:
@@ -70,19 +67,17 @@ class EgoMotion:
 
     def reaches(self, stamp_ns: int) -> bool:
         """Whether the pose at a stamp is known, and can be believed."""
-        stamps = self._stamps
-        if self._watch.state.fault:
-            return False
-        return len(stamps) > 1 and stamps[0] <= stamp_ns <= stamps[-1] + AHEAD_NS
+        return self._of(stamp_ns) is not None
 
     def between(self, from_ns: int, to_ns: int) -> NDArray[np.float64] | None:
         """Return T_to_from, (4, 4): the base frame of one stamp in that of another.
 
-        None: odometry does not reach both stamps, or the base hardly moved between them.
+        None: odometry does not reach both stamps, jumped between them, or the base hardly moved.
         """
-        if from_ns == to_ns or not (self.reaches(from_ns) and self.reaches(to_ns)):
+        history = self._of(from_ns)
+        if from_ns == to_ns or history is None or history is not self._of(to_ns):
             return None
-        start, end = self._matrix(from_ns), self._matrix(to_ns)
+        start, end = history.pose_at(from_ns), history.pose_at(to_ns)
         turn = end[:3, :3].T
         T = np.eye(4)
         T[:3, :3] = turn @ start[:3, :3]
@@ -94,20 +89,49 @@ class EgoMotion:
         self, stamps_ns: Mapping[str, int], to_ns: int
     ) -> dict[str, tuple[NDArray[np.float64], float]]:
         """Return T_to_from and the elapsed s from each stamp to another one, where it matters."""
-        if not self._stamps:
-            return {}
         between = {name: (self.between(ns, to_ns), to_ns - ns) for name, ns in stamps_ns.items()}
         return {name: (T, ns / NS) for name, (T, ns) in between.items() if T is not None}
 
     def pose_at(self, stamp_ns: int) -> EgoPose | None:
         """Return where the base is at a stamp; None: odometry does not say."""
-        if not self.reaches(stamp_ns):
+        history = self._of(stamp_ns)
+        if history is None:
             return None
-        return EgoPose(epoch=self._epoch, T=self._matrix(stamp_ns))
+        return EgoPose(epoch=history.epoch, T=history.pose_at(stamp_ns))
 
-    def _matrix(self, stamp_ns: int) -> NDArray[np.float64]:
+    @property
+    def _newest(self) -> _History:
+        return self._histories[-1]
+
+    def _of(self, stamp_ns: int) -> _History | None:
+        if self._watch.state.fault:
+            return None
+        return next((h for h in reversed(self._histories) if h.reaches(stamp_ns)), None)
+
+
+class _History:
+    """Poses that compare: no jump lies between them."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch  # counts the histories: poses of two do not compare
+        self.until_ns = 1 << 63  # stamp of the pose that jumped away from it
+        self.stamps: list[int] = []
+        self._poses: list[Pose] = []
+
+    def add(self, pose: Pose) -> None:
+        self.stamps.append(pose.stamp_ns)
+        self._poses.append(pose)
+        if len(self._poses) > KEPT:
+            del self.stamps[: KEPT // 2], self._poses[: KEPT // 2]
+
+    def reaches(self, stamp_ns: int) -> bool:
+        stamps = self.stamps
+        known = len(stamps) > 1 and stamps[0] <= stamp_ns <= stamps[-1] + AHEAD_NS
+        return known and stamp_ns < self.until_ns
+
+    def pose_at(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return the pose at a stamp between two known ones, or a little after the newest."""
-        index = min(max(bisect_left(self._stamps, stamp_ns), 1), len(self._stamps) - 1)
+        index = min(max(bisect_left(self.stamps, stamp_ns), 1), len(self.stamps) - 1)
         before, after = self._poses[index - 1], self._poses[index]
         share = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
         T = np.eye(4)

@@ -75,13 +75,24 @@ def test_unknown_stamps_and_no_motion_move_nothing():
 def test_odometry_that_jumps_or_goes_back_starts_anew_and_memory_is_bounded():
     motion = driven(2000)
     motion.add(Pose(stamp_ns=2020 * MS, position_m=(900.0, 0, 0), orientation=(0, 0, 0, 1)))
-    assert not motion.reaches(1900 * MS)
+    assert motion.between(1900 * MS, 2020 * MS) is None
     motion = driven(2000)
     motion.add(pose_on_circle(1000))
     assert motion.state.newest_ns == 1000 * MS
     assert not motion.reaches(1500 * MS)
     many = driven(1000 + 3 * KEPT, every_ms=1)
-    assert len(many._poses) <= KEPT
+    assert sum(len(history.stamps) for history in many._histories) <= KEPT
+
+
+@pytest.mark.parametrize("to_ms", [2000, 2015])
+def test_frames_of_before_a_jump_are_moved_alike_before_and_after_it_is_known(to_ms):
+    motion = driven(2000)
+    before = motion.between(1900 * MS, to_ms * MS), motion.pose_at(to_ms * MS)
+    motion.add(Pose(stamp_ns=2020 * MS, position_m=(900.0, 0, 0), orientation=(0, 0, 0, 1)))
+    motion.add(Pose(stamp_ns=2040 * MS, position_m=(900.1, 0, 0), orientation=(0, 0, 0, 1)))
+    np.testing.assert_array_equal(motion.between(1900 * MS, to_ms * MS), before[0])
+    assert motion.pose_at(to_ms * MS).epoch == before[1].epoch
+    np.testing.assert_allclose(motion.between(2025 * MS, 2035 * MS)[:3, 3], (-0.05, 0, 0))
 
 
 def test_boxes_points_and_the_sensor_are_moved_and_the_rest_is_not():

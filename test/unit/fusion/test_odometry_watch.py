@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from edge_perception.core.health import Health, Level
@@ -43,7 +44,8 @@ def test_a_pose_that_was_localised_anew_begins_anew_and_says_so(twist_mps, jump_
     epoch = motion.pose_at(3000 * MS).epoch
     motion.add(at(3020, 30.0 + jump_m, twist_mps=twist_mps))
     motion.add(at(3040, 30.2 + jump_m, twist_mps=twist_mps))
-    assert not motion.reaches(2900 * MS), "the poses of before do not compare"
+    assert motion.between(2900 * MS, 3030 * MS) is None, "the poses of before do not compare"
+    np.testing.assert_allclose(motion.between(2900 * MS, 3000 * MS)[:3, 3], (-1.0, 0.0, 0.0))
     assert motion.pose_at(3030 * MS).epoch != epoch
     health = said(motion)
     assert health.level is Level.WARN
