@@ -15,7 +15,8 @@ _JUMP_M, _JUMP_RAD = 0.5, 0.15  # beside what its speed explains
 _ACCELERATION_MPS2 = 20.0  # more than tyres hold
 _TURN_RADPS = 4.0  # a robot that turns on the spot
 _OVER_NS = 1_000_000_000
-_LEAST_NS = _OVER_NS // 2
+_LEAST_S = 0.5
+_USUAL_S = 0.1  # from pose to pose, as long as nobody knows
 _APART_M, _APART_SHARE = 1.0, 0.5  # of the way: twist and pose say another one
 _NS = 1e9
 
@@ -48,13 +49,17 @@ class OdometryWatch:
         self._last: Pose | None = None
         self._changed_ns = 0  # some repeat a pose until they have another one
         self._twist_counts = False
-        self._steps: deque[tuple[Pose, float]] = deque()  # with the way that twists tell, m
+        self._stamps: deque[int] = deque()  # of the last second, ns
+        self._recent: deque[Pose] = deque()  # of it, since a jump
+        self._steps: deque[tuple[Pose, float]] = deque()  # of it, with the way that twists tell, m
         self._told_m = 0.0
         self.state = OdometryState()
 
     def clear(self) -> None:
         """Forget the poses, as after a jump of the clock; jumps stay counted."""
         self._last = None
+        self._stamps.clear()
+        self._recent.clear()
         self._steps.clear()
         self.state = OdometryState(
             jumps=self.state.jumps, jump=self.state.jump, jumped_ns=self.state.jumped_ns
@@ -69,7 +74,9 @@ class OdometryWatch:
             step_s = (pose.stamp_ns - last.stamp_ns) / _NS
             text = self._jump(last, pose, step_s)
         if text:
+            self._recent.clear()
             self._steps.clear()
+        self._remember(pose)
         if last is None or pose.position_m != last.position_m:
             self._changed_ns = pose.stamp_ns
         state = self.state
@@ -81,6 +88,14 @@ class OdometryWatch:
             jumped_ns=pose.stamp_ns if text else state.jumped_ns,
         )
         return bool(text)
+
+    def _remember(self, pose: Pose) -> None:
+        self._stamps.append(pose.stamp_ns)
+        while pose.stamp_ns - self._stamps[0] > _OVER_NS:
+            self._stamps.popleft()
+        self._recent.append(pose)
+        while pose.stamp_ns - self._recent[0].stamp_ns > _OVER_NS:
+            self._recent.popleft()
 
     def _jump(self, last: Pose, pose: Pose, step_s: float) -> str:
         if step_s <= 0.0:
@@ -97,14 +112,29 @@ class OdometryWatch:
         return ""
 
     def _reach_m(self, last: Pose, pose: Pose, step_s: float) -> float:
-        """Return how far the base can have come in a step; without a twist nobody says."""
-        most_m = MAX_SPEED_MPS * step_s
-        if not self._twist_counts or math.isnan(last.speed_mps + pose.speed_mps):
-            return most_m
-        held_s = max(step_s, (pose.stamp_ns - self._changed_ns) / _NS)
+        """Return how far the base can have come in a step.
+
+        Drivers that stamp at arrival stamp several poses within a moment: no step counts as
+        shorter than they are on average.
+        """
+        over_s = (self._stamps[-1] - self._stamps[0]) / _NS
+        usual_s = over_s / (len(self._stamps) - 1) if over_s >= _LEAST_S else _USUAL_S
+        most_m = MAX_SPEED_MPS * max(step_s, usual_s)
+        if self._twist_counts and not math.isnan(last.speed_mps + pose.speed_mps):
+            speed_mps = max(last.speed_mps, pose.speed_mps)
+        else:
+            speed_mps = self._speed_by_poses()
+        held_s = max(step_s, usual_s, (pose.stamp_ns - self._changed_ns) / _NS)
         gained_m = _ACCELERATION_MPS2 * held_s**2 / 2.0
-        speed_mps = max(last.speed_mps, pose.speed_mps)
         return min(most_m, _JUMP_M + 2.0 * speed_mps * held_s + gained_m)
+
+    def _speed_by_poses(self) -> float:
+        """Return the speed over the last second, m/s; infinite: it began too short a time ago."""
+        first, newest = self._recent[0], self._recent[-1]
+        over_s = (newest.stamp_ns - first.stamp_ns) / _NS
+        if over_s < _LEAST_S:
+            return math.inf
+        return math.dist(newest.position_m, first.position_m) / over_s
 
     def _contradiction(self, pose: Pose, step_s: float) -> str:
         """Say that twist and pose tell another way over the last second; empty: they do not."""
@@ -117,14 +147,13 @@ class OdometryWatch:
         while pose.stamp_ns - steps[0][0].stamp_ns > _OVER_NS:
             steps.popleft()
         first, before_m = steps[0]
-        over_ns = pose.stamp_ns - first.stamp_ns
-        if not self._twist_counts or over_ns < _LEAST_NS:
+        over_s = (pose.stamp_ns - first.stamp_ns) / _NS
+        if not self._twist_counts or over_s < _LEAST_S:
             return ""
         moved_m = math.dist(pose.position_m, first.position_m)
         told_m = self._told_m - before_m
         if abs(moved_m - told_m) <= max(_APART_M, _APART_SHARE * max(moved_m, told_m)):
             return ""
-        over_s = over_ns / _NS
         return (
             f"its pose moves {moved_m / over_s:.1f} m/s, its twist says {told_m / over_s:.1f} m/s"
         )

@@ -16,7 +16,7 @@ NAN = math.nan
 
 def at(ms, x_m, *, twist_mps=NAN, yaw=0.0):
     return Pose(
-        stamp_ns=ms * MS,
+        stamp_ns=round(ms * MS),
         position_m=(x_m, 0.0, 0.0),
         orientation=(0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)),
         speed_mps=twist_mps,
@@ -36,7 +36,7 @@ def said(motion, age_s=0.1):
 
 @pytest.mark.parametrize(
     ("twist_mps", "jump_m"),
-    [(NAN, 3.0), (0.0, 3.0), (10.0, 1.5)],
+    [(NAN, 1.5), (0.0, 1.5), (10.0, 1.5)],
     ids=["no twist", "empty twist", "twist"],
 )
 def test_a_pose_that_was_localised_anew_begins_anew_and_says_so(twist_mps, jump_m):
@@ -90,12 +90,23 @@ def test_a_pose_that_is_repeated_until_there_is_another_one_does_not_jump():
         assert (motion.state.jumps, motion.state.fault) == (0, "")
 
 
-def test_hard_braking_and_starting_are_no_jumps():
+@pytest.mark.parametrize("twist_mps", [NAN, 0.0, 30.0])
+def test_stamps_of_arrival_that_come_in_bursts_are_no_jumps(twist_mps):
+    motion = EgoMotion()
+    for number in range(400):
+        burst, place = divmod(number, 5)  # five poses of 50 Hz, stamped within 2 ms
+        stamp_ms = 1000 + 100 * burst + 0.5 * place
+        motion.add(at(stamp_ms, 30.0 * 0.02 * number, twist_mps=twist_mps))
+    assert motion.state.jumps == 0
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["no twist", "twist"])
+def test_hard_braking_and_starting_are_no_jumps(told):
     motion, x_m, speed = EgoMotion(), 0.0, 0.0
     for number in range(300):
         speed = max(0.0, speed + (9.0 if number % 100 < 50 else -9.0) * 0.1)
         x_m += speed * 0.1
-        motion.add(at(1000 + 100 * number, x_m, twist_mps=speed))
+        motion.add(at(1000 + 100 * number, x_m, twist_mps=speed if told else NAN))
     assert (motion.state.jumps, motion.state.fault) == (0, "")
 
 
