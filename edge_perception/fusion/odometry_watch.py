@@ -50,7 +50,8 @@ class OdometryWatch:
         self._changed_ns = 0  # some repeat a pose until they have another one
         self._twist_counts = False
         self._stamps: deque[int] = deque()  # of the last second, ns
-        self._recent: deque[Pose] = deque()  # of it, since a jump
+        self._way_m = 0.0  # without jumps
+        self._ways: deque[tuple[int, float]] = deque()  # of that second since a jump: ns, m
         self._steps: deque[tuple[Pose, float]] = deque()  # of it, with the way that twists tell, m
         self._told_m = 0.0
         self.state = OdometryState()
@@ -59,7 +60,7 @@ class OdometryWatch:
         """Forget the poses, as after a jump of the clock; jumps stay counted."""
         self._last = None
         self._stamps.clear()
-        self._recent.clear()
+        self._ways.clear()
         self._steps.clear()
         self.state = OdometryState(
             jumps=self.state.jumps, jump=self.state.jump, jumped_ns=self.state.jumped_ns
@@ -74,9 +75,11 @@ class OdometryWatch:
             step_s = (pose.stamp_ns - last.stamp_ns) / _NS
             text = self._jump(last, pose, step_s)
         if text:
-            self._recent.clear()
+            self._ways.clear()
             self._steps.clear()
-        self._remember(pose)
+        elif last is not None:
+            self._way_m += math.dist(pose.position_m, last.position_m)
+        self._remember(pose.stamp_ns)
         if last is None or pose.position_m != last.position_m:
             self._changed_ns = pose.stamp_ns
         state = self.state
@@ -89,13 +92,13 @@ class OdometryWatch:
         )
         return bool(text)
 
-    def _remember(self, pose: Pose) -> None:
-        self._stamps.append(pose.stamp_ns)
-        while pose.stamp_ns - self._stamps[0] > _OVER_NS:
+    def _remember(self, stamp_ns: int) -> None:
+        self._stamps.append(stamp_ns)
+        while stamp_ns - self._stamps[0] > _OVER_NS:
             self._stamps.popleft()
-        self._recent.append(pose)
-        while pose.stamp_ns - self._recent[0].stamp_ns > _OVER_NS:
-            self._recent.popleft()
+        self._ways.append((stamp_ns, self._way_m))
+        while stamp_ns - self._ways[0][0] > _OVER_NS:
+            self._ways.popleft()
 
     def _jump(self, last: Pose, pose: Pose, step_s: float) -> str:
         if step_s <= 0.0:
@@ -129,12 +132,13 @@ class OdometryWatch:
         return min(most_m, _JUMP_M + 2.0 * speed_mps * held_s + gained_m)
 
     def _speed_by_poses(self) -> float:
-        """Return the speed over the last second, m/s; infinite: it began too short a time ago."""
-        first, newest = self._recent[0], self._recent[-1]
-        over_s = (newest.stamp_ns - first.stamp_ns) / _NS
-        if over_s < _LEAST_S:
-            return math.inf
-        return math.dist(newest.position_m, first.position_m) / over_s
+        """Return the speed over the last second, m/s; infinite: it began too short a time ago.
+
+        Of the whole way, as who goes to and fro does not stand.
+        """
+        (first_ns, before_m), (newest_ns, way_m) = self._ways[0], self._ways[-1]
+        over_s = (newest_ns - first_ns) / _NS
+        return (way_m - before_m) / over_s if over_s >= _LEAST_S else math.inf
 
     def _contradiction(self, pose: Pose, step_s: float) -> str:
         """Say that twist and pose tell another way over the last second; empty: they do not."""

@@ -90,6 +90,13 @@ def test_a_pose_that_is_repeated_until_there_is_another_one_does_not_jump():
         assert (motion.state.jumps, motion.state.fault) == (0, "")
 
 
+def test_who_goes_to_and_fro_does_not_jump():
+    motion = EgoMotion()
+    for number in range(200):
+        motion.add(at(1000 + 50 * number, 0.8 * abs(number // 2 % 6 - 3)))  # 8 m/s
+    assert motion.state.jumps == 0
+
+
 @pytest.mark.parametrize("twist_mps", [NAN, 0.0, 30.0])
 def test_stamps_of_arrival_that_come_in_bursts_are_no_jumps(twist_mps):
     motion = EgoMotion()
