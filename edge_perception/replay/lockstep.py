@@ -17,6 +17,7 @@ from edge_perception.core.errors import EdgePerceptionError, TransformError
 from edge_perception.core.transforms import transforms_of
 from edge_perception.core.types import PublishedView
 from edge_perception.encoders.ways import WayChoice
+from edge_perception.fusion.motion import EgoMotion
 from edge_perception.fusion.odometry import pose_from_msg
 from edge_perception.recordings.decoding import MessageDecoder
 from edge_perception.recordings.stamps import NS
@@ -98,6 +99,7 @@ class LockStep:
             config.source: round(SILENT_PERIODS * config.period_ns)
             for config in vehicle.plan.fusion.sources
         }
+        self._motion = EgoMotion()  # only looked at: each fusion has its own
         self._calibration: dict[str, bytes] = {}
         self._before: dict[str, bytes] = {}  # newest message by topic
         self.stats = ReplayStats()
@@ -199,6 +201,10 @@ class LockStep:
         except EdgePerceptionError as error:
             self.stats.note_error(message.topic, error)
             return
+        before = self._motion.state.jumps
+        self._motion.add(pose)
+        motion = self._motion.state
+        self.stats.note_odometry(message.topic, jumped=motion.jumps > before, fault=motion.fault)
         yield from self._encoders.until(steady_ns)
         yield Motion(steady_ns=steady_ns, pose=pose)
 

@@ -72,7 +72,7 @@ class ReplayStats:
     undecoded: Counter[str] = field(default_factory=Counter)  # by topic: no such message
     first_error: dict[str, str] = field(default_factory=dict)
     clock_jumps: list[str] = field(default_factory=list)
-    stamp_faults: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)  # of messages that are used all the same
     repeated: Counter[str] = field(default_factory=Counter)  # by topic: the message before again
     notes: list[str] = field(default_factory=list)  # of inputs read otherwise than they say
     dropped: dict[str, int] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class ReplayStats:
 
     def forget_counts(self) -> None:
         """Begin to count what messages are; what came before counts elsewhere."""
-        for counts in (self.errors, self.undecoded, self.stamp_faults, self.repeated):
+        for counts in (self.errors, self.undecoded, self.faults, self.repeated):
             counts.clear()
         self.first_error.clear()
 
@@ -103,8 +103,13 @@ class ReplayStats:
             return
         if stamp_ns <= span.stamps_ns[1]:
             what = "repeat" if stamp_ns == span.stamps_ns[1] else "go back"
-            self.stamp_faults[f"{topic}: stamps {what}"] += 1
+            self.faults[f"{topic}: stamps {what}"] += 1
         span.add(stamp_ns, arrival_ns)
+
+    def note_odometry(self, topic: str, *, jumped: bool, fault: str) -> None:
+        """Count poses that jump, and those that fusion does not use."""
+        self.faults[f"{topic}: the pose jumps"] += jumped
+        self.faults[f"{topic}: pose and twist contradict each other"] += bool(fault)
 
     def other_time(self) -> str:
         """Say that all topics arrived equally long after or before their stamps; empty: not so.

@@ -57,7 +57,7 @@ def account_of(
         },
         "counts": counts_of(bag, binding, digest, stats),
         "tallies": {
-            "stamp_faults": dict(stats.stamp_faults),
+            "faults": dict(+stats.faults),
             "repeated": dict(stats.repeated),
             "errors": dict(stats.errors),
             "first_error": dict(stats.first_error),
@@ -137,9 +137,9 @@ def counted_remarks(accounts: Sequence[Mapping[str, Any]]) -> list[str]:
     tallies = [account["tallies"] for account in accounts]
     total: dict[str, Counter[str]] = {
         name: sum((Counter(tally[name]) for tally in tallies), Counter())
-        for name in ("stamp_faults", "repeated", "errors")
+        for name in ("faults", "repeated", "errors")
     }
-    remarks = [f"{what} in {n} messages" for what, n in sorted(total["stamp_faults"].items())]
+    remarks = [f"{what} in {n} messages" for what, n in sorted(total["faults"].items())]
     remarks += [
         f"{topic}: {n} messages are the one before byte for byte: taken once"
         for topic, n in sorted(total["repeated"].items())

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from copies import copy_recording
 from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
@@ -16,7 +17,14 @@ USED, UNUSED = {"fusion.odometry_topic": "odometry"}, {"fusion.odometry_topic": 
 SPEED_MPS = 15.0
 
 
-def with_odometry(drive, path):
+def odometry(stamp_ns, start_ns):
+    message = Odometry(child_frame_id="base_link")
+    message.header.stamp, message.header.frame_id = time_msg(stamp_ns), "odom"
+    message.pose.pose.position.x = SPEED_MPS * (stamp_ns - start_ns) / 1e9
+    return message
+
+
+def with_odometry(drive, path, odometry=odometry):
     """The drive with a motion of 15 m/s that its sensors do not show, 50 times a second."""
     recording = Recording(drive)
     messages = [message for message in recording.messages() if message.topic != TOPIC.name]
@@ -30,13 +38,6 @@ def with_odometry(drive, path):
         for topic, data, time_ns in sorted([*added, *kept], key=lambda item: item[2]):
             writer.write(topic, data, log_time_ns=time_ns)
     return path
-
-
-def odometry(stamp_ns, start_ns):
-    message = Odometry(child_frame_id="base_link")
-    message.header.stamp, message.header.frame_id = time_msg(stamp_ns), "odom"
-    message.pose.pose.position.x = SPEED_MPS * (stamp_ns - start_ns) / 1e9
-    return message
 
 
 def test_late_features_join_and_are_moved(drive, replay, tmp_path):
@@ -54,6 +55,34 @@ def test_late_features_join_and_are_moved(drive, replay, tmp_path):
 
     assert both(moved) > both(plain) + 10, "180 ms is more than the window without odometry"
     assert not any(math.isnan(r["confidence"]) for r in moved)
+
+
+def jumping(stamp_ns, start_ns):
+    message = odometry(stamp_ns, start_ns)
+    message.pose.pose.position.x += 4.0 if stamp_ns - start_ns > 2e9 else 0.0
+    return message
+
+
+def contradicting(stamp_ns, start_ns):
+    message = odometry(stamp_ns, start_ns)
+    message.twist.twist.linear.x = 3.6 * SPEED_MPS  # km/h
+    return message
+
+
+@pytest.mark.parametrize(
+    ("odd", "note"),
+    [
+        (jumping, "/odometry: the pose jumps in 1 messages"),
+        (contradicting, "/odometry: pose and twist contradict each other in "),
+    ],
+)
+def test_odometry_that_cannot_be_believed_is_told(replay, drive, tmp_path, odd, note):
+    bag = with_odometry(drive, tmp_path / "odd.mcap", odd)
+    notes = replay(bag=bag, overrides=USED, subset=("lidar",)).to_json()["notes"]
+    assert any(text.startswith(note) for text in notes), notes
+    fine = with_odometry(drive, tmp_path / "fine.mcap")
+    notes = replay(bag=fine, overrides=USED, subset=("lidar",)).to_json()["notes"]
+    assert not any(text.startswith("/odometry") for text in notes)
 
 
 def test_a_recording_without_the_topic_says_so(replay, drive, tmp_path):
