@@ -38,6 +38,7 @@ from edge_perception.recordings.storage import (
     RecordedMessage,
     Span,
     StoredChannel,
+    clock_notes,
     in_order,
     ros_type,
 )
@@ -69,7 +70,8 @@ class McapFile:
         self.channels = [
             self._stored(channel, held.get(key, Reach())) for key, channel in found.channels.items()
         ]
-        self.notes: list[str] = []
+        back_ns = max((reach.back_ns for reach in held.values()), default=0)
+        self.notes: list[str] = clock_notes(path, back_ns)
         if found.damage or not found.has_summary:
             self.notes.append(
                 f"{path.name}: {found.damage or 'it has no index'}; recovered {total} messages"
@@ -212,7 +214,8 @@ class McapFile:
         held: dict[int, Reach] = {}
         for block in self._blocks:
             for key, part in block.channels.items():
-                held.setdefault(key, Reach()).add(part.count, part.first_ns, part.last_ns)
+                reach = held.setdefault(key, Reach())
+                reach.add(part.count, part.first_ns, part.last_ns, part.back_ns)
         return held
 
     def _untimed(self) -> Counter[int]:

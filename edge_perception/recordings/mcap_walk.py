@@ -37,15 +37,17 @@ _BODIES = (ValueError, struct.error, McapError, EOFError, UnicodeDecodeError)
 
 @dataclass(kw_only=True)
 class Reach:
-    """How many messages there are, and the first and last arrival."""
+    """How many messages there are, the first and last arrival, and how far arrivals went back."""
 
     count: int = 0
     first_ns: int = _NEVER
     last_ns: int = -1
+    back_ns: int = 0
 
-    def add(self, count: int, first_ns: int, last_ns: int) -> None:
-        """Take in more messages."""
+    def add(self, count: int, first_ns: int, last_ns: int, back_ns: int = 0) -> None:
+        """Take in the messages that follow in the file."""
         self.count += count
+        self.back_ns = max(self.back_ns, back_ns, self.last_ns - first_ns)
         self.first_ns = min(self.first_ns, first_ns)
         self.last_ns = max(self.last_ns, last_ns)
 
@@ -70,9 +72,9 @@ class Block:
     whole: Reach = field(default_factory=Reach)
     untimed: Counter[int] = field(default_factory=Counter)  # by channel: their arrival is no time
 
-    def note(self, channel: int, count: int, first_ns: int, last_ns: int) -> None:
+    def note(self, channel: int, count: int, first_ns: int, last_ns: int, back_ns: int = 0) -> None:
         """Add messages of a channel."""
-        self.channels.setdefault(channel, Reach()).add(count, first_ns, last_ns)
+        self.channels.setdefault(channel, Reach()).add(count, first_ns, last_ns, back_ns)
         self.whole.add(count, first_ns, last_ns)
 
 
@@ -221,7 +223,8 @@ class _Walker:
         if len(times) < len(stored):
             self._chunk.untimed[channel] += len(stored) - len(times)
         if len(times):
-            self._chunk.note(channel, len(times), int(times.min()), int(times.max()))
+            back_ns = int((np.maximum.accumulate(times) - times).max())
+            self._chunk.note(channel, len(times), int(times.min()), int(times.max()), back_ns)
 
     def _take_message(self, at: int, length: int) -> None:
         channel, _, log_ns, _ = MESSAGE.unpack(self._file.read(MESSAGE.size))

@@ -19,6 +19,7 @@ from edge_perception.recordings.storage import (
     OnDamage,
     RecordedMessage,
     StoredChannel,
+    clock_notes,
     ros_type,
 )
 from edge_perception.recordings.unpacking import copied, plain_message
@@ -119,6 +120,11 @@ class SqliteFile:
                 f"FROM messages WHERE {_TIMED} GROUP BY topic_id"
             )
         }
+        ((back_ns,),) = base.execute(
+            "SELECT MAX(before - timestamp) FROM (SELECT timestamp, LAG(timestamp) OVER "
+            f"(PARTITION BY topic_id ORDER BY id) AS before FROM messages WHERE {_TIMED})"
+        )
+        self.notes += clock_notes(self.path, back_ns or 0)
         ((untimed,),) = base.execute(f"SELECT COUNT(*) FROM messages WHERE NOT ({_TIMED})")
         if untimed:
             self.contradictions.append(f"{self.path.name}: {untimed} messages without a time")

@@ -14,6 +14,7 @@ from typing import Protocol
 OnDamage = Callable[[str], None]
 CDR = "cdr"
 LATEST_NS = (2**31 - 1) * 10**9  # a time of ROS has seconds of int32; a later arrival is none
+_STEP_NS = 10**9  # messages of one topic that are stored so much out of order were not sent so
 _DDS_TYPE = re.compile(r"(?P<package>\w+)::(?P<kind>\w+)::(dds_::)?(?P<name>\w+?)_?")
 
 
@@ -113,6 +114,21 @@ def ties_by_topic(messages: Iterable[RecordedMessage]) -> Iterator[RecordedMessa
             held = []
         held.append(message)
     yield from sorted(held, key=attrgetter("topic"))
+
+
+def clock_notes(path: Path, back_ns: int) -> list[str]:
+    """Say that arrivals of a topic go back in the order in which they are stored.
+
+    Args:
+        path: of the file.
+        back_ns: the farthest.
+    """
+    if back_ns < _STEP_NS:
+        return []
+    return [
+        f"{path.name}: arrivals go back by up to {back_ns * 1e-9:.1f} s: the clock of the recorder "
+        "was set back, or files were joined; what was recorded then and before is mixed"
+    ]
 
 
 def ros_type(name: str) -> str:

@@ -1,11 +1,12 @@
 """Recordings as other tools write them: every message is read once, or it is named."""
 
+import sqlite3
 import struct
 
 import pytest
 import zstandard
 from mcap.opcode import Opcode
-from mcap.writer import CompressionType, Writer
+from mcap.writer import CompressionType, IndexType, Writer
 
 from edge_perception.core.errors import ConfigurationError
 from edge_perception.recordings.decoding import MessageDecoder
@@ -123,6 +124,61 @@ def test_an_arrival_that_is_no_time_is_told_and_left_out(tmp_path, statistics):
     assert recording.end_ns == START_NS + 1
     told = "a.mcap: 2 messages without a time: they arrive after 2038"
     assert recording.contradictions == (told,)
+
+
+def stored(path, moments, **how):
+    """Messages of two topics in this order: (topic, s)."""
+    if path.suffix == ".db3":
+        base = sqlite3.connect(path)
+        base.executescript(
+            "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT);"
+            "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER,"
+            " data BLOB); CREATE INDEX by_time ON messages (timestamp);"
+        )
+        rows = [("_ab".index(topic[1]), START_NS + round(s * 1e9)) for topic, s in moments]
+        base.executemany("INSERT INTO topics VALUES (?, ?, ?)", [(1, "/a", TYPE), (2, "/b", TYPE)])
+        base.executemany(
+            "INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)",
+            [(*row, text(index)) for index, row in enumerate(rows)],
+        )
+        base.commit()
+        base.close()
+        return path
+    with path.open("wb") as file:
+        writer = Writer(file, **how)
+        writer.start("ros2", "another")
+        schema = writer.register_schema(TYPE, "ros2msg", b"string data")
+        channels = {topic: writer.register_channel(topic, "cdr", schema) for topic in ("/a", "/b")}
+        for index, (topic, s) in enumerate(moments):
+            time_ns = START_NS + round(s * 1e9)
+            writer.add_message(channels[topic], time_ns, text(index), time_ns)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("a.mcap", {"chunk_size": 1}),
+        ("a.mcap", {}),
+        ("a.mcap", {"use_chunking": False}),
+        ("a.mcap", {"index_types": IndexType.NONE}),
+        ("a.db3", {}),
+    ],
+    ids=["a chunk each", "one chunk", "no chunks", "no index", "sqlite3"],
+)
+def test_a_clock_that_was_set_back_while_it_was_recorded_is_told(tmp_path, name, how):
+    times = [0.1 * step - (7.0 if step >= 50 else 0.0) for step in range(100)]
+    odd = [(topic, s) for s in times for topic in ("/a", "/b")]
+    recording = Recording(stored(tmp_path / name, odd, **how))
+    (told,) = (note for note in recording.notes if "go back" in note)
+    assert told.startswith(f"{name}: arrivals go back by up to 6.9 s: the clock of the recorder")
+    assert sum(1 for _ in recording.messages()) == recording.message_count == 200
+    (tmp_path / name).unlink()
+    # One topic behind the other, and a little out of order, as recorders do.
+    sorted_by_topic = [(topic, 0.1 * (step ^ 1)) for topic in ("/a", "/b") for step in range(100)]
+    recording = Recording(stored(tmp_path / name, sorted_by_topic, **how))
+    assert not any("go back" in note for note in recording.notes)
 
 
 def folder_of(path, listed):
