@@ -20,6 +20,7 @@ from typing import Any
 
 import edge_perception
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.share import share_file
 
 _LABELLER = "simulator"
 _KINDS = ("uncertainty", "disagreement", "entropy", "margin", "doubt", "nearmiss")
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--simulated", action="store_true", required=True, help="roads and labels of the simulator"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for all of it; resumes")
-    parser.add_argument("--models", type=Path, default=Path("models/bev_lite"), help="that serve")
+    parser.add_argument("--models", type=Path, help="that serve (default: bev_lite)")
     parser.add_argument("--robots", type=int, default=10, help="each with a drive (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a drive (%(default)s)")
     parser.add_argument("--seed", type=int, default=7000, help="of the first drive (%(default)s)")
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             "--robots, --seconds, --held-out: expected at least 2, 1 to 120 s, and above 0 and "
             f"below 1, got {args.robots}, {args.seconds:g}, {args.held_out:g}"
         )
+    args.models = args.models or share_file("models/bev_lite")
     args.out.mkdir(parents=True, exist_ok=True)
     python = None if args.candidate else training_python(args.training_python)
     drives = _drive(args)

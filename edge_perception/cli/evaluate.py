@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_perception.cli._progress import Progress
 from edge_perception.core.errors import ConfigurationError
+from edge_perception.core.share import share_file
 from edge_perception.core.whole_file import write_whole
 
 NAME = "evaluate"
@@ -23,7 +24,7 @@ _DRIVES, _QUICK_DRIVES = 16, 4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--models", type=Path, default=Path("models/bev_lite"), help="folder with the four bundles"
+        "--models", type=Path, help="folder with the four bundles (default: bev_lite)"
     )
     parser.add_argument(
         "--recording",
@@ -115,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the frames, print the tables, write JSON and pictures."""
+    args.models = args.models or share_file("models/bev_lite")
     if args.candidate:
         if args.labelled != "auto":
             raise ConfigurationError("--labelled: with --candidate nothing reads it")

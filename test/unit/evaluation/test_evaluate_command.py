@@ -140,6 +140,13 @@ def test_second_run_takes_the_kept_frames_and_says_the_same(report, folder):
     assert {path: path.stat().st_mtime_ns for path in frames} == frames
 
 
+def test_wherever_it_is_called_the_models_of_the_package_are_taken(folder, report, monkeypatch):
+    monkeypatch.chdir(folder)
+    command = ["evaluate", "--json", "third.json", "--cache", "cache", "--processes", "1"]
+    assert main([*command, *FRAMES, "--real", "0"]) == 0
+    assert json.loads(Path("third.json").read_text())["subsets"] == report["subsets"]
+
+
 def test_wrong_numbers_and_folders_are_refused(folder, capsys):
     assert main(["evaluate", "--frames", "3", "--extra", "4"]) == 2
     assert "0 to 3" in capsys.readouterr().err
