@@ -22,6 +22,7 @@ sys.exit(main.main())
 HELD = """
 import importlib.util, os, signal, sys
 from edge_perception.cli import main
+from edge_perception.running import transport
 main.__spec__ = importlib.util.find_spec("edge_perception.cli.main")
 sys.argv = ["edge-perception", "{command}", "--help"]
 execve = os.execve
@@ -29,7 +30,7 @@ def late(*arguments):
     signal.raise_signal(signal.SIGINT)
     execve(*arguments)
 os.execve = late
-main.transport_environment = lambda _: {{"EDGE_PERCEPTION_TEST": "1"}}
+transport.transport_environment = lambda _: {{"EDGE_PERCEPTION_TEST": "1"}}
 os.environ.pop(main._TRANSPORT_TAKEN, None)
 main._take_transport()
 """
