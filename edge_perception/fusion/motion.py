@@ -41,9 +41,8 @@ class EgoMotion:
 
     def add(self, pose: Pose) -> None:
         """Take in a pose; one that goes back, jumps or comes late starts the history anew."""
-        newest_ns = self._newest.stamps[-1] if self._newest.stamps else 0
-        if newest_ns:
-            step_s = (pose.stamp_ns - newest_ns) / NS
+        if self._newest.stamps:
+            step_s = (pose.stamp_ns - self._newest.stamps[-1]) / NS
             if step_s == 0.0:
                 return
             if not 0.0 < step_s <= MAX_GAP_S:
